@@ -1,0 +1,5 @@
+//! Service discovery that is just a folder: every node puts its name on a list kept in git,
+//! and templates turn the list into the config of balancers and applications.
+
+pub mod escape;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The `presence` program.
+
+fn main() {}

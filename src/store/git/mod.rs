@@ -1,0 +1,3 @@
+//! The folder in a git repository.
+
+pub mod transport;

@@ -1,0 +1,1 @@
+//! How bytes reach a git server: our own streams under libgit2.
