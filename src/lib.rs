@@ -1,5 +1,13 @@
 //! Service discovery that is just a folder: every node puts its name on a list kept in git,
 //! and templates turn the list into the config of balancers and applications.
 
+pub mod change;
+pub mod endpoint;
+pub mod errors;
 pub mod escape;
+pub mod facts;
+pub mod name;
+pub mod record;
+pub mod roster;
 pub mod store;
+pub mod target;

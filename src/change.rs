@@ -1,0 +1,135 @@
+//! What differs between two versions of a node's record, in words: the subject of a commit, a line of history.
+
+use std::fmt;
+
+use crate::record::{Facts, Record, text};
+
+/// How a node's record came to be what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The node was not on the list before.
+    Joined,
+    /// The node is no longer on the list.
+    Left,
+    /// Some of its facts are others now.
+    Changed(Vec<FactChange>),
+}
+
+/// One fact that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FactChange {
+    /// The fact's name.
+    pub fact: String,
+    /// The text before, none if there was no such fact.
+    pub before: Option<String>,
+    /// The text after, none if it is gone.
+    pub after: Option<String>,
+}
+
+/// The facts that only accompany a change of `state`: saying them too would be noise.
+const COMPANIONS: [&str; 2] = ["statelog", "statetss"];
+
+/// Longest text of a value in a line; longer ones are cut.
+const MAX_SHOWN: usize = 40;
+
+impl Change {
+    /// What happened between `before` and `after`; none if nothing did.
+    pub fn between(before: Option<&Record>, after: Option<&Record>) -> Option<Change> {
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(_)) => Some(Change::Joined),
+            (Some(_), None) => Some(Change::Left),
+            (Some(before), Some(after)) => {
+                let facts = facts_between(before.facts(), after.facts());
+                if facts.is_empty() { None } else { Some(Change::Changed(facts)) }
+            }
+        }
+    }
+}
+
+fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| FactChange {
+            fact: name.clone(),
+            before: before.get(name).map(shown),
+            after: after.get(name).map(shown),
+        })
+        .collect()
+}
+
+/// A value for people: one line, nothing that a terminal would obey, not too long.
+fn shown(value: &serde_json::Value) -> String {
+    let whole = text(value).map_or_else(|| value.to_string(), std::borrow::Cow::into_owned);
+    let mut short: String = whole.escape_debug().take(MAX_SHOWN).collect();
+    if short.len() < whole.len() && whole.chars().count() > MAX_SHOWN {
+        short.push('…');
+    }
+    short
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Joined => f.write_str("joined"),
+            Change::Left => f.write_str("left"),
+            Change::Changed(facts) => {
+                let told: Vec<String> = facts
+                    .iter()
+                    .filter(|change| !COMPANIONS.contains(&change.fact.as_str()))
+                    .map(FactChange::to_string)
+                    .collect();
+                if told.is_empty() { f.write_str("state confirmed") } else { f.write_str(&told.join(", ")) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for FactChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => write!(f, "{} {before} -> {after}", self.fact),
+            (None, Some(after)) => write!(f, "{} {after}", self.fact),
+            (_, None) => write!(f, "no {}", self.fact),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(value: serde_json::Value) -> Record {
+        Record::parse(json!({"filetype": "nodepresence", "value": value}).to_string().as_bytes()).unwrap()
+    }
+
+    fn check(before: serde_json::Value, after: serde_json::Value, expect: Option<&str>) {
+        let change = Change::between(Some(&record(before)), Some(&record(after)));
+        assert_eq!(change.map(|change| change.to_string()).as_deref(), expect);
+    }
+
+    #[test]
+    fn a_change_is_told_in_words() {
+        let old = json!({"instance-id": "i", "port": "80", "state": "done", "statetss": "1"});
+        check(old.clone(), old.clone(), None);
+        check(
+            old.clone(),
+            json!({"instance-id": "i", "port": "80", "state": "draining", "statetss": "2"}),
+            Some("state done -> draining"),
+        );
+        check(
+            old.clone(),
+            json!({"instance-id": "i", "rack": "r1", "state": "done", "statetss": "1"}),
+            Some("no port, rack r1"),
+        );
+        check(old, json!({"instance-id": "i", "port": "80", "state": "done", "statetss": "3"}), Some("state confirmed"));
+        let evil = json!({"instance-id": "i", "x": "a\nb\u{1b}[31m"});
+        check(json!({"instance-id": "i"}), evil, Some("x a\\nb\\u{1b}[31m"));
+        assert_eq!(Change::between(None, Some(&record(json!({"instance-id": "i"})))), Some(Change::Joined));
+    }
+}

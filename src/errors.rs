@@ -1,0 +1,77 @@
+//! What every error of this crate has in common: an I/O error names its path, and a chain of causes is one line.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An I/O error that knows what was being done, and to which path. A bare "No such file or directory" helps nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} `{}`", path.display())]
+pub struct PathError {
+    /// What was tried, as a verb: "read", "replace".
+    pub doing: &'static str,
+    /// The file or directory it was tried on.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl PathError {
+    /// The next step, for the causes that have an obvious one.
+    pub fn hint(&self) -> Option<String> {
+        let path = self.path.display();
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Some(format!("run as a user that may {} `{path}`, or choose another place", self.doing))
+            }
+            io::ErrorKind::NotFound => Some(format!("make `{path}` first, or name another one")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some(format!("free some space where `{path}` lives, then run the same command again"))
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Some(format!("`{path}` is on a read-only file system: name a place that can be written"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Adds the path to an [`io::Error`].
+pub trait AtPath<T> {
+    /// Wraps the error with what was done (`doing`, a verb) and where.
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, PathError>;
+}
+
+impl<T> AtPath<T> for io::Result<T> {
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, PathError> {
+        self.map_err(|source| PathError { doing, path: path.to_owned(), source })
+    }
+}
+
+/// The error and its causes as one line, `what: why: why`. A cause that only repeats its parent is left out.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_one_line_and_names_the_path() {
+        let error = std::fs::read("/nowhere/at/all").at("read", Path::new("/nowhere/at/all")).unwrap_err();
+        assert_eq!(chain(&error), "cannot read `/nowhere/at/all`: No such file or directory (os error 2)");
+        assert!(error.hint().unwrap().contains("/nowhere/at/all"));
+    }
+}

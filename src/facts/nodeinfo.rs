@@ -1,0 +1,134 @@
+//! The folder of facts: one `NAME.txt` a fact, its trimmed content the value.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::errors::{AtPath, PathError};
+use crate::record::Facts;
+
+/// No fact may be longer, in bytes.
+pub const MAX_FACT_BYTES: u64 = 16 * 1024;
+
+/// Why the facts could not be read or written. A fact that cannot be read is never left out in silence: a record
+/// without its `state` would count as active.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The folder or a file in it could not be read or written.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// A symbolic link, a device, a directory: only plain files are facts.
+    #[error("fact `{}` is no plain file; links are not followed", .0.display())]
+    NotAFile(PathBuf),
+    /// More than [`MAX_FACT_BYTES`].
+    #[error("fact `{}` is longer than {MAX_FACT_BYTES} bytes", .0.display())]
+    TooLong(PathBuf),
+    /// The content, or the name, is not UTF-8.
+    #[error("fact `{}` is not UTF-8 text", .0.display())]
+    NotText(PathBuf),
+}
+
+impl FactsError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            FactsError::Io(error) => return error.hint(),
+            FactsError::NotAFile(path) => format!("replace `{}` by a copy of what it points to", path.display()),
+            FactsError::TooLong(path) | FactsError::NotText(path) => {
+                format!("a fact is a short text: shorten `{}`, or give it another ending than .txt", path.display())
+            }
+        })
+    }
+}
+
+/// Reads every `*.txt` of the folder. Hidden files are passed over.
+pub fn read(dir: &Path) -> Result<Facts, FactsError> {
+    let mut facts = Facts::new();
+    for entry in fs::read_dir(dir).at("read", dir)? {
+        let entry = entry.at("read", dir)?;
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
+            return Err(FactsError::NotText(path));
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        facts.insert(name.to_owned(), read_fact(&path)?.into());
+    }
+    Ok(facts)
+}
+
+fn read_fact(path: &Path) -> Result<String, FactsError> {
+    // Looked at without following, then opened: what is in the folder belongs to whoever may become this node anyway;
+    // the look keeps a link, a fifo or a device from being read by mistake.
+    if !fs::symlink_metadata(path).at("read", path)?.is_file() {
+        return Err(FactsError::NotAFile(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path).at("read", path)?.take(MAX_FACT_BYTES + 1).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() as u64 > MAX_FACT_BYTES {
+        return Err(FactsError::TooLong(path.to_owned()));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| FactsError::NotText(path.to_owned()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Writes one fact, whole or not at all.
+pub fn write(dir: &Path, name: &str, value: &str) -> Result<(), FactsError> {
+    let path = dir.join(format!("{name}.txt"));
+    let mut staged =
+        tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(dir).at("write a fact in", dir)?;
+    writeln!(staged, "{value}").at("write", &path)?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    staged.as_file().set_permissions(readable).at("write", &path)?;
+    staged.as_file().sync_all().at("write", &path)?;
+    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_txt_is_a_fact_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("nodepart.txt"), "  app1 \r\n\n").unwrap();
+        fs::write(dir.path().join("my fact.txt"), "ü").unwrap();
+        fs::write(dir.path().join("notes.md"), "x").unwrap();
+        fs::write(dir.path().join(".hidden.txt"), "x").unwrap();
+        let facts = read(dir.path()).unwrap();
+        assert_eq!(serde_json::to_string(&facts).unwrap(), r#"{"my fact":"ü","nodepart":"app1"}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_a_fact_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.txt");
+        let check = |expect: &str| {
+            let error = read(dir.path()).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+            assert!(error.to_string().contains("x.txt") && error.hint().is_some());
+            fs::remove_file(&path).unwrap();
+        };
+        fs::write(&path, vec![b'x'; 20_000]).unwrap();
+        check("longer than");
+        fs::write(&path, b"\xff").unwrap();
+        check("not UTF-8");
+        std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+        check("no plain file");
+        assert!(read(Path::new("/nowhere")).unwrap_err().to_string().contains("/nowhere"));
+    }
+
+    #[test]
+    fn a_written_fact_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "state", "done").unwrap();
+        write(dir.path(), "state", "draining").unwrap();
+        assert_eq!(read(dir.path()).unwrap()["state"], "draining");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

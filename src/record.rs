@@ -1,0 +1,206 @@
+//! A node's presence file: parsing, checking, and the bytes it is written as.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::civil::DateTime;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::name::{Name, NameError};
+
+/// What a node says of itself: fact name to value, in the order of the names. Facts that nobody here knows are kept.
+pub type Facts = BTreeMap<String, Value>;
+
+/// The value of `filetype` in every presence file.
+pub const FILETYPE: &str = "nodepresence";
+
+/// No presence file may be larger, in bytes: one hostile node must not fill the memory of every reader.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// How `statetss` and `statelog` write a time: UTC, `YYYYMMDD-HHMMSS`.
+pub const TIME_FORMAT: &str = "%Y%m%d-%H%M%S";
+
+/// One node's presence file, checked: it has a usable instance-id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    id: Name,
+    facts: Facts,
+}
+
+/// Why bytes are not a presence file.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// More than [`MAX_BYTES`].
+    #[error("is {0} bytes, more than the {MAX_BYTES} a record may have")]
+    TooLarge(u64),
+    /// Not JSON at all.
+    #[error("is not JSON: {0}")]
+    NotJson(#[source] serde_json::Error),
+    /// JSON, but not what this program reads.
+    #[error("is no presence file: `filetype` is {0}, not \"{FILETYPE}\"")]
+    WrongFiletype(String),
+    /// There is no object under `value`.
+    #[error("is no presence file: `value` is not an object of facts")]
+    NoFacts,
+    /// The fact `instance-id` is missing or not a string.
+    #[error("has no `instance-id`")]
+    NoId,
+    /// The instance-id could not be the name of a file or of a server.
+    #[error("has an unusable instance-id")]
+    BadId(#[source] NameError),
+}
+
+/// The file as it is written; the order of the keys is the order of the fields.
+#[derive(Serialize)]
+struct File<'a> {
+    filetype: &'a str,
+    value: &'a Facts,
+}
+
+impl Record {
+    /// A record of these facts; they must hold a usable `instance-id`.
+    pub fn new(facts: Facts) -> Result<Record, RecordError> {
+        let id = facts.get("instance-id").and_then(Value::as_str).ok_or(RecordError::NoId)?;
+        Ok(Record { id: Name::parse(id).map_err(RecordError::BadId)?, facts })
+    }
+
+    /// Reads a presence file, of this program or of the shell script of 2015.
+    pub fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(RecordError::TooLarge(bytes.len() as u64));
+        }
+        let Value::Object(mut file) = serde_json::from_slice(bytes).map_err(RecordError::NotJson)? else {
+            return Err(RecordError::WrongFiletype("missing".into()));
+        };
+        match file.get("filetype") {
+            Some(Value::String(kind)) if kind == FILETYPE => {}
+            Some(other) => {
+                return Err(RecordError::WrongFiletype(other.to_string().chars().take(40).collect()));
+            }
+            None => return Err(RecordError::WrongFiletype("missing".into())),
+        }
+        match file.remove("value") {
+            Some(Value::Object(facts)) => Record::new(facts.into_iter().collect()),
+            _ => Err(RecordError::NoFacts),
+        }
+    }
+
+    /// The bytes of the presence file: sorted keys, 4 spaces, a final newline; always the same for the same facts.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
+        let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
+        File { filetype: FILETYPE, value: &self.facts }
+            .serialize(&mut writer)
+            .expect("a map with string keys always serialises into memory");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The node's unique id, which is also the stem of its file's name.
+    pub fn id(&self) -> &Name {
+        &self.id
+    }
+
+    /// All facts.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The facts, taken out.
+    pub fn into_facts(self) -> Facts {
+        self.facts
+    }
+
+    /// A fact as text. Numbers and booleans count as their text; lists, objects and null as absent.
+    pub fn text(&self, fact: &str) -> Option<Cow<'_, str>> {
+        text(self.facts.get(fact)?)
+    }
+
+    /// The part that the node plays: the fact `nodepart`.
+    pub fn part(&self) -> Option<Cow<'_, str>> {
+        self.text("nodepart")
+    }
+
+    /// The state that the node gives itself; an empty one counts as none.
+    pub fn state(&self) -> Option<Cow<'_, str>> {
+        self.text("state").filter(|state| !state.is_empty())
+    }
+
+    /// When the node last changed its state (`statetss`, UTC, to the second); none if it does not say or says nonsense.
+    pub fn changed(&self) -> Option<DateTime> {
+        DateTime::strptime(TIME_FORMAT, self.text("statetss")?.as_ref()).ok()
+    }
+}
+
+/// A fact's value as text, if it is a scalar.
+pub fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OF_2015: &[u8] = br#"{
+    "filetype": "nodepresence",
+    "value": {
+        "a": "a",
+        "initgitrepo": "repo1_petulant-cyril",
+        "instance-id": "i-c44e9b33",
+        "nodepart": "app1",
+        "stacktype": "lad1",
+        "statelog": "setup:20151008-174646;initdone:20151008-174830;",
+        "statetss": "20151008-174830"
+    }
+}
+"#;
+
+    #[test]
+    fn a_file_of_2015_is_read_and_written_back_byte_for_byte() {
+        let record = Record::parse(OF_2015).unwrap();
+        assert_eq!(record.id().as_ref(), "i-c44e9b33");
+        assert_eq!(record.state(), None);
+        assert_eq!(record.changed().unwrap().to_string(), "2015-10-08T17:48:30");
+        assert_eq!(record.to_bytes(), OF_2015);
+    }
+
+    fn refused(bytes: &[u8], expect: &str) {
+        let error = Record::parse(bytes).unwrap_err();
+        let line = crate::errors::chain(&error);
+        assert!(line.contains(expect), "{line:?} does not say {expect:?}");
+    }
+
+    #[test]
+    fn what_is_no_presence_file_says_why() {
+        refused(b"", "is not JSON");
+        refused(b"\xff\xfe", "is not JSON");
+        refused(b"[1]", "`filetype` is missing");
+        refused(br#"{"value":{}}"#, "`filetype` is missing");
+        refused(br#"{"filetype":"other","value":{}}"#, "`filetype` is \"other\"");
+        refused(br#"{"filetype":"nodepresence"}"#, "`value` is not an object");
+        refused(br#"{"filetype":"nodepresence","value":{}}"#, "has no `instance-id`");
+        refused(br#"{"filetype":"nodepresence","value":{"instance-id":7}}"#, "has no `instance-id`");
+        refused(br#"{"filetype":"nodepresence","value":{"instance-id":"../../x"}}"#, "unusable instance-id");
+        refused(&vec![b' '; MAX_BYTES + 1], "more than the 65536");
+        refused("[".repeat(10_000).as_bytes(), "is not JSON");
+    }
+
+    #[test]
+    fn scalars_count_as_their_text() {
+        let record = Record::parse(
+            br#"{"filetype":"nodepresence","value":{"instance-id":"i-1","port":8080,"on":true,"l":[1],"state":""}}"#,
+        )
+        .unwrap();
+        assert_eq!(record.text("port").as_deref(), Some("8080"));
+        assert_eq!(record.text("on").as_deref(), Some("true"));
+        assert_eq!(record.text("l"), None);
+        assert_eq!(record.state(), None);
+    }
+}

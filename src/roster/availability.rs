@@ -1,0 +1,127 @@
+//! What a node's state means for those who would use it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// Whether others may use a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    /// Use it.
+    Active,
+    /// Finish what runs there, begin nothing new.
+    Draining,
+    /// It is there, and must not be used.
+    Down,
+    /// As if it were not on the list.
+    Absent,
+}
+
+impl Availability {
+    /// All, in the order in which people read them.
+    pub const ALL: [Availability; 4] = [Self::Active, Self::Draining, Self::Down, Self::Absent];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Down => "down",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// That word is no availability.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no availability: use active, draining, down or absent")]
+pub struct UnknownAvailability(String);
+
+impl FromStr for Availability {
+    type Err = UnknownAvailability;
+
+    fn from_str(text: &str) -> Result<Availability, UnknownAvailability> {
+        Self::ALL
+            .into_iter()
+            .find(|availability| availability.as_str() == text)
+            .ok_or_else(|| UnknownAvailability(text.to_owned()))
+    }
+}
+
+/// The table from states to availabilities.
+#[derive(Debug, Clone)]
+pub struct States(BTreeMap<String, Availability>);
+
+impl Default for States {
+    fn default() -> States {
+        use Availability::{Absent, Active, Down, Draining};
+        let table = [
+            ("presetup", Absent),
+            ("setup", Absent),
+            ("initdone", Active),
+            ("done", Active),
+            ("running", Active),
+            ("wedged", Down),
+            ("draining", Draining),
+            ("drained", Down),
+            ("decommissioned", Absent),
+        ];
+        States(table.into_iter().map(|(state, availability)| (state.to_owned(), availability)).collect())
+    }
+}
+
+impl States {
+    /// The table with more states, or other meanings of those it has.
+    pub fn extended(mut self, more: impl IntoIterator<Item = (String, Availability)>) -> States {
+        self.0.extend(more);
+        self
+    }
+
+    /// What that state means. No state at all is active, as the fleets of 2015 have it; an unknown one is absent.
+    pub fn of(&self, state: Option<&str>) -> Availability {
+        match state {
+            None => Availability::Active,
+            Some(state) => self.0.get(state).copied().unwrap_or(Availability::Absent),
+        }
+    }
+
+    /// Whether the table has that state.
+    pub fn knows(&self, state: &str) -> bool {
+        self.0.contains_key(state)
+    }
+
+    /// The states of the table.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_can_be_extended() {
+        let states = States::default().extended([("parked".to_owned(), Availability::Down)]);
+        for (state, expect) in [
+            (None, "active"),
+            (Some("done"), "active"),
+            (Some("draining"), "draining"),
+            (Some("wedged"), "down"),
+            (Some("parked"), "down"),
+            (Some("Done"), "absent"),
+        ] {
+            assert_eq!(states.of(state).as_str(), expect, "{state:?}");
+        }
+        assert!("gone".parse::<Availability>().unwrap_err().to_string().contains("`gone`"));
+    }
+}

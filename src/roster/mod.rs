@@ -1,0 +1,174 @@
+//! All records at one moment, judged: which nodes there are, and what is wrong with the rest.
+//!
+//! Nothing here reads a file, asks a network or knows the time: what came out of the stores comes in, and the answer
+//! depends on nothing else.
+
+mod availability;
+mod merge;
+mod node;
+mod select;
+
+pub use availability::{Availability, States, UnknownAvailability};
+pub use node::Node;
+pub use select::{Identity, Selector, SelectorError};
+
+use serde::Serialize;
+
+use crate::errors::chain;
+use crate::record::Record;
+use crate::store::Snapshot;
+
+/// All nodes, and everything that could not be counted as one.
+#[derive(Debug, Default)]
+pub struct Roster {
+    /// The nodes, by instance-id; each once.
+    pub nodes: Vec<Node>,
+    /// What was left out, or is doubtful.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is wrong with one file or node, and never stops the others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The store that holds it.
+    pub store: String,
+    /// The file, below the store's folder.
+    pub path: String,
+    /// What is wrong, as the end of a sentence that begins with the path.
+    pub reason: String,
+}
+
+/// What one store gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The store as the user named it.
+    pub store: &'a str,
+    /// Its files.
+    pub snapshot: &'a Snapshot,
+    /// Whether this is the last copy of a store that does not answer now.
+    pub stale: bool,
+}
+
+impl Roster {
+    /// Judges what the stores gave. For a node that several files or stores know, the newest record counts.
+    pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
+        let mut problems = Vec::new();
+        let mut candidates = Vec::new();
+        for (rank, source) in sources.iter().enumerate() {
+            let problem = |path: &str, reason: String| Problem {
+                store: source.store.to_owned(),
+                path: path.to_owned(),
+                reason,
+            };
+            problems.extend(source.snapshot.problems.iter().map(|found| problem(&found.path, found.reason.clone())));
+            for file in &source.snapshot.files {
+                match read(&file.path, &file.text) {
+                    Ok(record) => candidates.push(merge::Candidate { record, path: &file.path, rank, stale: source.stale }),
+                    Err(reason) => problems.push(problem(&file.path, reason)),
+                }
+            }
+        }
+        let nodes: Vec<Node> = merge::newest(candidates)
+            .into_iter()
+            .map(|found| Node::new(found.record, sources[found.rank].store, found.path, found.stale, states))
+            .collect();
+        problems.extend(nodes.iter().filter_map(|node| {
+            let state = node.record.state().filter(|state| !states.knows(state))?;
+            let shown: String = state.escape_debug().take(40).collect();
+            Some(Problem {
+                store: node.store.clone(),
+                path: node.path.clone(),
+                reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
+            })
+        }));
+        problems.sort();
+        problems.dedup();
+        Roster { nodes, problems }
+    }
+
+    /// The node of that instance-id.
+    pub fn get(&self, id: &str) -> Option<&Node> {
+        let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
+        self.nodes.get(at)
+    }
+}
+
+/// The record in a file, if the file's name says the same as its content.
+fn read(path: &str, text: &str) -> Result<Record, String> {
+    let record = Record::parse(text.as_bytes()).map_err(|error| chain(&error))?;
+    let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
+    if stem != record.id().as_ref() {
+        return Err(format!("says that its instance-id is `{}`, which is not the name of the file", record.id()));
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{File, FileProblem};
+
+    fn snapshot(files: &[(&str, &str)]) -> Snapshot {
+        let file = |(path, text): &(&str, &str)| File { path: (*path).into(), text: (*text).into() };
+        Snapshot { files: files.iter().map(file).collect(), ..Snapshot::default() }
+    }
+
+    fn record(id: &str, port: u16, time: &str) -> String {
+        format!(
+            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","port":"{port}","statetss":"{time}","ipv4":"10.0.0.1"}}}}"#
+        )
+    }
+
+    fn roster(snapshots: &[(&Snapshot, bool)]) -> Roster {
+        let sources: Vec<Source<'_>> = snapshots
+            .iter()
+            .map(|(snapshot, stale)| Source { store: "s", snapshot, stale: *stale })
+            .collect();
+        Roster::new(&sources, &States::default())
+    }
+
+    fn ports(roster: &Roster) -> Vec<String> {
+        roster.nodes.iter().map(|node| node.record.text("port").unwrap().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_bad_file_costs_itself_only() {
+        let good = record("i-1", 1, "");
+        let mut bad = snapshot(&[("i-1.json", &good), ("i-2.json", "{"), ("i-3.json", &good)]);
+        bad.problems.push(FileProblem { path: "i-4.json".into(), reason: "is a link".into() });
+        let roster = roster(&[(&bad, false)]);
+        assert_eq!(roster.nodes.len(), 1);
+        let seen: Vec<_> = roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
+        assert_eq!(seen.len(), 3);
+        assert!(seen[0].starts_with("i-2.json is not JSON"));
+        assert_eq!(seen[1], "i-3.json says that its instance-id is `i-1`, which is not the name of the file");
+        assert_eq!(seen[2], "i-4.json is a link");
+    }
+
+    #[test]
+    fn the_newest_record_wins_in_any_order() {
+        let (old, new) = (record("i-1", 1, "20200101-000000"), record("i-1", 2, "20200102-000000"));
+        let (a, b) = (snapshot(&[("i-1.json", &old)]), snapshot(&[("sub/i-1.json", &new)]));
+        assert_eq!(ports(&roster(&[(&a, false), (&b, true)])), ["2"]);
+        assert_eq!(ports(&roster(&[(&b, true), (&a, false)])), ["2"]);
+        let both = snapshot(&[("i-1.json", &old), ("sub/i-1.json", &new)]);
+        assert_eq!(ports(&roster(&[(&both, false)])), ["2"]);
+    }
+
+    #[test]
+    fn of_equal_times_a_store_that_answers_wins_then_the_first() {
+        let (one, two) = (record("i-1", 1, ""), record("i-1", 2, ""));
+        let (a, b) = (snapshot(&[("i-1.json", &one)]), snapshot(&[("i-1.json", &two)]));
+        assert_eq!(ports(&roster(&[(&a, false), (&b, false)])), ["1"]);
+        assert_eq!(ports(&roster(&[(&a, true), (&b, false)])), ["2"]);
+    }
+
+    #[test]
+    fn an_unknown_state_is_absent_and_reported() {
+        let text = r#"{"filetype":"nodepresence","value":{"instance-id":"i-1","state":"weird"}}"#;
+        let roster = roster(&[(&snapshot(&[("i-1.json", text)]), false)]);
+        assert_eq!(roster.nodes[0].availability, Availability::Absent);
+        assert_eq!(roster.problems[0].reason, "has the unknown state `weird`, which counts as absent");
+        assert!(roster.get("i-1").is_some() && roster.get("i-2").is_none());
+    }
+}

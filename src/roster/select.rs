@@ -1,0 +1,133 @@
+//! Which nodes: a scope, or what somebody asks for.
+
+use std::borrow::Cow;
+
+use glob::Pattern;
+
+use super::{Availability, Node};
+use crate::record::{Facts, text};
+
+/// Whose view it is: the part, stacktype and deployment that a template is rendered for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Identity {
+    /// The part, for example `lb1`.
+    pub part: Option<String>,
+    /// The stacktype, for example `lad1`.
+    pub stacktype: Option<String>,
+    /// The deployment.
+    pub deployment: Option<String>,
+}
+
+impl Identity {
+    /// What the facts say.
+    pub fn of(facts: &Facts) -> Identity {
+        let fact = |name: &str| facts.get(name).and_then(text).map(Cow::into_owned).filter(|text| !text.is_empty());
+        Identity { part: fact("nodepart"), stacktype: fact("stacktype"), deployment: fact("deployment") }
+    }
+
+    /// Whether the node is in this one's scope: same deployment and same stacktype. What this one does not say is no
+    /// limit: fleets of 2015 had no deployment, and somebody on a laptop has neither.
+    pub fn sees(&self, node: &Node) -> bool {
+        let same = |own: &Option<String>, fact: &str| {
+            own.as_deref().is_none_or(|own| node.record.text(fact).as_deref() == Some(own))
+        };
+        same(&self.deployment, "deployment") && same(&self.stacktype, "stacktype")
+    }
+}
+
+/// A choice of nodes; every condition must hold, and one that is not given does.
+#[derive(Debug, Clone, Default)]
+pub struct Selector {
+    /// Pairs of a fact and a glob pattern that its value must match; a node without the fact does not.
+    pub facts: Vec<(String, Pattern)>,
+    /// The states or availabilities asked for; any of them will do.
+    pub states: Vec<String>,
+}
+
+/// That is no selector.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectorError {
+    /// Not of the form FACT=GLOB.
+    #[error("`{0}` is not of the form FACT=GLOB")]
+    NoEqualSign(String),
+    /// The pattern is malformed.
+    #[error("`{pattern}` is no glob pattern")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// Where it is wrong.
+        #[source]
+        source: glob::PatternError,
+    },
+}
+
+impl Selector {
+    /// Adds a condition on a fact.
+    pub fn fact(mut self, fact: &str, pattern: &str) -> Result<Selector, SelectorError> {
+        let compiled = Pattern::new(pattern)
+            .map_err(|source| SelectorError::BadPattern { pattern: pattern.to_owned(), source })?;
+        self.facts.push((fact.to_owned(), compiled));
+        Ok(self)
+    }
+
+    /// Adds a condition of the form FACT=GLOB.
+    pub fn clause(self, clause: &str) -> Result<Selector, SelectorError> {
+        let (fact, pattern) = clause.split_once('=').ok_or_else(|| SelectorError::NoEqualSign(clause.to_owned()))?;
+        self.fact(fact, pattern)
+    }
+
+    /// Whether the node is chosen.
+    pub fn matches(&self, node: &Node) -> bool {
+        self.facts
+            .iter()
+            .all(|(fact, pattern)| node.record.text(fact).is_some_and(|value| pattern.matches(&value)))
+            && (self.states.is_empty() || self.states.iter().any(|state| in_state(node, state)))
+    }
+}
+
+/// A state is asked for by its own name, or by an availability that is no state's name.
+fn in_state(node: &Node, wanted: &str) -> bool {
+    node.record.state().as_deref() == Some(wanted)
+        || wanted.parse::<Availability>().is_ok_and(|wanted| node.availability == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use crate::roster::States;
+
+    fn node(facts: &str) -> Node {
+        let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i"{facts}}}}}"#);
+        Node::new(Record::parse(text.as_bytes()).unwrap(), "s", "i.json", false, &States::default())
+    }
+
+    #[test]
+    fn a_scope_is_one_deployment_and_one_stacktype() {
+        let own = |deployment: Option<&str>| Identity {
+            part: None,
+            stacktype: Some("lad1".into()),
+            deployment: deployment.map(str::to_owned),
+        };
+        let (a, b) = (node(r#","stacktype":"lad1","deployment":"d1""#), node(r#","stacktype":"lad1""#));
+        assert!(own(Some("d1")).sees(&a) && !own(Some("d1")).sees(&b) && !own(Some("d2")).sees(&a));
+        assert!(own(None).sees(&a) && own(None).sees(&b));
+        assert!(!own(None).sees(&node(r#","stacktype":"lad2""#)) && !own(None).sees(&node("")));
+    }
+
+    #[test]
+    fn conditions_are_globs_over_facts() {
+        let app = node(r#","nodepart":"app1","state":"done","port":8080"#);
+        let check = |clause: &str, expect: bool| {
+            assert_eq!(Selector::default().clause(clause).unwrap().matches(&app), expect, "{clause}");
+        };
+        check("nodepart=app*", true);
+        check("nodepart=app", false);
+        check("port=80??", true);
+        check("rack=*", false);
+        assert!(Selector::default().clause("nodepart").is_err());
+        assert!(Selector::default().clause("a=[").is_err());
+        let state = |state: &str| Selector { states: vec![state.into()], ..Selector::default() };
+        assert!(state("done").matches(&app) && state("active").matches(&app) && !state("draining").matches(&app));
+    }
+}

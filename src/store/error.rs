@@ -1,0 +1,112 @@
+//! What can go wrong with a store, and what to do about it.
+
+use crate::errors::PathError;
+use crate::store::git::transport::TransportError;
+
+/// A store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("store `{url}`")]
+pub struct StoreError {
+    /// The store as the user named it, without secrets.
+    pub url: String,
+    /// What happened.
+    #[source]
+    pub kind: StoreErrorKind,
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreErrorKind {
+    /// There is nothing at that path.
+    #[error("there is no directory or repository `{0}`")]
+    Missing(std::path::PathBuf),
+    /// The URL has a scheme that this build cannot speak.
+    #[error("this build of presence has no transport for `{0}`")]
+    UnknownScheme(String),
+    /// A file or directory could not be read or written.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// The folder, or part of its path, is a link.
+    #[error("`{0}` is a link, and links are not followed")]
+    Link(std::path::PathBuf),
+    /// The network or the server.
+    #[error(transparent)]
+    Transport(TransportError),
+    /// The repository has no branch to read, and HEAD names none.
+    #[error("HEAD of the repository names no branch")]
+    NoBranch,
+    /// libgit2 failed.
+    #[error("git cannot {doing}")]
+    Git {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// What libgit2 said.
+        #[source]
+        source: git2::Error,
+    },
+    /// The server answered, and said no.
+    #[error("the server refused the push: {0}")]
+    Refused(String),
+    /// Others were faster each time.
+    #[error("other publishers were faster {tries} times in {seconds} s")]
+    Busy {
+        /// How often it was tried.
+        tries: u32,
+        /// For how long.
+        seconds: u64,
+    },
+    /// Another process of this machine holds the mirror's lock.
+    #[error("another presence process has held `{0}` for too long")]
+    Locked(std::path::PathBuf),
+}
+
+impl StoreError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match &self.kind {
+            StoreErrorKind::Missing(path) => Some(format!(
+                "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
+                path.display()
+            )),
+            StoreErrorKind::UnknownScheme(_) => Some(
+                "use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four \
+                 need the Cargo features `ssh` and `https`"
+                    .into(),
+            ),
+            StoreErrorKind::Io(error) => error.hint(),
+            StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
+            StoreErrorKind::Transport(error) => error.hint(),
+            StoreErrorKind::NoBranch => Some("check out a branch there, or name one with `branch` in presence.toml".into()),
+            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
+            StoreErrorKind::Refused(_) => {
+                Some("ask whoever keeps the repository: its hooks or permissions do not let this node write".into())
+            }
+            StoreErrorKind::Busy { .. } => Some("run the same command again".into()),
+            StoreErrorKind::Locked(_) => Some("see with `ps` what it is waiting for; if it hangs, end it".into()),
+        }
+    }
+}
+
+/// Adds the store's URL to an error.
+pub(super) trait InStore<T> {
+    /// Says in which store it happened.
+    fn in_store(self, url: &str) -> Result<T, StoreError>;
+}
+
+impl<T, E: Into<StoreErrorKind>> InStore<T> for Result<T, E> {
+    fn in_store(self, url: &str) -> Result<T, StoreError> {
+        self.map_err(|kind| StoreError { url: url.to_owned(), kind: kind.into() })
+    }
+}
+
+/// Says what was being done when libgit2 failed.
+pub(super) trait Doing<T> {
+    /// `doing` is a verb with its object: "read the tree".
+    fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind>;
+}
+
+impl<T> Doing<T> for Result<T, git2::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind> {
+        self.map_err(|source| StoreErrorKind::Git { doing, source })
+    }
+}

@@ -1,0 +1,176 @@
+//! A repository on this machine, used in place: no clone, no fetch, no push.
+//!
+//! libgit2's own transport for `file://` overwrites a branch that moved between its look and its write. Here the branch
+//! moves by compare-and-swap, so that no update is lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
+
+use super::{Backoff, branch_ref, prepare, tip, tree};
+use crate::change::Change;
+use crate::errors::AtPath;
+use crate::store::error::{Doing, InStore};
+use crate::store::{Edit, Options, Snapshot, Store, StoreError, StoreErrorKind, copy};
+
+/// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
+const STALE_LOCK: Duration = Duration::from_secs(10);
+
+/// The branch of a repository that this program makes.
+const NEW_BRANCH: &str = "main";
+
+/// A bare repository, or a clone.
+pub(crate) struct Local {
+    url: String,
+    path: PathBuf,
+    options: Options,
+    /// Where the last copy is kept; the embedded store needs none.
+    copy: Option<PathBuf>,
+}
+
+impl Local {
+    pub(crate) fn new(url: &str, path: PathBuf, options: &Options) -> Local {
+        let copy = Some(copy::place(&options.state_dir, url));
+        Local { url: url.to_owned(), path, options: options.clone(), copy }
+    }
+
+    /// The repository in the state directory, made if it is not there.
+    pub(crate) fn embedded(path: PathBuf, options: &Options) -> Result<Local, StoreErrorKind> {
+        if !path.exists() {
+            create(&path)?;
+        }
+        Ok(Local { url: path.display().to_string(), path, options: options.clone(), copy: None })
+    }
+
+    fn repository(&self) -> Result<Repository, StoreErrorKind> {
+        if !self.path.exists() {
+            return Err(StoreErrorKind::Missing(self.path.clone()));
+        }
+        Repository::open_ext(&self.path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
+            .doing("open the repository")
+    }
+
+    /// The branch's reference: the one of the options, else what HEAD names (also when it has no commit yet).
+    fn branch(&self, repo: &Repository) -> Result<String, StoreErrorKind> {
+        if let Some(branch) = &self.options.branch {
+            return Ok(branch_ref(branch));
+        }
+        let head = repo.find_reference("HEAD").doing("read HEAD")?;
+        match head.symbolic_target() {
+            Ok(Some(target)) => Ok(target.to_owned()),
+            _ => Err(StoreErrorKind::NoBranch),
+        }
+    }
+
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreErrorKind> {
+        let repo = self.repository()?;
+        let branch = self.branch(&repo)?;
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let base = tip(&repo, &branch)?;
+            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)? else {
+                return Ok(None);
+            };
+            match swap(&repo, &branch, base, prepared.commit, &prepared.change) {
+                Ok(()) => {
+                    refresh_work_tree(&repo, &branch, &self.options.folder.file_of(edit.id()));
+                    return Ok(Some(prepared.change));
+                }
+                Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => backoff.lost()?,
+                Err(error) if error.code() == ErrorCode::Locked => {
+                    remove_stale_lock(&repo, &branch);
+                    backoff.lost()?;
+                }
+                Err(error) => return Err(error).doing("move the branch"),
+            }
+        }
+    }
+}
+
+impl Store for Local {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError> {
+        self.apply(edit).in_store(&self.url)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let read = || {
+            let repo = self.repository()?;
+            let tip = tip(&repo, &self.branch(&repo)?)?;
+            tree::snapshot(&repo, tip, &self.options.folder)
+        };
+        let snapshot = read().in_store(&self.url)?;
+        if let Some(copy) = &self.copy {
+            copy::keep(copy, &snapshot);
+        }
+        Ok(snapshot)
+    }
+
+    fn last_copy(&self) -> Option<Snapshot> {
+        copy::kept(self.copy.as_ref()?)
+    }
+}
+
+/// Moves the branch from `base` to `commit`, if it still is at `base`.
+fn swap(repo: &Repository, branch: &str, base: Option<Oid>, commit: Oid, change: &Change) -> Result<(), git2::Error> {
+    let note = format!("presence: {change}");
+    match base {
+        Some(base) => repo.reference_matching(branch, commit, true, base, &note),
+        None => repo.reference(branch, commit, false, &note),
+    }
+    .map(drop)
+}
+
+/// A publisher that was killed while it moved the branch leaves git's lock file; without this nobody could publish
+/// again before somebody removed it by hand.
+fn remove_stale_lock(repo: &Repository, branch: &str) {
+    let lock = repo.commondir().join(format!("{branch}.lock"));
+    let age = fs::symlink_metadata(&lock)
+        .and_then(|found| found.modified())
+        .ok()
+        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    if age.is_some_and(|age| age > STALE_LOCK) {
+        // If it cannot be removed, the next try says that the branch is locked, until the patience ends.
+        let _ = fs::remove_file(lock);
+    }
+}
+
+/// In a clone with a work tree, the one file there follows the branch, so that `git status` stays clean.
+fn refresh_work_tree(repo: &Repository, branch: &str, path: &str) {
+    let checked_out = repo.head().is_ok_and(|head| head.name() == Ok(branch));
+    if repo.is_bare() || !checked_out {
+        return;
+    }
+    let mut checkout = git2::build::CheckoutBuilder::new();
+    checkout.path(path).disable_pathspec_match(true).force().remove_untracked(false);
+    // The record is on the branch, which is what counts; a work tree that is in disorder is its owner's.
+    let _ = repo.checkout_head(Some(&mut checkout));
+}
+
+/// Makes a bare repository. It appears at its place whole or not at all, and of two who make it at once, one wins.
+fn create(path: &Path) -> Result<(), StoreErrorKind> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).at("make", dir)?;
+    let staged = tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
+    let mut init = RepositoryInitOptions::new();
+    init.bare(true).initial_head(NEW_BRANCH).external_template(false);
+    let repo = Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
+    // What publish reported as written must outlast a power cut.
+    repo.config().and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true)).doing("configure it")?;
+    drop(repo);
+    let renamed = fs::rename(staged.path(), path);
+    match renamed {
+        Ok(()) => {
+            // It has moved; there is nothing left to clean up at the old place.
+            let _ = staged.keep();
+            Ok(())
+        }
+        Err(_) if path.join("HEAD").exists() => Ok(()),
+        Err(error) => Err(error).at("make", path).map_err(StoreErrorKind::from),
+    }
+}

@@ -1,0 +1,124 @@
+//! Which kind of store a URL or path names, and where inside it the folder is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::directory::Directory;
+use super::error::InStore;
+use super::git::{Local, Remote};
+use super::{Options, Store, StoreError, StoreErrorKind, embedded_url};
+
+/// The path of the records inside a store: relative, with `/`, and without `.` or `..`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folder(String);
+
+/// That text is no folder inside a store.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no folder inside a store: it must be a relative path without `.`, `..` or empty parts")]
+pub struct FolderError(String);
+
+impl Folder {
+    /// Checks the path; slashes at its end are dropped.
+    pub fn parse(text: &str) -> Result<Folder, FolderError> {
+        let path = text.trim_end_matches('/');
+        let usable = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\n']);
+        if path.split('/').all(usable) { Ok(Folder(path.to_owned())) } else { Err(FolderError(text.to_owned())) }
+    }
+
+    /// The path of a node's file inside the store.
+    pub fn file_of(&self, id: &crate::name::Name) -> String {
+        format!("{}/{id}.json", self.0)
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Folder {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a URL names, before anything is opened.
+#[derive(Debug, PartialEq)]
+enum Location {
+    /// A path of this machine.
+    Path(PathBuf),
+    /// A URL for a transport.
+    Remote(String),
+    /// A scheme that nothing here speaks.
+    Unknown(String),
+}
+
+/// git's own rule (git-fetch(1), "Git URLs"): the scp-like form counts if no slash comes before the first colon.
+fn locate(url: &str) -> Location {
+    if let Some((scheme, rest)) = url.split_once("://") {
+        return match scheme {
+            "file" => Location::Path(PathBuf::from(rest.strip_prefix("localhost").unwrap_or(rest))),
+            "git" => Location::Remote(url.to_owned()),
+            "ssh" | "ssh+git" | "git+ssh" if cfg!(feature = "ssh") => Location::Remote(url.to_owned()),
+            "http" | "https" if cfg!(feature = "https") => Location::Remote(url.to_owned()),
+            _ => Location::Unknown(scheme.to_owned()),
+        };
+    }
+    match url.find(':') {
+        Some(colon) if !url[..colon].contains('/') => {
+            if cfg!(feature = "ssh") {
+                Location::Remote(url.to_owned())
+            } else {
+                Location::Unknown("user@host:path".into())
+            }
+        }
+        _ => Location::Path(PathBuf::from(url)),
+    }
+}
+
+pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> {
+    match locate(url) {
+        Location::Remote(url) => Ok(Box::new(Remote::new(url, options))),
+        Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
+        Location::Path(path) if url == embedded_url(&options.state_dir) => {
+            Ok(Box::new(Local::embedded(path, options).in_store(url)?))
+        }
+        Location::Path(path) if is_repository(&path) => Ok(Box::new(Local::new(url, path, options))),
+        // What is not there now may be a file system that is not mounted: its last copy still counts.
+        Location::Path(path) => Ok(Box::new(Directory::new(url, path, options))),
+    }
+}
+
+/// The root of a bare repository, or of a clone; a directory deep inside a work tree is just a directory.
+fn is_repository(path: &Path) -> bool {
+    git2::Repository::open_ext(path, git2::RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_told_from_a_path_as_git_does() {
+        let path = |path: &str| Location::Path(path.into());
+        assert_eq!(locate("/srv/list.git"), path("/srv/list.git"));
+        assert_eq!(locate("it/presence/all"), path("it/presence/all"));
+        assert_eq!(locate("./with:colon"), path("./with:colon"));
+        assert_eq!(locate("file:///srv/list.git"), path("/srv/list.git"));
+        assert_eq!(locate("file://localhost/srv"), path("/srv"));
+        assert_eq!(locate("git://h/p"), Location::Remote("git://h/p".into()));
+        assert_eq!(locate("s3://bucket"), Location::Unknown("s3".into()));
+        if cfg!(feature = "ssh") {
+            assert_eq!(locate("git@host:list.git"), Location::Remote("git@host:list.git".into()));
+        }
+    }
+
+    #[test]
+    fn a_folder_stays_inside_its_store() {
+        assert_eq!(Folder::parse("it/presence/all/").unwrap().as_ref(), "it/presence/all");
+        for bad in ["", "/", "/it", "it//x", "../x", "it/../x", "it/.git", "."] {
+            assert!(Folder::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Whether a new output may replace the last good one: a balancer is never emptied by an outage, a typo or a bad record.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How many nodes a template was given for each part it asked for.
+pub type Counts = BTreeMap<String, Count>;
+
+/// The nodes that a template was given for one question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Those that may be used.
+    pub active: u64,
+    /// Those that are still on the list and say of themselves that they may not be used: draining, drained, wedged.
+    pub leaving: u64,
+}
+
+/// The limits of one target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Fewer active nodes are refused. None means 1, and only where the last good output had any.
+    pub min_nodes: Option<u64>,
+    /// A loss of more active nodes than this, in percent of the last good output's, is refused.
+    pub max_shrink: u8,
+}
+
+/// The default of [`Limits::max_shrink`].
+pub const DEFAULT_MAX_SHRINK: u8 = 50;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { min_nodes: None, max_shrink: DEFAULT_MAX_SHRINK }
+    }
+}
+
+/// Why an output is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The question that got too few nodes.
+    pub question: String,
+    /// Active nodes in the last good output, if there is one.
+    pub before: Option<u64>,
+    /// Active nodes now.
+    pub now: u64,
+    /// The limit that was crossed.
+    pub limit: Crossed,
+}
+
+/// The limit that was crossed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crossed {
+    /// `--min-nodes`, in nodes.
+    MinNodes(u64),
+    /// `--max-shrink`, in percent.
+    MaxShrink(u8),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` has {} active nodes", self.question, self.now)?;
+        if let Some(before) = self.before {
+            write!(f, " where the last good output had {before}")?;
+        }
+        match self.limit {
+            Crossed::MinNodes(least) => write!(f, "; --min-nodes asks for {least}"),
+            Crossed::MaxShrink(percent) => write!(f, "; --max-shrink allows a loss of {percent}%"),
+        }
+    }
+}
+
+/// Compares what a template is given now with what its last good output was given.
+///
+/// One node that says itself that it is leaving is no outage, however few there are: so drains and decommissions, one
+/// at a time, never meet a limit, unless the user asked for a number of nodes.
+pub fn judge(limits: Limits, last: Option<&Counts>, now: &Counts) -> Vec<Refusal> {
+    now.iter()
+        .filter_map(|(question, count)| {
+            let before = last.and_then(|last| last.get(question));
+            crossed(limits, before, count).map(|limit| Refusal {
+                question: question.clone(),
+                before: before.map(|count| count.active),
+                now: count.active,
+                limit,
+            })
+        })
+        .collect()
+}
+
+fn crossed(limits: Limits, before: Option<&Count>, now: &Count) -> Option<Crossed> {
+    if let Some(least) = limits.min_nodes
+        && now.active < least
+    {
+        return Some(Crossed::MinNodes(least));
+    }
+    let before = before?;
+    let lost = before.active.saturating_sub(now.active);
+    if lost == 0 || (lost == 1 && now.leaving > before.leaving) {
+        return None;
+    }
+    if limits.min_nodes.is_none() && now.active == 0 {
+        return Some(Crossed::MinNodes(1));
+    }
+    (lost * 100 > u64::from(limits.max_shrink) * before.active).then_some(Crossed::MaxShrink(limits.max_shrink))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(min: Option<u64>, shrink: u8, before: Option<(u64, u64)>, now: (u64, u64), expect: Option<Crossed>) {
+        let counts = |(active, leaving)| Counts::from([("app*".to_owned(), Count { active, leaving })]);
+        let limits = Limits { min_nodes: min, max_shrink: shrink };
+        let refusals = judge(limits, before.map(counts).as_ref(), &counts(now));
+        let seen = refusals.first().map(|refusal| refusal.limit);
+        assert_eq!(seen, expect, "min {min:?} shrink {shrink} {before:?} -> {now:?}");
+    }
+
+    #[test]
+    fn an_outage_is_refused_and_growth_is_not() {
+        check(None, 50, None, (0, 0), None);
+        check(None, 50, Some((0, 0)), (0, 0), None);
+        check(None, 50, Some((3, 0)), (0, 0), Some(Crossed::MinNodes(1)));
+        check(None, 50, Some((10, 0)), (5, 0), None);
+        check(None, 50, Some((10, 0)), (4, 0), Some(Crossed::MaxShrink(50)));
+        check(None, 50, Some((10, 0)), (20, 0), None);
+        check(None, 100, Some((10, 0)), (1, 0), None);
+        check(None, 100, Some((10, 0)), (0, 0), Some(Crossed::MinNodes(1)));
+        check(None, 0, Some((10, 0)), (9, 0), Some(Crossed::MaxShrink(0)));
+    }
+
+    #[test]
+    fn a_number_that_was_asked_for_holds_always() {
+        check(Some(2), 50, None, (1, 0), Some(Crossed::MinNodes(2)));
+        check(Some(2), 50, Some((2, 0)), (1, 1), Some(Crossed::MinNodes(2)));
+        check(Some(0), 100, Some((3, 0)), (0, 0), None);
+    }
+
+    #[test]
+    fn one_node_that_leaves_in_order_is_no_outage() {
+        check(None, 50, Some((1, 0)), (0, 1), None);
+        check(None, 0, Some((3, 0)), (2, 1), None);
+        check(None, 50, Some((2, 0)), (0, 2), Some(Crossed::MinNodes(1)));
+        check(None, 50, Some((1, 1)), (0, 1), Some(Crossed::MinNodes(1)));
+        check(None, 50, Some((0, 1)), (0, 0), None);
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_counted() {
+        let refusal =
+            Refusal { question: "app*".into(), before: Some(9), now: 1, limit: Crossed::MaxShrink(50) };
+        assert_eq!(
+            refusal.to_string(),
+            "`app*` has 1 active nodes where the last good output had 9; --max-shrink allows a loss of 50%"
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! A file to keep right: limits, check, replace, reload, and the memory of what is still to do.
+//!
+//! A target knows nothing of nodes but their numbers, and nothing of where its bytes come from.
+
+mod command;
+mod file;
+pub mod limits;
+mod memory;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use command::{BadCommand, Command, CommandError};
+pub use file::{Owner, UnknownOwner};
+pub use memory::{LastGood, Memory};
+
+use crate::errors::PathError;
+
+/// A file to keep right.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The file.
+    pub path: PathBuf,
+    /// Its mode; none keeps the one it has.
+    pub mode: Option<u32>,
+    /// Its owner; none keeps the one it has.
+    pub owner: Option<Owner>,
+    /// Must succeed on the new file before it takes the old one's place.
+    pub check: Option<Command>,
+    /// Run after the file was replaced.
+    pub reload: Option<Command>,
+    /// How long check and reload may each take.
+    pub command_limit: Duration,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// The file was right already.
+    Unchanged,
+    /// Its bytes were right; mode or owner were set.
+    Adjusted,
+    /// It was replaced (or made).
+    Replaced,
+    /// It was right already; a reload that was still owed has succeeded.
+    Reloaded,
+}
+
+/// Why a target is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The file, or the memory of it, could not be read or written. The old file stands.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// The path is a link. The old file stands.
+    #[error("`{}` is a link, and links are not followed", .0.display())]
+    Link(PathBuf),
+    /// The path is a directory or a device.
+    #[error("`{}` is no plain file", .0.display())]
+    NotAFile(PathBuf),
+    /// The check command refused the new file. The old file stands.
+    #[error("the new `{}` was refused by its check; the old file stands", path.display())]
+    Check {
+        /// The target.
+        path: PathBuf,
+        /// What the command did.
+        #[source]
+        source: CommandError,
+    },
+    /// The new file is in place, and the reload command failed. It is owed until it succeeds.
+    #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
+    Reload {
+        /// The target.
+        path: PathBuf,
+        /// What the command did.
+        #[source]
+        source: CommandError,
+    },
+}
+
+impl TargetError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TargetError::Io(error) => error.hint(),
+            TargetError::Link(path) => {
+                Some(format!("name the file that `{}` points to, or leave out -o to print to stdout", path.display()))
+            }
+            TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
+            TargetError::Check { .. } => {
+                Some("`presence render NAME --diff -o FILE` shows what would change; see the check's output above".into())
+            }
+            TargetError::Reload { .. } => Some("fix what the command complains of, then run the same command again".into()),
+        }
+    }
+}
+
+impl Target {
+    /// Makes the file hold these bytes: check, replace, reload. Killed at any point, the file is the old or the new
+    /// one, and the next run does what is left.
+    pub fn apply(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
+        file::sweep(&self.path);
+        let old = file::current(&self.path)?;
+        if let Some((old, found)) = &old
+            && old == bytes
+        {
+            let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
+            return match (self.reload.is_some() && memory.owes_reload(), adjusted) {
+                (true, _) => self.reload(memory).map(|()| Done::Reloaded),
+                (false, true) => Ok(Done::Adjusted),
+                (false, false) => Ok(Done::Unchanged),
+            };
+        }
+        let staged = file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+        self.check(staged.path())?;
+        if self.reload.is_some() {
+            // Before the replacement: killed after it, the next run would see the right bytes and reload nothing.
+            memory.owe_reload()?;
+        }
+        file::replace(staged, &self.path)?;
+        self.reload(memory)?;
+        Ok(Done::Replaced)
+    }
+
+    /// What `apply` would do, up to the check, without touching the file.
+    pub fn rehearse(&self, bytes: &[u8]) -> Result<Done, TargetError> {
+        let old = file::current(&self.path)?;
+        if old.as_ref().is_some_and(|(old, _)| old == bytes) {
+            return Ok(Done::Unchanged);
+        }
+        if self.check.is_some() {
+            let staged = file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+            self.check(staged.path())?;
+        }
+        Ok(Done::Replaced)
+    }
+
+    /// The bytes of the file now; none if there is no file.
+    pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
+        Ok(file::current(&self.path)?.map(|(bytes, _)| bytes))
+    }
+
+    fn check(&self, staged: &std::path::Path) -> Result<(), TargetError> {
+        let Some(check) = &self.check else { return Ok(()) };
+        check
+            .run(staged, self.command_limit)
+            .map_err(|source| TargetError::Check { path: self.path.clone(), source })
+    }
+
+    fn reload(&self, memory: &Memory) -> Result<(), TargetError> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        reload
+            .run(&self.path, self.command_limit)
+            .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
+        memory.reloaded()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        memory: Memory,
+        target: Target,
+    }
+
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::open(&dir.path().join("state"), "t").unwrap();
+        let target = Target {
+            path: dir.path().join("out.cfg"),
+            mode: None,
+            owner: None,
+            check: None,
+            reload: None,
+            command_limit: Duration::from_secs(10),
+        };
+        Fixture { dir, memory, target }
+    }
+
+    impl Fixture {
+        fn apply(&self, text: &str) -> Result<Done, TargetError> {
+            self.target.apply(&self.memory, text.as_bytes())
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(&self.target.path).unwrap()
+        }
+
+        fn reload_log(&self) -> usize {
+            fs::read_to_string(self.dir.path().join("log")).map_or(0, |log| log.lines().count())
+        }
+
+        fn reload_by(&mut self, tail: &str) {
+            let log = self.dir.path().join("log");
+            self.target.reload = Some(Command::parse(&format!("sh -c 'echo x >> {}; {tail}'", log.display())).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_file_is_made_then_left_alone_and_keeps_its_mode() {
+        let fixture = fixture();
+        assert_eq!(fixture.apply("a\n").unwrap(), Done::Replaced);
+        let mode = || fs::metadata(&fixture.target.path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(), 0o644);
+        assert_eq!(fixture.apply("a\n").unwrap(), Done::Unchanged);
+        fs::set_permissions(&fixture.target.path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+        assert_eq!((fixture.text().as_str(), mode()), ("b\n", 0o640));
+        let stricter = Target { mode: Some(0o600), ..fixture.target.clone() };
+        assert_eq!(stricter.apply(&fixture.memory, b"b\n").unwrap(), Done::Adjusted);
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_refused_file_never_takes_the_place() {
+        let mut fixture = fixture();
+        fixture.apply("good\n").unwrap();
+        fixture.target.check = Some(Command::parse("grep -q good {}").unwrap());
+        assert!(matches!(fixture.apply("bad\n"), Err(TargetError::Check { .. })));
+        assert_eq!(fixture.text(), "good\n");
+        let left = fs::read_dir(fixture.dir.path()).unwrap().count();
+        assert_eq!(left, 2, "only the file and the state directory");
+    }
+
+    #[test]
+    fn a_failed_reload_is_owed_until_it_succeeds() {
+        let mut fixture = fixture();
+        fixture.reload_by("exit 1");
+        assert!(matches!(fixture.apply("a\n"), Err(TargetError::Reload { .. })));
+        assert_eq!(fixture.text(), "a\n");
+        assert!(matches!(fixture.apply("a\n"), Err(TargetError::Reload { .. })));
+        fixture.reload_by("exit 0");
+        assert_eq!(fixture.apply("a\n").unwrap(), Done::Reloaded);
+        assert_eq!(fixture.apply("a\n").unwrap(), Done::Unchanged);
+        assert_eq!(fixture.reload_log(), 3);
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_leftovers_are_swept() {
+        let fixture = fixture();
+        let other = fixture.dir.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &fixture.target.path).unwrap();
+        assert!(matches!(fixture.apply("a\n"), Err(TargetError::Link(_))));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        fs::remove_file(&fixture.target.path).unwrap();
+        let left = fixture.dir.path().join(".presence-AbCdEf.out.cfg");
+        let foreign = fixture.dir.path().join(".presence-notes.about.out.cfg");
+        fs::write(&left, "").unwrap();
+        fs::write(&foreign, "").unwrap();
+        fixture.apply("a\n").unwrap();
+        assert!(!left.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn a_rehearsal_touches_nothing() {
+        let fixture = fixture();
+        assert_eq!(fixture.target.rehearse(b"a\n").unwrap(), Done::Replaced);
+        assert!(!fixture.target.path.exists());
+    }
+
+    #[test]
+    fn owners_are_names_or_numbers() {
+        assert_eq!(Owner::parse("root:0").unwrap(), Owner { uid: 0, gid: Some(0) });
+        assert_eq!(Owner::parse("1234").unwrap(), Owner { uid: 1234, gid: None });
+        assert!(Owner::parse("no-such-user").is_err());
+    }
+}
