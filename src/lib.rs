@@ -2,4 +2,6 @@
 //! and templates turn the list into the config of balancers and applications.
 
 pub mod escape;
+mod excerpt;
+pub mod name;
 pub mod store;
