@@ -5,6 +5,7 @@ pub mod change;
 pub mod endpoint;
 pub mod errors;
 pub mod escape;
+mod excerpt;
 pub mod facts;
 pub mod name;
 pub mod record;

@@ -1,0 +1,227 @@
+//! What a record may put into `haproxy.cfg`, and under which numbers HAProxy knows the servers.
+//!
+//! `haproxy -c` is no help here: it accepts most of what an attacker would write. Addresses and ports are not
+//! quoted but parsed, see [`crate::endpoint`]: HAProxy expands `$VAR` in an address even in single quotes.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
+
+use super::{Reason, Refused, no_outer_space, not_empty, not_longer, only};
+use crate::name::Name;
+
+/// The most characters of a text or path.
+///
+/// HAProxy takes any length in the file, but a header that outgrows the buffer turns every request into a 500
+/// (seen with 2.6 and 20,000 characters). Only `tune.maxrewrite`, 1,024 bytes by default, is set aside for all added
+/// headers together (HAProxy 2.6 manual, section 3.2).
+const MAX_LENGTH: usize = 256;
+
+/// The name of a proxy or a server.
+///
+/// HAProxy's own rule is `[A-Za-z0-9_.:-]` (HAProxy 2.6 manual, section 4, "All proxy names must be formed
+/// from …"); [`Name`] is stricter.
+pub fn name(value: &str) -> Result<String, Refused> {
+    let name = Name::parse(value).map_err(|error| Reason::Name(error).of("a name in haproxy.cfg"))?;
+    Ok(name.to_string())
+}
+
+/// Text for an argument that follows the log-format rules, such as `http-request set-header X-Node <fmt>` or
+/// `http-check send … hdr Host <fmt>`, in single quotes.
+///
+/// Single quotes, since double ones expand `${ENV}` and decode `\r\n` (HAProxy 2.6 manual, section 2.2). No
+/// quoting stops `%[env(SECRET)]`, only `%%` does (section 8.2.6). Where the argument is *not* a log-format
+/// (a `uri`, a pattern of an ACL) the `%%` would stay doubled, and a pattern that starts with `-` would be
+/// a flag: `-f` reads a file (section 7.1). Do not use it there.
+pub fn quoted(value: &str) -> Result<String, Refused> {
+    let check = || {
+        not_empty(value)?;
+        only(value, |character| matches!(character, ' '..='~'))?;
+        no_outer_space(value)?;
+        not_longer(value, MAX_LENGTH)
+    };
+    check().map_err(|reason| reason.of("text in haproxy.cfg"))?;
+    Ok(format!("'{}'", value.replace('\'', r"'\''").replace('%', "%%")))
+}
+
+/// The path, and query if any, that a health check asks for: `http-check send meth GET uri <path>`.
+///
+/// The allow-list is what RFC 3986, section 3.3 and 3.4, lets stand in a path and query, less `'` and `$`,
+/// which HAProxy's own parser acts upon (HAProxy 2.6 manual, section 2.2), and less `%`: harmless after
+/// `uri`, but `uri-lf` takes a log-format, where `%[env(SECRET)]` is read.
+pub fn path(value: &str) -> Result<String, Refused> {
+    let check = || {
+        if !value.starts_with('/') {
+            return Err(Reason::Start('/'));
+        }
+        only(value, |character| {
+            character.is_ascii_alphanumeric() || "-._~!&()*+,;=:@/?".contains(character)
+        })?;
+        not_longer(value, MAX_LENGTH)
+    };
+    check().map_err(|reason| reason.of("a path in haproxy.cfg"))?;
+    Ok(value.to_owned())
+}
+
+/// The highest number HAProxy 2.6 takes as a server's `id`; 2^31 is read as negative and refused.
+const MAX_SERVER_ID: u32 = i32::MAX as u32;
+
+/// The number that HAProxy should know this instance by, 1 to 2^31-1, before collisions: see [`assign_ids`].
+///
+/// Consistent hashing places a server by its `id` (HAProxy 2.6 manual, section 4.2, `hash-type`), and
+/// automatic ids are positions in the file: one more server at the front moves 97% of the keys, with ids
+/// from here 9%. FNV-1a is fixed for ever and known in every language; changing it would move every key of
+/// every balancer. The remainder folds all 64 bits into the range and never gives 0.
+pub fn server_id(instance_id: &str) -> u32 {
+    let mut hasher = FnvHasher::default();
+    hasher.write(instance_id.as_bytes());
+    let remainder = hasher.finish() % u64::from(MAX_SERVER_ID);
+    u32::try_from(remainder).expect("a remainder is smaller than its u32 divisor") + 1
+}
+
+/// The server ids of one backend's instances, in the order of the set.
+///
+/// Ids must be unique in a backend. Where two instances hash to the same number, the first in order keeps
+/// it and the other gets the next free one. So the result depends on the set alone, and with 10,000
+/// instances there is a collision in one of 43 fleets.
+pub fn assign_ids(instance_ids: &BTreeSet<&str>) -> Vec<u32> {
+    assign(instance_ids.iter().map(|instance_id| server_id(instance_id)))
+}
+
+/// Makes `wanted` unique by moving on to the next free number, from the last to 1.
+fn assign(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut taken = HashSet::new();
+    wanted
+        .map(|mut id| {
+            while !taken.insert(id) {
+                id = id % MAX_SERVER_ID + 1;
+            }
+            id
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::assert_outcome;
+    use super::*;
+
+    #[test]
+    fn names_are_checked_not_quoted() {
+        #[track_caller]
+        fn check(input: &str, expect: Result<&str, &str>) {
+            assert_outcome(input, name(input), expect);
+        }
+
+        check("web-1", Ok("web-1"));
+        check("", Err("the name is empty"));
+        check(
+            "a:b",
+            Err(
+                "character 2 of the name `a:b` is `:`; only letters, digits (ASCII), `_`, `.` and `-` are allowed",
+            ),
+        );
+    }
+
+    #[test]
+    fn text_is_quoted_against_words_variables_and_formats() {
+        #[track_caller]
+        fn check(input: &str, expect: Result<&str, &str>) {
+            assert_outcome(input, quoted(input), expect);
+        }
+
+        check("a", Ok("'a'"));
+        check("a b", Ok("'a b'"));
+        check("it's", Ok(r"'it'\''s'"));
+        check("'", Ok(r"''\'''"));
+        check("%[env(SECRET)]", Ok("'%%[env(SECRET)]'"));
+        check("100%", Ok("'100%%'"));
+        check("%%", Ok("'%%%%'"));
+        check(r#"\r\n"${HOME}"#, Ok(r#"'\r\n"${HOME}'"#));
+        check("a #b", Ok("'a #b'"));
+        check(r"a\", Ok(r"'a\'"));
+        check("", Err("the value is empty"));
+        check(" a", Err("it starts or ends with a space, which would be lost"));
+        check("a ", Err("it starts or ends with a space, which would be lost"));
+        check("a\n b", Err(r"character 2 is `\n`, which is not allowed there"));
+        check("a\tb", Err(r"character 2 is `\t`, which is not allowed there"));
+        check("a\0", Err(r"character 2 is `\0`, which is not allowed there"));
+        check("a\u{7f}", Err(r"character 2 is `\u{7f}`, which is not allowed there"));
+        check("é", Err("character 1 is `é`, which is not allowed there"));
+        check(&"x".repeat(256), Ok(&format!("'{}'", "x".repeat(256))));
+        check(&"x".repeat(257), Err("it is longer than 256 characters"));
+    }
+
+    #[test]
+    fn paths_are_checked_not_quoted() {
+        #[track_caller]
+        fn check(input: &str, expect: Result<&str, &str>) {
+            assert_outcome(input, path(input), expect);
+        }
+
+        check("/", Ok("/"));
+        check("/health?deep=1&x=a,b;c", Ok("/health?deep=1&x=a,b;c"));
+        check("/~me/(a)*!:@+_-.=", Ok("/~me/(a)*!:@+_-.="));
+        check("", Err("it does not start with `/`"));
+        check("health", Err("it does not start with `/`"));
+        check("*", Err("it does not start with `/`"));
+        for character in " \t\n\r\0#%$'\"\\`{}[]<>|^\u{7f}é".chars() {
+            let expect = format!("character 3 is `{}`, which is not allowed there", character.escape_debug());
+            check(&format!("/a{character}b"), Err(&expect));
+        }
+    }
+
+    /// The numbers are part of the interface: when one changes, clients move to other servers.
+    #[test]
+    fn server_ids_never_change() {
+        #[track_caller]
+        fn check(input: &str, expect: u32) {
+            assert_eq!(server_id(input), expect, "for {input:?}");
+        }
+
+        // Computed apart from this program; FNV-1a of "foobar" is 0x85944171f73967e8 in the suite of FNV's
+        // authors.
+        check("foobar", 39_971_535);
+        check("", 470_244_594);
+        check("web-1", 1_446_749_821);
+        check("i-0123456789abcdef0", 502_428_281);
+    }
+
+    #[test]
+    fn a_collision_takes_the_next_free_number() {
+        #[track_caller]
+        fn check(wanted: &[u32], expect: &[u32]) {
+            assert_eq!(assign(wanted.iter().copied()), expect);
+        }
+
+        check(&[], &[]);
+        check(&[7, 3], &[7, 3]);
+        check(&[7, 7, 7], &[7, 8, 9]);
+        check(&[7, 8, 7], &[7, 8, 9]);
+        check(&[MAX_SERVER_ID, MAX_SERVER_ID], &[MAX_SERVER_ID, 1]);
+    }
+
+    #[test]
+    fn ids_follow_the_instance_not_its_place() {
+        let all = BTreeSet::from(["web-1", "web-2", "web-3"]);
+        assert_eq!(assign_ids(&all), [server_id("web-1"), server_id("web-2"), server_id("web-3")]);
+        assert_eq!(assign_ids(&BTreeSet::from(["web-3", "web-2"])), [server_id("web-2"), server_id("web-3")]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn server_ids_are_in_range(instance_id in ".*") {
+            proptest::prop_assert!((1..=MAX_SERVER_ID).contains(&server_id(&instance_id)));
+        }
+
+        /// HAProxy's single quotes are those of a shell (section 2.2: "very close to … Bourne shell").
+        #[test]
+        fn quoted_text_reads_back(value in "[ -~]{1,40}") {
+            if let Ok(quoted) = quoted(&value) {
+                let words = shell_words::split(&quoted).expect("balanced quotes");
+                proptest::prop_assert_eq!(words, [value.replace('%', "%%")]);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A program under test that serves on a Unix socket until it is dropped.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(super) struct Server {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Server {
+    /// Starts a program and waits until its socket answers.
+    #[track_caller]
+    pub(super) fn start(command: &mut Command, socket: &Path) -> Self {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self { child, socket: socket.to_owned() };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(socket).is_err() {
+            assert!(Instant::now() < deadline, "{command:?} does not serve on {}", socket.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub(super) fn ask(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// The body of `GET /v<index>`.
+    pub(super) fn value(&self, index: usize) -> String {
+        let answer = self.ask(&format!("GET /v{index} HTTP/1.0\r\n\r\n"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        assert!(head.contains(" 200 "), "{head}");
+        body.to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; the test has failed then, with a better message.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
