@@ -127,7 +127,11 @@ mod tests {
             json!({"instance-id": "i", "rack": "r1", "state": "done", "statetss": "1"}),
             Some("no port, rack r1"),
         );
-        check(old, json!({"instance-id": "i", "port": "80", "state": "done", "statetss": "3"}), Some("state confirmed"));
+        check(
+            old,
+            json!({"instance-id": "i", "port": "80", "state": "done", "statetss": "3"}),
+            Some("state confirmed"),
+        );
         let evil = json!({"instance-id": "i", "x": "a\nb\u{1b}[31m"});
         check(json!({"instance-id": "i"}), evil, Some("x a\\nb\\u{1b}[31m"));
         assert_eq!(Change::between(None, Some(&record(json!({"instance-id": "i"})))), Some(Change::Joined));

@@ -2,6 +2,8 @@
 //! and templates turn the list into the config of balancers and applications.
 
 pub mod change;
+pub mod cli;
+pub mod config;
 pub mod endpoint;
 pub mod errors;
 pub mod escape;
@@ -12,3 +14,4 @@ pub mod record;
 pub mod roster;
 pub mod store;
 pub mod target;
+pub mod template;

@@ -1,3 +1,7 @@
 //! The `presence` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    presence::cli::main()
+}

@@ -31,7 +31,10 @@ fn hostname() -> Option<String> {
 
 /// The machine id, 32 hexadecimal digits. An image that was not booted yet holds nothing, or "uninitialized".
 fn machine_id() -> Option<String> {
-    MACHINE_IDS.iter().filter_map(|path| fs::read_to_string(path).ok()).find_map(|text| usable_machine_id(&text))
+    MACHINE_IDS
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .find_map(|text| usable_machine_id(&text))
 }
 
 fn usable_machine_id(text: &str) -> Option<String> {
@@ -45,7 +48,10 @@ mod tests {
 
     #[test]
     fn only_a_real_machine_id_counts() {
-        assert_eq!(usable_machine_id("3d1219c7c4c5404aaa1f6d2a48adfda4\n").as_deref(), Some("3d1219c7c4c5404aaa1f6d2a48adfda4"));
+        assert_eq!(
+            usable_machine_id("3d1219c7c4c5404aaa1f6d2a48adfda4\n").as_deref(),
+            Some("3d1219c7c4c5404aaa1f6d2a48adfda4")
+        );
         for nothing in ["", "\n", "uninitialized\n", "3d12"] {
             assert_eq!(usable_machine_id(nothing), None, "{nothing:?}");
         }

@@ -83,13 +83,19 @@ mod tests {
 
     #[test]
     fn a_change_cut_short_is_finished_with_its_own_time() {
-        check("setup", "setup:1;done:20151008-174700;", "done", Some(("setup:1;done:20151008-174700;", "20151008-174700")));
+        check(
+            "setup",
+            "setup:1;done:20151008-174700;",
+            "done",
+            Some(("setup:1;done:20151008-174700;", "20151008-174700")),
+        );
     }
 
     #[test]
     fn the_log_keeps_its_newest_entries() {
         let log = "x:20151008-174646;".repeat(2_000);
-        let new = enter_state(&facts("x", &log), "done", jiff::civil::date(2015, 1, 1).at(0, 0, 0, 0)).unwrap();
+        let new =
+            enter_state(&facts("x", &log), "done", jiff::civil::date(2015, 1, 1).at(0, 0, 0, 0)).unwrap();
         assert!(new[0].1.len() <= MAX_STATELOG_BYTES && new[0].1.ends_with(";done:20150101-000000;"));
         assert!(new[0].1.starts_with("x:2015"));
     }

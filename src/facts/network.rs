@@ -50,7 +50,8 @@ fn lasting_address(addresses: &str, wanted: &str) -> Option<Ipv6Addr> {
             let field: Vec<&str> = line.split_ascii_whitespace().collect();
             let [address, _, _, GLOBAL_SCOPE, flags, interface] = field[..] else { return None };
             let lasting = u8::from_str_radix(flags, 16).ok()? & PASSING == 0;
-            (lasting && interface == wanted).then_some(Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?))
+            (lasting && interface == wanted)
+                .then_some(Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?))
         })
         .min()
 }

@@ -33,9 +33,14 @@ impl FactsError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             FactsError::Io(error) => return error.hint(),
-            FactsError::NotAFile(path) => format!("replace `{}` by a copy of what it points to", path.display()),
+            FactsError::NotAFile(path) => {
+                format!("replace `{}` by a copy of what it points to", path.display())
+            }
             FactsError::TooLong(path) | FactsError::NotText(path) => {
-                format!("a fact is a short text: shorten `{}`, or give it another ending than .txt", path.display())
+                format!(
+                    "a fact is a short text: shorten `{}`, or give it another ending than .txt",
+                    path.display()
+                )
             }
         })
     }
@@ -68,7 +73,11 @@ fn read_fact(path: &Path) -> Result<String, FactsError> {
         return Err(FactsError::NotAFile(path.to_owned()));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path).at("read", path)?.take(MAX_FACT_BYTES + 1).read_to_end(&mut bytes).at("read", path)?;
+    fs::File::open(path)
+        .at("read", path)?
+        .take(MAX_FACT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .at("read", path)?;
     if bytes.len() as u64 > MAX_FACT_BYTES {
         return Err(FactsError::TooLong(path.to_owned()));
     }

@@ -60,10 +60,17 @@ impl Roster {
                 path: path.to_owned(),
                 reason,
             };
-            problems.extend(source.snapshot.problems.iter().map(|found| problem(&found.path, found.reason.clone())));
+            problems.extend(
+                source.snapshot.problems.iter().map(|found| problem(&found.path, found.reason.clone())),
+            );
             for file in &source.snapshot.files {
                 match read(&file.path, &file.text) {
-                    Ok(record) => candidates.push(merge::Candidate { record, path: &file.path, rank, stale: source.stale }),
+                    Ok(record) => candidates.push(merge::Candidate {
+                        record,
+                        path: &file.path,
+                        rank,
+                        stale: source.stale,
+                    }),
                     Err(reason) => problems.push(problem(&file.path, reason)),
                 }
             }
@@ -98,7 +105,10 @@ fn read(path: &str, text: &str) -> Result<Record, String> {
     let record = Record::parse(text.as_bytes()).map_err(|error| chain(&error))?;
     let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
     if stem != record.id().as_ref() {
-        return Err(format!("says that its instance-id is `{}`, which is not the name of the file", record.id()));
+        return Err(format!(
+            "says that its instance-id is `{}`, which is not the name of the file",
+            record.id()
+        ));
     }
     Ok(record)
 }
@@ -138,7 +148,8 @@ mod tests {
         bad.problems.push(FileProblem { path: "i-4.json".into(), reason: "is a link".into() });
         let roster = roster(&[(&bad, false)]);
         assert_eq!(roster.nodes.len(), 1);
-        let seen: Vec<_> = roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
+        let seen: Vec<_> =
+            roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
         assert_eq!(seen.len(), 3);
         assert!(seen[0].starts_with("i-2.json is not JSON"));
         assert_eq!(seen[1], "i-3.json says that its instance-id is `i-1`, which is not the name of the file");

@@ -42,7 +42,8 @@ impl Node {
 /// The first of `address`, `ipv4` and `ipv6` that there is. If it is no usable address, the next one is not tried:
 /// a node that states a wrong address must not be reached at another one by guessing.
 fn address(record: &Record) -> Result<Address, String> {
-    let stated = ["address", "ipv4", "ipv6"].into_iter().find_map(|fact| Some((fact, record.facts().get(fact)?)));
+    let stated =
+        ["address", "ipv4", "ipv6"].into_iter().find_map(|fact| Some((fact, record.facts().get(fact)?)));
     let (fact, value) = stated.ok_or("has no `address`, `ipv4` or `ipv6`")?;
     let text = text(value).ok_or_else(|| format!("has a `{fact}` that is no text"))?;
     Address::parse(&text).map_err(|error| format!("has an unusable `{fact}`: {}", chain(&error)))
@@ -60,7 +61,8 @@ mod tests {
 
     fn check(facts: &str, expect: &str) {
         let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i"{facts}}}}}"#);
-        let node = Node::new(Record::parse(text.as_bytes()).unwrap(), "s", "i.json", false, &States::default());
+        let node =
+            Node::new(Record::parse(text.as_bytes()).unwrap(), "s", "i.json", false, &States::default());
         let seen = match (&node.address, &node.port) {
             (Ok(address), Ok(Some(port))) => address.host_port(*port),
             (Ok(address), Ok(None)) => address.to_string(),

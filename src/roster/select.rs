@@ -21,18 +21,30 @@ pub struct Identity {
 impl Identity {
     /// What the facts say.
     pub fn of(facts: &Facts) -> Identity {
-        let fact = |name: &str| facts.get(name).and_then(text).map(Cow::into_owned).filter(|text| !text.is_empty());
+        let fact =
+            |name: &str| facts.get(name).and_then(text).map(Cow::into_owned).filter(|text| !text.is_empty());
         Identity { part: fact("nodepart"), stacktype: fact("stacktype"), deployment: fact("deployment") }
     }
 
     /// Whether the node is in this one's scope: same deployment and same stacktype. What this one does not say is no
     /// limit: fleets of 2015 had no deployment, and somebody on a laptop has neither.
     pub fn sees(&self, node: &Node) -> bool {
-        let same = |own: &Option<String>, fact: &str| {
-            own.as_deref().is_none_or(|own| node.record.text(fact).as_deref() == Some(own))
-        };
-        same(&self.deployment, "deployment") && same(&self.stacktype, "stacktype")
+        self.same_deployment(node) && self.same_stacktype(node)
     }
+
+    /// Whether the node is of this one's deployment.
+    pub fn same_deployment(&self, node: &Node) -> bool {
+        same(self.deployment.as_deref(), node, "deployment")
+    }
+
+    /// Whether the node is of this one's stacktype.
+    pub fn same_stacktype(&self, node: &Node) -> bool {
+        same(self.stacktype.as_deref(), node, "stacktype")
+    }
+}
+
+fn same(own: Option<&str>, node: &Node, fact: &str) -> bool {
+    own.is_none_or(|own| node.record.text(fact).as_deref() == Some(own))
 }
 
 /// A choice of nodes; every condition must hold, and one that is not given does.
@@ -72,7 +84,8 @@ impl Selector {
 
     /// Adds a condition of the form FACT=GLOB.
     pub fn clause(self, clause: &str) -> Result<Selector, SelectorError> {
-        let (fact, pattern) = clause.split_once('=').ok_or_else(|| SelectorError::NoEqualSign(clause.to_owned()))?;
+        let (fact, pattern) =
+            clause.split_once('=').ok_or_else(|| SelectorError::NoEqualSign(clause.to_owned()))?;
         self.fact(fact, pattern)
     }
 
@@ -128,6 +141,8 @@ mod tests {
         assert!(Selector::default().clause("nodepart").is_err());
         assert!(Selector::default().clause("a=[").is_err());
         let state = |state: &str| Selector { states: vec![state.into()], ..Selector::default() };
-        assert!(state("done").matches(&app) && state("active").matches(&app) && !state("draining").matches(&app));
+        assert!(
+            state("done").matches(&app) && state("active").matches(&app) && !state("draining").matches(&app)
+        );
     }
 }

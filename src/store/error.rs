@@ -76,13 +76,18 @@ impl StoreError {
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),
-            StoreErrorKind::NoBranch => Some("check out a branch there, or name one with `branch` in presence.toml".into()),
-            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
-            StoreErrorKind::Refused(_) => {
-                Some("ask whoever keeps the repository: its hooks or permissions do not let this node write".into())
+            StoreErrorKind::NoBranch => {
+                Some("check out a branch there, or name one with `branch` in presence.toml".into())
             }
+            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
+            StoreErrorKind::Refused(_) => Some(
+                "ask whoever keeps the repository: its hooks or permissions do not let this node write"
+                    .into(),
+            ),
             StoreErrorKind::Busy { .. } => Some("run the same command again".into()),
-            StoreErrorKind::Locked(_) => Some("see with `ps` what it is waiting for; if it hangs, end it".into()),
+            StoreErrorKind::Locked(_) => {
+                Some("see with `ps` what it is waiting for; if it hangs, end it".into())
+            }
         }
     }
 }

@@ -22,7 +22,11 @@ impl Folder {
     pub fn parse(text: &str) -> Result<Folder, FolderError> {
         let path = text.trim_end_matches('/');
         let usable = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\n']);
-        if path.split('/').all(usable) { Ok(Folder(path.to_owned())) } else { Err(FolderError(text.to_owned())) }
+        if path.split('/').all(usable) {
+            Ok(Folder(path.to_owned()))
+        } else {
+            Err(FolderError(text.to_owned()))
+        }
     }
 
     /// The path of a node's file inside the store.
@@ -92,7 +96,8 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
 
 /// The root of a bare repository, or of a clone; a directory deep inside a work tree is just a directory.
 fn is_repository(path: &Path) -> bool {
-    git2::Repository::open_ext(path, git2::RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).is_ok()
+    git2::Repository::open_ext(path, git2::RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
+        .is_ok()
 }
 
 #[cfg(test)]

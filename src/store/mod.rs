@@ -87,7 +87,7 @@ pub struct FileProblem {
 }
 
 /// A place where the folder of records lives.
-pub trait Store {
+pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
     fn url(&self) -> &str;
 
@@ -107,6 +107,11 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> 
     location::open(url, options)
 }
 
+/// The URL as it may be shown: without a password.
+pub fn shown_url(url: &str) -> String {
+    git::without_secrets(url)
+}
+
 /// The URL of the embedded store: a git repository in the state directory, made on first use.
 pub fn embedded_url(state_dir: &std::path::Path) -> String {
     state_dir.join("store.git").display().to_string()
@@ -123,18 +128,59 @@ pub struct Reading {
     pub error: Option<StoreError>,
 }
 
-/// Reads all stores. One that fails is an entry with its error and its last copy.
-pub fn read(stores: &[Box<dyn Store>]) -> Vec<Reading> {
-    stores
-        .iter()
-        .map(|store| {
-            let url = store.url().to_owned();
-            match store.snapshot() {
-                Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
-                Err(error) => Reading { url, snapshot: store.last_copy(), error: Some(error) },
-            }
-        })
-        .collect()
+/// Reads all stores, in their order. One that fails is an entry with its error and its last copy.
+pub fn read(urls: &[String], options: &Options) -> Vec<Reading> {
+    each(urls, options, |store| {
+        let url = store.url().to_owned();
+        match store.snapshot() {
+            Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
+            Err(error) => Reading { url, snapshot: store.last_copy(), error: Some(error) },
+        }
+    })
+    .into_iter()
+    .zip(urls)
+    .map(|(reading, url)| {
+        reading.unwrap_or_else(|error| Reading { url: url.clone(), snapshot: None, error: Some(error) })
+    })
+    .collect()
+}
+
+/// Makes one change in all stores. The results are in the order of the stores.
+pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
+    each(urls, options, |store| {
+        store.apply(edit).map(|change| Applied { url: store.url().to_owned(), change })
+    })
+    .into_iter()
+    .map(Result::flatten)
+    .collect()
+}
+
+/// What a change did to one store.
+#[derive(Debug)]
+pub struct Applied {
+    /// The store as the user named it.
+    pub url: String,
+    /// What is different now; none if the list said so already.
+    pub change: Option<Change>,
+}
+
+/// Does something with each store, at the same time: one that does not answer must not keep the others waiting.
+fn each<T: Send>(
+    urls: &[String],
+    options: &Options,
+    act: impl Fn(&dyn Store) -> T + Sync,
+) -> Vec<Result<T, StoreError>> {
+    let one = |url: &String| open(url, options).map(|store| act(store.as_ref()));
+    if let [url] = urls {
+        return vec![one(url)];
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = urls.iter().map(|url| scope.spawn(|| one(url))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// A file's bytes as text, if there are not too many of them.

@@ -103,7 +103,11 @@ impl Command {
             return Ok(());
         }
         // `ExitStatus` prints "exit status: 1" or "signal: 9 (SIGKILL)".
-        Err(CommandError::Failed { command, status: status.to_string().replace(':', ""), output: tail(output) })
+        Err(CommandError::Failed {
+            command,
+            status: status.to_string().replace(':', ""),
+            output: tail(output),
+        })
     }
 }
 
@@ -126,7 +130,12 @@ fn tail(mut output: File) -> String {
     String::from_utf8_lossy(&bytes)
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| format!("\n  | {}", line.trim_end().escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")))
+        .map(|line| {
+            format!(
+                "\n  | {}",
+                line.trim_end().escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
+            )
+        })
         .collect()
 }
 
@@ -136,7 +145,10 @@ mod tests {
 
     fn run(line: &str) -> Result<(), String> {
         let limit = Duration::from_millis(500);
-        Command::parse(line).unwrap().run(Path::new("/tmp/a file"), limit).map_err(|error| crate::errors::chain(&error))
+        Command::parse(line)
+            .unwrap()
+            .run(Path::new("/tmp/a file"), limit)
+            .map_err(|error| crate::errors::chain(&error))
     }
 
     #[test]
@@ -150,7 +162,10 @@ mod tests {
     #[test]
     fn what_goes_wrong_is_told_with_the_output() {
         assert_eq!(run("false").unwrap_err(), "`false` ended with exit status 1");
-        assert_eq!(run("sh -c 'echo why; exit 3'").unwrap_err(), "`sh -c 'echo why; exit 3'` ended with exit status 3\n  | why");
+        assert_eq!(
+            run("sh -c 'echo why; exit 3'").unwrap_err(),
+            "`sh -c 'echo why; exit 3'` ended with exit status 3\n  | why"
+        );
         assert!(run("/no/such/program").unwrap_err().contains("cannot run `/no/such/program`: No such file"));
     }
 

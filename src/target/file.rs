@@ -47,7 +47,9 @@ impl Owner {
             None => None,
             Some(group) => Some(match group.parse() {
                 Ok(gid) => gid,
-                Err(_) => nix::unistd::Group::from_name(group).ok().flatten().ok_or_else(unknown)?.gid.as_raw(),
+                Err(_) => {
+                    nix::unistd::Group::from_name(group).ok().flatten().ok_or_else(unknown)?.gid.as_raw()
+                }
             }),
         };
         Ok(Owner { uid, gid })
@@ -97,7 +99,10 @@ pub(super) fn stage(
     }
     // After the owner: changing that drops set-id bits (chown(2)).
     let mode = mode.or(old.map(|old| old.mode() & 0o7777)).unwrap_or(NEW_FILE_MODE);
-    staged.as_file().set_permissions(fs::Permissions::from_mode(mode)).at("set the mode of", staged.path())?;
+    staged
+        .as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))
+        .at("set the mode of", staged.path())?;
     staged.as_file().sync_all().at("write", staged.path())?;
     Ok(staged)
 }
@@ -110,7 +115,12 @@ pub(super) fn replace(staged: NamedTempFile, path: &Path) -> Result<(), PathErro
 }
 
 /// Sets a mode and owner that were asked for on a file whose bytes are right. True if something changed.
-pub(super) fn adjust(path: &Path, found: &fs::Metadata, mode: Option<u32>, owner: Option<Owner>) -> Result<bool, PathError> {
+pub(super) fn adjust(
+    path: &Path,
+    found: &fs::Metadata,
+    mode: Option<u32>,
+    owner: Option<Owner>,
+) -> Result<bool, PathError> {
     let mut changed = false;
     if let Some(owner) = owner
         && (owner.uid != found.uid() || owner.gid.is_some_and(|gid| gid != found.gid()))

@@ -102,14 +102,21 @@ fn crossed(limits: Limits, before: Option<&Count>, now: &Count) -> Option<Crosse
     if limits.min_nodes.is_none() && now.active == 0 {
         return Some(Crossed::MinNodes(1));
     }
-    (lost * 100 > u64::from(limits.max_shrink) * before.active).then_some(Crossed::MaxShrink(limits.max_shrink))
+    (lost * 100 > u64::from(limits.max_shrink) * before.active)
+        .then_some(Crossed::MaxShrink(limits.max_shrink))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(min: Option<u64>, shrink: u8, before: Option<(u64, u64)>, now: (u64, u64), expect: Option<Crossed>) {
+    fn check(
+        min: Option<u64>,
+        shrink: u8,
+        before: Option<(u64, u64)>,
+        now: (u64, u64),
+        expect: Option<Crossed>,
+    ) {
         let counts = |(active, leaving)| Counts::from([("app*".to_owned(), Count { active, leaving })]);
         let limits = Limits { min_nodes: min, max_shrink: shrink };
         let refusals = judge(limits, before.map(counts).as_ref(), &counts(now));

@@ -39,7 +39,8 @@ impl Memory {
         let dir = state_dir.join("targets").join(format!("{:016x}", hash.finish()));
         fs::create_dir_all(&dir).at("make", &dir)?;
         let path = dir.join("lock");
-        let mut file = File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+        let mut file =
+            File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
         let started = Instant::now();
         loop {
             match file.try_lock() {
@@ -48,7 +49,10 @@ impl Memory {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let busy = std::io::Error::new(std::io::ErrorKind::TimedOut, "another run holds it for too long");
+                    let busy = std::io::Error::new(
+                        std::io::ErrorKind::TimedOut,
+                        "another run holds it for too long",
+                    );
                     return Err(busy).at("lock", &path);
                 }
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", &path),

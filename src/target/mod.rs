@@ -14,7 +14,7 @@ pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Memory};
 
-use crate::errors::PathError;
+use crate::errors::{AtPath, PathError};
 
 /// A file to keep right.
 #[derive(Debug, Clone)]
@@ -83,14 +83,18 @@ impl TargetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TargetError::Io(error) => error.hint(),
-            TargetError::Link(path) => {
-                Some(format!("name the file that `{}` points to, or leave out -o to print to stdout", path.display()))
-            }
+            TargetError::Link(path) => Some(format!(
+                "name the file that `{}` points to, or leave out -o to print to stdout",
+                path.display()
+            )),
             TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
-            TargetError::Check { .. } => {
-                Some("`presence render NAME --diff -o FILE` shows what would change; see the check's output above".into())
+            TargetError::Check { .. } => Some(
+                "`presence render NAME --diff -o FILE` shows what would change; see the check's output above"
+                    .into(),
+            ),
+            TargetError::Reload { .. } => {
+                Some("fix what the command complains of, then run the same command again".into())
             }
-            TargetError::Reload { .. } => Some("fix what the command complains of, then run the same command again".into()),
         }
     }
 }
@@ -111,7 +115,8 @@ impl Target {
                 (false, false) => Ok(Done::Unchanged),
             };
         }
-        let staged = file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+        let staged =
+            file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
         self.check(staged.path())?;
         if self.reload.is_some() {
             // Before the replacement: killed after it, the next run would see the right bytes and reload nothing.
@@ -129,7 +134,8 @@ impl Target {
             return Ok(Done::Unchanged);
         }
         if self.check.is_some() {
-            let staged = file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+            let staged =
+                file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
             self.check(staged.path())?;
         }
         Ok(Done::Replaced)
@@ -155,6 +161,14 @@ impl Target {
         memory.reloaded()?;
         Ok(())
     }
+}
+
+/// Runs a check on a text that will be no file of its own, under that file name.
+pub fn check_text(check: &Command, name: &str, text: &str, limit: Duration) -> Result<(), TargetError> {
+    let dir = tempfile::tempdir().at("make a directory in", &std::env::temp_dir())?;
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).at("write", &path)?;
+    check.run(&path, limit).map_err(|source| TargetError::Check { path: name.into(), source })
 }
 
 #[cfg(test)]
@@ -198,7 +212,8 @@ mod tests {
 
         fn reload_by(&mut self, tail: &str) {
             let log = self.dir.path().join("log");
-            self.target.reload = Some(Command::parse(&format!("sh -c 'echo x >> {}; {tail}'", log.display())).unwrap());
+            self.target.reload =
+                Some(Command::parse(&format!("sh -c 'echo x >> {}; {tail}'", log.display())).unwrap());
         }
     }
 

@@ -70,7 +70,8 @@ impl Local {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
             let base = tip(&repo, &branch)?;
-            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)? else {
+            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)?
+            else {
                 return Ok(None);
             };
             match swap(&repo, &branch, base, prepared.commit, &prepared.change) {
@@ -78,7 +79,9 @@ impl Local {
                     refresh_work_tree(&repo, &branch, &self.options.folder.file_of(edit.id()));
                     return Ok(Some(prepared.change));
                 }
-                Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => backoff.lost()?,
+                Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
+                    backoff.lost()?
+                }
                 Err(error) if error.code() == ErrorCode::Locked => {
                     remove_stale_lock(&repo, &branch);
                     backoff.lost()?;
@@ -117,7 +120,13 @@ impl Store for Local {
 }
 
 /// Moves the branch from `base` to `commit`, if it still is at `base`.
-fn swap(repo: &Repository, branch: &str, base: Option<Oid>, commit: Oid, change: &Change) -> Result<(), git2::Error> {
+fn swap(
+    repo: &Repository,
+    branch: &str,
+    base: Option<Oid>,
+    commit: Oid,
+    change: &Change,
+) -> Result<(), git2::Error> {
     let note = format!("presence: {change}");
     match base {
         Some(base) => repo.reference_matching(branch, commit, true, base, &note),
@@ -156,12 +165,15 @@ fn refresh_work_tree(repo: &Repository, branch: &str, path: &str) {
 fn create(path: &Path) -> Result<(), StoreErrorKind> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).at("make", dir)?;
-    let staged = tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
+    let staged =
+        tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
     let mut init = RepositoryInitOptions::new();
     init.bare(true).initial_head(NEW_BRANCH).external_template(false);
     let repo = Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
     // What publish reported as written must outlast a power cut.
-    repo.config().and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true)).doing("configure it")?;
+    repo.config()
+        .and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true))
+        .doing("configure it")?;
     drop(repo);
     let renamed = fs::rename(staged.path(), path);
     match renamed {

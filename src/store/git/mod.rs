@@ -6,7 +6,7 @@ pub mod transport;
 mod tree;
 
 pub(super) use local::Local;
-pub(super) use remote::Remote;
+pub(super) use remote::{Remote, without_secrets};
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,10 @@ impl Backoff {
     fn lost(&mut self) -> Result<(), StoreErrorKind> {
         self.tries += 1;
         if self.started.elapsed() >= self.patience {
-            return Err(StoreErrorKind::Busy { tries: self.tries, seconds: self.started.elapsed().as_secs() });
+            return Err(StoreErrorKind::Busy {
+                tries: self.tries,
+                seconds: self.started.elapsed().as_secs(),
+            });
         }
         let limit = Duration::from_millis(10 << self.tries.min(8)).min(Self::CEILING);
         std::thread::sleep(limit.mul_f64(fastrand::f64()));

@@ -24,8 +24,10 @@ const FALLBACK_BRANCH: &str = "master";
 
 /// A repository behind a URL.
 pub(crate) struct Remote {
+    /// As the transports need it, with its secrets.
+    address: String,
+    /// As it may be shown.
     url: String,
-    shown: String,
     place: PathBuf,
     options: Options,
 }
@@ -34,7 +36,7 @@ impl Remote {
     pub(crate) fn new(url: String, options: &Options) -> Remote {
         transport::install(options.limits);
         let place = copy::place(&options.state_dir, &url);
-        Remote { shown: without_secrets(&url), url, place, options: options.clone() }
+        Remote { url: without_secrets(&url), address: url, place, options: options.clone() }
     }
 
     /// The mirror, made if it is not there. It is a cache: one that cannot be opened is made anew.
@@ -73,7 +75,7 @@ impl Remote {
     fn fetch(&self, repo: &Repository) -> Result<(String, Option<Oid>), StoreErrorKind> {
         // With our lock held, a lock file of git in the mirror is one that a killed process left.
         let _ = fs::remove_file(repo.path().join(format!("{FETCHED}.lock")));
-        let mut remote = repo.remote_anonymous(&self.url).doing("use the URL")?;
+        let mut remote = repo.remote_anonymous(&self.address).doing("use the URL")?;
         let mut connection =
             remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
         let branch = self.remote_branch(&connection)?;
@@ -103,7 +105,10 @@ impl Remote {
         Ok((branch, advertised))
     }
 
-    fn remote_branch(&self, connection: &git2::RemoteConnection<'_, '_, '_>) -> Result<String, StoreErrorKind> {
+    fn remote_branch(
+        &self,
+        connection: &git2::RemoteConnection<'_, '_, '_>,
+    ) -> Result<String, StoreErrorKind> {
         if let Some(branch) = &self.options.branch {
             return Ok(branch_ref(branch));
         }
@@ -114,7 +119,8 @@ impl Remote {
         }
         // HEAD names a branch without a commit, which this protocol does not tell.
         let heads = connection.list().map_err(|error| network("list the branches", error))?;
-        let mut branches = heads.iter().map(git2::RemoteHead::name).filter(|name| name.starts_with("refs/heads/"));
+        let mut branches =
+            heads.iter().map(git2::RemoteHead::name).filter(|name| name.starts_with("refs/heads/"));
         match (branches.next(), branches.next()) {
             (None, _) => Ok(branch_ref(&default_branch())),
             (Some(only), None) => Ok(only.to_owned()),
@@ -123,7 +129,13 @@ impl Remote {
     }
 
     /// Offers the commit as the branch's new tip. False if others were faster.
-    fn push(&self, repo: &Repository, branch: &str, base: Option<Oid>, commit: Oid) -> Result<bool, StoreErrorKind> {
+    fn push(
+        &self,
+        repo: &Repository,
+        branch: &str,
+        base: Option<Oid>,
+        commit: Oid,
+    ) -> Result<bool, StoreErrorKind> {
         let mut refusal = None;
         let mut moved = false;
         let mut callbacks = RemoteCallbacks::new();
@@ -141,7 +153,7 @@ impl Remote {
         let mut options = PushOptions::new();
         options.remote_callbacks(callbacks);
         let result = repo
-            .remote_anonymous(&self.url)
+            .remote_anonymous(&self.address)
             .doing("use the URL")?
             .push(&[format!("{commit}:{branch}")], Some(&mut options));
         drop(options);
@@ -161,7 +173,8 @@ impl Remote {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
             let (branch, base) = self.fetch(&repo)?;
-            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)? else {
+            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)?
+            else {
                 return Ok(None);
             };
             if self.push(&repo, &branch, base, prepared.commit)? {
@@ -188,15 +201,15 @@ impl Remote {
 
 impl Store for Remote {
     fn url(&self) -> &str {
-        &self.shown
+        &self.url
     }
 
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError> {
-        self.apply(edit).in_store(&self.shown)
+        self.apply(edit).in_store(&self.url)
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.read().in_store(&self.shown)
+        self.read().in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
@@ -214,9 +227,16 @@ fn network(doing: &'static str, error: git2::Error) -> StoreErrorKind {
 
 /// What git servers say when another push came first: the words of receive-pack and of its reference transactions.
 fn is_race(reason: &str) -> bool {
-    ["non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "failed to lock", "stale info"]
-        .iter()
-        .any(|race| reason.contains(race))
+    [
+        "non-fast-forward",
+        "fetch first",
+        "cannot lock ref",
+        "failed to update ref",
+        "failed to lock",
+        "stale info",
+    ]
+    .iter()
+    .any(|race| reason.contains(race))
 }
 
 fn default_branch() -> String {
@@ -226,7 +246,7 @@ fn default_branch() -> String {
 }
 
 /// The URL as it may be shown: without a password.
-fn without_secrets(url: &str) -> String {
+pub(crate) fn without_secrets(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     match authority.rsplit_once('@') {

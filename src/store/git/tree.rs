@@ -12,7 +12,11 @@ use crate::store::{File, FileProblem, Folder, Snapshot, StoreErrorKind, text_of}
 const LINK: i32 = 0o120_000;
 
 /// The content of the file at `path`; none if there is no plain file of bearable size.
-pub(super) fn blob(repo: &Repository, tree: Option<&Tree<'_>>, path: &str) -> Result<Option<Vec<u8>>, StoreErrorKind> {
+pub(super) fn blob(
+    repo: &Repository,
+    tree: Option<&Tree<'_>>,
+    path: &str,
+) -> Result<Option<Vec<u8>>, StoreErrorKind> {
     let Some(tree) = tree else { return Ok(None) };
     let entry = match tree.get_path(path.as_ref()) {
         Ok(entry) => entry,
@@ -67,12 +71,17 @@ pub(super) fn without_node(
     Ok(None)
 }
 
-fn create(repo: &Repository, base: Option<&Tree<'_>>, update: &mut TreeUpdateBuilder) -> Result<Oid, StoreErrorKind> {
+fn create(
+    repo: &Repository,
+    base: Option<&Tree<'_>>,
+    update: &mut TreeUpdateBuilder,
+) -> Result<Oid, StoreErrorKind> {
     let empty;
     let base = match base {
         Some(base) => base,
         None => {
-            let oid = repo.treebuilder(None).and_then(|builder| builder.write()).doing("write an empty tree")?;
+            let oid =
+                repo.treebuilder(None).and_then(|builder| builder.write()).doing("write an empty tree")?;
             empty = repo.find_tree(oid).doing("write an empty tree")?;
             &empty
         }
@@ -81,7 +90,11 @@ fn create(repo: &Repository, base: Option<&Tree<'_>>, update: &mut TreeUpdateBui
 }
 
 /// All files of the folder at that commit. The version is the folder's own tree: other folders do not change it.
-pub(super) fn snapshot(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<Snapshot, StoreErrorKind> {
+pub(super) fn snapshot(
+    repo: &Repository,
+    tip: Option<Oid>,
+    folder: &Folder,
+) -> Result<Snapshot, StoreErrorKind> {
     let mut snapshot = Snapshot { version: "empty".into(), ..Snapshot::default() };
     let Some(tip) = tip else { return Ok(snapshot) };
     let root = repo.find_commit(tip).and_then(|commit| commit.tree()).doing("read the tree")?;

@@ -1,0 +1,153 @@
+//! An error as the user sees it: what went wrong, where, what to do next, and the exit code.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::errors::{PathError, chain};
+use crate::facts::FactsError;
+use crate::roster::SelectorError;
+use crate::store::StoreError;
+use crate::target::{BadCommand, TargetError, UnknownOwner};
+use crate::template::TemplateError;
+
+use super::output;
+
+/// What an exit code means to scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing was changed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// The last good output was kept.
+    Kept = 3,
+    /// The check command refused the new file.
+    CheckRefused = 4,
+    /// The file is in place, the reload is owed.
+    ReloadFailed = 5,
+}
+
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> ExitCode {
+        ExitCode::from(kind as u8)
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(super) struct CliError {
+    pub(super) kind: Kind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl CliError {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> CliError {
+        CliError { kind, message: message.into(), hint: None }
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::Failed, message)
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::Usage, message)
+    }
+
+    pub(super) fn hint(self, hint: impl Into<Option<String>>) -> CliError {
+        CliError { hint: hint.into(), ..self }
+    }
+
+    /// What went wrong, in one sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next, if that is known.
+    pub(super) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Prints the message and the hint to stderr.
+    pub(super) fn print(&self) {
+        if !self.message.is_empty() {
+            output::error(&self.message);
+        }
+        if let Some(hint) = &self.hint {
+            output::hint(hint);
+        }
+    }
+
+    fn of(kind: Kind, error: &dyn std::error::Error, hint: Option<String>) -> CliError {
+        CliError::new(kind, chain(error)).hint(hint)
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> CliError {
+        CliError::of(Kind::Usage, &error, error.hint())
+    }
+}
+
+impl From<PathError> for CliError {
+    fn from(error: PathError) -> CliError {
+        CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<FactsError> for CliError {
+    fn from(error: FactsError) -> CliError {
+        CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> CliError {
+        CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<SelectorError> for CliError {
+    fn from(error: SelectorError) -> CliError {
+        CliError::of(Kind::Usage, &error, Some("for example --where 'rack=r1*'".into()))
+    }
+}
+
+impl From<BadCommand> for CliError {
+    fn from(error: BadCommand) -> CliError {
+        CliError::of(
+            Kind::Usage,
+            &error,
+            Some("a command is words, as in --check 'haproxy -dW -c -f {}'".into()),
+        )
+    }
+}
+
+impl From<UnknownOwner> for CliError {
+    fn from(error: UnknownOwner) -> CliError {
+        CliError::of(Kind::Usage, &error, Some("write USER or USER:GROUP, as names or numbers".into()))
+    }
+}
+
+impl From<TemplateError> for CliError {
+    fn from(error: TemplateError) -> CliError {
+        let kind = match error {
+            TemplateError::BadName { .. }
+            | TemplateError::NotFound { .. }
+            | TemplateError::Ambiguous { .. } => Kind::Usage,
+            _ => Kind::Failed,
+        };
+        CliError::of(kind, &error, error.hint())
+    }
+}
+
+impl From<TargetError> for CliError {
+    fn from(error: TargetError) -> CliError {
+        let kind = match error {
+            TargetError::Check { .. } => Kind::CheckRefused,
+            TargetError::Reload { .. } => Kind::ReloadFailed,
+            _ => Kind::Failed,
+        };
+        CliError::of(kind, &error, error.hint())
+    }
+}

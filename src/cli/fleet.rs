@@ -1,0 +1,125 @@
+//! The stores of the configuration: how they are opened, read and written, and what is said about those that fail.
+
+use super::error::{CliError, Kind};
+use super::{node, output};
+use crate::config::Config;
+use crate::errors::chain;
+use crate::roster::{Roster, Source};
+use crate::store::{self, Edit, Options, Reading, StoreError};
+
+/// Where all problems can be seen.
+pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
+
+/// What the stores say now.
+pub(super) struct Fleet {
+    pub(super) roster: Roster,
+    pub(super) readings: Vec<Reading>,
+}
+
+impl Fleet {
+    /// Whether at least one store answered; otherwise all there is are last copies.
+    pub(super) fn is_current(&self) -> bool {
+        self.readings.iter().any(|reading| reading.error.is_none())
+    }
+
+    /// The problems, as lines.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.roster
+            .problems
+            .iter()
+            .map(|problem| format!("{}: {}: {}", problem.store, problem.path.escape_debug(), problem.reason))
+            .collect()
+    }
+
+    /// The error of a command that could not ask any store.
+    pub(super) fn unreachable(&self, message: &str) -> CliError {
+        let hint = self.readings.iter().find_map(|reading| reading.error.as_ref()?.hint());
+        CliError::new(Kind::Kept, message).hint(hint)
+    }
+}
+
+/// Reads all stores. Those that fail are warned about.
+pub(super) fn read(config: &Config) -> Result<Fleet, CliError> {
+    let fleet = read_quietly(config)?;
+    for reading in &fleet.readings {
+        if let Some(error) = &reading.error {
+            let instead = match &reading.snapshot {
+                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.files.len()),
+                None => "there is no earlier copy of it".to_owned(),
+            };
+            output::warning(&format!("{}; {instead}", chain(error)));
+        } else if let Some(snapshot) = &reading.snapshot {
+            output::detail(&format!(
+                "{}: {} files, version {}",
+                reading.url,
+                snapshot.files.len(),
+                snapshot.version
+            ));
+        }
+    }
+    Ok(fleet)
+}
+
+/// Reads all stores, and leaves it to the caller to say which failed.
+pub(super) fn read_quietly(config: &Config) -> Result<Fleet, CliError> {
+    let readings = store::read(&config.stores, &options(config)?);
+    let sources: Vec<Source<'_>> = readings
+        .iter()
+        .filter_map(|reading| {
+            let snapshot = reading.snapshot.as_ref()?;
+            Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
+        })
+        .collect();
+    Ok(Fleet { roster: Roster::new(&sources, &config.states), readings })
+}
+
+/// Makes one change in all stores and prints a line for each. One success is enough.
+pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result<bool, CliError> {
+    let results = store::apply(&config.stores, &options(config)?, edit);
+    let mut errors: Vec<StoreError> = Vec::new();
+    let mut changed = false;
+    let mut lines = String::new();
+    for result in results {
+        match result {
+            Ok(applied) => {
+                changed |= applied.change.is_some();
+                let said = applied.change.map_or_else(|| unchanged.to_owned(), |change| change.to_string());
+                lines.push_str(&format!("{}: {}: {said}\n", applied.url, edit.id()));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    output::data(&lines)?;
+    if lines.is_empty()
+        && let Some(error) = errors.pop()
+    {
+        for other in &errors {
+            output::error(&chain(other));
+        }
+        return Err(error.into());
+    }
+    for error in &errors {
+        output::warning(&chain(error));
+    }
+    Ok(changed)
+}
+
+fn options(config: &Config) -> Result<Options, CliError> {
+    Ok(Options {
+        folder: config.folder.clone(),
+        state_dir: config.state_dir.clone(),
+        branch: config.branch.clone(),
+        author: author(config),
+        patience: config.patience,
+        limits: config.network,
+    })
+}
+
+/// Who signs commits: this node, or where there is no node (a laptop), the user.
+fn author(config: &Config) -> String {
+    let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
+    id.and_then(|id| crate::name::Name::parse(&id).ok())
+        .map(|id| id.to_string())
+        .or_else(|| std::env::var("USER").ok().filter(|user| crate::name::Name::parse(user).is_ok()))
+        .unwrap_or_else(|| "presence".to_owned())
+}

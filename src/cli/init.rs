@@ -1,0 +1,161 @@
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+use super::output;
+use crate::config::{self, Given};
+use crate::errors::{AtPath, PathError};
+use crate::facts;
+use crate::name::Name;
+use crate::record::Facts;
+
+/// Write a commented presence.toml and the nodeinfo folder
+///
+/// Asks nothing, and leaves every file as it is that is there already.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  presence init --part app1 --stacktype lad1 --deployment fed1
+  presence init --config ./presence.toml --nodeinfo ./nodeinfo")]
+pub(super) struct Args {
+    /// The part that this node plays
+    #[arg(long)]
+    part: Option<String>,
+    /// The stacktype that this node is in
+    #[arg(long)]
+    stacktype: Option<String>,
+    /// The deployment that this node is in
+    #[arg(long)]
+    deployment: Option<String>,
+}
+
+const NODEINFO: &str = "/etc/presence/nodeinfo";
+
+pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
+    let nodeinfo = given.nodeinfo.clone().unwrap_or_else(|| NODEINFO.into());
+    let file = given.config.clone().unwrap_or_else(|| config::DEFAULT_FILE.into());
+    let mut facts: Vec<(&str, String)> = Vec::new();
+    for (fact, value) in
+        [("nodepart", &args.part), ("stacktype", &args.stacktype), ("deployment", &args.deployment)]
+    {
+        if let Some(value) = value {
+            let name =
+                Name::parse(value).map_err(|error| CliError::usage(format!("no usable {fact}: {error}")))?;
+            facts.push((fact, name.to_string()));
+        }
+    }
+    let mut machine = Facts::new();
+    facts::complete(&mut machine);
+    if !machine.contains_key("instance-id") {
+        // A container, or an image before its first start: a name of its own, kept from now on.
+        facts.push(("instance-id", format!("i-{:016x}", fastrand::u64(..))));
+    }
+    let text = CONFIG.replace("{nodeinfo}", &absolute(&nodeinfo)?.display().to_string());
+    report(&file, create(&file, text.as_bytes())?)?;
+    fs::create_dir_all(&nodeinfo).at("make", &nodeinfo)?;
+    for (fact, value) in facts {
+        let path = nodeinfo.join(format!("{fact}.txt"));
+        report(&path, create(&path, format!("{value}\n").as_bytes())?)?;
+    }
+    for fact in ["nodepart", "stacktype"] {
+        let path = nodeinfo.join(format!("{fact}.txt"));
+        if !path.exists() {
+            output::note(&format!("next: write this node's {fact} into {}", path.display()));
+        }
+    }
+    output::note("next: `presence emit` shows this node's record, `presence publish` puts it on the list");
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, PathError> {
+    std::path::absolute(path).at("find", path)
+}
+
+/// Makes the file if it is not there. True if it was made.
+fn create(path: &Path, bytes: &[u8]) -> Result<bool, PathError> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        fs::create_dir_all(dir).at("make", dir)?;
+    }
+    match fs::File::create_new(path) {
+        Ok(mut file) => file.write_all(bytes).at("write", path).map(|()| true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).at("make", path),
+    }
+}
+
+fn report(path: &Path, made: bool) -> Result<(), CliError> {
+    let said = if made { "written" } else { "left as it is" };
+    output::data(&format!("{}: {said}\n", path.display()))
+}
+
+/// Every key with its default, commented out.
+const CONFIG: &str = "\
+# The configuration of presence. Every key has a default; flags and PRESENCE_… variables outrank this file.
+
+# Where this node's facts are: one NAME.txt a fact.
+nodeinfo = \"{nodeinfo}\"
+
+# Where the list is. Several stores: all are written, any one of them is enough to read.
+# store = [\"ssh://git@git.example.net/srv/list.git\", \"/mnt/shared/list\"]
+
+# The folder of the records, inside the store.
+# folder = \"it/presence/all\"
+
+# The branch of git stores. Default: the one that HEAD of the repository names.
+# branch = \"main\"
+
+# Where copies, mirrors and memories are kept.
+# state-dir = \"/var/lib/presence\"
+
+# Where templates are looked for, before /etc/presence/templates and the built-in ones.
+# template-dir = [\"/srv/presence/templates\"]
+
+# quiet = false
+# verbose = 0
+# color = \"auto\"
+
+# Variables for templates; `presence render NAME --set KEY=VALUE` outranks them.
+[vars]
+# frontend_port = 80
+# check_path = \"/healthz\"
+# user = \"haproxy\"
+# group = \"haproxy\"
+# stats_socket = \"/run/haproxy/admin.sock\"
+
+# States of your own, and what they mean: active, draining, down or absent.
+[states]
+# parked = \"down\"
+
+# What may not happen to a rendered file in one step.
+[limits]
+# min-nodes = 1
+# max-shrink = 50
+
+# In seconds.
+[timeouts]
+# connect = 10
+# silence = 30
+# publish = 60
+# command = 60
+";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_key_of_the_file_is_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("presence.toml");
+        let keys: String = super::CONFIG
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.contains(" = ") => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        std::fs::write(&path, keys).unwrap();
+        let given = crate::config::Given { config: Some(path), ..Default::default() };
+        let config = crate::config::Config::load(&given).unwrap();
+        assert_eq!(config.stores.len(), 2);
+        assert_eq!(config.vars.len(), 5);
+    }
+}

@@ -1,0 +1,196 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::fleet::{self, Fleet};
+use super::output;
+use crate::config::Config;
+use crate::errors::chain;
+use crate::excerpt::excerpt;
+use crate::roster::{Node, Selector};
+use crate::template::shape;
+
+/// Show the nodes on the list
+///
+/// Where no store answers, the last copies are shown and the exit code is 3.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  presence list
+  presence list --part 'app*' --state active
+  presence list --where 'rack=r1*' --format ids
+  presence list --format json | jq -r '.nodes[].address'")]
+pub(super) struct Args {
+    /// How to show them
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    select: Select,
+}
+
+/// Which nodes: the same for every command that lists.
+#[derive(Debug, clap::Args)]
+pub(super) struct Select {
+    /// Only nodes of these parts
+    #[arg(long, value_name = "GLOB")]
+    part: Option<String>,
+    /// Only nodes of these stacktypes
+    #[arg(long, value_name = "GLOB")]
+    stacktype: Option<String>,
+    /// Only nodes of these deployments
+    #[arg(long, value_name = "GLOB")]
+    deployment: Option<String>,
+    /// Only nodes in this state, or of this availability (active, draining, down, absent); may be given more than once
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<String>,
+    /// Only nodes of which this fact matches; may be given more than once
+    #[arg(long = "where", value_name = "FACT=GLOB")]
+    clauses: Vec<String>,
+}
+
+impl Select {
+    fn selector(&self) -> Result<Selector, CliError> {
+        let mut selector = Selector { states: self.states.clone(), ..Selector::default() };
+        for (fact, glob) in
+            [("nodepart", &self.part), ("stacktype", &self.stacktype), ("deployment", &self.deployment)]
+        {
+            if let Some(glob) = glob {
+                selector = selector.fact(fact, glob)?;
+            }
+        }
+        for clause in &self.clauses {
+            selector = selector.clause(clause)?;
+        }
+        Ok(selector)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object: nodes, problems, stores
+    Json,
+    /// One instance-id a line
+    Ids,
+    /// Metrics in the Prometheus text format
+    Prometheus,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let selector = args.select.selector()?;
+    let fleet = fleet::read(config)?;
+    let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
+    output::data(&match args.format {
+        Format::Table => table(&nodes),
+        Format::Json => as_json(&fleet, &nodes)?,
+        Format::Ids => nodes.iter().map(|node| format!("{}\n", node.record.id())).collect(),
+        Format::Prometheus => metrics(&fleet, &nodes),
+    })?;
+    if args.format != Format::Json {
+        output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
+    }
+    match fleet.is_current() {
+        true => Ok(()),
+        false => Err(fleet.unreachable("no store could be read; these are the last copies")),
+    }
+}
+
+fn table(nodes: &[&Node]) -> String {
+    let mut table =
+        output::table(["ID", "PART", "STACKTYPE", "DEPLOYMENT", "STATE", "AVAILABILITY", "ADDRESS", "PORT"]);
+    for node in nodes {
+        let fact =
+            |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
+        let address = node.address.as_ref().map_or_else(|_| "?".to_owned(), ToString::to_string);
+        let port = match &node.port {
+            Ok(Some(port)) => port.to_string(),
+            Ok(None) => "-".to_owned(),
+            Err(_) => "?".to_owned(),
+        };
+        table.add_row([
+            node.record.id().to_string(),
+            fact("nodepart"),
+            fact("stacktype"),
+            fact("deployment"),
+            fact("state"),
+            node.availability.to_string(),
+            address,
+            port,
+        ]);
+    }
+    output::rows(&table)
+}
+
+fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
+    let nodes: Vec<Value> = nodes.iter().map(|node| described(node)).collect();
+    let stores: Vec<Value> = fleet
+        .readings
+        .iter()
+        .map(|reading| {
+            json!({
+                "url": reading.url,
+                "answers": reading.error.is_none(),
+                "error": reading.error.as_ref().map(|error| chain(error)),
+                "files": reading.snapshot.as_ref().map(|snapshot| snapshot.files.len()),
+                "version": reading.snapshot.as_ref().map(|snapshot| &snapshot.version),
+            })
+        })
+        .collect();
+    let whole = json!({ "nodes": nodes, "problems": fleet.roster.problems, "stores": stores });
+    serde_json::to_string_pretty(&whole)
+        .map(|text| text + "\n")
+        .map_err(|error| CliError::failed(format!("cannot write the list as JSON: {error}")))
+}
+
+/// A node as templates see it, and where it was found.
+pub(super) fn described(node: &Node) -> Value {
+    let mut described = shape(node);
+    described["found"] = json!({ "store": node.store, "path": node.path, "stale": node.stale });
+    if let Err(reason) = &node.address {
+        described["found"]["address_problem"] = reason.clone().into();
+    }
+    if let Err(reason) = &node.port {
+        described["found"]["port_problem"] = reason.clone().into();
+    }
+    described
+}
+
+/// The Prometheus text exposition format, version 0.0.4.
+fn metrics(fleet: &Fleet, nodes: &[&Node]) -> String {
+    let mut counts: BTreeMap<[String; 5], usize> = BTreeMap::new();
+    for node in nodes {
+        let fact = |name: &str| label(&node.record.text(name).unwrap_or_default());
+        let key = [
+            fact("nodepart"),
+            fact("stacktype"),
+            fact("deployment"),
+            fact("state"),
+            node.availability.to_string(),
+        ];
+        *counts.entry(key).or_default() += 1;
+    }
+    let mut text = String::from("# HELP presence_nodes Nodes on the list.\n# TYPE presence_nodes gauge\n");
+    for ([part, stacktype, deployment, state, availability], count) in counts {
+        text.push_str(&format!(
+            "presence_nodes{{part=\"{part}\",stacktype=\"{stacktype}\",deployment=\"{deployment}\",state=\"{state}\",\
+             availability=\"{availability}\"}} {count}\n"
+        ));
+    }
+    text.push_str("# HELP presence_problems Files and nodes that are not as they should be.\n");
+    text.push_str(&format!(
+        "# TYPE presence_problems gauge\npresence_problems {}\n",
+        fleet.roster.problems.len()
+    ));
+    text.push_str("# HELP presence_store_up Whether the store answers.\n# TYPE presence_store_up gauge\n");
+    for reading in &fleet.readings {
+        let up = u8::from(reading.error.is_none());
+        text.push_str(&format!("presence_store_up{{store=\"{}\"}} {up}\n", label(&reading.url)));
+    }
+    text
+}
+
+/// A label value: backslash, quote and newline escaped, as the format wants it.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

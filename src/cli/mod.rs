@@ -1,0 +1,231 @@
+//! The command line: one file a subcommand, and the only place that prints.
+
+mod completions;
+mod doctor;
+mod emit;
+mod error;
+mod fleet;
+mod init;
+mod list;
+mod man;
+mod node;
+mod output;
+mod publish;
+mod render;
+mod show;
+mod state;
+mod templates;
+mod withdraw;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Given};
+use error::{CliError, Kind};
+
+/// Service discovery that is just a folder
+///
+/// Every node of a fleet puts its name on a list: one JSON file in a folder kept in git. Templates turn the list into the
+/// config of load balancers and applications.
+#[derive(Debug, Parser)]
+#[command(name = "presence", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  presence publish                              put this node on the list
+  presence list --part 'app*'                   who is there
+  presence render haproxy > haproxy.cfg         a load balancer's config
+  presence render haproxy -o /etc/haproxy/haproxy.cfg \\
+      --check 'haproxy -dW -c -f {}' --reload 'systemctl reload haproxy'
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the last good output was kept,
+4 the check refused the new file, 5 the reload failed and is owed.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file [default: /etc/presence/presence.toml, which may be missing]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PRESENCE_CONFIG",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    config: Option<PathBuf>,
+    /// The folder of this node's facts [default: /root/nodeinfo, else /etc/presence/nodeinfo]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PRESENCE_NODEINFO",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    nodeinfo: Option<PathBuf>,
+    /// Where the list is: a git URL, a repository or a directory; may be given more than once
+    /// [env: PRESENCE_STORE, with commas] [default: a git repository in the state directory]
+    #[arg(long = "store", value_name = "URL", global = true, action = ArgAction::Append, help_heading = "Global options")]
+    stores: Vec<String>,
+    /// The folder of the records, inside the store [default: it/presence/all]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "PRESENCE_FOLDER",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    folder: Option<String>,
+    /// Where copies and memories are kept [default: /var/lib/presence for root, else the XDG state directory]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PRESENCE_STATE_DIR",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    state_dir: Option<PathBuf>,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "PRESENCE_VERBOSE", hide_env_values = true, help_heading = "Global options")]
+    verbose: u8,
+    /// Say errors only
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "PRESENCE_QUIET",
+        hide_env_values = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    quiet: bool,
+    /// Colour the messages
+    #[arg(
+        long,
+        value_name = "WHEN",
+        env = "PRESENCE_COLOR",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    color: Option<Color>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Emit(emit::Args),
+    Publish(publish::Args),
+    State(state::Args),
+    Withdraw(withdraw::Args),
+    List(list::Args),
+    Show(show::Args),
+    Render(render::Args),
+    Templates(templates::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Parses the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Asking for help is no mistake; a closed pipe while it is printed is none either.
+            let _ = error.print();
+            return if error.use_stderr() { Kind::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            error.kind.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), CliError> {
+    set_color(cli.global.color);
+    match &cli.command {
+        // These say nothing of this machine and must work whatever its configuration.
+        Command::Completions(args) => return completions::run(args),
+        Command::Man(args) => return man::run(args),
+        Command::Init(args) => return init::run(args, &cli.global.given()),
+        _ => {}
+    }
+    let config = Config::load(&cli.global.given())?;
+    if cli.global.color.is_none() {
+        set_color(config.color.as_deref().and_then(|word| Color::from_str(word, true).ok()));
+    }
+    output::set_volume(cli.global.verbose.max(config.verbose), cli.global.quiet || config.quiet);
+    match &cli.command {
+        Command::Emit(args) => emit::run(args, &config),
+        Command::Publish(args) => publish::run(args, &config),
+        Command::State(args) => state::run(args, &config),
+        Command::Withdraw(args) => withdraw::run(args, &config),
+        Command::List(args) => list::run(args, &config),
+        Command::Show(args) => show::run(args, &config),
+        Command::Render(args) => render::run(args, &config),
+        Command::Templates(args) => templates::run(args, &config),
+        Command::Doctor(args) => doctor::run(args, &config),
+        Command::Completions(_) | Command::Man(_) | Command::Init(_) => Ok(()),
+    }
+}
+
+fn set_color(color: Option<Color>) {
+    let choice = match color {
+        None => return,
+        Some(Color::Auto) => anstream::ColorChoice::Auto,
+        Some(Color::Always) => anstream::ColorChoice::Always,
+        Some(Color::Never) => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+impl Global {
+    fn given(&self) -> Given {
+        let mut stores = self.stores.clone();
+        if stores.is_empty() {
+            // Not clap's `env`: a comma separates stores in the variable, and may be part of a URL on the command line.
+            let said = std::env::var("PRESENCE_STORE").unwrap_or_default();
+            stores =
+                said.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+        }
+        Given {
+            config: self.config.clone(),
+            nodeinfo: self.nodeinfo.clone(),
+            stores,
+            folder: self.folder.clone(),
+            state_dir: self.state_dir.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+use super::error::CliError;
+use super::{fleet, list, node, output};
+use crate::config::Config;
+use crate::name::Name;
+use crate::roster::Node;
+
+/// Show one node's record, and where it was found
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  presence show i-c44e9b33\n  presence show i-c44e9b33 --format json")]
+pub(super) struct Args {
+    /// The instance-id [default: this node]
+    id: Option<String>,
+    /// How to show it
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object
+    Json,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let id = match &args.id {
+        Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
+        None => node::record(config)?.id().clone(),
+    };
+    let fleet = fleet::read(config)?;
+    let Some(found) = fleet.roster.get(id.as_str()) else {
+        let about: Vec<String> =
+            fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();
+        output::warnings(&about, fleet::ALL_PROBLEMS);
+        if !fleet.is_current() {
+            return Err(fleet.unreachable(&format!("no store could be read, and no last copy has `{id}`")));
+        }
+        return Err(CliError::failed(format!("`{id}` is not on the list"))
+            .hint("`presence list --format ids` lists the nodes".to_owned()));
+    };
+    output::data(&match args.format {
+        Format::Text => text(found)?,
+        Format::Json => serde_json::to_string_pretty(&list::described(found))
+            .map(|text| text + "\n")
+            .map_err(|error| CliError::failed(format!("cannot write the record as JSON: {error}")))?,
+    })?;
+    match fleet.is_current() {
+        true => Ok(()),
+        false => Err(fleet.unreachable("no store could be read; this is from the last copy")),
+    }
+}
+
+fn text(node: &Node) -> Result<String, CliError> {
+    let address =
+        node.address.as_ref().map_or_else(|reason| format!("none: it {reason}"), ToString::to_string);
+    let port = match &node.port {
+        Ok(Some(port)) => port.to_string(),
+        Ok(None) => "none stated".to_owned(),
+        Err(reason) => format!("none: it {reason}"),
+    };
+    let changed = match node.record.changed() {
+        Some(time) => {
+            let age = node::now()?.duration_since(time);
+            format!("{} UTC ({})", time.strftime("%Y-%m-%d %H:%M:%S"), ago(age.as_secs()))
+        }
+        None => "at an unknown time".to_owned(),
+    };
+    let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
+    let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();
+    Ok(format!(
+        "node          {}\navailability  {}\naddress       {address}\nport          {port}\nstate since   {changed}\n\
+         found in      {}{stale}\nfile          {}\n\n{record}",
+        node.record.id(),
+        node.availability,
+        node.store,
+        node.path,
+    ))
+}
+
+/// A span of time in words, in its largest unit.
+fn ago(seconds: i64) -> String {
+    let (count, unit) = match seconds.unsigned_abs() {
+        seconds @ 0..=119 => (seconds, "second"),
+        seconds @ 120..=7199 => (seconds / 60, "minute"),
+        seconds @ 7200..=172_799 => (seconds / 3600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    match seconds < 0 {
+        true => format!("{count} {unit}{plural} in the future: a clock is wrong"),
+        false => format!("{count} {unit}{plural} ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ago;
+
+    #[test]
+    fn a_span_is_told_in_its_largest_unit() {
+        for (seconds, expect) in [
+            (0, "0 seconds ago"),
+            (1, "1 second ago"),
+            (180, "3 minutes ago"),
+            (7200, "2 hours ago"),
+            (864_000, "10 days ago"),
+        ] {
+            assert_eq!(ago(seconds), expect);
+        }
+        assert!(ago(-5).contains("future"));
+    }
+}

@@ -1,0 +1,68 @@
+use std::path::PathBuf;
+
+use super::error::CliError;
+use super::{node, output};
+use crate::config::Config;
+use crate::roster::Identity;
+use crate::template::Lookup;
+
+/// Show which file each template's name means
+///
+/// For this node's part and stacktype, with the files that it outranks.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  presence templates\n  presence templates --part app1 --template-dir ./templates"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Whose config it is, and where templates are: the same for every command that renders.
+#[derive(Debug, clap::Args)]
+pub(super) struct Who {
+    /// Stand in for a node of this part
+    #[arg(long)]
+    part: Option<String>,
+    /// Stand in for a node of this stacktype
+    #[arg(long)]
+    stacktype: Option<String>,
+    /// Stand in for a node of this deployment
+    #[arg(long)]
+    deployment: Option<String>,
+    /// Look for templates here, before /etc/presence/templates and the built-in ones; may be given more than once
+    #[arg(long = "template-dir", value_name = "DIR")]
+    template_dirs: Vec<PathBuf>,
+}
+
+impl Who {
+    /// This node's identity, with what was said on the command line over it.
+    pub(super) fn identity(&self, facts: &crate::record::Facts) -> Identity {
+        let own = Identity::of(facts);
+        Identity {
+            part: self.part.clone().or(own.part),
+            stacktype: self.stacktype.clone().or(own.stacktype),
+            deployment: self.deployment.clone().or(own.deployment),
+        }
+    }
+
+    /// All templates for that identity.
+    pub(super) fn lookup(&self, config: &Config, who: &Identity) -> Result<Lookup, CliError> {
+        for dir in &self.template_dirs {
+            if !dir.is_dir() {
+                return Err(CliError::usage(format!("there is no template directory `{}`", dir.display())));
+            }
+        }
+        let dirs: Vec<PathBuf> = self.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
+        Ok(Lookup::new(&dirs, who)?)
+    }
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let who = args.who.identity(&node::facts(config)?);
+    let mut table = output::table(["NAME", "FILE", "SHADOWS"]);
+    for found in args.who.lookup(config, &who)?.all() {
+        table.add_row([found.name, found.path, found.shadowed.join(", ")]);
+    }
+    output::data(&output::rows(&table))
+}

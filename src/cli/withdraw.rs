@@ -1,0 +1,28 @@
+use super::error::CliError;
+use super::{fleet, node};
+use crate::config::Config;
+use crate::name::Name;
+use crate::store::Edit;
+
+/// Take a node off the list, in every store
+///
+/// Without an ID, this node. A node that goes on publishing comes back: stop its timer or agent first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  presence withdraw\n  presence withdraw i-c44e9b33")]
+pub(super) struct Args {
+    /// The instance-id of the node [default: this node]
+    id: Option<String>,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let id = match &args.id {
+        Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
+        None => node::record(config)?.id().clone(),
+    };
+    let changed = fleet::apply(config, &Edit::Remove(&id), "not on the list")?;
+    if !changed && args.id.is_some() {
+        return Err(CliError::failed(format!("no store has a record of `{id}`"))
+            .hint("`presence list --format ids` lists the nodes".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! The configuration: flags over environment over file over defaults, merged here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::errors::{AtPath, PathError};
+use crate::roster::{Availability, States};
+use crate::store::git::transport;
+use crate::store::{Folder, FolderError, embedded_url};
+use crate::target::limits::{DEFAULT_MAX_SHRINK, Limits};
+
+/// Where the configuration file is, unless `--config` says otherwise. It may be missing.
+pub const DEFAULT_FILE: &str = "/etc/presence/presence.toml";
+
+/// Where an administrator's templates are.
+pub const TEMPLATE_DIR: &str = "/etc/presence/templates";
+
+/// Where the facts are: the first of these that there is, else the last.
+const NODEINFO: [&str; 2] = ["/root/nodeinfo", "/etc/presence/nodeinfo"];
+
+const FOLDER: &str = "it/presence/all";
+
+/// What was said on the command line or in the environment; clap has merged these two already.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--nodeinfo`.
+    pub nodeinfo: Option<PathBuf>,
+    /// `--store`, each.
+    pub stores: Vec<String>,
+    /// `--folder`.
+    pub folder: Option<String>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// The configuration as it holds for this run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Whether that file is there.
+    pub file_found: bool,
+    /// Where the facts are.
+    pub nodeinfo: PathBuf,
+    /// Whether somebody named that folder; then it must be there.
+    pub nodeinfo_named: bool,
+    /// The stores, the most trusted first; at least one.
+    pub stores: Vec<String>,
+    /// The folder of the records inside each store.
+    pub folder: Folder,
+    /// Where copies, mirrors and memories are kept.
+    pub state_dir: PathBuf,
+    /// The branch of git stores; none means the one that HEAD names.
+    pub branch: Option<String>,
+    /// Where templates are looked for, in order, before the built-in ones.
+    pub template_dirs: Vec<PathBuf>,
+    /// Variables for templates.
+    pub vars: Map<String, Value>,
+    /// What states mean.
+    pub states: States,
+    /// The safety limits.
+    pub limits: Limits,
+    /// Time limits of the network.
+    pub network: transport::Limits,
+    /// How long a publisher goes on trying.
+    pub patience: Duration,
+    /// How long a check or reload command may take.
+    pub command_limit: Duration,
+    /// `verbose`: how much more to say.
+    pub verbose: u8,
+    /// `quiet`: say errors only.
+    pub quiet: bool,
+    /// `color`: auto, always or never.
+    pub color: Option<String>,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file was named and cannot be read.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// The file is not what this program reads.
+    #[error("`{}`: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what is wrong there.
+        reason: String,
+    },
+    /// `folder` is no folder inside a store.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// There is no home directory to derive the state directory from.
+    #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]
+    NoStateDir,
+}
+
+impl ConfigError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ConfigError::Io(error) => error.hint(),
+            ConfigError::Syntax { .. } => Some("`presence init` writes a file that shows every key".into()),
+            ConfigError::Folder(_) => Some(format!("the default is `{FOLDER}`")),
+            ConfigError::NoStateDir => Some("name one with --state-dir or PRESENCE_STATE_DIR".into()),
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    nodeinfo: Option<PathBuf>,
+    store: OneOrMany,
+    folder: Option<String>,
+    state_dir: Option<PathBuf>,
+    branch: Option<String>,
+    template_dir: OneOrMany,
+    verbose: u8,
+    quiet: bool,
+    color: Option<String>,
+    vars: Map<String, Value>,
+    states: BTreeMap<String, Availability>,
+    limits: FileLimits,
+    timeouts: Timeouts,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> OneOrMany {
+        OneOrMany::Many(Vec::new())
+    }
+}
+
+impl From<OneOrMany> for Vec<String> {
+    fn from(said: OneOrMany) -> Vec<String> {
+        match said {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct FileLimits {
+    min_nodes: Option<u64>,
+    max_shrink: Option<u8>,
+}
+
+/// In seconds.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Timeouts {
+    connect: u64,
+    silence: u64,
+    publish: u64,
+    command: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        let network = transport::Limits::default();
+        Timeouts {
+            connect: network.connect.as_secs(),
+            silence: network.silence.as_secs(),
+            publish: 60,
+            command: 60,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file and puts what was given over it.
+    pub fn load(given: &Given) -> Result<Config, ConfigError> {
+        let path = given.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let (file, file_found) = read(&path, given.config.is_some())?;
+        let nodeinfo = given.nodeinfo.clone().or(file.nodeinfo);
+        let state_dir = match given.state_dir.clone().or(file.state_dir) {
+            Some(dir) => dir,
+            None => default_state_dir().ok_or(ConfigError::NoStateDir)?,
+        };
+        // Relative paths are kept as keys of memories and copies, which must not depend on the directory of the call.
+        let state_dir = std::path::absolute(&state_dir).at("find", &state_dir)?;
+        let mut stores: Vec<String> = match given.stores.is_empty() {
+            true => file.store.into(),
+            false => given.stores.clone(),
+        };
+        if stores.is_empty() {
+            stores.push(embedded_url(&state_dir));
+        }
+        let template_dir: Vec<String> = file.template_dir.into();
+        Ok(Config {
+            file: path,
+            file_found,
+            nodeinfo_named: nodeinfo.is_some(),
+            nodeinfo: nodeinfo.unwrap_or_else(default_nodeinfo),
+            stores,
+            folder: Folder::parse(given.folder.as_deref().or(file.folder.as_deref()).unwrap_or(FOLDER))?,
+            state_dir,
+            branch: file.branch,
+            template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),
+            vars: file.vars,
+            states: States::default().extended(file.states),
+            limits: Limits {
+                min_nodes: file.limits.min_nodes,
+                max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
+            },
+            network: transport::Limits {
+                connect: Duration::from_secs(file.timeouts.connect.max(1)),
+                silence: Duration::from_secs(file.timeouts.silence.max(1)),
+            },
+            patience: Duration::from_secs(file.timeouts.publish),
+            command_limit: Duration::from_secs(file.timeouts.command.max(1)),
+            verbose: file.verbose,
+            quiet: file.quiet,
+            color: file.color,
+        })
+    }
+}
+
+fn read(path: &Path, named: bool) -> Result<(File, bool), ConfigError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
+            return Ok((File::default(), false));
+        }
+        Err(error) => return Err(error).at("read", path).map_err(Into::into),
+    };
+    let file = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        reason: error.to_string().trim_end().to_owned(),
+    })?;
+    Ok((file, true))
+}
+
+fn default_nodeinfo() -> PathBuf {
+    let found = NODEINFO.iter().find(|dir| Path::new(dir).is_dir());
+    found.unwrap_or(&NODEINFO[NODEINFO.len() - 1]).into()
+}
+
+/// `/var/lib/presence` for root; for others the XDG state directory (XDG Base Directory Specification 0.8).
+fn default_state_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/presence".into());
+    }
+    let xdg = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    Some(xdg.or_else(home)?.join("presence"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, given: Given) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("presence.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&Given { config: Some(path), ..given })
+    }
+
+    #[test]
+    fn what_is_given_outranks_the_file() {
+        let text = "store = '/file'\nfolder = 'a/b'\nstate-dir = '/s'\n[limits]\nmax-shrink = 20\n[states]\nparked = 'down'";
+        let config = load(text, Given::default()).unwrap();
+        assert_eq!((config.stores, config.folder.as_ref()), (vec!["/file".to_owned()], "a/b"));
+        assert_eq!(config.limits.max_shrink, 20);
+        assert!(config.states.knows("parked"));
+        let given =
+            Given { stores: vec!["/a".into(), "/b".into()], folder: Some("c".into()), ..Given::default() };
+        let config = load(text, given).unwrap();
+        assert_eq!((config.stores.len(), config.folder.as_ref()), (2, "c"));
+    }
+
+    #[test]
+    fn the_embedded_store_is_the_default() {
+        let config = load("state-dir = '/s'", Given::default()).unwrap();
+        assert_eq!(config.stores, ["/s/store.git"]);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_place() {
+        let check = |text: &str, expect: &str| {
+            let error = load(text, Given::default()).unwrap_err();
+            assert!(error.to_string().contains(expect) && error.hint().is_some(), "{error}");
+        };
+        check("stores = []", "unknown field `stores`");
+        check("folder = '../x'", "no folder inside a store");
+        check("[states]\nx = 'gone'", "line 2");
+        let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
+        assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));
+    }
+}

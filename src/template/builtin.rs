@@ -1,0 +1,21 @@
+//! The templates that are part of the program.
+
+macro_rules! built_in {
+    ($($path:literal),* $(,)?) => {
+        /// Path below the template directory, and text.
+        pub(super) const BUILT_IN: &[(&str, &str)] =
+            &[$(($path, include_str!(concat!("../../templates/", $path)))),*];
+    };
+}
+
+built_in![
+    "common/database.env.hbs",
+    "common/database.properties.hbs",
+    "common/database.yml.hbs",
+    "common/haproxy.cfg.hbs",
+    "common/hosts.hbs",
+    "common/nagios.cfg.hbs",
+    "common/nginx-upstream.conf.hbs",
+    "common/pgbouncer.ini.hbs",
+    "common/prometheus-sd.json.hbs",
+];

@@ -1,0 +1,207 @@
+//! Renders a template: strict, without HTML, and with one bad node costing only itself.
+
+use std::collections::BTreeMap;
+
+use handlebars::template::TemplateElement;
+use handlebars::{Context, Handlebars, RenderErrorReason, Template};
+use serde_json::{Map, Value};
+
+use super::context::{self, Input};
+use super::helpers::{self, Shared};
+use super::{Found, Lookup, TemplateError};
+use crate::record::Facts;
+use crate::roster::{Identity, Roster};
+use crate::target::limits::Counts;
+
+/// What is to be rendered.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The template's name, with or without its last extension.
+    pub name: &'a str,
+    /// Where templates are.
+    pub lookup: &'a Lookup,
+    /// Whose config it is.
+    pub who: &'a Identity,
+    /// What that node says of itself.
+    pub facts: &'a Facts,
+    /// All nodes.
+    pub roster: &'a Roster,
+    /// The variables of the configuration and the command line.
+    pub vars: &'a Map<String, Value>,
+    /// Names the records.
+    pub tree: String,
+}
+
+/// A rendered template.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The whole name of the template: the name of the file that it makes.
+    pub name: String,
+    /// The text, or why there is none. The counts hold either way.
+    pub text: Result<String, TemplateError>,
+    /// How many nodes the template was given for each question.
+    pub counts: Counts,
+    /// What was left out, one sentence each, in order.
+    pub warnings: Vec<String>,
+}
+
+/// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
+pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
+    let found = request.lookup.find(request.name)?;
+    let (sources, templates) = load(request.lookup, &found)?;
+    let input = Input { tree: request.tree.clone(), template: digest(&sources) };
+    let (context, members, unusable) =
+        context::build(request.who, request.facts, request.roster, request.vars, &input);
+    let shared = Shared::new(request.who, members);
+    for (node, reason) in unusable {
+        shared.leave_out(node, &reason);
+    }
+    let mut engine = Handlebars::new();
+    engine.set_strict_mode(true);
+    engine.register_escape_fn(shared.plain_text());
+    helpers::register(&mut engine, &shared);
+    for mut template in templates {
+        let name = template.name.take().unwrap_or_default();
+        template.name = Some(name.clone());
+        engine.register_template(&name, template);
+    }
+    let context = Context::from(context);
+    let text = engine
+        .render_with_context(&found.name, &context)
+        .map_err(|error| render_error(&sources, &error))
+        .and_then(|text| match shared.take_unplain() {
+            Some(value) => Err(TemplateError::Render {
+                place: found.path.clone(),
+                reason: format!(
+                    "`{value}` holds control characters and stands in {{{{…}}}} without an escaping helper"
+                ),
+            }),
+            None => Ok(text),
+        })
+        .and_then(|text| finish(&found.path, text));
+    drop(engine);
+    let (counts, warnings) = shared.finish();
+    Ok(Rendered { name: found.name, text, counts, warnings })
+}
+
+/// Reads and parses a template and its partials, for diagnosis.
+pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
+    load(lookup, &lookup.find(name)?).map(drop)
+}
+
+/// Where a template is from, and its text.
+#[derive(Debug)]
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// The template and every partial that it needs: by name, and parsed.
+fn load(lookup: &Lookup, main: &Found) -> Result<(BTreeMap<String, Source>, Vec<Template>), TemplateError> {
+    let mut sources = BTreeMap::new();
+    let mut templates = Vec::new();
+    let mut wanted = vec![(main.name.clone(), main.clone())];
+    while let Some((name, found)) = wanted.pop() {
+        if sources.contains_key(&name) {
+            continue;
+        }
+        let text = found.read()?;
+        let template = Template::compile_with_name(&text, name.clone()).map_err(|error| {
+            let (line, column) = error.pos().unwrap_or_default();
+            let place = format!("{}:{line}:{column}", found.path);
+            TemplateError::Syntax { place, reason: error.reason().to_string() }
+        })?;
+        let mut partials = Partials::default();
+        partials.collect(&template);
+        if partials.computed {
+            wanted.extend(lookup.all().into_iter().map(|found| (found.name.clone(), found)));
+        }
+        // One that is not found may be an inline partial, or have a block to fall back to: the engine says so.
+        wanted.extend(
+            partials.names.into_iter().filter_map(|name| Some((name.clone(), lookup.find(&name).ok()?))),
+        );
+        templates.push(template);
+        sources.insert(name, Source { path: found.path, text });
+    }
+    Ok((sources, templates))
+}
+
+/// The partials that a template names.
+#[derive(Default)]
+struct Partials {
+    names: Vec<String>,
+    /// A name is worked out while rendering: it may be any.
+    computed: bool,
+}
+
+impl Partials {
+    fn collect(&mut self, template: &Template) {
+        for element in &template.elements {
+            match element {
+                TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
+                    match partial.name.as_name() {
+                        Some(name) => self.names.push(name.to_owned()),
+                        None => self.computed = true,
+                    }
+                    partial.template.iter().for_each(|inner| self.collect(inner));
+                }
+                TemplateElement::DecoratorBlock(decorator) => {
+                    decorator.template.iter().for_each(|inner| self.collect(inner));
+                }
+                TemplateElement::HelperBlock(helper) => {
+                    helper.template.iter().chain(&helper.inverse).for_each(|inner| self.collect(inner));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Names the texts: the same templates give the same digest on any machine.
+fn digest(sources: &BTreeMap<String, Source>) -> String {
+    use std::hash::Hasher;
+    let mut hash = fnv::FnvHasher::default();
+    for (name, source) in sources {
+        for text in [name, &source.text] {
+            hash.write_u64(text.len() as u64);
+            hash.write(text.as_bytes());
+        }
+    }
+    format!("{:016x}", hash.finish())
+}
+
+fn render_error(sources: &BTreeMap<String, Source>, error: &handlebars::RenderError) -> TemplateError {
+    let name = error.template_name.as_deref().unwrap_or_default();
+    let path = sources.get(name).map_or(name, |source| &source.path);
+    let place = match (error.line_no, error.column_no) {
+        (Some(line), Some(column)) => format!("{path}:{line}:{column}"),
+        _ => path.to_owned(),
+    };
+    TemplateError::Render { place, reason: reason(error.reason()) }
+}
+
+/// What the engine says, in our words where its own are about its insides.
+pub(super) fn reason(reason: &RenderErrorReason) -> String {
+    match reason {
+        RenderErrorReason::MissingVariable(Some(path)) => format!("there is no `{path}`"),
+        RenderErrorReason::MissingVariable(None) => "a value is missing".into(),
+        RenderErrorReason::HelperNotFound(name) => format!("there is no helper `{name}`"),
+        RenderErrorReason::PartialNotFound(name) => format!("there is no partial `{name}`"),
+        RenderErrorReason::NestedError(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// What every text file needs: no NUL, no byte order mark (both are fatal to HAProxy), a newline at its end.
+fn finish(path: &str, mut text: String) -> Result<String, TemplateError> {
+    if text.starts_with('\u{feff}') || text.contains('\0') {
+        return Err(TemplateError::Render {
+            place: path.to_owned(),
+            reason: "the output has a NUL or begins with a byte order mark".into(),
+        });
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}

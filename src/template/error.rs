@@ -1,0 +1,89 @@
+//! What can go wrong with a template, and what to do about it.
+
+use std::path::PathBuf;
+
+use crate::errors::PathError;
+
+/// A template was not found, or could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The part, stacktype or template name could not be the name of a folder or file.
+    #[error("{what} is no usable name")]
+    BadName {
+        /// Which name.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: crate::name::NameError,
+    },
+    /// No template of that name for this part and stacktype.
+    #[error("there is no template `{name}`")]
+    NotFound {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// More than one template of that name, in the same folder.
+    #[error("`{name}` could be any of {}", .candidates.join(", "))]
+    Ambiguous {
+        /// The name that was asked for.
+        name: String,
+        /// The whole names.
+        candidates: Vec<String>,
+    },
+    /// A template could not be read.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// A template is longer than anybody's template.
+    #[error("template `{}` is larger than {max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        max: u64,
+    },
+    /// A template is not UTF-8 text.
+    #[error("template `{}` is not UTF-8 text", .0.display())]
+    NotText(PathBuf),
+    /// Not handlebars.
+    #[error("{place}: {reason}")]
+    Syntax {
+        /// File, line and column.
+        place: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Handlebars, but it could not be rendered with this fleet.
+    #[error("{place}: {reason}")]
+    Render {
+        /// File, line and column.
+        place: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl TemplateError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            TemplateError::BadName { .. } => {
+                "it becomes part of a path: use letters, digits, `_`, `.` and `-`, first a letter or digit".into()
+            }
+            TemplateError::NotFound { known, .. } => format!("there are: {}", known.join(", ")),
+            TemplateError::Ambiguous { candidates, .. } => {
+                format!("name it whole, for example `presence render {}`", candidates.first().map_or("", String::as_str))
+            }
+            TemplateError::Io(error) => return error.hint(),
+            TemplateError::TooLarge { .. } | TemplateError::NotText(_) => {
+                "move the file out of the template directory if it is no template".into()
+            }
+            TemplateError::Syntax { .. } => "`presence templates` shows where each template comes from".into(),
+            TemplateError::Render { reason, .. } if reason.starts_with("there is no `") => {
+                "state the fact or set the variable, or write {{default NAME \"…\"}} or {{#if NAME}} in the template".into()
+            }
+            TemplateError::Render { .. } => return None,
+        })
+    }
+}

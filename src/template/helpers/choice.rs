@@ -1,0 +1,102 @@
+//! Which nodes a block or a question means, from its arguments: `part="app*" deployment="*" rack="r1"`.
+
+use handlebars::{Helper, RenderError, RenderErrorReason};
+use serde_json::Value;
+
+use super::Shared;
+use crate::record::text;
+use crate::roster::{Availability, Node, Selector};
+use crate::template::context::Member;
+
+/// The nodes that were chosen.
+pub(super) struct Choice<'s, 'a> {
+    /// What was asked, as limits and messages call it.
+    pub(super) question: String,
+    /// All that the question means, whatever their state.
+    pub(super) all: Vec<&'s Member<'a>>,
+    /// Those of the states asked for; without the absent ones if no state was asked for.
+    pub(super) given: Vec<&'s Member<'a>>,
+}
+
+/// Chooses by the arguments of a helper. `ignored` are arguments with another meaning for that helper.
+pub(super) fn choose<'s, 'a>(
+    shared: &'s Shared<'a>,
+    h: &Helper<'_>,
+    ignored: &[&str],
+) -> Result<Choice<'s, 'a>, RenderError> {
+    let mut selector = Selector::default();
+    let mut states = Vec::new();
+    let (mut deployment, mut stacktype) = (false, false);
+    let mut part = None;
+    let mut rest = String::new();
+    for (key, value) in h.hash() {
+        if ignored.contains(key) {
+            continue;
+        }
+        if value.is_value_missing() {
+            return Err(RenderError::strict_error(value.relative_path()));
+        }
+        let Some(pattern) = text(value.value()) else {
+            return Err(other(format!("`{key}` of {{{{{}}}}} is no text", h.name())));
+        };
+        match *key {
+            "state" | "availability" => {
+                states.push(pattern.into_owned());
+                continue;
+            }
+            "part" => part = Some(pattern.to_string()),
+            "deployment" => deployment = true,
+            "stacktype" => stacktype = true,
+            _ => {}
+        }
+        if *key != "part" {
+            rest.push_str(&format!(" {key}={pattern}"));
+        }
+        // Everything matches `*`, also a node that does not say: asking for all deployments means all nodes.
+        if matches!(*key, "deployment" | "stacktype") && pattern == "*" {
+            continue;
+        }
+        let fact = if *key == "part" { "nodepart" } else { key };
+        selector = selector.fact(fact, &pattern).map_err(|error| other(crate::errors::chain(&error)))?;
+    }
+    let who = shared.who();
+    let meant = |node: &Node| {
+        (deployment || who.same_deployment(node))
+            && (stacktype || who.same_stacktype(node))
+            && selector.matches(node)
+    };
+    let all: Vec<&Member<'a>> = shared.members().iter().filter(|member| meant(member.node)).collect();
+    let by_state = Selector { states, ..Selector::default() };
+    let given = all
+        .iter()
+        .filter(|member| match by_state.states.is_empty() {
+            true => member.node.availability != Availability::Absent,
+            false => by_state.matches(member.node),
+        })
+        .copied()
+        .collect();
+    Ok(Choice { question: format!("{}{rest}", part.as_deref().unwrap_or("*")), all, given })
+}
+
+/// An error in our own words.
+pub(super) fn other(message: String) -> RenderError {
+    RenderErrorReason::Other(message).into()
+}
+
+/// A positional argument as text. A missing one is an error that names it.
+pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderError> {
+    let Some(param) = h.param(index) else {
+        return Err(other(format!("{{{{{}}}}} needs {} argument(s)", h.name(), index + 1)));
+    };
+    if param.is_value_missing() {
+        return Err(RenderError::strict_error(param.relative_path()));
+    }
+    text(param.value())
+        .map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| other(format!("argument {} of {{{{{}}}}} is no text", index + 1, h.name())))
+}
+
+/// Whether an argument counts as given: not missing, not null, not empty.
+pub(super) fn is_given(value: &Value, missing: bool) -> bool {
+    !missing && !value.is_null() && value.as_str() != Some("")
+}

@@ -1,0 +1,102 @@
+//! One helper a format: a value in the spelling of that format, or a refusal.
+
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
+    RenderErrorReason, ScopedJson,
+};
+
+use super::choice::{argument, other};
+use crate::endpoint::{Address, Port};
+use crate::errors::chain;
+use crate::escape;
+use crate::name::Name;
+
+/// A value that a format cannot carry, with the path in the template that it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` {reason}")]
+pub(super) struct Refusal {
+    pub(super) path: String,
+    pub(super) reason: String,
+}
+
+/// The spelling of a value in a format, or why there is none.
+type Format = fn(&str) -> Result<String, String>;
+
+/// All formats, by the name of their helper.
+const FORMATS: [(&str, Format); 15] = [
+    ("haproxy_name", |value| escape::haproxy::name(value).map_err(|error| error.to_string())),
+    ("haproxy_quoted", |value| escape::haproxy::quoted(value).map_err(|error| error.to_string())),
+    ("haproxy_path", |value| escape::haproxy::path(value).map_err(|error| error.to_string())),
+    ("hosts_name", |value| escape::hosts(value).map_err(|error| error.to_string())),
+    ("json", |value| escape::json(value).map_err(|error| error.to_string())),
+    ("nagios", |value| escape::nagios(value).map_err(|error| error.to_string())),
+    ("nagios_name", |value| escape::nagios_name(value).map_err(|error| error.to_string())),
+    ("nginx", |value| escape::nginx(value).map_err(|error| error.to_string())),
+    ("pgbouncer", |value| escape::pgbouncer(value).map_err(|error| error.to_string())),
+    ("properties", |value| escape::properties(value).map_err(|error| error.to_string())),
+    ("shell", |value| escape::shell(value).map_err(|error| error.to_string())),
+    ("yaml", |value| escape::yaml(value).map_err(|error| error.to_string())),
+    ("as_name", |value| Name::parse(value).map(|name| name.to_string()).map_err(|error| unusable(&error))),
+    ("as_port", |value| Port::parse(value).map(|port| port.to_string()).map_err(|error| unusable(&error))),
+    ("bracketed", |value| {
+        Address::parse(value).map(|found| found.bracketed()).map_err(|error| unusable(&error))
+    }),
+];
+
+fn unusable(error: &dyn std::error::Error) -> String {
+    format!("is unusable: {}", chain(error))
+}
+
+/// The format of that helper.
+pub(super) fn format(name: &str) -> Option<Format> {
+    FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+}
+
+/// A helper that spells its arguments. The result is not looked at again: it may hold a newline where the format
+/// allows one.
+struct Spelling<F>(F);
+
+impl<F: Fn(&Helper<'_>) -> Result<String, RenderError>> HelperDef for Spelling<F> {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        h: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        (self.0)(h).map(|text| ScopedJson::Derived(text.into()))
+    }
+
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        h: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        Ok(out.write(&(self.0)(h)?)?)
+    }
+}
+
+pub(super) fn register(engine: &mut Handlebars<'_>) {
+    for (name, format) in FORMATS {
+        let spell = move |h: &Helper<'_>| format(&argument(h, 0)?).map_err(|reason| refusal(h, 0, reason));
+        engine.register_helper(name, Box::new(Spelling(spell)));
+    }
+    engine.register_helper("host_port", Box::new(Spelling(host_port)));
+}
+
+/// `{{host_port address port}}`: an address with its port, IPv6 in brackets.
+fn host_port(h: &Helper<'_>) -> Result<String, RenderError> {
+    let address = Address::parse(&argument(h, 0)?).map_err(|error| refusal(h, 0, unusable(&error)))?;
+    let port = Port::parse(&argument(h, 1)?).map_err(|error| refusal(h, 1, unusable(&error)))?;
+    Ok(address.host_port(port))
+}
+
+fn refusal(h: &Helper<'_>, index: usize, reason: String) -> RenderError {
+    match h.param(index).and_then(|param| param.relative_path()) {
+        Some(path) => RenderErrorReason::NestedError(Box::new(Refusal { path: path.clone(), reason })).into(),
+        None => other(format!("argument {} of {{{{{}}}}} {reason}", index + 1, h.name())),
+    }
+}

@@ -1,0 +1,56 @@
+//! `{{majority "check-path" part="app1" as="haproxy_path" default="/"}}`: what most nodes say of a fact, in the spelling
+//! of a format.
+//!
+//! For what a format can state only once for all nodes: the word of one node, wrong or hostile, must not decide it.
+
+use std::collections::BTreeMap;
+
+use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
+use serde_json::Value;
+
+use super::Shared;
+use super::choice::{argument, choose, other};
+use super::escape::format;
+use crate::roster::Availability;
+
+pub(super) struct Majority<'a>(pub(super) Shared<'a>);
+
+impl HelperDef for Majority<'_> {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        h: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let fact = argument(h, 0)?;
+        let choice = choose(&self.0, h, &["default", "as"])?;
+        let spell = match h.hash_get("as").and_then(|name| name.value().as_str()) {
+            None => None,
+            Some(name) => Some(format(name).ok_or_else(|| other(format!("there is no format `{name}`")))?),
+        };
+        let mut votes: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        for member in choice.given.iter().filter(|member| member.node.availability == Availability::Active) {
+            let said = member.node.record.text(&fact).map(|value| value.into_owned());
+            let vote = match (said, spell) {
+                (Some(value), Some(spell)) => match spell(&value) {
+                    Ok(spelt) => Some(spelt),
+                    Err(reason) => {
+                        let (store, path) = (&member.node.store, &member.node.path);
+                        self.0.warn(format!("{store}: {path}: its `{fact}` does not count: {reason}"));
+                        continue;
+                    }
+                },
+                (said, _) => said,
+            };
+            *votes.entry(vote).or_default() += 1;
+        }
+        // Of equally many votes the lowest value wins: the order of the map.
+        let winner = votes.into_iter().rev().max_by_key(|(_, count)| *count).and_then(|(value, _)| value);
+        match (winner, h.hash_get("default")) {
+            (Some(value), _) => Ok(ScopedJson::Derived(Value::String(value))),
+            (None, Some(default)) => Ok(ScopedJson::Derived(default.value().clone())),
+            (None, None) => Err(other(format!("most nodes of `{}` have no `{fact}`", choice.question))),
+        }
+    }
+}

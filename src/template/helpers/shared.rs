@@ -1,0 +1,136 @@
+//! What the helpers of one rendering have in common: the nodes they choose from, and what they note down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::excerpt::excerpt;
+use crate::roster::{Availability, Identity, Node};
+use crate::target::limits::{Count, Counts};
+use crate::template::context::Member;
+
+/// Cheap to clone: every helper holds one.
+#[derive(Clone)]
+pub(in crate::template) struct Shared<'a>(Arc<Inner<'a>>);
+
+struct Inner<'a> {
+    who: &'a Identity,
+    members: Vec<Member<'a>>,
+    notes: Mutex<Notes>,
+    unplain: Arc<Mutex<Option<String>>>,
+    /// HAProxy's server ids, by instance-id.
+    ids: OnceLock<BTreeMap<&'a str, u32>>,
+}
+
+/// What was noted down while rendering.
+#[derive(Default)]
+pub(super) struct Notes {
+    counts: Counts,
+    warnings: BTreeSet<String>,
+    /// The question of the `#parts` block that is being rendered.
+    pub(super) inside: Option<String>,
+    /// The ports that HAProxy listens on, with the part that has each.
+    pub(super) listening: BTreeMap<u16, String>,
+}
+
+impl<'a> Shared<'a> {
+    pub(in crate::template) fn new(who: &'a Identity, members: Vec<Member<'a>>) -> Shared<'a> {
+        Shared(Arc::new(Inner {
+            who,
+            members,
+            notes: Mutex::default(),
+            unplain: Arc::default(),
+            ids: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn who(&self) -> &'a Identity {
+        self.0.who
+    }
+
+    pub(super) fn members(&self) -> &[Member<'a>] {
+        &self.0.members
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server id of a node, unique among all nodes.
+    pub(super) fn server_id(&self, instance_id: &str) -> Option<u32> {
+        let ids = self.0.ids.get_or_init(|| {
+            let names: BTreeSet<&'a str> =
+                self.0.members.iter().map(|member| member.node.record.id().as_str()).collect();
+            let ids = crate::escape::haproxy::assign_ids(&names);
+            names.into_iter().zip(ids).collect()
+        });
+        ids.get(instance_id).copied()
+    }
+
+    /// Notes that a node is not in the output, and why.
+    pub(in crate::template) fn leave_out(&self, node: &Node, reason: &str) {
+        let part = node.record.part().map(|part| format!(" ({})", excerpt(&part))).unwrap_or_default();
+        self.warn(format!(
+            "{}: {}: left out node {}{part}: {reason}",
+            node.store,
+            node.path,
+            node.record.id()
+        ));
+    }
+
+    /// Notes something that the user should know.
+    pub(super) fn warn(&self, warning: String) {
+        self.notes().warnings.insert(warning);
+    }
+
+    /// Notes how many nodes a question got. Of two answers to one question the smaller counts.
+    pub(super) fn count<'n>(&self, question: &str, given: impl Iterator<Item = &'n Node>) {
+        let mut count = Count::default();
+        for node in given {
+            match node.availability {
+                Availability::Active => count.active += 1,
+                Availability::Draining | Availability::Down => count.leaving += 1,
+                Availability::Absent => {}
+            }
+        }
+        let mut notes = self.notes();
+        let question = match &notes.inside {
+            Some(parts) if parts != question => format!("{parts}/{question}"),
+            _ => question.to_owned(),
+        };
+        notes
+            .counts
+            .entry(question)
+            .and_modify(|known| {
+                if count.active < known.active {
+                    *known = count;
+                }
+            })
+            .or_insert(count);
+    }
+
+    /// What `{{…}}` does to a value: nothing. One with control characters is remembered, and refused afterwards, since
+    /// a newline from a record would be a line of its own in most formats. `{{{…}}}` and helpers do not come here.
+    pub(in crate::template) fn plain_text(&self) -> impl Fn(&str) -> String + Send + Sync + 'static {
+        let unplain = Arc::clone(&self.0.unplain);
+        move |value| {
+            if value.contains(char::is_control) {
+                unplain.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| excerpt(value));
+            }
+            value.to_owned()
+        }
+    }
+
+    /// The beginning of the first value with control characters since the last call.
+    pub(in crate::template) fn take_unplain(&self) -> Option<String> {
+        self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
+    pub(in crate::template) fn finish(&self) -> (Counts, Vec<String>) {
+        if self.notes().counts.is_empty() {
+            self.count("*", self.members().iter().filter(|member| member.in_scope).map(|member| member.node));
+        }
+        let mut notes = self.notes();
+        (std::mem::take(&mut notes.counts), std::mem::take(&mut notes.warnings).into_iter().collect())
+    }
+}

@@ -1,0 +1,266 @@
+//! Which file a template's name means, for a part and a stacktype: the most specific one, in each directory in turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::TemplateError;
+use super::builtin::BUILT_IN;
+use crate::errors::AtPath;
+use crate::name::Name;
+use crate::roster::Identity;
+
+/// What ends the name of every template file.
+const ENDING: &str = ".hbs";
+
+/// No template may be larger, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// How the directory of the built-in templates is shown.
+const BUILT_IN_DIR: &str = "built-in:";
+
+/// A template file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its name, without `.hbs`: the name of the file that it makes.
+    pub name: String,
+    /// Where it is: a path, or `built-in:` and a path.
+    pub path: String,
+    /// The files of the same name that it outranks, the most specific first.
+    pub shadowed: Vec<String>,
+    origin: Origin,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Origin {
+    File(PathBuf),
+    BuiltIn(&'static str),
+}
+
+impl Found {
+    /// The template's text.
+    pub fn read(&self) -> Result<String, TemplateError> {
+        let path = match &self.origin {
+            Origin::BuiltIn(text) => return Ok((*text).to_owned()),
+            Origin::File(path) => path,
+        };
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).at("read", path)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).at("read", path)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(TemplateError::TooLarge { path: path.clone(), max: MAX_BYTES });
+        }
+        String::from_utf8(bytes).map_err(|_| TemplateError::NotText(path.clone()))
+    }
+}
+
+/// All templates for one part and stacktype.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The folders that were looked into, the most specific first, each with the templates in it by name.
+    places: Vec<BTreeMap<String, (String, Origin)>>,
+}
+
+impl Lookup {
+    /// Looks into the directories, in that order, and then at the built-in templates. Directories need not exist.
+    pub fn new(dirs: &[PathBuf], who: &Identity) -> Result<Lookup, TemplateError> {
+        let part = usable("the part", who.part.as_deref())?;
+        let stacktype = usable("the stacktype", who.stacktype.as_deref())?;
+        let mut places = Vec::new();
+        for dir in dirs {
+            let exists = |place: &str| dir.join(place).is_dir();
+            for place in folders(part, stacktype, exists) {
+                places.push(read_folder(&dir.join(place))?);
+            }
+        }
+        let built_in = |place: &str| BUILT_IN.iter().any(|(path, _)| path.starts_with(&format!("{place}/")));
+        for place in folders(part, stacktype, built_in) {
+            places.push(built_in_folder(&place));
+        }
+        Ok(Lookup { places })
+    }
+
+    /// The template of that name, with or without its last extension.
+    pub fn find(&self, name: &str) -> Result<Found, TemplateError> {
+        Name::parse(name).map_err(|source| TemplateError::BadName { what: "the template's name", source })?;
+        for place in &self.places {
+            let candidates: Vec<&String> = if place.contains_key(name) {
+                place.keys().filter(|known| *known == name).collect()
+            } else {
+                place.keys().filter(|known| without_extension(known) == Some(name)).collect()
+            };
+            match candidates[..] {
+                [] => {}
+                [whole] => return Ok(self.resolve(whole).expect("the name was just found")),
+                _ => {
+                    return Err(TemplateError::Ambiguous {
+                        name: name.to_owned(),
+                        candidates: candidates.into_iter().cloned().collect(),
+                    });
+                }
+            }
+        }
+        Err(TemplateError::NotFound {
+            name: name.to_owned(),
+            known: self.names().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Every template there is, by name, with what it shadows.
+    pub fn all(&self) -> Vec<Found> {
+        self.names().filter_map(|name| self.resolve(name)).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = self.places.iter().flatten().map(|(name, _)| name.as_str()).collect();
+        names.into_iter()
+    }
+
+    fn resolve(&self, name: &str) -> Option<Found> {
+        let mut found = self.places.iter().filter_map(|place| place.get(name));
+        let (path, origin) = found.next()?.clone();
+        Some(Found {
+            name: name.to_owned(),
+            path,
+            shadowed: found.map(|(path, _)| path.clone()).collect(),
+            origin,
+        })
+    }
+}
+
+fn usable<'a>(what: &'static str, name: Option<&'a str>) -> Result<Option<&'a str>, TemplateError> {
+    if let Some(name) = name {
+        Name::parse(name).map_err(|source| TemplateError::BadName { what, source })?;
+    }
+    Ok(name)
+}
+
+/// The folders of one template directory, the most specific first. Where there is no folder for a numbered part, the
+/// part without its number serves it: `app` for `app1`.
+fn folders(part: Option<&str>, stacktype: Option<&str>, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut prefixes = vec![String::new()];
+    if let Some(stacktype) = stacktype {
+        prefixes.insert(0, format!("stacktype/{stacktype}/"));
+    }
+    let mut folders = Vec::new();
+    for prefix in &prefixes {
+        if let Some(part) = part {
+            let own = format!("{prefix}part/{part}");
+            let plain = part.trim_end_matches(|digit: char| digit.is_ascii_digit());
+            let shared = format!("{prefix}part/{plain}");
+            if !exists(&own) && !plain.is_empty() { folders.push(shared) } else { folders.push(own) }
+        }
+        if !prefix.is_empty() {
+            folders.push(prefix.trim_end_matches('/').to_owned());
+        }
+    }
+    folders.push("common".to_owned());
+    folders
+}
+
+fn without_extension(name: &str) -> Option<&str> {
+    name.rsplit_once('.').map(|(stem, _)| stem)
+}
+
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, (String, Origin)>, TemplateError> {
+    let mut templates = BTreeMap::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(templates);
+        }
+        Err(error) => return Err(error).at("read", folder).map_err(Into::into),
+    };
+    for entry in entries {
+        let path = entry.at("read", folder)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
+        if let Some(name) = name.filter(|name| !name.starts_with('.'))
+            && path.is_file()
+        {
+            templates.insert(name.to_owned(), (path.display().to_string(), Origin::File(path)));
+        }
+    }
+    Ok(templates)
+}
+
+fn built_in_folder(folder: &str) -> BTreeMap<String, (String, Origin)> {
+    BUILT_IN
+        .iter()
+        .filter_map(|(path, text)| {
+            let (parent, file) = path.rsplit_once('/')?;
+            let name = file.strip_suffix(ENDING)?;
+            (parent == folder)
+                .then(|| (name.to_owned(), (format!("{BUILT_IN_DIR}{path}"), Origin::BuiltIn(text))))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(part: &str, stacktype: &str) -> Identity {
+        Identity { part: Some(part.into()), stacktype: Some(stacktype.into()), deployment: None }
+    }
+
+    fn directory(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        dir
+    }
+
+    fn check(files: &[&str], part: &str, name: &str, expect: &str) {
+        let dir = directory(files);
+        let lookup = Lookup::new(&[dir.path().to_owned()], &who(part, "lad1")).unwrap();
+        let found = lookup.find(name).unwrap();
+        assert!(found.path.ends_with(expect), "{name} for {part}: {} is not {expect}", found.path);
+    }
+
+    #[test]
+    fn the_most_specific_folder_wins() {
+        let files = [
+            "common/x.cfg.hbs",
+            "part/app/x.cfg.hbs",
+            "stacktype/lad1/x.cfg.hbs",
+            "stacktype/lad1/part/app1/x.cfg.hbs",
+        ];
+        check(&files, "app1", "x", "stacktype/lad1/part/app1/x.cfg.hbs");
+        check(&files[..3], "app1", "x", "stacktype/lad1/x.cfg.hbs");
+        check(&files[..2], "app1", "x", "part/app/x.cfg.hbs");
+        check(&files[..2], "db1", "x.cfg", "common/x.cfg.hbs");
+        check(&["part/app1/y.hbs", "part/app/x.hbs", "common/x.hbs"], "app1", "x", "common/x.hbs");
+        check(&["common/haproxy.cfg.hbs"], "lb1", "haproxy", "common/haproxy.cfg.hbs");
+        check(&[], "lb1", "haproxy", "built-in:common/haproxy.cfg.hbs");
+    }
+
+    #[test]
+    fn an_earlier_directory_outranks_a_more_specific_folder() {
+        let (one, two) =
+            (directory(&["common/x.hbs"]), directory(&["part/app/x.hbs", "common/haproxy.cfg.hbs"]));
+        let lookup = Lookup::new(&[one.path().into(), two.path().into()], &who("app1", "lad1")).unwrap();
+        let found = lookup.find("x").unwrap();
+        assert!(found.path.ends_with("common/x.hbs") && found.shadowed.len() == 1);
+        let haproxy = lookup.find("haproxy.cfg").unwrap();
+        assert_eq!(haproxy.shadowed, ["built-in:common/haproxy.cfg.hbs"]);
+    }
+
+    #[test]
+    fn a_name_that_is_not_one_template_is_an_error_with_help() {
+        let lookup = Lookup::new(&[], &Identity::default()).unwrap();
+        let error = lookup.find("database").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`database` could be any of database.env, database.properties, database.yml"
+        );
+        assert!(lookup.find("nginx").unwrap_err().hint().unwrap().contains("nginx-upstream.conf"));
+        assert!(lookup.find("../x").is_err());
+        assert!(Lookup::new(&[], &who("../x", "lad1")).is_err());
+    }
+}

@@ -1,0 +1,16 @@
+//! From a roster to the text of a file: which template, what it sees, and how it is rendered.
+//!
+//! A template knows nothing of stores. What it asks for is counted, so that a target can judge whether the answer is
+//! believable; what it cannot use of one node costs that node, never the file.
+
+mod builtin;
+mod context;
+mod engine;
+mod error;
+mod helpers;
+mod lookup;
+
+pub use context::{Input, shape};
+pub use engine::{Rendered, Request, compile, render};
+pub use error::TemplateError;
+pub use lookup::{Found, Lookup};
