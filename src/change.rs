@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::excerpt::excerpt;
 use crate::record::{Facts, Record, text};
 
 /// How a node's record came to be what it is.
@@ -28,9 +29,6 @@ pub struct FactChange {
 
 /// The facts that only accompany a change of `state`: saying them too would be noise.
 const COMPANIONS: [&str; 2] = ["statelog", "statetss"];
-
-/// Longest text of a value in a line; longer ones are cut.
-const MAX_SHOWN: usize = 40;
 
 impl Change {
     /// What happened between `before` and `after`; none if nothing did.
@@ -64,12 +62,7 @@ fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
 
 /// A value for people: one line, nothing that a terminal would obey, not too long.
 fn shown(value: &serde_json::Value) -> String {
-    let whole = text(value).map_or_else(|| value.to_string(), std::borrow::Cow::into_owned);
-    let mut short: String = whole.escape_debug().take(MAX_SHOWN).collect();
-    if short.len() < whole.len() && whole.chars().count() > MAX_SHOWN {
-        short.push('…');
-    }
-    short
+    excerpt(&text(value).unwrap_or_else(|| value.to_string().into()))
 }
 
 impl fmt::Display for Change {

@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::excerpt::excerpt;
 use crate::name::{Name, NameError};
 
 /// What a node says of itself: fact name to value, in the order of the names. Facts that nobody here knows are kept.
@@ -76,7 +77,7 @@ impl Record {
         match file.get("filetype") {
             Some(Value::String(kind)) if kind == FILETYPE => {}
             Some(other) => {
-                return Err(RecordError::WrongFiletype(other.to_string().chars().take(40).collect()));
+                return Err(RecordError::WrongFiletype(excerpt(&other.to_string())));
             }
             None => return Err(RecordError::WrongFiletype("missing".into())),
         }

@@ -15,6 +15,7 @@ pub use select::{Identity, Selector, SelectorError};
 use serde::Serialize;
 
 use crate::errors::chain;
+use crate::excerpt::excerpt;
 use crate::record::Record;
 use crate::store::Snapshot;
 
@@ -81,7 +82,7 @@ impl Roster {
             .collect();
         problems.extend(nodes.iter().filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
-            let shown: String = state.escape_debug().take(40).collect();
+            let shown = excerpt(&state);
             Some(Problem {
                 store: node.store.clone(),
                 path: node.path.clone(),

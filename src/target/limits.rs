@@ -59,7 +59,8 @@ pub enum Crossed {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` has {} active nodes", self.question, self.now)?;
+        let plural = if self.now == 1 { "" } else { "s" };
+        write!(f, "`{}` has {} active node{plural}", self.question, self.now)?;
         if let Some(before) = self.before {
             write!(f, " where the last good output had {before}")?;
         }
@@ -74,8 +75,16 @@ impl fmt::Display for Refusal {
 ///
 /// One node that says itself that it is leaving is no outage, however few there are: so drains and decommissions, one
 /// at a time, never meet a limit, unless the user asked for a number of nodes.
+///
+/// A question inside another (`app*/app2`) that is asked no more, because nobody plays that part now, has lost all.
 pub fn judge(limits: Limits, last: Option<&Counts>, now: &Counts) -> Vec<Refusal> {
+    let vanished = last.into_iter().flat_map(Counts::keys).filter(|question| {
+        let outer = question.split_once('/').map(|(outer, _)| outer);
+        !now.contains_key(*question) && outer.is_some_and(|outer| now.contains_key(outer))
+    });
+    let nobody = Count::default();
     now.iter()
+        .chain(vanished.map(|question| (question, &nobody)))
         .filter_map(|(question, count)| {
             let before = last.and_then(|last| last.get(question));
             crossed(limits, before, count).map(|limit| Refusal {
@@ -154,12 +163,29 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_nobody_plays_any_more_has_lost_all() {
+        let counts = |questions: &[(&str, u64)]| -> Counts {
+            questions
+                .iter()
+                .map(|(name, active)| ((*name).to_owned(), Count { active: *active, leaving: 0 }))
+                .collect()
+        };
+        let before = counts(&[("app*", 10), ("app*/app1", 8), ("app*/app2", 2)]);
+        let check = |now: &[(&str, u64)], expect: &[&str]| {
+            let refusals = judge(Limits::default(), Some(&before), &counts(now));
+            assert_eq!(refusals.iter().map(|refusal| refusal.question.as_str()).collect::<Vec<_>>(), expect);
+        };
+        check(&[("app*", 8), ("app*/app1", 8)], &["app*/app2"]);
+        check(&[("web*", 8), ("web*/web1", 8)], &[]); // the template asks for something else now
+    }
+
+    #[test]
     fn a_refusal_says_what_it_counted() {
         let refusal =
             Refusal { question: "app*".into(), before: Some(9), now: 1, limit: Crossed::MaxShrink(50) };
         assert_eq!(
             refusal.to_string(),
-            "`app*` has 1 active nodes where the last good output had 9; --max-shrink allows a loss of 50%"
+            "`app*` has 1 active node where the last good output had 9; --max-shrink allows a loss of 50%"
         );
     }
 }
