@@ -39,7 +39,7 @@ pub enum RecordError {
     #[error("is not JSON: {0}")]
     NotJson(#[source] serde_json::Error),
     /// JSON, but not what this program reads.
-    #[error("is no presence file: `filetype` is {0}, not \"{FILETYPE}\"")]
+    #[error("is no presence file: `filetype` is {0}, not `{FILETYPE}`")]
     WrongFiletype(String),
     /// There is no object under `value`.
     #[error("is no presence file: `value` is not an object of facts")]
@@ -77,7 +77,9 @@ impl Record {
         match file.get("filetype") {
             Some(Value::String(kind)) if kind == FILETYPE => {}
             Some(other) => {
-                return Err(RecordError::WrongFiletype(excerpt(&other.to_string())));
+                return Err(RecordError::WrongFiletype(excerpt(
+                    &text(other).unwrap_or_else(|| other.to_string().into()),
+                )));
             }
             None => return Err(RecordError::WrongFiletype("missing".into())),
         }
@@ -184,7 +186,7 @@ mod tests {
         refused(b"\xff\xfe", "is not JSON");
         refused(b"[1]", "`filetype` is missing");
         refused(br#"{"value":{}}"#, "`filetype` is missing");
-        refused(br#"{"filetype":"other","value":{}}"#, "`filetype` is \"other\"");
+        refused(br#"{"filetype":"other","value":{}}"#, "`filetype` is `other`");
         refused(br#"{"filetype":"nodepresence"}"#, "`value` is not an object");
         refused(br#"{"filetype":"nodepresence","value":{}}"#, "has no `instance-id`");
         refused(br#"{"filetype":"nodepresence","value":{"instance-id":7}}"#, "has no `instance-id`");
