@@ -77,9 +77,8 @@ impl Record {
         match file.get("filetype") {
             Some(Value::String(kind)) if kind == FILETYPE => {}
             Some(other) => {
-                return Err(RecordError::WrongFiletype(excerpt(
-                    &text(other).unwrap_or_else(|| other.to_string().into()),
-                )));
+                let kind = text(other).unwrap_or_else(|| other.to_string().into());
+                return Err(RecordError::WrongFiletype(format!("`{}`", excerpt(&kind))));
             }
             None => return Err(RecordError::WrongFiletype("missing".into())),
         }
