@@ -2,3 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
 mod escaping;
+mod fixture;
+mod kill;
+mod publish;
+mod render;
+mod stores;
+mod streams;

@@ -1,0 +1,200 @@
+//! What `render` does with a file and with stdout: limits, check, replacement, reload, exit codes.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::fixture::machine::{Machine, Outcome, bare_repository};
+
+/// A load balancer, and `apps` application servers on its list.
+struct Fleet {
+    lb: Machine,
+    apps: Vec<Machine>,
+}
+
+impl Fleet {
+    fn new(apps: usize) -> Fleet {
+        let lb = Machine::new("lb1");
+        let repository = lb.path("list.git");
+        bare_repository(&repository);
+        let apps = (1..=apps)
+            .map(|n| {
+                let app =
+                    Machine::new("app1").with("instance-id", format!("i-app{n}")).store(repository.display());
+                app.good(&["publish"]);
+                app
+            })
+            .collect();
+        Fleet { lb: lb.store(repository.display()), apps }
+    }
+
+    /// Renders a short list with these arguments more.
+    fn render(&self, args: &[&str]) -> Outcome {
+        let dir = self.lb.path("templates/common");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(
+            dir.join("apps.hbs"),
+            "{{#nodes part=\"app*\"}}{{instance-id}} {{availability}}\n{{else}}nobody\n{{/nodes}}",
+        )
+        .unwrap();
+        let words = [&["render", "apps", "--template-dir", "templates"], args].concat();
+        self.lb.run(&words)
+    }
+
+    fn out(&self) -> String {
+        fs::read_to_string(self.lb.path("out")).unwrap()
+    }
+
+    fn lose(&self, apps: std::ops::Range<usize>) {
+        for app in &self.apps[apps] {
+            app.good(&["withdraw"]);
+        }
+    }
+}
+
+#[test]
+fn stdout_is_the_file_and_nothing_else() {
+    let fleet = Fleet::new(2);
+    let outcome = fleet.render(&[]).code(0);
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("i-app1 active\ni-app2 active\n", ""));
+}
+
+#[test]
+fn a_great_loss_keeps_the_last_good_output() {
+    let fleet = Fleet::new(5);
+    let all = fleet.render(&[]).code(0).stdout;
+    fleet.render(&["-o", "out"]).code(0);
+    fleet.lose(0..3);
+    let refused =
+        fleet.render(&[]).code(3).says("`app*` has 2 active nodes where the last good output had 5");
+    assert_eq!(refused.stdout, all, "stdout gets the last good output");
+    fleet.render(&["-o", "out"]).code(3).says("/out` is left as it is");
+    assert_eq!(fleet.out(), all);
+    fleet.render(&["-o", "out", "--max-shrink", "60"]).code(0);
+    assert_eq!(fleet.out().lines().count(), 2);
+    fleet.lose(3..5);
+    fleet.render(&["-o", "out", "--max-shrink", "100"]).code(3).says("--min-nodes asks for 1");
+    fleet.render(&["-o", "out", "--force"]).code(0);
+    assert_eq!(fleet.out(), "nobody\n");
+    fleet.render(&["-o", "out"]).code(0); // what was forced is the new measure
+}
+
+#[test]
+fn drained_one_at_a_time_a_fleet_may_go_to_nothing() {
+    let fleet = Fleet::new(2);
+    fleet.render(&["-o", "out"]).code(0);
+    for app in &fleet.apps {
+        app.good(&["state", "draining"]);
+        fleet.render(&["-o", "out"]).code(0);
+        app.good(&["withdraw"]);
+        fleet.render(&["-o", "out"]).code(0);
+    }
+    assert_eq!(fleet.out(), "nobody\n");
+}
+
+#[test]
+fn a_file_that_nobody_remembers_is_not_emptied() {
+    let fleet = Fleet::new(0);
+    fs::write(fleet.lb.path("out"), "written by hand\n").unwrap();
+    fleet.render(&["-o", "out"]).code(3);
+    assert_eq!(fleet.out(), "written by hand\n");
+    fs::remove_file(fleet.lb.path("out")).unwrap();
+    fleet.render(&["-o", "out"]).code(0);
+}
+
+#[test]
+fn a_store_spelt_wrong_empties_nothing() {
+    let fleet = Fleet::new(2);
+    let all = fleet.render(&[]).code(0).stdout;
+    let wrong = fleet.render(&["--store", "/no/such/place"]).code(3).says("/no/such/place");
+    assert_eq!(wrong.stdout, all);
+    let empty = fleet.lb.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let empty = fleet.render(&["--store", empty.to_str().unwrap()]).code(3);
+    assert_eq!(empty.stdout, all);
+}
+
+#[test]
+fn a_refused_check_keeps_the_old_file_and_a_failed_reload_is_owed() {
+    let fleet = Fleet::new(1);
+    fleet.render(&["-o", "out"]).code(0);
+    let old = fleet.out();
+    fleet.apps[0].good(&["state", "draining"]);
+    fleet.render(&["-o", "out", "--check", "grep -q nothing {}"]).code(4).says("grep -q nothing");
+    assert_eq!(fleet.out(), old);
+    assert!(
+        !fleet
+            .lb
+            .path("")
+            .read_dir()
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().starts_with(".presence") })
+    );
+    let check = ["--check", "grep -q draining {}"];
+    fleet.render(&[&["-o", "out", "--reload", "false"][..], &check].concat()).code(5).says("`false`");
+    assert_ne!(fleet.out(), old);
+    fleet.render(&["-o", "out", "--reload", "false"]).code(5);
+    let marker = fleet.lb.path("reloaded");
+    let reload = format!("cp {{}} {}", marker.display());
+    fleet.render(&["-o", "out", "--reload", &reload]).code(0);
+    assert_eq!(fs::read_to_string(&marker).unwrap(), fleet.out());
+    fs::remove_file(&marker).unwrap();
+    fleet.render(&["-o", "out", "--reload", &reload]).code(0);
+    assert!(!marker.exists(), "unchanged bytes reload nothing");
+}
+
+#[test]
+fn a_link_is_never_followed() {
+    let fleet = Fleet::new(1);
+    fs::write(fleet.lb.path("precious"), "x").unwrap();
+    symlink("precious", fleet.lb.path("out")).unwrap();
+    fleet.render(&["-o", "out"]).code(1).says("is a link");
+    assert_eq!(fs::read_to_string(fleet.lb.path("precious")).unwrap(), "x");
+}
+
+#[test]
+fn mode_is_kept_or_set_and_time_stands_still_for_an_unchanged_file() {
+    let fleet = Fleet::new(1);
+    fleet.render(&["-o", "out", "--mode", "0640"]).code(0);
+    let found = fs::metadata(fleet.lb.path("out")).unwrap();
+    assert_eq!(found.permissions().mode() & 0o7777, 0o640);
+    fleet.render(&["-o", "out"]).code(0);
+    assert_eq!(fs::metadata(fleet.lb.path("out")).unwrap().modified().unwrap(), found.modified().unwrap());
+    fleet.apps[0].good(&["state", "draining"]);
+    fleet.render(&["-o", "out"]).code(0);
+    assert_eq!(fs::metadata(fleet.lb.path("out")).unwrap().permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn diff_and_dry_run_change_nothing() {
+    let fleet = Fleet::new(2);
+    fleet.render(&["-o", "out"]).code(0);
+    let old = fleet.out();
+    fleet.apps[1].good(&["state", "draining"]);
+    let diff = fleet.render(&["-o", "out", "--diff"]).code(0).stdout;
+    assert!(diff.contains("-i-app2 active\n+i-app2 draining\n"), "{diff}");
+    fleet.render(&["-o", "out", "--dry-run", "--reload", "false"]).code(0).says("would replace");
+    fleet.render(&["-o", "out", "--dry-run", "--check", "false"]).code(4);
+    assert_eq!(fleet.out(), old);
+    let stdout = fleet.render(&["--dry-run"]).code(0).stdout;
+    assert_eq!(stdout, "i-app1 active\ni-app2 draining\n");
+}
+
+#[test]
+fn two_runs_at_once_do_not_mix() {
+    let fleet = Fleet::new(3);
+    fleet.render(&[]).code(0); // makes the templates
+    let log = fleet.lb.path("log");
+    let slow = format!("sh -c 'echo begin >> {0}; sleep 0.1; echo end >> {0}'", log.display());
+    let running: Vec<_> = (8080..8084)
+        .map(|port| {
+            let port = format!("frontend_port={port}");
+            let args = ["render", "haproxy", "-o", "out", "-q", "--reload", &slow, "--set", &port];
+            fleet.lb.command(&args).spawn().unwrap()
+        })
+        .collect();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    let lines = fs::read_to_string(log).unwrap();
+    assert_eq!(lines, "begin\nend\n".repeat(lines.lines().count() / 2), "one after the other");
+}
