@@ -65,6 +65,7 @@ impl Local {
     }
 
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreErrorKind> {
+        write_durably();
         let repo = self.repository()?;
         let branch = self.branch(&repo)?;
         let mut backoff = Backoff::new(self.options.patience);
@@ -117,6 +118,25 @@ impl Store for Local {
     fn last_copy(&self) -> Option<Snapshot> {
         copy::kept(self.copy.as_ref()?)
     }
+}
+
+/// What publish reported as written must outlast a power cut, in any repository that is used in place.
+///
+/// libgit2 has this as a setting of the process, or as `core.fsyncObjectFiles` in the repository, of which git
+/// complains since 2.36.
+fn write_durably() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // Safety: libgit2 is initialised first; the option takes one int and sets one global variable (libgit2's
+        // common.h, GIT_OPT_ENABLE_FSYNC_GITDIR). Another thread that writes objects just then syncs or does not.
+        unsafe {
+            libgit2_sys::init();
+            libgit2_sys::git_libgit2_opts(
+                libgit2_sys::GIT_OPT_ENABLE_FSYNC_GITDIR as std::ffi::c_int,
+                1 as std::ffi::c_int,
+            );
+        }
+    });
 }
 
 /// Moves the branch from `base` to `commit`, if it still is at `base`.
