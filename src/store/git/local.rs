@@ -190,10 +190,6 @@ fn create(path: &Path) -> Result<(), StoreErrorKind> {
     let mut init = RepositoryInitOptions::new();
     init.bare(true).initial_head(NEW_BRANCH).external_template(false);
     let repo = Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
-    // What publish reported as written must outlast a power cut.
-    repo.config()
-        .and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true))
-        .doing("configure it")?;
     drop(repo);
     let renamed = fs::rename(staged.path(), path);
     match renamed {
