@@ -58,6 +58,11 @@ impl CliError {
         CliError { hint: hint.into(), ..self }
     }
 
+    /// The same error, with what was done about it.
+    pub(super) fn after(self, done: &str) -> CliError {
+        CliError { message: format!("{}; {done}", self.message), ..self }
+    }
+
     /// What went wrong, in one sentence.
     pub(super) fn message(&self) -> &str {
         &self.message

@@ -19,7 +19,8 @@ use crate::template::{self, Rendered, Request};
 /// only if its bytes differ; then the reload command is run. A reload that fails is remembered and tried again at the next
 /// run.
 ///
-/// An output with too few nodes is refused (exit code 3): then the last good one stands, and without -o is printed.
+/// An output with too few nodes is refused (exit code 3): then the last good one stands. Without -o it is printed, as it
+/// is whenever there is no new one, so that `> FILE` does not leave an empty file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence render haproxy > haproxy.cfg
@@ -87,7 +88,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         return destination
             .keep(last, |message| fleet.unreachable(&format!("no store could be read; {message}")));
     }
-    let rendered = template::render(&Request {
+    let request = Request {
         name: &name,
         lookup: &lookup,
         who: &who,
@@ -95,7 +96,11 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         roster: &fleet.roster,
         vars: &vars,
         tree: tree(&fleet),
-    })?;
+    };
+    let rendered = match template::render(&request) {
+        Ok(rendered) => rendered,
+        Err(error) => return destination.fail(last, error.into()),
+    };
     warn(&fleet, &rendered, &who);
     if !args.force {
         let refusals = limits::judge(
@@ -107,9 +112,15 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             return destination.keep(last, |message| refused(&refusals, message));
         }
     }
-    let text = rendered.text?;
+    let text = match rendered.text {
+        Ok(text) => text,
+        Err(error) => return destination.fail(last, error.into()),
+    };
     if args.diff {
         return output::data(&destination.diff(last.as_ref(), &text)?);
+    }
+    if let Err(error) = destination.check_stdout(&text) {
+        return destination.fail(last, error);
     }
     if args.dry_run {
         return destination.rehearse(&text);
@@ -121,6 +132,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 struct Destination {
     /// What its memory is known by.
     key: String,
+    /// Somebody only looks: no last good output in place of a new one.
+    rehearsal: bool,
     kind: DestinationKind,
 }
 
@@ -138,6 +151,7 @@ impl Destination {
     fn new(args: &Args, config: &Config, name: &str, who: &Identity) -> Result<Destination, CliError> {
         let check = args.check.as_deref().map(Command::parse).transpose()?;
         let limit = config.command_limit;
+        let rehearsal = args.diff || args.dry_run;
         match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
             None => {
                 // Not the stores: one that is spelt wrong must not get a memory of its own, and with it no limit.
@@ -148,7 +162,8 @@ impl Destination {
                     word(&who.stacktype),
                     word(&who.deployment)
                 );
-                Ok(Destination { key, kind: DestinationKind::Stdout { name: name.to_owned(), check, limit } })
+                let kind = DestinationKind::Stdout { name: name.to_owned(), check, limit };
+                Ok(Destination { key, rehearsal, kind })
             }
             Some(path) => {
                 let path = std::path::absolute(path)
@@ -163,6 +178,7 @@ impl Destination {
                 };
                 Ok(Destination {
                     key: format!("file {}", target.path.display()),
+                    rehearsal,
                     kind: DestinationKind::File(Box::new(target)),
                 })
             }
@@ -186,17 +202,32 @@ impl Destination {
 
     /// Leaves the file as it is, or prints the last good output, and says why.
     fn keep(&self, last: Option<LastGood>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
-        let message = match (&self.kind, last.and_then(|last| last.output)) {
-            (DestinationKind::File(target), _) => format!("`{}` is left as it is", target.path.display()),
-            (DestinationKind::Stdout { .. }, Some(output)) => {
-                output::data(&output)?;
+        let message = match &self.kind {
+            DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
+            DestinationKind::Stdout { .. } if self.rehearsal => "nothing was printed".to_owned(),
+            DestinationKind::Stdout { .. } if self.print_last(last)? => {
                 "the last good output was printed instead".to_owned()
             }
-            (DestinationKind::Stdout { .. }, None) => {
-                "there is no last good output to print instead".to_owned()
-            }
+            DestinationKind::Stdout { .. } => "there is no last good output to print instead".to_owned(),
         };
         Err(error(&message))
+    }
+
+    /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
+    fn fail(&self, last: Option<LastGood>, error: CliError) -> Result<(), CliError> {
+        match &self.kind {
+            DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(last)? => {
+                Err(error.after("the last good output was printed instead"))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn print_last(&self, last: Option<LastGood>) -> Result<bool, CliError> {
+        match last.and_then(|last| last.output) {
+            Some(output) => output::data(&output).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn diff(&self, last: Option<&LastGood>, new: &str) -> Result<String, CliError> {
@@ -215,10 +246,7 @@ impl Destination {
 
     fn rehearse(&self, text: &str) -> Result<(), CliError> {
         match &self.kind {
-            DestinationKind::Stdout { .. } => {
-                self.check_stdout(text)?;
-                output::data(text)
-            }
+            DestinationKind::Stdout { .. } => output::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
                 output::note(&match target.rehearse(text.as_bytes())? {
@@ -236,7 +264,6 @@ impl Destination {
     fn write(&self, memory: &Memory, counts: Counts, text: String) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                self.check_stdout(&text)?;
                 memory.keep(&LastGood { counts, output: Some(text.clone()) })?;
                 output::data(&text)
             }

@@ -88,10 +88,16 @@ impl TargetError {
                 path.display()
             )),
             TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
+            TargetError::Check { source: CommandError::Start { .. }, .. } => {
+                Some("see that the program is installed and in PATH".into())
+            }
             TargetError::Check { .. } => Some(
                 "`presence render NAME --diff -o FILE` shows what would change; see the check's output above"
                     .into(),
             ),
+            TargetError::Reload { source: CommandError::Start { .. }, .. } => {
+                Some("see that the program is installed and in PATH, then run the same command again".into())
+            }
             TargetError::Reload { .. } => {
                 Some("fix what the command complains of, then run the same command again".into())
             }

@@ -4,6 +4,7 @@
 mod escaping;
 mod fixture;
 mod kill;
+mod messages;
 mod publish;
 mod render;
 mod stores;

@@ -143,6 +143,20 @@ fn a_refused_check_keeps_the_old_file_and_a_failed_reload_is_owed() {
 }
 
 #[test]
+fn whatever_fails_stdout_gets_the_last_good_output() {
+    let fleet = Fleet::new(1);
+    let all = fleet.render(&[]).code(0).stdout;
+    assert_eq!(fleet.render(&["--check", "false"]).code(4).says("was printed instead").stdout, all);
+    assert_eq!(fleet.render(&["--check", "false", "--dry-run"]).code(4).stdout, "");
+    fs::create_dir_all(fleet.lb.path("worse/common")).unwrap();
+    for template in ["{{vars.missing}}", "{{#nodes}}"] {
+        fs::write(fleet.lb.path("worse/common/apps.hbs"), template).unwrap();
+        let broken = fleet.lb.run(&["render", "apps", "--template-dir", "worse"]);
+        assert_eq!(broken.code(1).says("was printed instead").stdout, all);
+    }
+}
+
+#[test]
 fn a_link_is_never_followed() {
     let fleet = Fleet::new(1);
     fs::write(fleet.lb.path("precious"), "x").unwrap();

@@ -189,10 +189,8 @@ fn create(path: &Path) -> Result<(), StoreErrorKind> {
         tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
     let mut init = RepositoryInitOptions::new();
     init.bare(true).initial_head(NEW_BRANCH).external_template(false);
-    let repo = Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
-    drop(repo);
-    let renamed = fs::rename(staged.path(), path);
-    match renamed {
+    Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
+    match fs::rename(staged.path(), path) {
         Ok(()) => {
             // It has moved; there is nothing left to clean up at the old place.
             let _ = staged.keep();
