@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::errors::{AtPath, PathError};
 use crate::roster::{Availability, States};
 use crate::store::git::transport;
-use crate::store::{Folder, FolderError, embedded_url};
+use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url};
 use crate::target::limits::{DEFAULT_MAX_SHRINK, Limits};
 
 /// Where the configuration file is, unless `--config` says otherwise. It may be missing.
@@ -56,6 +56,8 @@ pub struct Config {
     pub stores: Vec<String>,
     /// The folder of the records inside each store.
     pub folder: Folder,
+    /// Where in the folder records are written.
+    pub layout: Layout,
     /// Where copies, mirrors and memories are kept.
     pub state_dir: PathBuf,
     /// The branch of git stores; none means the one that HEAD names.
@@ -99,6 +101,9 @@ pub enum ConfigError {
     /// `folder` is no folder inside a store.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// `layout` is none.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// There is no home directory to derive the state directory from.
     #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
@@ -111,6 +116,9 @@ impl ConfigError {
             ConfigError::Io(error) => error.hint(),
             ConfigError::Syntax { .. } => Some("`presence init` writes a file that shows every key".into()),
             ConfigError::Folder(_) => Some(format!("the default is `{FOLDER}`")),
+            ConfigError::Layout(_) => {
+                Some("for example layout = '{deployment}/{nodepart}/{instance-id}.json'".into())
+            }
             ConfigError::NoStateDir => Some("name one with --state-dir or PRESENCE_STATE_DIR".into()),
         }
     }
@@ -123,6 +131,7 @@ struct File {
     nodeinfo: Option<PathBuf>,
     store: OneOrMany,
     folder: Option<String>,
+    layout: OneOrMany,
     state_dir: Option<PathBuf>,
     branch: Option<String>,
     template_dir: OneOrMany,
@@ -213,6 +222,7 @@ impl Config {
             nodeinfo: nodeinfo.unwrap_or_else(default_nodeinfo),
             stores,
             folder: Folder::parse(given.folder.as_deref().or(file.folder.as_deref()).unwrap_or(FOLDER))?,
+            layout: Layout::parse(&Vec::from(file.layout))?,
             state_dir,
             branch: file.branch,
             template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),

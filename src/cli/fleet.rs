@@ -82,8 +82,9 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
     for result in results {
         match result {
             Ok(applied) => {
-                changed |= applied.change.is_some();
-                let said = applied.change.map_or_else(|| unchanged.to_owned(), |change| change.to_string());
+                changed |= applied.outcome.is_some();
+                let said =
+                    applied.outcome.map_or_else(|| unchanged.to_owned(), |outcome| outcome.to_string());
                 lines.push_str(&format!("{}: {}: {said}\n", applied.url, edit.id()));
             }
             Err(error) => errors.push(error),
@@ -107,6 +108,7 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
 fn options(config: &Config) -> Result<Options, CliError> {
     Ok(Options {
         folder: config.folder.clone(),
+        layout: config.layout.clone(),
         state_dir: config.state_dir.clone(),
         branch: config.branch.clone(),
         author: author(config),

@@ -101,6 +101,10 @@ nodeinfo = \"{nodeinfo}\"
 # The folder of the records, inside the store.
 # folder = \"it/presence/all\"
 
+# Where in the folder records are written. {hash} is two hex digits: with more than some thousand nodes, 256 small
+# folders are faster than a big one. Readers take any layout.
+# layout = \"{hash}/{instance-id}.json\"
+
 # The branch of git stores. Default: the one that HEAD of the repository names.
 # branch = \"main\"
 

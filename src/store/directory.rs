@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::error::InStore;
-use super::{Edit, File, FileProblem, Folder, Options, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use super::{
+    Edit, File, FileProblem, Folder, Layout, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    copy,
+};
 use crate::change::Change;
 use crate::errors::{AtPath, PathError};
 use crate::record::{MAX_BYTES, Record};
@@ -22,13 +25,15 @@ pub(super) struct Directory {
     url: String,
     root: PathBuf,
     folder: Folder,
+    layout: Layout,
     copy: PathBuf,
 }
 
 impl Directory {
     pub(super) fn new(url: &str, root: PathBuf, options: &Options) -> Directory {
         let copy = copy::place(&options.state_dir, url);
-        Directory { url: url.to_owned(), root, folder: options.folder.clone(), copy }
+        let (folder, layout) = (options.folder.clone(), options.layout.clone());
+        Directory { url: url.to_owned(), root, folder, layout, copy }
     }
 
     /// The folder in this directory; where there is none inside, the directory itself.
@@ -50,27 +55,26 @@ impl Directory {
 
     fn put(&self, record: &Record) -> Result<Option<Change>, StoreErrorKind> {
         let folder = self.folder()?;
-        let path = folder.join(format!("{}.json", record.id()));
         let bytes = record.to_bytes();
-        let old = read_plain(&path).ok().flatten();
-        if old.as_deref() == Some(&bytes[..]) {
-            return Ok(None);
+        let paths: Vec<PathBuf> = self.layout.paths(record)?.iter().map(|path| folder.join(path)).collect();
+        let old = read_plain(&paths[0]).ok().flatten();
+        let mut changed = false;
+        for path in &paths {
+            if read_plain(path).ok().flatten().as_deref() != Some(&bytes[..]) {
+                changed = true;
+                replace(&folder, path, &bytes)?;
+            }
         }
-        replace(&folder, &path, &bytes)?;
+        if old.is_none() {
+            // It is new here, or was elsewhere: a file that it left there would outlive it.
+            changed |= remove_files(&folder, record.id().as_ref(), &paths)?;
+        }
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
-        Ok(Change::between(old.as_ref(), Some(record)).or(Some(Change::Joined)))
+        Ok(changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined)))
     }
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
-        let wanted = format!("{id}.json");
-        let mut change = None;
-        for entry in walk(&self.folder()?).filter_map(Result::ok) {
-            if entry.file_name() == wanted.as_str() && !entry.file_type().is_dir() {
-                fs::remove_file(entry.path()).at("remove", entry.path())?;
-                change = Some(Change::Left);
-            }
-        }
-        Ok(change)
+        Ok(remove_files(&self.folder()?, id, &[])?.then_some(Change::Left))
     }
 
     fn read(&self) -> Result<Snapshot, StoreErrorKind> {
@@ -120,12 +124,12 @@ impl Store for Directory {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError> {
-        match edit {
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
+        let change = match edit {
             Edit::Put(record) => self.put(record),
             Edit::Remove(id) => self.remove(id.as_ref()),
-        }
-        .in_store(&self.url)
+        };
+        Ok(change.in_store(&self.url)?.map(Outcome::Merged))
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -137,6 +141,20 @@ impl Store for Directory {
     fn last_copy(&self) -> Option<Snapshot> {
         copy::kept(&self.copy)
     }
+}
+
+/// Removes the files of this node but those to keep. True if there were any.
+fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<bool, PathError> {
+    let wanted = format!("{id}.json");
+    let mut found = false;
+    for entry in walk(folder).filter_map(Result::ok) {
+        let named = entry.file_name() == wanted.as_str() && !entry.file_type().is_dir();
+        if named && !keep.iter().any(|path| path == entry.path()) {
+            fs::remove_file(entry.path()).at("remove", entry.path())?;
+            found = true;
+        }
+    }
+    Ok(found)
 }
 
 /// Everything below the folder in the order of the names, without hidden files and without following links.
@@ -180,12 +198,33 @@ fn read_text(path: &Path) -> Result<Option<String>, String> {
     super::text_of(bytes).map(Some)
 }
 
-fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreErrorKind> {
+    let dir = path.parent().unwrap_or(folder);
+    make_dirs(folder, dir)?;
     let mut staged =
-        tempfile::Builder::new().prefix(".presence-").tempfile_in(folder).at("write a record in", folder)?;
+        tempfile::Builder::new().prefix(".presence-").tempfile_in(dir).at("write a record in", dir)?;
     staged.write_all(bytes).at("write", path)?;
     staged.as_file().set_permissions(fs::Permissions::from_mode(0o644)).at("write", path)?;
     staged.as_file().sync_all().at("write", path)?;
     staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-    fs::File::open(folder).and_then(|dir| dir.sync_all()).at("write", folder)
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).at("write", dir)?;
+    Ok(())
+}
+
+/// Makes the directories between the folder and `dir`, and goes through none that is a link.
+fn make_dirs(folder: &Path, dir: &Path) -> Result<(), StoreErrorKind> {
+    let mut path = folder.to_owned();
+    for part in dir.strip_prefix(folder).unwrap_or(Path::new("")) {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).at("make", &path)?;
+            }
+            _ if fs::symlink_metadata(&path).at("look at", &path)?.is_symlink() => {
+                return Err(StoreErrorKind::Link(path));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -44,6 +44,18 @@ pub enum StoreErrorKind {
         #[source]
         source: git2::Error,
     },
+    /// The conversation with a server broke off, or is none in git's protocol.
+    #[error("git cannot {doing}")]
+    Conversation {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// What happened to the connection.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The record does not fit into the layout.
+    #[error(transparent)]
+    Layout(#[from] super::LayoutError),
     /// The server answered, and said no.
     #[error("the server refused the push: {0}")]
     Refused(String),
@@ -78,6 +90,12 @@ impl StoreError {
             StoreErrorKind::Transport(error) => error.hint(),
             StoreErrorKind::NoBranch => {
                 Some("check out a branch there, or name one with `branch` in presence.toml".into())
+            }
+            StoreErrorKind::Conversation { .. } => {
+                Some("see that the URL is that of a git repository, and run the same command again".into())
+            }
+            StoreErrorKind::Layout(_) => {
+                Some("state the fact in nodeinfo, or change `layout` in presence.toml".into())
             }
             StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
             StoreErrorKind::Refused(_) => Some(

@@ -7,8 +7,10 @@ mod copy;
 mod directory;
 mod error;
 pub mod git;
+mod layout;
 mod location;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 
 pub use error::{StoreError, StoreErrorKind};
+pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
 
 /// How to open stores.
@@ -26,6 +29,8 @@ pub use location::{Folder, FolderError};
 pub struct Options {
     /// The folder of the records, inside each store.
     pub folder: Folder,
+    /// Where in the folder records are written.
+    pub layout: Layout,
     /// Where copies and mirrors are kept.
     pub state_dir: PathBuf,
     /// The branch in git stores; none means the one that HEAD of the repository names.
@@ -53,6 +58,24 @@ impl Edit<'_> {
         match self {
             Edit::Put(record) => record.id(),
             Edit::Remove(id) => id,
+        }
+    }
+}
+
+/// What became of a change. Either way it is durable, and readers see it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is on the list.
+    Merged(Change),
+    /// It waits beside the list until somebody merges it.
+    Waiting(Change),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Merged(change) => change.fmt(f),
+            Outcome::Waiting(change) => write!(f, "{change} (stored, waits to be merged)"),
         }
     }
 }
@@ -92,8 +115,8 @@ pub trait Store: Send + Sync {
     fn url(&self) -> &str;
 
     /// Makes one change. None if the list already says so: then nothing was written.
-    /// When this returns a change, it is durable in the store.
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError>;
+    /// When this returns an outcome, the change is durable in the store.
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError>;
 
     /// Reads the whole folder as it is now, over the network if need be.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
@@ -148,7 +171,7 @@ pub fn read(urls: &[String], options: &Options) -> Vec<Reading> {
 /// Makes one change in all stores. The results are in the order of the stores.
 pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
     each(urls, options, |store| {
-        store.apply(edit).map(|change| Applied { url: store.url().to_owned(), change })
+        store.apply(edit).map(|outcome| Applied { url: store.url().to_owned(), outcome })
     })
     .into_iter()
     .map(Result::flatten)
@@ -161,7 +184,7 @@ pub struct Applied {
     /// The store as the user named it.
     pub url: String,
     /// What is different now; none if the list said so already.
-    pub change: Option<Change>,
+    pub outcome: Option<Outcome>,
 }
 
 /// Does something with each store, at the same time: one that does not answer must not keep the others waiting.

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
-use super::{Backoff, branch_ref, prepare, tip, tree};
+use super::commit::{NodeFiles, prepare};
+use super::{Backoff, branch_ref, tip, tree};
 use crate::change::Change;
 use crate::errors::AtPath;
 use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Options, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -68,17 +69,19 @@ impl Local {
         write_durably();
         let repo = self.repository()?;
         let branch = self.branch(&repo)?;
+        let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
         let mut backoff = Backoff::new(self.options.patience);
         loop {
             let base = tip(&repo, &branch)?;
-            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)?
+            let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)?
             else {
                 return Ok(None);
             };
-            match swap(&repo, &branch, base, prepared.commit, &prepared.change) {
+            let Some(change) = prepared.changes.into_values().next() else { return Ok(None) };
+            match swap(&repo, &branch, base, prepared.commit, &change) {
                 Ok(()) => {
-                    refresh_work_tree(&repo, &branch, &self.options.folder.file_of(edit.id()));
-                    return Ok(Some(prepared.change));
+                    refresh_work_tree(&repo, &branch, base, prepared.commit);
+                    return Ok(Some(change));
                 }
                 Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
                     backoff.lost()?
@@ -98,8 +101,8 @@ impl Store for Local {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError> {
-        self.apply(edit).in_store(&self.url)
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
+        Ok(self.apply(edit).in_store(&self.url)?.map(Outcome::Merged))
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -169,16 +172,29 @@ fn remove_stale_lock(repo: &Repository, branch: &str) {
     }
 }
 
-/// In a clone with a work tree, the one file there follows the branch, so that `git status` stays clean.
-fn refresh_work_tree(repo: &Repository, branch: &str, path: &str) {
+/// In a clone with a work tree, the files there follow the branch, so that `git status` stays clean.
+fn refresh_work_tree(repo: &Repository, branch: &str, base: Option<Oid>, commit: Oid) {
     let checked_out = repo.head().is_ok_and(|head| head.name() == Ok(branch));
     if repo.is_bare() || !checked_out {
         return;
     }
-    let mut checkout = git2::build::CheckoutBuilder::new();
-    checkout.path(path).disable_pathspec_match(true).force().remove_untracked(false);
     // The record is on the branch, which is what counts; a work tree that is in disorder is its owner's.
-    let _ = repo.checkout_head(Some(&mut checkout));
+    let _ = check_out(repo, base, commit);
+}
+
+/// Checks out just the paths that differ between the two commits.
+fn check_out(repo: &Repository, base: Option<Oid>, commit: Oid) -> Result<(), git2::Error> {
+    let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
+    let new = repo.find_commit(commit)?.tree()?;
+    let diff = repo.diff_tree_to_tree(old.as_ref(), Some(&new), None)?;
+    let mut checkout = git2::build::CheckoutBuilder::new();
+    checkout.disable_pathspec_match(true).force().remove_untracked(false);
+    for delta in diff.deltas() {
+        if let Some(path) = delta.new_file().path() {
+            checkout.path(path);
+        }
+    }
+    repo.checkout_head(Some(&mut checkout))
 }
 
 /// Makes a bare repository. It appears at its place whole or not at all, and of two who make it at once, one wins.

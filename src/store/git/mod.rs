@@ -1,6 +1,10 @@
 //! The folder in a git repository: one readable commit for each change, no work tree.
 
+mod commit;
+mod inbox;
 mod local;
+mod mirror;
+mod push;
 mod remote;
 pub mod transport;
 mod tree;
@@ -10,12 +14,10 @@ pub(super) use remote::{Remote, without_secrets};
 
 use std::time::{Duration, Instant};
 
-use git2::{Commit, Oid, Repository, Signature};
+use git2::{Oid, Repository};
 
+use super::StoreErrorKind;
 use super::error::Doing;
-use super::{Edit, Folder, StoreErrorKind};
-use crate::change::Change;
-use crate::record::Record;
 
 /// Where a branch lives.
 fn branch_ref(branch: &str) -> String {
@@ -31,53 +33,13 @@ fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind
     }
 }
 
-/// A commit that makes a change, not yet on any branch.
-struct Prepared {
-    commit: Oid,
-    change: Change,
-}
-
-/// Builds the commit that makes the change on top of `tip`; none if the list already says so.
-fn prepare(
-    repo: &Repository,
-    tip: Option<Oid>,
-    folder: &Folder,
-    edit: &Edit<'_>,
-    author: &str,
-) -> Result<Option<Prepared>, StoreErrorKind> {
-    let parent = tip.map(|oid| repo.find_commit(oid)).transpose().doing("read the tip of the branch")?;
-    let base = parent.as_ref().map(Commit::tree).transpose().doing("read the tree")?;
-    let path = folder.file_of(edit.id());
-    let before = tree::blob(repo, base.as_ref(), &path)?;
-    let (new, before, after) = match edit {
-        Edit::Put(record) => {
-            let bytes = record.to_bytes();
-            if before.as_deref() == Some(&bytes[..]) {
-                return Ok(None);
-            }
-            let new = tree::with_file(repo, base.as_ref(), &path, &bytes)?;
-            (new, before, Some(*record))
-        }
-        Edit::Remove(id) => match tree::without_node(repo, base.as_ref(), folder, id)? {
-            Some(new) => (new, before, None),
-            None => return Ok(None),
-        },
-    };
-    let before = before.and_then(|bytes| Record::parse(&bytes).ok());
-    let change = match after {
-        Some(_) => Change::between(before.as_ref(), after).unwrap_or(Change::Joined),
-        None => Change::Left,
-    };
-    let part = after.or(before.as_ref()).and_then(Record::part).map(|part| part.escape_debug().to_string());
-    let subject = match part {
-        Some(part) => format!("{} ({part}): {change}\n", edit.id()),
-        None => format!("{}: {change}\n", edit.id()),
-    };
-    let new = repo.find_tree(new).doing("read the new tree")?;
-    let who = Signature::now(author, "presence@localhost").doing("sign the commit")?;
-    let parents: Vec<&Commit<'_>> = parent.iter().collect();
-    let commit = repo.commit(None, &who, &who, &subject, &new, &parents).doing("write the commit")?;
-    Ok(Some(Prepared { commit, change }))
+/// libgit2 carries only a message; what our transport knew in types is picked up beside it.
+fn network(doing: &'static str, error: impl Into<push::SessionError>) -> StoreErrorKind {
+    match (transport::take_last_error(), error.into()) {
+        (Some(typed), _) => StoreErrorKind::Transport(typed),
+        (None, push::SessionError::Git(source)) => StoreErrorKind::Git { doing, source },
+        (None, push::SessionError::Io(source)) => StoreErrorKind::Conversation { doing, source },
+    }
 }
 
 /// Waits between tries: full jitter below a limit that doubles, so that those who collided spread themselves.

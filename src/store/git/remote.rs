@@ -1,26 +1,23 @@
-//! A repository behind a network: a mirror of its branch on this machine, a fetch to read, a push to write.
+//! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
-use std::fs::{self, TryLockError};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use git2::{
-    AutotagOption, Direction, ErrorCode, FetchOptions, Oid, PushOptions, RemoteCallbacks, Repository,
-    RepositoryInitOptions,
-};
+use git2::Oid;
 
-use super::{Backoff, branch_ref, prepare, tip, transport, tree};
+use super::commit::{self, NodeFiles, Prepared};
+use super::mirror::{self, Heads, Mirror};
+use super::push::{self, Command, Report, Session};
+use super::{Backoff, inbox, network, transport, tree};
 use crate::change::Change;
-use crate::errors::AtPath;
-use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Options, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::error::InStore;
+use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
 
-/// Where the mirror keeps the tip that it fetched last.
-const FETCHED: &str = "refs/presence/fetched";
+/// Of so many that wait, about this many look whether somebody merges, besides the one who came first.
+const HELPERS: usize = 16;
 
-/// The branch of an empty repository that names none: git's own default, so that HEAD of a fresh `git init --bare`
-/// names what was pushed. Git hosts take the first branch pushed as their default, whatever its name.
-const FALLBACK_BRANCH: &str = "master";
+/// How often one publisher merges what waits, before it leaves the rest to others.
+const MERGES: u32 = 8;
 
 /// A repository behind a URL.
 pub(crate) struct Remote {
@@ -32,6 +29,13 @@ pub(crate) struct Remote {
     options: Options,
 }
 
+/// What became of the branch's new commit.
+enum Pushed {
+    Done,
+    /// Others were faster.
+    Lost,
+}
+
 impl Remote {
     pub(crate) fn new(url: String, options: &Options) -> Remote {
         transport::install(options.limits);
@@ -39,163 +43,244 @@ impl Remote {
         Remote { url: without_secrets(&url), address: url, place, options: options.clone() }
     }
 
-    /// The mirror, made if it is not there. It is a cache: one that cannot be opened is made anew.
-    fn mirror(&self) -> Result<Repository, StoreErrorKind> {
-        let path = self.place.join("mirror.git");
-        if let Ok(repo) = Repository::open_bare(&path) {
-            return Ok(repo);
-        }
-        if path.exists() {
-            fs::remove_dir_all(&path).at("remove the broken mirror", &path)?;
-        }
-        let mut init = RepositoryInitOptions::new();
-        init.bare(true).external_template(false);
-        Repository::init_opts(&path, &init).doing("make the mirror")
+    fn mirror(&self) -> Result<Mirror, StoreErrorKind> {
+        Mirror::open(&self.place, self.options.patience)
     }
 
-    /// One process at a time changes the mirror. The lock goes with the process, however that ends.
-    fn lock(&self) -> Result<fs::File, StoreErrorKind> {
-        fs::create_dir_all(&self.place).at("make", &self.place)?;
-        let path = self.place.join("lock");
-        let file = fs::File::create(&path).at("open", &path)?;
-        let started = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if started.elapsed() < self.options.patience => {
-                    std::thread::sleep(Duration::from_millis(5 + fastrand::u64(..20)));
+    fn fetch(&self, mirror: &mut Mirror) -> Result<Heads, StoreErrorKind> {
+        mirror.fetch(&self.address, self.options.branch.as_deref(), &mirror::waiting)
+    }
+
+    fn session(&self) -> Result<Session, StoreErrorKind> {
+        let (transport, rpc) = transport::open(&self.address).map_err(|error| network("connect", error))?;
+        Session::open(transport, rpc, &self.address).map_err(|error| network("connect", error))
+    }
+
+    /// Makes the change on the branch if nobody else is there, else leaves it in the inbox.
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
+        let mut heads = match mirror.known() {
+            Some(heads) => heads,
+            None => self.fetch(&mut mirror)?,
+        };
+        let session = self.session()?;
+        let tip = session.advert().refs.get(&heads.branch).copied();
+        let waiting = inbox::entries(&session.advert().refs);
+        if tip.is_some_and(|tip| !mirror.has(tip)) || !waiting.iter().all(|entry| mirror.has(entry.commit)) {
+            heads = self.fetch(&mut mirror)?;
+        }
+        let mine = inbox::read(&mirror.repo, &self.options.folder, &waiting)?.remove(&files.id);
+        if tip.is_none_or(|tip| mirror.has(tip)) && mine.as_ref().is_none_or(|mine| *mine == files) {
+            let prepared = self.prepare(&mirror, tip, std::slice::from_ref(&files))?;
+            match prepared {
+                // What waits, if anything, says the same.
+                None => {
+                    session.leave();
+                    return Ok(None);
                 }
-                Err(TryLockError::WouldBlock) => return Err(StoreErrorKind::Locked(path)),
-                Err(TryLockError::Error(error)) => return Err(error).at("lock", &path).map_err(Into::into),
-            }
-        }
-    }
-
-    /// Brings the mirror to the server's state. Returns the branch, and its tip if it has one.
-    fn fetch(&self, repo: &Repository) -> Result<(String, Option<Oid>), StoreErrorKind> {
-        // With our lock held, a lock file of git in the mirror is one that a killed process left.
-        let _ = fs::remove_file(repo.path().join(format!("{FETCHED}.lock")));
-        let mut remote = repo.remote_anonymous(&self.address).doing("use the URL")?;
-        let mut connection =
-            remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
-        let branch = self.remote_branch(&connection)?;
-        let advertised = connection
-            .list()
-            .map_err(|error| network("list the branches", error))?
-            .iter()
-            .find(|head| head.name() == branch)
-            .map(git2::RemoteHead::oid);
-        match advertised {
-            Some(oid) if tip(repo, FETCHED)? != Some(oid) => {
-                let mut options = FetchOptions::new();
-                options.download_tags(AutotagOption::None).update_fetchhead(false);
-                connection
-                    .remote()
-                    .download(&[&branch], Some(&mut options))
-                    .map_err(|error| network("fetch", error))?;
-                repo.reference(FETCHED, oid, true, "fetched").doing("note what was fetched")?;
-            }
-            Some(_) => {}
-            None => {
-                if let Ok(mut reference) = repo.find_reference(FETCHED) {
-                    reference.delete().doing("note that the branch is gone")?;
+                Some(_) if mine.is_some() => {
+                    session.leave();
+                    return Ok(None);
                 }
+                Some(prepared) if waiting.is_empty() => {
+                    match self.push(session, &mirror, &heads.branch, tip, &prepared)? {
+                        Pushed::Done => {
+                            heads.tip = Some(prepared.commit);
+                            mirror.note(&heads)?;
+                            return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
+                        }
+                        Pushed::Lost => {
+                            return self.leave_in_inbox(self.session()?, &mut mirror, &heads, &files);
+                        }
+                    }
+                }
+                Some(_) => {}
             }
         }
-        Ok((branch, advertised))
+        self.leave_in_inbox(session, &mut mirror, &heads, &files)
     }
 
-    fn remote_branch(
+    fn prepare(
         &self,
-        connection: &git2::RemoteConnection<'_, '_, '_>,
-    ) -> Result<String, StoreErrorKind> {
-        if let Some(branch) = &self.options.branch {
-            return Ok(branch_ref(branch));
-        }
-        if let Ok(branch) = connection.default_branch()
-            && let Ok(name) = branch.as_str()
-        {
-            return Ok(name.to_owned());
-        }
-        // HEAD names a branch without a commit, which this protocol does not tell.
-        let heads = connection.list().map_err(|error| network("list the branches", error))?;
-        let mut branches =
-            heads.iter().map(git2::RemoteHead::name).filter(|name| name.starts_with("refs/heads/"));
-        match (branches.next(), branches.next()) {
-            (None, _) => Ok(branch_ref(&default_branch())),
-            (Some(only), None) => Ok(only.to_owned()),
-            (Some(_), Some(_)) => Err(StoreErrorKind::NoBranch),
-        }
+        mirror: &Mirror,
+        tip: Option<Oid>,
+        edits: &[NodeFiles],
+    ) -> Result<Option<Prepared>, StoreErrorKind> {
+        commit::prepare(&mirror.repo, tip, &self.options.folder, edits, &self.options.author)
     }
 
-    /// Offers the commit as the branch's new tip. False if others were faster.
+    /// Offers the commit as the branch's new tip, on a connection that has shown the branch at `base`.
     fn push(
         &self,
-        repo: &Repository,
+        session: Session,
+        mirror: &Mirror,
         branch: &str,
         base: Option<Oid>,
-        commit: Oid,
-    ) -> Result<bool, StoreErrorKind> {
-        let mut refusal = None;
-        let mut moved = false;
-        let mut callbacks = RemoteCallbacks::new();
-        // A refspec without `+` is checked by libgit2 against what the server shows now; the lease closes the gap for
-        // a branch that somebody set back to an ancestor of our base.
-        callbacks.push_negotiation(|updates| {
-            let now = updates.first().map(git2::PushUpdate::src).filter(|oid| !oid.is_zero());
-            moved = now != base;
-            if moved { Err(git2::Error::from_str("the branch has moved")) } else { Ok(()) }
-        });
-        callbacks.push_update_reference(|_, status| {
-            refusal = status.map(str::to_owned);
-            Ok(())
-        });
-        let mut options = PushOptions::new();
-        options.remote_callbacks(callbacks);
-        let result = repo
-            .remote_anonymous(&self.address)
-            .doing("use the URL")?
-            .push(&[format!("{commit}:{branch}")], Some(&mut options));
-        drop(options);
-        match (result, refusal) {
-            _ if moved => Ok(false),
-            (_, Some(reason)) if is_race(&reason) => Ok(false),
-            (_, Some(reason)) => Err(StoreErrorKind::Refused(reason)),
-            (Ok(()), None) => Ok(true),
-            (Err(error), None) if error.code() == ErrorCode::NotFastForward => Ok(false),
-            (Err(error), None) => Err(network("push", error)),
-        }
+        prepared: &Prepared,
+    ) -> Result<Pushed, StoreErrorKind> {
+        let pack =
+            push::of_commit(&mirror.repo, base, prepared.commit).map_err(|error| network("pack", error))?;
+        let command = Command { name: branch.to_owned(), old: base, new: Some(prepared.commit) };
+        let report = session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+        judge(&report)
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreErrorKind> {
-        let _lock = self.lock()?;
-        let repo = self.mirror()?;
+    /// Pushes the update to a ref of its own, then sees to it that somebody merges it.
+    fn leave_in_inbox(
+        &self,
+        session: Session,
+        mirror: &mut Mirror,
+        heads: &Heads,
+        files: &NodeFiles,
+    ) -> Result<Option<Outcome>, StoreErrorKind> {
+        let waiting = inbox::entries(&session.advert().refs);
+        let last = waiting.iter().rev().find(|entry| entry.id == files.id).map(inbox::Entry::time);
+        let entry = inbox::write(&mirror.repo, &self.options.folder, files, &self.options.author)?;
+        let name = inbox::next(&files.id, last);
+        let pack = push::of_commit(&mirror.repo, None, entry).map_err(|error| network("pack", error))?;
+        let command = Command { name, old: None, new: Some(entry) };
+        let report = session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+        if let Err(StoreErrorKind::Refused(_)) = judge(&report) {
+            // A server that takes branches only: then the branch it is, try by try.
+            return self.contend(mirror, files);
+        }
+        // Known only as well as this machine knew the branch; a commit that nobody sees tells it.
+        let change = self
+            .prepare(mirror, heads.tip, std::slice::from_ref(files))?
+            .and_then(|prepared| prepared.changes.into_values().next());
+        let change = change.unwrap_or(Change::Joined);
+        if waiting.is_empty() || fastrand::usize(..=waiting.len()) < HELPERS {
+            // The update is durable. Who cannot merge now leaves it to the next one.
+            if let Ok(merged) = self.merge(mirror, MERGES)
+                && merged.contains(&files.id)
+            {
+                return Ok(Some(Outcome::Merged(change)));
+            }
+        }
+        Ok(Some(Outcome::Waiting(change)))
+    }
+
+    /// Merges all that waits into the branch, in one commit, until nothing waits or `rounds` are over. Gives the nodes
+    /// whose updates were merged.
+    ///
+    /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
+    /// nothing: what still waits is merged again, to no effect.
+    fn merge(&self, mirror: &mut Mirror, rounds: u32) -> Result<Vec<crate::name::Name>, StoreErrorKind> {
+        let mut merged = Vec::new();
+        let mut backoff = Backoff::new(self.options.patience);
+        for _ in 0..rounds {
+            // Those who come at the same moment get into the same commit.
+            std::thread::sleep(Duration::from_millis(fastrand::u64(5..50)));
+            let session = self.session()?;
+            let waiting = inbox::entries(&session.advert().refs);
+            if waiting.is_empty() {
+                session.leave();
+                break;
+            }
+            let mut heads = mirror.known();
+            let branch = heads.as_ref().map(|heads| heads.branch.clone());
+            let tip = branch.as_ref().and_then(|branch| session.advert().refs.get(branch)).copied();
+            if heads.is_none()
+                || tip.is_some_and(|tip| !mirror.has(tip))
+                || !waiting.iter().all(|entry| mirror.has(entry.commit))
+            {
+                heads = Some(self.fetch(mirror)?);
+            }
+            let Some(mut heads) = heads.filter(|_| tip.is_none_or(|tip| mirror.has(tip))) else {
+                session.leave();
+                continue;
+            };
+            let here: Vec<inbox::Entry> =
+                waiting.into_iter().filter(|entry| mirror.has(entry.commit)).collect();
+            let edits: Vec<NodeFiles> =
+                inbox::read(&mirror.repo, &self.options.folder, &here)?.into_values().collect();
+            if edits.is_empty() {
+                session.leave();
+                break;
+            }
+            let ids: Vec<_> = edits.iter().map(|edit| edit.id.clone()).collect();
+            let prepared = self.prepare(mirror, tip, &edits)?;
+            let done: Vec<&inbox::Entry> = here.iter().filter(|entry| ids.contains(&entry.id)).collect();
+            match self.push_merged(session, mirror, &heads.branch, tip, prepared.as_ref(), &done)? {
+                Pushed::Done => {
+                    merged.extend(ids);
+                    heads.tip = prepared.map(|prepared| prepared.commit).or(tip);
+                    heads.others.retain(|name, _| done.iter().all(|entry| entry.name() != *name));
+                    mirror.note(&heads)?;
+                }
+                Pushed::Lost => backoff.lost()?,
+            }
+        }
+        Ok(merged)
+    }
+
+    fn push_merged(
+        &self,
+        session: Session,
+        mirror: &Mirror,
+        branch: &str,
+        base: Option<Oid>,
+        prepared: Option<&Prepared>,
+        done: &[&inbox::Entry],
+    ) -> Result<Pushed, StoreErrorKind> {
+        let deletions =
+            done.iter().map(|entry| Command { name: entry.name(), old: Some(entry.commit), new: None });
+        let send = |session: Session, commands: &[Command], pack: &[u8], atomic| {
+            session.send(commands, pack, atomic).map_err(|error| network("push", error))
+        };
+        let Some(prepared) = prepared else {
+            return judge(&send(session, &deletions.collect::<Vec<_>>(), &[], false)?);
+        };
+        if !session.advert().can("atomic") {
+            return match self.push(session, mirror, branch, base, prepared)? {
+                Pushed::Done => judge(&send(self.session()?, &deletions.collect::<Vec<_>>(), &[], false)?)
+                    .map(|_| Pushed::Done),
+                Pushed::Lost => Ok(Pushed::Lost),
+            };
+        }
+        let pack =
+            push::of_commit(&mirror.repo, base, prepared.commit).map_err(|error| network("pack", error))?;
+        let branch = Command { name: branch.to_owned(), old: base, new: Some(prepared.commit) };
+        let commands: Vec<Command> = std::iter::once(branch).chain(deletions).collect();
+        judge(&send(session, &commands, &pack, true)?)
+    }
+
+    /// The branch and nothing else, for servers that take no other ref: fetch, commit, push, and again if others were
+    /// faster.
+    fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
-            let (branch, base) = self.fetch(&repo)?;
-            let Some(prepared) = prepare(&repo, base, &self.options.folder, edit, &self.options.author)?
-            else {
+            let mut heads = self.fetch(mirror)?;
+            let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
-            if self.push(&repo, &branch, base, prepared.commit)? {
-                repo.reference(FETCHED, prepared.commit, true, "pushed").doing("note what was pushed")?;
-                return Ok(Some(prepared.change));
+            let session = self.session()?;
+            let moved = session.advert().refs.get(&heads.branch).copied() != heads.tip;
+            if !moved && let Pushed::Done = self.push(session, mirror, &heads.branch, heads.tip, &prepared)? {
+                heads.tip = Some(prepared.commit);
+                mirror.note(&heads)?;
+                return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
             }
             backoff.lost()?;
         }
     }
 
     fn read(&self) -> Result<Snapshot, StoreErrorKind> {
-        let _lock = self.lock()?;
-        let repo = self.mirror()?;
-        let (_, tip) = self.fetch(&repo)?;
-        tree::snapshot(&repo, tip, &self.options.folder)
+        let mut mirror = self.mirror()?;
+        let heads = self.fetch(&mut mirror)?;
+        self.snapshot_of(&mirror.repo, &heads)
     }
 
-    fn read_mirror(&self) -> Option<Snapshot> {
-        let repo = Repository::open_bare(self.place.join("mirror.git")).ok()?;
-        let tip = tip(&repo, FETCHED).ok()??;
-        tree::snapshot(&repo, Some(tip), &self.options.folder).ok()
+    /// The folder at the branch's tip, with what waits counted in.
+    fn snapshot_of(&self, repo: &git2::Repository, heads: &Heads) -> Result<Snapshot, StoreErrorKind> {
+        let snapshot = tree::snapshot(repo, heads.tip, &self.options.folder)?;
+        let waiting = inbox::entries(&heads.others);
+        if waiting.is_empty() {
+            return Ok(snapshot);
+        }
+        let waiting = inbox::read(repo, &self.options.folder, &waiting)?;
+        tree::with(repo, snapshot, waiting.values())
     }
 }
 
@@ -204,7 +289,7 @@ impl Store for Remote {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreError> {
+    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
         self.apply(edit).in_store(&self.url)
     }
 
@@ -213,16 +298,27 @@ impl Store for Remote {
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        self.read_mirror()
+        let (repo, heads) = Mirror::last(&self.place)?;
+        self.snapshot_of(&repo, &heads).ok()
     }
 }
 
-/// libgit2 carries only a message; what our transport knew in types is picked up beside it.
-fn network(doing: &'static str, error: git2::Error) -> StoreErrorKind {
-    match transport::take_last_error() {
-        Some(typed) => StoreErrorKind::Transport(typed),
-        None => StoreErrorKind::Git { doing, source: error },
+/// Whether the server did it, somebody else was faster, or the server does not want it.
+fn judge(report: &Report) -> Result<Pushed, StoreErrorKind> {
+    let refused = || {
+        let said = if report.said.is_empty() { String::new() } else { format!("\n{}", report.said) };
+        report
+            .unpack
+            .clone()
+            .into_iter()
+            .chain(report.refused.iter().map(|(name, reason)| format!("{name}: {reason}")))
+            .next()
+            .map(|reason| StoreErrorKind::Refused(format!("{reason}{said}")))
+    };
+    if report.unpack.is_none() && report.refused.iter().any(|(_, reason)| is_race(reason)) {
+        return Ok(Pushed::Lost);
     }
+    refused().map_or(Ok(Pushed::Done), Err)
 }
 
 /// What git servers say when another push came first: the words of receive-pack and of its reference transactions.
@@ -234,15 +330,11 @@ fn is_race(reason: &str) -> bool {
         "failed to update ref",
         "failed to lock",
         "stale info",
+        "incorrect old value",
+        "reference already exists",
     ]
     .iter()
     .any(|race| reason.contains(race))
-}
-
-fn default_branch() -> String {
-    git2::Config::open_default()
-        .and_then(|config| config.get_string("init.defaultBranch"))
-        .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
 }
 
 /// The URL as it may be shown: without a password.

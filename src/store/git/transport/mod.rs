@@ -17,3 +17,6 @@ pub fn take_last_error() -> Option<TransportError> {
     None
 }
 pub fn install(_: Limits) {}
+pub fn open(_url: &str) -> Result<(Box<dyn git2::transport::SmartSubtransport>, bool), git2::Error> {
+    Err(git2::Error::from_str("stub"))
+}

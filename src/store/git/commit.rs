@@ -1,0 +1,183 @@
+//! Makes a commit that changes the files of some nodes and nothing else: no work tree, no index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use git2::build::TreeUpdateBuilder;
+use git2::{Commit, FileMode, Oid, Repository, Signature, Tree};
+
+use super::tree;
+use crate::change::Change;
+use crate::name::Name;
+use crate::record::Record;
+use crate::store::error::Doing;
+use crate::store::{Edit, Folder, Layout, StoreErrorKind};
+
+/// One node's files as they shall be, by path below the folder; none takes the node off the list.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NodeFiles {
+    pub(super) id: Name,
+    pub(super) files: BTreeMap<String, Oid>,
+}
+
+impl NodeFiles {
+    /// What the edit wants, with the record's bytes written into the object database.
+    pub(super) fn of(
+        repo: &Repository,
+        layout: &Layout,
+        edit: &Edit<'_>,
+    ) -> Result<NodeFiles, StoreErrorKind> {
+        let mut files = BTreeMap::new();
+        if let Edit::Put(record) = edit {
+            let blob = repo.blob(&record.to_bytes()).doing("write the record")?;
+            files.extend(layout.paths(record)?.into_iter().map(|path| (path, blob)));
+        }
+        Ok(NodeFiles { id: edit.id().clone(), files })
+    }
+}
+
+/// A commit that is not yet on any branch.
+pub(super) struct Prepared {
+    pub(super) commit: Oid,
+    /// What it changes, by instance-id.
+    pub(super) changes: BTreeMap<Name, Change>,
+}
+
+/// Builds the commit that makes these edits, one a node, on top of `parent`; none if the list already says all that.
+pub(super) fn prepare(
+    repo: &Repository,
+    parent: Option<Oid>,
+    folder: &Folder,
+    edits: &[NodeFiles],
+    author: &str,
+) -> Result<Option<Prepared>, StoreErrorKind> {
+    let parent = parent.map(|oid| repo.find_commit(oid)).transpose().doing("read the tip of the branch")?;
+    let base = parent.as_ref().map(Commit::tree).transpose().doing("read the tree")?;
+    let standing = standing(repo, base.as_ref(), folder, edits)?;
+    let mut update = TreeUpdateBuilder::new();
+    let mut told = BTreeMap::new();
+    let mut lines = Vec::new();
+    for edit in edits {
+        let nothing = BTreeMap::new();
+        let old = standing.get(&edit.id).unwrap_or(&nothing);
+        if *old == edit.files {
+            continue;
+        }
+        for path in old.keys().filter(|path| !edit.files.contains_key(*path)) {
+            update.remove(format!("{folder}/{path}"));
+        }
+        for (path, blob) in &edit.files {
+            update.upsert(format!("{folder}/{path}"), *blob, FileMode::Blob);
+        }
+        let (before, after) = (record(repo, old), record(repo, &edit.files));
+        let change = match edit.files.is_empty() {
+            true => Change::Left,
+            false => Change::between(before.as_ref(), after.as_ref()).unwrap_or(Change::Joined),
+        };
+        let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
+        lines.push(match part {
+            Some(part) => format!("{} ({}): {change}", edit.id, part.escape_debug()),
+            None => format!("{}: {change}", edit.id),
+        });
+        told.insert(edit.id.clone(), change);
+    }
+    if told.is_empty() {
+        return Ok(None);
+    }
+    let tree = create(repo, base.as_ref(), &mut update)?;
+    let tree = repo.find_tree(tree).doing("read the new tree")?;
+    let who = Signature::now(author, "presence@localhost").doing("sign the commit")?;
+    let parents: Vec<&Commit<'_>> = parent.iter().collect();
+    let commit =
+        repo.commit(None, &who, &who, &message(&lines), &tree, &parents).doing("write the commit")?;
+    Ok(Some(Prepared { commit, changes: told }))
+}
+
+/// A commit without parent that holds these files alone.
+pub(super) fn alone(
+    repo: &Repository,
+    files: &BTreeMap<String, Oid>,
+    author: &str,
+    subject: &str,
+) -> Result<Oid, StoreErrorKind> {
+    let mut update = TreeUpdateBuilder::new();
+    for (path, blob) in files {
+        update.upsert(path.as_str(), *blob, FileMode::Blob);
+    }
+    let tree = create(repo, None, &mut update)?;
+    let tree = repo.find_tree(tree).doing("read the new tree")?;
+    let who = Signature::now(author, "presence@localhost").doing("sign the commit")?;
+    repo.commit(None, &who, &who, subject, &tree, &[]).doing("write the commit")
+}
+
+/// The files that these nodes have in the folder now.
+///
+/// Where every file that an edit wants is in its place, whatever its content, no other is looked for: whoever put them
+/// there has removed the others. So the common change, new facts at the same path, reads three trees and no more.
+fn standing(
+    repo: &Repository,
+    base: Option<&Tree<'_>>,
+    folder: &Folder,
+    edits: &[NodeFiles],
+) -> Result<BTreeMap<Name, BTreeMap<String, Oid>>, StoreErrorKind> {
+    let mut found: BTreeMap<Name, BTreeMap<String, Oid>> = BTreeMap::new();
+    let Some(start) = base.and_then(|base| tree::folder(repo, base, folder)) else { return Ok(found) };
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    for edit in edits {
+        let mut files = BTreeMap::new();
+        for path in edit.files.keys() {
+            if let Ok(entry) = start.get_path(path.as_ref()) {
+                files.insert(path.clone(), entry.id());
+            }
+        }
+        if !files.is_empty() && files.len() == edit.files.len() {
+            found.insert(edit.id.clone(), files);
+        } else {
+            wanted.insert(edit.id.as_str());
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    tree::visit(repo, &start, &mut |path, entry| {
+        let id = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+        if let Some(id) = id.filter(|id| wanted.contains(id))
+            && let Ok(id) = Name::parse(id)
+        {
+            found.entry(id).or_default().insert(path, entry.id());
+        }
+    })
+    .doing("read the tree")?;
+    Ok(found)
+}
+
+/// The record in the first of these files.
+fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
+    let blob = repo.find_blob(*files.values().next()?).ok()?;
+    Record::parse(blob.content()).ok()
+}
+
+/// One line for one node; a summary and a line each for many.
+fn message(lines: &[String]) -> String {
+    match lines {
+        [line] => format!("{line}\n"),
+        lines => format!("{} nodes\n\n{}\n", lines.len(), lines.join("\n")),
+    }
+}
+
+fn create(
+    repo: &Repository,
+    base: Option<&Tree<'_>>,
+    update: &mut TreeUpdateBuilder,
+) -> Result<Oid, StoreErrorKind> {
+    let empty;
+    let base = match base {
+        Some(base) => base,
+        None => {
+            let oid =
+                repo.treebuilder(None).and_then(|builder| builder.write()).doing("write an empty tree")?;
+            empty = repo.find_tree(oid).doing("write an empty tree")?;
+            &empty
+        }
+    };
+    update.create_updated(repo, base).doing("write the new tree")
+}

@@ -1,0 +1,141 @@
+//! Updates that wait to be merged into the branch: each on a ref of its own, which nobody else writes.
+//!
+//! A publisher that would have to race for the branch pushes its record to `refs/presence/inbox/<node>/<unique>`: a push
+//! that nobody can be faster at. From then on the update is durable; readers count it in, and whoever gets the chance
+//! merges all that wait in one commit.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use git2::{Oid, Repository};
+
+use super::commit::{self, NodeFiles};
+use super::tree;
+use crate::name::Name;
+use crate::store::error::Doing;
+use crate::store::{Folder, StoreErrorKind};
+
+/// Where updates wait.
+pub(super) const PREFIX: &str = "refs/presence/inbox/";
+
+/// An update that waits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    /// Orders the updates of one node: the time at which it was made, by the clock of who made it, then a random number.
+    unique: String,
+    pub(super) id: Name,
+    pub(super) commit: Oid,
+}
+
+impl Entry {
+    /// The ref on which it waits.
+    pub(super) fn name(&self) -> String {
+        name(&self.id, &self.unique)
+    }
+
+    /// When it was made, in microseconds since 1970, by the clock of who made it.
+    pub(super) fn time(&self) -> u64 {
+        u64::from_str_radix(&self.unique[..16], 16).unwrap_or_default()
+    }
+}
+
+/// The updates among these refs, the oldest first. What is not named as this program names them is not its business.
+pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = refs
+        .into_iter()
+        .filter_map(|(name, oid)| {
+            let (id, unique) = name.strip_prefix(PREFIX)?.split_once('/')?;
+            let usable = unique.len() == UNIQUE && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let id = Name::parse(&id.replace('%', ".")).ok().filter(|_| usable)?;
+            Some(Entry { unique: unique.to_owned(), id, commit: *oid })
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+/// A ref for the next update of that node. Never used twice: the clock, kept ahead of `last`, and a random number.
+pub(super) fn next(id: &Name, last: Option<u64>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let now = u64::try_from(now).unwrap_or(u64::MAX).max(last.map_or(0, |last| last.saturating_add(1)));
+    name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)))
+}
+
+/// The digits of [`Entry::unique`].
+const UNIQUE: usize = 24;
+
+/// A dot may stand at places in a name where git allows none (git-check-ref-format(1)); a `%` may not stand in a name.
+fn name(id: &Name, unique: &str) -> String {
+    format!("{PREFIX}{}/{unique}", id.as_ref().replace('.', "%"))
+}
+
+/// Writes an update: a commit of the files alone. A node that leaves has an empty file.
+pub(super) fn write(
+    repo: &Repository,
+    folder: &Folder,
+    edit: &NodeFiles,
+    author: &str,
+) -> Result<Oid, StoreErrorKind> {
+    let mut files: BTreeMap<String, Oid> =
+        edit.files.iter().map(|(path, blob)| (format!("{folder}/{path}"), *blob)).collect();
+    if files.is_empty() {
+        let nothing = repo.blob(b"").doing("write the update")?;
+        files.insert(format!("{folder}/{}.json", edit.id), nothing);
+    }
+    commit::alone(repo, &files, author, &format!("{}\n", edit.id))
+}
+
+/// Reads what waits, for each node its last update. An update whose objects are not there (it was merged a moment ago) or
+/// which says nothing about its node in this folder changes nothing.
+pub(super) fn read(
+    repo: &Repository,
+    folder: &Folder,
+    entries: &[Entry],
+) -> Result<BTreeMap<Name, NodeFiles>, StoreErrorKind> {
+    let mut latest = BTreeMap::new();
+    for entry in entries {
+        let Ok(root) = repo.find_commit(entry.commit).and_then(|commit| commit.tree()) else { continue };
+        let Some(start) = tree::folder(repo, &root, folder) else { continue };
+        let file = format!("{}.json", entry.id);
+        let mut files = BTreeMap::new();
+        let mut leaves = false;
+        tree::visit(repo, &start, &mut |path, found| {
+            if path.rsplit('/').next() != Some(&file) {
+                return;
+            }
+            match repo.odb().and_then(|odb| odb.read_header(found.id())) {
+                Ok((0, _)) => leaves = true,
+                Ok(_) => drop(files.insert(path, found.id())),
+                Err(_) => {}
+            }
+        })
+        .doing("read an update")?;
+        if leaves || !files.is_empty() {
+            latest.insert(entry.id.clone(), NodeFiles { id: entry.id.clone(), files });
+        }
+    }
+    Ok(latest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_back_and_orders_by_time() {
+        let id = Name::parse("i-1.lock").unwrap();
+        let first = next(&id, None);
+        let second = next(&id, Some(u64::MAX >> 8));
+        assert!(git2::Reference::is_valid_name(&first), "{first}");
+        let oid = Oid::ZERO_SHA1;
+        let refs = BTreeMap::from([
+            (second.clone(), oid),
+            (first.clone(), oid),
+            ("refs/heads/main".into(), oid),
+            (format!("{PREFIX}i-1/by-hand"), oid),
+            (format!("{PREFIX}../{}", "0".repeat(UNIQUE)), oid),
+        ]);
+        let names: Vec<_> = entries(&refs).iter().map(Entry::name).collect();
+        assert_eq!(names, [first, second]);
+    }
+}

@@ -1,0 +1,265 @@
+//! What this machine has of a repository behind a network: its objects, and what its refs named when they were last seen.
+
+use std::collections::BTreeMap;
+use std::fs::{self, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use git2::{
+    AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteConnection, Repository, RepositoryInitOptions,
+};
+
+use super::{branch_ref, inbox, network};
+use crate::errors::AtPath;
+use crate::store::StoreErrorKind;
+use crate::store::error::Doing;
+
+/// The tip that was fetched last: tells the server at the next fetch what this machine has.
+const FETCHED: &str = "refs/presence/fetched";
+
+/// The branch of an empty repository that names none: git's own default, so that HEAD of a fresh `git init --bare`
+/// names what was pushed. Git hosts take the first branch pushed as their default, whatever its name.
+const FALLBACK_BRANCH: &str = "master";
+
+/// A ref may go between the server's word of it and our question for it: a fetch over HTTP is asked again this often.
+const FETCH_TRIES: u32 = 3;
+
+/// A mirror with more packs than this, or more loose objects, is made anew: cheaper than to tidy it.
+const MAX_PACKS: usize = 100;
+const MAX_LOOSE: usize = 1_000;
+
+/// What refs named at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Heads {
+    /// The ref of the list's branch.
+    pub(super) branch: String,
+    /// Its tip; none if it has no commit yet.
+    pub(super) tip: Option<Oid>,
+    /// All that this program writes besides: what waits, and heartbeats.
+    pub(super) others: BTreeMap<String, Oid>,
+}
+
+/// The mirror, held by this process alone.
+pub(super) struct Mirror {
+    pub(super) repo: Repository,
+    place: PathBuf,
+    _lock: fs::File,
+}
+
+impl Mirror {
+    /// Opens the mirror below `place`, made if it is not there, and waits for another process that holds it. The lock
+    /// goes with the process, however that ends. A mirror is a cache: one that cannot be opened is made anew.
+    pub(super) fn open(place: &Path, patience: Duration) -> Result<Mirror, StoreErrorKind> {
+        fs::create_dir_all(place).at("make", place)?;
+        let lock = lock(&place.join("lock"), patience)?;
+        let path = place.join("mirror.git");
+        let repo = match Repository::open_bare(&path) {
+            Ok(repo) => repo,
+            Err(_) => make(place)?,
+        };
+        Ok(Mirror { repo, place: place.to_owned(), _lock: lock })
+    }
+
+    /// The mirror of an earlier run, to read from while the server does not answer.
+    pub(super) fn last(place: &Path) -> Option<(Repository, Heads)> {
+        let repo = Repository::open_bare(place.join("mirror.git")).ok()?;
+        Some((repo, read_heads(place)?))
+    }
+
+    /// What the refs named at the last look, if the mirror has the tip's objects.
+    pub(super) fn known(&self) -> Option<Heads> {
+        read_heads(&self.place).filter(|heads| heads.tip.is_none_or(|tip| self.has(tip)))
+    }
+
+    /// Whether the object is here.
+    pub(super) fn has(&self, oid: Oid) -> bool {
+        self.repo.odb().is_ok_and(|odb| odb.exists(oid))
+    }
+
+    /// Remembers what the refs name.
+    pub(super) fn note(&self, heads: &Heads) -> Result<(), StoreErrorKind> {
+        if let Some(tip) = heads.tip {
+            // With our lock held, a lock file of git here is one that a killed process left.
+            let _ = fs::remove_file(self.repo.path().join(format!("{FETCHED}.lock")));
+            self.repo.reference(FETCHED, tip, true, "seen").doing("note the tip")?;
+        }
+        let zero = Oid::ZERO_SHA1;
+        let mut text = format!("{} {}\n", heads.tip.unwrap_or(zero), heads.branch);
+        for (name, oid) in &heads.others {
+            text.push_str(&format!("{oid} {name}\n"));
+        }
+        let path = self.place.join("heads");
+        let mut staged = tempfile::NamedTempFile::new_in(&self.place).at("write a file in", &self.place)?;
+        staged.write_all(text.as_bytes()).at("write", &path)?;
+        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+        Ok(())
+    }
+
+    /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that `also`
+    /// chooses. `branch` is the branch's name if the configuration says one.
+    pub(super) fn fetch(
+        &mut self,
+        url: &str,
+        branch: Option<&str>,
+        also: &dyn Fn(&str) -> bool,
+    ) -> Result<Heads, StoreErrorKind> {
+        if self.is_littered() && read_heads(&self.place).is_some() {
+            self.renew(url, branch, also)?;
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match fetch(&self.repo, url, branch, also) {
+                Ok(heads) => {
+                    self.note(&heads)?;
+                    return Ok(heads);
+                }
+                Err(error) if tries < FETCH_TRIES && is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
+    /// copy of the list counts if the server fails just now.
+    fn renew(
+        &mut self,
+        url: &str,
+        branch: Option<&str>,
+        also: &dyn Fn(&str) -> bool,
+    ) -> Result<(), StoreErrorKind> {
+        let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
+        let fresh = fresh.at("make a repository in", &self.place)?;
+        fetch(&init(fresh.path())?, url, branch, also)?;
+        let path = self.place.join("mirror.git");
+        fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
+        fs::rename(fresh.keep(), &path).at("replace", &path)?;
+        self.repo = Repository::open_bare(&path).doing("open the mirror")?;
+        Ok(())
+    }
+
+    /// Whether there are very many files: as `git gc --auto`, one of the 256 directories stands for all.
+    fn is_littered(&self) -> bool {
+        let count =
+            |dir: &str| fs::read_dir(self.repo.path().join("objects").join(dir)).map_or(0, Iterator::count);
+        count("17") * 256 > MAX_LOOSE * 2 || count("pack") > MAX_PACKS * 2
+    }
+}
+
+fn lock(path: &Path, patience: Duration) -> Result<fs::File, StoreErrorKind> {
+    let file = fs::File::create(path).at("open", path)?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if started.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5 + fastrand::u64(..20)));
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreErrorKind::Locked(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),
+        }
+    }
+}
+
+/// An empty mirror below `place`, instead of whatever is there.
+fn make(place: &Path) -> Result<Repository, StoreErrorKind> {
+    let path = place.join("mirror.git");
+    if path.exists() {
+        fs::remove_dir_all(&path).at("remove the broken mirror", &path)?;
+    }
+    let heads = place.join("heads");
+    if heads.exists() {
+        fs::remove_file(&heads).at("remove", &heads)?;
+    }
+    init(&path)
+}
+
+fn init(path: &Path) -> Result<Repository, StoreErrorKind> {
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false);
+    Repository::init_opts(path, &options).doing("make the mirror")
+}
+
+fn read_heads(place: &Path) -> Option<Heads> {
+    let text = fs::read_to_string(place.join("heads")).ok()?;
+    let mut lines = text.strip_suffix('\n')?.lines().map(|line| {
+        let (oid, name) = line.split_once(' ')?;
+        Some((name.to_owned(), Oid::from_str(oid).ok()?))
+    });
+    let (branch, tip) = lines.next()??;
+    Some(Heads { branch, tip: Some(tip).filter(|tip| !tip.is_zero()), others: lines.collect::<Option<_>>()? })
+}
+
+fn fetch(
+    repo: &Repository,
+    url: &str,
+    branch: Option<&str>,
+    also: &dyn Fn(&str) -> bool,
+) -> Result<Heads, StoreErrorKind> {
+    let mut remote: Remote<'_> = repo.remote_anonymous(url).doing("use the URL")?;
+    let mut connection =
+        remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
+    let branch = branch_of(&connection, branch)?;
+    let list = connection.list().map_err(|error| network("list the branches", error))?;
+    let mut heads = Heads { branch, tip: None, others: BTreeMap::new() };
+    for head in list {
+        if head.name() == heads.branch {
+            heads.tip = Some(head.oid());
+        } else if also(head.name()) {
+            heads.others.insert(head.name().to_owned(), head.oid());
+        }
+    }
+    let odb = repo.odb().doing("open the mirror")?;
+    let missing = |oid: &Oid| !odb.exists(*oid);
+    let mut wanted: Vec<&str> =
+        heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name.as_str()).collect();
+    if heads.tip.as_ref().is_some_and(missing) {
+        wanted.push(&heads.branch);
+    }
+    if !wanted.is_empty() {
+        let mut options = FetchOptions::new();
+        options.download_tags(AutotagOption::None).update_fetchhead(false);
+        connection.remote().download(&wanted, Some(&mut options)).map_err(|error| network("fetch", error))?;
+    }
+    Ok(heads)
+}
+
+fn branch_of(
+    connection: &RemoteConnection<'_, '_, '_>,
+    branch: Option<&str>,
+) -> Result<String, StoreErrorKind> {
+    if let Some(branch) = branch {
+        return Ok(branch_ref(branch));
+    }
+    if let Ok(branch) = connection.default_branch()
+        && let Ok(name) = branch.as_str()
+    {
+        return Ok(name.to_owned());
+    }
+    // HEAD names a branch without a commit, which this protocol does not tell.
+    let heads = connection.list().map_err(|error| network("list the branches", error))?;
+    let mut branches =
+        heads.iter().map(git2::RemoteHead::name).filter(|name| name.starts_with("refs/heads/"));
+    match (branches.next(), branches.next()) {
+        (None, _) => Ok(branch_ref(&default_branch())),
+        (Some(only), None) => Ok(only.to_owned()),
+        (Some(_), Some(_)) => Err(StoreErrorKind::NoBranch),
+    }
+}
+
+fn default_branch() -> String {
+    git2::Config::open_default()
+        .and_then(|config| config.get_string("init.defaultBranch"))
+        .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
+}
+
+/// Whether a ref went while it was fetched: upload-pack's "not our ref", in whatever wrapping.
+fn is_gone(error: &StoreErrorKind) -> bool {
+    crate::errors::chain(error).contains("not our ref")
+}
+
+/// Chooses what waits to be merged.
+pub(super) fn waiting(name: &str) -> bool {
+    name.starts_with(inbox::PREFIX)
+}

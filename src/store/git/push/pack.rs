@@ -1,0 +1,118 @@
+//! A pack of just the objects that a push adds (gitformat-pack(5)).
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use git2::{ObjectType, Oid, Repository, Tree};
+
+use super::delta;
+
+/// The type of an object that is a difference to another one, named by its id.
+const REF_DELTA: u8 = 7;
+
+/// The objects of a commit that its base does not have; trees as differences to those of the base.
+///
+/// The server must have the base: then it has all that the base's tree names.
+pub(in crate::store::git) fn of_commit(
+    repo: &Repository,
+    base: Option<Oid>,
+    commit: Oid,
+) -> Result<Vec<u8>, git2::Error> {
+    let mut objects = Objects { repo, found: BTreeMap::new() };
+    let new = repo.find_commit(commit)?.tree()?;
+    let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
+    objects.found.insert(commit, None);
+    objects.add_tree(old.as_ref(), &new)?;
+    let mut pack = Vec::from(*b"PACK\0\0\0\x02");
+    pack.extend_from_slice(&u32::try_from(objects.found.len()).unwrap_or(u32::MAX).to_be_bytes());
+    let odb = repo.odb()?;
+    for (oid, base) in &objects.found {
+        let object = odb.read(*oid)?;
+        let delta = match base {
+            Some(base) => {
+                delta::between_trees(odb.read(*base)?.data(), object.data()).map(|delta| (base, delta))
+            }
+            None => None,
+        };
+        match delta {
+            Some((base, delta)) => {
+                header(&mut pack, REF_DELTA, delta.len());
+                pack.extend_from_slice(base.as_bytes());
+                deflate(&mut pack, &delta)
+            }
+            None => {
+                header(&mut pack, type_number(object.kind()), object.data().len());
+                deflate(&mut pack, object.data())
+            }
+        }
+        .map_err(|error| git2::Error::from_str(&error.to_string()))?;
+    }
+    let digest = sha1_smol::Sha1::from(&pack).digest().bytes();
+    pack.extend_from_slice(&digest);
+    Ok(pack)
+}
+
+/// The new objects, and for trees the one that they differ little from. By id, so that the pack is always the same.
+struct Objects<'repo> {
+    repo: &'repo Repository,
+    found: BTreeMap<Oid, Option<Oid>>,
+}
+
+impl Objects<'_> {
+    fn add_tree(&mut self, old: Option<&Tree<'_>>, new: &Tree<'_>) -> Result<(), git2::Error> {
+        if old.is_some_and(|old| old.id() == new.id()) || self.found.contains_key(&new.id()) {
+            return Ok(());
+        }
+        self.found.insert(new.id(), old.map(Tree::id));
+        for entry in new {
+            let before = old.and_then(|old| old.get_name_bytes(entry.name_bytes()));
+            if before.as_ref().is_some_and(|before| before.id() == entry.id()) {
+                continue;
+            }
+            match entry.kind() {
+                Some(ObjectType::Tree) => {
+                    let before = before
+                        .filter(|before| before.kind() == Some(ObjectType::Tree))
+                        .map(|before| self.repo.find_tree(before.id()))
+                        .transpose()?;
+                    self.add_tree(before.as_ref(), &self.repo.find_tree(entry.id())?)?;
+                }
+                Some(ObjectType::Blob) => {
+                    self.found.insert(entry.id(), None);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn type_number(kind: ObjectType) -> u8 {
+    match kind {
+        ObjectType::Commit => 1,
+        ObjectType::Tree => 2,
+        ObjectType::Tag => 4,
+        _ => 3,
+    }
+}
+
+/// Type and size: three bits of type and four of size in the first byte, seven of size in each that follows.
+fn header(pack: &mut Vec<u8>, kind: u8, size: usize) {
+    let mut byte = kind << 4 | (size & 0x0f) as u8;
+    let mut rest = size >> 4;
+    while rest > 0 {
+        pack.push(byte | 0x80);
+        byte = (rest & 0x7f) as u8;
+        rest >>= 7;
+    }
+    pack.push(byte);
+}
+
+fn deflate(pack: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    let mut encoder = ZlibEncoder::new(pack, Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()?;
+    Ok(())
+}
