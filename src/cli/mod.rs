@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the only place that prints.
 
+mod beat;
 mod completions;
 mod doctor;
 mod emit;
@@ -132,6 +133,7 @@ enum Color {
 enum Command {
     Emit(emit::Args),
     Publish(publish::Args),
+    Beat(beat::Args),
     State(state::Args),
     Withdraw(withdraw::Args),
     List(list::Args),
@@ -180,6 +182,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Emit(args) => emit::run(args, &config),
         Command::Publish(args) => publish::run(args, &config),
+        Command::Beat(args) => beat::run(args, &config),
         Command::State(args) => state::run(args, &config),
         Command::Withdraw(args) => withdraw::run(args, &config),
         Command::List(args) => list::run(args, &config),

@@ -4,6 +4,7 @@
 //! depends on nothing else.
 
 mod availability;
+mod freshness;
 mod merge;
 mod node;
 mod select;

@@ -1,5 +1,7 @@
 //! One node of the roster: its record, and what follows from it.
 
+use jiff::Timestamp;
+
 use crate::endpoint::{Address, Port};
 use crate::errors::chain;
 use crate::record::{Record, text};
@@ -21,6 +23,8 @@ pub struct Node {
     pub store: String,
     /// The file, below the store's folder.
     pub path: String,
+    /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
+    pub last_seen: Option<Timestamp>,
     /// Whether the record came from the last copy of a store that does not answer now.
     pub stale: bool,
 }
@@ -33,6 +37,7 @@ impl Node {
             port: port(&record),
             store: store.to_owned(),
             path: path.to_owned(),
+            last_seen: None,
             stale,
             record,
         }

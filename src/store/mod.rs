@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
@@ -21,6 +22,7 @@ use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 
 pub use error::{StoreError, StoreErrorKind};
+pub use git::beats::Beats;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
 
@@ -39,6 +41,12 @@ pub struct Options {
     pub author: String,
     /// No publishing takes longer, however busy the store is.
     pub patience: Duration,
+    /// For how long a store behind a network need not be asked whether it still has what it confirmed.
+    pub recheck: Duration,
+    /// Whether snapshots shall say when nodes beat last.
+    pub beats: bool,
+    /// Over how many refs of a git store heartbeats are spread.
+    pub beat_shards: u16,
     /// Time limits of the network.
     pub limits: git::transport::Limits,
 }
@@ -89,6 +97,8 @@ pub struct Snapshot {
     pub files: Vec<File>,
     /// What is named `*.json` and could not be read.
     pub problems: Vec<FileProblem>,
+    /// When nodes beat last, if [`Options::beats`] asked for it.
+    pub beats: Beats,
 }
 
 /// A file of the folder.
@@ -117,6 +127,9 @@ pub trait Store: Send + Sync {
     /// Makes one change. None if the list already says so: then nothing was written.
     /// When this returns an outcome, the change is durable in the store.
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError>;
+
+    /// Says that this node is still here, without leaving history. The node need not be on the list.
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError>;
 
     /// Reads the whole folder as it is now, over the network if need be.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
@@ -176,6 +189,11 @@ pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<
     .into_iter()
     .map(Result::flatten)
     .collect()
+}
+
+/// Says in all stores that this node is still here. The results are in the order of the stores.
+pub fn beat(urls: &[String], options: &Options, id: &Name, time: Timestamp) -> Vec<Result<(), StoreError>> {
+    each(urls, options, |store| store.beat(id, time)).into_iter().map(Result::flatten).collect()
 }
 
 /// What a change did to one store.

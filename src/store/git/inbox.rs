@@ -88,6 +88,11 @@ fn name(id: &Name, unique: &str, offered: Option<Oid>) -> String {
     format!("{PREFIX}{}/{unique}{offered}", id.as_ref().replace('.', "%"))
 }
 
+/// Matches all refs of that node.
+pub(super) fn of(id: &Name) -> String {
+    format!("{PREFIX}{}/*", id.as_ref().replace('.', "%"))
+}
+
 /// Writes an update: a commit of the files alone. A node that leaves has an empty file.
 pub(super) fn write(
     repo: &Repository,

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
+use jiff::Timestamp;
 
 use super::commit::{self, NodeFiles, Prepared};
+use super::confirmed::Confirmed;
 use super::inbox::{self, Entry};
-use super::mirror::{self, Heads, Mirror};
+use super::mirror::{Heads, Mirror};
 use super::push::{self, Command, Report, Session, SessionError};
-use super::{Backoff, network, transport, tree};
+use super::{Backoff, beats, network, snapshot_of, transport};
 use crate::change::Change;
 use crate::excerpt;
 use crate::name::Name;
@@ -66,7 +68,9 @@ impl Remote {
     }
 
     fn fetch(&self, mirror: &mut Mirror) -> Result<Heads, StoreErrorKind> {
-        mirror.fetch(&self.address, self.options.branch.as_deref(), &mirror::waiting)
+        let beats = self.options.beats;
+        let also = |name: &str| name.starts_with(inbox::PREFIX) || (beats && name.starts_with(beats::PREFIX));
+        mirror.fetch(&self.address, self.options.branch.as_deref(), &also)
     }
 
     /// Connects to write. A server that is too busy to answer is asked again as long as the patience lasts: nothing
@@ -314,19 +318,36 @@ impl Remote {
     fn read(&self) -> Result<Snapshot, StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let heads = self.fetch(&mut mirror)?;
-        self.snapshot_of(&mirror.repo, &heads)
+        snapshot_of(&mirror.repo, &heads, &self.options)
     }
 
-    /// The folder at the branch's tip, with what waits counted in.
-    fn snapshot_of(&self, repo: &git2::Repository, heads: &Heads) -> Result<Snapshot, StoreErrorKind> {
-        let snapshot = tree::snapshot(repo, heads.tip, &self.options.folder)?;
-        let mut waiting = inbox::entries(&heads.others);
-        waiting.retain(|entry| !entry.is_merged(repo, heads.tip));
-        if waiting.is_empty() {
-            return Ok(snapshot);
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let shard = beats::shard(id, self.options.beat_shards);
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let session = self.session()?;
+            let base = session.advert().refs.get(&shard).copied();
+            if base.is_some_and(|base| !mirror.has(base)) {
+                let branch = self.options.branch.as_deref();
+                mirror.fetch(&self.address, branch, &|name| name == shard)?;
+            }
+            if base.is_none_or(|base| mirror.has(base)) {
+                let known = base.map(|base| beats::read(&mirror.repo, base)).unwrap_or_default();
+                let commit = beats::write(&mirror.repo, known, id, Some(time))?;
+                let pack =
+                    push::pack_of(&mirror.repo, &[(None, commit)]).map_err(|error| network("pack", error))?;
+                let command = Command { name: shard.clone(), old: base, new: Some(commit) };
+                let report =
+                    session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+                if let Pushed::Done = judge(&report, &shard)? {
+                    return Ok(());
+                }
+            } else {
+                session.leave();
+            }
+            backoff.lost()?;
         }
-        let waiting = inbox::read(repo, &self.options.folder, &waiting)?;
-        tree::with(repo, snapshot, waiting.values())
     }
 }
 
@@ -336,7 +357,22 @@ impl Store for Remote {
     }
 
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
-        self.apply(edit).in_store(&self.url)
+        let confirmed = Confirmed::new(&self.place, &self.options);
+        if let Edit::Put(record) = edit
+            && confirmed.is_fresh(record)
+        {
+            return Ok(None);
+        }
+        confirmed.forget().in_store(&self.url)?;
+        let outcome = self.apply(edit).in_store(&self.url)?;
+        if let Edit::Put(record) = edit {
+            confirmed.remember(record);
+        }
+        Ok(outcome)
+    }
+
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+        self.beat(id, time).in_store(&self.url)
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -345,7 +381,7 @@ impl Store for Remote {
 
     fn last_copy(&self) -> Option<Snapshot> {
         let (repo, heads) = Mirror::last(&self.place)?;
-        self.snapshot_of(&repo, &heads).ok()
+        snapshot_of(&repo, &heads, &self.options).ok()
     }
 }
 
