@@ -7,5 +7,6 @@ mod kill;
 mod messages;
 mod publish;
 mod render;
+mod spine;
 mod stores;
 mod streams;
