@@ -21,7 +21,7 @@ mod withdraw;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Given};
 use error::{CliError, Kind};
@@ -146,6 +146,11 @@ enum Command {
     Man(man::Args),
 }
 
+/// The command line, for documents that are made of it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -225,10 +230,8 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }
