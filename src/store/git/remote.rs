@@ -436,6 +436,10 @@ pub(crate) fn without_secrets(url: &str) -> String {
         Some((user, host)) if user.contains(':') => {
             format!("{scheme}://{}:***@{host}{path}", user.split(':').next().unwrap_or_default())
         }
+        // What stands alone before the host is a user for ssh, and as often a token for https.
+        Some((user, host)) if scheme.starts_with("http") && user != "git" => {
+            format!("{scheme}://***@{host}{path}")
+        }
         _ => url.to_owned(),
     }
 }
@@ -447,7 +451,8 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         assert_eq!(without_secrets("https://u:p@h/x@y"), "https://u:***@h/x@y");
-        assert_eq!(without_secrets("https://u@h/x"), "https://u@h/x");
+        assert_eq!(without_secrets("https://t0k3n@h/x"), "https://***@h/x");
+        assert_eq!(without_secrets("ssh://git@h/x"), "ssh://git@h/x");
         assert_eq!(without_secrets("git@h:x"), "git@h:x");
     }
 
