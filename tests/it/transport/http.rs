@@ -1,18 +1,18 @@
 //! `http://` and `https://`
 
 use super::*;
-use crate::fixture::{Http, HttpServer};
+use crate::fixture::{GitHttpServer, HttpOptions};
 
 #[test]
 fn publishing_and_listing() {
-    let server = HttpServer::start();
+    let server = GitHttpServer::start();
     let list = server.repository("list.git");
     publish_and_list(Machine::new("app1"), &server.url("list.git"), &list);
 }
 
 #[test]
 fn one_connection_is_enough() {
-    let server = HttpServer::start();
+    let server = GitHttpServer::start();
     server.repository("list.git");
     for part in ["app1", "app2"] {
         let before = server.requests().len();
@@ -26,7 +26,7 @@ fn one_connection_is_enough() {
 
 #[test]
 fn https_with_an_authority_of_ones_own() {
-    let server = HttpServer::with(Http { tls: true, ..Http::default() });
+    let server = GitHttpServer::with(HttpOptions { tls: true, ..HttpOptions::default() });
     let list = server.repository("list.git");
     let node = Machine::new("app1");
     let node = node.env("GIT_SSL_CAINFO", server.authority());
@@ -38,7 +38,7 @@ fn https_with_an_authority_of_ones_own() {
 
 #[test]
 fn https_that_is_not_to_be_trusted() {
-    let server = HttpServer::with(Http { tls: true, ..Http::default() });
+    let server = GitHttpServer::with(HttpOptions { tls: true, ..HttpOptions::default() });
     server.repository("list.git");
     let node = Machine::new("app1");
     let url = server.url("list.git");
@@ -72,7 +72,7 @@ fn https_that_is_not_to_be_trusted() {
 
 #[test]
 fn what_the_server_refuses() {
-    let server = HttpServer::start();
+    let server = GitHttpServer::start();
     let node = Machine::new("app1");
     assert_snapshot!(publish(&node, &server.url("none.git"), server.address()), @"
     exit code 1
@@ -91,7 +91,7 @@ fn what_the_server_refuses() {
 
 #[test]
 fn what_a_hook_refuses_is_told_in_its_words() {
-    let server = HttpServer::start();
+    let server = GitHttpServer::start();
     server.repository("list.git").hook("pre-receive", "echo 'i-app1 is not on the guest list' >&2; exit 1");
     assert_snapshot!(publish(&Machine::new("app1"), &server.url("list.git"), server.address()), @"
     exit code 1
@@ -109,7 +109,7 @@ fn what_is_no_git_server() {
         location /small { client_max_body_size 1; return 413; }
         location /login { return 302 https://login.example.net/?from=list; }
         location /loop { return 302 $scheme://$http_host$request_uri; }";
-    let server = HttpServer::with(Http { directives, ..Http::default() });
+    let server = GitHttpServer::with(HttpOptions { directives, ..HttpOptions::default() });
     let node = Machine::new("app1");
     let node = node.config("timeouts.connect = 1");
     assert_snapshot!(publish(&node, &server.url("page"), server.address()), @"
@@ -149,7 +149,7 @@ fn what_is_no_git_server() {
 #[test]
 fn a_repository_that_was_renamed_is_followed() {
     let directives = "rewrite ^/old.git/(.*)$ $scheme://$http_host/list.git/$1 redirect;";
-    let server = HttpServer::with(Http { directives, ..Http::default() });
+    let server = GitHttpServer::with(HttpOptions { directives, ..HttpOptions::default() });
     let list = server.repository("list.git");
     publish_and_list(Machine::new("app1"), &server.url("old.git"), &list);
 }

@@ -1,10 +1,10 @@
 //! Logins over http.
 
 use super::*;
-use crate::fixture::{Http, HttpServer};
+use crate::fixture::{GitHttpServer, HttpOptions};
 
-fn server() -> HttpServer {
-    HttpServer::with(Http { login: Some(("deploy", "open/sesame")), ..Http::default() })
+fn server() -> GitHttpServer {
+    GitHttpServer::with(HttpOptions { login: Some(("deploy", "open/sesame")), ..HttpOptions::default() })
 }
 
 #[test]
@@ -74,8 +74,10 @@ fn a_wrong_one_is_refused_and_not_shown() {
 
 #[test]
 fn a_token_is_not_sent_to_whom_does_not_ask() {
-    let server =
-        HttpServer::with(Http { directives: "if ($http_authorization) { return 418; }", ..Http::default() });
+    let server = GitHttpServer::with(HttpOptions {
+        directives: "if ($http_authorization) { return 418; }",
+        ..HttpOptions::default()
+    });
     let list = server.repository("list.git");
     let node = Machine::new("app1");
     let node = node.env("PRESENCE_GIT_TOKEN", "open/sesame");

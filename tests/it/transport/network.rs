@@ -1,7 +1,7 @@
 //! Networks that do not work, whatever the protocol.
 
 use super::*;
-use crate::fixture::{GitDaemon, HttpServer, Relay, free_port, silent_server};
+use crate::fixture::{GitDaemon, GitHttpServer, Relay, free_port, silent_server};
 
 /// A node that does not wait for long.
 fn impatient() -> Machine {
@@ -137,7 +137,7 @@ fn a_push_that_is_cut_is_made_good_by_the_next() {
 
 #[test]
 fn a_push_over_http_that_is_cut_is_made_good_by_the_next() {
-    let server = HttpServer::start();
+    let server = GitHttpServer::start();
     let list = server.repository("list.git");
     let relay = Relay::start(server.address(), 900);
     let node = Machine::new("app1");
