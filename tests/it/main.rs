@@ -11,3 +11,5 @@ mod render;
 mod spine;
 mod stores;
 mod streams;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod transport;

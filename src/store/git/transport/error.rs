@@ -184,53 +184,6 @@ impl TransportError {
         }
     }
 
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        use TransportError::*;
-        let hint = match self {
-            Address(_) => "a URL is SCHEME://[USER@]HOST[:PORT]/PATH, or [USER@]HOST:PATH for ssh",
-            Resolve { .. } => "check the spelling of the host's name, and the name servers of this machine",
-            Connect { .. } => "check that the server runs, its port, and the firewalls on the way",
-            Silent { .. } => {
-                "the server or the network hangs; `[timeouts] silence` in presence.toml is the limit"
-            }
-            Broken { .. } | Closed { .. } => {
-                "run the same command again; if it stays, look at the log of the server"
-            }
-            Refused { .. } | NoRepository { .. } => {
-                "check the path and that the server shows that repository to this user; \
-                 `git daemon` wants `git-daemon-export-ok` in it to read, and --enable=receive-pack to write"
-            }
-            Forbidden { .. } => "ask whoever keeps the repository for the right to do that",
-            Login { hint, .. } => hint,
-            HostKeyUnknown { scan, .. } => {
-                return Some(format!(
-                    "`{scan}` shows its key; compare it with what the server's keeper says, then add it to known_hosts"
-                ));
-            }
-            HostKeyChanged { forget, .. } => {
-                return Some(format!(
-                    "if the server was set up anew, `{forget}` forgets the old key; if not, somebody sits in between"
-                ));
-            }
-            Program { .. } => {
-                "install it (the Debian package `openssh-client`), or name another in GIT_SSH_COMMAND"
-            }
-            Failed { .. } => "run the same command by hand to see more, with `ssh -v`",
-            Certificate { .. } => {
-                "SSL_CERT_FILE names a file with the certificates of the authorities to trust"
-            }
-            Authorities { .. } => "it must be a PEM file with at least one certificate",
-            Redirect { .. } => "if that is where the repository has moved, give its URL as the store",
-            Status { status: 413, .. } => {
-                "the server takes no bodies of that size: raise nginx's client_max_body_size"
-            }
-            Status { .. } => "look at the log of the web server",
-            Protocol { .. } => "check the URL: it is the one that `git clone` takes",
-        };
-        Some(hint.to_owned())
-    }
-
     /// Whether the same thing may well succeed in a moment: a server that is busy, or just starting.
     pub(super) fn is_passing(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};

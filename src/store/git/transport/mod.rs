@@ -14,6 +14,7 @@
 
 mod address;
 mod error;
+mod hint;
 #[cfg(feature = "https")]
 mod http;
 mod retry;
@@ -167,8 +168,8 @@ fn register<S: SmartSubtransport>(
     for scheme in schemes {
         let make = make.clone();
         // SAFETY: libgit2 keeps the transports in a list without a lock, which must not be changed while another thread
-        // looks for one. They are looked for when a remote is connected, which in this crate only `store::git::remote`
-        // does, after `install`. That runs this code once and lets no caller pass before it is done.
+        // looks for one. They are looked for when a remote is connected, which in this crate only the store of a URL
+        // does, and its constructor calls `install`. That runs this code once and lets no caller pass before it is done.
         let registered = unsafe {
             git2::transport::register(scheme, move |remote| Transport::smart(remote, stateless, make()))
         };
@@ -176,4 +177,27 @@ fn register<S: SmartSubtransport>(
         drop(registered);
     }
     Kind { schemes, stateless, make: Box::new(move || Box::new(make())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn an_earlier_error_does_not_colour_the_next() {
+        let dialogue = Dialogue(|_: &Address, _| Ok(Box::new(Cursor::new(Vec::new())) as Stream));
+        error::remember(TransportError::Closed { peer: "earlier".into() });
+        assert!(dialogue.action("git://h/p", Action::UploadPackLs).is_ok());
+        assert!(take_last_error().is_none());
+    }
+
+    #[test]
+    fn a_bad_url_reaches_no_transport() {
+        let dialogue = Dialogue(|_: &Address, _| unreachable!());
+        let error = dialogue.action("ssh://-x/p", Action::ReceivePackLs).err().unwrap();
+        assert!(error.message().contains("its host starts with `-`"));
+        assert!(matches!(take_last_error(), Some(TransportError::Address(_))));
+    }
 }

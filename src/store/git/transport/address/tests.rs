@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// The parts as one line: scheme, user, host, port, path.
@@ -86,4 +88,17 @@ fn a_secret_is_not_shown() {
     let address = Address::parse("https://u:hunter2@h/p").unwrap();
     assert!(!format!("{address:?} {}", address.peer()).contains("hunter2"));
     assert_eq!(Address::parse("git://[::1]:9419/p").unwrap().peer(), "[::1]:9419");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_accepted_is_harmless(url in "((git|ssh|https)://)?[-a-z@:/%0-9A-F~;\\[\\] \n]{0,40}") {
+        if let Ok(address) = Address::parse(&url) {
+            let user = address.user.as_deref().unwrap_or("u");
+            for text in [user, &address.host, &address.path] {
+                prop_assert!(!text.starts_with('-') && !text.contains(char::is_control), "{address:?}");
+            }
+            prop_assert!(!address.host.contains(['/', ';', ' ', '@']), "{address:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Body, Error, Timeout};
 
-use super::Request;
+use super::client::Request;
 use super::login::{Login, Source};
 use crate::excerpt::said;
 use crate::store::git::transport::address::Address;

@@ -13,9 +13,6 @@ use crate::store::git::transport::address::{Address, Scheme, Secret};
 /// With a token, most git hosts take any name; the apps of one want this.
 const TOKEN_USER: &str = "x-access-token";
 
-/// A helper that asks somebody, who is not there, is not waited for.
-const HELPER_LIMIT: Duration = Duration::from_secs(30);
-
 /// Where a login comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Source {
@@ -49,13 +46,15 @@ fn server(address: &Address) -> Server {
 /// The logins of this process.
 pub(super) struct Logins {
     token: Option<Secret>,
+    /// No longer for a credential helper: it may ask somebody who is not there.
+    limit: Duration,
     /// Those that servers have asked for.
     known: Mutex<HashMap<Server, Login>>,
 }
 
 impl Logins {
-    pub(super) fn new(token: Option<Secret>) -> Logins {
-        Logins { token, known: Mutex::default() }
+    pub(super) fn new(token: Option<Secret>, limit: Duration) -> Logins {
+        Logins { token, limit, known: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Server, Login>> {
@@ -93,7 +92,7 @@ impl Logins {
             let user = address.user.clone().unwrap_or_else(|| TOKEN_USER.to_owned());
             return Some(Login { user, password: token.clone(), source: Source::Token });
         }
-        if let Some((user, password)) = helped(url, address.user.as_deref()) {
+        if let Some((user, password)) = helped(url, address.user.as_deref(), self.limit) {
             return Some(Login { user, password: Secret(password), source: Source::Helper });
         }
         // `https://TOKEN@host`: a token as the name, without a password.
@@ -103,7 +102,7 @@ impl Logins {
 }
 
 /// Asks git's credential helpers (gitcredentials(7)), as the user's git configuration names them.
-fn helped(url: &str, user: Option<&str>) -> Option<(String, String)> {
+fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, String)> {
     let (url, user) = (url.to_owned(), user.map(str::to_owned));
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -114,7 +113,7 @@ fn helped(url: &str, user: Option<&str>) -> Option<(String, String)> {
         // Nobody waits any longer.
         let _ = sender.send(found);
     });
-    receiver.recv_timeout(HELPER_LIMIT).ok().flatten()
+    receiver.recv_timeout(limit).ok().flatten()
 }
 
 #[cfg(test)]
@@ -135,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_url_comes_first_and_is_never_replaced() {
-        let logins = Logins::new(Some(Secret("token".into())));
+        let logins = Logins::new(Some(Secret("token".into())), Duration::ZERO);
         let url = address("https://u:p@h/a");
         let known = logins.known(&url).unwrap();
         assert_eq!((known.user.as_str(), known.source), ("u", Source::Url));
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_token_waits_until_it_is_asked_for() {
-        let logins = Logins::new(Some(Secret("token".into())));
+        let logins = Logins::new(Some(Secret("token".into())), Duration::ZERO);
         let (here, there) = (address("https://h/a"), address("https://other/a"));
         assert_eq!(logins.known(&here), None);
         let asked = logins.ask(&here, "https://h/a", None).unwrap();

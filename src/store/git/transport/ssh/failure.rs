@@ -34,6 +34,10 @@ pub(super) fn of(
         let reason = line.trim_end().rsplit_once(": ").map_or(line, |(_, reason)| reason);
         return TransportError::Connect { peer, source: connect_error(reason) };
     }
+    // It took the connection, and then said nothing.
+    if tells(&["during banner exchange"]) {
+        return TransportError::Connect { peer, source: io::ErrorKind::TimedOut.into() };
+    }
     // What a server with too many connections does (MaxStartups of sshd_config(5)).
     if tells(&["kex_exchange_identification", "Connection closed by", "Connection reset by"])
         && !tells(&["Permission denied"])
@@ -137,6 +141,10 @@ mod tests {
         check(
             "ssh: connect to host h port 2222: Connection refused\r\n",
             "cannot connect to `h:2222`: Connection refused (os error 111)",
+        );
+        check(
+            "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n",
+            "cannot connect to `h:2222`: timed out",
         );
         check("ssh: connect to host h port 2222: Odd\r\n", "cannot connect to `h:2222`: Odd");
         check(

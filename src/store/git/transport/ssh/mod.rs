@@ -75,7 +75,7 @@ pub(super) fn open(
 pub(super) struct Ssh {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
+    stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     /// The end of what it printed to stderr.
     said: Vec<u8>,
@@ -114,7 +114,7 @@ impl Ssh {
         let ssh = Ssh {
             child,
             stdin: Some(stdin),
-            stdout,
+            stdout: Some(stdout),
             stderr: Some(stderr),
             said: Vec::new(),
             // It connects, which has a limit of its own, and then the server may think.
@@ -131,8 +131,8 @@ impl Ssh {
     /// All waiting is done in [`Ssh::wait`].
     fn never_block(&self) -> io::Result<()> {
         let pipes = [
-            Some(self.stdout.as_fd()),
             self.stdin.as_ref().map(AsFd::as_fd),
+            self.stdout.as_ref().map(AsFd::as_fd),
             self.stderr.as_ref().map(AsFd::as_fd),
         ];
         for pipe in pipes.into_iter().flatten() {
@@ -142,19 +142,20 @@ impl Ssh {
     }
 
     /// Waits until one of the pipes has something to read (stdout, stderr), or takes something (stdin, if wanted).
-    fn wait(&mut self, to_write: bool, limit: Duration) -> io::Result<bool> {
+    fn wait(&mut self, to_write: bool, limit: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let mut pipes = Vec::with_capacity(2);
-        match &self.stdin {
-            Some(stdin) if to_write => pipes.push(PollFd::new(stdin, PollFlags::OUT)),
-            _ => pipes.push(PollFd::new(&self.stdout, PollFlags::IN)),
+        match (&self.stdin, &self.stdout) {
+            (Some(stdin), _) if to_write => pipes.push(PollFd::new(stdin, PollFlags::OUT)),
+            (_, Some(stdout)) if !to_write => pipes.push(PollFd::new(stdout, PollFlags::IN)),
+            _ => {}
         }
         if let Some(stderr) = &self.stderr {
             pipes.push(PollFd::new(stderr, PollFlags::IN));
         }
-        let ready = uninterrupted(|| Ok(poll(&mut pipes, Some(&timeout))?))?;
+        uninterrupted(|| Ok(poll(&mut pipes, Some(&timeout))?))?;
         self.listen();
-        Ok(ready > 0)
+        Ok(())
     }
 
     /// Takes what there is on stderr. Left alone, a full pipe would stop ssh.
@@ -214,7 +215,10 @@ impl Ssh {
 
 impl Channel for Ssh {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
-        self.until_done(false, |ssh| ssh.stdout.read(buffer))
+        self.until_done(false, |ssh| match &mut ssh.stdout {
+            Some(stdout) => stdout.read(buffer),
+            None => Ok(0),
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
@@ -245,7 +249,8 @@ impl Channel for Ssh {
 
 impl Drop for Ssh {
     fn drop(&mut self) {
-        self.stdin = None;
+        // Whatever it still wants to say, nobody listens; it must not wait for that.
+        (self.stdin, self.stdout, self.stderr) = (None, None, None);
         let ended = !self.given_up && matches!(self.child.wait_timeout(GOODBYE), Ok(Some(_)));
         if !ended {
             let group = rustix::process::Pid::from_child(&self.child);
