@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::beat::node::NodeError;
+use crate::beat::rendering::ComposeError;
 use crate::config::ConfigError;
 use crate::errors::{PathError, chain};
 use crate::facts::FactsError;
@@ -103,6 +105,22 @@ impl From<PathError> for CliError {
 impl From<FactsError> for CliError {
     fn from(error: FactsError) -> CliError {
         CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> CliError {
+        let kind = if matches!(error, NodeError::Clock(_)) { Kind::Usage } else { Kind::Failed };
+        CliError::of(kind, &error, error.hint())
+    }
+}
+
+impl From<ComposeError> for CliError {
+    fn from(error: ComposeError) -> CliError {
+        match error {
+            ComposeError::Template(error) => error.into(),
+            ComposeError::Refused(_) => CliError::of(Kind::Kept, &error, error.hint()),
+        }
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     match fleet.is_current() {
         true => Ok(()),
-        false => Err(fleet.unreachable("no store could be read; these are the last copies")),
+        false => Err(fleet::unreachable(&fleet, "no store could be read; these are the last copies")),
     }
 }
 

@@ -3,15 +3,15 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use super::error::{CliError, Kind};
+use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
+use crate::beat::rendering::{self, Before, ComposeError, Rendering};
 use crate::config::Config;
 use crate::roster::Identity;
-use crate::target::limits::{self, Counts, Limits, Refusal};
+use crate::target::limits::{Counts, Limits};
 use crate::target::{Command, Done, LastGood, Memory, Owner, Target};
-use crate::template::{self, Rendered, Request};
 
 /// Render a template with the nodes on the list
 ///
@@ -88,34 +88,27 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let fleet = fleet::read(config, &args.max_age, false)?;
     if !fleet.is_current() {
         return destination
-            .keep(last, |message| fleet.unreachable(&format!("no store could be read; {message}")));
+            .keep(last, |message| fleet::unreachable(&fleet, &format!("no store could be read; {message}")));
     }
-    let request = Request {
+    let rendering = Rendering {
         name: &name,
         lookup: &lookup,
         who: &who,
         facts: &facts,
-        roster: &fleet.roster,
         vars: &vars,
-        tree: tree(&fleet),
+        limits: (!args.force).then_some(limits),
     };
-    let rendered = match template::render(&request) {
-        Ok(rendered) => rendered,
+    let composition = match rendering::compose(&rendering, &fleet.roster, destination.before(last.as_ref())?)
+    {
+        Ok(composition) => composition,
         Err(error) => return destination.fail(last, error.into()),
     };
-    warn(&fleet, &rendered, &who);
-    if !args.force {
-        let refusals = limits::judge(
-            limits,
-            destination.before(last.as_ref(), &rendered.counts)?.as_ref(),
-            &rendered.counts,
-        );
-        if !refusals.is_empty() {
-            return destination.keep(last, |message| refused(&refusals, message));
+    warn(&fleet, &composition.warnings, &who);
+    let (text, counts) = match composition.result {
+        Ok(composed) => composed,
+        Err(error @ ComposeError::Refused(_)) => {
+            return destination.keep(last, |message| CliError::from(error).after(message));
         }
-    }
-    let text = match rendered.text {
-        Ok(text) => text,
         Err(error) => return destination.fail(last, error.into()),
     };
     if args.diff {
@@ -127,7 +120,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if args.dry_run {
         return destination.rehearse(&text);
     }
-    destination.write(&memory, rendered.counts, text)
+    destination.write(&memory, counts, text)
 }
 
 /// Where the output goes.
@@ -187,19 +180,11 @@ impl Destination {
         }
     }
 
-    /// The last good output's counts. A file that is in place and of which nothing is remembered had at least one node
-    /// of each kind: it may be anybody's work, and must not be emptied by a first run.
-    fn before(&self, last: Option<&LastGood>, now: &Counts) -> Result<Option<Counts>, CliError> {
-        if let Some(last) = last {
-            return Ok(Some(last.counts.clone()));
-        }
-        let DestinationKind::File(target) = &self.kind else { return Ok(None) };
-        let in_place = target.current()?.is_some_and(|bytes| !bytes.is_empty());
-        Ok(in_place.then(|| {
-            now.keys()
-                .map(|question| (question.clone(), limits::Count { active: 1, leaving: u64::MAX }))
-                .collect()
-        }))
+    fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
+        let counts = last.map(|last| last.counts.clone());
+        let DestinationKind::File(target) = &self.kind else { return Ok(Before { counts, in_place: false }) };
+        let in_place = counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
+        Ok(Before { counts, in_place })
     }
 
     /// Leaves the file as it is, or prints the last good output, and says why.
@@ -295,12 +280,6 @@ impl Destination {
     }
 }
 
-fn refused(refusals: &[Refusal], message: &str) -> CliError {
-    let told: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
-    CliError::new(Kind::Kept, format!("refused by a safety limit: {}; {message}", told.join("; ")))
-        .hint("`presence list` shows who is there; if this is meant, run it once with --force".to_owned())
-}
-
 /// The variables of the configuration, with those of the command line over them.
 fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, CliError> {
     let mut vars = config.vars.clone();
@@ -319,36 +298,13 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
     Ok(vars)
 }
 
-/// Names the records that are rendered, whichever stores they came from.
-fn tree(fleet: &Fleet) -> String {
-    use std::hash::Hasher;
-    let mut hash = fnv::FnvHasher::default();
-    for node in &fleet.roster.nodes {
-        hash.write(&node.record.to_bytes());
-    }
-    format!("{:016x}", hash.finish())
-}
-
-fn warn(fleet: &Fleet, rendered: &Rendered, who: &Identity) {
+fn warn(fleet: &Fleet, warnings: &[String], who: &Identity) {
     let mut lines = fleet.problems();
-    lines.extend(rendered.warnings.iter().cloned());
+    lines.extend(warnings.iter().cloned());
     output::warnings(&lines, fleet::ALL_PROBLEMS);
-    for (fact, own, values) in [
-        ("deployment", &who.deployment, distinct(fleet, "deployment")),
-        ("stacktype", &who.stacktype, distinct(fleet, "stacktype")),
-    ] {
-        if own.is_none() && values > 1 {
-            output::warning(&format!(
-                "no {fact} is given, so nodes of all {values} {fact}s are in scope; --{fact} or the fact `{fact}` narrows it"
-            ));
-        }
+    for line in rendering::unscoped(who, &fleet.roster) {
+        output::warning(&line);
     }
-}
-
-fn distinct(fleet: &Fleet, fact: &str) -> usize {
-    let values: std::collections::BTreeSet<_> =
-        fleet.roster.nodes.iter().filter_map(|node| node.record.text(fact)).collect();
-    values.len()
 }
 
 fn octal(text: &str) -> Result<u32, String> {
