@@ -6,6 +6,7 @@ mod confirmed;
 mod inbox;
 mod local;
 mod mirror;
+mod pace;
 mod push;
 mod remote;
 pub mod transport;

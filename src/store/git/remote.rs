@@ -10,6 +10,7 @@ use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
+use super::pace::Pace;
 use super::push::{self, Command, Report, Session, SessionError};
 use super::{Backoff, beats, network, snapshot_of, transport};
 use crate::change::Change;
@@ -18,8 +19,8 @@ use crate::name::Name;
 use crate::store::error::InStore;
 use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
 
-/// Of those who saw others wait, about this many look whether somebody merges.
-const LOOKERS: usize = 3;
+/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
+const LOOKERS: f64 = 3.0;
 
 /// How often one publisher merges what waits, before it leaves the rest to others.
 const MERGES: u32 = 8;
@@ -73,17 +74,23 @@ impl Remote {
         mirror.fetch(&self.address, self.options.branch.as_deref(), &also)
     }
 
-    /// Connects to write. A server that is too busy to answer is asked again as long as the patience lasts: nothing
-    /// has been sent yet.
+    /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
+        self.persist(|| {
+            transport::open(&self.address)
+                .map_err(SessionError::from)
+                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address))
+                .map_err(|error| network("connect", error))
+        })
+    }
+
+    /// Asks a server that is too busy to answer again, as long as the patience lasts. Only for what changes nothing.
+    fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
-            let opened = transport::open(&self.address)
-                .map_err(SessionError::from)
-                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address));
-            match opened.map_err(|error| network("connect", error)) {
+            match ask() {
                 Err(StoreErrorKind::Transport(error)) if error.is_overload() => {
-                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?
+                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?;
                 }
                 result => return result,
             }
@@ -106,7 +113,7 @@ impl Remote {
         let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
         let mut heads = match mirror.known() {
             Some(heads) => heads,
-            None => self.fetch(&mut mirror)?,
+            None => self.persist(|| self.fetch(&mut mirror))?,
         };
         let mut view = self.view(&mirror, self.session()?, &heads.branch);
         let changed = self.prepare(&mirror, heads.tip, std::slice::from_ref(&files))?;
@@ -115,7 +122,7 @@ impl Remote {
         if (view.waiting.is_empty() || changed.is_none() || mine.is_some())
             && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit)))
         {
-            heads = self.fetch(&mut mirror)?;
+            heads = self.persist(|| self.fetch(&mut mirror))?;
             view = self.view(&mirror, view.session, &heads.branch);
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
@@ -137,7 +144,9 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        let alone = view.waiting.len();
+        // How many are there: those who wait; and where none was seen yet, as many as the server is slower than usual.
+        let slowness = self.pace().compare(view.session.opened_in());
+        let crowd = slowness.max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
@@ -145,7 +154,7 @@ impl Remote {
                 Ok(Some(Outcome::Merged(change)))
             }
             Some(_) => {
-                let merges = alone == 0 || fastrand::usize(..=alone) < LOOKERS;
+                let merges = fastrand::f64() * crowd < LOOKERS;
                 // The update is durable. Who cannot merge now leaves it to the next one.
                 match merges
                     && self
@@ -159,6 +168,10 @@ impl Remote {
             // A server that takes branches only: then the branch it is, try by try.
             None => self.contend(&mut mirror, &files),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(&self.place)
     }
 
     fn prepare(
@@ -293,7 +306,7 @@ impl Remote {
     fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
-            let mut heads = self.fetch(mirror)?;
+            let mut heads = self.persist(|| self.fetch(mirror))?;
             let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
