@@ -187,6 +187,9 @@ pub(super) fn reason(reason: &RenderErrorReason) -> String {
         RenderErrorReason::MissingVariable(None) => "a value is missing".into(),
         RenderErrorReason::HelperNotFound(name) => format!("there is no helper `{name}`"),
         RenderErrorReason::PartialNotFound(name) => format!("there is no partial `{name}`"),
+        RenderErrorReason::ParamNotFoundForIndex(helper, index) => {
+            format!("argument {} of {{{{{helper}}}}} is missing", index + 1)
+        }
         RenderErrorReason::NestedError(error) => error.to_string(),
         other => other.to_string(),
     }
