@@ -3,9 +3,11 @@
 
 mod escaping;
 mod fixture;
+mod judges;
 mod kill;
 mod messages;
 mod publish;
 mod render;
 mod stores;
 mod streams;
+mod templates;

@@ -52,18 +52,28 @@ pub(super) fn blame<'a>(
     Ok(Fault { node, reason, doubtful: (!certain).then_some(error) })
 }
 
-/// The error of a body that could be rendered for none of the nodes that it was `asked` for.
-pub(super) fn every_node(fault: &Fault<'_>, asked: usize) -> RenderError {
-    let Some(error) = &fault.doubtful else {
-        return RenderErrorReason::Other(fault.reason.clone()).into();
+/// Why a body could not be rendered for a part, or the error back where it is the template's for certain.
+pub(super) fn blame_part(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
+    let (path, refused) = match error.reason() {
+        RenderErrorReason::MissingVariable(path) => (path.as_deref(), false),
+        RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<Refusal>() {
+            Some(refusal) => (refusal.path.as_deref(), true),
+            None => (None, false),
+        },
+        _ => (None, false),
     };
-    let id = fault.node.record.id();
-    let whom = match asked {
-        1 => format!("(node {id})"),
-        _ => format!("(none of {asked} nodes can be rendered, {id} for one)"),
-    };
+    let of_the_part = path.map(|path| path == "part" || path == "this.part");
+    match of_the_part {
+        Some(true) if refused => Ok((engine::reason(error.reason()), None)),
+        None if !is_the_templates(error.reason()) => Ok((engine::reason(error.reason()), Some(error))),
+        _ => Err(error),
+    }
+}
+
+/// The error of a body that could be rendered for none of those that it was asked for; it says who one of them is.
+pub(super) fn for_none(error: &RenderError, whom: &str) -> RenderError {
     let mut told: RenderError =
-        RenderErrorReason::Other(format!("{} {whom}", engine::reason(error.reason()))).into();
+        RenderErrorReason::Other(format!("{} ({whom})", engine::reason(error.reason()))).into();
     told.template_name.clone_from(&error.template_name);
     told.line_no = error.line_no;
     told.column_no = error.column_no;

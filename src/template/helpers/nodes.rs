@@ -9,8 +9,8 @@ use handlebars::{
 };
 
 use super::Shared;
-use super::blame::{Fault, blame, every_node};
-use super::choice::choose;
+use super::blame::{Fault, blame, for_none};
+use super::choice::{choose, other};
 use crate::template::context::Member;
 
 pub(super) struct Nodes<'a>(pub(super) Shared<'a>);
@@ -76,9 +76,14 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     };
     // Every single node lacks it: a word that is spelt wrong in the template, not a bad record.
     if pass.rendered == 0
-        && let Some(fault) = faults.iter().find(|fault| fault.doubtful.is_some())
+        && let Some((node, error)) =
+            faults.iter().find_map(|fault| Some((fault.node.record.id(), fault.doubtful.as_ref()?)))
     {
-        return Err(every_node(fault, asked));
+        let whom = match asked {
+            1 => format!("node {node}"),
+            _ => format!("none of {asked} nodes can be rendered, {node} for one"),
+        };
+        return Err(for_none(error, &whom));
     }
     for fault in &faults {
         shared.leave_out(fault.node, &fault.reason);
@@ -114,9 +119,11 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
         rc.push_block(block(member, index, last, h)?);
         let mut output = StringOutput::new();
         let around = shared.enter(Some(member.node));
+        let pending = shared.take_unplain();
         let result = body.render(r, ctx, rc, &mut output);
-        shared.enter(around);
         let unplain = shared.take_unplain();
+        shared.put_unplain(pending);
+        shared.enter(around);
         match (result, unplain) {
             (Ok(()), None) => {
                 rc.pop_block();
@@ -126,7 +133,9 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
             (Ok(()), Some(value)) => {
                 *rc = before.clone();
                 let reason = format!("`{value}` holds control characters");
-                pass.faults.push(Fault { node: member.node, reason, doubtful: None });
+                // It may be a variable's.
+                let doubtful = Some(other(reason.clone()));
+                pass.faults.push(Fault { node: member.node, reason, doubtful });
             }
             (Err(error), _) => {
                 *rc = before.clone();

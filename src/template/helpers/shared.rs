@@ -154,6 +154,11 @@ impl<'a> Shared<'a> {
         self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Puts back what was taken.
+    pub(super) fn put_unplain(&self, value: Option<String>) {
+        *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
     /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
     pub(in crate::template) fn finish(&self) -> (Counts, Vec<String>) {
         if self.notes().counts.is_empty() {

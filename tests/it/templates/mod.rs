@@ -1,0 +1,5 @@
+//! The built-in templates before the programs that read them, and what templates in general may rely on.
+
+mod fleet;
+mod injection;
+mod sizes;
