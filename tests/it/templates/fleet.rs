@@ -169,22 +169,37 @@ pub(crate) fn mixed(in_scope: usize, seed: u64) -> Fleet {
     fleet
 }
 
-/// The nodes of a fleet that a balancer lists: in scope, of an app part, not absent, with an address and a port.
-pub(crate) fn listed(fleet: &Fleet) -> Vec<(String, String, &'static str)> {
-    let mut listed = Vec::new();
+/// A node that may be listed.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) part: String,
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) port: String,
+    pub(crate) availability: &'static str,
+}
+
+/// The nodes of a mixed fleet that are in scope, of a part that begins so, not absent, and have an address and a port;
+/// by instance-id.
+pub(crate) fn listed(fleet: &Fleet, part: &str) -> Vec<Listed> {
+    let mut listed: Vec<Listed> = Vec::new();
     for file in &fleet.files {
         let file: Value = serde_json::from_str(&file.text).unwrap();
-        let fact = |name: &str| file["value"][name].as_str().map(str::to_owned);
-        let availability = STATES.iter().find(|(state, _)| *state == fact("state").as_deref()).unwrap().1;
-        let in_scope =
-            fact("stacktype").as_deref() == Some("lad1") && fact("deployment").as_deref() == Some("fed1");
-        let part = fact("nodepart").unwrap();
-        let port = &file["value"]["port"];
-        let usable = fact("address").is_none() && (port == "1" || port == 8080);
-        if in_scope && part.starts_with("app") && availability != "absent" && usable {
-            listed.push((fact("instance-id").unwrap(), part, availability));
+        let facts = &file["value"];
+        let fact = |name: &str| facts[name].as_str().map(str::to_owned);
+        let node = Listed {
+            part: fact("nodepart").unwrap(),
+            id: fact("instance-id").unwrap(),
+            address: fact("ipv4").or(fact("ipv6")).unwrap(),
+            port: facts["port"].as_str().map_or(facts["port"].to_string(), str::to_owned),
+            availability: STATES.iter().find(|(state, _)| *state == fact("state").as_deref()).unwrap().1,
+        };
+        let in_scope = facts["stacktype"] == "lad1" && facts["deployment"] == "fed1";
+        let usable = facts["address"].is_null() && ["1", "8080"].contains(&node.port.as_str());
+        if in_scope && usable && node.part.starts_with(part) && node.availability != "absent" {
+            listed.push(node);
         }
     }
-    listed.sort();
+    listed.sort_by(|a, b| a.id.cmp(&b.id));
     listed
 }

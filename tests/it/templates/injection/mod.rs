@@ -129,9 +129,9 @@ pub(super) fn values() -> Vec<Value> {
     texts.chain(long).map(Value::from).chain(others).collect()
 }
 
-/// For each fact and each value a node of `part` that states it, and is otherwise as it should be.
-pub(super) fn hostile_nodes(part: &str) -> Vec<Map<String, Value>> {
-    let mut nodes: Vec<Map<String, Value>> = Vec::new();
+/// For each fact and each value a node of `part` that states it, and is otherwise as it should be; with that fact.
+pub(super) fn hostile_nodes(part: &str) -> Vec<(&'static str, Map<String, Value>)> {
+    let mut nodes: Vec<(&str, Map<String, Value>)> = Vec::new();
     for fact in FACTS {
         for value in values() {
             let mut facts = node(part, 100 + nodes.len());
@@ -142,23 +142,23 @@ pub(super) fn hostile_nodes(part: &str) -> Vec<Map<String, Value>> {
                 // As it is, it is a part that nobody asks for.
                 let stem = part.trim_end_matches(char::is_numeric);
                 facts.insert(fact.to_owned(), format!("{stem}{text}").into());
-                nodes.push(facts.clone());
+                nodes.push((fact, facts.clone()));
                 facts.insert("instance-id".to_owned(), format!("i-{:05}", 100 + nodes.len()).into());
             }
             facts.insert(fact.to_owned(), value);
-            nodes.push(facts);
+            nodes.push((fact, facts));
         }
     }
     // One record an instance-id, the first.
     let mut known = BTreeSet::new();
-    nodes.retain(|facts| known.insert(facts["instance-id"].to_string()));
+    nodes.retain(|(_, facts)| known.insert(facts["instance-id"].to_string()));
     nodes
 }
 
 /// A fleet of `app1` and `app2` with nothing wrong, among hostile nodes of `app1`.
 pub(super) fn hostile() -> (Fleet, Vec<Map<String, Value>>) {
     let honest = (0..12).map(|number| node(if number < 8 { "app1" } else { "app2" }, number));
-    let mut nodes = hostile_nodes("app1");
+    let mut nodes: Vec<_> = hostile_nodes("app1").into_iter().map(|(_, facts)| facts).collect();
     let ids: BTreeSet<String> = nodes.iter().map(|facts| facts["instance-id"].to_string()).collect();
     nodes.extend(honest.filter(|facts| !ids.contains(&facts["instance-id"].to_string())));
     (Fleet::of(&nodes), nodes)
