@@ -36,8 +36,10 @@ pub(super) fn blame<'a>(
     if matches!(fact, Some(None)) || is_the_templates(error.reason()) {
         return Err(error);
     }
+    // The engine knows the name of a partial only.
     let place = match (&error.template_name, error.line_no) {
         (Some(name), Some(line)) => format!(" ({name}, line {line})"),
+        (None, Some(line)) => format!(" (line {line})"),
         _ => String::new(),
     };
     let (reason, certain) = match (error.reason(), fact.flatten(), &node.port) {

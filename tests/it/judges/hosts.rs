@@ -12,9 +12,7 @@ pub(crate) fn read(text: &str) -> Vec<(IpAddr, Vec<String>)> {
     text.lines()
         .map(|line| line.split('#').next().unwrap_or_default().split_whitespace().collect::<Vec<_>>())
         .filter(|words| !words.is_empty())
-        .map(|words| {
-            (words[0].parse().unwrap(), words[1..].iter().map(|name| (*name).to_owned()).collect())
-        })
+        .map(|words| (words[0].parse().unwrap(), words[1..].iter().map(|name| (*name).to_owned()).collect()))
         .collect()
 }
 

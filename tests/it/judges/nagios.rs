@@ -110,7 +110,9 @@ fn parse(text: &str) -> BTreeMap<String, Object> {
     let mut objects = BTreeMap::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        let Some(kind) = line.strip_prefix("define ").and_then(|rest| rest.strip_suffix(" {")) else { continue };
+        let Some(kind) = line.strip_prefix("define ").and_then(|rest| rest.strip_suffix(" {")) else {
+            continue;
+        };
         let directives: BTreeMap<String, String> = lines
             .by_ref()
             .take_while(|line| line.trim() != "}")

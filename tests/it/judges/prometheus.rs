@@ -36,7 +36,11 @@ json.load(open(sys.argv[1], 'rb'), object_pairs_hook=once)
                 file.display()
             ),
         );
-        stdout(run("promtool", "prometheus", Command::new("promtool").args(["check", "config"]).arg(&config)));
+        stdout(run(
+            "promtool",
+            "prometheus",
+            Command::new("promtool").args(["check", "config"]).arg(&config),
+        ));
     }
     groups
 }

@@ -42,7 +42,10 @@ fn nginx_takes_every_size() {
 fn lists_of_nodes_hold_everybody_with_an_address() {
     for (size, fleet) in fleets() {
         let present = listed(&fleet, "").len();
-        let portless = fleet.files.iter().filter(|file| file.text.contains("\"port\":\"080\"") || !file.text.contains("\"port\""));
+        let portless = fleet
+            .files
+            .iter()
+            .filter(|file| file.text.contains("\"port\":\"080\"") || !file.text.contains("\"port\""));
         assert!(size < 1_000 || portless.count() > 10);
         let hosts = hosts::read(fleet.render("hosts", &[]).good()).len() - 4;
         let groups = prometheus::groups(fleet.render("prometheus-sd", &[]).good()).len();
@@ -68,7 +71,8 @@ fn a_database_is_named_in_every_size() {
     };
     let word = |value: &serde_json::Value| value.as_str().map_or(value.to_string(), str::to_owned);
     let yaml = yaml::read(&texts("database.yml"));
-    let yaml = yaml.iter().map(|file| &file["production"]).map(|file| (word(&file["host"]), word(&file["port"])));
+    let yaml =
+        yaml.iter().map(|file| &file["production"]).map(|file| (word(&file["host"]), word(&file["port"])));
     assert_eq!(yaml.collect::<Vec<_>>(), expect);
     let shell = shell::variables(&texts("database.env"));
     let shell = shell.iter().map(|file| (file["DATABASE_HOST"].clone(), file["DATABASE_PORT"].clone()));

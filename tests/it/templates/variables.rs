@@ -87,7 +87,9 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
         haproxy::accepts(fleet.render("haproxy", &http).good());
     }
     let sticky = fleet.render("haproxy", &all);
-    assert!(sticky.good().contains("    stick-table type ip size 100k expire 30m srvkey name peers presence\n"));
+    assert!(
+        sticky.good().contains("    stick-table type ip size 100k expire 30m srvkey name peers presence\n")
+    );
     for balance in ["roundrobin", "first", "random", "uri", "hdr(host)", "rdp-cookie"] {
         haproxy::accepts(fleet.render("haproxy", &[("balance", balance)]).good());
     }

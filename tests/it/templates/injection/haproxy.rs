@@ -75,7 +75,8 @@ fn haproxy_asks_for_the_path_of_the_node_or_for_the_root() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut fleet = Fleet::default();
     let mut expect = BTreeMap::new();
-    let below_the_root = values().into_iter().filter_map(|value| Some(format!("/{}", value.as_str()?).into()));
+    let below_the_root =
+        values().into_iter().filter_map(|value| Some(format!("/{}", value.as_str()?).into()));
     for (number, value) in values().into_iter().chain(below_the_root).enumerate() {
         let part = format!("app-p{number}");
         let mut facts = node(&part, number);
@@ -108,6 +109,7 @@ fn haproxy_asks_for_the_path_of_the_node_or_for_the_root() {
 
 /// RFC 3986, sections 3.3 and 3.4, without quotes, `$` and `%`.
 fn is_path(text: &str) -> bool {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-._~!&()*+,;=:@/?".contains(character);
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-._~!&()*+,;=:@/?".contains(character);
     text.starts_with('/') && text.len() <= 256 && text.chars().all(plain)
 }

@@ -15,7 +15,8 @@ fn is_host(name: &str) -> bool {
         && !name.starts_with('-')
         && !name.ends_with('-')
         && !name.chars().all(|character| character.is_ascii_digit())
-        && !(name.to_lowercase().starts_with("0x") && name[2..].chars().all(|digit| digit.is_ascii_hexdigit()))
+        && !(name.to_lowercase().starts_with("0x")
+            && name[2..].chars().all(|digit| digit.is_ascii_hexdigit()))
         && !["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"]
             .contains(&name.to_lowercase().as_str())
 }
@@ -51,7 +52,10 @@ fn everybody_is_found_under_a_name_of_his_own() {
     }
     let listed = read(outcome.good());
     let own: Vec<&str> = listed[..4].iter().flat_map(|(_, names)| names).map(String::as_str).collect();
-    assert_eq!(own, ["localhost", "localhost", "ip6-localhost", "ip6-loopback", "ip6-allnodes", "ip6-allrouters"]);
+    assert_eq!(
+        own,
+        ["localhost", "localhost", "ip6-localhost", "ip6-loopback", "ip6-allnodes", "ip6-allrouters"]
+    );
     let seen: BTreeMap<String, (IpAddr, Vec<String>)> =
         listed[4..].iter().map(|line| (line.1.last().unwrap().clone(), line.clone())).collect();
     for (id, line) in &expect {

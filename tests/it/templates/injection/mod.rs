@@ -170,7 +170,11 @@ pub(super) fn assert_reported<'m>(reports: &[String], left_out: impl Iterator<It
     let mut count = 0;
     for model in left_out {
         let file = format!("{}.json: ", model.id);
-        assert!(reports.iter().any(|report| report.contains(&file)), "nothing is said about {:?}", model.facts);
+        assert!(
+            reports.iter().any(|report| report.contains(&file)),
+            "nothing is said about {:?}",
+            model.facts
+        );
         count += 1;
     }
     assert!(count > 100, "nearly everything is taken, so this test tests nothing");
@@ -214,7 +218,8 @@ impl<'a> Model<'a> {
 
     /// Whether the node is in the scope of `lb1`.
     pub(super) fn in_scope(&self) -> bool {
-        self.text("stacktype").as_deref() == Some("lad1") && self.text("deployment").as_deref() == Some("fed1")
+        self.text("stacktype").as_deref() == Some("lad1")
+            && self.text("deployment").as_deref() == Some("fed1")
     }
 
     /// The part that it plays, if it can be an application's.

@@ -43,7 +43,8 @@ fn nagios_knows_what_the_rules_say_and_nothing_else() {
     let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut hosts = 0;
     for model in asked() {
-        if model.availability != "absent" && model.address.is_some()
+        if model.availability != "absent"
+            && model.address.is_some()
             && let Some(part) = model.text("nodepart").filter(|part| is_name(part) && part != "null")
         {
             groups.entry(part).or_default();
@@ -51,7 +52,10 @@ fn nagios_knows_what_the_rules_say_and_nothing_else() {
         let Some((alias, address, group)) = expected(model) else { continue };
         let (_, host) = &objects[&model.id];
         assert_eq!(host["alias"], alias);
-        assert_eq!(host["address"].parse::<std::net::IpAddr>().unwrap(), address.parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(
+            host["address"].parse::<std::net::IpAddr>().unwrap(),
+            address.parse::<std::net::IpAddr>().unwrap()
+        );
         assert_eq!(host["check_command"], "check-host-alive");
         if let Some(group) = group {
             groups.entry(group).or_default().insert(model.id.clone());

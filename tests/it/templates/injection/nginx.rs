@@ -34,12 +34,17 @@ fn expected<'m>(models: impl Iterator<Item = &'m Model<'m>>) -> BTreeMap<String,
 
 /// Nothing but what the template writes around names and addresses.
 fn is_plain(line: &str) -> bool {
-    let upstream = line.strip_prefix("upstream ").and_then(|rest| rest.strip_suffix(" {")).is_some_and(is_name);
+    let upstream =
+        line.strip_prefix("upstream ").and_then(|rest| rest.strip_suffix(" {")).is_some_and(is_name);
     let server = line
         .strip_prefix("    server ")
         .and_then(|rest| rest.strip_suffix(';'))
         .is_some_and(|server| server.parse::<SocketAddr>().is_ok());
-    upstream || server || line == "}" || line.starts_with("# Written by") || line.starts_with("    server 127.0.0.1:9 down; # ")
+    upstream
+        || server
+        || line == "}"
+        || line.starts_with("# Written by")
+        || line.starts_with("    server 127.0.0.1:9 down; # ")
 }
 
 #[test]
