@@ -7,18 +7,17 @@ use super::{Model, assert_reported, hostile};
 use crate::judges::hosts::{found, read};
 use crate::templates::fleet::{Fleet, node};
 
-/// RFC 1123, no name of the machine itself, no number at the end; and here no domain.
+/// RFC 1123, no name of the machine itself, no number; and here no domain.
 fn is_host(name: &str) -> bool {
-    let label = |character: char| character.is_ascii_alphanumeric() || character == '-';
-    (1..=63).contains(&name.len())
-        && name.chars().all(label)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.chars().all(|character| character.is_ascii_digit())
-        && !(name.to_lowercase().starts_with("0x")
-            && name[2..].chars().all(|digit| digit.is_ascii_hexdigit()))
-        && !["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"]
-            .contains(&name.to_lowercase().as_str())
+    let letter = |character: char| character.is_ascii_alphanumeric() || character == '-';
+    let number = |character: char| character.is_ascii_digit();
+    let name = name.to_lowercase();
+    let hexadecimal =
+        name.strip_prefix("0x").is_some_and(|digits| digits.chars().all(|digit| digit.is_ascii_hexdigit()));
+    let own = ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
+    let well_formed =
+        (1..=63).contains(&name.len()) && name.chars().all(letter) && name.trim_matches('-') == name;
+    well_formed && !name.chars().all(number) && !hexadecimal && !own.contains(&name.as_str())
 }
 
 #[test]
