@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::server::Server;
-use super::{run, stdout, write};
+use super::{as_nobody, run, stdout, write};
 
 /// HAProxy must take the file without a warning.
 #[track_caller]
@@ -54,6 +55,20 @@ impl Running {
         write(&file, config(socket.to_str().unwrap()));
         stdout(run("haproxy", "haproxy", command(&file).arg("-c")));
         Running { server: Server::start(&mut command(&file), &socket), _directory: directory }
+    }
+
+    /// The same as a user without rights, who may have few open files.
+    #[track_caller]
+    pub(crate) fn start_as_nobody(open_files: usize, config: impl FnOnce(&str) -> String) -> Running {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let (socket, file) = (directory.path().join("admin.sock"), directory.path().join("haproxy.cfg"));
+        write(&file, config(socket.to_str().unwrap()));
+        let script = format!("ulimit -n {open_files} && exec haproxy -db -dW -f \"$1\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(&file);
+        as_nobody(&mut command);
+        Running { server: Server::start(&mut command, &socket), _directory: directory }
     }
 
     /// All servers of all backends. The fields are those of version 1 (HAProxy 2.6 management guide, section 9.3,

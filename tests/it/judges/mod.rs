@@ -1,6 +1,7 @@
 //! The real programs that judge what we write, and what is put before them.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -141,6 +142,14 @@ pub(crate) fn is_missing(program: &str, package: &str) -> bool {
         eprintln!("skipped: no `{program}` (from the Debian package `{package}`)");
     }
     missing
+}
+
+/// Has root run a command as Debian's user `nobody`.
+pub(crate) fn as_nobody(command: &mut Command) {
+    const NOBODY: u32 = 65534;
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
 }
 
 /// The first of two TCP ports in a row that nobody uses; none of those that the kernel gives to outgoing connections, of

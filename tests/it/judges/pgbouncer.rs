@@ -3,16 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use super::server::Server;
-use super::write;
-
-/// Debian's user `nobody`. PgBouncer refuses to run as root.
-const NOBODY: u32 = 65534;
+use super::{as_nobody, write};
 
 /// A row of `SHOW DATABASES`, by column.
 pub(crate) type Row = Vec<(String, String)>;
@@ -30,9 +26,7 @@ pub(crate) fn databases(config: impl FnOnce(&str, u16) -> String) -> Vec<Row> {
     let socket = directory.path().join(format!(".s.PGSQL.{port}"));
     let mut command = Command::new("pgbouncer");
     command.arg(&file);
-    if rustix::process::geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
+    as_nobody(&mut command); // it refuses to run as root
     let _server = Server::start(&mut command, &socket);
     let rows = ask(&socket, "SHOW DATABASES");
     // The console itself.

@@ -118,6 +118,17 @@ fn haproxy_runs_with_the_variables_of_a_balancer() {
     assert_eq!(running.servers().iter().filter(|server| server.backend == "app1").count(), 2);
 }
 
+/// The defaults ask for nothing that not every machine has: no right, no file, no high limit.
+#[test]
+fn haproxy_runs_for_anybody() {
+    let first = free_port();
+    let running = haproxy::Running::start_as_nobody(256, |socket| {
+        let vars = [("stats_socket", socket), ("frontend_port", &first.to_string())];
+        Fleet::of([&node("app1", 0)]).render("haproxy", &vars).good().to_owned()
+    });
+    assert_eq!(running.ports(), BTreeSet::from([first]));
+}
+
 #[test]
 fn a_part_gets_the_port_that_a_variable_gives_it() {
     let mut fleet = Fleet::default();
