@@ -4,6 +4,7 @@
 mod documents;
 mod escaping;
 mod fixture;
+mod judges;
 mod kill;
 mod messages;
 mod publish;
@@ -11,5 +12,6 @@ mod render;
 mod spine;
 mod stores;
 mod streams;
+mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
