@@ -5,14 +5,15 @@ module Presence
   module Acting
     # Why-run must not fail for what an earlier resource of the same run would have made.
     def presence_can_run?
-      !Presence::Run.which(new_resource.program).nil? && ::Dir.exist?(new_resource.nodeinfo)
+      !Presence::Run.which(new_resource.program).nil? && Presence::Nodeinfo.usable?(new_resource.nodeinfo)
     end
 
     def presence_at
       Presence::Connection.new(
         program: new_resource.program,
         config: (new_resource.config if ::File.exist?(new_resource.config)),
-        nodeinfo: new_resource.nodeinfo,
+        # A folder that is named must be there; the usual one need not.
+        nodeinfo: (new_resource.nodeinfo unless Presence::Nodeinfo.missing_default?(new_resource.nodeinfo)),
         store: new_resource.store,
         folder: new_resource.folder,
         state_dir: new_resource.state_dir
@@ -21,7 +22,9 @@ module Presence
 
     # Runs a command line and hands on what the program warns of.
     def presence_run(argv)
-      outcome = Presence::Run.call(argv, timeout: new_resource.timeout)
+      # Variables are on the command line, and may be secrets.
+      shown = new_resource.sensitive ? "#{argv.first} (its arguments are sensitive)" : argv.join(' ')
+      outcome = Presence::Run.call(argv, timeout: new_resource.timeout, shown: shown)
       outcome.warnings.each { |warning| Chef::Log.warn("#{new_resource}: #{warning}") }
       outcome
     end
@@ -37,7 +40,7 @@ module Presence
     # Reads the facts again if they changed. If they did not, they may still have been read with other settings than
     # this resource's: Ohai ran before attributes were known.
     def presence_reload_ohai(changed)
-      outdated = Presence::OhaiPlugin.configure(presence_at)
+      outdated = Presence::OhaiPlugin.configure(node, presence_at)
       if changed
         ohai 'presence' do
           plugin 'presence'

@@ -11,6 +11,7 @@ module Presence
     #   presence_nodes(part: 'app*')
     #   presence_nodes(part: 'app*', availability: %w(active draining), rack: 'r1*')
     def presence_nodes(**conditions)
+      Presence::OhaiPlugin.catch_up(node)
       Presence::Roster.select(node.read('presence', 'roster'), **conditions)
     end
 
@@ -39,6 +40,7 @@ module Presence
 end
 
 # The specs load this file without Chef.
-if defined?(Chef::Recipe)
-  [Chef::Recipe, Chef::Resource, Chef::Provider].each { |where| where.include(Presence::Helpers) }
+if defined?(Chef::DSL::Universal)
+  Chef::DSL::Recipe.include(Presence::Helpers)
+  Chef::Resource.include(Presence::Helpers)
 end

@@ -37,6 +37,16 @@ module Presence
       FOLDERS.find { |dir| File.directory?(dir) } || FOLDERS.last
     end
 
+    # Whether it is a folder that presence does without.
+    def missing_default?(dir)
+      FOLDERS.include?(dir) && !File.directory?(dir)
+    end
+
+    # Whether presence can be told to look there.
+    def usable?(dir)
+      FOLDERS.include?(dir) || File.directory?(dir)
+    end
+
     def read(dir)
       Dir.glob('*.txt', base: dir).sort.to_h { |file| [File.basename(file, '.txt'), read_text(File.join(dir, file))] }
     end

@@ -2,17 +2,29 @@
 
 module Presence
   # The Ohai plugin, as seen from recipes: its settings, and how to run it again.
+  #
+  # Ohai runs before attributes are known, so what they say of stores and folders reaches the plugin only here.
   module OhaiPlugin
+    # Under which key of `node.run_state` it stands that the plugin has its settings.
+    CONFIGURED = 'presence_ohai_plugin'
+
     module_function
 
     # Gives the plugin these settings. True if it had others.
-    def configure(connection)
+    def configure(node, connection)
+      node.run_state[CONFIGURED] = true
       wanted = connection.to_h.compact
       known = ::Ohai.config[:plugin][:presence].to_h
-      return false if wanted == known.slice(*wanted.keys)
-
       ::Ohai.config[:plugin][:presence] = known.merge(wanted)
-      true
+      wanted != known.slice(*wanted.keys)
+    end
+
+    # Runs the plugin with what the attributes say, unless a `presence_node` has done better already.
+    def catch_up(node)
+      connection = Settings.connection(node.attributes)
+      return if node.run_state.key?(CONFIGURED) || Run.which(connection.program).nil?
+
+      reload(node) if configure(node, connection)
     end
 
     # What `ohai 'presence' { action :reload }` does, for a node whose facts did not change: no resource is updated.

@@ -10,10 +10,11 @@ module Presence
     def select(roster, part: nil, availability: 'active', **facts)
       wanted = availability == :any ? nil : Array(availability).map(&:to_s)
       conditions = facts.merge(nodepart: part).compact
-      (roster || {}).values.flatten.select do |node|
+      nodes = (roster || {}).values.flatten.sort_by { |node| node['instance-id'] }
+      nodes.select do |node|
         (wanted.nil? || wanted.include?(node['availability'])) &&
           conditions.all? { |fact, glob| matches?(node[fact.to_s] || node[fact.to_s.tr('_', '-')], glob) }
-      end.sort_by { |node| node['instance-id'] }
+      end
     end
 
     # A glob as presence has it: `*` and `?` match any character, a leading dot too.

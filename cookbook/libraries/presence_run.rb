@@ -24,8 +24,8 @@ module Presence
   # The file is in place, its reload failed and is owed (5).
   class ReloadFailed < Error; end
 
-  # What became of a command.
-  Outcome = Struct.new(:argv, :exitstatus, :stdout, :stderr) do
+  # What became of a command. `shown` is how messages call it.
+  Outcome = Struct.new(:shown, :exitstatus, :stdout, :stderr) do
     def success?
       exitstatus == 0
     end
@@ -42,7 +42,7 @@ module Presence
     def error
       kind = { 3 => Refused, 4 => CheckRefused, 5 => ReloadFailed }.fetch(exitstatus, Failed)
       said = stderr.strip.empty? ? 'it said nothing' : stderr.strip
-      kind.new("`#{argv.join(' ')}` ended with exit code #{exitstatus}: #{said}")
+      kind.new("`#{shown}` ended with exit code #{exitstatus}: #{said}")
     end
   end
 
@@ -57,17 +57,18 @@ module Presence
     module_function
 
     # Runs it and says what became of it, whatever the exit code.
-    def call(argv, timeout: TIME_LIMIT, cwd: '/')
+    def call(argv, timeout: TIME_LIMIT, cwd: '/', shown: nil)
       # A single word would be a line for a shell.
       raise ArgumentError, 'a command line is an array of a program and its arguments' unless argv.is_a?(Array) && argv.length > 1
 
+      shown ||= argv.join(' ')
       command = Mixlib::ShellOut.new(*argv, timeout: timeout, cwd: cwd, environment: { 'PATH' => path.join(File::PATH_SEPARATOR) })
       command.run_command
-      Outcome.new(argv, command.exitstatus, text(command.stdout), text(command.stderr))
+      Outcome.new(shown, command.exitstatus, text(command.stdout), text(command.stderr))
     rescue Errno::ENOENT, Errno::EACCES
       raise Missing, "`#{argv.first}` is no program that can be run; `presence_install` installs it"
     rescue Mixlib::ShellOut::CommandTimeout
-      raise TimedOut, "`#{argv.join(' ')}` did not end within #{timeout} seconds"
+      raise TimedOut, "`#{shown}` did not end within #{timeout} seconds"
     end
 
     # Where that program is; nil if nowhere.

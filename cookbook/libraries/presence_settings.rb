@@ -29,6 +29,20 @@ module Presence
       named || (state_dir && File.join(state_dir, 'presence.toml')) || CONFIG
     end
 
+    # What they say of where things are. What they do not say is left to presence.
+    def connection(attributes)
+      file = config(attributes)
+      stores = Array(read(attributes, 'store'))
+      Connection.new(
+        program: 'presence',
+        config: (file if File.exist?(file)),
+        nodeinfo: read(attributes, 'nodeinfo'),
+        store: stores.empty? ? nil : stores,
+        folder: read(attributes, 'folder'),
+        state_dir: read(attributes, 'state_dir')
+      )
+    end
+
     # What the timer, or the file in `/etc/cron.d`, is called: one for each configuration of the machine.
     def agent(attributes, node_name)
       config(attributes) == CONFIG ? 'presence' : "presence-#{Nodeinfo.id_from(node_name).tr('.', '-')}"

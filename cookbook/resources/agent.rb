@@ -15,7 +15,7 @@ property :service_name, String,
 
 property :schedule, Symbol,
          equal_to: %i(systemd cron none),
-         coerce: proc { |schedule| schedule.to_sym },
+         coerce: proc(&:to_sym),
          default: lazy { presence_setting('schedule') || (presence_systemd? ? :systemd : :cron) },
          description: 'What has the heartbeats run: a systemd timer, cron, or nobody (then only the configuration is written).'
 

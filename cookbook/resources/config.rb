@@ -137,22 +137,23 @@ action_class do
 
   # As a `template` shows them.
   def differences(before, after)
-    return [] if before.nil? || after.nil?
+    return ['the file is gone'] if after.nil?
+    return Presence::Target.moves(before, after) if before&.content == after.content
 
     Tempfile.create('presence') do |old|
       old.binmode
-      old.write(before.content)
+      old.write(before&.content)
       old.flush
       diff = Chef::Util::Diff.new
       diff.diff(old.path, new_resource.path)
-      Presence::Target.moves(before, after) + (before.content == after.content ? [] : diff.for_output)
+      diff.for_output
     end
   end
 
   # The file changed, or would: this is what makes the resource an updated one.
   def report(details)
-    details = ['(the contents are sensitive)'] if new_resource.sensitive
-    converge_by(["render #{new_resource.template} into #{new_resource.path}"] + details) {}
+    details = ['suppressed sensitive resource'] if new_resource.sensitive
+    converge_by(["render #{new_resource.template} into #{new_resource.path}", details]) {}
   end
 end
 

@@ -67,9 +67,9 @@ action_class do
       mode '0755'
     end
 
-    given = Presence::Nodeinfo::PROPERTIES.keys.reject { |property| new_resource.public_send(property).nil? }
-    converge_if_changed(*given, :facts) do
-      facts = given.to_h { |property| [Presence::Nodeinfo::PROPERTIES[property], new_resource.public_send(property)] }
+    given = Presence::Nodeinfo::PROPERTIES.reject { |property, _| new_resource.public_send(property).nil? }
+    converge_if_changed(*given.keys, *(new_resource.facts.empty? ? [] : [:facts])) do
+      facts = given.to_h { |property, fact| [fact, new_resource.public_send(property)] }
       Presence::Nodeinfo.change(new_resource.nodeinfo, facts.merge(new_resource.facts), node.name)
     end
   end
