@@ -30,7 +30,7 @@ property :jitter, Integer,
 property :targets, Array,
          default: [],
          coerce: proc { |targets| targets.map { |target| Presence::Agent.target(target) } },
-         description: 'The files to keep up to date: Hashes with `name` (of the template) and `output`, and as needed `check`, `reload`, `owner`, `group`, `mode`, `variables`, `min_nodes`, `max_shrink`.'
+         description: 'The files to keep up to date: Hashes of what a `presence_config` would be told, with at least `template` and `path`.'
 
 property :settings, Hash,
          default: {},

@@ -45,7 +45,7 @@ property :facts, Hash,
 property :state, String,
          regex: Presence::Nodeinfo::INSTANCE_ID,
          desired_state: false,
-         description: 'The state that `:register` puts the node in. Without it, a node without a state, or one that is being set up, becomes `done`; one that somebody drained or wedged stays as it is.'
+         description: 'The state that `:register` puts the node in. Without it, a node that has none, or is being set up, becomes `done`; any other stays as it is.'
 
 load_current_value do |new_resource|
   current_value_does_not_exist! unless ::Dir.exist?(new_resource.nodeinfo)

@@ -67,7 +67,7 @@ RSpec.describe 'presence_config' do
     converge do
       owner 'root'
       group 'haproxy'
-      mode 0o640
+      mode '640'
       check %w(haproxy -c -f {})
       reload 'systemctl reload haproxy'
       variables maxconn: 100

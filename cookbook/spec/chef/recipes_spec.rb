@@ -10,7 +10,7 @@ RSpec.describe 'the recipes' do
 
   # Converges a recipe on a node with these attributes.
   def converge(recipe, attributes = {})
-    attributes.each { |key, value| chef_runner.node.normal['presence'][key] = value }
+    attributes.each { |key, value| chef_runner.node.override['presence'][key] = value }
     chef_runner.node.automatic['presence'] = { 'port' => 'of an earlier run', 'stacktype' => 'of an earlier run', 'roster' => roster }
     chef_runner.converge(recipe)
   end
@@ -61,9 +61,9 @@ RSpec.describe 'the recipes' do
       expect(run).to create_presence_config('/srv/app/database.yml').with(
         template: 'database.yml', mode: '0640', owner: 'app', variables: { 'database' => 'x' }
       )
-      expect(run).to create_presence_agent('presence').with(targets: [{
-        'name' => 'database.yml', 'output' => '/srv/app/database.yml', 'mode' => '0640', 'owner' => 'app', 'vars' => { 'database' => 'x' }
-      }])
+      expect(run.presence_agent('presence').targets).to eq [
+        { 'name' => 'database.yml', 'output' => '/srv/app/database.yml', 'mode' => '0640', 'owner' => 'app', 'vars' => { 'database' => 'x' } },
+      ]
     end
 
     context 'before there is a database' do

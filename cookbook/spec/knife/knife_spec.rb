@@ -6,7 +6,10 @@ require_relative '../support/knife'
 
 # `knife presence`, against the program itself: its command lines are those of `Presence::Command`.
 RSpec.describe 'knife presence' do
-  before { publish('app-a' => 'app1', 'db-a' => 'db1') }
+  before do
+    needs_program
+    publish('app-a' => 'app1', 'db-a' => 'db1')
+  end
 
   # Runs a subcommand, as knife would after it has read the options. Gives what it printed, and its exit code.
   def knife(name, *words, format: 'summary', **options)
@@ -18,13 +21,14 @@ RSpec.describe 'knife presence' do
     plugin.config.merge!(
       format: format, presence_program: PROGRAM, presence_store: [list], presence_state_dir: File.join(scratch, 'knife'), **options
     )
-    code = begin
-      plugin.run
-      0
-    rescue SystemExit => e
-      e.status
-    end
-    [output.string, code]
+    [output.string, exit_code { plugin.run }]
+  end
+
+  def exit_code
+    yield
+    0
+  rescue SystemExit => e
+    e.status
   end
 
   def knife_ui(output, format)

@@ -40,6 +40,7 @@ RSpec.describe Presence::Command do
   end
 
   before do
+    needs_program
     publish('app-a' => 'app1', 'lb-a' => 'lb1')
     File.write(config, '')
     at.config = config

@@ -5,7 +5,10 @@ require 'open3'
 
 # The Ohai plugin under the bare `ohai` command.
 RSpec.describe 'ohai/presence.rb' do
-  before { skip 'there is no `ohai` here' if Presence::Run.which('ohai').nil? }
+  before do
+    needs_program
+    skip 'there is no `ohai` here' if Presence::Run.which('ohai').nil?
+  end
 
   # Runs `ohai presence` and gives what it printed and what it logged.
   def ohai(settings, environment = {})

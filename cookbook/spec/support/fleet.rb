@@ -7,6 +7,13 @@ require 'tmpdir'
 module Support
   # A fleet for one example, in a folder that goes with it.
   module Fleet
+    # For specs that need the program. Who names one wants them run; who does not may have none.
+    def needs_program
+      return if ENV.key?('PRESENCE_BIN') || Presence::Run.which(PROGRAM)
+
+      skip 'there is no presence here: PRESENCE_BIN can name one'
+    end
+
     # The folder of this example.
     def scratch
       @scratch ||= Dir.mktmpdir('presence')

@@ -26,7 +26,7 @@ rescue LoadError
         end
 
         def output(data)
-          msg(format == 'yaml' ? data.to_yaml : data.to_json)
+          msg(format == 'yaml' ? YAML.dump(data) : data.to_json)
         end
       end
 
