@@ -15,11 +15,15 @@ module Presence
       'reload' => %w(reload),
       'min-nodes' => %w(min_nodes min-nodes),
       'max-shrink' => %w(max_shrink max-shrink),
+      'max-age' => %w(max_age max-age),
       'part' => %w(part),
       'stacktype' => %w(stacktype),
       'deployment' => %w(deployment),
       'vars' => %w(variables vars),
     }.freeze
+
+    # What a program says of a target that is older than targets.
+    NO_TARGETS = 'unknown field `render`'
 
     module_function
 

@@ -14,7 +14,7 @@ module Presence
   module Command
     # Commands that the cookbook knows and an older presence does not. The specs hold each of them to its command line
     # as soon as the program under test has it.
-    RECENT = %w(beat check log).freeze
+    RECENT = %w(check log).freeze
 
     module_function
 
@@ -75,12 +75,13 @@ module Presence
 
     # Renders a template to stdout, or into the file `output`.
     def render(at, template, output: nil, mode: nil, owner: nil, check: nil, reload: nil, variables: {}, min_nodes: nil,
-               max_shrink: nil, force: false, diff: false, part: nil, stacktype: nil, deployment: nil, template_dirs: [])
+               max_shrink: nil, max_age: nil, force: false, diff: false, part: nil, stacktype: nil, deployment: nil,
+               template_dirs: [])
       line(at, 'render',
            *option('output', output), *option('mode', mode), *option('owner', owner),
            *option('check', words(check)), *option('reload', words(reload)),
            *variables.map { |key, value| "--set=#{key}=#{value}" },
-           *option('min-nodes', min_nodes), *option('max-shrink', max_shrink),
+           *option('min-nodes', min_nodes), *option('max-shrink', max_shrink), *option('max-age', max_age),
            *flag('force', force), *flag('diff', diff),
            *option('part', part), *option('stacktype', stacktype), *option('deployment', deployment),
            *template_dirs.flat_map { |dir| option('template-dir', dir) },

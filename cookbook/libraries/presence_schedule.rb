@@ -29,9 +29,10 @@ module Presence
     end
 
     # A crontab's command. Cron hands it to a shell, so every word is quoted for one; and a bare `%` is a newline to cron.
+    # What it prints, cron would send by mail, every minute: only complaints are worth that.
     def cron_command(argv, splay)
       wait = splay > 0 ? "sleep #{splay}; " : ''
-      "#{wait}timeout -k 10 #{TIME_LIMIT} #{Shellwords.join(argv)}".gsub('%') { '\%' }
+      "#{wait}timeout -k 10 #{TIME_LIMIT} #{Shellwords.join(argv)} >/dev/null".gsub('%') { '\%' }
     end
 
     # The content of the service of one heartbeat.
@@ -46,6 +47,7 @@ module Presence
           'Type' => 'oneshot',
           'ExecStart' => argv.map { |word| exec_word(word) }.join(' '),
           'TimeoutStartSec' => TIME_LIMIT,
+          'StandardOutput' => 'null',
         },
       }
     end

@@ -43,7 +43,9 @@ action_class do
   def beats?
     return true if whyrun_mode? && Presence::Run.which(new_resource.program).nil?
 
-    presence_run(Presence::Command.help(presence_at, 'beat')).success?
+    able = presence_run(Presence::Command.help(presence_at, 'beat')).success?
+    Chef::Log.warn("#{new_resource}: this presence has no `beat` yet, so nothing is scheduled") unless able
+    able
   end
 
   # With the configuration file and no flag beside it: what an administrator runs by hand is what the timer runs.
@@ -52,29 +54,53 @@ action_class do
     Presence::Command.beat(Presence::Connection.new(program: program, config: new_resource.config))
   end
 
-  def configure(targets)
+  def configuration(targets)
+    settings = Presence::Agent.configuration(presence_at, targets, new_resource.settings)
+    "# Written by Chef; changes made by hand are lost at the next run.\n#{Presence::Toml.dump(settings)}"
+  end
+
+  def configure
     [::File.dirname(new_resource.config), new_resource.nodeinfo].each do |dir|
       directory dir do
         recursive true
       end
     end
 
+    text = configuration(known_targets)
     understood = method(:understood?)
-    settings = Presence::Agent.configuration(presence_at, targets, new_resource.settings)
     file new_resource.config do
-      content "# Written by Chef; changes made by hand are lost at the next run.\n#{Presence::Toml.dump(settings)}"
+      content text
       mode '0644'
       verify { |path| understood.call(path) }
     end
+  end
+
+  # The targets, unless the program is older than they are: then it can still beat.
+  def known_targets
+    return new_resource.targets if whyrun_mode? || new_resource.targets.empty?
+
+    complaint = Tempfile.create(['presence', '.toml']) do |file|
+      file.write(configuration(new_resource.targets))
+      file.flush
+      try(file.path).stderr
+    end
+    return new_resource.targets unless complaint.include?(Presence::Agent::NO_TARGETS)
+
+    Chef::Log.warn("#{new_resource}: this presence keeps no files up to date yet; only Chef does")
+    []
   end
 
   # A file that presence does not understand would stop every command on this node, so it never gets into place.
   def understood?(path)
     return true if whyrun_mode?
 
-    outcome = presence_run(Presence::Command.templates(Presence::Connection.new(program: new_resource.program, config: path)))
+    outcome = try(path)
     Chef::Log.error("#{new_resource}: #{outcome.error.message}") unless outcome.success?
     outcome.success?
+  end
+
+  def try(path)
+    presence_run(Presence::Command.templates(Presence::Connection.new(program: new_resource.program, config: path)))
   end
 
   def start_timer
@@ -122,10 +148,8 @@ action_class do
 end
 
 action :create, description: 'Writes the configuration and has heartbeats run.' do
-  able = beats?
-  configure(able ? new_resource.targets : [])
-  schedule = able ? new_resource.schedule : :none
-  Chef::Log.warn("#{new_resource}: this presence has no `beat` yet, so nothing is scheduled") unless able
+  configure
+  schedule = beats? ? new_resource.schedule : :none
 
   schedule == :systemd ? start_timer : stop_timer
   schedule == :cron ? start_cron : stop_cron

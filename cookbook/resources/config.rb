@@ -52,6 +52,10 @@ property :max_shrink, Integer,
          callbacks: { 'is a percentage' => ->(percent) { percent.between?(0, 100) } },
          description: "Refuse a loss of more than this percentage of the last good output's active nodes."
 
+property :max_age, String,
+         desired_state: false,
+         description: 'Count nodes as absent that gave no sign of life for longer: `90s`, `5m`, `2h`, `1d`.'
+
 property :on_refusal, Symbol,
          equal_to: %i(warn raise),
          default: :warn,
@@ -98,8 +102,9 @@ action_class do
       presence_at, new_resource.template,
       output: new_resource.path, mode: new_resource.mode, owner: ownership, check: new_resource.check,
       reload: new_resource.reload, variables: new_resource.variables, min_nodes: new_resource.min_nodes,
-      max_shrink: new_resource.max_shrink, force: new_resource.force, diff: diff, part: new_resource.part,
-      stacktype: new_resource.stacktype, deployment: new_resource.deployment, template_dirs: new_resource.template_dirs
+      max_shrink: new_resource.max_shrink, max_age: new_resource.max_age, force: new_resource.force, diff: diff,
+      part: new_resource.part, stacktype: new_resource.stacktype, deployment: new_resource.deployment,
+      template_dirs: new_resource.template_dirs
     )
   end
 

@@ -49,7 +49,7 @@ RSpec.describe 'presence_agent' do
       end
       expect(run).to create_cron_d('presence').with(
         minute: '*/5',
-        command: 'timeout -k 10 300 /usr/bin/presence --config\=/etc/presence/presence.toml beat',
+        command: 'timeout -k 10 300 /usr/bin/presence --config\=/etc/presence/presence.toml beat >/dev/null',
         path: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
       )
       expect(run).not_to create_systemd_unit('presence.timer')
@@ -89,8 +89,14 @@ RSpec.describe 'presence_agent' do
   it 'schedules nothing, and says so, with a program that knows no heartbeat' do
     answer('beat', code: 2, stderr: "error: unrecognized subcommand 'beat'\n")
     expect(Chef::Log).to receive(:warn).with(/no `beat` yet/)
+    expect(converge).not_to create_cron_d('presence')
+  end
+
+  it 'beats without targets, and says so, with a program that knows none' do
+    answer('templates', code: 2, stderr: "error: unknown field `render`, expected one of `store`\n")
+    expect(Chef::Log).to receive(:warn).with(/keeps no files up to date yet/)
     run = converge { targets [{ template: 'hosts', path: '/hosts' }] }
-    expect(run).not_to create_cron_d('presence')
+    expect(run).to create_cron_d('presence')
     expect(run).to(render_file('/etc/presence/presence.toml').with_content { |text| expect(text).not_to include('render') })
   end
 

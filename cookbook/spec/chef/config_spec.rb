@@ -73,6 +73,7 @@ RSpec.describe 'presence_config' do
       variables maxconn: 100
       min_nodes 2
       max_shrink 30
+      max_age '5m'
       force true
       part 'lb1'
       stacktype 'lad1'
@@ -87,7 +88,7 @@ RSpec.describe 'presence_config' do
     expect(ran).to eq [[
       '/opt/presence', '--nodeinfo=/n', '--store=/a', '--store=/b', '--folder=f', '--state-dir=/s', 'render',
       "--output=#{file}", '--mode=0640', '--owner=root:haproxy', '--check=haproxy -c -f \{\}',
-      '--reload=systemctl reload haproxy', '--set=maxconn=100', '--min-nodes=2', '--max-shrink=30', '--force',
+      '--reload=systemctl reload haproxy', '--set=maxconn=100', '--min-nodes=2', '--max-shrink=30', '--max-age=5m', '--force',
       '--part=lb1', '--stacktype=lad1', '--deployment=fed1', '--template-dir=/srv/templates', '--', 'haproxy'
     ]]
   end

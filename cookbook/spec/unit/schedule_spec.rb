@@ -21,7 +21,7 @@ RSpec.describe Presence::Schedule do
     expect(command).to start_with 'sleep 7; timeout -k 10 300 '
     expect(command.scan(/.?%/)).to eq ['\%']
     words = Shellwords.split(command.gsub('\%', '%').split('; ').last)
-    expect(words.last(3)).to eq ['/opt/a b/presence', '--config=/100%/x', 'beat']
+    expect(words.last(4)).to eq ['/opt/a b/presence', '--config=/100%/x', 'beat', '>/dev/null']
   end
 
   it 'writes a service that means the same to systemd' do
