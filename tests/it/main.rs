@@ -4,12 +4,15 @@
 mod documents;
 mod escaping;
 mod fixture;
+mod judges;
 mod kill;
 mod messages;
 mod publish;
 mod render;
+mod runtime;
 mod spine;
 mod stores;
 mod streams;
+mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
