@@ -2,6 +2,9 @@
 //!
 //! Nothing here prints: what is worth saying comes back with the result.
 
+pub mod announce;
+pub mod awake;
 pub mod fleet;
 pub mod node;
 pub mod rendering;
+pub mod turn;

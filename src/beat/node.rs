@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::facts::{self, FactsError};
+use crate::name::Name;
 use crate::record::{Facts, Record, RecordError};
 
 /// What this node is cannot be said.
@@ -16,6 +17,9 @@ pub enum NodeError {
     /// The facts could not be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
+    /// There is no folder to write facts into.
+    #[error("there is no nodeinfo folder `{}`", .0.display())]
+    NoFolder(PathBuf),
     /// The facts make no record.
     #[error("this node {source}")]
     Record {
@@ -38,6 +42,7 @@ impl NodeError {
                 Some(format!("write a unique name into `{}`; `presence init` does", file.display()))
             }
             NodeError::Record { file, .. } => Some(format!("correct `{}`", file.display())),
+            NodeError::NoFolder(_) => Some("`presence init` makes it".to_owned()),
             NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
         }
     }
@@ -70,4 +75,18 @@ pub fn now() -> Result<Timestamp, NodeError> {
 /// The time as records tell it, in UTC.
 pub fn now_utc() -> Result<DateTime, NodeError> {
     Ok(now()?.to_zoned(TimeZone::UTC).datetime())
+}
+
+/// Writes into nodeinfo that this node is in that state now. False if it was already.
+pub fn enter_state(config: &Config, state: &Name) -> Result<bool, NodeError> {
+    if !config.nodeinfo.is_dir() {
+        return Err(NodeError::NoFolder(config.nodeinfo.clone()));
+    }
+    let Some(changes) = facts::enter_state(&facts(config)?, state.as_str(), now_utc()?) else {
+        return Ok(false);
+    };
+    for (fact, value) in changes {
+        facts::write(&config.nodeinfo, fact, &value)?;
+    }
+    Ok(true)
 }

@@ -1,12 +1,12 @@
 //! The stores of the configuration, for commands: what is said about those that fail.
 
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::SignedDuration;
 
 use super::error::{CliError, Kind};
 use super::output;
 use crate::beat::fleet;
 pub(super) use crate::beat::fleet::Fleet;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::store::{Edit, StoreError};
@@ -23,15 +23,8 @@ pub(super) fn unreachable(fleet: &Fleet, message: &str) -> CliError {
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct MaxAge {
     /// Count nodes as absent that gave no sign of life for longer: 90s, 5m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = config::age)]
     pub(super) max_age: Option<SignedDuration>,
-}
-
-fn age(text: &str) -> Result<SignedDuration, String> {
-    let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
-    let span: Span = text.parse().map_err(say)?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
-    if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
 }
 
 /// Reads all stores. Those that fail are warned about.

@@ -1,7 +1,6 @@
 //! This node, for commands.
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 
 use super::error::CliError;
 use crate::beat::node;
@@ -18,8 +17,4 @@ pub(super) fn record(config: &Config) -> Result<Record, CliError> {
 
 pub(super) fn now() -> Result<Timestamp, CliError> {
     Ok(node::now()?)
-}
-
-pub(super) fn now_utc() -> Result<DateTime, CliError> {
-    Ok(node::now_utc()?)
 }

@@ -7,8 +7,10 @@ use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
+use crate::beat::awake::keep_awake;
 use crate::beat::rendering::{self, Before, ComposeError, Rendering};
-use crate::config::Config;
+use crate::beat::turn;
+use crate::config::{self, Config};
 use crate::roster::Identity;
 use crate::target::limits::{Counts, Limits};
 use crate::target::{Command, Done, LastGood, Memory, Owner, Target};
@@ -41,7 +43,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The file's mode, in octal [default: the mode it has, else 0644]
-    #[arg(long, requires = "output", value_parser = octal)]
+    #[arg(long, requires = "output", value_parser = config::mode)]
     mode: Option<u32>,
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
@@ -66,6 +68,16 @@ pub(super) struct Args {
     max_shrink: Option<u8>,
     #[command(flatten)]
     max_age: MaxAge,
+    /// Count only nodes that accept a connection on their port as active; PARTS names those that are asked [default: *]
+    #[arg(
+        long,
+        value_name = "PARTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_parser = glob::Pattern::new
+    )]
+    awake: Option<glob::Pattern>,
     /// Override the safety limits, this once
     #[arg(long)]
     force: bool,
@@ -85,10 +97,13 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
-    let fleet = fleet::read(config, &args.max_age, false)?;
+    let mut fleet = fleet::read(config, &args.max_age, false)?;
     if !fleet.is_current() {
         return destination
             .keep(last, |message| fleet::unreachable(&fleet, &format!("no store could be read; {message}")));
+    }
+    if let Some(parts) = &args.awake {
+        keep_awake(&mut fleet.roster, &who, parts);
     }
     let rendering = Rendering {
         name: &name,
@@ -168,11 +183,13 @@ impl Destination {
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
+                    runtime: None,
+                    hold_reload: false,
                     command_limit: limit,
                     path,
                 };
                 Ok(Destination {
-                    key: format!("file {}", target.path.display()),
+                    key: turn::key(&target.path),
                     rehearsal,
                     kind: DestinationKind::File(Box::new(target)),
                 })
@@ -181,10 +198,12 @@ impl Destination {
     }
 
     fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
-        let counts = last.map(|last| last.counts.clone());
-        let DestinationKind::File(target) = &self.kind else { return Ok(Before { counts, in_place: false }) };
-        let in_place = counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
-        Ok(Before { counts, in_place })
+        match &self.kind {
+            DestinationKind::Stdout { .. } => {
+                Ok(Before { counts: last.map(|last| last.counts.clone()), in_place: false })
+            }
+            DestinationKind::File(target) => Ok(turn::before(target, last)?),
+        }
     }
 
     /// Leaves the file as it is, or prints the last good output, and says why.
@@ -236,13 +255,7 @@ impl Destination {
             DestinationKind::Stdout { .. } => output::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
-                output::note(&match target.rehearse(text.as_bytes())? {
-                    Done::Unchanged => format!("{path} is right already"),
-                    _ => match &target.reload {
-                        Some(reload) => format!("would replace {path} and run `{reload}`"),
-                        None => format!("would replace {path}"),
-                    },
-                });
+                output::note(&would(&path, target, &target.rehearse(text.as_bytes())?));
                 Ok(())
             }
         }
@@ -255,19 +268,9 @@ impl Destination {
                 output::data(&text)
             }
             DestinationKind::File(target) => {
-                let result = target.apply(memory, text.as_bytes());
-                // In place is good, whether or not the reload succeeded.
-                if matches!(result, Ok(_) | Err(crate::target::TargetError::Reload { .. })) {
-                    memory.keep(&LastGood { counts, output: None })?;
-                }
+                let result = turn::put(target, memory, counts, &text)?;
                 let path = target.path.display();
-                output::note(&match result? {
-                    Done::Unchanged => format!("{path} is unchanged"),
-                    Done::Adjusted => format!("{path} has got its mode and owner"),
-                    Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
-                    Done::Replaced => format!("{path} replaced"),
-                    Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-                });
+                output::note(&done(&path, target, &result));
                 Ok(())
             }
         }
@@ -277,6 +280,29 @@ impl Destination {
     fn check_stdout(&self, text: &str) -> Result<(), CliError> {
         let DestinationKind::Stdout { name, check: Some(check), limit } = &self.kind else { return Ok(()) };
         crate::target::check_text(check, name, text, *limit).map_err(CliError::from)
+    }
+}
+
+/// What would be done, as a sentence.
+pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match (done, &target.reload) {
+        (Done::Unchanged, _) => format!("{path} is right already"),
+        (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
+        (_, Some(reload)) => {
+            format!("would replace {path} and tell HAProxy, or run `{reload}` if that is not enough")
+        }
+        (_, None) => format!("would replace {path}"),
+    }
+}
+
+/// What was done, as a sentence.
+pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match done {
+        Done::Unchanged => format!("{path} is unchanged"),
+        Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
+        Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
+        Done::Held | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }
 }
 
@@ -304,12 +330,5 @@ fn warn(fleet: &Fleet, warnings: &[String], who: &Identity) {
     output::warnings(&lines, fleet::ALL_PROBLEMS);
     for line in rendering::unscoped(who, &fleet.roster) {
         output::warning(&line);
-    }
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err("a mode is up to four octal digits, for example 0640".to_owned()),
     }
 }
