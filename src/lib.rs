@@ -9,6 +9,7 @@ pub mod errors;
 pub mod escape;
 mod excerpt;
 pub mod facts;
+pub mod haproxy;
 pub mod name;
 pub mod record;
 pub mod roster;

@@ -9,6 +9,7 @@ mod kill;
 mod messages;
 mod publish;
 mod render;
+mod runtime;
 mod spine;
 mod stores;
 mod streams;
