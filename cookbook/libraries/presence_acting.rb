@@ -42,10 +42,7 @@ module Presence
     def presence_reload_ohai(changed)
       outdated = Presence::OhaiPlugin.configure(node, presence_at)
       if changed
-        ohai 'presence' do
-          plugin 'presence'
-          action :reload
-        end
+        converge_by("have Ohai read node['presence'] again") { Presence::OhaiPlugin.reload(node) }
       elsif outdated && !whyrun_mode?
         Presence::OhaiPlugin.reload(node)
       end

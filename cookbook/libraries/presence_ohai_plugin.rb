@@ -27,10 +27,13 @@ module Presence
       reload(node) if configure(node, connection)
     end
 
-    # What `ohai 'presence' { action :reload }` does, for a node whose facts did not change: no resource is updated.
+    # Runs the plugin again, and puts what it finds in the place of what it had found.
+    #
+    # The resource `ohai` is of no use here. Up to Chef 18.9 it does not look where cookbooks' plugins are
+    # (`Ohai::Exceptions::AttributeNotFound`); later ones do, and load them once more with each reload.
     def reload(node)
       path = ::Chef::Config[:ohai_segment_plugin_path]
-      ::Ohai.config[:plugin_path] << path unless ::Ohai.config[:plugin_path].include?(path)
+      ::Ohai.config[:plugin_path] |= [path]
       system = ::Ohai::System.new
       system.all_plugins('presence')
       node.automatic_attrs.merge!(system.data)

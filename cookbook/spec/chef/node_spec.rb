@@ -44,7 +44,8 @@ RSpec.describe 'presence_node' do
   describe ':register' do
     it 'writes the facts, sets the first state, and reads the facts again' do
       state_writes
-      run = converge do
+      expect(Presence::OhaiPlugin).to receive(:reload).once
+      converge do
         part 'app1'
         stacktype 'lad1'
         deployment 'fed1'
@@ -58,15 +59,15 @@ RSpec.describe 'presence_node' do
       )
       expect(commands).to eq [%w(state -- done)]
       expect(node_resource).to be_updated
-      expect(run).to reload_ohai('presence').with(plugin: 'presence')
     end
 
     it 'is not updated if nothing changed, and reads nothing again' do
       write('instance-id' => 'i-1', 'nodepart' => 'app1', 'state' => 'done')
-      run = converge { part 'app1' }
+      Ohai.config[:plugin][:presence] = { program: 'presence', nodeinfo: nodeinfo, store: [] }
+      expect(Presence::OhaiPlugin).not_to receive(:reload)
+      converge { part 'app1' }
       expect(commands).to eq [%w(publish)]
       expect(node_resource).not_to be_updated
-      expect(run).not_to reload_ohai('presence')
     end
 
     it 'is updated if a store did not have the record' do
@@ -139,10 +140,10 @@ RSpec.describe 'presence_node' do
       it "sets the state: #{action}" do
         write('instance-id' => 'i-1', 'state' => 'done')
         state_writes
-        run = converge(action)
+        expect(Presence::OhaiPlugin).to receive(:reload).once
+        converge(action)
         expect(commands).to eq [['state', '--', state]]
         expect(node_resource).to be_updated
-        expect(run).to reload_ohai('presence')
       end
 
       it "does so once: #{action}" do
