@@ -117,10 +117,9 @@ fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {
 fn tell(config: &Config, fleet: &Fleet) -> Result<Option<Notifier>, CliError> {
     let Some(mut notifier) = Notifier::open(&config.notifies, &config.state_dir)? else { return Ok(None) };
     // With a store missing altogether, its nodes would seem to have left.
-    if fleet.is_current() && fleet.readings.iter().all(|reading| reading.snapshot.is_some()) {
-        if let Err(error) = notifier.look(&fleet.roster, &config.states, node::now()?) {
-            output::warning(&chain(&error));
-        }
+    let whole = fleet.is_current() && fleet.readings.iter().all(|reading| reading.snapshot.is_some());
+    if whole && let Err(error) = notifier.look(&fleet.roster, &config.states, node::now()?) {
+        output::warning(&chain(&error));
     }
     Ok(Some(notifier))
 }

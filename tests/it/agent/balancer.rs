@@ -18,15 +18,22 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer over these nodes, which are on the list already. Its agent is not started.
+    /// A balancer over these nodes, which are on the list already, and checks them often. Its agent is not started.
     pub(crate) fn start(nodes: &[(&str, &HttpServer)]) -> Balancer {
+        let agent = "interval = '5s'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n";
+        let often = "server_options = 'inter 500ms downinter 500ms fastinter 100ms slowstart 1ms'\n";
+        Balancer::start_with(nodes, agent, often)
+    }
+
+    /// With these lines of `[agent]` and `[render.vars]`.
+    pub(crate) fn start_with(nodes: &[(&str, &HttpServer)], agent: &str, vars: &str) -> Balancer {
         let machine = Machine::new("lb1");
         let repository = machine.path("list.git");
         bare_repository(&repository);
         let machine = machine.store(repository.display());
         let front = HaProxy::free_address();
         machine.good(&["state", "done"]);
-        let starting = Starting { machine, front };
+        let starting = Starting { machine, front, agent, vars };
         for (part, server) in nodes {
             starting.join(part, server);
         }
@@ -100,12 +107,14 @@ impl Balancer {
     }
 }
 
-struct Starting {
+struct Starting<'a> {
     machine: Machine,
     front: SocketAddr,
+    agent: &'a str,
+    vars: &'a str,
 }
 
-impl Starting {
+impl Starting<'_> {
     fn join(&self, part: &str, server: &HttpServer) {
         node(&self.machine, part, server).good(&["state", "done"]);
     }
@@ -113,13 +122,15 @@ impl Starting {
     fn configure(&self, reload: &str) {
         let dir = self.machine.path("");
         let text = format!(
-            "[agent]\ninterval = '5s'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n\
+            "[agent]\n{agent}\
              metrics = '{dir}/metrics.prom'\n\
              [[render]]\nname = 'haproxy'\noutput = '{config}'\ncheck = 'haproxy -dW -c -f {{}}'\n\
              reload = 'sh -c \"echo x >> {dir}/reloads; {reload}\"'\napply = 'runtime'\nsocket = '{socket}'\n\
              state-file = '{dir}/states'\npatience = '1s'\n\
              [render.vars]\napp_parts = 'app'\nbind_address = '{ip}'\nfrontend_port = {port}\ncheck_path = '{CHECK_PATH}'\n\
-             maxconn = 400\nserver_options = 'inter 500ms downinter 500ms fastinter 100ms slowstart 1ms'\n",
+             maxconn = 400\n{vars}",
+            agent = self.agent,
+            vars = self.vars,
             dir = dir.display(),
             config = HaProxy::config_in(&dir).display(),
             socket = HaProxy::socket_in(&dir).display(),
