@@ -3,6 +3,8 @@
 
 mod documents;
 mod escaping;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod faults;
 mod fixture;
 mod judges;
 mod kill;
