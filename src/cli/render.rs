@@ -3,15 +3,17 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use super::error::{CliError, Kind};
+use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
-use crate::config::Config;
+use crate::beat::awake::keep_awake;
+use crate::beat::rendering::{self, Before, ComposeError, Rendering};
+use crate::beat::turn;
+use crate::config::{self, Config};
 use crate::roster::Identity;
-use crate::target::limits::{self, Counts, Limits, Refusal};
+use crate::target::limits::{Counts, Limits};
 use crate::target::{Command, Done, LastGood, Memory, Owner, Target};
-use crate::template::{self, Rendered, Request};
 
 /// Render a template with the nodes on the list
 ///
@@ -41,7 +43,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The file's mode, in octal [default: the mode it has, else 0644]
-    #[arg(long, requires = "output", value_parser = octal)]
+    #[arg(long, requires = "output", value_parser = config::mode)]
     mode: Option<u32>,
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
@@ -66,6 +68,16 @@ pub(super) struct Args {
     max_shrink: Option<u8>,
     #[command(flatten)]
     max_age: MaxAge,
+    /// Count only nodes that accept a connection on their port as active; PARTS names those that are asked [default: *]
+    #[arg(
+        long,
+        value_name = "PARTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_parser = glob::Pattern::new
+    )]
+    awake: Option<glob::Pattern>,
     /// Override the safety limits, this once
     #[arg(long)]
     force: bool,
@@ -85,37 +97,33 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
-    let fleet = fleet::read(config, &args.max_age, false)?;
+    let mut fleet = fleet::read(config, &args.max_age, false)?;
     if !fleet.is_current() {
         return destination
-            .keep(last, |message| fleet.unreachable(&format!("no store could be read; {message}")));
+            .keep(last, |message| fleet::unreachable(&fleet, &format!("no store could be read; {message}")));
     }
-    let request = Request {
+    if let Some(parts) = &args.awake {
+        keep_awake(&mut fleet.roster, &who, parts);
+    }
+    let rendering = Rendering {
         name: &name,
         lookup: &lookup,
         who: &who,
         facts: &facts,
-        roster: &fleet.roster,
         vars: &vars,
-        tree: tree(&fleet),
+        limits: (!args.force).then_some(limits),
     };
-    let rendered = match template::render(&request) {
-        Ok(rendered) => rendered,
+    let composition = match rendering::compose(&rendering, &fleet.roster, destination.before(last.as_ref())?)
+    {
+        Ok(composition) => composition,
         Err(error) => return destination.fail(last, error.into()),
     };
-    warn(&fleet, &rendered, &who);
-    if !args.force {
-        let refusals = limits::judge(
-            limits,
-            destination.before(last.as_ref(), &rendered.counts)?.as_ref(),
-            &rendered.counts,
-        );
-        if !refusals.is_empty() {
-            return destination.keep(last, |message| refused(&refusals, message));
+    warn(&fleet, &composition.warnings, &who);
+    let (text, counts) = match composition.result {
+        Ok(composed) => composed,
+        Err(error @ ComposeError::Refused(_)) => {
+            return destination.keep(last, |message| CliError::from(error).after(message));
         }
-    }
-    let text = match rendered.text {
-        Ok(text) => text,
         Err(error) => return destination.fail(last, error.into()),
     };
     if args.diff {
@@ -127,7 +135,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if args.dry_run {
         return destination.rehearse(&text);
     }
-    destination.write(&memory, rendered.counts, text)
+    destination.write(&memory, counts, text)
 }
 
 /// Where the output goes.
@@ -175,11 +183,13 @@ impl Destination {
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
+                    runtime: None,
+                    hold_reload: false,
                     command_limit: limit,
                     path,
                 };
                 Ok(Destination {
-                    key: format!("file {}", target.path.display()),
+                    key: turn::key(&target.path),
                     rehearsal,
                     kind: DestinationKind::File(Box::new(target)),
                 })
@@ -187,19 +197,13 @@ impl Destination {
         }
     }
 
-    /// The last good output's counts. A file that is in place and of which nothing is remembered had at least one node
-    /// of each kind: it may be anybody's work, and must not be emptied by a first run.
-    fn before(&self, last: Option<&LastGood>, now: &Counts) -> Result<Option<Counts>, CliError> {
-        if let Some(last) = last {
-            return Ok(Some(last.counts.clone()));
+    fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
+        match &self.kind {
+            DestinationKind::Stdout { .. } => {
+                Ok(Before { counts: last.map(|last| last.counts.clone()), in_place: false })
+            }
+            DestinationKind::File(target) => Ok(turn::before(target, last)?),
         }
-        let DestinationKind::File(target) = &self.kind else { return Ok(None) };
-        let in_place = target.current()?.is_some_and(|bytes| !bytes.is_empty());
-        Ok(in_place.then(|| {
-            now.keys()
-                .map(|question| (question.clone(), limits::Count { active: 1, leaving: u64::MAX }))
-                .collect()
-        }))
     }
 
     /// Leaves the file as it is, or prints the last good output, and says why.
@@ -251,13 +255,7 @@ impl Destination {
             DestinationKind::Stdout { .. } => output::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
-                output::note(&match target.rehearse(text.as_bytes())? {
-                    Done::Unchanged => format!("{path} is right already"),
-                    _ => match &target.reload {
-                        Some(reload) => format!("would replace {path} and run `{reload}`"),
-                        None => format!("would replace {path}"),
-                    },
-                });
+                output::note(&would(&path, target, &target.rehearse(text.as_bytes())?));
                 Ok(())
             }
         }
@@ -270,19 +268,9 @@ impl Destination {
                 output::data(&text)
             }
             DestinationKind::File(target) => {
-                let result = target.apply(memory, text.as_bytes());
-                // In place is good, whether or not the reload succeeded.
-                if matches!(result, Ok(_) | Err(crate::target::TargetError::Reload { .. })) {
-                    memory.keep(&LastGood { counts, output: None })?;
-                }
+                let result = turn::put(target, memory, counts, &text)?;
                 let path = target.path.display();
-                output::note(&match result? {
-                    Done::Unchanged => format!("{path} is unchanged"),
-                    Done::Adjusted => format!("{path} has got its mode and owner"),
-                    Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
-                    Done::Replaced => format!("{path} replaced"),
-                    Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-                });
+                output::note(&done(&path, target, &result));
                 Ok(())
             }
         }
@@ -295,10 +283,27 @@ impl Destination {
     }
 }
 
-fn refused(refusals: &[Refusal], message: &str) -> CliError {
-    let told: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
-    CliError::new(Kind::Kept, format!("refused by a safety limit: {}; {message}", told.join("; ")))
-        .hint("`presence list` shows who is there; if this is meant, run it once with --force".to_owned())
+/// What would be done, as a sentence.
+pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match (done, &target.reload) {
+        (Done::Unchanged, _) => format!("{path} is right already"),
+        (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
+        (_, Some(reload)) => {
+            format!("would replace {path} and tell HAProxy, or run `{reload}` if that is not enough")
+        }
+        (_, None) => format!("would replace {path}"),
+    }
+}
+
+/// What was done, as a sentence.
+pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match done {
+        Done::Unchanged => format!("{path} is unchanged"),
+        Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
+        Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
+        Done::Held | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
+    }
 }
 
 /// The variables of the configuration, with those of the command line over them.
@@ -319,41 +324,11 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
     Ok(vars)
 }
 
-/// Names the records that are rendered, whichever stores they came from.
-fn tree(fleet: &Fleet) -> String {
-    use std::hash::Hasher;
-    let mut hash = fnv::FnvHasher::default();
-    for node in &fleet.roster.nodes {
-        hash.write(&node.record.to_bytes());
-    }
-    format!("{:016x}", hash.finish())
-}
-
-fn warn(fleet: &Fleet, rendered: &Rendered, who: &Identity) {
+fn warn(fleet: &Fleet, warnings: &[String], who: &Identity) {
     let mut lines = fleet.problems();
-    lines.extend(rendered.warnings.iter().cloned());
+    lines.extend(warnings.iter().cloned());
     output::warnings(&lines, fleet::ALL_PROBLEMS);
-    for (fact, own, values) in [
-        ("deployment", &who.deployment, distinct(fleet, "deployment")),
-        ("stacktype", &who.stacktype, distinct(fleet, "stacktype")),
-    ] {
-        if own.is_none() && values > 1 {
-            output::warning(&format!(
-                "no {fact} is given, so nodes of all {values} {fact}s are in scope; --{fact} or the fact `{fact}` narrows it"
-            ));
-        }
-    }
-}
-
-fn distinct(fleet: &Fleet, fact: &str) -> usize {
-    let values: std::collections::BTreeSet<_> =
-        fleet.roster.nodes.iter().filter_map(|node| node.record.text(fact)).collect();
-    values.len()
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err("a mode is up to four octal digits, for example 0640".to_owned()),
+    for line in rendering::unscoped(who, &fleet.roster) {
+        output::warning(&line);
     }
 }

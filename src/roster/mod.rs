@@ -21,7 +21,7 @@ use crate::record::Record;
 use crate::store::Snapshot;
 
 /// All nodes, and everything that could not be counted as one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Roster {
     /// The nodes, by instance-id; each once.
     pub nodes: Vec<Node>,

@@ -1,6 +1,7 @@
 //! The one integration test binary: everything that needs a real program or a real process.
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
+mod agent;
 mod documents;
 mod escaping;
 #[cfg(all(feature = "https", feature = "ssh"))]
