@@ -48,8 +48,8 @@ module Presence
 
   # Runs command lines: never through a shell, always with a time limit.
   module Run
-    # In seconds. Twice what presence itself waits for a silent store.
-    TIME_LIMIT = 60
+    # In seconds. Longer than presence goes on trying to get a record into a busy store.
+    TIME_LIMIT = 120
 
     # What a `chef-client` under cron does not have in its PATH, and checks such as `haproxy -c` need.
     DEFAULT_PATH = %w(/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin).freeze

@@ -55,8 +55,7 @@ action_class do
   end
 
   def configuration(targets)
-    settings = Presence::Agent.configuration(presence_at, targets, new_resource.settings)
-    "# Written by Chef; changes made by hand are lost at the next run.\n#{Presence::Toml.dump(settings)}"
+    Presence::Toml.dump(Presence::Agent.configuration(presence_at, targets, new_resource.settings))
   end
 
   def configure
@@ -66,10 +65,11 @@ action_class do
       end
     end
 
-    text = configuration(known_targets)
     understood = method(:understood?)
-    file new_resource.config do
-      content text
+    template new_resource.config do
+      cookbook 'presence'
+      source 'presence.toml.erb'
+      variables(agent: new_resource.name, settings: configuration(known_targets))
       mode '0644'
       verify { |path| understood.call(path) }
     end

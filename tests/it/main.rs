@@ -4,6 +4,8 @@
 mod agent;
 mod documents;
 mod escaping;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod faults;
 mod fixture;
 mod judges;
 mod kill;

@@ -103,7 +103,7 @@ RSpec.describe 'presence_agent' do
   it 'puts no configuration in place that the program does not understand' do
     answer('templates', code: 2, stderr: "error: unknown field\n")
     converge { schedule :none }
-    verify = chef_runner.find_resource(:file, '/etc/presence/presence.toml').verify.first
+    verify = chef_runner.find_resource(:template, '/etc/presence/presence.toml').verify.first
     expect(verify.verify('/tmp/presence.toml')).to be false
     answer('templates', code: 0)
     expect(verify.verify('/tmp/presence.toml')).to be true

@@ -25,6 +25,9 @@ const LOOKERS: f64 = 3.0;
 /// How often one publisher merges what waits, before it leaves the rest to others.
 const MERGES: u32 = 8;
 
+/// How often in that others may be faster: then it is they who merge.
+const LOSSES: u32 = 3;
+
 /// The longest that somebody who merges waits for others to be merged with.
 const MAX_PACE: Duration = Duration::from_secs(5);
 
@@ -94,6 +97,17 @@ impl Remote {
                 }
                 result => return result,
             }
+        }
+    }
+
+    /// Does it again with a new mirror if git failed, and not the network: the mirror may be broken.
+    fn repairing<T>(&self, act: impl Fn() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
+        match act() {
+            Err(StoreErrorKind::Git { .. }) => {
+                Mirror::discard(&self.place, self.options.patience)?;
+                act()
+            }
+            result => result,
         }
     }
 
@@ -231,7 +245,11 @@ impl Remote {
     fn merge(&self, mirror: &mut Mirror, rounds: u32, pace: Duration) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
         let mut pace = pace.min(MAX_PACE);
+        let mut lost = 0;
         for _ in 0..rounds {
+            if lost == LOSSES {
+                break;
+            }
             std::thread::sleep(pace.mul_f64(0.2 + 1.8 * fastrand::f64()));
             let session = self.session()?;
             let Some(mut heads) = mirror.known() else { break };
@@ -268,7 +286,10 @@ impl Remote {
                     heads.others.clear();
                     mirror.note(&heads)?;
                 }
-                Pushed::Lost => pace = (pace * 2).min(MAX_PACE),
+                Pushed::Lost => {
+                    lost += 1;
+                    pace = (pace * 2).min(MAX_PACE);
+                }
             }
         }
         Ok(merged)
@@ -377,7 +398,7 @@ impl Store for Remote {
             return Ok(None);
         }
         confirmed.forget().in_store(&self.url)?;
-        let outcome = self.apply(edit).in_store(&self.url)?;
+        let outcome = self.repairing(|| self.apply(edit)).in_store(&self.url)?;
         if let Edit::Put(record) = edit {
             confirmed.remember(record);
         }
@@ -385,11 +406,11 @@ impl Store for Remote {
     }
 
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
-        self.beat(id, time).in_store(&self.url)
+        self.repairing(|| self.beat(id, time)).in_store(&self.url)
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.read().in_store(&self.url)
+        self.repairing(|| self.read()).in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
