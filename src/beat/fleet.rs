@@ -49,6 +49,11 @@ impl Fleet {
         self.readings.iter().any(|reading| reading.error.is_none())
     }
 
+    /// Whether nodes that are not here have left: a store answers, and of each that does not there is a copy.
+    pub fn is_whole(&self) -> bool {
+        self.is_current() && self.readings.iter().all(|reading| reading.snapshot.is_some())
+    }
+
     /// The problems, as lines.
     pub fn problems(&self) -> Vec<String> {
         self.roster

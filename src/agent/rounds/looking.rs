@@ -23,7 +23,6 @@ impl Rounds<'_> {
         }
         self.talk.complain("stores", complaints);
         let current = fleet.is_current();
-        let whole = fleet.readings.iter().all(|reading| reading.snapshot.is_some());
         self.failures = if current { 0 } else { self.failures.saturating_add(1) };
         if current {
             self.tally.read();
@@ -37,8 +36,7 @@ impl Rounds<'_> {
                 }
                 self.seen = versions;
             }
-            // With a store missing altogether, its nodes would seem to have left.
-            if news && whole {
+            if news && fleet.is_whole() {
                 self.tell(&fleet);
             }
         }
