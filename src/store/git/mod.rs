@@ -3,10 +3,10 @@
 pub(super) mod beats;
 mod commit;
 mod confirmed;
+mod crowd;
 mod inbox;
 mod local;
 mod mirror;
-mod pace;
 mod push;
 mod remote;
 pub mod transport;

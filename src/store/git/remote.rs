@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
+use super::crowd::Crowd;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
-use super::pace::Pace;
 use super::push::{self, Command, Report, Session, SessionError};
 use super::{Backoff, beats, network, snapshot_of, transport};
 use crate::change::Change;
@@ -158,9 +158,7 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        // How many are there: those who wait; and where none was seen yet, as many as the server is slower than usual.
-        let slowness = self.pace().compare(view.session.opened_in());
-        let crowd = slowness.max(view.waiting.len() as f64);
+        let crowd = Crowd::new(&self.place).guess(view.session.opened_in()).max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
@@ -182,10 +180,6 @@ impl Remote {
             // A server that takes branches only: then the branch it is, try by try.
             None => self.contend(&mut mirror, &files),
         }
-    }
-
-    fn pace(&self) -> Pace {
-        Pace::new(&self.place)
     }
 
     fn prepare(
