@@ -44,7 +44,7 @@ pub(super) fn read(config: &Config) -> Result<Fleet, CliError> {
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
             let instead = match &reading.snapshot {
-                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.files.len()),
+                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.len()),
                 None => "there is no earlier copy of it".to_owned(),
             };
             output::warning(&format!("{}; {instead}", chain(error)));
@@ -52,7 +52,7 @@ pub(super) fn read(config: &Config) -> Result<Fleet, CliError> {
             output::detail(&format!(
                 "{}: {} files, version {}",
                 reading.url,
-                snapshot.files.len(),
+                snapshot.len(),
                 snapshot.version
             ));
         }

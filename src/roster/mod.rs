@@ -14,10 +14,9 @@ pub use select::{Identity, Selector, SelectorError};
 
 use serde::Serialize;
 
-use crate::errors::chain;
 use crate::excerpt::excerpt;
-use crate::record::Record;
 use crate::store::Snapshot;
+use crate::text::Text;
 
 /// All nodes, and everything that could not be counted as one.
 #[derive(Debug, Default)]
@@ -61,31 +60,29 @@ impl Roster {
                 path: path.to_owned(),
                 reason,
             };
-            problems.extend(
-                source.snapshot.problems.iter().map(|found| problem(&found.path, found.reason.clone())),
-            );
-            for file in &source.snapshot.files {
-                match read(&file.path, &file.text) {
+            for file in source.snapshot.files() {
+                match file.record() {
                     Ok(record) => candidates.push(merge::Candidate {
                         record,
-                        path: &file.path,
+                        path: file.path(),
                         rank,
                         stale: source.stale,
                     }),
-                    Err(reason) => problems.push(problem(&file.path, reason)),
+                    Err(reason) => problems.push(problem(&file.path(), reason)),
                 }
             }
         }
+        let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let nodes: Vec<Node> = merge::newest(candidates)
             .into_iter()
-            .map(|found| Node::new(found.record, sources[found.rank].store, found.path, found.stale, states))
+            .map(|found| Node::new(found.record, stores[found.rank].clone(), found.path, found.stale, states))
             .collect();
         problems.extend(nodes.iter().filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
             let shown = excerpt(&state);
             Some(Problem {
-                store: node.store.clone(),
-                path: node.path.clone(),
+                store: node.store.to_string(),
+                path: node.path.to_string(),
                 reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
             })
         }));
@@ -101,27 +98,12 @@ impl Roster {
     }
 }
 
-/// The record in a file, if the file's name says the same as its content.
-fn read(path: &str, text: &str) -> Result<Record, String> {
-    let record = Record::parse(text.as_bytes()).map_err(|error| chain(&error))?;
-    let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
-    if stem != record.id().as_ref() {
-        return Err(format!(
-            "says that its instance-id is `{}`, which is not the name of the file",
-            record.id()
-        ));
-    }
-    Ok(record)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{File, FileProblem};
-
     fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-        let file = |(path, text): &(&str, &str)| File { path: (*path).into(), text: (*text).into() };
-        Snapshot { files: files.iter().map(file).collect(), ..Snapshot::default() }
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, Ok(*text))).collect();
+        Snapshot::of(&files)
     }
 
     fn record(id: &str, port: u16, time: &str) -> String {
@@ -145,8 +127,12 @@ mod tests {
     #[test]
     fn a_bad_file_costs_itself_only() {
         let good = record("i-1", 1, "");
-        let mut bad = snapshot(&[("i-1.json", &good), ("i-2.json", "{"), ("i-3.json", &good)]);
-        bad.problems.push(FileProblem { path: "i-4.json".into(), reason: "is a link".into() });
+        let bad = Snapshot::of(&[
+            ("i-1.json", Ok(&good)),
+            ("i-2.json", Ok("{")),
+            ("i-3.json", Ok(&good)),
+            ("i-4.json", Err("is a link")),
+        ]);
         let roster = roster(&[(&bad, false)]);
         assert_eq!(roster.nodes.len(), 1);
         let seen: Vec<_> =

@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
 use super::commit::{NodeFiles, prepare};
-use super::{Backoff, branch_ref, tip, tree};
+use super::read::Found;
+use super::{Backoff, branch_ref, tip};
 use crate::change::Change;
 use crate::errors::AtPath;
+use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -27,13 +29,13 @@ pub(crate) struct Local {
     url: String,
     path: PathBuf,
     options: Options,
-    /// Where the last copy is kept; the embedded store needs none.
-    copy: Option<PathBuf>,
+    copy: Copy,
 }
 
 impl Local {
     pub(crate) fn new(url: &str, path: PathBuf, options: &Options) -> Local {
-        let copy = Some(copy::place(&options.state_dir, url));
+        let branch = options.branch.as_deref();
+        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), branch);
         Local { url: url.to_owned(), path, options: options.clone(), copy }
     }
 
@@ -42,7 +44,7 @@ impl Local {
         if !path.exists() {
             create(&path)?;
         }
-        Ok(Local { url: path.display().to_string(), path, options: options.clone(), copy: None })
+        Ok(Local::new(&path.display().to_string(), path.clone(), options))
     }
 
     fn repository(&self) -> Result<Repository, StoreErrorKind> {
@@ -105,21 +107,22 @@ impl Store for Local {
         Ok(self.apply(edit).in_store(&self.url)?.map(Outcome::Merged))
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let read = || {
+    fn look(&self) -> Result<Look, StoreError> {
+        let look = || {
             let repo = self.repository()?;
             let tip = tip(&repo, &self.branch(&repo)?)?;
-            tree::snapshot(&repo, tip, &self.options.folder)
+            let found = Found::new(&repo, tip, &self.options.folder)?;
+            Ok::<_, StoreErrorKind>((repo, found))
         };
-        let snapshot = read().in_store(&self.url)?;
-        if let Some(copy) = &self.copy {
-            copy::keep(copy, &snapshot);
-        }
-        Ok(snapshot)
+        let (repo, found) = look().in_store(&self.url)?;
+        let (url, copy) = (self.url.clone(), self.copy.clone());
+        Ok(Look::new(Some(found.version()), move || {
+            copy.refresh(|known| found.read(&repo, known)).in_store(&url)
+        }))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        copy::kept(self.copy.as_ref()?)
+        self.copy.last()
     }
 }
 

@@ -1,10 +1,14 @@
 //! The folder in a git repository: one readable commit for each change, no work tree.
 
 mod commit;
+mod delta;
 mod inbox;
 mod local;
 mod mirror;
+mod objects;
+mod packs;
 mod push;
+mod read;
 mod remote;
 pub mod transport;
 mod tree;

@@ -1,6 +1,5 @@
 //! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use git2::Oid;
@@ -8,10 +7,12 @@ use git2::Oid;
 use super::commit::{self, NodeFiles, Prepared};
 use super::mirror::{self, Heads, Mirror};
 use super::push::{self, Command, Report, Session};
+use super::read::Found;
 use super::{Backoff, inbox, network, transport, tree};
 use crate::change::Change;
+use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::{Edit, Folder, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// Of so many that wait, about this many look whether somebody merges, besides the one who came first.
 const HELPERS: usize = 16;
@@ -25,7 +26,7 @@ pub(crate) struct Remote {
     address: String,
     /// As it may be shown.
     url: String,
-    place: PathBuf,
+    copy: Copy,
     options: Options,
 }
 
@@ -39,12 +40,12 @@ enum Pushed {
 impl Remote {
     pub(crate) fn new(url: String, options: &Options) -> Remote {
         transport::install(options.limits);
-        let place = copy::place(&options.state_dir, &url);
-        Remote { url: without_secrets(&url), address: url, place, options: options.clone() }
+        let copy = Copy::new(&options.state_dir, &url, options.folder.as_ref(), options.branch.as_deref());
+        Remote { url: without_secrets(&url), address: url, copy, options: options.clone() }
     }
 
     fn mirror(&self) -> Result<Mirror, StoreErrorKind> {
-        Mirror::open(&self.place, self.options.patience)
+        Mirror::open(self.copy.place(), self.options.patience)
     }
 
     fn fetch(&self, mirror: &mut Mirror) -> Result<Heads, StoreErrorKind> {
@@ -265,21 +266,33 @@ impl Remote {
             backoff.lost()?;
         }
     }
+}
 
-    fn read(&self) -> Result<Snapshot, StoreErrorKind> {
-        let mut mirror = self.mirror()?;
-        let heads = self.fetch(&mut mirror)?;
-        self.snapshot_of(&mirror.repo, &heads)
+/// What of the folder is known from the server: the branch's tip, and what waits beside it.
+struct Seen {
+    found: Found,
+    waiting: Vec<inbox::Entry>,
+    folder: Folder,
+}
+
+impl Seen {
+    fn new(repo: &git2::Repository, heads: &Heads, folder: &Folder) -> Result<Seen, StoreErrorKind> {
+        let found = Found::new(repo, heads.tip, folder)?;
+        Ok(Seen { found, waiting: inbox::entries(&heads.others), folder: folder.clone() })
+    }
+
+    /// What waits may not all be there to be read: then only reading tells.
+    fn stamp(&self) -> Option<String> {
+        self.waiting.is_empty().then(|| self.found.version())
     }
 
     /// The folder at the branch's tip, with what waits counted in.
-    fn snapshot_of(&self, repo: &git2::Repository, heads: &Heads) -> Result<Snapshot, StoreErrorKind> {
-        let snapshot = tree::snapshot(repo, heads.tip, &self.options.folder)?;
-        let waiting = inbox::entries(&heads.others);
-        if waiting.is_empty() {
+    fn read(self, repo: &git2::Repository, copy: &Copy) -> Result<Snapshot, StoreErrorKind> {
+        let snapshot = copy.refresh(|known| self.found.read(repo, known))?;
+        if self.waiting.is_empty() {
             return Ok(snapshot);
         }
-        let waiting = inbox::read(repo, &self.options.folder, &waiting)?;
+        let waiting = inbox::read(repo, &self.folder, &self.waiting)?;
         tree::with(repo, snapshot, waiting.values())
     }
 }
@@ -293,13 +306,22 @@ impl Store for Remote {
         self.apply(edit).in_store(&self.url)
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.read().in_store(&self.url)
+    fn look(&self) -> Result<Look, StoreError> {
+        let look = || {
+            let mut mirror = self.mirror()?;
+            let heads = self.fetch(&mut mirror)?;
+            let seen = Seen::new(&mirror.repo, &heads, &self.options.folder)?;
+            Ok::<_, StoreErrorKind>((mirror, seen))
+        };
+        let (mirror, seen) = look().in_store(&self.url)?;
+        let (url, copy) = (self.url.clone(), self.copy.clone());
+        // The mirror stays locked while it is read: nobody renews it meanwhile.
+        Ok(Look::new(seen.stamp(), move || seen.read(&mirror.repo, &copy).in_store(&url)))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        let (repo, heads) = Mirror::last(&self.place)?;
-        self.snapshot_of(&repo, &heads).ok()
+        let (repo, heads) = Mirror::last(self.copy.place())?;
+        Seen::new(&repo, &heads, &self.options.folder).and_then(|seen| seen.read(&repo, &self.copy)).ok()
     }
 }
 
