@@ -26,6 +26,9 @@ const NODEINFO: [&str; 2] = ["/root/nodeinfo", "/etc/presence/nodeinfo"];
 
 const FOLDER: &str = "it/presence/all";
 
+/// Enough for ten thousand nodes that beat once a minute.
+const BEAT_SHARDS: u16 = 64;
+
 /// What was said on the command line or in the environment; clap has merged these two already.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
@@ -74,6 +77,10 @@ pub struct Config {
     pub network: transport::Limits,
     /// How long a publisher goes on trying.
     pub patience: Duration,
+    /// For how long a store behind a network need not be asked again about an unchanged record.
+    pub recheck: Duration,
+    /// Over how many refs of a git store heartbeats are spread.
+    pub beat_shards: u16,
     /// How long a check or reload command may take.
     pub command_limit: Duration,
     /// `verbose`: how much more to say.
@@ -132,6 +139,7 @@ struct File {
     store: OneOrMany,
     folder: Option<String>,
     layout: OneOrMany,
+    beat_shards: Option<u16>,
     state_dir: Option<PathBuf>,
     branch: Option<String>,
     template_dir: OneOrMany,
@@ -180,6 +188,7 @@ struct Timeouts {
     connect: u64,
     silence: u64,
     publish: u64,
+    recheck: u64,
     command: u64,
 }
 
@@ -190,6 +199,7 @@ impl Default for Timeouts {
             connect: network.connect.as_secs(),
             silence: network.silence.as_secs(),
             publish: 60,
+            recheck: 60,
             command: 60,
         }
     }
@@ -237,6 +247,8 @@ impl Config {
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
             },
             patience: Duration::from_secs(file.timeouts.publish),
+            recheck: Duration::from_secs(file.timeouts.recheck),
+            beat_shards: file.beat_shards.unwrap_or(BEAT_SHARDS).clamp(1, 4096),
             command_limit: Duration::from_secs(file.timeouts.command.max(1)),
             verbose: file.verbose,
             quiet: file.quiet,

@@ -12,9 +12,27 @@ pub(crate) fn excerpt(text: &str) -> String {
     shown
 }
 
+/// What a server or a program said, as part of a line: no more than `limit` characters, whitespace run together, and
+/// with everything escaped that a terminal would act upon. Quotes stay as they are.
+pub(crate) fn said(text: &str, limit: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let mut shown = String::new();
+    for character in line.chars().take(limit) {
+        match character {
+            '\'' | '"' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    if line.chars().nth(limit).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
-    use super::excerpt;
+    use super::{excerpt, said};
 
     #[test]
     fn shows_nothing_a_terminal_would_act_upon() {
@@ -32,5 +50,12 @@ mod tests {
         check("\u{202e}moc", r"\u{202e}moc");
         check(&"x".repeat(40), &"x".repeat(40));
         check(&"x".repeat(41), &format!("{}…", "x".repeat(40)));
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_line_that_does_nothing() {
+        assert_eq!(said("it's\n\t\"so\"\r\n", 80), "it's \"so\"");
+        assert_eq!(said("\u{1b}[31m\0", 80), r"\u{1b}[31m\0");
+        assert_eq!(said("abcd", 3), "abc…");
     }
 }

@@ -1,5 +1,3 @@
-use clap::CommandFactory;
-
 use super::error::CliError;
 use super::output;
 
@@ -15,6 +13,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "presence", &mut script);
+    clap_complete::generate(args.shell, &mut super::command(), "presence", &mut script);
     output::data(&String::from_utf8_lossy(&script))
 }

@@ -1,9 +1,12 @@
 //! The stores of the configuration: how they are opened, read and written, and what is said about those that fail.
 
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+
 use super::error::{CliError, Kind};
 use super::{node, output};
 use crate::config::Config;
 use crate::errors::chain;
+use crate::name::Name;
 use crate::roster::{Roster, Source};
 use crate::store::{self, Edit, Options, Reading, StoreError};
 
@@ -38,9 +41,27 @@ impl Fleet {
     }
 }
 
+/// How long a node may be silent: the same option for every command that reads the list.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct MaxAge {
+    /// Count nodes as absent that gave no sign of life for longer: 90s, 5m, 2h, 1d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(super) max_age: Option<SignedDuration>,
+}
+
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
+    let span: Span = text.parse().map_err(say)?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
+    if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
+}
+
 /// Reads all stores. Those that fail are warned about.
-pub(super) fn read(config: &Config) -> Result<Fleet, CliError> {
-    let fleet = read_quietly(config)?;
+pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
+    let mut fleet = read_quietly(config, beats || max_age.max_age.is_some())?;
+    if let Some(max_age) = max_age.max_age {
+        fleet.roster.expire(node::now()?, max_age);
+    }
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
             let instead = match &reading.snapshot {
@@ -61,8 +82,8 @@ pub(super) fn read(config: &Config) -> Result<Fleet, CliError> {
 }
 
 /// Reads all stores, and leaves it to the caller to say which failed.
-pub(super) fn read_quietly(config: &Config) -> Result<Fleet, CliError> {
-    let readings = store::read(&config.stores, &options(config)?);
+pub(super) fn read_quietly(config: &Config, beats: bool) -> Result<Fleet, CliError> {
+    let readings = store::read(&config.stores, &Options { beats, ..options(config)? });
     let sources: Vec<Source<'_>> = readings
         .iter()
         .filter_map(|reading| {
@@ -70,7 +91,11 @@ pub(super) fn read_quietly(config: &Config) -> Result<Fleet, CliError> {
             Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
         })
         .collect();
-    Ok(Fleet { roster: Roster::new(&sources, &config.states), readings })
+    let mut roster = Roster::new(&sources, &config.states);
+    if beats {
+        roster.see(sources.iter().map(|source| &source.snapshot.beats));
+    }
+    Ok(Fleet { roster, readings })
 }
 
 /// Makes one change in all stores and prints a line for each. One success is enough.
@@ -105,6 +130,20 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
     Ok(changed)
 }
 
+/// Says in all stores that this node is still here. One success is enough.
+pub(super) fn beat(config: &Config, id: &Name) -> Result<(), CliError> {
+    let results = store::beat(&config.stores, &options(config)?, id, node::now()?);
+    let failed: Vec<StoreError> = results.into_iter().filter_map(Result::err).collect();
+    let all = failed.len() == config.stores.len();
+    for error in &failed {
+        if all { output::error(&chain(error)) } else { output::warning(&chain(error)) }
+    }
+    match failed.into_iter().next() {
+        Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
+        _ => Ok(()),
+    }
+}
+
 fn options(config: &Config) -> Result<Options, CliError> {
     Ok(Options {
         folder: config.folder.clone(),
@@ -113,6 +152,9 @@ fn options(config: &Config) -> Result<Options, CliError> {
         branch: config.branch.clone(),
         author: author(config),
         patience: config.patience,
+        recheck: config.recheck,
+        beats: false,
+        beat_shards: config.beat_shards,
         limits: config.network,
     })
 }
@@ -120,8 +162,8 @@ fn options(config: &Config) -> Result<Options, CliError> {
 /// Who signs commits: this node, or where there is no node (a laptop), the user.
 fn author(config: &Config) -> String {
     let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
-    id.and_then(|id| crate::name::Name::parse(&id).ok())
+    id.and_then(|id| Name::parse(&id).ok())
         .map(|id| id.to_string())
-        .or_else(|| std::env::var("USER").ok().filter(|user| crate::name::Name::parse(user).is_ok()))
+        .or_else(|| std::env::var("USER").ok().filter(|user| Name::parse(user).is_ok()))
         .unwrap_or_else(|| "presence".to_owned())
 }

@@ -114,6 +114,9 @@ nodeinfo = \"{nodeinfo}\"
 # Where templates are looked for, before /etc/presence/templates and the built-in ones.
 # template-dir = [\"/srv/presence/templates\"]
 
+# Over how many refs of a git store heartbeats are spread; 256 for more than 10,000 nodes.
+# beat-shards = 64
+
 # quiet = false
 # verbose = 0
 # color = \"auto\"
@@ -140,6 +143,7 @@ nodeinfo = \"{nodeinfo}\"
 # connect = 10
 # silence = 30
 # publish = 60
+# recheck = 60
 # command = 60
 ";
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::fleet::{self, Fleet};
+use super::fleet::{self, Fleet, MaxAge};
 use super::output;
 use crate::config::Config;
 use crate::errors::chain;
@@ -46,6 +46,8 @@ pub(super) struct Select {
     /// Only nodes of which this fact matches; may be given more than once
     #[arg(long = "where", value_name = "FACT=GLOB")]
     clauses: Vec<String>,
+    #[command(flatten)]
+    max_age: MaxAge,
 }
 
 impl Select {
@@ -79,7 +81,7 @@ enum Format {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let selector = args.select.selector()?;
-    let fleet = fleet::read(config)?;
+    let fleet = fleet::read(config, &args.select.max_age, true)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     output::data(&match args.format {
         Format::Table => table(&nodes),
@@ -147,6 +149,9 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
 pub(super) fn described(node: &Node) -> Value {
     let mut described = shape(node);
     described["found"] = json!({ "store": node.store, "path": node.path, "stale": node.stale });
+    if let Some(seen) = node.last_seen {
+        described["found"]["last_seen"] = seen.to_string().into();
+    }
     if let Err(reason) = &node.address {
         described["found"]["address_problem"] = reason.clone().into();
     }

@@ -1,8 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
-
 use super::error::CliError;
 use super::output;
 use crate::errors::AtPath;
@@ -19,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let command = super::Cli::command();
+    let command = super::command();
     match &args.dir {
         Some(dir) => {
             fs::create_dir_all(dir).at("make", dir)?;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the only place that prints.
 
+mod beat;
 mod completions;
 mod doctor;
 mod emit;
@@ -20,7 +21,7 @@ mod withdraw;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Given};
 use error::{CliError, Kind};
@@ -132,6 +133,7 @@ enum Color {
 enum Command {
     Emit(emit::Args),
     Publish(publish::Args),
+    Beat(beat::Args),
     State(state::Args),
     Withdraw(withdraw::Args),
     List(list::Args),
@@ -142,6 +144,11 @@ enum Command {
     Init(init::Args),
     Completions(completions::Args),
     Man(man::Args),
+}
+
+/// The command line, for documents that are made of it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line, does what it says, and gives the exit code.
@@ -180,6 +187,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Emit(args) => emit::run(args, &config),
         Command::Publish(args) => publish::run(args, &config),
+        Command::Beat(args) => beat::run(args, &config),
         Command::State(args) => state::run(args, &config),
         Command::Withdraw(args) => withdraw::run(args, &config),
         Command::List(args) => list::run(args, &config),
@@ -222,10 +230,8 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

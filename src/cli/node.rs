@@ -34,14 +34,18 @@ pub(super) fn record(config: &Config) -> Result<Record, CliError> {
     })
 }
 
-/// The time, UTC. `PRESENCE_NOW` (RFC 3339) stands in for the clock, for tests and rehearsals.
-pub(super) fn now() -> Result<DateTime, CliError> {
-    let now = match std::env::var("PRESENCE_NOW") {
-        Ok(text) => text.parse::<Timestamp>().map_err(|error| {
+/// The time. `PRESENCE_NOW` (RFC 3339) stands in for the clock, for tests and rehearsals.
+pub(super) fn now() -> Result<Timestamp, CliError> {
+    match std::env::var("PRESENCE_NOW") {
+        Ok(text) => text.parse().map_err(|error| {
             CliError::usage(format!("PRESENCE_NOW is no time: {error}"))
                 .hint("write it like 2015-10-08T17:46:46Z".to_owned())
-        })?,
-        Err(_) => Timestamp::now(),
-    };
-    Ok(now.to_zoned(TimeZone::UTC).datetime())
+        }),
+        Err(_) => Ok(Timestamp::now()),
+    }
+}
+
+/// The time as records tell it, in UTC.
+pub(super) fn now_utc() -> Result<DateTime, CliError> {
+    Ok(now()?.to_zoned(TimeZone::UTC).datetime())
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::error::{CliError, Kind};
-use super::fleet::{self, Fleet};
+use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
 use crate::config::Config;
@@ -64,6 +64,8 @@ pub(super) struct Args {
     /// Refuse a loss of more than this share of the last good output's active nodes [default: 50]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_shrink: Option<u8>,
+    #[command(flatten)]
+    max_age: MaxAge,
     /// Override the safety limits, this once
     #[arg(long)]
     force: bool,
@@ -83,7 +85,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
-    let fleet = fleet::read(config)?;
+    let fleet = fleet::read(config, &args.max_age, false)?;
     if !fleet.is_current() {
         return destination
             .keep(last, |message| fleet.unreachable(&format!("no store could be read; {message}")));

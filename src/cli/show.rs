@@ -1,4 +1,8 @@
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::error::CliError;
+use super::fleet::MaxAge;
 use super::{fleet, list, node, output};
 use crate::config::Config;
 use crate::name::Name;
@@ -28,7 +32,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
         None => node::record(config)?.id().clone(),
     };
-    let fleet = fleet::read(config)?;
+    let fleet = fleet::read(config, &MaxAge::default(), true)?;
     let Some(found) = fleet.roster.get(id.as_str()) else {
         let about: Vec<String> =
             fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();
@@ -59,17 +63,21 @@ fn text(node: &Node) -> Result<String, CliError> {
         Ok(None) => "none stated".to_owned(),
         Err(reason) => format!("none: it {reason}"),
     };
-    let changed = match node.record.changed() {
+    let now = node::now()?;
+    let told = |time: Option<Timestamp>| match time {
         Some(time) => {
-            let age = node::now()?.duration_since(time);
+            let age = now.duration_since(time);
             format!("{} UTC ({})", time.strftime("%Y-%m-%d %H:%M:%S"), ago(age.as_secs()))
         }
         None => "at an unknown time".to_owned(),
     };
+    let changed =
+        told(node.record.changed().and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())));
+    let seen = told(node.last_seen);
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();
     Ok(format!(
-        "node          {}\navailability  {}\naddress       {address}\nport          {port}\nstate since   {changed}\n\
+        "node          {}\navailability  {}\naddress       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\
          found in      {}{stale}\nfile          {}\n\n{record}",
         node.record.id(),
         node.availability,

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             .hint("`presence init` makes it".to_owned()));
     }
     let facts = node::facts(config)?;
-    match facts::enter_state(&facts, state.as_str(), node::now()?) {
+    match facts::enter_state(&facts, state.as_str(), node::now_utc()?) {
         None => output::note(&format!("this node is in the state `{state}` already")),
         Some(changes) => {
             for (fact, value) in changes {

@@ -4,6 +4,7 @@
 //! depends on nothing else.
 
 mod availability;
+mod freshness;
 mod merge;
 mod node;
 mod select;
@@ -31,9 +32,9 @@ pub struct Roster {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The store that holds it.
-    pub store: String,
+    pub store: Text,
     /// The file, below the store's folder.
-    pub path: String,
+    pub path: Text,
     /// What is wrong, as the end of a sentence that begins with the path.
     pub reason: String,
 }
@@ -52,14 +53,10 @@ pub struct Source<'a> {
 impl Roster {
     /// Judges what the stores gave. For a node that several files or stores know, the newest record counts.
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
+        let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let mut problems = Vec::new();
         let mut candidates = Vec::new();
         for (rank, source) in sources.iter().enumerate() {
-            let problem = |path: &str, reason: String| Problem {
-                store: source.store.to_owned(),
-                path: path.to_owned(),
-                reason,
-            };
             for file in source.snapshot.files() {
                 match file.record() {
                     Ok(record) => candidates.push(merge::Candidate {
@@ -68,11 +65,12 @@ impl Roster {
                         rank,
                         stale: source.stale,
                     }),
-                    Err(reason) => problems.push(problem(&file.path(), reason)),
+                    Err(reason) => {
+                        problems.push(Problem { store: stores[rank].clone(), path: file.path(), reason });
+                    }
                 }
             }
         }
-        let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let nodes: Vec<Node> = merge::newest(candidates)
             .into_iter()
             .map(|found| Node::new(found.record, stores[found.rank].clone(), found.path, found.stale, states))
@@ -81,8 +79,8 @@ impl Roster {
             let state = node.record.state().filter(|state| !states.knows(state))?;
             let shown = excerpt(&state);
             Some(Problem {
-                store: node.store.to_string(),
-                path: node.path.to_string(),
+                store: node.store.clone(),
+                path: node.path.clone(),
                 reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
             })
         }));

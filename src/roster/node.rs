@@ -1,5 +1,7 @@
 //! One node of the roster: its record, and what follows from it.
 
+use jiff::Timestamp;
+
 use crate::endpoint::{Address, Port};
 use crate::errors::chain;
 use crate::record::Record;
@@ -22,6 +24,8 @@ pub struct Node {
     pub store: Text,
     /// The file, below the store's folder.
     pub path: Text,
+    /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
+    pub last_seen: Option<Timestamp>,
     /// Whether the record came from the last copy of a store that does not answer now.
     pub stale: bool,
 }
@@ -34,6 +38,7 @@ impl Node {
             port: port(&record),
             store,
             path,
+            last_seen: None,
             stale,
             record,
         }

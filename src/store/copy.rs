@@ -1,7 +1,7 @@
 //! The last snapshot of a store, on this machine: what counts while the store is away, and what makes the next reading
 //! cheap.
 //!
-//! It is two files. `records` is a whole snapshot; `changes` says how the last one differs from it, and is small: when
+//! It is two files, and one for the heartbeats. `records` is a whole snapshot; `changes` says how the last one differs from it, and is small: when
 //! it no longer is, `records` is written anew. Both are replaced whole, bear a checksum, and may be deleted at any time.
 //! Nothing in them is believed without a check: a file whose key is not the one that the store names now is read again.
 
@@ -12,6 +12,7 @@ use std::hash::Hasher;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::Beats;
 use super::snapshot::Snapshot;
 use format::Whole;
 
@@ -51,7 +52,19 @@ impl Copy {
 
     /// The last snapshot, for want of a newer one.
     pub(super) fn last(&self) -> Option<Snapshot> {
-        self.load().map(|(snapshot, _)| snapshot)
+        let (snapshot, _) = self.load()?;
+        let beats = fs::read(self.place.join("beats")).ok();
+        let beats = beats.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Some(Snapshot { beats, ..snapshot })
+    }
+
+    /// The snapshot with these heartbeats, if somebody asked for them; they are kept too.
+    pub(super) fn with_beats(&self, snapshot: Snapshot, beats: Option<Beats>) -> Snapshot {
+        let Some(beats) = beats else { return snapshot };
+        if let Ok(bytes) = serde_json::to_vec(&beats) {
+            self.replace("beats", &bytes);
+        }
+        Snapshot { beats, ..snapshot }
     }
 
     /// Has a snapshot made with the help of the last one, and keeps it as the last one. A copy is a convenience: if it

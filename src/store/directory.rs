@@ -8,18 +8,25 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use walkdir::WalkDir;
 
 use super::copy::Copy;
 use super::error::InStore;
-use super::{Edit, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use super::{
+    Beats, Edit, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+};
 use crate::change::Change;
 use crate::errors::{AtPath, PathError};
+use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use read::Seen;
 
 /// Sub-folders deeper than this below the folder are not looked into.
 pub(super) const MAX_DEPTH: usize = 16;
+
+/// The sub-folder of heartbeats. It is hidden: nothing in it is a record.
+const BEATS: &str = ".beats";
 
 /// A plain directory.
 pub(super) struct Directory {
@@ -27,6 +34,7 @@ pub(super) struct Directory {
     root: PathBuf,
     folder: Folder,
     layout: Layout,
+    beats: bool,
     copy: Copy,
 }
 
@@ -34,7 +42,7 @@ impl Directory {
     pub(super) fn new(url: &str, root: PathBuf, options: &Options) -> Directory {
         let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
-        Directory { url: url.to_owned(), root, folder, layout, copy }
+        Directory { url: url.to_owned(), root, folder, layout, beats: options.beats, copy }
     }
 
     /// The folder in this directory; where there is none inside, the directory itself.
@@ -77,6 +85,19 @@ impl Directory {
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
         Ok(remove_files(&self.folder()?, id, &[])?.then_some(Change::Left))
     }
+
+    /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+        let folder = self.folder()?;
+        let dir = folder.join(BEATS);
+        make_dirs(&folder, &dir)?;
+        let path = dir.join(id.as_ref());
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(&path);
+        file.and_then(|file| file.set_modified(time.into())).at("note a heartbeat in", &path)?;
+        Ok(())
+    }
 }
 
 impl Store for Directory {
@@ -92,16 +113,49 @@ impl Store for Directory {
         Ok(change.in_store(&self.url)?.map(Outcome::Merged))
     }
 
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+        self.beat(id, time).in_store(&self.url)
+    }
+
     fn look(&self) -> Result<Look, StoreError> {
-        let look = || Seen::new(&self.folder()?, self.copy.exists()).map_err(StoreErrorKind::from);
-        let seen = look().in_store(&self.url)?;
+        let look = || {
+            let folder = self.folder()?;
+            let seen = Seen::new(&folder, self.copy.exists())?;
+            let beats = if self.beats { Some(read_beats(&folder)?) } else { None };
+            Ok::<_, StoreErrorKind>((seen, beats))
+        };
+        let (seen, beats) = look().in_store(&self.url)?;
         let copy = self.copy.clone();
-        Ok(Look::new(seen.stamp(), move || copy.refresh(|known| Ok(seen.read(known)))))
+        Ok(Look::new(seen.stamp(), move || {
+            let snapshot = copy.refresh(|known| Ok(seen.read(known)))?;
+            Ok(copy.with_beats(snapshot, beats))
+        }))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
         self.copy.last()
     }
+}
+
+/// When nodes beat last.
+fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
+    let dir = folder.join(BEATS);
+    let mut beats = Beats::new();
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(beats),
+        entries => entries.at("read", &dir)?,
+    };
+    for entry in entries.flatten() {
+        // One that goes just now, or cannot be looked at, is no sign of life.
+        let modified =
+            entry.metadata().ok().filter(fs::Metadata::is_file).and_then(|found| found.modified().ok());
+        if let (Some(modified), Ok(id)) = (modified, entry.file_name().into_string())
+            && let Ok(time) = Timestamp::try_from(modified)
+        {
+            beats.insert(id, time);
+        }
+    }
+    Ok(beats)
 }
 
 /// Removes the files of this node but those to keep. True if there were any.

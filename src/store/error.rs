@@ -57,8 +57,13 @@ pub enum StoreErrorKind {
     #[error(transparent)]
     Layout(#[from] super::LayoutError),
     /// The server answered, and said no.
-    #[error("the server refused the push: {0}")]
-    Refused(String),
+    #[error("the server refused the push: {reason}{said}")]
+    Refused {
+        /// Why, in git's words.
+        reason: String,
+        /// What its hooks said, on lines of their own.
+        said: String,
+    },
     /// Others were faster each time.
     #[error("other publishers were faster {tries} times in {seconds} s")]
     Busy {
@@ -98,7 +103,7 @@ impl StoreError {
                 Some("state the fact in nodeinfo, or change `layout` in presence.toml".into())
             }
             StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
-            StoreErrorKind::Refused(_) => Some(
+            StoreErrorKind::Refused { .. } => Some(
                 "ask whoever keeps the repository: its hooks or permissions do not let this node write"
                     .into(),
             ),

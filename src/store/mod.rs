@@ -15,11 +15,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::Record;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use git::beats::Beats;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
 pub use snapshot::{File, Snapshot};
@@ -39,6 +42,12 @@ pub struct Options {
     pub author: String,
     /// No publishing takes longer, however busy the store is.
     pub patience: Duration,
+    /// For how long a store behind a network need not be asked whether it still has what it confirmed.
+    pub recheck: Duration,
+    /// Whether snapshots shall say when nodes beat last.
+    pub beats: bool,
+    /// Over how many refs of a git store heartbeats are spread.
+    pub beat_shards: u16,
     /// Time limits of the network.
     pub limits: git::transport::Limits,
 }
@@ -88,6 +97,9 @@ pub trait Store: Send + Sync {
     /// Makes one change. None if the list already says so: then nothing was written.
     /// When this returns an outcome, the change is durable in the store.
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError>;
+
+    /// Says that this node is still here, without leaving history. The node need not be on the list.
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError>;
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
     fn look(&self) -> Result<Look, StoreError>;
@@ -198,6 +210,11 @@ pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<
         let store = open(url, options)?;
         store.apply(edit).map(|outcome| Applied { url: store.url().to_owned(), outcome })
     })
+}
+
+/// Says in all stores that this node is still here. The results are in the order of the stores.
+pub fn beat(urls: &[String], options: &Options, id: &Name, time: Timestamp) -> Vec<Result<(), StoreError>> {
+    at_once(urls.iter().collect(), |url| open(url, options)?.beat(id, time))
 }
 
 /// What a change did to one store.

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::Beats;
 use crate::record::{MAX_BYTES, Record};
 use crate::text::Text;
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub version: String,
     /// What [`Look::stamp`](super::Look::stamp) says of exactly this content; none if nothing does.
     pub stamp: Option<String>,
+    /// When nodes beat last, if [`Options::beats`](super::Options::beats) asked for it.
+    pub beats: Beats,
     /// What the table points into.
     pub(super) heaps: Vec<Bytes>,
     /// One entry a file, in the order of the paths.

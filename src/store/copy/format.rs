@@ -91,7 +91,7 @@ fn snapshot(head: &Head, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snapshot {
         .map(|(path, oid, begin, end)| Subtree { path: path.clone(), oid: *oid, entries: *begin..*end })
         .filter(|tree| tree.entries.start <= tree.entries.end && tree.entries.end <= entries.len())
         .collect();
-    Snapshot { version: head.version.clone(), stamp: None, heaps, entries, trees }
+    Snapshot { version: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
 }
 
 /// The parts of a copy, if its checksum holds.

@@ -1,8 +1,11 @@
 //! Updates that wait to be merged into the branch: each on a ref of its own, which nobody else writes.
 //!
-//! A publisher that would have to race for the branch pushes its record to `refs/presence/inbox/<node>/<unique>`: a push
-//! that nobody can be faster at. From then on the update is durable; readers count it in, and whoever gets the chance
-//! merges all that wait in one commit.
+//! A publisher pushes its record to `refs/presence/inbox/<node>/<unique>`: a push that nobody can be faster at. From
+//! then on the update is durable; readers count it in, and whoever gets the chance merges all that wait in one commit.
+//!
+//! Who offers a commit to the branch leaves the same update in the inbox, in the same push: lost or not, no second push
+//! is needed. Such a ref ends with the id of that commit. If the branch has got it, nothing waits there, and the next push
+//! of anybody deletes the ref.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,13 +27,23 @@ pub(super) struct Entry {
     /// Orders the updates of one node: the time at which it was made, by the clock of who made it, then a random number.
     unique: String,
     pub(super) id: Name,
+    /// What the ref names: a commit of the update alone.
     pub(super) commit: Oid,
+    /// The commit that was offered to the branch with it.
+    offered: Option<Oid>,
 }
 
 impl Entry {
     /// The ref on which it waits.
     pub(super) fn name(&self) -> String {
-        name(&self.id, &self.unique)
+        name(&self.id, &self.unique, self.offered)
+    }
+
+    /// Whether the branch, which is at `tip`, has it already. Only a repository that has the tip can tell of others than
+    /// the last.
+    pub(super) fn is_merged(&self, repo: &Repository, tip: Option<Oid>) -> bool {
+        let (Some(offered), Some(tip)) = (self.offered, tip) else { return false };
+        offered == tip || repo.graph_descendant_of(tip, offered).unwrap_or(false)
     }
 
     /// When it was made, in microseconds since 1970, by the clock of who made it.
@@ -45,28 +58,39 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
         .into_iter()
         .filter_map(|(name, oid)| {
             let (id, unique) = name.strip_prefix(PREFIX)?.split_once('/')?;
+            let (unique, offered) = match unique.split_once('-') {
+                Some((unique, offered)) => (unique, Some(Oid::from_str(offered).ok()?)),
+                None => (unique, None),
+            };
             let usable = unique.len() == UNIQUE && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
             let id = Name::parse(&id.replace('%', ".")).ok().filter(|_| usable)?;
-            Some(Entry { unique: unique.to_owned(), id, commit: *oid })
+            Some(Entry { unique: unique.to_owned(), id, commit: *oid, offered })
         })
         .collect();
     entries.sort();
     entries
 }
 
-/// A ref for the next update of that node. Never used twice: the clock, kept ahead of `last`, and a random number.
-pub(super) fn next(id: &Name, last: Option<u64>) -> String {
+/// A ref for the next update of that node, offered to the branch with the commit `offered` or not at all. Never used
+/// twice: the clock, kept ahead of `last`, and a random number.
+pub(super) fn next(id: &Name, last: Option<u64>, offered: Option<Oid>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let now = u64::try_from(now).unwrap_or(u64::MAX).max(last.map_or(0, |last| last.saturating_add(1)));
-    name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)))
+    name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)), offered)
 }
 
 /// The digits of [`Entry::unique`].
 const UNIQUE: usize = 24;
 
 /// A dot may stand at places in a name where git allows none (git-check-ref-format(1)); a `%` may not stand in a name.
-fn name(id: &Name, unique: &str) -> String {
-    format!("{PREFIX}{}/{unique}", id.as_ref().replace('.', "%"))
+fn name(id: &Name, unique: &str, offered: Option<Oid>) -> String {
+    let offered = offered.map(|oid| format!("-{oid}")).unwrap_or_default();
+    format!("{PREFIX}{}/{unique}{offered}", id.as_ref().replace('.', "%"))
+}
+
+/// Matches all refs of that node.
+pub(super) fn of(id: &Name) -> String {
+    format!("{PREFIX}{}/*", id.as_ref().replace('.', "%"))
 }
 
 /// Writes an update: a commit of the files alone. A node that leaves has an empty file.
@@ -124,8 +148,8 @@ mod tests {
     #[test]
     fn a_name_is_read_back_and_orders_by_time() {
         let id = Name::parse("i-1.lock").unwrap();
-        let first = next(&id, None);
-        let second = next(&id, Some(u64::MAX >> 8));
+        let first = next(&id, None, None);
+        let second = next(&id, Some(u64::MAX >> 8), Some(Oid::ZERO_SHA1));
         assert!(git2::Reference::is_valid_name(&first), "{first}");
         let oid = Oid::ZERO_SHA1;
         let refs = BTreeMap::from([

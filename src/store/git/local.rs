@@ -3,17 +3,21 @@
 //! libgit2's own transport for `file://` overwrites a branch that moved between its look and its write. Here the branch
 //! moves by compare-and-swap, so that no update is lost.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use jiff::Timestamp;
 
 use super::commit::{NodeFiles, prepare};
-use super::read::Found;
-use super::{Backoff, branch_ref, tip};
+use super::mirror::Heads;
+use super::seen::Seen;
+use super::{Backoff, beats, branch_ref, inbox, tip};
 use crate::change::Change;
 use crate::errors::AtPath;
+use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
 use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
@@ -72,29 +76,66 @@ impl Local {
         let repo = self.repository()?;
         let branch = self.branch(&repo)?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
+        // What this node has left there over a network is older than what it says now.
+        let outdated = inbox::of(edit.id());
         let mut backoff = Backoff::new(self.options.patience);
         loop {
             let base = tip(&repo, &branch)?;
             let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)?
             else {
+                remove_references(&repo, &outdated)?;
                 return Ok(None);
             };
             let Some(change) = prepared.changes.into_values().next() else { return Ok(None) };
-            match swap(&repo, &branch, base, prepared.commit, &change) {
+            match swap(&repo, &branch, base, prepared.commit, &change.to_string()) {
                 Ok(()) => {
                     refresh_work_tree(&repo, &branch, base, prepared.commit);
+                    remove_references(&repo, &outdated)?;
                     return Ok(Some(change));
                 }
-                Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
-                    backoff.lost()?
-                }
-                Err(error) if error.code() == ErrorCode::Locked => {
+                Err(error) if is_race(&error) => {
                     remove_stale_lock(&repo, &branch);
                     backoff.lost()?;
                 }
                 Err(error) => return Err(error).doing("move the branch"),
             }
         }
+    }
+}
+
+impl Local {
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+        let repo = self.repository()?;
+        let shard = beats::shard(id, self.options.beat_shards);
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let base = tip(&repo, &shard)?;
+            let known = base.map(|base| beats::read(&repo, base)).unwrap_or_default();
+            let commit = beats::write(&repo, known, id, Some(time))?;
+            match swap(&repo, &shard, base, commit, "heartbeat") {
+                Ok(()) => return Ok(()),
+                Err(error) if is_race(&error) => {
+                    remove_stale_lock(&repo, &shard);
+                    backoff.lost()?;
+                }
+                Err(error) => return Err(error).doing("note a heartbeat"),
+            }
+        }
+    }
+
+    /// The folder, with what waits counted in: a server's repository may be read in place.
+    fn see(&self) -> Result<(Repository, Seen), StoreErrorKind> {
+        let repo = self.repository()?;
+        let branch = self.branch(&repo)?;
+        let tip = tip(&repo, &branch)?;
+        let mut others = BTreeMap::new();
+        for reference in repo.references_glob("refs/presence/*").doing("list the references")?.flatten() {
+            if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+                others.insert(name.to_owned(), oid);
+            }
+        }
+        let seen = Seen::new(&repo, &Heads { branch, tip, others }, &self.options)?;
+        Ok((repo, seen))
     }
 }
 
@@ -107,18 +148,14 @@ impl Store for Local {
         Ok(self.apply(edit).in_store(&self.url)?.map(Outcome::Merged))
     }
 
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+        self.beat(id, time).in_store(&self.url)
+    }
+
     fn look(&self) -> Result<Look, StoreError> {
-        let look = || {
-            let repo = self.repository()?;
-            let tip = tip(&repo, &self.branch(&repo)?)?;
-            let found = Found::new(&repo, tip, &self.options.folder)?;
-            Ok::<_, StoreErrorKind>((repo, found))
-        };
-        let (repo, found) = look().in_store(&self.url)?;
+        let (repo, seen) = self.see().in_store(&self.url)?;
         let (url, copy) = (self.url.clone(), self.copy.clone());
-        Ok(Look::new(Some(found.version()), move || {
-            copy.refresh(|known| found.read(&repo, known)).in_store(&url)
-        }))
+        Ok(Look::new(seen.stamp(), move || seen.read(&repo, &copy).in_store(&url)))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
@@ -151,14 +188,27 @@ fn swap(
     branch: &str,
     base: Option<Oid>,
     commit: Oid,
-    change: &Change,
+    what: &str,
 ) -> Result<(), git2::Error> {
-    let note = format!("presence: {change}");
+    let note = format!("presence: {what}");
     match base {
         Some(base) => repo.reference_matching(branch, commit, true, base, &note),
         None => repo.reference(branch, commit, false, &note),
     }
     .map(drop)
+}
+
+/// Deletes the references that match.
+fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind> {
+    for reference in repo.references_glob(glob).doing("list the references")? {
+        reference.and_then(|mut reference| reference.delete()).doing("delete a reference")?;
+    }
+    Ok(())
+}
+
+/// Whether another process moved the reference, or is just about to.
+fn is_race(error: &git2::Error) -> bool {
+    matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked)
 }
 
 /// A publisher that was killed while it moved the branch leaves git's lock file; without this nobody could publish

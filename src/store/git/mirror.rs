@@ -10,7 +10,7 @@ use git2::{
     AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteConnection, Repository, RepositoryInitOptions,
 };
 
-use super::{branch_ref, inbox, network};
+use super::{branch_ref, network};
 use crate::errors::AtPath;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
@@ -257,9 +257,4 @@ fn default_branch() -> String {
 /// Whether a ref went while it was fetched: upload-pack's "not our ref", in whatever wrapping.
 fn is_gone(error: &StoreErrorKind) -> bool {
     crate::errors::chain(error).contains("not our ref")
-}
-
-/// Chooses what waits to be merged.
-pub(super) fn waiting(name: &str) -> bool {
-    name.starts_with(inbox::PREFIX)
 }

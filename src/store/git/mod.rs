@@ -1,6 +1,8 @@
 //! The folder in a git repository: one readable commit for each change, no work tree.
 
+pub(super) mod beats;
 mod commit;
+mod confirmed;
 mod delta;
 mod inbox;
 mod local;
@@ -10,6 +12,7 @@ mod packs;
 mod push;
 mod read;
 mod remote;
+mod seen;
 pub mod transport;
 mod tree;
 

@@ -1,24 +1,35 @@
 //! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git2::Oid;
+use jiff::Timestamp;
 
 use super::commit::{self, NodeFiles, Prepared};
-use super::mirror::{self, Heads, Mirror};
-use super::push::{self, Command, Report, Session};
-use super::read::Found;
-use super::{Backoff, inbox, network, transport, tree};
+use super::confirmed::Confirmed;
+use super::inbox::{self, Entry};
+use super::mirror::{Heads, Mirror};
+use super::push::{self, Command, Report, Session, SessionError};
+use super::seen::Seen;
+use super::{Backoff, beats, network, transport};
 use crate::change::Change;
+use crate::excerpt;
+use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Edit, Folder, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
-/// Of so many that wait, about this many look whether somebody merges, besides the one who came first.
-const HELPERS: usize = 16;
+/// Of those who saw others wait, about this many look whether somebody merges.
+const LOOKERS: usize = 3;
 
 /// How often one publisher merges what waits, before it leaves the rest to others.
 const MERGES: u32 = 8;
+
+/// The longest that somebody who merges waits for others to be merged with.
+const MAX_PACE: Duration = Duration::from_secs(5);
+
+/// The most that is repeated of what a server says, in characters of one line.
+const MAX_SAID: usize = 4096;
 
 /// A repository behind a URL.
 pub(crate) struct Remote {
@@ -30,16 +41,25 @@ pub(crate) struct Remote {
     options: Options,
 }
 
-/// What became of the branch's new commit.
+/// What became of a push.
 enum Pushed {
     Done,
-    /// Others were faster.
+    /// Others were faster at the branch.
     Lost,
+}
+
+/// The server's refs as a connection has shown them, seen through this machine's mirror.
+struct View {
+    session: Session,
+    tip: Option<Oid>,
+    waiting: Vec<Entry>,
+    /// What the branch has, but is still in the inbox.
+    merged: Vec<Entry>,
 }
 
 impl Remote {
     pub(crate) fn new(url: String, options: &Options) -> Remote {
-        transport::install(options.limits);
+        transport::install(transport::Settings::from_env(options.limits));
         let copy = Copy::new(&options.state_dir, &url, options.folder.as_ref(), options.branch.as_deref());
         Remote { url: without_secrets(&url), address: url, copy, options: options.clone() }
     }
@@ -49,57 +69,97 @@ impl Remote {
     }
 
     fn fetch(&self, mirror: &mut Mirror) -> Result<Heads, StoreErrorKind> {
-        mirror.fetch(&self.address, self.options.branch.as_deref(), &mirror::waiting)
+        let beats = self.options.beats;
+        let also = |name: &str| name.starts_with(inbox::PREFIX) || (beats && name.starts_with(beats::PREFIX));
+        mirror.fetch(&self.address, self.options.branch.as_deref(), &also)
     }
 
+    /// Connects to write. A server that is too busy to answer is asked again as long as the patience lasts: nothing
+    /// has been sent yet.
     fn session(&self) -> Result<Session, StoreErrorKind> {
-        let (transport, rpc) = transport::open(&self.address).map_err(|error| network("connect", error))?;
-        Session::open(transport, rpc, &self.address).map_err(|error| network("connect", error))
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let opened = transport::open(&self.address)
+                .map_err(SessionError::from)
+                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address));
+            match opened.map_err(|error| network("connect", error)) {
+                Err(StoreErrorKind::Transport(error)) if error.is_overload() => {
+                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?
+                }
+                result => return result,
+            }
+        }
     }
 
-    /// Makes the change on the branch if nobody else is there, else leaves it in the inbox.
+    /// Sorts what the connection has shown.
+    fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> View {
+        let refs = &session.advert().refs;
+        let tip = refs.get(branch).copied();
+        let (merged, waiting) =
+            inbox::entries(refs).into_iter().partition(|entry| entry.is_merged(&mirror.repo, tip));
+        View { session, tip, waiting, merged }
+    }
+
+    /// Puts the change on the branch if nobody else is there, else into the inbox.
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreErrorKind> {
+        let started = Instant::now();
         let mut mirror = self.mirror()?;
         let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
         let mut heads = match mirror.known() {
             Some(heads) => heads,
             None => self.fetch(&mut mirror)?,
         };
-        let session = self.session()?;
-        let tip = session.advert().refs.get(&heads.branch).copied();
-        let waiting = inbox::entries(&session.advert().refs);
-        if tip.is_some_and(|tip| !mirror.has(tip)) || !waiting.iter().all(|entry| mirror.has(entry.commit)) {
+        let mut view = self.view(&mirror, self.session()?, &heads.branch);
+        let changed = self.prepare(&mirror, heads.tip, std::slice::from_ref(&files))?;
+        let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
+        // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
+        if (view.waiting.is_empty() || changed.is_none() || mine.is_some())
+            && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit)))
+        {
             heads = self.fetch(&mut mirror)?;
+            view = self.view(&mirror, view.session, &heads.branch);
         }
-        let mine = inbox::read(&mirror.repo, &self.options.folder, &waiting)?.remove(&files.id);
-        if tip.is_none_or(|tip| mirror.has(tip)) && mine.as_ref().is_none_or(|mine| *mine == files) {
-            let prepared = self.prepare(&mirror, tip, std::slice::from_ref(&files))?;
-            match prepared {
-                // What waits, if anything, says the same.
-                None => {
-                    session.leave();
-                    return Ok(None);
-                }
-                Some(_) if mine.is_some() => {
-                    session.leave();
-                    return Ok(None);
-                }
-                Some(prepared) if waiting.is_empty() => {
-                    match self.push(session, &mirror, &heads.branch, tip, &prepared)? {
-                        Pushed::Done => {
-                            heads.tip = Some(prepared.commit);
-                            mirror.note(&heads)?;
-                            return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
-                        }
-                        Pushed::Lost => {
-                            return self.leave_in_inbox(self.session()?, &mut mirror, &heads, &files);
-                        }
-                    }
-                }
-                Some(_) => {}
+        let here = view.tip.is_none_or(|tip| mirror.has(tip));
+        let prepared = match here {
+            true => self.prepare(&mirror, view.tip, std::slice::from_ref(&files))?,
+            false => None,
+        };
+        let mine = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.remove(&files.id);
+        let said = match mine {
+            Some(mine) => mine == files,
+            None => here && prepared.is_none(),
+        };
+        if said {
+            view.session.leave();
+            return Ok(None);
+        }
+        // Known only as well as this machine knows the branch.
+        let change =
+            prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
+        let change = change.cloned().unwrap_or(Change::Joined);
+        let offer = prepared.filter(|_| view.waiting.is_empty());
+        let alone = view.waiting.len();
+        match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
+            Some(Pushed::Done) if offer.is_some() => {
+                heads.tip = offer.map(|offer| offer.commit);
+                mirror.note(&heads)?;
+                Ok(Some(Outcome::Merged(change)))
             }
+            Some(_) => {
+                let merges = alone == 0 || fastrand::usize(..=alone) < LOOKERS;
+                // The update is durable. Who cannot merge now leaves it to the next one.
+                match merges
+                    && self
+                        .merge(&mut mirror, MERGES, started.elapsed())
+                        .is_ok_and(|ids| ids.contains(&files.id))
+                {
+                    true => Ok(Some(Outcome::Merged(change))),
+                    false => Ok(Some(Outcome::Waiting(change))),
+                }
+            }
+            // A server that takes branches only: then the branch it is, try by try.
+            None => self.contend(&mut mirror, &files),
         }
-        self.leave_in_inbox(session, &mut mirror, &heads, &files)
     }
 
     fn prepare(
@@ -111,106 +171,92 @@ impl Remote {
         commit::prepare(&mirror.repo, tip, &self.options.folder, edits, &self.options.author)
     }
 
-    /// Offers the commit as the branch's new tip, on a connection that has shown the branch at `base`.
-    fn push(
+    /// Leaves the update in the inbox, and in the same push offers a commit to the branch, if there is one: each ref is
+    /// taken or refused by itself. None if the server takes no ref but branches, and has not taken that one.
+    fn leave(
         &self,
-        session: Session,
         mirror: &Mirror,
+        view: View,
         branch: &str,
-        base: Option<Oid>,
-        prepared: &Prepared,
-    ) -> Result<Pushed, StoreErrorKind> {
-        let pack =
-            push::of_commit(&mirror.repo, base, prepared.commit).map_err(|error| network("pack", error))?;
-        let command = Command { name: branch.to_owned(), old: base, new: Some(prepared.commit) };
-        let report = session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
-        judge(&report)
-    }
-
-    /// Pushes the update to a ref of its own, then sees to it that somebody merges it.
-    fn leave_in_inbox(
-        &self,
-        session: Session,
-        mirror: &mut Mirror,
-        heads: &Heads,
         files: &NodeFiles,
-    ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let waiting = inbox::entries(&session.advert().refs);
-        let last = waiting.iter().rev().find(|entry| entry.id == files.id).map(inbox::Entry::time);
+        offer: Option<&Prepared>,
+    ) -> Result<Option<Pushed>, StoreErrorKind> {
         let entry = inbox::write(&mirror.repo, &self.options.folder, files, &self.options.author)?;
-        let name = inbox::next(&files.id, last);
-        let pack = push::of_commit(&mirror.repo, None, entry).map_err(|error| network("pack", error))?;
-        let command = Command { name, old: None, new: Some(entry) };
-        let report = session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
-        if let Err(StoreErrorKind::Refused(_)) = judge(&report) {
-            // A server that takes branches only: then the branch it is, try by try.
-            return self.contend(mirror, files);
+        let last = view.waiting.iter().chain(&view.merged).map(Entry::time).max();
+        let name = inbox::next(&files.id, last, offer.map(|offer| offer.commit));
+        let mut commits = vec![(None, entry)];
+        let mut commands = Vec::new();
+        if let Some(offer) = offer {
+            commits.push((view.tip, offer.commit));
+            commands.push(Command { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
         }
-        // Known only as well as this machine knew the branch; a commit that nobody sees tells it.
-        let change = self
-            .prepare(mirror, heads.tip, std::slice::from_ref(files))?
-            .and_then(|prepared| prepared.changes.into_values().next());
-        let change = change.unwrap_or(Change::Joined);
-        if waiting.is_empty() || fastrand::usize(..=waiting.len()) < HELPERS {
-            // The update is durable. Who cannot merge now leaves it to the next one.
-            if let Ok(merged) = self.merge(mirror, MERGES)
-                && merged.contains(&files.id)
-            {
-                return Ok(Some(Outcome::Merged(change)));
+        commands.push(Command { name: name.clone(), old: None, new: Some(entry) });
+        commands.extend(view.merged.iter().map(deletion));
+        let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
+        let report = view.session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
+        let inbox_refused = report.unpack.is_some() || report.refuses(&name);
+        match (offer, judge(&report, branch)) {
+            (Some(_), Ok(Pushed::Done)) => Ok(Some(Pushed::Done)),
+            (_, Ok(_)) if inbox_refused => Ok(None),
+            (_, Ok(pushed)) => Ok(Some(pushed)),
+            (_, Err(error)) => {
+                if !inbox_refused {
+                    // Not by a back door what the server does not want on its branch.
+                    let gone = Command { name, old: Some(entry), new: None };
+                    self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
+                }
+                Err(error)
             }
         }
-        Ok(Some(Outcome::Waiting(change)))
     }
 
     /// Merges all that waits into the branch, in one commit, until nothing waits or `rounds` are over. Gives the nodes
     /// whose updates were merged.
     ///
     /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
-    /// nothing: what still waits is merged again, to no effect.
-    fn merge(&self, mirror: &mut Mirror, rounds: u32) -> Result<Vec<crate::name::Name>, StoreErrorKind> {
+    /// nothing: what still waits is merged again, to no effect. The waits grow with `pace`, the time that the server
+    /// took for the update itself: on a busy one more get into the same commit, and fewer get in each other's way.
+    fn merge(&self, mirror: &mut Mirror, rounds: u32, pace: Duration) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut pace = pace.min(MAX_PACE);
         for _ in 0..rounds {
-            // Those who come at the same moment get into the same commit.
-            std::thread::sleep(Duration::from_millis(fastrand::u64(5..50)));
+            std::thread::sleep(pace.mul_f64(0.2 + 1.8 * fastrand::f64()));
             let session = self.session()?;
-            let waiting = inbox::entries(&session.advert().refs);
-            if waiting.is_empty() {
-                session.leave();
+            let Some(mut heads) = mirror.known() else { break };
+            let mut view = self.view(mirror, session, &heads.branch);
+            if view.waiting.is_empty() {
+                view.session.leave();
                 break;
             }
-            let mut heads = mirror.known();
-            let branch = heads.as_ref().map(|heads| heads.branch.clone());
-            let tip = branch.as_ref().and_then(|branch| session.advert().refs.get(branch)).copied();
-            if heads.is_none()
-                || tip.is_some_and(|tip| !mirror.has(tip))
-                || !waiting.iter().all(|entry| mirror.has(entry.commit))
+            if view.tip.is_some_and(|tip| !mirror.has(tip))
+                || !view.waiting.iter().all(|entry| mirror.has(entry.commit))
             {
-                heads = Some(self.fetch(mirror)?);
+                heads = self.fetch(mirror)?;
+                view = self.view(mirror, view.session, &heads.branch);
             }
-            let Some(mut heads) = heads.filter(|_| tip.is_none_or(|tip| mirror.has(tip))) else {
-                session.leave();
+            if view.tip.is_some_and(|tip| !mirror.has(tip)) {
+                view.session.leave();
                 continue;
-            };
-            let here: Vec<inbox::Entry> =
-                waiting.into_iter().filter(|entry| mirror.has(entry.commit)).collect();
+            }
+            view.waiting.retain(|entry| mirror.has(entry.commit));
             let edits: Vec<NodeFiles> =
-                inbox::read(&mirror.repo, &self.options.folder, &here)?.into_values().collect();
-            if edits.is_empty() {
-                session.leave();
+                inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.into_values().collect();
+            let ids: Vec<Name> = edits.iter().map(|edit| edit.id.clone()).collect();
+            view.waiting.retain(|entry| ids.contains(&entry.id));
+            if view.waiting.is_empty() {
+                view.session.leave();
                 break;
             }
-            let ids: Vec<_> = edits.iter().map(|edit| edit.id.clone()).collect();
-            let prepared = self.prepare(mirror, tip, &edits)?;
-            let done: Vec<&inbox::Entry> = here.iter().filter(|entry| ids.contains(&entry.id)).collect();
-            match self.push_merged(session, mirror, &heads.branch, tip, prepared.as_ref(), &done)? {
+            let prepared = self.prepare(mirror, view.tip, &edits)?;
+            let tip = prepared.as_ref().map(|prepared| prepared.commit).or(view.tip);
+            match self.push_merged(mirror, view, &heads.branch, prepared.as_ref())? {
                 Pushed::Done => {
                     merged.extend(ids);
-                    heads.tip = prepared.map(|prepared| prepared.commit).or(tip);
-                    heads.others.retain(|name, _| done.iter().all(|entry| entry.name() != *name));
+                    heads.tip = tip;
+                    heads.others.clear();
                     mirror.note(&heads)?;
                 }
-                Pushed::Lost => backoff.lost()?,
+                Pushed::Lost => pace = (pace * 2).min(MAX_PACE),
             }
         }
         Ok(merged)
@@ -218,33 +264,29 @@ impl Remote {
 
     fn push_merged(
         &self,
-        session: Session,
         mirror: &Mirror,
+        view: View,
         branch: &str,
-        base: Option<Oid>,
         prepared: Option<&Prepared>,
-        done: &[&inbox::Entry],
     ) -> Result<Pushed, StoreErrorKind> {
-        let deletions =
-            done.iter().map(|entry| Command { name: entry.name(), old: Some(entry.commit), new: None });
+        let deletions: Vec<Command> = view.waiting.iter().chain(&view.merged).map(deletion).collect();
         let send = |session: Session, commands: &[Command], pack: &[u8], atomic| {
-            session.send(commands, pack, atomic).map_err(|error| network("push", error))
+            let report = session.send(commands, pack, atomic).map_err(|error| network("push", error))?;
+            judge(&report, branch)
         };
-        let Some(prepared) = prepared else {
-            return judge(&send(session, &deletions.collect::<Vec<_>>(), &[], false)?);
-        };
-        if !session.advert().can("atomic") {
-            return match self.push(session, mirror, branch, base, prepared)? {
-                Pushed::Done => judge(&send(self.session()?, &deletions.collect::<Vec<_>>(), &[], false)?)
-                    .map(|_| Pushed::Done),
-                Pushed::Lost => Ok(Pushed::Lost),
-            };
+        let Some(prepared) = prepared else { return send(view.session, &deletions, &[], false) };
+        let pack = push::pack_of(&mirror.repo, &[(view.tip, prepared.commit)]);
+        let pack = pack.map_err(|error| network("pack", error))?;
+        let mut commands =
+            vec![Command { name: branch.to_owned(), old: view.tip, new: Some(prepared.commit) }];
+        if view.session.advert().can("atomic") {
+            commands.extend(deletions);
+            return send(view.session, &commands, &pack, true);
         }
-        let pack =
-            push::of_commit(&mirror.repo, base, prepared.commit).map_err(|error| network("pack", error))?;
-        let branch = Command { name: branch.to_owned(), old: base, new: Some(prepared.commit) };
-        let commands: Vec<Command> = std::iter::once(branch).chain(deletions).collect();
-        judge(&send(session, &commands, &pack, true)?)
+        match send(view.session, &commands, &pack, false)? {
+            Pushed::Done => send(self.session()?, &deletions, &[], false),
+            Pushed::Lost => Ok(Pushed::Lost),
+        }
     }
 
     /// The branch and nothing else, for servers that take no other ref: fetch, commit, push, and again if others were
@@ -257,43 +299,50 @@ impl Remote {
                 return Ok(None);
             };
             let session = self.session()?;
-            let moved = session.advert().refs.get(&heads.branch).copied() != heads.tip;
-            if !moved && let Pushed::Done = self.push(session, mirror, &heads.branch, heads.tip, &prepared)? {
-                heads.tip = Some(prepared.commit);
-                mirror.note(&heads)?;
-                return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
+            if session.advert().refs.get(&heads.branch).copied() == heads.tip {
+                let pack = push::pack_of(&mirror.repo, &[(heads.tip, prepared.commit)]);
+                let pack = pack.map_err(|error| network("pack", error))?;
+                let command =
+                    Command { name: heads.branch.clone(), old: heads.tip, new: Some(prepared.commit) };
+                let report =
+                    session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+                if let Pushed::Done = judge(&report, &heads.branch)? {
+                    heads.tip = Some(prepared.commit);
+                    mirror.note(&heads)?;
+                    return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
+                }
             }
             backoff.lost()?;
         }
     }
-}
 
-/// What of the folder is known from the server: the branch's tip, and what waits beside it.
-struct Seen {
-    found: Found,
-    waiting: Vec<inbox::Entry>,
-    folder: Folder,
-}
-
-impl Seen {
-    fn new(repo: &git2::Repository, heads: &Heads, folder: &Folder) -> Result<Seen, StoreErrorKind> {
-        let found = Found::new(repo, heads.tip, folder)?;
-        Ok(Seen { found, waiting: inbox::entries(&heads.others), folder: folder.clone() })
-    }
-
-    /// What waits may not all be there to be read: then only reading tells.
-    fn stamp(&self) -> Option<String> {
-        self.waiting.is_empty().then(|| self.found.version())
-    }
-
-    /// The folder at the branch's tip, with what waits counted in.
-    fn read(self, repo: &git2::Repository, copy: &Copy) -> Result<Snapshot, StoreErrorKind> {
-        let snapshot = copy.refresh(|known| self.found.read(repo, known))?;
-        if self.waiting.is_empty() {
-            return Ok(snapshot);
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let shard = beats::shard(id, self.options.beat_shards);
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let session = self.session()?;
+            let base = session.advert().refs.get(&shard).copied();
+            if base.is_some_and(|base| !mirror.has(base)) {
+                let branch = self.options.branch.as_deref();
+                mirror.fetch(&self.address, branch, &|name| name == shard)?;
+            }
+            if base.is_none_or(|base| mirror.has(base)) {
+                let known = base.map(|base| beats::read(&mirror.repo, base)).unwrap_or_default();
+                let commit = beats::write(&mirror.repo, known, id, Some(time))?;
+                let pack =
+                    push::pack_of(&mirror.repo, &[(None, commit)]).map_err(|error| network("pack", error))?;
+                let command = Command { name: shard.clone(), old: base, new: Some(commit) };
+                let report =
+                    session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+                if let Pushed::Done = judge(&report, &shard)? {
+                    return Ok(());
+                }
+            } else {
+                session.leave();
+            }
+            backoff.lost()?;
         }
-        let waiting = inbox::read(repo, &self.folder, &self.waiting)?;
-        tree::with(repo, snapshot, waiting.values())
     }
 }
 
@@ -303,14 +352,29 @@ impl Store for Remote {
     }
 
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
-        self.apply(edit).in_store(&self.url)
+        let confirmed = Confirmed::new(self.copy.place(), &self.options);
+        if let Edit::Put(record) = edit
+            && confirmed.is_fresh(record)
+        {
+            return Ok(None);
+        }
+        confirmed.forget().in_store(&self.url)?;
+        let outcome = self.apply(edit).in_store(&self.url)?;
+        if let Edit::Put(record) = edit {
+            confirmed.remember(record);
+        }
+        Ok(outcome)
+    }
+
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+        self.beat(id, time).in_store(&self.url)
     }
 
     fn look(&self) -> Result<Look, StoreError> {
         let look = || {
             let mut mirror = self.mirror()?;
             let heads = self.fetch(&mut mirror)?;
-            let seen = Seen::new(&mirror.repo, &heads, &self.options.folder)?;
+            let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
             Ok::<_, StoreErrorKind>((mirror, seen))
         };
         let (mirror, seen) = look().in_store(&self.url)?;
@@ -321,26 +385,35 @@ impl Store for Remote {
 
     fn last_copy(&self) -> Option<Snapshot> {
         let (repo, heads) = Mirror::last(self.copy.place())?;
-        Seen::new(&repo, &heads, &self.options.folder).and_then(|seen| seen.read(&repo, &self.copy)).ok()
+        Seen::new(&repo, &heads, &self.options).and_then(|seen| seen.read(&repo, &self.copy)).ok()
     }
 }
 
-/// Whether the server did it, somebody else was faster, or the server does not want it.
-fn judge(report: &Report) -> Result<Pushed, StoreErrorKind> {
-    let refused = || {
-        let said = if report.said.is_empty() { String::new() } else { format!("\n{}", report.said) };
-        report
-            .unpack
-            .clone()
-            .into_iter()
-            .chain(report.refused.iter().map(|(name, reason)| format!("{name}: {reason}")))
-            .next()
-            .map(|reason| StoreErrorKind::Refused(format!("{reason}{said}")))
+/// Whether the server did what counts, somebody else was faster, or the server does not want it. What counts is the
+/// branch, where it was among the commands.
+fn judge(report: &Report, branch: &str) -> Result<Pushed, StoreErrorKind> {
+    let reason = match &report.unpack {
+        Some(reason) => reason.as_str(),
+        // In an atomic push, the one ref that could not be locked fails all others.
+        None if report.refused.iter().any(|(_, reason)| is_race(reason)) => return Ok(Pushed::Lost),
+        None => match report.refused.iter().find(|(name, _)| name == branch) {
+            Some((_, reason)) => reason.as_str(),
+            None => return Ok(Pushed::Done),
+        },
     };
-    if report.unpack.is_none() && report.refused.iter().any(|(_, reason)| is_race(reason)) {
-        return Ok(Pushed::Lost);
-    }
-    refused().map_or(Ok(Pushed::Done), Err)
+    Err(StoreErrorKind::Refused {
+        reason: excerpt::said(reason, MAX_SAID),
+        said: report
+            .said
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| format!("\n  | {}", excerpt::said(line, MAX_SAID)))
+            .collect(),
+    })
+}
+
+fn deletion(entry: &Entry) -> Command {
+    Command { name: entry.name(), old: Some(entry.commit), new: None }
 }
 
 /// What git servers say when another push came first: the words of receive-pack and of its reference transactions.
@@ -367,6 +440,10 @@ pub(crate) fn without_secrets(url: &str) -> String {
         Some((user, host)) if user.contains(':') => {
             format!("{scheme}://{}:***@{host}{path}", user.split(':').next().unwrap_or_default())
         }
+        // What stands alone before the host is a user for ssh, and as often a token for https.
+        Some((user, host)) if scheme.starts_with("http") && user != "git" => {
+            format!("{scheme}://***@{host}{path}")
+        }
         _ => url.to_owned(),
     }
 }
@@ -378,7 +455,8 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         assert_eq!(without_secrets("https://u:p@h/x@y"), "https://u:***@h/x@y");
-        assert_eq!(without_secrets("https://u@h/x"), "https://u@h/x");
+        assert_eq!(without_secrets("https://t0k3n@h/x"), "https://***@h/x");
+        assert_eq!(without_secrets("ssh://git@h/x"), "ssh://git@h/x");
         assert_eq!(without_secrets("git@h:x"), "git@h:x");
     }
 

@@ -14,8 +14,8 @@ use std::io::{self, Read, Write};
 use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
-pub(super) use advert::Advert;
-pub(super) use pack::of_commit;
+use advert::Advert;
+pub(super) use pack::pack_of;
 
 /// What this client can do, besides `report-status`.
 const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];
@@ -130,6 +130,11 @@ impl Session {
 }
 
 impl Report {
+    /// Whether that ref was refused.
+    pub(super) fn refuses(&self, name: &str) -> bool {
+        self.refused.iter().any(|(refused, _)| refused == name)
+    }
+
     fn read(from: &mut dyn Read) -> io::Result<Report> {
         let mut report = Report::default();
         while let Some(line) = pktline::read(from)? {

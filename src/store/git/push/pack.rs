@@ -12,19 +12,20 @@ use super::delta;
 /// The type of an object that is a difference to another one, named by its id.
 const REF_DELTA: u8 = 7;
 
-/// The objects of a commit that its base does not have; trees as differences to those of the base.
+/// The objects of commits that their bases do not have; trees as differences to those of the base.
 ///
-/// The server must have the base: then it has all that the base's tree names.
-pub(in crate::store::git) fn of_commit(
+/// The server must have each base: then it has all that the base's tree names.
+pub(in crate::store::git) fn pack_of(
     repo: &Repository,
-    base: Option<Oid>,
-    commit: Oid,
+    commits: &[(Option<Oid>, Oid)],
 ) -> Result<Vec<u8>, git2::Error> {
     let mut objects = Objects { repo, found: BTreeMap::new() };
-    let new = repo.find_commit(commit)?.tree()?;
-    let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
-    objects.found.insert(commit, None);
-    objects.add_tree(old.as_ref(), &new)?;
+    for (base, commit) in commits {
+        let new = repo.find_commit(*commit)?.tree()?;
+        let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
+        objects.found.insert(*commit, None);
+        objects.add_tree(old.as_ref(), &new)?;
+    }
     let mut pack = Vec::from(*b"PACK\0\0\0\x02");
     pack.extend_from_slice(&u32::try_from(objects.found.len()).unwrap_or(u32::MAX).to_be_bytes());
     let odb = repo.odb()?;

@@ -1,22 +1,203 @@
 //! How bytes reach a git server: our own streams under libgit2.
-#![allow(missing_docs)]
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+//!
+//! libgit2 is built without its https and ssh, so that no OpenSSL is needed, and what it has for `git://` and `http://`
+//! knows neither TCP_NODELAY (40 to 90 ms a push) nor time limits for one connection. It does all that is git; these
+//! streams only carry bytes:
+//!
+//! | scheme | how |
+//! |---|---|
+//! | `git` | a TCP connection |
+//! | `ssh`, `user@host:path` | the `ssh` program, as git runs it, with the user's keys, agent and known_hosts |
+//! | `http`, `https` | ureq and rustls |
+//!
+//! Every wait has a limit. What nothing has come of yet, because the server is busy, is tried again.
+
+mod address;
+mod error;
+mod hint;
+#[cfg(feature = "https")]
+mod http;
+mod retry;
+#[cfg(feature = "ssh")]
+mod ssh;
+mod tcp;
+mod wire;
+
+#[cfg(feature = "https")]
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use git2::transport::{Service as Action, SmartSubtransport, SmartSubtransportStream, Transport};
+
+use address::Address;
+use wire::Service;
+
+pub use address::AddressError;
+pub use error::{TransportError, take_last_error};
+
+/// Time limits of the network.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    pub connect: std::time::Duration,
-    pub silence: std::time::Duration,
+    /// No longer until there is a connection, all tries together.
+    pub connect: Duration,
+    /// No longer between two bytes of the server.
+    pub silence: Duration,
 }
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct TransportError;
-impl TransportError {
-    pub fn hint(&self) -> Option<String> {
-        None
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connect: Duration::from_secs(10), silence: Duration::from_secs(30) }
     }
 }
-pub fn take_last_error() -> Option<TransportError> {
-    None
+
+/// How servers are spoken to, by this process.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time limits.
+    pub limits: Limits,
+    /// What git's own variables say of ssh.
+    #[cfg(feature = "ssh")]
+    pub ssh: ssh::Settings,
+    /// What the environment says of http.
+    #[cfg(feature = "https")]
+    pub http: http::Settings,
 }
-pub fn install(_: Limits) {}
-pub fn open(_url: &str) -> Result<(Box<dyn git2::transport::SmartSubtransport>, bool), git2::Error> {
-    Err(git2::Error::from_str("stub"))
+
+impl Settings {
+    /// The settings of this process's environment.
+    pub fn from_env(limits: Limits) -> Settings {
+        Settings {
+            limits,
+            #[cfg(feature = "ssh")]
+            ssh: ssh::Settings::from_env(),
+            #[cfg(feature = "https")]
+            http: http::Settings::from_env(),
+        }
+    }
+}
+
+/// Makes these the transports of the process. Only the first call counts: libgit2 knows one transport for each scheme.
+///
+/// Call it before anything else uses a remote repository through libgit2.
+pub fn install(settings: Settings) {
+    KINDS.get_or_init(|| {
+        let limits = settings.limits;
+        let mut kinds = Vec::new();
+        kinds.push(register(&["git"], false, move || {
+            Dialogue(move |address: &Address, service| {
+                Ok(Box::new(tcp::open(address, service, &limits)?) as Stream)
+            })
+        }));
+        #[cfg(feature = "ssh")]
+        kinds.push(register(&["ssh", "ssh+git", "git+ssh"], false, move || {
+            let settings = settings.ssh.clone();
+            Dialogue(move |address: &Address, service| {
+                Ok(Box::new(ssh::open(address, service, &limits, &settings)?) as Stream)
+            })
+        }));
+        #[cfg(feature = "https")]
+        {
+            let client = Arc::new(http::Client::new(settings.http, limits));
+            kinds.push(register(&["http", "https"], true, move || http::Http::new(client.clone())));
+        }
+        kinds
+    });
+}
+
+/// The transports, once they are installed.
+static KINDS: OnceLock<Vec<Kind>> = OnceLock::new();
+
+/// A transport, for those who speak git's protocol themselves.
+struct Kind {
+    schemes: &'static [&'static str],
+    stateless: bool,
+    make: Box<dyn Fn() -> Box<dyn SmartSubtransport> + Send + Sync>,
+}
+
+/// A new connection for a URL, and whether each request on it stands alone, as over http.
+pub(super) fn open(url: &str) -> Result<(Box<dyn SmartSubtransport>, bool), git2::Error> {
+    // What has no scheme is user@host:path.
+    let scheme = url.split_once("://").map_or("ssh", |(scheme, _)| scheme);
+    let kind = KINDS.get().into_iter().flatten().find(|kind| kind.schemes.contains(&scheme));
+    let kind = kind.ok_or_else(|| git2::Error::from_str("there is no transport for that URL"))?;
+    Ok(((kind.make)(), kind.stateless))
+}
+
+type Stream = Box<dyn SmartSubtransportStream>;
+
+/// What libgit2 asks for a connection on which both sides talk until the operation is over.
+struct Dialogue<F>(F);
+
+impl<F> SmartSubtransport for Dialogue<F>
+where
+    F: Fn(&Address, Service) -> Result<Stream, TransportError> + Send + 'static,
+{
+    fn action(&self, url: &str, action: Action) -> Result<Stream, git2::Error> {
+        let service = match action {
+            Action::UploadPackLs => Service::UploadPack,
+            Action::ReceivePackLs => Service::ReceivePack,
+            // git2 goes on with the stream that it has.
+            Action::UploadPack | Action::ReceivePack => {
+                return Err(git2::Error::from_str("a service was asked for before its references"));
+            }
+        };
+        forget_last_error();
+        Address::parse(url)
+            .map_err(TransportError::from)
+            .and_then(|address| (self.0)(&address, service))
+            .map_err(error::to_git)
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+/// What an earlier operation left behind must not colour this one.
+fn forget_last_error() {
+    drop(take_last_error());
+}
+
+/// Registers what makes a subtransport for each of the schemes. `stateless` is for http, where each request stands alone.
+fn register<S: SmartSubtransport>(
+    schemes: &'static [&'static str],
+    stateless: bool,
+    make: impl Fn() -> S + Clone + Send + Sync + 'static,
+) -> Kind {
+    for scheme in schemes {
+        let make = make.clone();
+        // SAFETY: libgit2 keeps the transports in a list without a lock, which must not be changed while another thread
+        // looks for one. They are looked for when a remote is connected, which in this crate only the store of a URL
+        // does, and its constructor calls `install`. That runs this code once and lets no caller pass before it is done.
+        let registered = unsafe {
+            git2::transport::register(scheme, move |remote| Transport::smart(remote, stateless, make()))
+        };
+        // It fails if somebody else in this process has taken the scheme. Theirs then counts.
+        drop(registered);
+    }
+    Kind { schemes, stateless, make: Box::new(move || Box::new(make())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn an_earlier_error_does_not_colour_the_next() {
+        let dialogue = Dialogue(|_: &Address, _| Ok(Box::new(Cursor::new(Vec::new())) as Stream));
+        error::remember(TransportError::Closed { peer: "earlier".into() });
+        assert!(dialogue.action("git://h/p", Action::UploadPackLs).is_ok());
+        assert!(take_last_error().is_none());
+    }
+
+    #[test]
+    fn a_bad_url_reaches_no_transport() {
+        let dialogue = Dialogue(|_: &Address, _| unreachable!());
+        let error = dialogue.action("ssh://-x/p", Action::ReceivePackLs).err().unwrap();
+        assert!(error.message().contains("its host starts with `-`"));
+        assert!(matches!(take_last_error(), Some(TransportError::Address(_))));
+    }
 }

@@ -1,0 +1,107 @@
+//! When nodes gave their last sign of life, and what follows from a long silence.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Availability, Problem, Roster};
+use crate::store::Beats;
+
+/// A time this far ahead of ours is no wrong clock yet.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+impl Roster {
+    /// Notes for each node its last sign of life: its last heartbeat, or the change of its state if that is later.
+    pub fn see<'a>(&mut self, beats: impl Iterator<Item = &'a Beats> + Clone) {
+        for node in &mut self.nodes {
+            let changed = node
+                .record
+                .changed()
+                .and_then(|time| time.to_zoned(TimeZone::UTC).ok())
+                .map(|time| time.timestamp());
+            let beat = beats.clone().filter_map(|beats| beats.get(node.record.id().as_str())).max().copied();
+            node.last_seen = beat.max(changed);
+        }
+    }
+
+    /// Makes absent what gave no sign of life for longer than `max_age`, and says so. A clock that is ahead of ours
+    /// expires nothing, and is told.
+    pub fn expire(&mut self, now: Timestamp, max_age: SignedDuration) {
+        for node in &mut self.nodes {
+            let reason = match node.last_seen.map(|seen| now.duration_since(seen)) {
+                None => "has given no sign of life: no heartbeat and no `statetss`".to_owned(),
+                Some(age) if age > max_age => format!("was last seen {:#} ago", whole(age)),
+                Some(age) if age < -SKEW => {
+                    self.problems.push(Problem {
+                        store: node.store.clone(),
+                        path: node.path.clone(),
+                        reason: format!("was last seen {:#} in the future: a clock is wrong", whole(-age)),
+                    });
+                    continue;
+                }
+                Some(_) => continue,
+            };
+            if node.availability != Availability::Absent {
+                node.availability = Availability::Absent;
+                let reason = format!("{reason}, longer than {max_age:#}: it counts as absent");
+                self.problems.push(Problem { store: node.store.clone(), path: node.path.clone(), reason });
+            }
+        }
+        self.problems.sort();
+    }
+}
+
+/// In seconds, and in minutes from an hour on.
+fn whole(age: SignedDuration) -> SignedDuration {
+    let seconds = age.as_secs();
+    SignedDuration::from_secs(if seconds < 3600 { seconds } else { seconds / 60 * 60 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::{Source, States};
+    use crate::store::Snapshot;
+
+    #[test]
+    fn silence_makes_absent_and_a_clock_ahead_does_not() {
+        let now = Timestamp::from_second(1_767_000_000).unwrap();
+        let at = |ago: i64| Timestamp::from_second(now.as_second() - ago).unwrap();
+        let files = [
+            ("i-beats", "20150101-000000"),
+            ("i-silent", "20150101-000000"),
+            ("i-new", "20251229-091630"),
+            ("i-ahead", "20150101-000000"),
+            ("i-never", ""),
+        ]
+        .map(|(id, time)| {
+            let value = format!(r#"{{"instance-id":"{id}","statetss":"{time}"}}"#);
+            (format!("{id}.json"), format!(r#"{{"filetype":"nodepresence","value":{value}}}"#))
+        });
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))).collect();
+        let mut snapshot = Snapshot::of(&files);
+        snapshot.beats = Beats::from([
+            ("i-beats".into(), at(30)),
+            ("i-silent".into(), at(7_260)),
+            ("i-ahead".into(), at(-600)),
+        ]);
+        let mut roster =
+            Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default());
+        roster.see(std::iter::once(&snapshot.beats));
+        roster.expire(now, SignedDuration::from_secs(300));
+        let seen: Vec<_> =
+            roster.nodes.iter().map(|node| format!("{} {}", node.record.id(), node.availability)).collect();
+        assert_eq!(
+            seen,
+            ["i-ahead active", "i-beats active", "i-never absent", "i-new active", "i-silent absent"]
+        );
+        let told: Vec<_> = roster.problems.iter().map(|problem| problem.reason.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "was last seen 10m in the future: a clock is wrong",
+                "has given no sign of life: no heartbeat and no `statetss`, longer than 5m: it counts as absent",
+                "was last seen 2h 1m ago, longer than 5m: it counts as absent",
+            ]
+        );
+    }
+}

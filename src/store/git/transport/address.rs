@@ -1,0 +1,226 @@
+//! The address of a repository, taken apart: `scheme://user@host:port/path`, or `user@host:path` as scp writes it.
+//!
+//! Host, user and path become words of a command line (of ssh, of the server's shell) and lines of a protocol. What could be
+//! taken for an option, or end a line, is refused here, once for all transports.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Scheme {
+    Git,
+    Ssh,
+    Http,
+    Https,
+}
+
+/// A text that must not be seen, in logs and messages least of all.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(pub(super) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Address {
+    pub(super) scheme: Scheme,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    /// A name or an address; one of IPv6 without its brackets.
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    /// As the server understands it. Of http, as it stands in a request.
+    pub(super) path: String,
+}
+
+/// Why a URL is refused.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("its {part} {problem}")]
+pub struct AddressError {
+    part: &'static str,
+    problem: &'static str,
+}
+
+fn wrong<T>(part: &'static str, problem: &'static str) -> Result<T, AddressError> {
+    Err(AddressError { part, problem })
+}
+
+impl Address {
+    /// Takes a URL apart and refuses what no transport should see.
+    pub(super) fn parse(url: &str) -> Result<Address, AddressError> {
+        let address = match url.split_once("://") {
+            Some((scheme, rest)) => {
+                let scheme = match scheme.to_ascii_lowercase().as_str() {
+                    "git" => Scheme::Git,
+                    "ssh" | "ssh+git" | "git+ssh" => Scheme::Ssh,
+                    "http" => Scheme::Http,
+                    "https" => Scheme::Https,
+                    _ => return wrong("scheme", "is none that is spoken here"),
+                };
+                Address::of_url(scheme, rest)?
+            }
+            None => Address::of_scp(url)?,
+        };
+        address.check()
+    }
+
+    fn of_url(scheme: Scheme, rest: &str) -> Result<Address, AddressError> {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (userinfo, host) = match authority.rsplit_once('@') {
+            Some((userinfo, host)) => (Some(userinfo), host),
+            None => (None, authority),
+        };
+        let (user, password) = match userinfo.map(|info| info.split_once(':').unwrap_or((info, ""))) {
+            Some((user, "")) => (Some(decode(user)?), None),
+            Some((user, password)) => (Some(decode(user)?), Some(Secret(decode(password)?))),
+            None => (None, None),
+        };
+        if scheme == Scheme::Ssh && password.is_some() {
+            return wrong("password", "is of no use to ssh, which logs in with a key");
+        }
+        let (host, port) = split_port(host)?;
+        let path = match scheme {
+            Scheme::Http | Scheme::Https if path.contains(['?', '#']) => {
+                return wrong("path", "contains a `?` or `#`");
+            }
+            Scheme::Http | Scheme::Https => encode(path.trim_end_matches('/')),
+            // As git does: `/~user/list.git` is below the home directory of that user of the server.
+            Scheme::Git | Scheme::Ssh => {
+                let path = decode(path)?;
+                path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(&path).to_owned()
+            }
+        };
+        Ok(Address { scheme, user, password, host: decode(&host)?, port, path })
+    }
+
+    fn of_scp(text: &str) -> Result<Address, AddressError> {
+        let (user, rest) = match text.split_once('@') {
+            Some((user, rest)) if !user.contains([':', '[']) => (Some(user.to_owned()), rest),
+            _ => (None, text),
+        };
+        let Some((host, path)) = (match rest.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once("]:"),
+            None => rest.split_once(':'),
+        }) else {
+            return wrong("host", "is not followed by `:` and a path");
+        };
+        let (host, path) = (host.to_owned(), path.to_owned());
+        Ok(Address { scheme: Scheme::Ssh, user, password: None, host, port: None, path })
+    }
+
+    fn check(self) -> Result<Address, AddressError> {
+        let fields =
+            [("user", self.user.as_deref()), ("host", Some(&*self.host)), ("path", Some(&*self.path))];
+        for (part, text) in fields {
+            let Some(text) = text else { continue };
+            if text.starts_with('-') {
+                return wrong(part, "starts with `-`, so that a program could take it for an option");
+            }
+            if text.contains(char::is_control) {
+                return wrong(part, "contains a control character");
+            }
+            if text.is_empty() && !(part == "path" && matches!(self.scheme, Scheme::Http | Scheme::Https)) {
+                return wrong(part, "is empty");
+            }
+        }
+        let name =
+            |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        if !name(&self.host) && !is_ipv6(&self.host) {
+            return wrong("host", "is neither a name in ASCII nor an address");
+        }
+        // ssh puts the user into the commands of its configuration, which run in a shell (CVE-2023-51385).
+        let hostile =
+            |user: &str| user.contains(|letter| "\"'`$\\;&<>|(){}".contains(letter) || letter == ' ');
+        if self.scheme == Scheme::Ssh && self.user.as_deref().is_some_and(hostile) {
+            return wrong("user", "contains a character that a shell would act upon");
+        }
+        Ok(self)
+    }
+
+    /// The host as it stands in a URL: an address of IPv6 in brackets.
+    pub(super) fn url_host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+
+    /// Who is spoken to, for messages and for the request of git's own protocol: `host` or `host:port`.
+    pub(super) fn peer(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.url_host()),
+            None => self.url_host(),
+        }
+    }
+}
+
+/// An address of IPv6; of a link-local one, with the name of its interface (`fe80::1%eth0`).
+fn is_ipv6(host: &str) -> bool {
+    let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
+    let interface =
+        |zone: &str| zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && interface(zone)
+}
+
+fn split_port(authority: &str) -> Result<(String, Option<u16>), AddressError> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, rest)) => (host, Some(rest.strip_prefix(':').unwrap_or("?"))),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    // Not only `parse`, which takes a `+`.
+    let number = |port: &str| match port.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => port.parse().ok().filter(|port| *port > 0),
+        false => None,
+    };
+    match port {
+        None | Some("") => Ok((host.to_owned(), None)),
+        Some(port) => match number(port) {
+            Some(port) => Ok((host.to_owned(), Some(port))),
+            None => wrong("port", "is no number from 1 to 65535"),
+        },
+    }
+}
+
+/// Percent-decodes.
+fn decode(text: &str) -> Result<String, AddressError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    let mut byte;
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let code = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        // A `%` without two digits stands for itself, as git has it.
+        (byte, rest) = match (first, code) {
+            (b'%', Some(code)) => (code, &after[2..]),
+            (other, _) => (other, after),
+        };
+        bytes.push(byte);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(_) => wrong("text", "is not UTF-8 once its %-codes are decoded"),
+    }
+}
+
+/// Percent-encodes what cannot stand in a request; what is encoded stays as it is.
+fn encode(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b' ' | 0x80.. => {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+            _ => encoded.push(char::from(byte)),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The requests, and the connections that are kept between them.
+
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
+
+use ureq::http::{self, Response, StatusCode, header};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, BodyReader};
+
+use super::login::{Login, Logins};
+use super::{Settings, failure, redirect};
+use crate::store::git::transport::address::{Address, Scheme};
+use crate::store::git::transport::wire::Service;
+use crate::store::git::transport::{Limits, TransportError, retry};
+
+/// How often an answer may send us elsewhere.
+const MAX_REDIRECTS: usize = 5;
+
+/// A server that lists more than this has no list of nodes: a million references take 80 MB.
+const MAX_REFERENCES: u64 = 256 * 1024 * 1024;
+
+/// What is left unread of an answer, so that its connection can be used again.
+const MAX_REST: u64 = 64 * 1024;
+
+/// Some git hosts look for `git/` before they speak this protocol.
+const USER_AGENT: &str = concat!("git/2.0 (presence ", env!("CARGO_PKG_VERSION"), ")");
+
+/// What all connections of the process share: those that are kept alive, and the logins.
+pub(in super::super) struct Client {
+    settings: Settings,
+    limits: Limits,
+    logins: Logins,
+    plain: OnceLock<Agent>,
+    /// Made when it is needed: to read the certificates of all authorities costs more than a whole publishing.
+    secure: OnceLock<Agent>,
+}
+
+/// One request.
+pub(super) struct Request<'a> {
+    pub(super) service: Service,
+    /// The body of a POST; none for the GET of the references.
+    pub(super) body: Option<&'a [u8]>,
+}
+
+impl Request<'_> {
+    /// What comes after the URL of the repository.
+    fn suffix(&self) -> String {
+        match self.body {
+            None => format!("/info/refs?service={}", self.service.program()),
+            Some(_) => format!("/{}", self.service.program()),
+        }
+    }
+
+    /// The type of a good answer.
+    pub(super) fn answer_type(&self) -> String {
+        let kind = if self.body.is_some() { "result" } else { "advertisement" };
+        format!("application/x-{}-{kind}", self.service.program())
+    }
+}
+
+impl Client {
+    pub(in super::super) fn new(settings: Settings, limits: Limits) -> Client {
+        let logins = Logins::new(settings.token.clone(), limits.silence);
+        Client { settings, limits, logins, plain: OnceLock::new(), secure: OnceLock::new() }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn agent(&self, scheme: Scheme) -> Result<&Agent, TransportError> {
+        if scheme == Scheme::Http {
+            return Ok(self.plain.get_or_init(|| self.new_agent(RootCerts::PlatformVerifier)));
+        }
+        if let Some(agent) = self.secure.get() {
+            return Ok(agent);
+        }
+        let roots = self.roots()?;
+        Ok(self.secure.get_or_init(|| self.new_agent(roots)))
+    }
+
+    fn new_agent(&self, roots: RootCerts) -> Agent {
+        Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            // Both are judged here: see `failure` and `redirect`.
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(USER_AGENT)
+            .timeout_resolve(Some(self.limits.connect))
+            .timeout_connect(Some(self.limits.connect))
+            .timeout_per_read(Some(self.limits.silence))
+            .timeout_per_write(Some(self.limits.silence))
+            .build()
+            .new_agent()
+    }
+
+    /// Whom to trust: the authorities of the named file and no others, else those of the system.
+    fn roots(&self) -> Result<RootCerts, TransportError> {
+        let Some((variable, path)) = &self.settings.authorities else {
+            return Ok(RootCerts::PlatformVerifier);
+        };
+        let unusable = |reason| TransportError::Authorities { path: path.clone(), variable, reason };
+        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        match certificates.is_empty() {
+            true => Err(unusable("there is no certificate in it".into())),
+            false => Ok(RootCerts::Specific(Arc::new(certificates))),
+        }
+    }
+
+    /// Sends the request, logs in if the server asks for it, and returns an answer that is neither an error nor
+    /// anything else than git's protocol; or one that redirects.
+    pub(super) fn exchange(
+        &self,
+        address: &Address,
+        request: &Request<'_>,
+    ) -> Result<Response<Body>, TransportError> {
+        let mut login = self.logins.known(address);
+        let mut response = self.send(address, request, login.as_ref())?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(fresh) = self.logins.ask(address, &base_url(address), login.as_ref())
+        {
+            drain(response.into_body().into_reader());
+            login = Some(fresh);
+            response = self.send(address, request, login.as_ref())?;
+        }
+        failure::judge(response, address, request, login.as_ref())
+    }
+
+    fn send(
+        &self,
+        address: &Address,
+        request: &Request<'_>,
+        login: Option<&Login>,
+    ) -> Result<Response<Body>, TransportError> {
+        let agent = self.agent(address.scheme)?;
+        let url = format!("{}{}", base_url(address), request.suffix());
+        let mut builder = http::Request::builder().uri(url).header(header::ACCEPT, request.answer_type());
+        if let Some(login) = login {
+            builder = builder.header(header::AUTHORIZATION, login.header());
+        }
+        let sent = match request.body {
+            None => builder.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request)),
+            Some(body) => builder
+                .method(http::Method::POST)
+                .header(header::CONTENT_TYPE, format!("application/x-{}-request", request.service.program()))
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| agent.run(request)),
+        };
+        sent.map_err(|error| failure::of(error, address, &self.limits))
+    }
+
+    /// Asks for the references. Returns where the repository turned out to be, and the answer.
+    pub(super) fn references(
+        &self,
+        mut address: Address,
+        service: Service,
+    ) -> Result<(Address, Vec<u8>), TransportError> {
+        let request = Request { service, body: None };
+        for _ in 0..MAX_REDIRECTS {
+            let response = retry::connecting(self.limits.connect, |_| self.exchange(&address, &request))?;
+            if response.status().is_redirection() {
+                address = redirect::follow(&address, &response, &request.suffix())?;
+                drain(response.into_body().into_reader());
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let read = response.into_body().into_reader().take(MAX_REFERENCES).read_to_end(&mut bytes);
+            read.map_err(|error| failure::of(error.into(), &address, &self.limits))?;
+            return Ok((address, bytes));
+        }
+        Err(TransportError::Protocol {
+            peer: address.peer(),
+            reason: format!("it redirected more than {MAX_REDIRECTS} times"),
+        })
+    }
+}
+
+/// The URL of the repository, without a login.
+pub(super) fn base_url(address: &Address) -> String {
+    let scheme = if address.scheme == Scheme::Https { "https" } else { "http" };
+    format!("{scheme}://{}{}", address.peer(), address.path)
+}
+
+/// Reads what is left of an answer, so that the connection can be used again.
+pub(super) fn drain(reader: BodyReader<'_>) {
+    // If it cannot be read, the connection is not used again.
+    let _ = io::copy(&mut reader.take(MAX_REST), &mut io::sink());
+}

@@ -1,0 +1,139 @@
+//! What went wrong with a request, and which answers are none.
+
+use std::io::{self, ErrorKind, Read};
+
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Body, Error, Timeout};
+
+use super::client::Request;
+use super::login::{Login, Source};
+use crate::excerpt::said;
+use crate::store::git::transport::address::Address;
+use crate::store::git::transport::wire::SAID;
+use crate::store::git::transport::{Limits, TransportError};
+
+/// A request that came to no answer.
+pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportError {
+    let peer = address.peer();
+    match error {
+        Error::HostNotFound | Error::Timeout(Timeout::Resolve) => TransportError::Resolve { peer },
+        Error::Timeout(Timeout::Connect) => {
+            TransportError::Connect { peer, source: ErrorKind::TimedOut.into() }
+        }
+        Error::Timeout(_) => TransportError::Silent { peer, seconds: limits.silence.as_secs() },
+        Error::Io(source) => of_io(source, peer),
+        Error::Rustls(error) => certificate(&error.to_string(), peer),
+        Error::ConnectProxyFailed(reason) => {
+            let reason = format!("the proxy did not connect to it: {}", said(&reason, SAID));
+            TransportError::Protocol { peer, reason }
+        }
+        other => TransportError::Protocol { peer, reason: said(&other.to_string(), SAID) },
+    }
+}
+
+fn of_io(source: io::Error, peer: String) -> TransportError {
+    let text = source.to_string();
+    // rustls and the resolver have no kinds of their own: their errors come as "other" or "invalid data".
+    if text.contains("certificate") || text.contains("received fatal alert") {
+        return certificate(&text, peer);
+    }
+    if text.starts_with("failed to lookup address information") {
+        return TransportError::Resolve { peer };
+    }
+    match source.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::AddrNotAvailable => TransportError::Connect { peer, source },
+        ErrorKind::UnexpectedEof => TransportError::Closed { peer },
+        ErrorKind::InvalidData => TransportError::Protocol { peer, reason: said(&text, SAID) },
+        _ => TransportError::Broken { peer, source },
+    }
+}
+
+fn certificate(text: &str, peer: String) -> TransportError {
+    let reason = text.trim_start_matches("invalid peer certificate: ");
+    let reason = match reason {
+        "UnknownIssuer" => "no authority that is trusted here has signed it".to_owned(),
+        other => said(other, SAID),
+    };
+    TransportError::Certificate { peer, reason }
+}
+
+/// Passes on an answer that is what was asked for, or a redirection of a GET.
+pub(super) fn judge(
+    response: Response<Body>,
+    address: &Address,
+    request: &Request<'_>,
+    login: Option<&Login>,
+) -> Result<Response<Body>, TransportError> {
+    let peer = address.peer();
+    let status = response.status();
+    if status.is_redirection() && request.body.is_none() {
+        return Ok(response);
+    }
+    if status == StatusCode::OK {
+        let wanted = request.answer_type();
+        let found = content_type(&response);
+        if found == wanted {
+            return Ok(response);
+        }
+        let reason = match found.as_str() {
+            "" => format!("its answer is not `{wanted}`"),
+            found => format!("its answer is `{}`, not `{wanted}`", said(found, SAID)),
+        };
+        return Err(TransportError::Protocol { peer, reason });
+    }
+    Err(match status {
+        StatusCode::UNAUTHORIZED => refused(peer, login),
+        StatusCode::FORBIDDEN => {
+            TransportError::Forbidden { peer, doing: request.service.doing(), said: words(response) }
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            TransportError::NoRepository { peer, path: said(&address.path, SAID) }
+        }
+        _ => TransportError::Status { peer, status: status.as_u16(), said: words(response) },
+    })
+}
+
+fn refused(peer: String, login: Option<&Login>) -> TransportError {
+    let (said, hint) = match login.map(|login| login.source) {
+        None => (
+            ": it wants a user and a password",
+            "put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper",
+        ),
+        Some(Source::Url) => {
+            (": the user or password in the URL is wrong", "correct it, or leave it out of the URL")
+        }
+        Some(Source::Token) => (
+            ": it does not take the token in PRESENCE_GIT_TOKEN",
+            "make a new token there; if it wants a user's name with it, write https://USER@HOST/…",
+        ),
+        Some(Source::Helper) => (
+            ": it does not take what git's credential helper has for it",
+            "`git credential reject` makes the helper forget it",
+        ),
+    };
+    TransportError::Login { peer, said: said.to_owned(), hint }
+}
+
+/// Without its parameters.
+fn content_type(response: &Response<Body>) -> String {
+    let value =
+        response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The words of an answer, after a colon, if they are meant for people.
+fn words(response: Response<Body>) -> String {
+    if content_type(&response) != "text/plain" {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    // A server that does not finish its sentence is refusing all the same.
+    let _ = response.into_body().into_reader().take(4 * SAID as u64).read_to_end(&mut bytes);
+    match said(&String::from_utf8_lossy(&bytes), SAID) {
+        words if words.is_empty() => words,
+        words => format!(": {words}"),
+    }
+}

@@ -1,0 +1,160 @@
+//! With which name and password: those of the URL, else the token of the environment, else what git's credential
+//! helpers know. The latter two only when the server asks, and each server is told only what is meant for it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::store::git::transport::address::{Address, Scheme, Secret};
+
+/// With a token, most git hosts take any name; the apps of one want this.
+const TOKEN_USER: &str = "x-access-token";
+
+/// Where a login comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Source {
+    Url,
+    Token,
+    Helper,
+}
+
+/// A name and a password.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Login {
+    user: String,
+    password: Secret,
+    pub(super) source: Source,
+}
+
+impl Login {
+    /// The value of the `Authorization` header (RFC 7617).
+    pub(super) fn header(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password.0)))
+    }
+}
+
+/// Whom a login is for. Another port is another server.
+type Server = (Scheme, String, Option<u16>, Option<String>);
+
+fn server(address: &Address) -> Server {
+    (address.scheme, address.host.clone(), address.port, address.user.clone())
+}
+
+/// The logins of this process.
+pub(super) struct Logins {
+    token: Option<Secret>,
+    /// No longer for a credential helper: it may ask somebody who is not there.
+    limit: Duration,
+    /// Those that servers have asked for.
+    known: Mutex<HashMap<Server, Login>>,
+}
+
+impl Logins {
+    pub(super) fn new(token: Option<Secret>, limit: Duration) -> Logins {
+        Logins { token, limit, known: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Server, Login>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to send without being asked: what stands in the URL, or what this server has asked for before.
+    pub(super) fn known(&self, address: &Address) -> Option<Login> {
+        match (&address.user, &address.password) {
+            (Some(user), Some(password)) => {
+                Some(Login { user: user.clone(), password: password.clone(), source: Source::Url })
+            }
+            _ => self.lock().get(&server(address)).cloned(),
+        }
+    }
+
+    /// What to send to a server that asks, and did not take `refused`. None if there is nothing else.
+    pub(super) fn ask(&self, address: &Address, url: &str, refused: Option<&Login>) -> Option<Login> {
+        if refused.is_some_and(|login| login.source != Source::Helper) {
+            return None;
+        }
+        // Held while a helper runs: one is enough for all that wait for the same answer.
+        let mut known = self.lock();
+        let key = server(address);
+        if let Some(login) = known.get(&key).filter(|login| Some(*login) != refused) {
+            return Some(login.clone());
+        }
+        let login = self.find(address, url).filter(|login| Some(login) != refused)?;
+        known.insert(key, login.clone());
+        Some(login)
+    }
+
+    fn find(&self, address: &Address, url: &str) -> Option<Login> {
+        if let Some(token) = &self.token {
+            let user = address.user.clone().unwrap_or_else(|| TOKEN_USER.to_owned());
+            return Some(Login { user, password: token.clone(), source: Source::Token });
+        }
+        if let Some((user, password)) = helped(url, address.user.as_deref(), self.limit) {
+            return Some(Login { user, password: Secret(password), source: Source::Helper });
+        }
+        // `https://TOKEN@host`: a token as the name, without a password.
+        let user = address.user.clone()?;
+        Some(Login { user, password: Secret(String::new()), source: Source::Url })
+    }
+}
+
+/// Asks git's credential helpers (gitcredentials(7)), as the user's git configuration names them.
+fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, String)> {
+    let (url, user) = (url.to_owned(), user.map(str::to_owned));
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let config = git2::Config::open_default();
+        let found = config.ok().and_then(|config| {
+            git2::CredentialHelper::new(&url).username(user.as_deref()).config(&config).execute()
+        });
+        // Nobody waits any longer.
+        let _ = sender.send(found);
+    });
+    receiver.recv_timeout(limit).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str) -> Address {
+        Address::parse(url).unwrap()
+    }
+
+    #[test]
+    fn the_header_is_the_one_of_the_rfc() {
+        let login =
+            Login { user: "Aladdin".into(), password: Secret("open sesame".into()), source: Source::Url };
+        assert_eq!(login.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(!format!("{login:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn the_url_comes_first_and_is_never_replaced() {
+        let logins = Logins::new(Some(Secret("token".into())), Duration::ZERO);
+        let url = address("https://u:p@h/a");
+        let known = logins.known(&url).unwrap();
+        assert_eq!((known.user.as_str(), known.source), ("u", Source::Url));
+        assert_eq!(logins.ask(&url, "https://h/a", Some(&known)), None);
+    }
+
+    #[test]
+    fn a_token_waits_until_it_is_asked_for() {
+        let logins = Logins::new(Some(Secret("token".into())), Duration::ZERO);
+        let (here, there) = (address("https://h/a"), address("https://other/a"));
+        assert_eq!(logins.known(&here), None);
+        let asked = logins.ask(&here, "https://h/a", None).unwrap();
+        assert_eq!((asked.user.as_str(), asked.source), (TOKEN_USER, Source::Token));
+        // From now on this server need not ask, and others still must.
+        assert_eq!(logins.known(&here), Some(asked.clone()));
+        assert_eq!(logins.known(&there), None);
+        assert_eq!(logins.known(&address("https://h:8443/a")), None);
+        assert_eq!(logins.known(&address("http://h/a")), None);
+        assert_eq!(logins.ask(&here, "https://h/a", Some(&asked)), None);
+        let named = logins.ask(&address("https://deploy@h/a"), "https://h/a", None).unwrap();
+        assert_eq!(named.user, "deploy");
+    }
+}

@@ -1,0 +1,139 @@
+//! `http://` and `https://`: git's smart protocol in requests and answers
+//! (<https://git-scm.com/docs/gitprotocol-http>).
+
+mod client;
+mod failure;
+mod login;
+mod redirect;
+
+use std::cell::RefCell;
+use std::env;
+use std::io::{self, Cursor, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use git2::transport::{Service as Action, SmartSubtransport};
+use ureq::BodyReader;
+
+use super::address::{Address, Secret};
+use super::wire::Service;
+use super::{Stream, TransportError, error, forget_last_error};
+
+pub(super) use client::Client;
+use client::Request;
+
+/// What the environment says of http. Proxies are ureq's business: `$https_proxy`, `$http_proxy`, `$no_proxy`.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    token: Option<Secret>,
+    authorities: Option<(&'static str, PathBuf)>,
+}
+
+impl Settings {
+    pub(super) fn from_env() -> Settings {
+        let said = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Settings {
+            token: said("PRESENCE_GIT_TOKEN").map(|token| Secret(token.to_string_lossy().trim().to_owned())),
+            authorities: ["GIT_SSL_CAINFO", "SSL_CERT_FILE"]
+                .into_iter()
+                .find_map(|name| Some((name, PathBuf::from(said(name)?)))),
+        }
+    }
+}
+
+/// One operation of libgit2 on one repository.
+pub(super) struct Http {
+    client: Arc<Client>,
+    /// Where the repository turned out to be.
+    place: RefCell<Option<Address>>,
+}
+
+impl Http {
+    pub(super) fn new(client: Arc<Client>) -> Http {
+        Http { client, place: RefCell::new(None) }
+    }
+
+    fn list(&self, url: &str, service: Service) -> Result<Stream, TransportError> {
+        let (place, bytes) = self.client.references(Address::parse(url)?, service)?;
+        self.place.replace(Some(place));
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+
+    fn call(&self, url: &str, service: Service) -> Result<Stream, TransportError> {
+        let place = self.place.borrow().clone();
+        let address = place.map_or_else(|| Address::parse(url), Ok)?;
+        Ok(Box::new(Call { client: self.client.clone(), address, service, body: Vec::new(), answer: None }))
+    }
+}
+
+impl SmartSubtransport for Http {
+    fn action(&self, url: &str, action: Action) -> Result<Stream, git2::Error> {
+        let stream = match action {
+            Action::UploadPackLs | Action::ReceivePackLs => {
+                forget_last_error();
+                let push = action == Action::ReceivePackLs;
+                self.list(url, if push { Service::ReceivePack } else { Service::UploadPack })
+            }
+            Action::UploadPack => self.call(url, Service::UploadPack),
+            Action::ReceivePack => self.call(url, Service::ReceivePack),
+        };
+        stream.map_err(error::to_git)
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        self.place.replace(None);
+        Ok(())
+    }
+}
+
+/// A POST: what is written is sent with the first read, and then the answer is read.
+struct Call {
+    client: Arc<Client>,
+    address: Address,
+    service: Service,
+    body: Vec<u8>,
+    answer: Option<BodyReader<'static>>,
+}
+
+impl Call {
+    fn answer(&mut self) -> Result<&mut BodyReader<'static>, TransportError> {
+        if self.answer.is_none() {
+            let request = Request { service: self.service, body: Some(&self.body) };
+            let response = self.client.exchange(&self.address, &request)?;
+            self.body = Vec::new();
+            self.answer = Some(response.into_body().into_reader());
+        }
+        self.answer.as_mut().ok_or_else(|| TransportError::Closed { peer: self.address.peer() })
+    }
+}
+
+impl Read for Call {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.answer().map_err(error::to_io)?.read(buffer);
+        let count = read
+            .map_err(|error| error::to_io(failure::of(error.into(), &self.address, self.client.limits())))?;
+        if count == 0 && !buffer.is_empty() {
+            error::remember(TransportError::Closed { peer: self.address.peer() });
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Call {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.body.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            client::drain(answer);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! `ssh://` and `user@host:path`: the `ssh` program, as git itself runs it.
+//!
+//! So keys, agents, jump hosts, certificates and known_hosts are where the user has them, and stay as strict.
+
+mod command;
+mod failure;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wait_timeout::ChildExt;
+
+use super::address::Address;
+use super::tcp::uninterrupted;
+use super::wire::{Channel, Greeted, Service};
+use super::{Limits, TransportError, retry};
+
+/// How long ssh may take to end when everything is said.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How much is kept of what ssh and the server print to stderr, from its end.
+const KEPT: usize = 8 * 1024;
+
+/// What git's variables say of ssh.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `$GIT_SSH_COMMAND`: a command line.
+    pub command: Option<String>,
+    /// `$GIT_SSH`: a program.
+    pub program: Option<OsString>,
+    /// `$GIT_SSH_VARIANT` is `simple`: the program takes a host and a command, and no options.
+    pub simple: bool,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+}
+
+impl Settings {
+    pub(super) fn from_env() -> Settings {
+        let said = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Settings {
+            command: said("GIT_SSH_COMMAND").map(|line| line.to_string_lossy().into_owned()),
+            program: said("GIT_SSH"),
+            simple: said("GIT_SSH_VARIANT").is_some_and(|variant| variant == "simple"),
+            home: said("HOME").map(PathBuf::from),
+        }
+    }
+}
+
+/// Runs ssh, which connects and starts the service, and waits until that begins to answer.
+pub(super) fn open(
+    address: &Address,
+    service: Service,
+    limits: &Limits,
+    settings: &Settings,
+) -> Result<Greeted<Ssh>, TransportError> {
+    // ssh has read it when the server answers.
+    let home = command::home_config(settings.home.as_deref());
+    let words =
+        command::words(address, service, limits, settings, home.as_ref().map(tempfile::NamedTempFile::path))?;
+    retry::connecting(limits.connect, |_| {
+        let mut greeted = Greeted::new(Ssh::start(&words, address, service, limits)?)?;
+        greeted.channel.limit = limits.silence;
+        Ok(greeted)
+    })
+}
+
+/// A running ssh, with a time limit on every wait for it.
+pub(super) struct Ssh {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// The end of what it printed to stderr.
+    said: Vec<u8>,
+    limit: Duration,
+    /// Nothing good is to be expected of it any more.
+    given_up: bool,
+    address: Address,
+    service: Service,
+    peer: String,
+}
+
+impl Ssh {
+    fn start(
+        words: &[OsString],
+        address: &Address,
+        service: Service,
+        limits: &Limits,
+    ) -> Result<Ssh, TransportError> {
+        let name = words[0].to_string_lossy().into_owned();
+        let failed = |source| TransportError::Program { program: name.clone(), source };
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            // So that what the server's git says can be recognised; Debian's ssh hands it on.
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(failed(io::Error::other("it has no pipes")));
+        };
+        let ssh = Ssh {
+            child,
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            said: Vec::new(),
+            // It connects, which has a limit of its own, and then the server may think.
+            limit: limits.connect + limits.silence,
+            given_up: false,
+            address: address.clone(),
+            service,
+            peer: address.peer(),
+        };
+        ssh.never_block().map_err(failed)?;
+        Ok(ssh)
+    }
+
+    /// All waiting is done in [`Ssh::wait`].
+    fn never_block(&self) -> io::Result<()> {
+        let pipes = [
+            self.stdin.as_ref().map(AsFd::as_fd),
+            self.stdout.as_ref().map(AsFd::as_fd),
+            self.stderr.as_ref().map(AsFd::as_fd),
+        ];
+        for pipe in pipes.into_iter().flatten() {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until one of the pipes has something to read (stdout, stderr), or takes something (stdin, if wanted).
+    fn wait(&mut self, to_write: bool, limit: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        let mut pipes = Vec::with_capacity(2);
+        match (&self.stdin, &self.stdout) {
+            (Some(stdin), _) if to_write => pipes.push(PollFd::new(stdin, PollFlags::OUT)),
+            (_, Some(stdout)) if !to_write => pipes.push(PollFd::new(stdout, PollFlags::IN)),
+            _ => {}
+        }
+        if let Some(stderr) = &self.stderr {
+            pipes.push(PollFd::new(stderr, PollFlags::IN));
+        }
+        uninterrupted(|| Ok(poll(&mut pipes, Some(&timeout))?))?;
+        self.listen();
+        Ok(())
+    }
+
+    /// Takes what there is on stderr. Left alone, a full pipe would stop ssh.
+    fn listen(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Some(stderr) = &mut self.stderr {
+            match stderr.read(&mut buffer) {
+                Ok(count @ 1..) => {
+                    self.said.extend_from_slice(&buffer[..count]);
+                    let surplus = self.said.len().saturating_sub(KEPT);
+                    self.said.drain(..surplus);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => self.stderr = None,
+            }
+        }
+    }
+
+    /// Does something that would block until it can be done.
+    fn until_done(
+        &mut self,
+        to_write: bool,
+        mut act: impl FnMut(&mut Ssh) -> io::Result<usize>,
+    ) -> Result<usize, TransportError> {
+        let started = Instant::now();
+        loop {
+            let error = match act(self) {
+                Ok(count) => return Ok(count),
+                Err(error) => error,
+            };
+            let left = self.limit.saturating_sub(started.elapsed());
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock if left.is_zero() => {
+                    self.given_up = true;
+                    return Err(TransportError::Silent {
+                        peer: self.peer.clone(),
+                        seconds: self.limit.as_secs(),
+                    });
+                }
+                io::ErrorKind::WouldBlock => {
+                    self.wait(to_write, left).map_err(|error| self.broken(error))?;
+                }
+                // It has ended, and it knows best why.
+                io::ErrorKind::BrokenPipe => return Err(self.ended()),
+                _ => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    fn broken(&mut self, source: io::Error) -> TransportError {
+        self.given_up = true;
+        TransportError::Broken { peer: self.peer.clone(), source }
+    }
+}
+
+impl Channel for Ssh {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
+        self.until_done(false, |ssh| match &mut ssh.stdout {
+            Some(stdout) => stdout.read(buffer),
+            None => Ok(0),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
+        self.until_done(true, |ssh| match &mut ssh.stdin {
+            Some(stdin) => stdin.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        })
+    }
+
+    fn ended(&mut self) -> TransportError {
+        self.stdin = None;
+        let started = Instant::now();
+        let mut status = None;
+        while status.is_none() && started.elapsed() < GOODBYE {
+            // In small steps: what it still has to say may be more than a pipe holds.
+            status = self.child.wait_timeout(Duration::from_millis(20)).ok().flatten();
+            self.listen();
+        }
+        self.given_up = status.is_none();
+        let said = String::from_utf8_lossy(&self.said);
+        failure::of(&said, status, &self.address, self.service)
+    }
+
+    fn peer(&self) -> &str {
+        &self.peer
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        // Whatever it still wants to say, nobody listens; it must not wait for that.
+        (self.stdin, self.stdout, self.stderr) = (None, None, None);
+        let ended = !self.given_up && matches!(self.child.wait_timeout(GOODBYE), Ok(Some(_)));
+        if !ended {
+            let group = rustix::process::Pid::from_child(&self.child);
+            // It may have ended this moment; then there is nothing to kill.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}

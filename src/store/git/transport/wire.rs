@@ -1,0 +1,186 @@
+//! What the connected transports have in common: the first words of both sides, in pkt-lines
+//! (<https://git-scm.com/docs/gitprotocol-pack>).
+
+use std::io::{self, Cursor, Read, Write};
+
+use super::{TransportError, error};
+use crate::excerpt::said;
+
+/// The most that is shown of what a server says.
+pub(super) const SAID: usize = 300;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    UploadPack,
+    ReceivePack,
+}
+
+impl Service {
+    /// The program at the other end.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Service::UploadPack => "git-upload-pack",
+            Service::ReceivePack => "git-receive-pack",
+        }
+    }
+
+    /// What it does with the repository, as a verb.
+    #[cfg(any(feature = "https", feature = "ssh"))]
+    pub(super) fn doing(self) -> &'static str {
+        match self {
+            Service::UploadPack => "read",
+            Service::ReceivePack => "write",
+        }
+    }
+}
+
+/// The first line that a `git daemon` is told. `host` lets it serve several by name.
+pub(super) fn request(service: Service, path: &str, host: &str) -> Vec<u8> {
+    let line = format!("{} {path}\0host={host}\0", service.program());
+    format!("{:04x}{line}", line.len() + 4).into_bytes()
+}
+
+/// A connection to a server that speaks both ways. Its errors are whole; [`Greeted`] gets them past libgit2.
+pub(super) trait Channel: Send + 'static {
+    /// Waits for bytes, until there are some. 0 is the end.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError>;
+
+    /// Sends some of the bytes, and says how many.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError>;
+
+    /// Why the server ended the connection.
+    fn ended(&mut self) -> TransportError;
+
+    /// The server, for messages.
+    fn peer(&self) -> &str;
+}
+
+/// A connection on which the server has begun to answer.
+pub(super) struct Greeted<C> {
+    /// What was read of the answer, and is yet to be handed on.
+    start: Cursor<Vec<u8>>,
+    pub(super) channel: C,
+}
+
+impl<C: Channel> Greeted<C> {
+    /// Waits for the beginning of the server's answer. A connection without one can be given up for another: nothing
+    /// has happened yet.
+    pub(super) fn new(mut channel: C) -> Result<Greeted<C>, TransportError> {
+        let mut start = Vec::new();
+        read_up_to(&mut channel, &mut start, 4)?;
+        if start.is_empty() {
+            return Err(channel.ended());
+        }
+        let length = str::from_utf8(&start).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        // No packet that matters here is shorter: an error is `ERR ` and words, a reference has its 40 digits.
+        if let Some(length @ 9..) = length {
+            read_up_to(&mut channel, &mut start, 8)?;
+            if start.ends_with(b"ERR ") {
+                read_up_to(&mut channel, &mut start, length.min(8 + 4 * SAID))?;
+                let words = said(&String::from_utf8_lossy(&start[8..]), SAID);
+                return Err(TransportError::Refused { peer: channel.peer().to_owned(), said: words });
+            }
+        }
+        Ok(Greeted { start: Cursor::new(start), channel })
+    }
+}
+
+/// Reads until there are `length` bytes, or the end comes.
+fn read_up_to(channel: &mut impl Channel, bytes: &mut Vec<u8>, length: usize) -> Result<(), TransportError> {
+    let mut filled = bytes.len();
+    bytes.resize(length, 0);
+    while filled < length {
+        match channel.read(&mut bytes[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(())
+}
+
+impl<C: Channel> Read for Greeted<C> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.start.read(buffer)? {
+            0 => {}
+            count => return Ok(count),
+        }
+        let count = self.channel.read(buffer).map_err(error::to_io)?;
+        if count == 0 && !buffer.is_empty() {
+            // It may be the end that libgit2 waits for. If it is not, this says why.
+            error::remember(self.channel.ended());
+        }
+        Ok(count)
+    }
+}
+
+impl<C: Channel> Write for Greeted<C> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.channel.write(bytes).map_err(error::to_io)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Channel for Cursor<&'static [u8]> {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
+            // One byte at a time: the network cuts as it likes.
+            Ok(Read::read(self, &mut buffer[..1]).unwrap())
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
+            Ok(bytes.len())
+        }
+
+        fn ended(&mut self) -> TransportError {
+            TransportError::Closed { peer: self.peer().to_owned() }
+        }
+
+        fn peer(&self) -> &str {
+            "h"
+        }
+    }
+
+    #[test]
+    fn the_request_is_the_one_of_the_documentation() {
+        // The example of gitprotocol-pack(5).
+        let request = request(Service::UploadPack, "/project.git", "myserver.com");
+        assert_eq!(request, b"0033git-upload-pack /project.git\0host=myserver.com\0");
+    }
+
+    #[test]
+    fn a_greeting_is_told_from_a_refusal() {
+        #[track_caller]
+        fn check(input: &'static str, expect: &str) {
+            let shown = match Greeted::new(Cursor::new(input.as_bytes())) {
+                Ok(mut stream) => io::read_to_string(&mut stream).unwrap(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(shown, expect);
+        }
+
+        const REFERENCES: &str = "0032d670460b4b4aece5915caf5c68d12f560a9fe3e4 HEAD\n0000";
+        check(REFERENCES, REFERENCES);
+        check("0000", "0000");
+        check("00", "00");
+        check("what?", "what?");
+        check("0008ERR ", "0008ERR ");
+        check("", "`h` closed the connection before its answer was complete");
+        check("000eERR gone\n\n0000", "`h` refused: gone");
+        check("ffffERR a\u{1b}b", r"`h` refused: a\u{1b}b");
+    }
+
+    #[test]
+    fn the_end_is_remembered_and_no_error() {
+        let mut stream = Greeted::new(Cursor::new(&b"0000"[..])).unwrap();
+        assert_eq!(io::read_to_string(&mut stream).unwrap(), "0000");
+        assert!(matches!(error::take_last_error(), Some(TransportError::Closed { .. })));
+    }
+}

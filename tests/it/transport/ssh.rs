@@ -1,0 +1,183 @@
+//! `ssh://` and `user@host:path`
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::fixture::Sshd;
+
+/// A node that the server knows, and that knows the server.
+fn friend(server: &Sshd) -> Machine {
+    let node = Machine::new("app1");
+    server.admit(&node);
+    server.introduce(&node);
+    node
+}
+
+#[test]
+fn publishing_and_listing() {
+    let server = Sshd::start();
+    let list = server.repository("it's here!.git");
+    publish_and_list(friend(&server), &server.url("it's%20here!.git"), &list);
+}
+
+#[test]
+fn a_host_of_the_users_ssh_configuration() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    let node = friend(&server);
+    let config = format!(
+        "Host fleet\n  HostName 127.0.0.1\n  Port {}\n  User {}\n",
+        server.address().port(),
+        server.user()
+    );
+    fs::write(node.path("home/.ssh/config"), config).unwrap();
+    publish_and_list(node, &format!("fleet:{}", server.path("list.git")), &list);
+}
+
+#[test]
+fn the_command_of_the_environment() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    let node = friend(&server);
+    let key = node.path("home/other name");
+    fs::rename(node.path("home/.ssh/id_ed25519"), &key).unwrap();
+    let node = node.env("GIT_SSH_COMMAND", format!("ssh -i '{}'", key.display()));
+    publish_and_list(node, &server.url("list.git"), &list);
+}
+
+/// The first ssh of a shared connection stays behind, which must not keep us waiting for it.
+#[test]
+fn a_shared_connection() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    let node = friend(&server);
+    let socket = node.path("home/.ssh/shared");
+    let config = format!("ControlMaster auto\nControlPath {}\nControlPersist 3\n", socket.display());
+    fs::write(node.path("home/.ssh/config"), config).unwrap();
+    let _node = publish_and_list(node, &server.url("list.git"), &list);
+    assert!(socket.exists());
+}
+
+#[test]
+fn host_keys_are_checked() {
+    let server = Sshd::start();
+    server.repository("list.git");
+    let node = Machine::new("app1");
+    server.admit(&node);
+    let check = || {
+        let outcome = publish(&node, &server.url("list.git"), server.address());
+        outcome
+            .with(server.address().port(), "PORT")
+            .with(server.path(""), "/DIR/")
+            .with(server.user(), "USER")
+    };
+    assert_snapshot!(check(), @"
+    exit code 1
+    --- stderr
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is not known here
+    hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; compare it with what the server's keeper says, then add it to known_hosts
+    ");
+
+    // The key of somebody else under the name of this server.
+    let key = fs::read_to_string(node.path("home/.ssh/id_ed25519.pub")).unwrap();
+    server.introduce_as(&node, &key);
+    assert_snapshot!(check(), @"
+    exit code 1
+    --- stderr
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is another one than known_hosts says
+    hint: if the server was set up anew, `ssh-keygen -R '[127.0.0.1]:PORT'` forgets the old key; if not, somebody sits in between
+    ");
+}
+
+#[test]
+fn keys_are_checked() {
+    let server = Sshd::start();
+    server.repository("list.git");
+    let node = Machine::new("app1");
+    server.introduce(&node);
+    let outcome = publish(&node, &server.url("list.git"), server.address());
+    assert_snapshot!(outcome
+            .with(server.path(""), "/DIR/").with(server.user(), "USER"), @"
+    exit code 1
+    --- stderr
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: `HOST:PORT` refused the login: USER@127.0.0.1: Permission denied (publickey).
+    hint: the server must know the public key of this user (`ssh-add -l`, `~/.ssh/id_ed25519.pub`), and the private key must have no passphrase or be in an agent
+    ");
+}
+
+#[test]
+fn a_missing_repository() {
+    let server = Sshd::start();
+    let node = friend(&server);
+    let outcome = publish(&node, &server.url("none.git"), server.address());
+    assert_snapshot!(outcome
+            .with(server.path(""), "/DIR/").with(server.user(), "USER"), @"
+    exit code 1
+    --- stderr
+    error: store `ssh://USER@HOST:PORT/DIR/none.git`: `HOST:PORT` has no repository `/DIR/none.git` for us
+    hint: check the path, and that this user may read the repository
+    ");
+}
+
+#[test]
+fn no_ssh() {
+    let node = Machine::new("app1");
+    let node = node.env("GIT_SSH", "/nowhere/ssh");
+    assert_snapshot!(publish(&node, "git@127.0.0.1:list.git", "none"), @"
+    exit code 1
+    --- stderr
+    error: store `git@127.0.0.1:list.git`: cannot run `/nowhere/ssh`: No such file or directory (os error 2)
+    hint: install it (Debian package `openssh-client`), or name another one in GIT_SSH_COMMAND
+    ");
+}
+
+#[test]
+fn an_ssh_that_hangs_is_ended_with_all_that_it_started() {
+    let node = Machine::new("app1");
+    let node = node.config("[timeouts]\nconnect = 1\nsilence = 1\n");
+    let pids = node.path("pids");
+    let script = format!("sleep 600 & echo $$ $! > '{}'; wait", pids.display());
+    let script = program(&node, &script);
+    let node = node.env("GIT_SSH", script);
+    assert_snapshot!(publish(&node, "git@fleet:list.git", "none"), @"
+    exit code 1
+    --- stderr
+    error: store `git@fleet:list.git`: `fleet` has been silent for 2 s
+    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit
+    ");
+    let pids = fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.split_whitespace().count(), 2);
+    // Its parent is gone, so that it may be left for init to reap; it must not run.
+    let runs = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !status.is_empty() && !status.contains(") Z ")
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pids.split_whitespace().any(runs) {
+        assert!(Instant::now() < deadline, "it still runs: {pids}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_ssh_that_talks_much() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    let node = friend(&server);
+    // More than a pipe holds, before and after the connection.
+    let chatter = "head -c 200000 /dev/zero | tr '\\0' x >&2";
+    let script = program(&node, &format!("{chatter}; ssh \"$@\"; {chatter}"));
+    let node = node.env("GIT_SSH", script);
+    publish_and_list(node, &server.url("list.git"), &list);
+}
+
+/// A shell script that stands for ssh.
+fn program(node: &Machine, script: &str) -> PathBuf {
+    let path = node.path("ssh.sh");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
