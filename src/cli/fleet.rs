@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Edit, Options, Reading, StoreError};
+use crate::store::{self, Edit, Options, Reading, Sight, StoreError};
 
 /// Where all problems can be seen.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -23,6 +23,14 @@ impl Fleet {
     /// Whether at least one store answered; otherwise all there is are last copies.
     pub(super) fn is_current(&self) -> bool {
         self.readings.iter().any(|reading| reading.error.is_none())
+    }
+
+    /// The URL of each store, and what names the records that were read from it, if anything does.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.readings.iter().map(|reading| {
+            let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
+            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.stamp.as_deref()))
+        })
     }
 
     /// The problems, as lines.
@@ -56,9 +64,27 @@ fn age(text: &str) -> Result<SignedDuration, String> {
     if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
 }
 
+/// Looks at all stores, and reads none yet.
+pub(super) fn look(config: &Config, max_age: &MaxAge) -> Result<Vec<Sight>, CliError> {
+    let beats = max_age.max_age.is_some();
+    Ok(store::look(&config.stores, &Options { beats, ..options(config)? }))
+}
+
 /// Reads all stores. Those that fail are warned about.
 pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
-    let mut fleet = read_quietly(config, beats || max_age.max_age.is_some())?;
+    let beats = beats || max_age.max_age.is_some();
+    let seen = store::look(&config.stores, &Options { beats, ..options(config)? });
+    read_seen(config, max_age, beats, seen)
+}
+
+/// Reads the stores that were looked at. Those that fail are warned about.
+pub(super) fn read_seen(
+    config: &Config,
+    max_age: &MaxAge,
+    beats: bool,
+    seen: Vec<Sight>,
+) -> Result<Fleet, CliError> {
+    let mut fleet = judge(config, store::read_seen(seen), beats);
     if let Some(max_age) = max_age.max_age {
         fleet.roster.expire(node::now()?, max_age);
     }
@@ -83,7 +109,10 @@ pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fle
 
 /// Reads all stores, and leaves it to the caller to say which failed.
 pub(super) fn read_quietly(config: &Config, beats: bool) -> Result<Fleet, CliError> {
-    let readings = store::read(&config.stores, &Options { beats, ..options(config)? });
+    Ok(judge(config, store::read(&config.stores, &Options { beats, ..options(config)? }), beats))
+}
+
+fn judge(config: &Config, readings: Vec<Reading>, beats: bool) -> Fleet {
     let sources: Vec<Source<'_>> = readings
         .iter()
         .filter_map(|reading| {
@@ -95,7 +124,7 @@ pub(super) fn read_quietly(config: &Config, beats: bool) -> Result<Fleet, CliErr
     if beats {
         roster.see(sources.iter().map(|source| &source.snapshot.beats));
     }
-    Ok(Fleet { roster, readings })
+    Fleet { roster, readings }
 }
 
 /// Makes one change in all stores and prints a line for each. One success is enough.

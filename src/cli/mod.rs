@@ -7,6 +7,7 @@ mod emit;
 mod error;
 mod fleet;
 mod init;
+mod inputs;
 mod list;
 mod man;
 mod node;

@@ -2,16 +2,19 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 use similar::TextDiff;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
+use super::inputs::Inputs;
 use super::templates::Who;
 use super::{node, output};
 use crate::config::Config;
+use crate::record::Facts;
 use crate::roster::Identity;
 use crate::target::limits::{self, Counts, Limits, Refusal};
-use crate::target::{Command, Done, LastGood, Memory, Owner, Target};
-use crate::template::{self, Rendered, Request};
+use crate::target::{self, Command, Done, LastGood, Made, Memory, Owner, Target, TargetError};
+use crate::template::{self, Lookup, Rendered, Request};
 
 /// Render a template with the nodes on the list
 ///
@@ -85,10 +88,18 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
-    let fleet = fleet::read(config, &args.max_age, false)?;
+    let inputs = inputs(args, config, &facts, &lookup);
+    let seen = fleet::look(config, &args.max_age)?;
+    let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
+    if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
+        && destination.repeat(&memory, last.as_ref(), &inputs)?
+    {
+        return Ok(());
+    }
+    let fleet = fleet::read_seen(config, &args.max_age, false, seen)?;
     if !fleet.is_current() {
         return destination
-            .keep(last, |message| fleet.unreachable(&format!("no store could be read; {message}")));
+            .keep(&memory, |message| fleet.unreachable(&format!("no store could be read; {message}")));
     }
     let request = Request {
         name: &name,
@@ -101,9 +112,10 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     };
     let rendered = match template::render(&request) {
         Ok(rendered) => rendered,
-        Err(error) => return destination.fail(last, error.into()),
+        Err(error) => return destination.fail(&memory, error.into()),
     };
-    warn(&fleet, &rendered, &who);
+    let warnings = warnings(&fleet, &rendered, &who);
+    warnings.iter().for_each(|warning| output::warning(warning));
     if !args.force {
         let refusals = limits::judge(
             limits,
@@ -111,23 +123,37 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             &rendered.counts,
         );
         if !refusals.is_empty() {
-            return destination.keep(last, |message| refused(&refusals, message));
+            return destination.keep(&memory, |message| refused(&refusals, message));
         }
     }
     let text = match rendered.text {
         Ok(text) => text,
-        Err(error) => return destination.fail(last, error.into()),
+        Err(error) => return destination.fail(&memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(last.as_ref(), &text)?);
+        return output::data(&destination.diff(&memory, &text)?);
     }
     if let Err(error) = destination.check_stdout(&text) {
-        return destination.fail(last, error);
+        return destination.fail(&memory, error);
     }
     if args.dry_run {
         return destination.rehearse(&text);
     }
-    destination.write(&memory, rendered.counts, text)
+    // The stamps of what was read, which may be younger than the look.
+    let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
+    let good = LastGood { counts: rendered.counts, digest: target::digest(text.as_bytes()), made };
+    destination.write(&memory, good, &text)
+}
+
+/// What this rendering is made from, if it may be repeated without being made again: somebody who only looks, who wants
+/// to know more, or whose answer depends on the time or on a command, gets a new one.
+fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
+    let checks_stdout = args.output.is_none() && args.check.is_some();
+    let looks = args.diff || args.dry_run || output::is_verbose();
+    match looks || checks_stdout || args.max_age.max_age.is_some() {
+        true => None,
+        false => Inputs::new(args, config, facts, lookup),
+    }
 }
 
 /// Where the output goes.
@@ -202,12 +228,37 @@ impl Destination {
         }))
     }
 
+    /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
+    /// nothing. False, and nothing done, if there is more to do.
+    fn repeat(&self, memory: &Memory, last: Option<&LastGood>, inputs: &str) -> Result<bool, CliError> {
+        let Some((last, made)) = last.and_then(|last| Some((last, last.made.as_ref()?))) else {
+            return Ok(false);
+        };
+        if made.inputs != inputs {
+            return Ok(false);
+        }
+        let warn = || made.warnings.iter().for_each(|warning| output::warning(warning));
+        match &self.kind {
+            DestinationKind::Stdout { .. } => {
+                let Some(output) = memory.last_output() else { return Ok(false) };
+                warn();
+                output::data(&output)?;
+            }
+            DestinationKind::File(target) => {
+                let Some(done) = target.confirm(memory, &last.digest)? else { return Ok(false) };
+                warn();
+                self.tell(target, done);
+            }
+        }
+        Ok(true)
+    }
+
     /// Leaves the file as it is, or prints the last good output, and says why.
-    fn keep(&self, last: Option<LastGood>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
+    fn keep(&self, memory: &Memory, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
         let message = match &self.kind {
             DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
             DestinationKind::Stdout { .. } if self.rehearsal => "nothing was printed".to_owned(),
-            DestinationKind::Stdout { .. } if self.print_last(last)? => {
+            DestinationKind::Stdout { .. } if self.print_last(memory)? => {
                 "the last good output was printed instead".to_owned()
             }
             DestinationKind::Stdout { .. } => "there is no last good output to print instead".to_owned(),
@@ -216,27 +267,25 @@ impl Destination {
     }
 
     /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
-    fn fail(&self, last: Option<LastGood>, error: CliError) -> Result<(), CliError> {
+    fn fail(&self, memory: &Memory, error: CliError) -> Result<(), CliError> {
         match &self.kind {
-            DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(last)? => {
+            DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(memory)? => {
                 Err(error.after("the last good output was printed instead"))
             }
             _ => Err(error),
         }
     }
 
-    fn print_last(&self, last: Option<LastGood>) -> Result<bool, CliError> {
-        match last.and_then(|last| last.output) {
+    fn print_last(&self, memory: &Memory) -> Result<bool, CliError> {
+        match memory.last_output() {
             Some(output) => output::data(&output).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn diff(&self, last: Option<&LastGood>, new: &str) -> Result<String, CliError> {
+    fn diff(&self, memory: &Memory, new: &str) -> Result<String, CliError> {
         let (name, old) = match &self.kind {
-            DestinationKind::Stdout { name, .. } => {
-                (name.clone(), last.and_then(|last| last.output.clone()).unwrap_or_default())
-            }
+            DestinationKind::Stdout { name, .. } => (name.clone(), memory.last_output().unwrap_or_default()),
             DestinationKind::File(target) => {
                 let bytes = target.current()?.unwrap_or_default();
                 (target.path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned())
@@ -263,29 +312,39 @@ impl Destination {
         }
     }
 
-    fn write(&self, memory: &Memory, counts: Counts, text: String) -> Result<(), CliError> {
+    fn write(&self, memory: &Memory, good: LastGood, text: &str) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                memory.keep(&LastGood { counts, output: Some(text.clone()) })?;
-                output::data(&text)
+                memory.keep(&good, Some(text))?;
+                output::data(text)
             }
-            DestinationKind::File(target) => {
-                let result = target.apply(memory, text.as_bytes());
-                // In place is good, whether or not the reload succeeded.
-                if matches!(result, Ok(_) | Err(crate::target::TargetError::Reload { .. })) {
-                    memory.keep(&LastGood { counts, output: None })?;
+            DestinationKind::File(target) => match target.apply(memory, text.as_bytes()) {
+                Ok(done) => {
+                    memory.keep(&good, None)?;
+                    self.tell(target, done);
+                    Ok(())
                 }
-                let path = target.path.display();
-                output::note(&match result? {
-                    Done::Unchanged => format!("{path} is unchanged"),
-                    Done::Adjusted => format!("{path} has got its mode and owner"),
-                    Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
-                    Done::Replaced => format!("{path} replaced"),
-                    Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-                });
-                Ok(())
-            }
+                Err(error) => {
+                    // In place is good, though the reload has failed; it is owed, so that not all is done.
+                    if matches!(error, TargetError::Reload { .. }) {
+                        memory.keep(&LastGood { made: None, ..good }, None)?;
+                    }
+                    Err(error.into())
+                }
+            },
         }
+    }
+
+    /// Says what was done to a file.
+    fn tell(&self, target: &Target, done: Done) {
+        let path = target.path.display();
+        output::note(&match done {
+            Done::Unchanged => format!("{path} is unchanged"),
+            Done::Adjusted => format!("{path} has got its mode and owner"),
+            Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
+            Done::Replaced => format!("{path} replaced"),
+            Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
+        });
     }
 
     /// Checks an output that goes to stdout, in a file of its own.
@@ -321,28 +380,31 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
 
 /// Names the records that are rendered, whichever stores they came from.
 fn tree(fleet: &Fleet) -> String {
-    use std::hash::Hasher;
-    let mut hash = fnv::FnvHasher::default();
+    let mut hash = Xxh3Default::new();
     for node in &fleet.roster.nodes {
-        hash.write(&node.record.to_bytes());
+        let packed = node.record.packed();
+        hash.update(&(packed.len() as u64).to_le_bytes());
+        hash.update(packed);
     }
-    format!("{:016x}", hash.finish())
+    format!("{:032x}", hash.digest128())
 }
 
-fn warn(fleet: &Fleet, rendered: &Rendered, who: &Identity) {
+/// What is to be said about a rendering, as it is printed.
+fn warnings(fleet: &Fleet, rendered: &Rendered, who: &Identity) -> Vec<String> {
     let mut lines = fleet.problems();
     lines.extend(rendered.warnings.iter().cloned());
-    output::warnings(&lines, fleet::ALL_PROBLEMS);
+    let mut lines = output::shortened(&lines, fleet::ALL_PROBLEMS);
     for (fact, own, values) in [
         ("deployment", &who.deployment, distinct(fleet, "deployment")),
         ("stacktype", &who.stacktype, distinct(fleet, "stacktype")),
     ] {
         if own.is_none() && values > 1 {
-            output::warning(&format!(
+            lines.push(format!(
                 "no {fact} is given, so nodes of all {values} {fact}s are in scope; --{fact} or the fact `{fact}` narrows it"
             ));
         }
     }
+    lines
 }
 
 fn distinct(fleet: &Fleet, fact: &str) -> usize {

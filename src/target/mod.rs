@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
-pub use memory::{LastGood, Memory};
+pub use memory::{LastGood, Made, Memory, digest};
 
 use crate::errors::{AtPath, PathError};
 
@@ -131,6 +131,18 @@ impl Target {
         file::replace(staged, &self.path)?;
         self.reload(memory)?;
         Ok(Done::Replaced)
+    }
+
+    /// What [`Target::apply`] does with bytes of this digest, if the file holds them and no reload is owed: next to
+    /// nothing. None, and nothing done, if it does not.
+    pub fn confirm(&self, memory: &Memory, digest: &str) -> Result<Option<Done>, TargetError> {
+        let Some((old, found)) = file::current(&self.path)? else { return Ok(None) };
+        if memory::digest(&old) != digest || (self.reload.is_some() && memory.owes_reload()) {
+            return Ok(None);
+        }
+        file::sweep(&self.path);
+        let adjusted = file::adjust(&self.path, &found, self.mode, self.owner)?;
+        Ok(Some(if adjusted { Done::Adjusted } else { Done::Unchanged }))
     }
 
     /// What `apply` would do, up to the check, without touching the file.

@@ -14,3 +14,4 @@ mod stores;
 mod streams;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
+mod unchanged;
