@@ -1,5 +1,8 @@
 //! The configuration: flags over environment over file over defaults, merged here and nowhere else.
 
+mod tables;
+mod values;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
@@ -8,12 +11,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use toml::Spanned;
 
 use crate::errors::{AtPath, PathError};
 use crate::roster::{Availability, States};
 use crate::store::git::transport;
 use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url};
 use crate::target::limits::{DEFAULT_MAX_SHRINK, Limits};
+
+pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
+pub use values::{age, mode};
 
 /// Where the configuration file is, unless `--config` says otherwise. It may be missing.
 pub const DEFAULT_FILE: &str = "/etc/presence/presence.toml";
@@ -89,6 +96,14 @@ pub struct Config {
     pub quiet: bool,
     /// `color`: auto, always or never.
     pub color: Option<String>,
+    /// The files to keep right.
+    pub renders: Vec<Render>,
+    /// How the agent goes about.
+    pub agent: Agent,
+    /// The checks of this node's own service.
+    pub healths: Vec<Health>,
+    /// Who is told of changes of the roster.
+    pub notifies: Vec<Notify>,
 }
 
 /// The configuration cannot be used.
@@ -150,6 +165,10 @@ struct File {
     states: BTreeMap<String, Availability>,
     limits: FileLimits,
     timeouts: Timeouts,
+    render: Vec<Spanned<tables::RenderTable>>,
+    agent: tables::AgentTable,
+    health: Vec<Spanned<tables::HealthTable>>,
+    notify: Vec<Spanned<tables::NotifyTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,7 +228,7 @@ impl Config {
     /// Reads the file and puts what was given over it.
     pub fn load(given: &Given) -> Result<Config, ConfigError> {
         let path = given.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
-        let (file, file_found) = read(&path, given.config.is_some())?;
+        let (file, text) = read(&path, given.config.is_some())?;
         let nodeinfo = given.nodeinfo.clone().or(file.nodeinfo);
         let state_dir = match given.state_dir.clone().or(file.state_dir) {
             Some(dir) => dir,
@@ -225,9 +244,23 @@ impl Config {
             stores.push(embedded_url(&state_dir));
         }
         let template_dir: Vec<String> = file.template_dir.into();
+        let limits = Limits {
+            min_nodes: file.limits.min_nodes,
+            max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
+        };
+        let command_limit = Duration::from_secs(file.timeouts.command.max(1));
+        let place = Place { path: &path, text: text.as_deref().unwrap_or_default() };
+        let renders = place.each("render", file.render, |table| table.resolve(limits, command_limit))?;
+        if let Some(twice) = twice(&renders) {
+            let reason = format!("two [[render]] tables write `{}`", twice.display());
+            return Err(ConfigError::Syntax { path, reason });
+        }
         Ok(Config {
-            file: path,
-            file_found,
+            agent: file.agent.resolve(),
+            healths: place.each("health", file.health, tables::HealthTable::resolve)?,
+            notifies: place.each("notify", file.notify, tables::NotifyTable::resolve)?,
+            renders,
+            file_found: text.is_some(),
             nodeinfo_named: nodeinfo.is_some(),
             nodeinfo: nodeinfo.unwrap_or_else(default_nodeinfo),
             stores,
@@ -238,10 +271,7 @@ impl Config {
             template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),
             vars: file.vars,
             states: States::default().extended(file.states),
-            limits: Limits {
-                min_nodes: file.limits.min_nodes,
-                max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
-            },
+            limits,
             network: transport::Limits {
                 connect: Duration::from_secs(file.timeouts.connect.max(1)),
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
@@ -249,19 +279,58 @@ impl Config {
             patience: Duration::from_secs(file.timeouts.publish),
             recheck: Duration::from_secs(file.timeouts.recheck),
             beat_shards: file.beat_shards.unwrap_or(BEAT_SHARDS).clamp(1, 4096),
-            command_limit: Duration::from_secs(file.timeouts.command.max(1)),
+            command_limit,
             verbose: file.verbose,
             quiet: file.quiet,
             color: file.color,
+            file: path,
         })
     }
 }
 
-fn read(path: &Path, named: bool) -> Result<(File, bool), ConfigError> {
+/// Two tables that would write the same file for ever.
+fn twice(renders: &[Render]) -> Option<&Path> {
+    let paths = || renders.iter().map(|render| render.target.path.as_path());
+    paths()
+        .enumerate()
+        .find(|(index, path)| paths().take(*index).any(|other| other == *path))
+        .map(|found| found.1)
+}
+
+/// Where mistakes are told to be.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    /// What each table says, or the first mistake with the line of its table.
+    fn each<T, U>(
+        &self,
+        name: &str,
+        tables: Vec<Spanned<T>>,
+        resolve: impl Fn(T) -> Result<U, String>,
+    ) -> Result<Vec<U>, ConfigError> {
+        let one = |table: Spanned<T>| {
+            let start = table.span().start;
+            resolve(table.into_inner()).map_err(|reason| {
+                let line = self.text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+                ConfigError::Syntax {
+                    path: self.path.to_owned(),
+                    reason: format!("[[{name}]] at line {line}: {reason}"),
+                }
+            })
+        };
+        tables.into_iter().map(one).collect()
+    }
+}
+
+/// The file, and its text if there is one.
+fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
-            return Ok((File::default(), false));
+            return Ok((File::default(), None));
         }
         Err(error) => return Err(error).at("read", path).map_err(Into::into),
     };
@@ -269,7 +338,7 @@ fn read(path: &Path, named: bool) -> Result<(File, bool), ConfigError> {
         path: path.to_owned(),
         reason: error.to_string().trim_end().to_owned(),
     })?;
-    Ok((file, true))
+    Ok((file, Some(text)))
 }
 
 fn default_nodeinfo() -> PathBuf {
@@ -326,6 +395,23 @@ mod tests {
         check("stores = []", "unknown field `stores`");
         check("folder = '../x'", "no folder inside a store");
         check("[states]\nx = 'gone'", "line 2");
+        check("[[render]]\nname = 'x'\noutput = '/x'\nmode = '9'", "line 4");
+        check("[[render]]\nname = 'x'\noutput = '/x'\nchek = 'y'", "unknown field `chek`");
+        check("[[render]]\nname = 'x'\noutput = '/x'\nmax-age = '3 parsecs'", "line 4");
+        check(
+            "[[render]]\nname = 'x'\noutput = 'x'",
+            "[[render]] at line 1: `output` is no absolute path: `x`",
+        );
+        check(
+            "\n[[render]]\nname = 'x'\noutput = '/x'\napply = 'runtime'",
+            "at line 2: `apply = \"runtime\"` needs `socket`",
+        );
+        let twice = "[[render]]\nname = 'x'\noutput = '/x'\n";
+        check(&twice.repeat(2), "two [[render]] tables write `/x`");
+        check("[[health]]\nrise = 2", "[[health]] at line 1: one of `command`, `tcp` and `http`");
+        check("[[health]]\nhttp = 'http://example.net/'", "with an address in numbers");
+        check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
+        check("[agent]\ninterval = -1", "line 2");
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));
     }

@@ -1,6 +1,8 @@
 //! Service discovery that is just a folder: every node puts its name on a list kept in git,
 //! and templates turn the list into the config of balancers and applications.
 
+pub mod agent;
+pub mod beat;
 pub mod change;
 pub mod cli;
 pub mod config;
@@ -9,7 +11,13 @@ pub mod errors;
 pub mod escape;
 mod excerpt;
 pub mod facts;
+pub mod haproxy;
+pub mod health;
+pub mod metrics;
 pub mod name;
+pub mod notify;
+pub mod pace;
+pub mod probe;
 mod program;
 pub mod record;
 pub mod roster;

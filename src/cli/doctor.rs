@@ -134,10 +134,7 @@ fn look_at_state_dir(dir: &Path, findings: &mut Findings) {
 }
 
 fn look_at_stores(config: &Config, findings: &mut Findings) {
-    let fleet = match fleet::read_quietly(config, false) {
-        Ok(fleet) => fleet,
-        Err(error) => return findings.advise(Verdict::Bad, error.message(), error.advice()),
-    };
+    let fleet = fleet::Fleet::read(config, false);
     for reading in &fleet.readings {
         match (&reading.error, &reading.snapshot) {
             (Some(error), _) => findings.advise(Verdict::Bad, chain(error), error.hint()),

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::agent::AgentError;
+use crate::beat::announce::HealthError;
+use crate::beat::node::NodeError;
+use crate::beat::rendering::ComposeError;
+use crate::beat::turn::TurnError;
 use crate::config::ConfigError;
 use crate::errors::{PathError, chain};
 use crate::facts::FactsError;
@@ -103,6 +108,48 @@ impl From<PathError> for CliError {
 impl From<FactsError> for CliError {
     fn from(error: FactsError) -> CliError {
         CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> CliError {
+        let kind = if matches!(error, NodeError::Clock(_)) { Kind::Usage } else { Kind::Failed };
+        CliError::of(kind, &error, error.hint())
+    }
+}
+
+impl From<ComposeError> for CliError {
+    fn from(error: ComposeError) -> CliError {
+        match error {
+            ComposeError::Template(error) => error.into(),
+            ComposeError::Refused(_) => CliError::of(Kind::Kept, &error, error.hint()),
+        }
+    }
+}
+
+impl From<HealthError> for CliError {
+    fn from(error: HealthError) -> CliError {
+        CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<AgentError> for CliError {
+    fn from(error: AgentError) -> CliError {
+        CliError::of(Kind::Failed, &error, error.hint())
+    }
+}
+
+impl From<TurnError> for CliError {
+    fn from(error: TurnError) -> CliError {
+        match error {
+            TurnError::Unreachable { .. } | TurnError::Refused { .. } => {
+                CliError::of(Kind::Kept, &error, error.hint())
+            }
+            TurnError::Template(error) => error.into(),
+            TurnError::Node(error) => error.into(),
+            TurnError::Memory(error) => error.into(),
+            TurnError::Target(error) => error.into(),
+        }
     }
 }
 

@@ -1,93 +1,51 @@
-//! The stores of the configuration: how they are opened, read and written, and what is said about those that fail.
+//! The stores of the configuration, for commands: what is said about those that fail.
 
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::SignedDuration;
 
 use super::error::{CliError, Kind};
-use super::{node, output};
-use crate::config::Config;
+use super::output;
+use crate::beat::fleet;
+pub(super) use crate::beat::fleet::Fleet;
+use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
-use crate::roster::{Roster, Source};
-use crate::store::{self, Edit, Options, Reading, Sight, StoreError};
+use crate::store::{Edit, Sight, StoreError};
 
 /// Where all problems can be seen.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
 
-/// What the stores say now.
-pub(super) struct Fleet {
-    pub(super) roster: Roster,
-    pub(super) readings: Vec<Reading>,
-}
-
-impl Fleet {
-    /// Whether at least one store answered; otherwise all there is are last copies.
-    pub(super) fn is_current(&self) -> bool {
-        self.readings.iter().any(|reading| reading.error.is_none())
-    }
-
-    /// The URL of each store, and what names the records that were read from it, if anything does.
-    pub(super) fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.readings.iter().map(|reading| {
-            let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
-            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.stamp.as_deref()))
-        })
-    }
-
-    /// The problems, as lines.
-    pub(super) fn problems(&self) -> Vec<String> {
-        self.roster
-            .problems
-            .iter()
-            .map(|problem| format!("{}: {}: {}", problem.store, problem.path.escape_debug(), problem.reason))
-            .collect()
-    }
-
-    /// The error of a command that could not ask any store.
-    pub(super) fn unreachable(&self, message: &str) -> CliError {
-        let hint = self.readings.iter().find_map(|reading| reading.error.as_ref()?.hint());
-        CliError::new(Kind::Kept, message).hint(hint)
-    }
+/// The error of a command that could not ask any store.
+pub(super) fn unreachable(fleet: &Fleet, message: &str) -> CliError {
+    CliError::new(Kind::Kept, message).hint(fleet.hint())
 }
 
 /// How long a node may be silent: the same option for every command that reads the list.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct MaxAge {
     /// Count nodes as absent that gave no sign of life for longer: 90s, 5m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = config::age)]
     pub(super) max_age: Option<SignedDuration>,
 }
 
-fn age(text: &str) -> Result<SignedDuration, String> {
-    let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
-    let span: Span = text.parse().map_err(say)?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
-    if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
-}
-
 /// Looks at all stores, and reads none yet.
-pub(super) fn look(config: &Config, max_age: &MaxAge) -> Result<Vec<Sight>, CliError> {
-    let beats = max_age.max_age.is_some();
-    Ok(store::look(&config.stores, &Options { beats, ..options(config)? }))
+pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<Sight> {
+    Fleet::look(config, max_age.max_age.is_some())
 }
 
 /// Reads all stores. Those that fail are warned about.
 pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
     let beats = beats || max_age.max_age.is_some();
-    let seen = store::look(&config.stores, &Options { beats, ..options(config)? });
-    read_seen(config, max_age, beats, seen)
+    judged(config, max_age, beats, Fleet::look(config, beats))
 }
 
 /// Reads the stores that were looked at. Those that fail are warned about.
-pub(super) fn read_seen(
-    config: &Config,
-    max_age: &MaxAge,
-    beats: bool,
-    seen: Vec<Sight>,
-) -> Result<Fleet, CliError> {
-    let mut fleet = judge(config, store::read_seen(seen), beats);
-    if let Some(max_age) = max_age.max_age {
-        fleet.roster.expire(node::now()?, max_age);
-    }
+pub(super) fn read_seen(config: &Config, max_age: &MaxAge, seen: Vec<Sight>) -> Result<Fleet, CliError> {
+    judged(config, max_age, max_age.max_age.is_some(), seen)
+}
+
+fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> Result<Fleet, CliError> {
+    let mut fleet = Fleet::read_seen(config, beats, seen);
+    fleet.expire(max_age.max_age)?;
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
             let instead = match &reading.snapshot {
@@ -107,29 +65,9 @@ pub(super) fn read_seen(
     Ok(fleet)
 }
 
-/// Reads all stores, and leaves it to the caller to say which failed.
-pub(super) fn read_quietly(config: &Config, beats: bool) -> Result<Fleet, CliError> {
-    Ok(judge(config, store::read(&config.stores, &Options { beats, ..options(config)? }), beats))
-}
-
-fn judge(config: &Config, readings: Vec<Reading>, beats: bool) -> Fleet {
-    let sources: Vec<Source<'_>> = readings
-        .iter()
-        .filter_map(|reading| {
-            let snapshot = reading.snapshot.as_ref()?;
-            Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
-        })
-        .collect();
-    let mut roster = Roster::new(&sources, &config.states);
-    if beats {
-        roster.see(sources.iter().map(|source| &source.snapshot.beats));
-    }
-    Fleet { roster, readings }
-}
-
 /// Makes one change in all stores and prints a line for each. One success is enough.
 pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result<bool, CliError> {
-    let results = store::apply(&config.stores, &options(config)?, edit);
+    let results = fleet::apply(config, edit);
     let mut errors: Vec<StoreError> = Vec::new();
     let mut changed = false;
     let mut lines = String::new();
@@ -161,7 +99,7 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
 
 /// Says in all stores that this node is still here. One success is enough.
 pub(super) fn beat(config: &Config, id: &Name) -> Result<(), CliError> {
-    let results = store::beat(&config.stores, &options(config)?, id, node::now()?);
+    let results = fleet::beat(config, id)?;
     let failed: Vec<StoreError> = results.into_iter().filter_map(Result::err).collect();
     let all = failed.len() == config.stores.len();
     for error in &failed {
@@ -171,28 +109,4 @@ pub(super) fn beat(config: &Config, id: &Name) -> Result<(), CliError> {
         Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
         _ => Ok(()),
     }
-}
-
-fn options(config: &Config) -> Result<Options, CliError> {
-    Ok(Options {
-        folder: config.folder.clone(),
-        layout: config.layout.clone(),
-        state_dir: config.state_dir.clone(),
-        branch: config.branch.clone(),
-        author: author(config),
-        patience: config.patience,
-        recheck: config.recheck,
-        beats: false,
-        beat_shards: config.beat_shards,
-        limits: config.network,
-    })
-}
-
-/// Who signs commits: this node, or where there is no node (a laptop), the user.
-fn author(config: &Config) -> String {
-    let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
-    id.and_then(|id| Name::parse(&id).ok())
-        .map(|id| id.to_string())
-        .or_else(|| std::env::var("USER").ok().filter(|user| Name::parse(user).is_ok()))
-        .unwrap_or_else(|| "presence".to_owned())
 }

@@ -145,6 +145,64 @@ nodeinfo = \"{nodeinfo}\"
 # publish = 60
 # recheck = 60
 # command = 60
+
+# How `presence agent` goes about. Times are written 500ms, 90s, 5m, 2h or 1d; a bare number is one of seconds.
+[agent]
+# interval = \"60s\"            # from beat to beat; at which moment of it is fixed by the instance-id
+# splay = \"60s\"               # over how much of the interval a fleet spreads
+# poll = \"60s\"                # from look to look at the stores; \"1s\" for a load balancer
+# quiet-min = \"500ms\"         # after a change, so long without another before files are rendered,
+# quiet-max = \"5s\"            # and so long at most
+# reloads-per-minute = 6
+# on-stop = \"nothing\"         # or \"draining\", or \"withdraw\"
+# metrics = \"/var/lib/prometheus/node-exporter/presence.prom\"
+
+# Files to keep right, for `presence beat` and `presence agent`: one table each, with the options of `presence render`.
+# Applied at run time, HAProxy is told of new and gone servers, and reloaded only for what else has changed.
+# [[render]]
+# name = \"haproxy\"
+# output = \"/etc/haproxy/haproxy.cfg\"
+# check = \"haproxy -dW -c -f {}\"
+# reload = \"systemctl reload-or-restart haproxy\"
+# owner = \"root:root\"
+# mode = \"0644\"
+# part = \"lb1\"                # stand in for another part, stacktype or deployment
+# stacktype = \"lad1\"
+# deployment = \"fed1\"
+# template-dir = \"/srv/presence/templates\"
+# min-nodes = 1
+# max-shrink = 50
+# max-age = \"5m\"
+# awake = false                # true, or the parts that must accept a connection to count: \"db*\"
+# apply = \"runtime\"            # or \"reload\", the default
+# socket = \"/run/haproxy/admin.sock\"
+# state-file = \"/var/lib/haproxy/server-state\"
+# patience = \"5s\"              # how long a beat stands by for checks and sessions; the next one goes on
+# [render.vars]
+# frontend_port = 8080
+
+# Checks of this node's own service: while one fails, an active node publishes `wedged`, and `done` when all are well
+# again. One of command, tcp, http.
+# [[health]]
+# name = \"web\"
+# http = \"http://127.0.0.1:8080/healthz\"
+# rise = 2
+# fall = 3
+# timeout = \"5s\"
+# interval = \"10s\"
+# [[health]]
+# tcp = \"8080\"
+# [[health]]
+# command = \"/usr/local/bin/check-app\"
+
+# Who is told of changes on the list. Write this on one machine: each that has it tells.
+# [[notify]]
+# url = \"https://chat.example.net/hooks/fleet\"
+# on = \"all\"                   # or \"critical\"
+# timeout = \"10s\"
+# [[notify]]
+# command = \"/usr/local/bin/page-somebody {}\"
+# on = \"critical\"
 ";
 
 #[cfg(test)]
@@ -156,14 +214,19 @@ mod tests {
         let keys: String = super::CONFIG
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if rest.contains(" = ") => format!("{rest}\n"),
+                Some(rest) if rest.contains(" = ") || rest.starts_with('[') => format!("{rest}\n"),
                 _ => format!("{line}\n"),
             })
             .collect();
         std::fs::write(&path, keys).unwrap();
         let given = crate::config::Given { config: Some(path), ..Default::default() };
+        if !cfg!(feature = "https") {
+            let text = std::fs::read_to_string(given.config.as_ref().unwrap()).unwrap();
+            std::fs::write(given.config.as_ref().unwrap(), text.replace("url = ", "command = ")).unwrap();
+        }
         let config = crate::config::Config::load(&given).unwrap();
         assert_eq!(config.stores.len(), 2);
         assert_eq!(config.vars.len(), 5);
+        assert_eq!((config.renders.len(), config.healths.len(), config.notifies.len()), (1, 3, 2));
     }
 }

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -8,6 +6,7 @@ use super::output;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::excerpt::excerpt;
+use crate::metrics::Page;
 use crate::roster::{Node, Selector};
 use crate::template::shape;
 
@@ -47,11 +46,11 @@ pub(super) struct Select {
     #[arg(long = "where", value_name = "FACT=GLOB")]
     clauses: Vec<String>,
     #[command(flatten)]
-    max_age: MaxAge,
+    pub(super) max_age: MaxAge,
 }
 
 impl Select {
-    fn selector(&self) -> Result<Selector, CliError> {
+    pub(super) fn selector(&self) -> Result<Selector, CliError> {
         let mut selector = Selector { states: self.states.clone(), ..Selector::default() };
         for (fact, glob) in
             [("nodepart", &self.part), ("stacktype", &self.stacktype), ("deployment", &self.deployment)]
@@ -94,7 +93,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     match fleet.is_current() {
         true => Ok(()),
-        false => Err(fleet.unreachable("no store could be read; these are the last copies")),
+        false => Err(fleet::unreachable(&fleet, "no store could be read; these are the last copies")),
     }
 }
 
@@ -161,41 +160,14 @@ pub(super) fn described(node: &Node) -> Value {
     described
 }
 
-/// The Prometheus text exposition format, version 0.0.4.
 fn metrics(fleet: &Fleet, nodes: &[&Node]) -> String {
-    let mut counts: BTreeMap<[String; 5], usize> = BTreeMap::new();
-    for node in nodes {
-        let fact = |name: &str| label(&node.record.text(name).unwrap_or_default());
-        let key = [
-            fact("nodepart"),
-            fact("stacktype"),
-            fact("deployment"),
-            fact("state"),
-            node.availability.to_string(),
-        ];
-        *counts.entry(key).or_default() += 1;
-    }
-    let mut text = String::from("# HELP presence_nodes Nodes on the list.\n# TYPE presence_nodes gauge\n");
-    for ([part, stacktype, deployment, state, availability], count) in counts {
-        text.push_str(&format!(
-            "presence_nodes{{part=\"{part}\",stacktype=\"{stacktype}\",deployment=\"{deployment}\",state=\"{state}\",\
-             availability=\"{availability}\"}} {count}\n"
-        ));
-    }
-    text.push_str("# HELP presence_problems Files and nodes that are not as they should be.\n");
-    text.push_str(&format!(
-        "# TYPE presence_problems gauge\npresence_problems {}\n",
-        fleet.roster.problems.len()
-    ));
-    text.push_str("# HELP presence_store_up Whether the store answers.\n# TYPE presence_store_up gauge\n");
+    let mut page = Page::default();
+    page.nodes(nodes.iter().copied());
+    page.family("presence_problems", "gauge", "Files and nodes that are not as they should be.");
+    page.series("presence_problems", &[], fleet.roster.problems.len());
+    page.family("presence_store_up", "gauge", "Whether the store answers.");
     for reading in &fleet.readings {
-        let up = u8::from(reading.error.is_none());
-        text.push_str(&format!("presence_store_up{{store=\"{}\"}} {up}\n", label(&reading.url)));
+        page.series("presence_store_up", &[("store", &reading.url)], u8::from(reading.error.is_none()));
     }
-    text
-}
-
-/// A label value: backslash, quote and newline escaped, as the format wants it.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    page.into_text()
 }

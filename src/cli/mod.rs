@@ -1,13 +1,14 @@
 //! The command line: one file a subcommand, and the only place that prints.
 
+mod agent;
 mod beat;
+mod check;
 mod completions;
 mod doctor;
 mod emit;
 mod error;
 mod fleet;
 mod init;
-mod inputs;
 mod list;
 mod man;
 mod node;
@@ -135,10 +136,12 @@ enum Command {
     Emit(emit::Args),
     Publish(publish::Args),
     Beat(beat::Args),
+    Agent(agent::Args),
     State(state::Args),
     Withdraw(withdraw::Args),
     List(list::Args),
     Show(show::Args),
+    Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
     Doctor(doctor::Args),
@@ -189,10 +192,12 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Emit(args) => emit::run(args, &config),
         Command::Publish(args) => publish::run(args, &config),
         Command::Beat(args) => beat::run(args, &config),
+        Command::Agent(args) => agent::run(args, &config),
         Command::State(args) => state::run(args, &config),
         Command::Withdraw(args) => withdraw::run(args, &config),
         Command::List(args) => list::run(args, &config),
         Command::Show(args) => show::run(args, &config),
+        Command::Check(args) => check::run(args, &config),
         Command::Render(args) => render::run(args, &config),
         Command::Templates(args) => templates::run(args, &config),
         Command::Doctor(args) => doctor::run(args, &config),

@@ -2,19 +2,21 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 use similar::TextDiff;
-use xxhash_rust::xxh3::Xxh3Default;
 
-use super::error::{CliError, Kind};
+use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
-use super::inputs::Inputs;
 use super::templates::Who;
 use super::{node, output};
-use crate::config::Config;
+use crate::beat::awake::keep_awake;
+use crate::beat::inputs::Inputs;
+use crate::beat::rendering::{self, Before, ComposeError, Rendering};
+use crate::beat::turn;
+use crate::config::{self, Config};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::limits::{self, Counts, Limits, Refusal};
-use crate::target::{self, Command, Done, LastGood, Made, Memory, Owner, Target, TargetError};
-use crate::template::{self, Lookup, Rendered, Request};
+use crate::target::limits::Limits;
+use crate::target::{Command, Done, LastGood, Made, Memory, Owner, Target};
+use crate::template::Lookup;
 
 /// Render a template with the nodes on the list
 ///
@@ -44,7 +46,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The file's mode, in octal [default: the mode it has, else 0644]
-    #[arg(long, requires = "output", value_parser = octal)]
+    #[arg(long, requires = "output", value_parser = config::mode)]
     mode: Option<u32>,
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
@@ -69,6 +71,16 @@ pub(super) struct Args {
     max_shrink: Option<u8>,
     #[command(flatten)]
     max_age: MaxAge,
+    /// Count only nodes that accept a connection on their port as active; PARTS names those that are asked [default: *]
+    #[arg(
+        long,
+        value_name = "PARTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_parser = glob::Pattern::new
+    )]
+    awake: Option<glob::Pattern>,
     /// Override the safety limits, this once
     #[arg(long)]
     force: bool,
@@ -89,45 +101,42 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
     let inputs = inputs(args, config, &facts, &lookup);
-    let seen = fleet::look(config, &args.max_age)?;
+    let seen = fleet::look(config, &args.max_age);
     let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
         && destination.repeat(&memory, last.as_ref(), &inputs)?
     {
         return Ok(());
     }
-    let fleet = fleet::read_seen(config, &args.max_age, false, seen)?;
+    let mut fleet = fleet::read_seen(config, &args.max_age, seen)?;
     if !fleet.is_current() {
-        return destination
-            .keep(&memory, |message| fleet.unreachable(&format!("no store could be read; {message}")));
+        return destination.keep(&memory, |message| {
+            fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
+        });
     }
-    let request = Request {
+    if let Some(parts) = &args.awake {
+        keep_awake(&mut fleet.roster, &who, parts);
+    }
+    let rendering = Rendering {
         name: &name,
         lookup: &lookup,
         who: &who,
         facts: &facts,
-        roster: &fleet.roster,
         vars: &vars,
-        tree: tree(&fleet),
+        limits: (!args.force).then_some(limits),
     };
-    let rendered = match template::render(&request) {
-        Ok(rendered) => rendered,
+    let composition = match rendering::compose(&rendering, &fleet.roster, destination.before(last.as_ref())?)
+    {
+        Ok(composition) => composition,
         Err(error) => return destination.fail(&memory, error.into()),
     };
-    let warnings = warnings(&fleet, &rendered, &who);
+    let warnings = warnings(&fleet, &composition.warnings, &who);
     warnings.iter().for_each(|warning| output::warning(warning));
-    if !args.force {
-        let refusals = limits::judge(
-            limits,
-            destination.before(last.as_ref(), &rendered.counts)?.as_ref(),
-            &rendered.counts,
-        );
-        if !refusals.is_empty() {
-            return destination.keep(&memory, |message| refused(&refusals, message));
+    let (text, counts) = match composition.result {
+        Ok(composed) => composed,
+        Err(error @ ComposeError::Refused(_)) => {
+            return destination.keep(&memory, |message| CliError::from(error).after(message));
         }
-    }
-    let text = match rendered.text {
-        Ok(text) => text,
         Err(error) => return destination.fail(&memory, error.into()),
     };
     if args.diff {
@@ -141,16 +150,15 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    let good = LastGood { counts: rendered.counts, digest: target::digest(text.as_bytes()), made };
-    destination.write(&memory, good, &text)
+    destination.write(&memory, LastGood::new(counts, &text, made), &text)
 }
 
 /// What this rendering is made from, if it may be repeated without being made again: somebody who only looks, who wants
-/// to know more, or whose answer depends on the time or on a command, gets a new one.
+/// to know more, or whose answer depends on the time, the nodes or a command, gets a new one.
 fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
     let checks_stdout = args.output.is_none() && args.check.is_some();
     let looks = args.diff || args.dry_run || output::is_verbose();
-    match looks || checks_stdout || args.max_age.max_age.is_some() {
+    match looks || checks_stdout || args.max_age.max_age.is_some() || args.awake.is_some() {
         true => None,
         false => Inputs::new(args, config, facts, lookup),
     }
@@ -201,11 +209,13 @@ impl Destination {
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
+                    runtime: None,
+                    hold_reload: false,
                     command_limit: limit,
                     path,
                 };
                 Ok(Destination {
-                    key: format!("file {}", target.path.display()),
+                    key: turn::key(&target.path),
                     rehearsal,
                     kind: DestinationKind::File(Box::new(target)),
                 })
@@ -213,19 +223,13 @@ impl Destination {
         }
     }
 
-    /// The last good output's counts. A file that is in place and of which nothing is remembered had at least one node
-    /// of each kind: it may be anybody's work, and must not be emptied by a first run.
-    fn before(&self, last: Option<&LastGood>, now: &Counts) -> Result<Option<Counts>, CliError> {
-        if let Some(last) = last {
-            return Ok(Some(last.counts.clone()));
+    fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
+        match &self.kind {
+            DestinationKind::Stdout { .. } => {
+                Ok(Before { counts: last.map(|last| last.counts.clone()), in_place: false })
+            }
+            DestinationKind::File(target) => Ok(turn::before(target, last)?),
         }
-        let DestinationKind::File(target) = &self.kind else { return Ok(None) };
-        let in_place = target.current()?.is_some_and(|bytes| !bytes.is_empty());
-        Ok(in_place.then(|| {
-            now.keys()
-                .map(|question| (question.clone(), limits::Count { active: 1, leaving: u64::MAX }))
-                .collect()
-        }))
     }
 
     /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
@@ -245,9 +249,9 @@ impl Destination {
                 output::data(&output)?;
             }
             DestinationKind::File(target) => {
-                let Some(done) = target.confirm(memory, &last.digest)? else { return Ok(false) };
+                let Some(result) = target.confirm(memory, &last.digest)? else { return Ok(false) };
                 warn();
-                self.tell(target, done);
+                output::note(&done(&target.path.display(), target, &result));
             }
         }
         Ok(true)
@@ -300,13 +304,7 @@ impl Destination {
             DestinationKind::Stdout { .. } => output::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
-                output::note(&match target.rehearse(text.as_bytes())? {
-                    Done::Unchanged => format!("{path} is right already"),
-                    _ => match &target.reload {
-                        Some(reload) => format!("would replace {path} and run `{reload}`"),
-                        None => format!("would replace {path}"),
-                    },
-                });
+                output::note(&would(&path, target, &target.rehearse(text.as_bytes())?));
                 Ok(())
             }
         }
@@ -318,33 +316,12 @@ impl Destination {
                 memory.keep(&good, Some(text))?;
                 output::data(text)
             }
-            DestinationKind::File(target) => match target.apply(memory, text.as_bytes()) {
-                Ok(done) => {
-                    memory.keep(&good, None)?;
-                    self.tell(target, done);
-                    Ok(())
-                }
-                Err(error) => {
-                    // In place is good, though the reload has failed; it is owed, so that not all is done.
-                    if matches!(error, TargetError::Reload { .. }) {
-                        memory.keep(&LastGood { made: None, ..good }, None)?;
-                    }
-                    Err(error.into())
-                }
-            },
+            DestinationKind::File(target) => {
+                let result = turn::put(target, memory, good, text)?;
+                output::note(&done(&target.path.display(), target, &result));
+                Ok(())
+            }
         }
-    }
-
-    /// Says what was done to a file.
-    fn tell(&self, target: &Target, done: Done) {
-        let path = target.path.display();
-        output::note(&match done {
-            Done::Unchanged => format!("{path} is unchanged"),
-            Done::Adjusted => format!("{path} has got its mode and owner"),
-            Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
-            Done::Replaced => format!("{path} replaced"),
-            Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-        });
     }
 
     /// Checks an output that goes to stdout, in a file of its own.
@@ -354,10 +331,27 @@ impl Destination {
     }
 }
 
-fn refused(refusals: &[Refusal], message: &str) -> CliError {
-    let told: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
-    CliError::new(Kind::Kept, format!("refused by a safety limit: {}; {message}", told.join("; ")))
-        .hint("`presence list` shows who is there; if this is meant, run it once with --force".to_owned())
+/// What would be done, as a sentence.
+pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match (done, &target.reload) {
+        (Done::Unchanged, _) => format!("{path} is right already"),
+        (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
+        (_, Some(reload)) => {
+            format!("would replace {path} and tell HAProxy, or run `{reload}` if that is not enough")
+        }
+        (_, None) => format!("would replace {path}"),
+    }
+}
+
+/// What was done, as a sentence.
+pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
+    match done {
+        Done::Unchanged => format!("{path} is unchanged"),
+        Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
+        Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
+        Done::Held | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
+    }
 }
 
 /// The variables of the configuration, with those of the command line over them.
@@ -378,44 +372,11 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
     Ok(vars)
 }
 
-/// Names the records that are rendered, whichever stores they came from.
-fn tree(fleet: &Fleet) -> String {
-    let mut hash = Xxh3Default::new();
-    for node in &fleet.roster.nodes {
-        let packed = node.record.packed();
-        hash.update(&(packed.len() as u64).to_le_bytes());
-        hash.update(packed);
-    }
-    format!("{:032x}", hash.digest128())
-}
-
 /// What is to be said about a rendering, as it is printed.
-fn warnings(fleet: &Fleet, rendered: &Rendered, who: &Identity) -> Vec<String> {
+fn warnings(fleet: &Fleet, warnings: &[String], who: &Identity) -> Vec<String> {
     let mut lines = fleet.problems();
-    lines.extend(rendered.warnings.iter().cloned());
+    lines.extend(warnings.iter().cloned());
     let mut lines = output::shortened(&lines, fleet::ALL_PROBLEMS);
-    for (fact, own, values) in [
-        ("deployment", &who.deployment, distinct(fleet, "deployment")),
-        ("stacktype", &who.stacktype, distinct(fleet, "stacktype")),
-    ] {
-        if own.is_none() && values > 1 {
-            lines.push(format!(
-                "no {fact} is given, so nodes of all {values} {fact}s are in scope; --{fact} or the fact `{fact}` narrows it"
-            ));
-        }
-    }
+    lines.extend(rendering::unscoped(who, &fleet.roster));
     lines
-}
-
-fn distinct(fleet: &Fleet, fact: &str) -> usize {
-    let values: std::collections::BTreeSet<_> =
-        fleet.roster.nodes.iter().filter_map(|node| node.record.text(fact)).collect();
-    values.len()
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err("a mode is up to four octal digits, for example 0640".to_owned()),
-    }
 }

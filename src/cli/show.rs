@@ -38,7 +38,10 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();
         output::warnings(&about, fleet::ALL_PROBLEMS);
         if !fleet.is_current() {
-            return Err(fleet.unreachable(&format!("no store could be read, and no last copy has `{id}`")));
+            return Err(fleet::unreachable(
+                &fleet,
+                &format!("no store could be read, and no last copy has `{id}`"),
+            ));
         }
         return Err(CliError::failed(format!("`{id}` is not on the list"))
             .hint("`presence list --format ids` lists the nodes".to_owned()));
@@ -51,7 +54,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     })?;
     match fleet.is_current() {
         true => Ok(()),
-        false => Err(fleet.unreachable("no store could be read; this is from the last copy")),
+        false => Err(fleet::unreachable(&fleet, "no store could be read; this is from the last copy")),
     }
 }
 

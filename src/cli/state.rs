@@ -1,7 +1,7 @@
 use super::error::CliError;
 use super::{node, output, publish};
+use crate::beat::node::enter_state;
 use crate::config::Config;
-use crate::facts;
 use crate::name::Name;
 
 /// Set this node's state, then publish
@@ -25,18 +25,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             known.join(", ")
         ));
     }
-    if !config.nodeinfo.is_dir() {
-        return Err(CliError::failed(format!("there is no nodeinfo folder `{}`", config.nodeinfo.display()))
-            .hint("`presence init` makes it".to_owned()));
-    }
-    let facts = node::facts(config)?;
-    match facts::enter_state(&facts, state.as_str(), node::now_utc()?) {
-        None => output::note(&format!("this node is in the state `{state}` already")),
-        Some(changes) => {
-            for (fact, value) in changes {
-                facts::write(&config.nodeinfo, fact, &value)?;
-            }
-        }
+    if !enter_state(config, &state)? {
+        output::note(&format!("this node is in the state `{state}` already"));
     }
     publish::publish(config, &node::record(config)?)
 }

@@ -77,8 +77,7 @@ mod tests {
             let value = format!(r#"{{"instance-id":"{id}","statetss":"{time}"}}"#);
             (format!("{id}.json"), format!(r#"{{"filetype":"nodepresence","value":{value}}}"#))
         });
-        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))).collect();
-        let mut snapshot = Snapshot::of(&files);
+        let mut snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
         snapshot.beats = Beats::from([
             ("i-beats".into(), at(30)),
             ("i-silent".into(), at(7_260)),

@@ -20,7 +20,7 @@ use crate::store::Snapshot;
 use crate::text::Text;
 
 /// All nodes, and everything that could not be counted as one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Roster {
     /// The nodes, by instance-id; each once.
     pub nodes: Vec<Node>,
@@ -100,8 +100,7 @@ impl Roster {
 mod tests {
     use super::*;
     fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, Ok(*text))).collect();
-        Snapshot::of(&files)
+        Snapshot::of(files.iter().map(|(path, text)| (*path, Ok(*text))))
     }
 
     fn record(id: &str, port: u16, time: &str) -> String {
@@ -125,10 +124,10 @@ mod tests {
     #[test]
     fn a_bad_file_costs_itself_only() {
         let good = record("i-1", 1, "");
-        let bad = Snapshot::of(&[
-            ("i-1.json", Ok(&good)),
+        let bad = Snapshot::of([
+            ("i-1.json", Ok(good.as_str())),
             ("i-2.json", Ok("{")),
-            ("i-3.json", Ok(&good)),
+            ("i-3.json", Ok(good.as_str())),
             ("i-4.json", Err("is a link")),
         ]);
         let roster = roster(&[(&bad, false)]);

@@ -10,7 +10,7 @@ use crate::text::Text;
 use super::{Availability, States};
 
 /// A node, as those who read the list see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     /// What it says of itself.
     pub record: Record,

@@ -111,9 +111,8 @@ impl Snapshot {
         self.entries.is_empty()
     }
 
-    /// A snapshot of these files.
-    #[cfg(test)]
-    pub(crate) fn of(files: &[(&str, Result<&str, &str>)]) -> Snapshot {
+    /// A snapshot of these files: their paths, and their texts or why they could not be read.
+    pub fn of<'f>(files: impl IntoIterator<Item = (&'f str, Result<&'f str, &'f str>)>) -> Snapshot {
         let mut batch = Batch::default();
         for (path, content) in files {
             batch.add(0, path.as_bytes(), NO_KEY, content.map(str::as_bytes).map_err(str::to_owned));

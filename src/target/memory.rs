@@ -36,6 +36,13 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
+impl LastGood {
+    /// What is to be known of that output.
+    pub fn new(counts: Counts, output: &str, made: Option<Made>) -> LastGood {
+        LastGood { counts, digest: digest(output.as_bytes()), made }
+    }
+}
+
 /// Names an output's bytes.
 pub fn digest(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))

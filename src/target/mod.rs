@@ -6,13 +6,16 @@ mod command;
 mod file;
 pub mod limits;
 mod memory;
+mod runtime;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
+pub use runtime::{Followed, Runtime};
 
 use crate::errors::{AtPath, PathError};
 
@@ -29,12 +32,16 @@ pub struct Target {
     pub check: Option<Command>,
     /// Run after the file was replaced.
     pub reload: Option<Command>,
+    /// A HAProxy that follows changes of servers without a reload.
+    pub runtime: Option<Runtime>,
+    /// Not to reload now, but to owe it: there were enough reloads lately.
+    pub hold_reload: bool,
     /// How long check and reload may each take.
     pub command_limit: Duration,
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// The file was right already.
     Unchanged,
@@ -44,6 +51,44 @@ pub enum Done {
     Replaced,
     /// It was right already; a reload that was still owed has succeeded.
     Reloaded,
+    /// It is right, and HAProxy follows without a reload.
+    Followed(Followed),
+    /// It is right, and HAProxy could not follow without a reload, for this reason.
+    ReloadedFor(String),
+    /// It is right; a reload is owed, and was not run now.
+    Held,
+}
+
+impl Done {
+    /// Whether there is nothing left to be done for this file by a later run.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Done::Followed(followed) => followed.pending.is_empty(),
+            Done::Held => false,
+            // Whether the reload has loaded what it should, only another look can say.
+            Done::ReloadedFor(_) => false,
+            Done::Unchanged | Done::Adjusted | Done::Replaced | Done::Reloaded => true,
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    /// What is said of the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Done::Unchanged => f.write_str("unchanged"),
+            Done::Adjusted => f.write_str("has got its mode and owner"),
+            Done::Replaced => f.write_str("replaced"),
+            Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
+            Done::ReloadedFor(why) => write!(f, "replaced and reloaded: {why}"),
+            Done::Held => f.write_str("right; its reload is owed"),
+            Done::Followed(followed) => {
+                let steps: Vec<&str> =
+                    followed.done.iter().chain(&followed.pending).map(String::as_str).collect();
+                write!(f, "right, without a reload: {}", steps.join("; "))
+            }
+        }
+    }
 }
 
 /// Why a target is not as it should be.
@@ -114,35 +159,83 @@ impl Target {
         if let Some((old, found)) = &old
             && old == bytes
         {
-            let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
-            return match (self.reload.is_some() && memory.owes_reload(), adjusted) {
-                (true, _) => self.reload(memory).map(|()| Done::Reloaded),
-                (false, true) => Ok(Done::Adjusted),
-                (false, false) => Ok(Done::Unchanged),
-            };
+            return self.stand(memory, bytes, found);
         }
         let staged =
             file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+        if let Some(runtime) = &self.runtime {
+            runtime.forget()?;
+        }
         self.check(staged.path())?;
-        if self.reload.is_some() {
+        let old = old.map(|(old, _)| old);
+        let why = self.needs_reload(old.as_deref(), bytes);
+        if self.reload.is_some() && why.is_some() {
             // Before the replacement: killed after it, the next run would see the right bytes and reload nothing.
             memory.owe_reload()?;
         }
         file::replace(staged, &self.path)?;
-        self.reload(memory)?;
-        Ok(Done::Replaced)
+        match self.settle(memory, old.as_deref().unwrap_or(bytes), bytes, why)? {
+            Done::Unchanged | Done::Reloaded => Ok(Done::Replaced),
+            done => Ok(done),
+        }
     }
 
-    /// What [`Target::apply`] does with bytes of this digest, if the file holds them and no reload is owed: next to
-    /// nothing. None, and nothing done, if it does not.
-    pub fn confirm(&self, memory: &Memory, digest: &str) -> Result<Option<Done>, TargetError> {
-        let Some((old, found)) = file::current(&self.path)? else { return Ok(None) };
-        if memory::digest(&old) != digest || (self.reload.is_some() && memory.owes_reload()) {
-            return Ok(None);
+    /// Why the new file is of no use without a reload. If there was no file before, nobody knows what runs.
+    fn needs_reload(&self, old: Option<&[u8]>, new: &[u8]) -> Option<String> {
+        match (&self.runtime, old) {
+            (Some(runtime), Some(old)) => runtime.needs_reload(old, new),
+            _ => Some("it is new".to_owned()),
         }
-        file::sweep(&self.path);
-        let adjusted = file::adjust(&self.path, &found, self.mode, self.owner)?;
-        Ok(Some(if adjusted { Done::Adjusted } else { Done::Unchanged }))
+    }
+
+    /// Does what is left once the file is in place: the reload that is owed, else what HAProxy can do without one.
+    fn settle(
+        &self,
+        memory: &Memory,
+        old: &[u8],
+        new: &[u8],
+        why: Option<String>,
+    ) -> Result<Done, TargetError> {
+        let reload = |why: Option<String>| {
+            let done = self.reload(memory, new)?;
+            Ok(match (done, why) {
+                (Done::Reloaded, Some(why)) if self.runtime.is_some() => Done::ReloadedFor(why),
+                (done, _) => done,
+            })
+        };
+        if self.reload.is_some() && memory.owes_reload() {
+            return reload(why);
+        }
+        let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
+        match runtime.follow(old, new) {
+            runtime::Verdict::Followed(followed) if followed == Followed::default() => Ok(Done::Unchanged),
+            runtime::Verdict::Followed(followed) => Ok(Done::Followed(followed)),
+            runtime::Verdict::Reload(why) => {
+                memory.owe_reload()?;
+                reload(Some(why))
+            }
+        }
+    }
+
+    /// What [`Target::apply`] does with bytes of this digest, if the file holds them: next to nothing. None, and nothing
+    /// done, if it does not.
+    pub fn confirm(&self, memory: &Memory, digest: &str) -> Result<Option<Done>, TargetError> {
+        match file::current(&self.path)? {
+            Some((bytes, found)) if memory::digest(&bytes) == digest => {
+                file::sweep(&self.path);
+                self.stand(memory, &bytes, &found).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does what is left to do for a file whose bytes are right.
+    fn stand(&self, memory: &Memory, bytes: &[u8], found: &std::fs::Metadata) -> Result<Done, TargetError> {
+        let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
+        match self.settle(memory, bytes, bytes, None)? {
+            Done::Unchanged if adjusted => Ok(Done::Adjusted),
+            done => Ok(done),
+        }
     }
 
     /// What `apply` would do, up to the check, without touching the file.
@@ -171,13 +264,19 @@ impl Target {
             .map_err(|source| TargetError::Check { path: self.path.clone(), source })
     }
 
-    fn reload(&self, memory: &Memory) -> Result<(), TargetError> {
-        let Some(reload) = &self.reload else { return Ok(()) };
+    fn reload(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
+        let Some(reload) = &self.reload else { return Ok(Done::Unchanged) };
+        if self.hold_reload {
+            return Ok(Done::Held);
+        }
+        if let Some(runtime) = &self.runtime {
+            runtime.remember(bytes);
+        }
         reload
             .run(&self.path, self.command_limit)
             .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
         memory.reloaded()?;
-        Ok(())
+        Ok(Done::Reloaded)
     }
 }
 
@@ -210,6 +309,8 @@ mod tests {
             owner: None,
             check: None,
             reload: None,
+            runtime: None,
+            hold_reload: false,
             command_limit: Duration::from_secs(10),
         };
         Fixture { dir, memory, target }
@@ -272,6 +373,35 @@ mod tests {
         assert_eq!(fixture.apply("a\n").unwrap(), Done::Reloaded);
         assert_eq!(fixture.apply("a\n").unwrap(), Done::Unchanged);
         assert_eq!(fixture.reload_log(), 3);
+    }
+
+    #[test]
+    fn a_reload_that_is_held_is_owed() {
+        let mut fixture = fixture();
+        fixture.reload_by("exit 0");
+        fixture.target.hold_reload = true;
+        assert_eq!(fixture.apply("a\n").unwrap(), Done::Held);
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Held);
+        assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("b\n", 0));
+        fixture.target.hold_reload = false;
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Reloaded);
+        assert_eq!(fixture.reload_log(), 1);
+    }
+
+    #[test]
+    fn without_a_haproxy_to_talk_to_there_is_a_reload() {
+        let mut fixture = fixture();
+        fixture.reload_by("exit 0");
+        fixture.target.runtime = Some(Runtime {
+            socket: fixture.dir.path().join("no.sock"),
+            state_file: Some(fixture.dir.path().join("states")),
+            patience: Duration::ZERO,
+        });
+        assert_eq!(fixture.apply("backend b\n").unwrap(), Done::ReloadedFor("it is new".into()));
+        let done = fixture.apply("backend b\n server s 10.0.0.1:80\n").unwrap();
+        assert!(matches!(&done, Done::ReloadedFor(why) if why.contains("no.sock")), "{done:?}");
+        assert_eq!(fixture.reload_log(), 2);
+        assert_eq!(fs::read_to_string(fixture.dir.path().join("states")).unwrap(), "1\n");
     }
 
     #[test]

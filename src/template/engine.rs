@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
-use super::{Found, Lookup, TemplateError};
+use super::{Found, Lookup, TemplateError, syntax};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
 use crate::target::limits::Counts;
@@ -107,9 +107,8 @@ fn load(lookup: &Lookup, main: &Found) -> Result<(BTreeMap<String, Source>, Vec<
         }
         let text = found.read()?;
         let template = Template::compile_with_name(&text, name.clone()).map_err(|error| {
-            let (line, column) = error.pos().unwrap_or_default();
-            let place = format!("{}:{line}:{column}", found.path);
-            TemplateError::Syntax { place, reason: error.reason().to_string() }
+            let (line, column, reason) = syntax::explain(&text, &error);
+            TemplateError::Syntax { place: format!("{}:{line}:{column}", found.path), reason }
         })?;
         let mut partials = Partials::default();
         partials.collect(&template);
@@ -187,6 +186,9 @@ pub(super) fn reason(reason: &RenderErrorReason) -> String {
         RenderErrorReason::MissingVariable(None) => "a value is missing".into(),
         RenderErrorReason::HelperNotFound(name) => format!("there is no helper `{name}`"),
         RenderErrorReason::PartialNotFound(name) => format!("there is no partial `{name}`"),
+        RenderErrorReason::ParamNotFoundForIndex(helper, index) => {
+            format!("argument {} of {{{{{helper}}}}} is missing", index + 1)
+        }
         RenderErrorReason::NestedError(error) => error.to_string(),
         other => other.to_string(),
     }

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod helpers;
 mod lookup;
+mod syntax;
 
 pub use context::{Input, shape};
 pub use engine::{Rendered, Request, compile, render};

@@ -1,17 +1,23 @@
 //! The one integration test binary: everything that needs a real program or a real process.
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
+mod agent;
 mod copies;
 mod documents;
 mod escaping;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod faults;
 mod fixture;
+mod judges;
 mod kill;
 mod messages;
 mod publish;
 mod render;
+mod runtime;
 mod spine;
 mod stores;
 mod streams;
+mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
 mod unchanged;

@@ -198,7 +198,7 @@ fn of_templates_and_targets() {
     insta::assert_snapshot!(broken("a\n{{#nodes}}\n", &[]), @"
     exit code 1
     --- stderr
-    error: templates/common/t.cfg.hbs:3:1: invalid handlebars syntax: expected escape, expression, html_expression, decorator_expression, partial_expression, invert_tag, invert_chain_tag, helper_block_start, helper_block_end, decorator_block_start, partial_block_start, raw_block_start, hbs_comment, or hbs_comment_compact
+    error: templates/common/t.cfg.hbs:2:1: `{{#nodes}}` is not closed
     hint: `presence templates` shows where each template comes from
     ");
     insta::assert_snapshot!(broken("a\n  {{vars.missing}}\n", &[]), @r#"
@@ -210,8 +210,7 @@ fn of_templates_and_targets() {
     insta::assert_snapshot!(broken("{{#nodes}}{{adress}}{{/nodes}}\n", &[]), @r#"
     exit code 1
     --- stderr
-    warning: [DIR]/state/store.git: i-app1.json: left out node i-app1 (app1): has no `adress`
-    error: templates/common/t.cfg.hbs:1:11: there is no `adress`
+    error: templates/common/t.cfg.hbs:1:11: there is no `adress` (node i-app1)
     hint: state the fact or set the variable, or write {{default NAME "…"}} or {{#if NAME}} in the template
     "#);
     insta::assert_snapshot!(broken("{{shout self.nodepart}}\n", &[]), @"
@@ -246,6 +245,6 @@ fn of_templates_and_targets() {
     insta::assert_snapshot!(told(&app, &["render", "database.yml"]), @"
     exit code 1
     --- stderr
-    error: built-in:common/database.yml.hbs:10:9: `vars.db_host` is required: no active node of the part `db*` with an address and a port is in scope
+    error: built-in:common/database.yml.hbs:11:9: `vars.db_host` is required: no active node of the part `db*` with an address and a port is in scope
     ");
 }

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+#[cfg(all(feature = "https", feature = "ssh"))]
+use crate::fixture::Sshd;
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, bare_repository};
@@ -82,4 +84,17 @@ fn over_a_bare_repository_by_file_url() {
 fn over_a_plain_directory() {
     let dir = tempfile::tempdir().unwrap();
     request_reaches_the_application(&|machine| machine.store(dir.path().display()));
+}
+
+#[test]
+#[cfg(all(feature = "https", feature = "ssh"))]
+fn over_ssh_to_a_real_sshd() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    request_reaches_the_application(&|machine| {
+        server.admit(&machine);
+        server.introduce(&machine);
+        machine.store(server.url("list.git"))
+    });
+    assert_eq!(list.files(), ["it/presence/all/i-db1.json", "it/presence/all/i-lb1.json"]);
 }

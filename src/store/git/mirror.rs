@@ -61,6 +61,18 @@ impl Mirror {
         Ok(Mirror { repo, place: place.to_owned(), _lock: lock })
     }
 
+    /// Removes the mirror. It is a cache: the next who opens it makes it anew.
+    pub(super) fn discard(place: &Path, patience: Duration) -> Result<(), StoreErrorKind> {
+        let _lock = lock(&place.join("lock"), patience)?;
+        let path = place.join("mirror.git");
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove the broken mirror", &path).map_err(Into::into)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The mirror of an earlier run, to read from while the server does not answer.
     pub(super) fn last(place: &Path) -> Option<(Repository, Heads)> {
         let repo = Repository::open_bare(place.join("mirror.git")).ok()?;

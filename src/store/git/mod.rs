@@ -8,6 +8,7 @@ mod inbox;
 mod local;
 mod mirror;
 mod objects;
+mod pace;
 mod packs;
 mod push;
 mod read;

@@ -9,6 +9,7 @@ use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
+use super::pace::Pace;
 use super::push::{self, Command, Report, Session, SessionError};
 use super::seen::Seen;
 use super::{Backoff, beats, network, transport};
@@ -19,11 +20,14 @@ use crate::store::copy::Copy;
 use crate::store::error::InStore;
 use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
-/// Of those who saw others wait, about this many look whether somebody merges.
-const LOOKERS: usize = 3;
+/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
+const LOOKERS: f64 = 3.0;
 
 /// How often one publisher merges what waits, before it leaves the rest to others.
 const MERGES: u32 = 8;
+
+/// How often in that others may be faster: then it is they who merge.
+const LOSSES: u32 = 3;
 
 /// The longest that somebody who merges waits for others to be merged with.
 const MAX_PACE: Duration = Duration::from_secs(5);
@@ -32,6 +36,7 @@ const MAX_PACE: Duration = Duration::from_secs(5);
 const MAX_SAID: usize = 4096;
 
 /// A repository behind a URL.
+#[derive(Clone)]
 pub(crate) struct Remote {
     /// As the transports need it, with its secrets.
     address: String,
@@ -74,21 +79,54 @@ impl Remote {
         mirror.fetch(&self.address, self.options.branch.as_deref(), &also)
     }
 
-    /// Connects to write. A server that is too busy to answer is asked again as long as the patience lasts: nothing
-    /// has been sent yet.
+    /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
+        self.persist(|| {
+            transport::open(&self.address)
+                .map_err(SessionError::from)
+                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address))
+                .map_err(|error| network("connect", error))
+        })
+    }
+
+    /// Asks a server that is too busy to answer again, as long as the patience lasts. Only for what changes nothing.
+    fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
-            let opened = transport::open(&self.address)
-                .map_err(SessionError::from)
-                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address));
-            match opened.map_err(|error| network("connect", error)) {
+            match ask() {
                 Err(StoreErrorKind::Transport(error)) if error.is_overload() => {
-                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?
+                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?;
                 }
                 result => return result,
             }
         }
+    }
+
+    /// Does it again with a new mirror if git failed, and not the network: the mirror may be broken.
+    fn repairing<T>(&self, act: impl Fn() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
+        self.repaired(act(), &act)
+    }
+
+    fn repaired<T>(
+        &self,
+        result: Result<T, StoreErrorKind>,
+        again: impl FnOnce() -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreErrorKind> {
+        match result {
+            Err(StoreErrorKind::Git { .. }) => {
+                Mirror::discard(self.copy.place(), self.options.patience)?;
+                again()
+            }
+            result => result,
+        }
+    }
+
+    /// What there is to be read, and the mirror that it is to be read from.
+    fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let heads = self.fetch(&mut mirror)?;
+        let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
+        Ok((mirror, seen))
     }
 
     /// Sorts what the connection has shown.
@@ -107,7 +145,7 @@ impl Remote {
         let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
         let mut heads = match mirror.known() {
             Some(heads) => heads,
-            None => self.fetch(&mut mirror)?,
+            None => self.persist(|| self.fetch(&mut mirror))?,
         };
         let mut view = self.view(&mirror, self.session()?, &heads.branch);
         let changed = self.prepare(&mirror, heads.tip, std::slice::from_ref(&files))?;
@@ -116,7 +154,7 @@ impl Remote {
         if (view.waiting.is_empty() || changed.is_none() || mine.is_some())
             && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit)))
         {
-            heads = self.fetch(&mut mirror)?;
+            heads = self.persist(|| self.fetch(&mut mirror))?;
             view = self.view(&mirror, view.session, &heads.branch);
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
@@ -138,7 +176,9 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        let alone = view.waiting.len();
+        // How many are there: those who wait; and where none was seen yet, as many as the server is slower than usual.
+        let slowness = self.pace().compare(view.session.opened_in());
+        let crowd = slowness.max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
@@ -146,7 +186,7 @@ impl Remote {
                 Ok(Some(Outcome::Merged(change)))
             }
             Some(_) => {
-                let merges = alone == 0 || fastrand::usize(..=alone) < LOOKERS;
+                let merges = fastrand::f64() * crowd < LOOKERS;
                 // The update is durable. Who cannot merge now leaves it to the next one.
                 match merges
                     && self
@@ -160,6 +200,10 @@ impl Remote {
             // A server that takes branches only: then the branch it is, try by try.
             None => self.contend(&mut mirror, &files),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.copy.place())
     }
 
     fn prepare(
@@ -219,7 +263,11 @@ impl Remote {
     fn merge(&self, mirror: &mut Mirror, rounds: u32, pace: Duration) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
         let mut pace = pace.min(MAX_PACE);
+        let mut lost = 0;
         for _ in 0..rounds {
+            if lost == LOSSES {
+                break;
+            }
             std::thread::sleep(pace.mul_f64(0.2 + 1.8 * fastrand::f64()));
             let session = self.session()?;
             let Some(mut heads) = mirror.known() else { break };
@@ -256,7 +304,10 @@ impl Remote {
                     heads.others.clear();
                     mirror.note(&heads)?;
                 }
-                Pushed::Lost => pace = (pace * 2).min(MAX_PACE),
+                Pushed::Lost => {
+                    lost += 1;
+                    pace = (pace * 2).min(MAX_PACE);
+                }
             }
         }
         Ok(merged)
@@ -294,7 +345,7 @@ impl Remote {
     fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
-            let mut heads = self.fetch(mirror)?;
+            let mut heads = self.persist(|| self.fetch(mirror))?;
             let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
@@ -359,7 +410,7 @@ impl Store for Remote {
             return Ok(None);
         }
         confirmed.forget().in_store(&self.url)?;
-        let outcome = self.apply(edit).in_store(&self.url)?;
+        let outcome = self.repairing(|| self.apply(edit)).in_store(&self.url)?;
         if let Edit::Put(record) = edit {
             confirmed.remember(record);
         }
@@ -367,20 +418,23 @@ impl Store for Remote {
     }
 
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
-        self.beat(id, time).in_store(&self.url)
+        self.repairing(|| self.beat(id, time)).in_store(&self.url)
     }
 
     fn look(&self) -> Result<Look, StoreError> {
-        let look = || {
-            let mut mirror = self.mirror()?;
-            let heads = self.fetch(&mut mirror)?;
-            let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
-            Ok::<_, StoreErrorKind>((mirror, seen))
-        };
-        let (mirror, seen) = look().in_store(&self.url)?;
-        let (url, copy) = (self.url.clone(), self.copy.clone());
-        // The mirror stays locked while it is read: nobody renews it meanwhile.
-        Ok(Look::new(seen.stamp(), move || seen.read(&mirror.repo, &copy).in_store(&url)))
+        let (mirror, seen) = self.repairing(|| self.see()).in_store(&self.url)?;
+        let remote = self.clone();
+        Ok(Look::new(seen.stamp(), move || {
+            // The mirror stays locked while it is read: nobody renews it meanwhile.
+            let result = seen.read(&mirror.repo, &remote.copy);
+            drop(mirror);
+            remote
+                .repaired(result, || {
+                    let (mirror, seen) = remote.see()?;
+                    seen.read(&mirror.repo, &remote.copy)
+                })
+                .in_store(&remote.url)
+        }))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

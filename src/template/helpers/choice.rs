@@ -4,6 +4,7 @@ use handlebars::{Helper, RenderError, RenderErrorReason};
 use serde_json::Value;
 
 use super::Shared;
+use super::refusal::refusal;
 use crate::record::text;
 use crate::roster::{Availability, Node, Selector};
 use crate::template::context::Member;
@@ -93,7 +94,7 @@ pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderErr
     }
     text(param.value())
         .map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| other(format!("argument {} of {{{{{}}}}} is no text", index + 1, h.name())))
+        .ok_or_else(|| refusal(h, index, "is a list or an object, and text is needed"))
 }
 
 /// Whether an argument counts as given: not missing, not null, not empty.

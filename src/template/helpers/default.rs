@@ -1,12 +1,16 @@
 //! `{{default vars.port 80}}`: the first argument that is there and not empty.
+//!
+//! `{{default port vars.app_port}}` in a block over nodes stands in for a port that a node does not state, never for one
+//! that it states wrongly: such a node must not be reached at another port by guessing.
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
+use super::Shared;
 use super::choice::{is_given, other};
 
-pub(super) struct Default;
+pub(super) struct Default<'a>(pub(super) Shared<'a>);
 
-impl HelperDef for Default {
+impl HelperDef for Default<'_> {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         h: &Helper<'rc>,
@@ -14,10 +18,30 @@ impl HelperDef for Default {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        h.params()
-            .iter()
-            .find(|param| is_given(param.value(), param.is_value_missing()))
-            .map(|param| ScopedJson::Derived(param.value().clone()))
-            .ok_or_else(|| other("none of the arguments of {{default}} is there".into()))
+        for param in h.params() {
+            if is_given(param.value(), param.is_value_missing()) {
+                return Ok(ScopedJson::Derived(param.value().clone()));
+            }
+            if param.relative_path().is_some_and(|path| is_port(path)) && self.0.states_a_wrong_port() {
+                return Err(RenderError::strict_error(param.relative_path()));
+            }
+        }
+        match h.param(0) {
+            Some(first) if first.relative_path().is_some() => {
+                Err(RenderError::strict_error(first.relative_path()))
+            }
+            _ => Err(other("none of the arguments of {{default}} is there".into())),
+        }
+    }
+}
+
+/// Whether the path means the port of the node of the block: `port`, `this.port`, or `n.port` after `as |n|`.
+fn is_port(path: &str) -> bool {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    match path.split_once('.') {
+        None => path == "port",
+        Some((root, rest)) => {
+            rest == "port" && !root.starts_with('@') && !matches!(root, "vars" | "self" | "input" | "nodes")
+        }
     }
 }

@@ -1,23 +1,15 @@
 //! One helper a format: a value in the spelling of that format, or a refusal.
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
-    RenderErrorReason, ScopedJson,
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
 };
 
-use super::choice::{argument, other};
+use super::choice::argument;
+use super::refusal::refusal;
 use crate::endpoint::{Address, Port};
 use crate::errors::chain;
 use crate::escape;
 use crate::name::Name;
-
-/// A value that a format cannot carry, with the path in the template that it came from.
-#[derive(Debug, thiserror::Error)]
-#[error("`{path}` {reason}")]
-pub(super) struct Refusal {
-    pub(super) path: String,
-    pub(super) reason: String,
-}
 
 /// The spelling of a value in a format, or why there is none.
 type Format = fn(&str) -> Result<String, String>;
@@ -70,18 +62,58 @@ impl<F: Fn(&Helper<'_>) -> Result<String, RenderError>> HelperDef for Spelling<F
     fn call<'reg: 'rc, 'rc>(
         &self,
         h: &Helper<'rc>,
+        r: &'reg Handlebars<'reg>,
+        ctx: &'rc Context,
+        rc: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        write_spelt(&(self.0)(h)?, h, r, ctx, rc, out)
+    }
+}
+
+/// Writes text that needs no second look. The engine writes its first line, since only the engine knows whether the line
+/// has to be indented (in a partial); what follows belongs to the value, and must stay as it is.
+fn write_spelt<'reg: 'rc, 'rc>(
+    text: &str,
+    h: &Helper<'rc>,
+    r: &'reg Handlebars<'reg>,
+    ctx: &'rc Context,
+    rc: &mut RenderContext<'reg, 'rc>,
+    out: &mut dyn Output,
+) -> HelperResult {
+    let (line, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+    let escaping_was_off = rc.is_disable_escape();
+    rc.set_disable_escape(true);
+    let result = Line(line).call(h, r, ctx, rc, out);
+    rc.set_disable_escape(escaping_was_off);
+    result?;
+    if !rest.is_empty() {
+        out.write(rest)?;
+        rc.set_content_produced(true);
+        rc.set_trailing_newline(rest.ends_with('\n'));
+        rc.set_indent_before_write(false);
+    }
+    Ok(())
+}
+
+/// Has the engine write a text, as it writes a value.
+pub(super) struct Line<'t>(pub(super) &'t str);
+
+impl HelperDef for Line<'_> {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
         _: &'reg Handlebars<'reg>,
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
-        out: &mut dyn Output,
-    ) -> HelperResult {
-        Ok(out.write(&(self.0)(h)?)?)
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        Ok(ScopedJson::Derived(self.0.into()))
     }
 }
 
 pub(super) fn register(engine: &mut Handlebars<'_>) {
     for (name, format) in FORMATS {
-        let spell = move |h: &Helper<'_>| format(&argument(h, 0)?).map_err(|reason| refusal(h, 0, reason));
+        let spell = move |h: &Helper<'_>| format(&argument(h, 0)?).map_err(|reason| refusal(h, 0, &reason));
         engine.register_helper(name, Box::new(Spelling(spell)));
     }
     engine.register_helper("host_port", Box::new(Spelling(host_port)));
@@ -89,14 +121,7 @@ pub(super) fn register(engine: &mut Handlebars<'_>) {
 
 /// `{{host_port address port}}`: an address with its port, IPv6 in brackets.
 fn host_port(h: &Helper<'_>) -> Result<String, RenderError> {
-    let address = Address::parse(&argument(h, 0)?).map_err(|error| refusal(h, 0, unusable(&error)))?;
-    let port = Port::parse(&argument(h, 1)?).map_err(|error| refusal(h, 1, unusable(&error)))?;
+    let address = Address::parse(&argument(h, 0)?).map_err(|error| refusal(h, 0, &unusable(&error)))?;
+    let port = Port::parse(&argument(h, 1)?).map_err(|error| refusal(h, 1, &unusable(&error)))?;
     Ok(address.host_port(port))
-}
-
-fn refusal(h: &Helper<'_>, index: usize, reason: String) -> RenderError {
-    match h.param(index).and_then(|param| param.relative_path()) {
-        Some(path) => RenderErrorReason::NestedError(Box::new(Refusal { path: path.clone(), reason })).into(),
-        None => other(format!("argument {} of {{{{{}}}}} {reason}", index + 1, h.name())),
-    }
 }

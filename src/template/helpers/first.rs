@@ -1,6 +1,8 @@
 //! The first active node, by instance-id:
 //! `{{#first part="db*"}}…{{else}}…{{/first}}`, `{{first part="db*"}}` (its address),
 //! `{{first "port" part="db*"}}`, and `(first part="db*")` for other helpers.
+//!
+//! With `by="nodepart"`, the first by that fact and then by instance-id: `db1` before `db2`, whatever they are called.
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
@@ -9,29 +11,53 @@ use serde_json::Value;
 
 use super::Shared;
 use super::choice::{Choice, argument, choose, other};
+use super::escape::Line;
+use super::natural::natural;
 use super::nodes::{render_each, write_or_else};
+use crate::record::text;
 use crate::roster::Availability;
-use crate::template::context::shape;
+use crate::template::context::{Member, shape};
 
 pub(super) struct First<'a>(pub(super) Shared<'a>);
 
-impl First<'_> {
-    /// The value that is asked for: a fact of the first active node that has it, or the whole node.
-    fn value(&self, choice: &Choice<'_, '_>, fact: Option<&str>) -> Result<Value, RenderError> {
-        let mut active =
-            choice.given.iter().filter(|member| member.node.availability == Availability::Active);
-        let Some(fact) = fact else {
-            return Ok(active.next().map_or(Value::Null, |member| shape(member.node)));
-        };
-        active
-            .find_map(|member| shape(member.node).get(fact).cloned())
-            .ok_or_else(|| other(format!("no active node of `{}` has a `{fact}`", choice.question)))
+impl<'a> First<'a> {
+    /// What is asked for, and the active ones among it, in the order asked for.
+    fn choose<'s>(&'s self, h: &Helper<'_>) -> Result<(Choice<'s, 'a>, Vec<&'s Member<'a>>), RenderError> {
+        let choice = choose(&self.0, h, &["by"])?;
+        let mut active: Vec<_> = choice
+            .given
+            .iter()
+            .filter(|member| member.node.availability == Availability::Active)
+            .copied()
+            .collect();
+        if let Some(fact) = h.hash_get("by") {
+            let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is no text".into()))?;
+            // A node that does not say comes last.
+            active.sort_by(|a, b| match (a.node.record.text(&fact), b.node.record.text(&fact)) {
+                (Some(a), Some(b)) => natural(&a, &b),
+                (a, b) => a.is_none().cmp(&b.is_none()),
+            });
+        }
+        Ok((choice, active))
     }
 
-    fn choose<'s>(&'s self, h: &Helper<'_>) -> Result<Choice<'s, 's>, RenderError> {
-        let choice = choose(&self.0, h, &[])?;
+    /// The value that is asked for: a fact of the first active node, or the whole node. Of that node and no other, since
+    /// an address and a port that are asked for one after the other must belong together.
+    fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
+        let (choice, active) = self.choose(h)?;
         self.0.count(&choice.question, choice.all.iter().map(|member| member.node));
-        Ok(choice)
+        let (first, fact) = match (active.first(), fact) {
+            (None, None) => return Ok(Value::Null),
+            (None, Some(_)) => {
+                return Err(other(format!("no active node of `{}` is in scope", choice.question)));
+            }
+            (Some(first), None) => return Ok(shape(first.node)),
+            (Some(first), Some(fact)) => (first, fact),
+        };
+        shape(first.node).get(fact).cloned().ok_or_else(|| {
+            let id = first.node.record.id();
+            other(format!("the first active node of `{}`, {id}, has no usable `{fact}`", choice.question))
+        })
     }
 }
 
@@ -44,7 +70,7 @@ impl HelperDef for First<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let fact = h.param(0).map(|_| argument(h, 0)).transpose()?;
-        self.value(&self.choose(h)?, fact.as_deref()).map(ScopedJson::Derived)
+        self.value(h, fact.as_deref()).map(ScopedJson::Derived)
     }
 
     fn call<'reg: 'rc, 'rc>(
@@ -57,17 +83,11 @@ impl HelperDef for First<'_> {
     ) -> HelperResult {
         if !h.is_block() {
             let fact = if h.param(0).is_some() { argument(h, 0)? } else { "address".to_owned() };
-            let value = self.value(&self.choose(h)?, Some(&fact))?;
-            let text = crate::record::text(&value).ok_or_else(|| other(format!("`{fact}` is no text")))?;
-            return Ok(out.write(&r.get_escape_fn()(&text))?);
+            let value = self.value(h, Some(&fact))?;
+            let text = text(&value).ok_or_else(|| other(format!("`{fact}` is no text")))?;
+            return Line(&text).call(h, r, ctx, rc, out);
         }
-        let choice = choose(&self.0, h, &[])?;
-        let active = choice
-            .given
-            .iter()
-            .filter(|member| member.node.availability == Availability::Active)
-            .copied()
-            .collect();
+        let (choice, active) = self.choose(h)?;
         let (text, left_out) = render_each(&self.0, active, 1, h, r, ctx, rc)?;
         let given =
             choice.all.iter().map(|member| member.node).filter(|node| !left_out.contains(node.record.id()));

@@ -5,15 +5,13 @@
 
 use handlebars::{
     BlockContext, BlockParams, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext,
-    RenderError, RenderErrorReason, Renderable, StringOutput,
+    RenderError, Renderable, StringOutput,
 };
 
 use super::Shared;
-use super::choice::choose;
-use super::escape::Refusal;
-use crate::roster::Node;
+use super::blame::{Fault, blame, for_none};
+use super::choice::{choose, other};
 use crate::template::context::Member;
-use crate::template::engine;
 
 pub(super) struct Nodes<'a>(pub(super) Shared<'a>);
 
@@ -64,40 +62,40 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     ctx: &'rc Context,
     rc: &mut RenderContext<'reg, 'rc>,
 ) -> Result<(Option<String>, LeftOut<'a>), RenderError> {
-    let mut left_out = LeftOut::new();
-    let mut doubtful: Option<RenderError> = None;
+    let asked = members.len();
+    let mut faults: Vec<Fault<'a>> = Vec::new();
     // A second pass only if a node was left out in the first: `@last` and what depends on it must not count that one.
-    loop {
-        let pass = render_pass(shared, &members, most, h, r, ctx, rc)?;
+    let pass = loop {
+        let mut pass = render_pass(shared, &members, most, h, r, ctx, rc)?;
         if pass.faults.is_empty() {
-            return match (pass.rendered, doubtful) {
-                // Every single node lacks it: a word that is spelt wrong in the template, not a bad record.
-                (0, Some(error)) => Err(error),
-                (0, None) => Ok((None, left_out)),
-                _ => Ok((Some(pass.text), left_out)),
-            };
+            break pass;
         }
-        for fault in pass.faults {
-            shared.leave_out(fault.node, &fault.reason);
-            left_out.insert(fault.node.record.id());
-            doubtful = doubtful.or(fault.doubtful);
-        }
+        let left_out: LeftOut<'a> = pass.faults.iter().map(|fault| fault.node.record.id()).collect();
         members.retain(|member| !left_out.contains(member.node.record.id()));
+        faults.append(&mut pass.faults);
+    };
+    // Every single node lacks it: a word that is spelt wrong in the template, not a bad record.
+    if pass.rendered == 0
+        && let Some((node, error)) =
+            faults.iter().find_map(|fault| Some((fault.node.record.id(), fault.doubtful.as_ref()?)))
+    {
+        let whom = match asked {
+            1 => format!("node {node}"),
+            _ => format!("none of {asked} nodes can be rendered, {node} for one"),
+        };
+        return Err(for_none(error, &whom));
     }
+    for fault in &faults {
+        shared.leave_out(fault.node, &fault.reason);
+    }
+    let left_out = faults.iter().map(|fault| fault.node.record.id()).collect();
+    Ok(((pass.rendered > 0).then_some(pass.text), left_out))
 }
 
 struct Pass<'a> {
     text: String,
     rendered: usize,
     faults: Vec<Fault<'a>>,
-}
-
-/// A node for which the body could not be rendered.
-struct Fault<'a> {
-    node: &'a Node,
-    reason: String,
-    /// The error, if it might as well be the template's mistake.
-    doubtful: Option<RenderError>,
 }
 
 fn render_pass<'reg: 'rc, 'rc, 'a>(
@@ -120,8 +118,12 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
         }
         rc.push_block(block(member, index, last, h)?);
         let mut output = StringOutput::new();
+        let around = shared.enter(Some(member.node));
+        let pending = shared.take_unplain();
         let result = body.render(r, ctx, rc, &mut output);
         let unplain = shared.take_unplain();
+        shared.put_unplain(pending);
+        shared.enter(around);
         match (result, unplain) {
             (Ok(()), None) => {
                 rc.pop_block();
@@ -131,11 +133,13 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
             (Ok(()), Some(value)) => {
                 *rc = before.clone();
                 let reason = format!("`{value}` holds control characters");
-                pass.faults.push(Fault { node: member.node, reason, doubtful: None });
+                // It may be a variable's.
+                let doubtful = Some(other(reason.clone()));
+                pass.faults.push(Fault { node: member.node, reason, doubtful });
             }
             (Err(error), _) => {
                 *rc = before.clone();
-                pass.faults.push(fault(member.node, error, h.block_param())?);
+                pass.faults.push(blame(member.node, error, h.block_param())?);
             }
         }
     }
@@ -159,42 +163,4 @@ fn block<'rc>(
         block.set_block_params(params);
     }
     Ok(block)
-}
-
-/// Whether the node is to blame, or the template; then the error is given back.
-fn fault<'a>(node: &'a Node, error: RenderError, alias: Option<&str>) -> Result<Fault<'a>, RenderError> {
-    let place = match (&error.template_name, error.line_no) {
-        (Some(name), Some(line)) => format!(" ({name}, line {line})"),
-        _ => String::new(),
-    };
-    match error.reason() {
-        RenderErrorReason::MissingVariable(Some(path)) => {
-            let Some(fact) = fact_of(path, alias) else { return Err(error) };
-            let (reason, well_known) = match (fact, &node.port) {
-                ("port", Err(reason)) => (reason.clone(), true),
-                ("port", Ok(_)) => (format!("has no `port`{place}"), true),
-                _ => (format!("has no `{fact}`{place}"), false),
-            };
-            Ok(Fault { node, reason, doubtful: (!well_known).then_some(error) })
-        }
-        RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<Refusal>() {
-            Some(refusal) if fact_of(&refusal.path, alias).is_some() => {
-                let reason = format!("{}{place}", engine::reason(error.reason()));
-                Ok(Fault { node, reason, doubtful: None })
-            }
-            _ => Err(error),
-        },
-        _ => Err(error),
-    }
-}
-
-/// The fact that a path in the body means; none if it leads away from the node.
-fn fact_of<'p>(path: &'p str, alias: Option<&str>) -> Option<&'p str> {
-    let path = path.strip_prefix("this.").or(path.strip_prefix("./")).unwrap_or(path);
-    let path = alias.and_then(|alias| path.strip_prefix(alias)?.strip_prefix('.')).unwrap_or(path);
-    let elsewhere = path.is_empty()
-        || path.starts_with('@')
-        || path.starts_with("..")
-        || ["vars.", "self.", "input.", "nodes."].iter().any(|root| path.starts_with(root));
-    (!elsewhere).then_some(path)
 }

@@ -1,18 +1,42 @@
-//! `{{#parts part="app*"}}…{{/parts}}`: once for each part that the chosen nodes play, by name; `part` is its name.
+//! `{{#parts part="app*"}}…{{else}}…{{/parts}}`: once for each part that the chosen nodes play, by name; `part` is its
+//! name.
+//!
+//! A part for which the body cannot be rendered is left out with its nodes, and they are reported. With
+//! `ignore_case=true`, of names that differ only in case just one counts, for formats that cannot tell them apart.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handlebars::{
-    BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, Renderable,
+    BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
+    Renderable, StringOutput,
 };
 use serde_json::json;
 
 use super::Shared;
+use super::blame::{blame_part, for_none};
 use super::choice::choose;
+use super::nodes::write_or_else;
 use crate::errors::chain;
 use crate::name::Name;
+use crate::roster::Availability;
+use crate::template::context::Member;
 
 pub(super) struct Parts<'a>(pub(super) Shared<'a>);
+
+/// A part that somebody plays.
+#[derive(Debug, Clone)]
+pub(super) struct Played {
+    pub(super) part: Name,
+    /// How many nodes of it may be used.
+    pub(super) active: usize,
+}
+
+/// The parts with those who play them.
+type Members<'s, 'a> = BTreeMap<Name, Vec<&'s Member<'a>>>;
+
+/// Those who play a part that cannot be used.
+type LeftOut<'s> = BTreeSet<&'s Name>;
 
 impl HelperDef for Parts<'_> {
     fn call<'reg: 'rc, 'rc>(
@@ -24,46 +48,129 @@ impl HelperDef for Parts<'_> {
         out: &mut dyn Output,
     ) -> HelperResult {
         let shared = &self.0;
-        let choice = choose(shared, h, &[])?;
-        let mut parts = BTreeSet::new();
-        let mut nameless = BTreeSet::new();
-        for member in &choice.given {
-            match Name::parse(&member.node.record.part().unwrap_or_default()) {
-                Ok(part) => {
-                    parts.insert(part);
-                }
-                Err(error) => {
-                    shared.leave_out(member.node, &format!("has an unusable `nodepart`: {}", chain(&error)));
-                    nameless.insert(member.node.record.id());
-                }
-            }
+        let choice = choose(shared, h, &["ignore_case"])?;
+        let (mut parts, mut left_out) = played(shared, &choice.given);
+        if h.hash_get("ignore_case").is_some_and(|ignore| ignore.value() == true) {
+            left_out.extend(drop_same_in_lower_case(shared, &mut parts));
         }
-        let given =
-            choice.all.iter().map(|member| member.node).filter(|node| !nameless.contains(node.record.id()));
-        shared.count(&choice.question, given);
-        let (Some(body), false) = (h.template(), parts.is_empty()) else {
-            return match h.inverse() {
-                Some(inverse) => inverse.render(r, ctx, rc, out),
-                None => Ok(()),
-            };
+        let (around, parts_around) = {
+            let mut notes = shared.notes();
+            (notes.inside.replace(choice.question.clone()), std::mem::take(&mut notes.parts))
         };
-        let around = shared.notes().inside.replace(choice.question);
-        let last = parts.len() - 1;
-        let mut result = Ok(());
-        for (index, part) in parts.iter().enumerate() {
+        let rendered = render_each(shared, parts, h, r, ctx, rc);
+        {
+            let mut notes = shared.notes();
+            notes.inside = around;
+            notes.parts = parts_around;
+        }
+        let (text, failed) = rendered?;
+        left_out.extend(failed);
+        let given =
+            choice.all.iter().map(|member| member.node).filter(|node| !left_out.contains(node.record.id()));
+        shared.count(&choice.question, given);
+        write_or_else(text, h, r, ctx, rc, out)
+    }
+}
+
+/// Renders the body for each part. None if no part has contributed.
+fn render_each<'reg: 'rc, 'rc, 's>(
+    shared: &Shared<'_>,
+    mut parts: Members<'s, '_>,
+    h: &Helper<'rc>,
+    r: &'reg Handlebars<'reg>,
+    ctx: &'rc Context,
+    rc: &mut RenderContext<'reg, 'rc>,
+) -> Result<(Option<String>, LeftOut<'s>), RenderError> {
+    let Some(body) = h.template() else { return Ok((None, LeftOut::new())) };
+    let asked = parts.len();
+    let mut doubtful: Option<RenderError> = None;
+    let mut failed = Vec::new();
+    // A body that fails leaves the blocks that it was in; this is what to go back to.
+    let before = rc.clone();
+    // Another pass if a part was left out: `@last`, and numbers that depend on all parts, must not count that one.
+    let text = loop {
+        shared.notes().parts = parts.iter().map(|(part, members)| play(part, members)).collect();
+        let mut text = String::new();
+        let mut bad = BTreeMap::new();
+        for (index, part) in parts.keys().enumerate() {
             let mut block = BlockContext::new();
             block.set_base_value(json!({ "part": part }));
             block.set_local_var("index", index.into());
             block.set_local_var("first", (index == 0).into());
-            block.set_local_var("last", (index == last).into());
+            block.set_local_var("last", (index + 1 == parts.len()).into());
             rc.push_block(block);
-            result = body.render(r, ctx, rc, out);
-            rc.pop_block();
-            if result.is_err() {
-                break;
+            let mut output = StringOutput::new();
+            match body.render(r, ctx, rc, &mut output) {
+                Ok(()) => {
+                    rc.pop_block();
+                    text.push_str(&output.into_string()?);
+                }
+                Err(error) => {
+                    *rc = before.clone();
+                    let (reason, doubt) = blame_part(error)?;
+                    let whom = format!("none of {asked} parts can be rendered, {part} for one");
+                    doubtful = doubtful.or(doubt.map(|error| for_none(&error, &whom)));
+                    bad.insert(part.clone(), reason);
+                }
             }
         }
-        shared.notes().inside = around;
-        result
+        if bad.is_empty() {
+            break text;
+        }
+        for (part, reason) in bad {
+            let members = parts.remove(&part).into_iter().flatten();
+            failed.extend(members.map(|member| (member, reason.clone())));
+        }
+    };
+    if let (true, Some(error)) = (parts.is_empty(), doubtful) {
+        return Err(error);
     }
+    for (member, reason) in &failed {
+        shared.leave_out(member.node, reason);
+    }
+    let failed = failed.into_iter().map(|(member, _)| member.node.record.id()).collect();
+    Ok(((!parts.is_empty()).then_some(text), failed))
+}
+
+fn play(part: &Name, members: &[&Member<'_>]) -> Played {
+    let active = members.iter().filter(|member| member.node.availability == Availability::Active).count();
+    Played { part: part.clone(), active }
+}
+
+/// The parts, and the nodes whose part has no usable name.
+fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s, 'a>, LeftOut<'s>) {
+    let mut parts: Members<'s, 'a> = BTreeMap::new();
+    let mut left_out = BTreeSet::new();
+    for member in given {
+        match Name::parse(&member.node.record.part().unwrap_or_default()) {
+            Ok(part) => parts.entry(part).or_default().push(member),
+            Err(error) => {
+                shared.leave_out(member.node, &format!("has an unusable `nodepart`: {}", chain(&error)));
+                left_out.insert(member.node.record.id());
+            }
+        }
+    }
+    (parts, left_out)
+}
+
+/// Keeps one of the parts whose names are the same in lower case: the one that most nodes play, so that a single node
+/// cannot put itself in the place of others. Gives the nodes of the rest.
+fn drop_same_in_lower_case<'s>(shared: &Shared<'_>, parts: &mut Members<'s, '_>) -> LeftOut<'s> {
+    let mut best: BTreeMap<String, (Reverse<usize>, Name)> = BTreeMap::new();
+    for (part, members) in parts.iter() {
+        let claim = (Reverse(members.len()), part.clone());
+        let rival = best.entry(part.as_str().to_ascii_lowercase()).or_insert_with(|| claim.clone());
+        *rival = claim.min(rival.clone());
+    }
+    let kept: BTreeSet<Name> = best.into_values().map(|(_, part)| part).collect();
+    let mut left_out = BTreeSet::new();
+    parts.retain(|part, members| {
+        let keep = kept.contains(part);
+        for member in members.iter().filter(|_| !keep) {
+            shared.leave_out(member.node, "its part differs from another one only in case");
+            left_out.insert(member.node.record.id());
+        }
+        keep
+    });
+    left_out
 }

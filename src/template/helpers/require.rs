@@ -5,6 +5,7 @@ use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderEr
 
 use super::Shared;
 use super::choice::{argument, choose, is_given, other};
+use super::refusal::refusal;
 use crate::roster::Availability;
 
 pub(super) struct Require<'a>(pub(super) Shared<'a>);
@@ -21,9 +22,8 @@ impl HelperDef for Require<'_> {
             if is_given(value.value(), value.is_value_missing()) {
                 return Ok(ScopedJson::Derived(value.value().clone()));
             }
-            let name = value.relative_path().map_or("a value", String::as_str);
             let advice = if h.param(1).is_some() { format!(": {}", argument(h, 1)?) } else { String::new() };
-            return Err(other(format!("`{name}` is required{advice}")));
+            return Err(refusal(h, 0, &format!("is required{advice}")));
         }
         let least = match h.hash_get("min") {
             None => 1,

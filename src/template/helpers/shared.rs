@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::hosts::{self, Claims};
+use super::parts::Played;
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
@@ -16,9 +18,13 @@ struct Inner<'a> {
     who: &'a Identity,
     members: Vec<Member<'a>>,
     notes: Mutex<Notes>,
+    /// The node whose block is being rendered.
+    current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
     /// HAProxy's server ids, by instance-id.
     ids: OnceLock<BTreeMap<&'a str, u32>>,
+    /// Who has which host name.
+    claims: OnceLock<BTreeMap<String, Claims>>,
 }
 
 /// What was noted down while rendering.
@@ -28,8 +34,8 @@ pub(super) struct Notes {
     warnings: BTreeSet<String>,
     /// The question of the `#parts` block that is being rendered.
     pub(super) inside: Option<String>,
-    /// The ports that HAProxy listens on, with the part that has each.
-    pub(super) listening: BTreeMap<u16, String>,
+    /// All parts of that block.
+    pub(super) parts: Vec<Played>,
 }
 
 impl<'a> Shared<'a> {
@@ -38,8 +44,10 @@ impl<'a> Shared<'a> {
             who,
             members,
             notes: Mutex::default(),
+            current: Mutex::default(),
             unplain: Arc::default(),
             ids: OnceLock::new(),
+            claims: OnceLock::new(),
         }))
     }
 
@@ -55,6 +63,21 @@ impl<'a> Shared<'a> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Enters the block of a node, or goes back to the one around it. Gives the one before.
+    pub(super) fn enter(&self, node: Option<&'a Node>) -> Option<&'a Node> {
+        std::mem::replace(&mut *self.0.current.lock().unwrap_or_else(PoisonError::into_inner), node)
+    }
+
+    /// The node whose block is being rendered.
+    pub(super) fn current(&self) -> Option<&'a Node> {
+        *self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the node whose block is being rendered states a port that is none.
+    pub(super) fn states_a_wrong_port(&self) -> bool {
+        self.current().is_some_and(|node| node.port.is_err())
+    }
+
     /// The server id of a node, unique among all nodes.
     pub(super) fn server_id(&self, instance_id: &str) -> Option<u32> {
         let ids = self.0.ids.get_or_init(|| {
@@ -64,6 +87,12 @@ impl<'a> Shared<'a> {
             names.into_iter().zip(ids).collect()
         });
         ids.get(instance_id).copied()
+    }
+
+    /// How many nodes in scope have a host name.
+    pub(super) fn claims(&self, name: &str) -> Claims {
+        let claims = self.0.claims.get_or_init(|| hosts::claims(&self.0.members));
+        claims.get(&name.to_ascii_lowercase()).copied().unwrap_or_default()
     }
 
     /// Notes that a node is not in the output, and why.
@@ -123,6 +152,11 @@ impl<'a> Shared<'a> {
     /// The beginning of the first value with control characters since the last call.
     pub(in crate::template) fn take_unplain(&self) -> Option<String> {
         self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Puts back what was taken.
+    pub(super) fn put_unplain(&self, value: Option<String>) {
+        *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
     /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.

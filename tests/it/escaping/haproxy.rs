@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use presence::endpoint::{Address, Port};
@@ -12,15 +11,10 @@ use presence::escape::haproxy::{assign_ids, name, path, quoted};
 
 use super::server::Server;
 use super::{assert_same, escaped, payloads, run, stdout, write};
+use crate::judges::haproxy::command;
 
 const DEFAULTS: &str =
     "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n";
-
-fn command(file: &Path) -> Command {
-    let mut command = Command::new("haproxy");
-    command.args(["-db", "-dW", "-f"]).arg(file).env("HOME", "/leaked");
-    command
-}
 
 /// Writes the config, checks it as it will be checked in production, and starts it.
 #[track_caller]

@@ -111,7 +111,7 @@ fn what_is_no_git_server() {
         location /loop { return 302 $scheme://$http_host$request_uri; }";
     let server = GitHttpServer::with(HttpOptions { directives, ..HttpOptions::default() });
     let node = Machine::new("app1");
-    let node = node.config("timeouts.connect = 1");
+    let node = node.config("timeouts.connect = 1\ntimeouts.publish = 2");
     assert_snapshot!(publish(&node, &server.url("page"), server.address()), @"
     exit code 1
     --- stderr

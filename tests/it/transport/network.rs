@@ -5,7 +5,7 @@ use crate::fixture::{GitDaemon, GitHttpServer, Relay, free_port, silent_server};
 
 /// A node that does not wait for long.
 fn impatient() -> Machine {
-    Machine::new("app1").config("[timeouts]\nconnect = 1\nsilence = 1\n")
+    Machine::new("app1").config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 2\n")
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod pack;
 mod pktline;
 
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
@@ -50,6 +51,7 @@ pub(super) struct Session {
     url: String,
     stream: Box<dyn SmartSubtransportStream>,
     advert: Advert,
+    opened_in: Duration,
 }
 
 impl Session {
@@ -59,9 +61,15 @@ impl Session {
         rpc: bool,
         url: &str,
     ) -> Result<Session, SessionError> {
+        let started = Instant::now();
         let mut stream = transport.action(url, Service::ReceivePackLs)?;
         let advert = Advert::read(&mut stream)?;
-        Ok(Session { transport, rpc, url: url.to_owned(), stream, advert })
+        Ok(Session { transport, rpc, url: url.to_owned(), stream, advert, opened_in: started.elapsed() })
+    }
+
+    /// How long it took to connect and to read the refs.
+    pub(super) fn opened_in(&self) -> Duration {
+        self.opened_in
     }
 
     pub(super) fn advert(&self) -> &Advert {

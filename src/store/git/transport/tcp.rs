@@ -35,6 +35,10 @@ pub(super) fn open(
     })
 }
 
+/// A server with a full backlog drops what comes, and the system asks again after 1, 3 and 7 s, all of a crowd at the
+/// same moment. We ask anew, each at its own.
+const ONE_TRY: Duration = Duration::from_secs(2);
+
 /// Tries the addresses of the host in their order. Each has its share of the time: one that does not answer must not
 /// keep us from the next.
 fn connect(address: &Address, deadline: Instant) -> Result<TcpStream, TransportError> {
@@ -44,7 +48,7 @@ fn connect(address: &Address, deadline: Instant) -> Result<TcpStream, TransportE
     let mut last = io::Error::from(ErrorKind::TimedOut);
     for (tried, address) in addresses.iter().enumerate() {
         let share = left(deadline) / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+        match TcpStream::connect_timeout(address, share.clamp(Duration::from_millis(1), ONE_TRY)) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }

@@ -9,12 +9,12 @@ use crate::record::Facts;
 use crate::template::Lookup;
 
 /// What an output is made from besides the stores.
-pub(super) struct Inputs(Xxh3Default);
+pub struct Inputs(Xxh3Default);
 
 impl Inputs {
     /// The whole configuration and all arguments are part of it, whether or not they matter here: nothing is forgotten
     /// when they grow. None if something cannot be named.
-    pub(super) fn new(
+    pub fn new(
         args: &impl std::fmt::Debug,
         config: &Config,
         facts: &Facts,
@@ -36,10 +36,7 @@ impl Inputs {
 
     /// The name of all inputs, the stores among them: the URL and stamp of each, in their order. None if one has no
     /// stamp.
-    pub(super) fn name<'a>(
-        &self,
-        stores: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-    ) -> Option<String> {
+    pub fn name<'a>(&self, stores: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Option<String> {
         let mut all = Inputs(self.0.clone());
         for (url, stamp) in stores {
             all.add(url);

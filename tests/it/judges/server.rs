@@ -1,12 +1,13 @@
 //! A program under test that serves on a Unix socket until it is dropped.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     socket: PathBuf,
 }
@@ -14,7 +15,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts a program and waits until its socket answers.
     #[track_caller]
-    pub(super) fn start(command: &mut Command, socket: &Path) -> Self {
+    pub(crate) fn start(command: &mut Command, socket: &Path) -> Self {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Self { child, socket: socket.to_owned() };
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -26,7 +27,7 @@ impl Server {
     }
 
     /// Sends a request and reads the answer to its end.
-    pub(super) fn ask(&self, request: &str) -> String {
+    pub(crate) fn ask(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -35,8 +36,29 @@ impl Server {
         answer
     }
 
+    /// The TCP ports that it listens on: its sockets, looked up in the kernel's tables (proc(5), `/proc/net/tcp`).
+    pub(crate) fn listening_ports(&self) -> BTreeSet<u16> {
+        let process = Path::new("/proc").join(self.child.id().to_string());
+        let sockets: BTreeSet<String> = std::fs::read_dir(process.join("fd"))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        let mut ports = BTreeSet::new();
+        for table in ["net/tcp", "net/tcp6"] {
+            for line in std::fs::read_to_string(process.join(table)).unwrap_or_default().lines().skip(1) {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                if fields[3] == "0A" && sockets.contains(fields[9]) {
+                    let port = fields[1].rsplit(':').next().unwrap();
+                    ports.insert(u16::from_str_radix(port, 16).unwrap());
+                }
+            }
+        }
+        ports
+    }
+
     /// The body of `GET /v<index>`.
-    pub(super) fn value(&self, index: usize) -> String {
+    pub(crate) fn value(&self, index: usize) -> String {
         let answer = self.ask(&format!("GET /v{index} HTTP/1.0\r\n\r\n"));
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
         assert!(head.contains(" 200 "), "{head}");

@@ -1,0 +1,20 @@
+# frozen_string_literal: true
+
+name 'presence'
+maintainer 'The presence authors'
+maintainer_email 'presence@example.net'
+license 'Apache-2.0'
+description 'Service discovery that is just a folder: registers nodes, and wires load balancers, applications and databases to each other'
+version '0.1.0'
+source_url 'https://git.example.net/presence'
+issues_url 'https://git.example.net/presence/issues'
+chef_version '>= 17.0'
+
+supports 'debian', '>= 11.0'
+supports 'ubuntu', '>= 20.04'
+supports 'redhat', '>= 8.0'
+supports 'centos', '>= 8.0'
+supports 'rocky', '>= 8.0'
+supports 'almalinux', '>= 8.0'
+supports 'amazon', '>= 2.0'
+supports 'fedora'

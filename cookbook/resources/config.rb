@@ -1,0 +1,173 @@
+# frozen_string_literal: true
+
+provides :presence_config
+
+unified_mode true
+
+description 'Keeps a file as a template and the nodes on the list make it.'
+
+use 'partial/_connection'
+
+property :path, String,
+         name_property: true,
+         description: 'The file.'
+
+property :template, String,
+         default: lazy { ::File.basename(path) },
+         desired_state: false,
+         description: "The template's name, with or without its last extension. `presence templates` lists them."
+
+property :owner, [String, Integer],
+         coerce: proc { |owner| owner && Presence::Target.user(owner) },
+         description: 'The user that the file belongs to.'
+
+property :group, [String, Integer],
+         coerce: proc { |group| group && Presence::Target.group(group) },
+         description: 'The group that the file belongs to.'
+
+property :mode, [String, Integer],
+         coerce: proc { |mode| mode && Presence::Target.mode(mode) },
+         description: 'The mode of the file.'
+
+property :check, [String, Array],
+         desired_state: false,
+         description: 'A command that must succeed on the new file before it is used; `{}` is the file. It never meets a shell.'
+
+property :reload, [String, Array],
+         desired_state: false,
+         description: 'A command that presence itself runs after the file was replaced, and again in the next run if it fails. Where `notifies` will do, use that.'
+
+property :variables, Hash,
+         default: {},
+         desired_state: false,
+         coerce: proc { |variables| variables.to_h { |key, value| [key.to_s, value.to_s] } },
+         description: 'Variables for the template.'
+
+property :min_nodes, Integer,
+         desired_state: false,
+         description: 'Refuse fewer active nodes than this, for any part that the template asks for.'
+
+property :max_shrink, Integer,
+         desired_state: false,
+         callbacks: { 'is a percentage' => ->(percent) { percent.between?(0, 100) } },
+         description: "Refuse a loss of more than this percentage of the last good output's active nodes."
+
+property :max_age, String,
+         desired_state: false,
+         description: 'Count nodes as absent that gave no sign of life for longer: `90s`, `5m`, `2h`, `1d`.'
+
+property :on_refusal, Symbol,
+         equal_to: %i(warn raise),
+         default: :warn,
+         desired_state: false,
+         description: 'What to do when a safety limit refuses the change, or no store can be read. The file is left as it is either way.'
+
+property :force, [true, false],
+         default: false,
+         desired_state: false,
+         description: 'Override the safety limits.'
+
+property :part, String,
+         desired_state: false,
+         description: 'Stand in for a node of this part.'
+
+property :stacktype, String,
+         desired_state: false,
+         description: 'Stand in for a node of this stacktype.'
+
+property :deployment, String,
+         desired_state: false,
+         description: 'Stand in for a node of this deployment.'
+
+property :template_dirs, [String, Array],
+         default: [],
+         coerce: proc { |dirs| Array(dirs) },
+         desired_state: false,
+         description: 'Where templates are looked for, before `/etc/presence/templates` and the built-in ones.'
+
+load_current_value do |new_resource|
+  target = Presence::Target.look(new_resource.path)
+  current_value_does_not_exist! if target.nil?
+
+  owner target.owner
+  group target.group
+  mode target.mode
+end
+
+action_class do
+  include Presence::Acting
+
+  def command(diff: false)
+    Presence::Command.render(
+      presence_at, new_resource.template,
+      output: new_resource.path, mode: new_resource.mode, owner: ownership, check: new_resource.check,
+      reload: new_resource.reload, variables: new_resource.variables, min_nodes: new_resource.min_nodes,
+      max_shrink: new_resource.max_shrink, max_age: new_resource.max_age, force: new_resource.force, diff: diff,
+      part: new_resource.part, stacktype: new_resource.stacktype, deployment: new_resource.deployment,
+      template_dirs: new_resource.template_dirs
+    )
+  end
+
+  # Presence takes USER or USER:GROUP: a group alone goes with the owner that the file has, or will get.
+  def ownership
+    return new_resource.owner if new_resource.group.nil?
+
+    "#{new_resource.owner || current_resource&.owner || Process.euid}:#{new_resource.group}"
+  end
+
+  # Says what presence would do. What it cannot say before an earlier resource of this run is real is assumed.
+  def preview
+    outcome = presence_run(command(diff: true)) if presence_can_run?
+    if outcome.nil? || !(outcome.success? || outcome.refused?)
+      converge_by("render #{new_resource.template} into #{new_resource.path}, which cannot be shown yet") {}
+    elsif outcome.refused?
+      Chef::Log.warn("#{new_resource}: #{outcome.error.message}")
+    elsif !outcome.stdout.empty?
+      report(outcome.stdout.lines.map(&:chomp))
+    else
+      converge_if_changed(*%i(owner group mode).reject { |property| new_resource.public_send(property).nil? }) {}
+    end
+  end
+
+  def render
+    before = Presence::Target.look(new_resource.path)
+    outcome = presence_run(command)
+    after = Presence::Target.look(new_resource.path)
+    report(differences(before, after)) unless before == after
+    return if outcome.success?
+    raise outcome.error unless outcome.refused? && new_resource.on_refusal == :warn
+
+    Chef::Log.warn("#{new_resource}: #{outcome.error.message}")
+  end
+
+  # As a `template` shows them.
+  def differences(before, after)
+    return ['the file is gone'] if after.nil?
+    return Presence::Target.moves(before, after) if before&.content == after.content
+
+    Tempfile.create('presence') do |old|
+      old.binmode
+      old.write(before&.content)
+      old.flush
+      diff = Chef::Util::Diff.new
+      diff.diff(old.path, new_resource.path)
+      diff.for_output
+    end
+  end
+
+  # The file changed, or would: this is what makes the resource an updated one.
+  def report(details)
+    details = ['suppressed sensitive resource'] if new_resource.sensitive
+    converge_by(["render #{new_resource.template} into #{new_resource.path}", details]) {}
+  end
+end
+
+action :create, description: 'Renders the file, if what it says would change.' do
+  whyrun_mode? ? preview : render
+end
+
+action :delete, description: 'Removes the file.' do
+  file new_resource.path do
+    action :delete
+  end
+end

@@ -1,0 +1,26 @@
+# frozen_string_literal: true
+
+# What every spec needs, with and without Chef. Those in `spec/chef` want ChefSpec, and are passed over where it is not
+# installed; those in `spec/program` want the program itself, which PRESENCE_BIN names.
+
+COOKBOOK = File.expand_path('..', __dir__)
+PROGRAM = ENV.fetch('PRESENCE_BIN', 'presence')
+
+begin
+  require 'chefspec'
+rescue LoadError
+  # Without Chef, the libraries are plain Ruby: under Chef, ChefSpec loads them itself.
+end
+%w(command run nodeinfo roster toml schedule agent record target settings).each do |library|
+  require_relative "../libraries/presence_#{library}"
+end
+
+require_relative 'support/fleet'
+
+RSpec.configure do |config|
+  config.include Support::Fleet
+  config.disable_monkey_patching! unless defined?(ChefSpec)
+  config.raise_errors_for_deprecations!
+  # What somebody has in the environment is not what is tested.
+  config.before(:suite) { ENV.delete_if { |name, _| name.start_with?('PRESENCE_') && name != 'PRESENCE_BIN' } }
+end

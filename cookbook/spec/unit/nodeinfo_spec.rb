@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+RSpec.describe Presence::Nodeinfo do
+  let(:dir) { scratch }
+
+  def write(name, content)
+    File.write(File.join(dir, name), content)
+  end
+
+  it 'reads every .txt as a fact' do
+    write('nodepart.txt', "  app1 \r\n\n")
+    write('.hidden.txt', 'x')
+    write('notes.md', 'x')
+    expect(described_class.read(dir)).to eq('nodepart' => 'app1')
+    expect(described_class.read(File.join(dir, 'missing'))).to eq({})
+  end
+
+  it 'writes only what is not right yet, and takes away what is nil' do
+    write('right.txt', 'x')
+    write('gone.txt', 'x')
+    described_class.change(dir, { 'right' => 'x', 'new' => 'ü', 'gone' => nil, 'never' => nil }, 'n1')
+    expect(described_class.read(dir)).to eq('right' => 'x', 'new' => 'ü')
+    expect(File.read(File.join(dir, 'right.txt'))).to eq 'x'
+    expect(File.stat(File.join(dir, 'new.txt')).mode & 0o777).to eq 0o644
+  end
+
+  it 'replaces a link instead of following it' do
+    File.write(File.join(dir, 'precious'), 'x')
+    File.symlink(File.join(dir, 'precious'), File.join(dir, 'rack.txt'))
+    described_class.change(dir, { 'rack' => 'r1' }, 'n1')
+    expect(File.read(File.join(dir, 'precious'))).to eq 'x'
+    expect(File.symlink?(File.join(dir, 'rack.txt'))).to be false
+  end
+
+  it 'refuses names that would lead elsewhere' do
+    ['../x', '.x', '', 'a/b', "a\nb"].each do |name|
+      expect { described_class.change(dir, { name => 'x' }, 'n1') }.to raise_error(ArgumentError), name.inspect
+    end
+  end
+
+  describe '.instance_id' do
+    it "is made from the node's name" do
+      expect(described_class.instance_id(dir, 'web-1.example.net')).to eq 'web-1.example.net'
+    end
+
+    it 'stays what somebody wrote' do
+      write('instance-id.txt', 'i-c44e9b33')
+      expect(described_class.instance_id(dir, 'web-1')).to eq 'i-c44e9b33'
+    end
+
+    it 'stays what this node wrote' do
+      described_class.change(dir, { 'instance-id' => 'i-7' }, 'web-1')
+      expect(described_class.instance_id(dir, 'web-1')).to eq 'i-7'
+    end
+
+    it 'does not stay what another node wrote, of which this one is a copy' do
+      described_class.change(dir, { 'instance-id' => 'golden' }, 'golden')
+      expect(described_class.instance_id(dir, 'web-1')).to eq 'web-1'
+    end
+  end
+
+  describe '.id_from' do
+    it 'always makes a usable id, and never the same one of two names' do
+      names = ['a', 'a b', 'a_b', 'a-b', 'a:b', ':a', '-a', 'ü', 'x' * 64, 'x' * 65, "#{'x' * 65}y", '...']
+      ids = names.map { |name| described_class.id_from(name) }
+      expect(ids).to all(match(described_class::INSTANCE_ID))
+      expect(ids.uniq).to eq ids
+      expect(ids.first(1)).to eq ['a']
+    end
+  end
+
+  it 'tells a folder that presence does without from one that must be there' do
+    expect(described_class.usable?(dir)).to be true
+    expect(described_class.usable?('/nowhere')).to be false
+    expect(described_class.missing_default?('/nowhere')).to be false
+  end
+end

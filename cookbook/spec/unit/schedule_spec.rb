@@ -1,0 +1,36 @@
+# frozen_string_literal: true
+
+RSpec.describe Presence::Schedule do
+  it 'knows the minutes of cron' do
+    expect({ 60 => '*', 300 => '*/5', 1800 => '*/30', 3600 => '0' }).to all(
+      satisfy { |interval, minute| described_class.cron_minute(interval) == minute }
+    )
+    [0, 30, 90, 420, 7200].each { |interval| expect { described_class.cron_minute(interval) }.to raise_error(ArgumentError, /#{interval} seconds/) }
+  end
+
+  it 'gives every node its own share of the jitter, always the same' do
+    shares = (1..200).map { |number| described_class.splay("node-#{number}", 30) }
+    expect(shares).to all(be_between(0, 29))
+    expect(shares.uniq.length).to be > 20
+    expect(described_class.splay('node-1', 30)).to eq shares.first
+    expect(described_class.splay('node-1', 0)).to eq 0
+  end
+
+  it 'writes a command that means the same to the shell of cron' do
+    command = described_class.cron_command(['/opt/a b/presence', '--config=/100%/x', 'beat'], 7)
+    expect(command).to start_with 'sleep 7; timeout -k 10 300 '
+    expect(command.scan(/.?%/)).to eq ['\%']
+    words = Shellwords.split(command.gsub('\%', '%').split('; ').last)
+    expect(words.last(4)).to eq ['/opt/a b/presence', '--config=/100%/x', 'beat', '>/dev/null']
+  end
+
+  it 'writes a service that means the same to systemd' do
+    unit = described_class.service_unit(['/opt/a b/presence', '--config=/100%/$x"\\', 'beat'])
+    expect(unit['Service']['ExecStart']).to eq '"/opt/a b/presence" "--config=/100%%/$$x\\"\\\\" beat'
+    expect(described_class.service_unit(%w(/usr/bin/presence beat))['Service']).to include('ExecStart' => '/usr/bin/presence beat', 'Type' => 'oneshot')
+  end
+
+  it 'writes a timer with interval and jitter' do
+    expect(described_class.timer_unit(60, 30)['Timer']).to include('OnUnitActiveSec' => 60, 'RandomizedDelaySec' => 30)
+  end
+end

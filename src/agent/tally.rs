@@ -1,0 +1,184 @@
+//! What the agent counts, as a textfile for Prometheus's node exporter.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::beat::turn::{Turn, TurnError};
+use crate::errors::{AtPath, PathError};
+use crate::metrics::Page;
+use crate::roster::Roster;
+use crate::target::{Done, TargetError};
+
+/// All counts since the agent was started.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    targets: BTreeMap<String, OfTarget>,
+    store_errors: BTreeMap<String, u64>,
+    announce_errors: u64,
+    /// When a store was read last.
+    roster: Option<SystemTime>,
+    /// When a beat ended last with everything as it should be.
+    success: Option<SystemTime>,
+    beats: u64,
+}
+
+#[derive(Debug, Default)]
+struct OfTarget {
+    renders: BTreeMap<&'static str, u64>,
+    reloads: u64,
+    refusals: u64,
+    good: bool,
+    pending: usize,
+    /// When the file was as it should be last.
+    success: Option<SystemTime>,
+}
+
+impl Tally {
+    pub(super) fn beat(&mut self, good: bool) {
+        self.beats += 1;
+        if good {
+            self.success = Some(SystemTime::now());
+        }
+    }
+
+    pub(super) fn read(&mut self) {
+        self.roster = Some(SystemTime::now());
+    }
+
+    pub(super) fn store_error(&mut self, store: &str) {
+        *self.store_errors.entry(store.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn announce_error(&mut self) {
+        self.announce_errors += 1;
+    }
+
+    /// Counts a turn.
+    pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool) {
+        let of = self.targets.entry(turn.path.display().to_string()).or_default();
+        *of.renders.entry(outcome(&turn.result)).or_default() += 1;
+        of.reloads += u64::from(reloaded);
+        of.refusals += u64::from(matches!(
+            turn.result,
+            Err(TurnError::Refused { .. } | TurnError::Target(TargetError::Check { .. }))
+        ));
+        of.good = turn.result.is_ok();
+        of.pending = match &turn.result {
+            Ok(Done::Followed(followed)) => followed.pending.len(),
+            Ok(Done::Held) | Err(TurnError::Target(TargetError::Reload { .. })) => 1,
+            _ => 0,
+        };
+        if of.good {
+            of.success = Some(SystemTime::now());
+        }
+    }
+
+    /// The metrics as they are now.
+    pub(super) fn text(&self, roster: Option<&Roster>, now: SystemTime) -> String {
+        let mut page = Page::default();
+        if let Some(roster) = roster {
+            page.nodes(roster.nodes.iter());
+            page.family("presence_problems", "gauge", "Files and nodes that are not as they should be.");
+            page.series("presence_problems", &[], roster.problems.len());
+        }
+        if let Some(read) = self.roster {
+            let age = now.duration_since(read).unwrap_or_default();
+            page.family("presence_roster_age_seconds", "gauge", "Since a store was read last.");
+            page.series("presence_roster_age_seconds", &[], age.as_secs());
+            page.family("presence_roster_timestamp_seconds", "gauge", "When a store was read last.");
+            page.series("presence_roster_timestamp_seconds", &[], seconds(read));
+        }
+        if let Some(success) = self.success {
+            page.family(
+                "presence_last_success_timestamp_seconds",
+                "gauge",
+                "The last beat without a failure.",
+            );
+            page.series("presence_last_success_timestamp_seconds", &[], seconds(success));
+        }
+        page.family("presence_beats_total", "counter", "Beats.");
+        page.series("presence_beats_total", &[], self.beats);
+        page.family("presence_announce_errors_total", "counter", "Beats in which no store took the record.");
+        page.series("presence_announce_errors_total", &[], self.announce_errors);
+        page.family("presence_store_errors_total", "counter", "Failed readings of a store.");
+        for (store, count) in &self.store_errors {
+            page.series("presence_store_errors_total", &[("store", store)], count);
+        }
+        self.of_targets(&mut page);
+        page.into_text()
+    }
+
+    fn of_targets(&self, page: &mut Page) {
+        page.family("presence_renders_total", "counter", "Turns of a file, by what became of it.");
+        for (file, of) in &self.targets {
+            for (result, count) in &of.renders {
+                page.series("presence_renders_total", &[("file", file), ("result", result)], count);
+            }
+        }
+        type Series = (&'static str, &'static str, &'static str, fn(&OfTarget) -> Option<u64>);
+        let series: [Series; 5] = [
+            ("presence_reloads_total", "counter", "Reloads that were run.", |of| Some(of.reloads)),
+            ("presence_refusals_total", "counter", "Outputs refused by a limit or a check.", |of| {
+                Some(of.refusals)
+            }),
+            ("presence_file_good", "gauge", "Whether the file is as it should be.", |of| {
+                Some(u64::from(of.good))
+            }),
+            (
+                "presence_file_pending",
+                "gauge",
+                "Reloads that are owed, and changes at run time on their way.",
+                |of| Some(of.pending as u64),
+            ),
+            (
+                "presence_file_success_timestamp_seconds",
+                "gauge",
+                "When the file was as it should be last.",
+                |of| of.success.map(seconds),
+            ),
+        ];
+        for (name, kind, help, value) in series {
+            page.family(name, kind, help);
+            for (file, of) in &self.targets {
+                if let Some(value) = value(of) {
+                    page.series(name, &[("file", file)], value);
+                }
+            }
+        }
+    }
+
+    /// Replaces the textfile whole: a collector must never read half of it.
+    pub(super) fn write(&self, path: &Path, roster: Option<&Roster>) -> Result<(), PathError> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Not `.prom` at its end, which is what the collector looks for.
+        let staged = tempfile::Builder::new().prefix(".presence-").tempfile_in(dir);
+        let staged = staged.at("write a file in", dir)?;
+        std::fs::write(staged.path(), self.text(roster, SystemTime::now())).at("write", path)?;
+        let readable = std::fs::Permissions::from_mode(0o644);
+        staged.as_file().set_permissions(readable).at("write", path)?;
+        staged.persist(path).map_err(|error| error.error).at("replace", path)?;
+        Ok(())
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+fn outcome(result: &Result<Done, TurnError>) -> &'static str {
+    match result {
+        Ok(Done::Unchanged) => "unchanged",
+        Ok(Done::Adjusted) => "adjusted",
+        Ok(Done::Replaced | Done::ReloadedFor(_)) => "replaced",
+        Ok(Done::Reloaded) => "reloaded",
+        Ok(Done::Followed(_)) => "followed",
+        Ok(Done::Held) => "held",
+        Err(TurnError::Unreachable { .. }) => "unreachable",
+        Err(TurnError::Refused { .. }) => "refused",
+        Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
+        Err(TurnError::Target(TargetError::Reload { .. })) => "reload_failed",
+        Err(_) => "failed",
+    }
+}

@@ -1,0 +1,117 @@
+//! The stores of the configuration: how they are opened, read and written.
+
+use jiff::SignedDuration;
+
+use super::node::{self, NodeError};
+use crate::config::Config;
+use crate::name::Name;
+use crate::roster::{Roster, Source};
+use crate::store::{self, Applied, Edit, Options, Reading, Sight, StoreError};
+
+/// What the stores say now.
+#[derive(Debug)]
+pub struct Fleet {
+    /// All nodes.
+    pub roster: Roster,
+    /// What each store gave.
+    pub readings: Vec<Reading>,
+}
+
+impl Fleet {
+    /// Reads all stores. One that fails counts with its last copy. With `beats` it is looked up when nodes were seen
+    /// last.
+    pub fn read(config: &Config, beats: bool) -> Fleet {
+        Fleet::read_seen(config, beats, Fleet::look(config, beats))
+    }
+
+    /// Looks at all stores, and reads none yet.
+    pub fn look(config: &Config, beats: bool) -> Vec<Sight> {
+        store::look(&config.stores, &Options { beats, ..options(config) })
+    }
+
+    /// Reads the stores that were looked at.
+    pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
+        let readings = store::read_seen(seen);
+        let sources: Vec<Source<'_>> = readings
+            .iter()
+            .filter_map(|reading| {
+                let snapshot = reading.snapshot.as_ref()?;
+                Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
+            })
+            .collect();
+        let mut roster = Roster::new(&sources, &config.states);
+        if beats {
+            roster.see(sources.iter().map(|source| &source.snapshot.beats));
+        }
+        Fleet { roster, readings }
+    }
+
+    /// Makes absent what was silent for too long.
+    pub fn expire(&mut self, max_age: Option<SignedDuration>) -> Result<(), NodeError> {
+        if let Some(max_age) = max_age {
+            self.roster.expire(node::now()?, max_age);
+        }
+        Ok(())
+    }
+
+    /// Whether at least one store answered; otherwise all there is are last copies.
+    pub fn is_current(&self) -> bool {
+        self.readings.iter().any(|reading| reading.error.is_none())
+    }
+
+    /// The URL of each store, and what names the records that were read from it, if anything does.
+    pub fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.readings.iter().map(|reading| {
+            let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
+            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.stamp.as_deref()))
+        })
+    }
+
+    /// The problems, as lines.
+    pub fn problems(&self) -> Vec<String> {
+        self.roster
+            .problems
+            .iter()
+            .map(|problem| format!("{}: {}: {}", problem.store, problem.path.escape_debug(), problem.reason))
+            .collect()
+    }
+
+    /// What to do about the stores that do not answer.
+    pub fn hint(&self) -> Option<String> {
+        self.readings.iter().find_map(|reading| reading.error.as_ref()?.hint())
+    }
+}
+
+/// Makes one change in all stores.
+pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
+    store::apply(&config.stores, &options(config), edit)
+}
+
+/// Says in all stores that this node is still here.
+pub fn beat(config: &Config, id: &Name) -> Result<Vec<Result<(), StoreError>>, NodeError> {
+    Ok(store::beat(&config.stores, &options(config), id, node::now()?))
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        folder: config.folder.clone(),
+        layout: config.layout.clone(),
+        state_dir: config.state_dir.clone(),
+        branch: config.branch.clone(),
+        author: author(config),
+        patience: config.patience,
+        recheck: config.recheck,
+        beats: false,
+        beat_shards: config.beat_shards,
+        limits: config.network,
+    }
+}
+
+/// Who signs commits: this node, or where there is no node (a laptop), the user.
+fn author(config: &Config) -> String {
+    let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
+    id.and_then(|id| Name::parse(&id).ok())
+        .map(|id| id.to_string())
+        .or_else(|| std::env::var("USER").ok().filter(|user| Name::parse(user).is_ok()))
+        .unwrap_or_else(|| "presence".to_owned())
+}

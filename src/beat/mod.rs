@@ -1,0 +1,11 @@
+//! One heartbeat, and the one place that composes: facts → record → stores → roster → template → limits → target.
+//!
+//! Nothing here prints: what is worth saying comes back with the result.
+
+pub mod announce;
+pub mod awake;
+pub mod fleet;
+pub mod inputs;
+pub mod node;
+pub mod rendering;
+pub mod turn;

@@ -1,0 +1,92 @@
+//! This node: its facts as files and machine say them, and the clock.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::config::Config;
+use crate::facts::{self, FactsError};
+use crate::name::Name;
+use crate::record::{Facts, Record, RecordError};
+
+/// What this node is cannot be said.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The facts could not be read.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// There is no folder to write facts into.
+    #[error("there is no nodeinfo folder `{}`", .0.display())]
+    NoFolder(PathBuf),
+    /// The facts make no record.
+    #[error("this node {source}")]
+    Record {
+        /// The file that should say the instance-id.
+        file: PathBuf,
+        /// What is missing or wrong.
+        source: RecordError,
+    },
+    /// The time that stands in for the clock is none.
+    #[error("PRESENCE_NOW is no time: {0}")]
+    Clock(jiff::Error),
+}
+
+impl NodeError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            NodeError::Facts(error) => error.hint(),
+            NodeError::Record { file, source: RecordError::NoId } => {
+                Some(format!("write a unique name into `{}`; `presence init` does", file.display()))
+            }
+            NodeError::Record { file, .. } => Some(format!("correct `{}`", file.display())),
+            NodeError::NoFolder(_) => Some("`presence init` makes it".to_owned()),
+            NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
+        }
+    }
+}
+
+/// The facts of this node. The folder may be missing unless somebody named it.
+pub fn facts(config: &Config) -> Result<Facts, NodeError> {
+    let mut found = match config.nodeinfo.is_dir() || config.nodeinfo_named {
+        true => facts::read(&config.nodeinfo)?,
+        false => Facts::new(),
+    };
+    facts::complete(&mut found);
+    Ok(found)
+}
+
+/// The record of this node.
+pub fn record(config: &Config) -> Result<Record, NodeError> {
+    Record::new(facts(config)?)
+        .map_err(|source| NodeError::Record { file: config.nodeinfo.join("instance-id.txt"), source })
+}
+
+/// The time. `PRESENCE_NOW` (RFC 3339) stands in for the clock, for tests and rehearsals.
+pub fn now() -> Result<Timestamp, NodeError> {
+    match std::env::var("PRESENCE_NOW") {
+        Ok(text) => text.parse().map_err(NodeError::Clock),
+        Err(_) => Ok(Timestamp::now()),
+    }
+}
+
+/// The time as records tell it, in UTC.
+pub fn now_utc() -> Result<DateTime, NodeError> {
+    Ok(now()?.to_zoned(TimeZone::UTC).datetime())
+}
+
+/// Writes into nodeinfo that this node is in that state now. False if it was already.
+pub fn enter_state(config: &Config, state: &Name) -> Result<bool, NodeError> {
+    if !config.nodeinfo.is_dir() {
+        return Err(NodeError::NoFolder(config.nodeinfo.clone()));
+    }
+    let Some(changes) = facts::enter_state(&facts(config)?, state.as_str(), now_utc()?) else {
+        return Ok(false);
+    };
+    for (fact, value) in changes {
+        facts::write(&config.nodeinfo, fact, &value)?;
+    }
+    Ok(true)
+}

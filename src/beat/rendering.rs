@@ -1,0 +1,140 @@
+//! From the roster to a text that may be used: template, then safety limits.
+
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::record::Facts;
+use crate::roster::{Identity, Roster};
+use crate::target::limits::{self, Count, Counts, Limits, Refusal};
+use crate::template::{self, Lookup, Request, TemplateError};
+
+/// What is to be rendered, for whom, and what may not happen.
+#[derive(Debug)]
+pub struct Rendering<'a> {
+    /// The template's name, with or without its last extension.
+    pub name: &'a str,
+    /// Where templates are.
+    pub lookup: &'a Lookup,
+    /// Whose config it is.
+    pub who: &'a Identity,
+    /// What this node says of itself.
+    pub facts: &'a Facts,
+    /// The variables.
+    pub vars: &'a Map<String, Value>,
+    /// The safety limits; none are asked for when they are overridden.
+    pub limits: Option<Limits>,
+}
+
+/// What was there before.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// What the last good output was given, if it is remembered.
+    pub counts: Option<Counts>,
+    /// Whether an output is in place of which nothing is remembered.
+    pub in_place: bool,
+}
+
+impl Before {
+    /// The last good output's counts. An output that is in place and of which nothing is remembered had at least one
+    /// node of each kind: it may be anybody's work, and must not be emptied by a first run.
+    fn counts(self, now: &Counts) -> Option<Counts> {
+        let unknown = || {
+            now.keys().map(|question| (question.clone(), Count { active: 1, leaving: u64::MAX })).collect()
+        };
+        self.counts.or_else(|| self.in_place.then(unknown))
+    }
+}
+
+/// A rendering, or why there is none, and what is to be said of it either way.
+#[derive(Debug)]
+pub struct Composition {
+    /// The text, and what it was given.
+    pub result: Result<(String, Counts), ComposeError>,
+    /// What was left out, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// There is no text that may be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// The template cannot be rendered.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A safety limit refused what it was given.
+    #[error("refused by a safety limit: {}", told(.0))]
+    Refused(Vec<Refusal>),
+}
+
+impl ComposeError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ComposeError::Template(error) => error.hint(),
+            ComposeError::Refused(_) => Some(
+                "`presence list` shows who is there; if this is meant, run it once with --force".to_owned(),
+            ),
+        }
+    }
+}
+
+fn told(refusals: &[Refusal]) -> String {
+    refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Renders, and judges what the template was given against what the last good output was given.
+pub fn compose(
+    rendering: &Rendering<'_>,
+    roster: &Roster,
+    before: Before,
+) -> Result<Composition, TemplateError> {
+    let rendered = template::render(&Request {
+        name: rendering.name,
+        lookup: rendering.lookup,
+        who: rendering.who,
+        facts: rendering.facts,
+        roster,
+        vars: rendering.vars,
+        tree: tree(roster),
+    })?;
+    let refusals = match rendering.limits {
+        Some(limits) => limits::judge(limits, before.counts(&rendered.counts).as_ref(), &rendered.counts),
+        None => Vec::new(),
+    };
+    let result = match (refusals.is_empty(), rendered.text) {
+        (false, _) => Err(ComposeError::Refused(refusals)),
+        (true, Err(error)) => Err(error.into()),
+        (true, Ok(text)) => Ok((text, rendered.counts)),
+    };
+    Ok(Composition { result, warnings: rendered.warnings })
+}
+
+/// What makes the scope wider than the user may think, one sentence each.
+pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
+    let distinct = |fact: &str| -> usize {
+        let values: std::collections::BTreeSet<_> =
+            roster.nodes.iter().filter_map(|node| node.record.text(fact)).collect();
+        values.len()
+    };
+    [("deployment", &who.deployment), ("stacktype", &who.stacktype)]
+        .into_iter()
+        .filter(|(_, own)| own.is_none())
+        .map(|(fact, _)| (fact, distinct(fact)))
+        .filter(|(_, values)| *values > 1)
+        .map(|(fact, values)| {
+            format!(
+                "no {fact} is given, so nodes of all {values} {fact}s are in scope; --{fact} or the fact `{fact}` narrows it"
+            )
+        })
+        .collect()
+}
+
+/// Names the records that are rendered, whichever stores they came from.
+fn tree(roster: &Roster) -> String {
+    let mut hash = Xxh3Default::new();
+    for node in &roster.nodes {
+        let packed = node.record.packed();
+        hash.update(&(packed.len() as u64).to_le_bytes());
+        hash.update(packed);
+    }
+    format!("{:032x}", hash.digest128())
+}

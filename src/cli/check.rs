@@ -1,0 +1,143 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::list::Select;
+use super::{fleet, output};
+use crate::beat::awake::{self, PARALLEL};
+use crate::config::{self, Config};
+use crate::excerpt::excerpt;
+use crate::probe::{self, Question};
+use crate::roster::{Availability, Node};
+
+/// Ask nodes whether they answer
+///
+/// Connects to the address and port that each node states, many at a time; with --http, sends a GET and wants a status
+/// from 200 to 399. Without --state, active and draining nodes are asked. The exit code is 1 if one does not answer.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  presence check
+  presence check --part 'app*' --http /healthz
+  presence check --part db1 --port 5432 --timeout 500ms --format json")]
+pub(super) struct Args {
+    /// Send a GET of this path instead of only connecting
+    #[arg(long, value_name = "PATH", value_parser = Question::http)]
+    http: Option<Question>,
+    /// The port of nodes that state none
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// How long a node may take
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::age)]
+    timeout: SignedDuration,
+    /// Ask so many nodes at a time
+    #[arg(long, value_name = "N", default_value_t = PARALLEL as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// How to show the answers
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    select: Select,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object: nodes, answering, silent
+    Json,
+}
+
+/// One node's answer.
+struct Answer<'a> {
+    node: &'a Node,
+    place: Option<SocketAddr>,
+    answer: Result<Duration, String>,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let selector = args.select.selector()?;
+    let fleet = fleet::read(config, &args.select.max_age, false)?;
+    let by_default = |node: &Node| matches!(node.availability, Availability::Active | Availability::Draining);
+    let nodes = fleet.roster.nodes.iter().filter(|node| selector.matches(node));
+    let nodes: Vec<&Node> = nodes.filter(|node| !selector.states.is_empty() || by_default(node)).collect();
+    let answers = ask(args, &nodes);
+    output::data(&match args.format {
+        Format::Table => table(&answers),
+        Format::Json => as_json(&answers)?,
+    })?;
+    let silent = answers.iter().filter(|answer| answer.answer.is_err()).count();
+    if !fleet.is_current() {
+        return Err(fleet::unreachable(
+            &fleet,
+            "no store could be read; nodes of the last copies were asked",
+        ));
+    }
+    match silent {
+        0 => Ok(()),
+        silent => Err(CliError::failed(format!("{silent} of {} nodes do not answer", answers.len()))),
+    }
+}
+
+fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
+    let places: Vec<Option<SocketAddr>> = nodes.iter().map(|node| awake::place(node, args.port)).collect();
+    let addresses: Vec<SocketAddr> = places.iter().copied().flatten().collect();
+    let question = args.http.clone().unwrap_or(Question::Connect);
+    let limit = args.timeout.unsigned_abs();
+    let mut answers = probe::ask_all(&addresses, &question, limit, args.parallel.into()).into_iter();
+    let answer = |(node, place): (&&'a Node, Option<SocketAddr>)| {
+        let answer = match (&node.address, &node.port, place) {
+            (Err(reason), ..) | (_, Err(reason), _) => Err(reason.clone()),
+            (_, _, None) => Err("states no port; --port names one".to_owned()),
+            (_, _, Some(_)) => match answers.next() {
+                Some(answer) => answer.map_err(|silence| silence.to_string()),
+                None => Err("was not asked".to_owned()),
+            },
+        };
+        Answer { node, place, answer }
+    };
+    nodes.iter().zip(places).map(answer).collect()
+}
+
+fn table(answers: &[Answer<'_>]) -> String {
+    let mut table = output::table(["ID", "PART", "STATE", "ADDRESS", "ANSWER"]);
+    for Answer { node, place, answer } in answers {
+        let fact =
+            |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
+        table.add_row([
+            node.record.id().to_string(),
+            fact("nodepart"),
+            fact("state"),
+            place.map_or_else(|| "?".to_owned(), |place| place.to_string()),
+            match answer {
+                Ok(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
+                Err(reason) => format!("NONE: {reason}"),
+            },
+        ]);
+    }
+    output::rows(&table)
+}
+
+fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
+    let nodes: Vec<Value> = answers
+        .iter()
+        .map(|Answer { node, place, answer }| {
+            json!({
+                "instance-id": node.record.id().as_str(),
+                "nodepart": node.record.part(),
+                "state": node.record.state(),
+                "place": place.map(|place| place.to_string()),
+                "answers": answer.is_ok(),
+                "milliseconds": answer.as_ref().ok().map(|time| (time.as_secs_f64() * 10_000.0).round() / 10.0),
+                "problem": answer.as_ref().err(),
+            })
+        })
+        .collect();
+    let silent = answers.iter().filter(|answer| answer.answer.is_err()).count();
+    let whole = json!({ "nodes": nodes, "answering": answers.len() - silent, "silent": silent });
+    serde_json::to_string_pretty(&whole)
+        .map(|text| text + "\n")
+        .map_err(|error| CliError::failed(format!("cannot write the answers as JSON: {error}")))
+}

@@ -1,0 +1,102 @@
+//! Values of the configuration file that are checked while it is read, so that a mistake is told with its line.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+use crate::errors::chain;
+use crate::target::{Command, Owner};
+
+/// Reads a length of time: `500ms`, `90s`, `5m`, `2h`, `1d`.
+pub fn age(text: &str) -> Result<SignedDuration, String> {
+    let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
+    let span: Span = text.parse().map_err(say)?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
+    if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
+}
+
+/// Reads a file mode: up to four octal digits.
+pub fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("a mode is up to four octal digits, for example 0640".to_owned()),
+    }
+}
+
+/// A length of time; a bare number is one of seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time(pub(super) SignedDuration);
+
+impl Time {
+    /// As clocks that only go forward count it.
+    pub(super) fn wait(self) -> Duration {
+        self.0.unsigned_abs()
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time such as \"90s\", \"5m\" or a number of seconds")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
+                age(text).map(Time).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<Time, E> {
+                if seconds < 0 {
+                    return Err(E::custom("a time is not negative"));
+                }
+                Ok(Time(SignedDuration::from_secs(seconds)))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+/// A command line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Line(pub(super) Command);
+
+impl TryFrom<String> for Line {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Line, String> {
+        Command::parse(&text).map(Line).map_err(|error| chain(&error))
+    }
+}
+
+/// A file mode, as text: as a number, 640 would be no octal one.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Mode(pub(super) u32);
+
+impl TryFrom<String> for Mode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Mode, String> {
+        mode(&text).map(Mode)
+    }
+}
+
+/// USER or USER:GROUP.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Ownership(pub(super) Owner);
+
+impl TryFrom<String> for Ownership {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Ownership, String> {
+        Owner::parse(&text).map(Ownership).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,242 @@
+//! Brings what runs to what a file says: look, plan, send, look again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::config::Config;
+use super::plan::{Plan, plan};
+use super::socket::{Socket, SocketError};
+use super::step::{Action, ServerName, Step, Waiting, Why};
+
+/// The least time between two looks at what runs.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a step is tried that succeeds and changes nothing. More than once: HAProxy may have been reloaded meanwhile.
+const MAX_TRIES: u8 = 3;
+
+/// What shall run, and where.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The stats socket, with `level admin`.
+    pub socket: &'a Path,
+    /// The file before: what HAProxy was loaded with, but for servers. Equal to `new` where there is only work to be
+    /// finished.
+    pub old: &'a str,
+    /// The file that is in place now.
+    pub new: &'a str,
+    /// How long to stand by while checks judge and sessions end. What takes longer is pending, and for the next call.
+    pub patience: Duration,
+}
+
+/// What was done, and what is left.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// What was done, in this order.
+    pub done: Vec<Step>,
+    /// What a later call will finish. Nothing here and no reload needed: what runs is what the file says.
+    pub pending: Vec<Waiting>,
+    /// Why only a reload will do. What was done before that was found out is no harm: the reload replaces it.
+    pub reload_needed: Option<String>,
+}
+
+/// Nothing is known of what runs, or no more.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ApplyError(#[from] SocketError);
+
+impl ApplyError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+}
+
+impl Outcome {
+    /// Whether what runs is what the file says.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.reload_needed.is_none()
+    }
+}
+
+/// Brings what runs to what the file says, as far as that can be done at run time and within the patience.
+///
+/// Killed at any point, or out of patience, the next call goes on from what runs then.
+pub fn apply(request: &Request<'_>) -> Result<Outcome, ApplyError> {
+    let (old, new) = (Config::parse(request.old), Config::parse(request.new));
+    let socket = Socket::new(request.socket);
+    let deadline = Instant::now() + request.patience;
+    let mut tries = BTreeMap::new();
+    let mut outcome = Outcome::default();
+    loop {
+        let looked = Instant::now();
+        let running = socket.running()?;
+        let round = match plan(&old, &new, &running, request.patience) {
+            Plan::Nothing => return Ok(outcome),
+            Plan::Reload(reason) => return Ok(Outcome { reload_needed: Some(reason), ..outcome }),
+            Plan::Runtime(round) => round,
+        };
+        let Sent { done, busy, refused } = send(&socket, &round.steps, &mut tries)?;
+        let moved = !done.is_empty();
+        outcome.done.extend(done.into_iter().filter(Step::is_news));
+        if refused.is_some() {
+            return Ok(Outcome { reload_needed: refused, ..outcome });
+        }
+        if moved {
+            continue;
+        }
+        let busy = busy.into_iter().map(|server| {
+            let seen = running.servers(&server.backend).and_then(|servers| servers.get(&server.server));
+            let fresh = seen.is_some_and(|seen| seen.is_fresh(request.patience));
+            Waiting { server, why: Why::Connections, fresh }
+        });
+        let pending: Vec<Waiting> = round.waiting.into_iter().chain(busy).collect();
+        if Instant::now() >= deadline || !pending.iter().any(|waiting| waiting.fresh) {
+            return Ok(Outcome { pending, ..outcome });
+        }
+        // HAProxy does nothing else while it answers, which takes a while for ten thousand servers.
+        std::thread::sleep(PAUSE.max(looked.elapsed() * 2));
+    }
+}
+
+/// What became of the steps of one round.
+struct Sent {
+    done: Vec<Step>,
+    /// Servers that cannot be taken away yet.
+    busy: Vec<ServerName>,
+    refused: Option<String>,
+}
+
+fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Result<Sent, SocketError> {
+    let mut sent = Sent { done: Vec::new(), busy: Vec::new(), refused: None };
+    if steps.is_empty() {
+        return Ok(sent);
+    }
+    let commands: Vec<String> = steps.iter().map(Step::command).collect();
+    let answers = socket.tell(&commands)?;
+    for ((step, command), answer) in steps.iter().zip(&commands).zip(answers) {
+        let tries = tries.entry(step.clone()).or_default();
+        *tries += 1;
+        match step.action.judge(&answer) {
+            Verdict::Done if *tries > MAX_TRIES => {
+                sent.refused.get_or_insert(format!("`{command}` changes nothing"));
+            }
+            Verdict::Done => sent.done.push(step.clone()),
+            // To be tried again and again; only the patience ends that.
+            Verdict::Busy => {
+                *tries = 0;
+                sent.busy.push(step.server.clone());
+            }
+            Verdict::Refused => {
+                let hint =
+                    if answer == "Permission denied" { "; the socket needs `level admin`" } else { "" };
+                sent.refused.get_or_insert(format!("`{command}` was refused: {answer}{hint}"));
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    Busy,
+    Refused,
+}
+
+impl Action {
+    fn judge(&self, answer: &str) -> Verdict {
+        match self {
+            // Warnings may come before it.
+            Action::Add(_) if answer.ends_with("New server registered.") => Verdict::Done,
+            Action::Delete if answer.ends_with("Server deleted.") => Verdict::Done,
+            // Idle connections to it. HAProxy closes them when it goes into maintenance; one that becomes idle just
+            // then is left to `pool-purge-delay`, and that takes half a minute.
+            Action::Delete if answer.contains("still has connections") => Verdict::Busy,
+            Action::Add(_) | Action::Delete => Verdict::Refused,
+            _ if answer.is_empty() => Verdict::Done,
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    const CONFIG: &str = "backend b\n server a 10.0.0.1:80\n";
+    const STAT: &str =
+        "# pxname,svname,scur,check_status,check_rise,check_fall,check_health,cookie\nb,a,0,,,,,\n";
+    const STATES: &str = "1\n# be_name srv_name srv_id srv_addr srv_port srv_op_state srv_admin_state srv_uweight srv_time_since_last_change srv_check_state srv_check_port\n";
+
+    /// A HAProxy that stays as it is, whatever it is told, and answers every command with the same.
+    fn stubborn(server: &'static str, answer: &'static str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                    let last = line.starts_with("show");
+                    let answer = match line.as_str() {
+                        "show servers state" => format!("{STATES}{server}\n"),
+                        "prompt" => "\n> ".to_owned(),
+                        _ if last => format!("{STAT}\n"),
+                        _ => format!("{answer}\n> "),
+                    };
+                    stream.write_all(answer.as_bytes()).unwrap();
+                    if last {
+                        break;
+                    }
+                }
+            }
+        });
+        (dir, path)
+    }
+
+    #[track_caller]
+    fn check(server: &'static str, answer: &'static str, expect: &str) {
+        let (_dir, socket) = stubborn(server, answer);
+        let request =
+            Request { socket: &socket, old: CONFIG, new: CONFIG, patience: Duration::from_millis(50) };
+        let outcome = apply(&request).unwrap();
+        let pending: Vec<String> = outcome.pending.iter().map(Waiting::to_string).collect();
+        assert_eq!(outcome.reload_needed.unwrap_or_else(|| pending.join("; ")), expect);
+    }
+
+    #[test]
+    fn what_is_refused_or_has_no_effect_needs_a_reload() {
+        const READY: &str = "b a 1 10.0.0.1 80 2 0 1 9 0 0\n";
+        const MAINT: &str = "b a 1 10.0.0.1 80 0 1 1 9 0 0\n";
+        check(READY, "", "");
+        check(MAINT, "", "`set server b/a state ready` changes nothing");
+        check(
+            MAINT,
+            "Permission denied\n",
+            "`set server b/a state ready` was refused: Permission denied; the socket needs `level admin`",
+        );
+        check(
+            "",
+            "No such backend.",
+            "`add server b/a 10.0.0.1:80 pool-max-conn -1 pool-purge-delay 5s` was refused: No such backend.",
+        );
+    }
+
+    #[test]
+    fn a_server_that_cannot_go_yet_is_pending() {
+        let (_dir, socket) = stubborn(
+            "b a 1 10.0.0.1 80 0 1 1 9 0 0\n",
+            "Server still has connections attached to it, cannot remove it.",
+        );
+        let config = "backend b\n";
+        let request =
+            Request { socket: &socket, old: config, new: config, patience: Duration::from_millis(50) };
+        let outcome = apply(&request).unwrap();
+        assert_eq!((outcome.pending.len(), outcome.reload_needed), (1, None));
+        assert_eq!(outcome.pending[0].to_string(), "b/a waits for its idle connections to be closed");
+    }
+}

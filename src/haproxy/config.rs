@@ -1,0 +1,356 @@
+//! What a haproxy.cfg says about servers, apart from everything else that it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::options::{Options, Unread, is_plain};
+use super::running::Seen;
+
+/// A file in two parts: the servers that can be changed at run time, and all the rest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Every line but those of the servers below, without comments: if it changes, only a reload will do.
+    pub skeleton: Vec<String>,
+    /// The sections with servers (`backend`, `listen`), by name.
+    pub backends: BTreeMap<String, Backend>,
+}
+
+/// One `backend` or `listen` section.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backend {
+    /// The servers that this module looks after, by name.
+    pub servers: BTreeMap<String, Server>,
+    /// Servers that it does not understand well enough; they are part of the skeleton, and left alone.
+    pub left_alone: BTreeSet<String>,
+    /// Whether there may be servers that no line names (`server-template`).
+    pub has_template: bool,
+    /// Why HAProxy takes no new servers here at run time, if it does not.
+    pub fixed: Option<&'static str>,
+    /// Whether a new server needs a cookie made for it.
+    pub dynamic_cookie: bool,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its number, if the file gives one.
+    pub id: Option<u32>,
+    /// Whether it gets requests.
+    pub state: State,
+    /// The port of its health check, if that is another one.
+    pub check_port: Option<u16>,
+    /// All its other options, with those of `default-server`.
+    pub options: Options,
+}
+
+/// Whether a server gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It gets its share, by this weight.
+    Ready(u16),
+    /// It finishes what it has begun (`weight 0`).
+    Drain,
+    /// It gets none (`disabled`).
+    Down,
+}
+
+/// The words that begin a section (HAProxy 2.6 manual, and those that later versions added).
+const SECTIONS: [&str; 19] = [
+    "acme",
+    "backend",
+    "cache",
+    "crt-store",
+    "defaults",
+    "fcgi-app",
+    "frontend",
+    "global",
+    "http-errors",
+    "listen",
+    "log-forward",
+    "log-profile",
+    "mailers",
+    "peers",
+    "program",
+    "resolvers",
+    "ring",
+    "traces",
+    "userlist",
+];
+
+/// The algorithms that hash; with `hash-type map-based` the map is made once, when the file is read.
+const HASHES: [&str; 6] = ["hash", "hdr", "rdp-cookie", "source", "uri", "url_param"];
+
+/// What a section takes over from its `defaults`.
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    default_server: Options,
+    /// Whether a `default-server` line was not understood; no server after it is, then.
+    unread: bool,
+    algorithm: String,
+    consistent: bool,
+    dynamic_cookie: bool,
+}
+
+/// What the reader is in.
+enum Section {
+    Defaults(String),
+    Backend(String, Backend),
+    Other,
+}
+
+#[derive(Default)]
+struct Reader {
+    config: Config,
+    defaults: BTreeMap<String, Settings>,
+    /// The name of the `defaults` section read last.
+    last_defaults: Option<String>,
+    settings: Settings,
+}
+
+impl Config {
+    /// Reads a file. There are no errors: what is not understood belongs to the skeleton.
+    pub fn parse(text: &str) -> Config {
+        let mut reader = Reader::default();
+        let mut section = Section::Other;
+        // Which lines of `.if … .endif` hold is HAProxy's business; every line is skeleton then.
+        let conditional = text.lines().any(|line| line.trim_start().starts_with('.'));
+        for line in text.lines() {
+            let (line, words) = words(line);
+            if words.is_empty() {
+                continue;
+            }
+            if SECTIONS.contains(&words[0]) {
+                reader.close(section);
+                section = if conditional { Section::Other } else { reader.open(&words) };
+            } else if reader.read(&mut section, &words) {
+                continue;
+            }
+            reader.config.skeleton.push(line);
+        }
+        reader.close(section);
+        reader.config
+    }
+}
+
+impl Server {
+    /// Whether a server that runs is this one, as far as that shows.
+    pub(super) fn is_seen_as(&self, seen: &Seen) -> bool {
+        seen.address == Some(self.address)
+            && self.id.is_none_or(|id| id == seen.id)
+            && self.check_port.unwrap_or(0) == seen.check_port
+    }
+}
+
+impl Reader {
+    fn open(&mut self, words: &[&str]) -> Section {
+        let name = words.get(1).copied().unwrap_or_default();
+        let from = match words.iter().position(|word| *word == "from") {
+            Some(index) => words.get(index + 1).map(|from| (*from).to_owned()),
+            None if words[0] == "defaults" => None,
+            None => self.last_defaults.clone(),
+        };
+        self.settings = from.and_then(|from| self.defaults.get(&from)).cloned().unwrap_or_default();
+        match words[0] {
+            "defaults" => Section::Defaults(name.to_owned()),
+            "backend" | "listen" if is_plain(name) => Section::Backend(name.to_owned(), Backend::default()),
+            _ => Section::Other,
+        }
+    }
+
+    /// Reads a line, and says whether it is a server that need not be in the skeleton.
+    fn read(&mut self, section: &mut Section, words: &[&str]) -> bool {
+        if matches!(section, Section::Other) {
+            return false;
+        }
+        match words[0] {
+            "default-server" => match self.settings.default_server.with(&words[1..]) {
+                Ok(options) => self.settings.default_server = options,
+                Err(Unread) => self.settings.unread = true,
+            },
+            "balance" => {
+                let algorithm = words.get(1).copied().unwrap_or_default();
+                self.settings.algorithm = algorithm.split('(').next().unwrap_or_default().to_owned();
+            }
+            "hash-type" => self.settings.consistent = words.get(1) == Some(&"consistent"),
+            "cookie" => self.settings.dynamic_cookie = words.contains(&"dynamic"),
+            "server" | "server-template" => {
+                let Section::Backend(_, backend) = section else { return false };
+                backend.has_template |= words[0] == "server-template";
+                let name = words.get(1).copied().unwrap_or_default();
+                match self.server(words) {
+                    Ok(server) => {
+                        backend.servers.insert(name.to_owned(), server);
+                        return true;
+                    }
+                    Err(Unread) => backend.left_alone.insert(name.to_owned()),
+                };
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn server(&self, words: &[&str]) -> Result<Server, Unread> {
+        let ["server", name, address, rest @ ..] = words else { return Err(Unread) };
+        if self.settings.unread || !is_plain(name) || !is_plain(address) {
+            return Err(Unread);
+        }
+        // Host names, prefixes such as `unix@` and relative ports are no socket addresses, and so is no port.
+        let address: SocketAddr = address.parse().map_err(|_| Unread)?;
+        let mut options = self.settings.default_server.with(rest)?;
+        let id = options.take_number("id")?;
+        let weight = options.take_number("weight")?.unwrap_or(1);
+        let state = match (options.take_flag("disabled"), u16::try_from(weight).map_err(|_| Unread)?) {
+            (true, _) => State::Down,
+            (false, 0) => State::Drain,
+            (false, weight) => State::Ready(weight),
+        };
+        let check_port = options.take_number("port")?.map(u16::try_from);
+        let check_port = check_port.transpose().map_err(|_| Unread)?;
+        Ok(Server { address, id, state, check_port, options })
+    }
+
+    fn close(&mut self, section: Section) {
+        let settings = &self.settings;
+        match section {
+            Section::Defaults(name) => {
+                self.defaults.insert(name.clone(), settings.clone());
+                self.last_defaults = Some(name);
+            }
+            Section::Backend(name, mut backend) => {
+                // "Backend must use a dynamic load balancing to support dynamic servers."
+                backend.fixed = match settings.algorithm.as_str() {
+                    "static-rr" => Some("`balance static-rr` takes no new servers at run time"),
+                    hash if HASHES.contains(&hash) && !settings.consistent => {
+                        Some("a hash without `hash-type consistent` takes no new servers at run time")
+                    }
+                    _ => None,
+                };
+                backend.dynamic_cookie = settings.dynamic_cookie;
+                self.config.backends.insert(name, backend);
+            }
+            Section::Other => {}
+        }
+    }
+}
+
+/// Whether a line of the skeleton begins a section.
+pub(super) fn is_section(line: &str) -> bool {
+    line.split_whitespace().next().is_some_and(|first| SECTIONS.contains(&first))
+}
+
+/// A line without its comment and spare spaces, and its words. With quotes or escapes in it, where words and comments
+/// begin and end is HAProxy's business: such a line is kept as it is.
+fn words(line: &str) -> (String, Vec<&str>) {
+    let line = line.trim();
+    let quoted = line.contains(['"', '\'', '\\']);
+    let kept = if quoted { line } else { line.split('#').next().unwrap_or_default() };
+    let words: Vec<&str> = if line.starts_with('#') { Vec::new() } else { kept.split_whitespace().collect() };
+    (if quoted { kept.to_owned() } else { words.join(" ") }, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKELETON: &str = "global\n maxconn 9 # so\n\ndefaults\n mode http\n balance leastconn\n \
+        default-server inter 2s fall 3\nbackend b\n option httpchk\n";
+
+    /// The servers of backend `b` in few words.
+    fn told(config: &Config) -> String {
+        let Some(backend) = config.backends.get("b") else { return "no backend".to_owned() };
+        let told = backend.servers.iter().map(|(name, server)| {
+            let port = server.check_port.map_or(String::new(), |port| format!(" port {port}"));
+            let id = server.id.map_or(String::new(), |id| format!(" id {id}"));
+            let options = server.options.at_run_time().replace(" pool-max-conn -1 pool-purge-delay 5s", "");
+            format!("{name} {}{id} {:?}{port}{options}", server.address, server.state)
+        });
+        told.chain(backend.left_alone.iter().map(|name| format!("left {name}")))
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    #[track_caller]
+    fn check(lines: &str, expect: &str) {
+        assert_eq!(told(&Config::parse(&format!("{SKELETON}{lines}"))), expect, "for {lines}");
+    }
+
+    #[test]
+    fn servers_are_read_with_what_they_inherit() {
+        check("", "");
+        check(
+            "server a 10.0.0.1:80 id 7 check port 81\nserver z [2001:db8::1]:80 weight 0\n",
+            "a 10.0.0.1:80 id 7 Ready(1) port 81 check fall 3 inter 2s; z [2001:db8::1]:80 Drain fall 3 inter 2s",
+        );
+        check(
+            " default-server fall 1 disabled\n\tserver a 10.0.0.1:80\n server b 10.0.0.2:80 enabled weight 9 # x\n",
+            "a 10.0.0.1:80 Down fall 1 inter 2s; b 10.0.0.2:80 Ready(9) fall 1 inter 2s",
+        );
+        check("server a 10.0.0.1:80 weight 0 disabled\n", "a 10.0.0.1:80 Down fall 3 inter 2s");
+        check("\nlisten c from other\n server a 10.0.0.1:80\n", "");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_alone() {
+        for address in
+            ["app.example:80", "10.0.0.1", "10.0.0.1:+80", "unix@/run/a", "2001:db8::1:80", "$A:80"]
+        {
+            check(&format!("server a {address} check\n"), "left a");
+        }
+        for options in ["bogus", "track b/z", "agent-check", "source 10.0.0.9", "cookie \"x\"", "id x"] {
+            check(&format!("server a 10.0.0.1:80 {options}\n"), "left a");
+        }
+        check("default-server bogus\nserver a 10.0.0.1:80\n", "left a");
+        let config = Config::parse(&format!("{SKELETON} server-template t 3 10.0.0.1:80\n"));
+        assert!(config.backends["b"].has_template);
+        check(".if defined(X)\nserver a 10.0.0.1:80\n.endif\n", "no backend");
+        // In other sections a server is something else.
+        check("peers p\n server a 10.0.0.1:80\nring r\n server a 10.0.0.1:80\n", "");
+    }
+
+    #[test]
+    fn the_skeleton_is_the_rest_without_comments() {
+        let parse = |lines: &str| Config::parse(&format!("{SKELETON}{lines}")).skeleton;
+        let bare = parse("");
+        assert_eq!(bare[..3], ["global", "maxconn 9", "defaults"]);
+        assert_eq!(parse("# hello\n\n\tserver a 10.0.0.1:80  # x\r\n"), bare);
+        assert_ne!(parse("server a app.example:80\n"), bare);
+        assert_ne!(
+            parse("http-request deny if { path '/a  b' }"),
+            parse("http-request deny if { path '/a b' }")
+        );
+        assert_ne!(
+            parse("http-request deny if { path '/#a' }"),
+            parse("http-request deny if { path '/#b' }")
+        );
+    }
+
+    #[test]
+    fn a_backend_says_whether_it_takes_new_servers() {
+        let check = |lines: &str, takes: bool, cookie: bool| {
+            let config = Config::parse(lines);
+            let backend = &config.backends["b"];
+            assert_eq!((backend.fixed.is_none(), backend.dynamic_cookie), (takes, cookie), "for {lines}");
+        };
+        check("backend b\n", true, false);
+        check("backend b\n balance static-rr\n", false, false);
+        check("backend b\n balance uri\n hash-type consistent\n", true, false);
+        check("defaults\n balance hdr(host)\nbackend b\n", false, false);
+        check("defaults x\n balance uri\n hash-type consistent\ndefaults y\nbackend b from x\n", true, false);
+        check("backend b\n balance random(2)\n cookie S insert dynamic\n", true, true);
+        check("backend b\n balance roundrobin\n cookie S insert\n", true, false);
+    }
+
+    /// The built-in template's own lines are all understood.
+    #[test]
+    fn the_built_in_template_is_understood() {
+        let line = "server app-1 10.0.0.1:8081 id 1156667027 check port 9 weight 0";
+        let config = Config::parse(&format!("{SKELETON}{line}\n"));
+        assert!(config.backends["b"].left_alone.is_empty());
+        let template = include_str!("../../templates/common/haproxy.cfg.hbs");
+        let default = template.lines().find(|line| line.trim().starts_with("default-server")).unwrap();
+        assert!(Options::default().with(&words(default).1[1..]).is_ok());
+    }
+}

@@ -1,0 +1,268 @@
+//! The options of a `server` or `default-server` line, understood well enough to compare them and to say them again.
+
+use std::collections::BTreeMap;
+
+/// Options and their values, the last word winning as in HAProxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(BTreeMap<String, Option<String>>);
+
+/// A word that this module does not know well enough; it leaves the server to a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unread;
+
+/// Options without a value (HAProxy 2.6 manual, section 5.2).
+const FLAGS: [&str; 28] = [
+    "allow-0rtt",
+    "backup",
+    "check",
+    "check-send-proxy",
+    "check-ssl",
+    "check-via-socks4",
+    "disabled",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-sslv3",
+    "no-ssl-reuse",
+    "no-tls-tickets",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "no-tlsv13",
+    "non-stick",
+    "send-proxy",
+    "send-proxy-v2",
+    "send-proxy-v2-ssl",
+    "send-proxy-v2-ssl-cn",
+    "ssl",
+    "ssl-reuse",
+    "tfo",
+    "tls-tickets",
+];
+
+/// Options with one value. `source` takes several, `agent-check` and `track` let others than the file decide on the
+/// server's state: these three are left out on purpose.
+const VALUED: [&str; 54] = [
+    "addr",
+    "agent-addr",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
+    "alpn",
+    "ca-file",
+    "check-alpn",
+    "check-proto",
+    "check-sni",
+    "ciphers",
+    "ciphersuites",
+    "cookie",
+    "crl-file",
+    "crt",
+    "downinter",
+    "error-limit",
+    "fall",
+    "fastinter",
+    "id",
+    "init-addr",
+    "inter",
+    "log-proto",
+    "max-reuse",
+    "maxconn",
+    "maxqueue",
+    "minconn",
+    "namespace",
+    "observe",
+    "on-error",
+    "on-marked-down",
+    "on-marked-up",
+    "pool-low-conn",
+    "pool-max-conn",
+    "pool-purge-delay",
+    "port",
+    "proto",
+    "proxy-v2-options",
+    "redir",
+    "resolve-net",
+    "resolve-opts",
+    "resolve-prefer",
+    "resolvers",
+    "rise",
+    "slowstart",
+    "sni",
+    "socks4",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "tcp-ut",
+    "verify",
+    "verifyhost",
+    "weight",
+    "ws",
+];
+
+/// How a flag of a default is taken back: the word, and what it takes back.
+const TAKEN_BACK: [(&str, &str); 11] = [
+    ("enabled", "disabled"),
+    ("no-backup", "backup"),
+    ("no-check", "check"),
+    ("no-check-send-proxy", "check-send-proxy"),
+    ("no-check-ssl", "check-ssl"),
+    ("no-send-proxy", "send-proxy"),
+    ("no-send-proxy-v2", "send-proxy-v2"),
+    ("no-send-proxy-v2-ssl", "send-proxy-v2-ssl"),
+    ("no-send-proxy-v2-ssl-cn", "send-proxy-v2-ssl-cn"),
+    ("no-ssl", "ssl"),
+    ("stick", "non-stick"),
+];
+
+/// `add server` refuses these; for an IP address they mean nothing, so that they are not said.
+const NAME_RESOLUTION: [&str; 5] =
+    ["init-addr", "resolve-net", "resolve-opts", "resolve-prefer", "resolvers"];
+
+/// `add server` refuses these, and they mean something.
+const NOT_AT_RUN_TIME: [&str; 8] =
+    ["cookie", "log-proto", "max-reuse", "namespace", "non-stick", "redir", "socks4", "tcp-ut"];
+
+/// What HAProxy gives a server of the file that does not say otherwise, and not one that is added at run time (seen in
+/// 2.6): without these it would open a connection for every request.
+const POOL: [(&str, &str); 2] = [("pool-max-conn", "-1"), ("pool-purge-delay", "5s")];
+/// The same for a server that is observed.
+const OBSERVED: [(&str, &str); 2] = [("error-limit", "10"), ("on-error", "fail-check")];
+
+impl Options {
+    /// These options with the words of another line over them.
+    pub(super) fn with(&self, words: &[&str]) -> Result<Options, Unread> {
+        let mut all = self.clone();
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            if let Some((_, flag)) = TAKEN_BACK.iter().find(|(back, _)| *back == word) {
+                all.0.remove(*flag);
+            } else if FLAGS.contains(&word) {
+                all.0.insert(word.to_owned(), None);
+            } else if VALUED.contains(&word) {
+                let value = words.next().filter(|value| is_plain(value)).ok_or(Unread)?;
+                all.0.insert(word.to_owned(), Some((*value).to_owned()));
+            } else {
+                return Err(Unread);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether a flag is set.
+    pub fn has(&self, flag: &str) -> bool {
+        self.0.contains_key(flag)
+    }
+
+    /// Takes a flag out, and says whether it was there.
+    pub(super) fn take_flag(&mut self, flag: &str) -> bool {
+        self.0.remove(flag).is_some()
+    }
+
+    /// Takes a number out; none if there is none.
+    pub(super) fn take_number(&mut self, option: &str) -> Result<Option<u32>, Unread> {
+        let Some(value) = self.0.remove(option).flatten() else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| Unread)
+    }
+
+    /// The first option that is there on one side only, or has another value.
+    pub fn first_difference<'a>(&'a self, other: &'a Options) -> Option<&'a str> {
+        let differs = |(option, value): &(&String, &Option<String>)| other.0.get(*option) != Some(*value);
+        let missing = || other.0.iter().find(|(option, _)| !self.0.contains_key(*option));
+        self.0.iter().find(differs).or_else(missing).map(|(option, _)| option.as_str())
+    }
+
+    /// The options as `add server` takes them, each after a space. It inherits nothing from `default-server`
+    /// (<https://github.com/haproxy/haproxy/issues/1994>), so that all of them are here.
+    pub fn at_run_time(&self) -> String {
+        let mut all: BTreeMap<&str, Option<&str>> =
+            self.0.iter().map(|(option, value)| (option.as_str(), value.as_deref())).collect();
+        all.retain(|option, _| !NAME_RESOLUTION.contains(option));
+        let observed = OBSERVED.into_iter().filter(|_| self.has("observe"));
+        for (option, value) in POOL.into_iter().chain(observed) {
+            all.entry(option).or_insert(Some(value));
+        }
+        let word = |(option, value): (&str, Option<&str>)| match value {
+            Some(value) => format!(" {option} {value}"),
+            None => format!(" {option}"),
+        };
+        all.into_iter().map(word).collect()
+    }
+
+    /// The first option that would be lost if the server were added at run time.
+    pub fn not_at_run_time(&self) -> Option<&'static str> {
+        NOT_AT_RUN_TIME.into_iter().find(|option| self.has(option))
+    }
+}
+
+/// Whether a word means itself both in a file and on the socket: no quotes, escapes, variables or comments there, and
+/// neither the separator nor the payload mark (`;`, `<<`) here.
+pub(super) fn is_plain(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$#;<".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(default: &str, server: &str, expect: Option<&str>) {
+        let default = Options::default().with(&default.split_whitespace().collect::<Vec<_>>());
+        let all = default.and_then(|default| default.with(&server.split_whitespace().collect::<Vec<_>>()));
+        let said = all.ok().map(|all| all.at_run_time());
+        let pool = " pool-max-conn -1 pool-purge-delay 5s";
+        assert_eq!(said.as_ref().map(|said| said.replace(pool, "")).as_deref(), expect);
+    }
+
+    #[test]
+    fn a_server_says_its_defaults_too_and_overrides_them() {
+        check("", "", Some(""));
+        check("inter 2s fall 3", "check inter 1s", Some(" check fall 3 inter 1s"));
+        check("check ssl", "no-check verify none", Some(" ssl verify none"));
+        check("non-stick disabled", "stick enabled", Some(""));
+        check("init-addr none resolvers dns resolve-prefer ipv4", "", Some(""));
+        check("", "no-tlsv10 cookie c", Some(" cookie c no-tlsv10"));
+        // A value that looks like an option is a value.
+        check("", "cookie check sni ssl", Some(" cookie check sni ssl"));
+    }
+
+    #[test]
+    fn what_haproxy_adds_to_a_file_is_said_too() {
+        let options =
+            |text: &str| Options::default().with(&text.split_whitespace().collect::<Vec<_>>()).unwrap();
+        assert_eq!(options("").at_run_time(), " pool-max-conn -1 pool-purge-delay 5s");
+        assert_eq!(options("pool-max-conn 3").at_run_time(), " pool-max-conn 3 pool-purge-delay 5s");
+        assert_eq!(
+            options("observe layer7 on-error sudden-death").at_run_time(),
+            " error-limit 10 observe layer7 on-error sudden-death pool-max-conn -1 pool-purge-delay 5s"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_well_is_left_to_a_reload() {
+        for words in [
+            "bogus",
+            "inter",
+            "agent-check",
+            "track b/a",
+            "source 10.0.0.1 interface eth0",
+            "sni 'str(a b)'",
+            "cookie $HOME",
+            "cookie a;b",
+        ] {
+            check("", words, None);
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let options = |text: &str| Options::default().with(&text.split(' ').collect::<Vec<_>>()).unwrap();
+        let old = options("check inter 1s");
+        assert_eq!(old.first_difference(&old), None);
+        assert_eq!(old.first_difference(&options("check inter 2s")), Some("inter"));
+        assert_eq!(old.first_difference(&options("check inter 1s ssl")), Some("ssl"));
+        assert_eq!(old.first_difference(&options("inter 1s")), Some("check"));
+        assert_eq!(options("check redir /x").not_at_run_time(), Some("redir"));
+    }
+}

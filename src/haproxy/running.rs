@@ -1,0 +1,319 @@
+//! What runs: the answers to `show servers state` and `show stat`, read by their headers.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::config::State;
+use super::step::ServerName;
+
+/// The servers of a running HAProxy.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Running(BTreeMap<String, BTreeMap<String, Seen>>);
+
+/// A server as it runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// Where it listens; none for a host name that is not resolved.
+    pub address: Option<SocketAddr>,
+    /// Its number.
+    pub id: u32,
+    /// The port of its health check; 0 if it is the server's own.
+    pub check_port: u16,
+    /// `srv_op_state`: 0 is down, 1 starting, 2 running, 3 stopping.
+    pub operational: u8,
+    /// `srv_admin_state`, see [`Seen::state`].
+    pub admin: u8,
+    /// The weight in use.
+    pub weight: u16,
+    /// `srv_check_state`, see [`Seen::check`].
+    pub check_state: u8,
+    /// Seconds since it last went up, down, into or out of a state.
+    pub last_change_s: u64,
+    /// Sessions that it has now.
+    pub sessions: u64,
+    /// The last verdict of its check, such as `L7OK`.
+    pub check_status: String,
+    /// How many more checks must fail (or pass) until it is down (or up); see [`Seen::is_judged`].
+    pub check_health: u32,
+    /// From which health on it is up.
+    pub check_rise: u32,
+    /// How many checks must fail until it is down.
+    pub check_fall: u32,
+    /// The cookie that leads to it.
+    pub cookie: String,
+}
+
+/// What becomes of a server's check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// It has none.
+    None,
+    /// It was never enabled: so is a server's that was added at run time.
+    Off,
+    /// Maintenance has paused it.
+    Paused,
+    /// It is made, also of a server in maintenance that was added at run time.
+    On,
+}
+
+/// An answer is not what this module can read.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("HAProxy's answer to `{command}` cannot be read: {reason}")]
+pub struct SyntaxError {
+    command: &'static str,
+    reason: String,
+}
+
+/// `enum srv_admin` of HAProxy: forced, inherited and resolution maintenance. The mark that it came from the file
+/// (4) stays set when the server is ready again, and says nothing.
+const ADMIN_MAINT: u8 = 0x01 | 0x02 | 0x20;
+/// Forced and inherited drain.
+const ADMIN_DRAIN: u8 = 0x08 | 0x10;
+
+/// `CHK_ST_*` of HAProxy.
+const CHECK_CONFIGURED: u8 = 0x02;
+const CHECK_ENABLED: u8 = 0x04;
+const CHECK_PAUSED: u8 = 0x08;
+
+/// Verdicts that are good. `L7OKC` (conditionally passed) is not: such a server is on its way out.
+const GOOD: [&str; 4] = ["L4OK", "L6OK", "L7OK", "PROCOK"];
+
+impl Running {
+    /// Reads the answers to `show servers state` and `show stat`.
+    pub fn parse(states: &str, stat: &str) -> Result<Running, SyntaxError> {
+        let mut running = Running::default();
+        for (name, seen) in read_states(states)? {
+            running.0.entry(name.backend).or_default().insert(name.server, seen);
+        }
+        running.add_stat(stat)?;
+        Ok(running)
+    }
+
+    /// What runs, for a test.
+    #[cfg(test)]
+    pub(super) fn of(servers: impl IntoIterator<Item = (ServerName, Seen)>) -> Running {
+        let mut running = Running::default();
+        for (name, seen) in servers {
+            running.0.entry(name.backend).or_default().insert(name.server, seen);
+        }
+        running
+    }
+
+    /// The servers of a backend, by name; none if there is no such backend, or none in it.
+    pub fn servers(&self, backend: &str) -> Option<&BTreeMap<String, Seen>> {
+        self.0.get(backend)
+    }
+
+    fn add_stat(&mut self, stat: &str) -> Result<(), SyntaxError> {
+        let broken = |reason: String| SyntaxError { command: "show stat", reason };
+        let mut lines = stat.lines().filter(|line| !line.is_empty());
+        let header = lines.next().and_then(|line| line.strip_prefix("# "));
+        let header = fields(header.ok_or_else(|| broken("it has no header".to_owned()))?);
+        let column = |name: &str| {
+            let found = header.iter().position(|column| column == name);
+            found.ok_or_else(|| broken(format!("it has no column `{name}`")))
+        };
+        let [backend, server, sessions] = [column("pxname")?, column("svname")?, column("scur")?];
+        let [status, health] = [column("check_status")?, column("check_health")?];
+        let [rise, fall, cookie] = [column("check_rise")?, column("check_fall")?, column("cookie")?];
+        for line in lines {
+            let fields = fields(line);
+            let field = |index: usize| fields.get(index).map_or("", Cow::as_ref);
+            let Some(servers) = self.0.get_mut(field(backend)) else { continue };
+            let Some(seen) = servers.get_mut(field(server)) else { continue };
+            // A field of a server without a check is empty.
+            let number = |index: usize| field(index).parse().unwrap_or_default();
+            let sessions = field(sessions).parse();
+            seen.sessions = sessions.map_err(|_| broken(format!("`{line}` has no `scur`")))?;
+            // `* ` marks a check that is being made; what follows is the one before.
+            seen.check_status = field(status).trim_start_matches("* ").to_owned();
+            seen.check_health = number(health);
+            seen.check_rise = number(rise);
+            seen.check_fall = number(fall);
+            seen.cookie = field(cookie).to_owned();
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    /// Whether it gets requests, as far as that was decided and not found out by a check.
+    pub fn state(&self) -> State {
+        if self.admin & ADMIN_MAINT != 0 {
+            State::Down
+        } else if self.admin & ADMIN_DRAIN != 0 || self.weight == 0 {
+            State::Drain
+        } else {
+            State::Ready(self.weight)
+        }
+    }
+
+    /// Whether it is serving requests.
+    pub fn serves(&self) -> bool {
+        matches!(self.state(), State::Ready(_)) && self.operational != 0
+    }
+
+    /// Whether it has changed less than so long ago, and is worth standing by.
+    pub fn is_fresh(&self, patience: Duration) -> bool {
+        // Whole seconds of HAProxy's clock: 1 may be a moment ago.
+        Duration::from_secs(self.last_change_s.saturating_sub(1)) < patience
+    }
+
+    /// What becomes of its check.
+    pub fn check(&self) -> Check {
+        match self.check_state {
+            state if state & CHECK_CONFIGURED == 0 => Check::None,
+            state if state & CHECK_ENABLED == 0 => Check::Off,
+            state if state & CHECK_PAUSED != 0 => Check::Paused,
+            _ => Check::On,
+        }
+    }
+
+    /// Whether its last check was good.
+    pub fn is_good(&self) -> bool {
+        GOOD.contains(&self.check_status.as_str())
+    }
+
+    /// Whether a check has judged it since it left maintenance.
+    ///
+    /// It leaves it with a health of exactly `rise`: up, but down after one bad check. The verdict of before stays in
+    /// the status. With `fall 1` that is full health too, and cannot be told from a good verdict.
+    pub fn is_judged(&self) -> bool {
+        self.operational == 0 || self.check_health > self.check_rise || self.check_fall <= 1
+    }
+}
+
+/// Reads the answer to `show servers state`, in version 1 (HAProxy 2.6 management guide, section 9.3).
+pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, Seen)>, SyntaxError> {
+    let broken = |reason: String| SyntaxError { command: "show servers state", reason };
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    let version = lines.next();
+    if version != Some("1") {
+        return Err(broken(format!("its version is `{}` and not 1", version.unwrap_or_default())));
+    }
+    let Some(header) = lines.next() else { return Ok(Vec::new()) };
+    let header: Vec<&str> = header.trim_start_matches("# ").split(' ').collect();
+    let column = |name: &str| {
+        let found = header.iter().position(|column| *column == name);
+        found.ok_or_else(|| broken(format!("it has no column `{name}`")))
+    };
+    let [backend, server] = [column("be_name")?, column("srv_name")?];
+    let [id, address, port] = [column("srv_id")?, column("srv_addr")?, column("srv_port")?];
+    let [operational, admin] = [column("srv_op_state")?, column("srv_admin_state")?];
+    let [weight, last_change] = [column("srv_uweight")?, column("srv_time_since_last_change")?];
+    let [check_state, check_port] = [column("srv_check_state")?, column("srv_check_port")?];
+    let mut read = Vec::new();
+    for line in lines {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let field = |index: usize| fields.get(index).copied().unwrap_or_default();
+        let number = |index: usize| {
+            let number = field(index).parse::<u32>();
+            number.map_err(|_| broken(format!("`{line}` has no number as `{}`", header[index])))
+        };
+        let small = |index: usize| number(index).map(|number| u8::try_from(number).unwrap_or(u8::MAX));
+        let port_of = |index: usize| number(index).map(|number| u16::try_from(number).unwrap_or_default());
+        let listens = port_of(port)?;
+        let seen = Seen {
+            address: field(address).parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, listens)),
+            id: number(id)?,
+            check_port: port_of(check_port)?,
+            operational: small(operational)?,
+            admin: small(admin)?,
+            weight: port_of(weight)?,
+            check_state: small(check_state)?,
+            last_change_s: u64::from(number(last_change)?),
+            // A server that `show stat` does not know is rather taken for a busy one than for an idle one.
+            sessions: 1,
+            ..Seen::default()
+        };
+        let name = ServerName { backend: field(backend).to_owned(), server: field(server).to_owned() };
+        read.push((name, seen));
+    }
+    Ok(read)
+}
+
+/// The fields of a line of CSV; one with a comma or quote in it is quoted (RFC 4180).
+fn fields(line: &str) -> Vec<Cow<'_, str>> {
+    if !line.contains('"') {
+        return line.split(',').map(Cow::Borrowed).collect();
+    }
+    let mut fields = Vec::new();
+    let mut field = String::new();
+    let (mut quoted, mut last) = (false, ',');
+    for character in line.chars() {
+        match character {
+            ',' if !quoted => fields.push(Cow::Owned(std::mem::take(&mut field))),
+            '"' => {
+                // A quote right after a closing one stands for itself.
+                if last == '"' && !quoted {
+                    field.push('"');
+                }
+                quoted = !quoted;
+            }
+            other => field.push(other),
+        }
+        last = character;
+    }
+    fields.push(Cow::Owned(field));
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n\
+        5 app 11 a 127.0.0.1 2 0 1 1 8 15 3 4 6 0 1 1 - 9001 - 0 0 - - 0\n\
+        5 app 12 d ::1 0 5 1 1 9 1 0 0 14 0 1 1 - 9003 - 0 81 - - 0\n\
+        5 app 13 f - 0 32 1 1 9 1 0 0 0 0 1 1 f.example 80 - 0 0 - - 0\n\n";
+
+    const STAT: &str = "# pxname,svname,scur,last_chk,check_status,check_rise,check_fall,check_health,cookie,\n\
+        app,a,3,\"a \"\"b\"\", c\",* L7OK,2,3,4,x,\n\
+        app,d,0,,,,,,,\n\
+        other,d,0,,,,,,,\n\n";
+
+    #[test]
+    fn both_answers_make_one_picture() {
+        let running = Running::parse(STATES, STAT).unwrap();
+        let app = running.servers("app").unwrap();
+        let [a, d, f] = ["a", "d", "f"].map(|name| &app[name]);
+        assert_eq!((a.address, a.id), (Some("127.0.0.1:9001".parse().unwrap()), 11));
+        assert_eq!((a.sessions, a.is_good(), a.is_judged(), a.cookie.as_str()), (3, true, true, "x"));
+        assert_eq!((a.state(), a.serves(), a.check()), (State::Ready(1), true, Check::On));
+        assert_eq!((d.address, d.check_port), (Some("[::1]:9003".parse().unwrap()), 81));
+        assert_eq!((d.state(), d.check(), d.sessions), (State::Down, Check::Paused, 0));
+        assert_eq!((f.address, f.state(), f.sessions), (None, State::Down, 1));
+        assert!(running.servers("other").is_none());
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_an_error() {
+        let check = |states: &str, stat: &str, expect: &str| {
+            let error = Running::parse(states, stat).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("Permission denied\n", STAT, "version is `Permission denied`");
+        check(&STATES.replace("srv_check_port", "other"), STAT, "no column `srv_check_port`");
+        check(&STATES.replace(" 9001 ", " x "), STAT, "no number as `srv_port`");
+        check(STATES, "Permission denied\n", "no header");
+        check(STATES, &STAT.replace("scur", "x"), "no column `scur`");
+        check(STATES, &STAT.replace("app,a,3", "app,a,"), "has no `scur`");
+    }
+
+    #[test]
+    fn states_follow_the_bits() {
+        let check = |admin: u8, weight: u16, expect: State| {
+            assert_eq!(Seen { admin, weight, ..Seen::default() }.state(), expect, "for {admin} {weight}");
+        };
+        check(0x00, 7, State::Ready(7));
+        check(0x04, 1, State::Ready(1));
+        check(0x01, 1, State::Down);
+        check(0x09, 1, State::Down);
+        check(0x20, 1, State::Down);
+        check(0x08, 1, State::Drain);
+        check(0x0c, 1, State::Drain);
+        check(0x00, 0, State::Drain);
+    }
+}

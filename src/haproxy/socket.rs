@@ -1,0 +1,259 @@
+//! HAProxy's stats socket: commands out, answers in, and never for longer than a limit.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::running::{Running, SyntaxError};
+
+/// The limit of one question or one batch. `show stat` of ten thousand servers takes a tenth of a second.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// So many bytes of commands are sent before their answers are read: little enough for the buffers on the way, so that
+/// neither side waits for the other to read.
+const BATCH: usize = 4096;
+
+/// How HAProxy ends an answer in interactive mode (HAProxy 2.6 management guide, section 9.3, `prompt`). Without it,
+/// some answers end with an empty line and some do not.
+const PROMPT: &[u8] = b"\n> ";
+
+/// The stats socket of a HAProxy.
+#[derive(Debug, Clone)]
+pub struct Socket {
+    path: PathBuf,
+}
+
+/// The socket cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Nothing listens there, or it may not be used, or it does not answer in time.
+    #[error("cannot {doing} HAProxy's socket `{}`", path.display())]
+    Io {
+        /// "connect to", "write to", "read from".
+        doing: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It was closed in the middle of an answer.
+    #[error("HAProxy closed its socket `{}` in the middle of an answer", .0.display())]
+    Cut(PathBuf),
+    /// An answer cannot be read.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+}
+
+impl SocketError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            SocketError::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Some(format!(
+                    "is HAProxy running, with `stats socket {} level admin` in its global section?",
+                    path.display()
+                )),
+                io::ErrorKind::PermissionDenied => {
+                    Some(format!("run as a user that may write to `{}`", path.display()))
+                }
+                _ => None,
+            },
+            SocketError::Cut(_) => Some("it was probably being reloaded: try again".to_owned()),
+            SocketError::Syntax(_) => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
+        }
+    }
+}
+
+impl Socket {
+    /// The socket at a path. Nothing is connected yet.
+    pub fn new(path: &Path) -> Socket {
+        Socket { path: path.to_owned() }
+    }
+
+    /// What runs.
+    pub fn running(&self) -> Result<Running, SocketError> {
+        let states = self.states()?;
+        // Servers only (4), of all proxies (-1) and all ids (-1). Never the JSON form, which is fifty times as long.
+        let stat = self.ask("show stat -1 4 -1")?;
+        Ok(Running::parse(&states, &stat)?)
+    }
+
+    /// The answer to `show servers state`, which is also the form of a server-state file.
+    pub fn states(&self) -> Result<String, SocketError> {
+        self.ask("show servers state")
+    }
+
+    /// Asks one question whose answer ends with an empty line.
+    fn ask(&self, command: &str) -> Result<String, SocketError> {
+        let mut talk = self.connect()?;
+        talk.write(format!("{command}\n").as_bytes())?;
+        while talk.read()? {}
+        // Half of a list would pass for a list of half as many servers.
+        if !talk.heard.ends_with(b"\n\n") {
+            return Err(SocketError::Cut(self.path.clone()));
+        }
+        Ok(String::from_utf8_lossy(&talk.heard).into_owned())
+    }
+
+    /// Sends commands, and gives the answer to each, without its last line ends. Empty mostly means that it was done.
+    pub fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
+        let mut talk = self.connect()?;
+        let mut answers = Vec::with_capacity(commands.len() + 1);
+        let mut commands = std::iter::once("prompt").chain(commands.iter().map(String::as_str)).peekable();
+        while commands.peek().is_some() {
+            let mut batch = String::new();
+            let mut due = answers.len();
+            while let Some(command) = commands.next_if(|_| batch.len() < BATCH) {
+                batch.push_str(command);
+                batch.push('\n');
+                due += 1;
+            }
+            talk.deadline = Instant::now() + LIMIT;
+            talk.write(batch.as_bytes())?;
+            while answers.len() < due {
+                let end = talk.heard.windows(PROMPT.len()).position(|window| window == PROMPT);
+                match end {
+                    Some(end) => {
+                        let answer = String::from_utf8_lossy(&talk.heard[..end]).trim().to_owned();
+                        talk.heard.drain(..end + PROMPT.len());
+                        answers.push(answer);
+                    }
+                    None if talk.read()? => {}
+                    None => return Err(SocketError::Cut(self.path.clone())),
+                }
+            }
+        }
+        // The answer to `prompt`.
+        answers.remove(0);
+        Ok(answers)
+    }
+
+    fn connect(&self) -> Result<Talk<'_>, SocketError> {
+        let deadline = Instant::now() + LIMIT;
+        let failed = |errno: Errno| SocketError::Io {
+            doing: "connect to",
+            path: self.path.clone(),
+            source: errno.into(),
+        };
+        let address = SocketAddrUnix::new(&self.path).map_err(failed)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(failed)?;
+        loop {
+            match rustix::net::connect(&socket, &address) {
+                Ok(()) => break,
+                // The queue of those who wait to be accepted is full (connect(2)); std would wait for ever.
+                Err(Errno::AGAIN) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        let stream = UnixStream::from(socket);
+        let talk = Talk { path: &self.path, stream, deadline, heard: Vec::new() };
+        talk.stream.set_nonblocking(false).map_err(|source| talk.error("connect to", source))?;
+        Ok(talk)
+    }
+}
+
+/// One connection.
+struct Talk<'a> {
+    path: &'a Path,
+    stream: UnixStream,
+    deadline: Instant,
+    /// What was read and not yet taken.
+    heard: Vec<u8>,
+}
+
+impl Talk<'_> {
+    fn error(&self, doing: &'static str, source: io::Error) -> SocketError {
+        SocketError::Io { doing, path: self.path.to_owned(), source }
+    }
+
+    /// What is left of the limit; a time-out of zero would mean none at all.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SocketError> {
+        let limit = self.stream.set_write_timeout(Some(self.left()));
+        limit.and_then(|()| self.stream.write_all(bytes)).map_err(|source| self.error("write to", source))
+    }
+
+    /// Reads what there is, and says whether there may be more.
+    fn read(&mut self) -> Result<bool, SocketError> {
+        let mut buffer = [0; 16 * 1024];
+        if Instant::now() >= self.deadline {
+            return Err(self.error("read from", io::ErrorKind::TimedOut.into()));
+        }
+        let limit = self.stream.set_read_timeout(Some(self.left()));
+        let read = limit.and_then(|()| self.stream.read(&mut buffer));
+        let read = read.map_err(|source| match source.kind() {
+            // What a read says when its time is over.
+            io::ErrorKind::WouldBlock => self.error("read from", io::ErrorKind::TimedOut.into()),
+            _ => self.error("read from", source),
+        })?;
+        self.heard.extend_from_slice(&buffer[..read]);
+        Ok(read > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    /// Answers each connection with the next of these texts and closes it.
+    fn serve(
+        answers: &'static [&'static str],
+    ) -> (tempfile::TempDir, Socket, thread::JoinHandle<Vec<String>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let served = thread::spawn(move || {
+            let mut heard = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut buffer = [0; 4096];
+                let read = stream.read(&mut buffer).unwrap();
+                heard.push(String::from_utf8_lossy(&buffer[..read]).into_owned());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            heard
+        });
+        (dir, Socket::new(&path), served)
+    }
+
+    #[test]
+    fn answers_belong_to_their_commands() {
+        let (_dir, socket, served) = serve(&["\n> \n> Server deleted.\n> New server registered.\n\n> "]);
+        let commands = ["a", "b", "c"].map(str::to_owned);
+        let answers = socket.tell(&commands).unwrap();
+        assert_eq!(answers, ["", "Server deleted.", "New server registered."]);
+        assert_eq!(served.join().unwrap(), ["prompt\na\nb\nc\n"]);
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let (_dir, socket, _served) = serve(&["1\n# be_id be_na", "\n> \n> "]);
+        assert!(matches!(socket.states(), Err(SocketError::Cut(_))));
+        let commands = ["a", "b"].map(str::to_owned);
+        assert!(matches!(socket.tell(&commands), Err(SocketError::Cut(_))));
+    }
+
+    #[test]
+    fn no_socket_is_an_error_with_its_path_and_a_hint() {
+        let error = Socket::new(Path::new("/nowhere/s")).states().unwrap_err();
+        assert_eq!(
+            crate::errors::chain(&error),
+            "cannot connect to HAProxy's socket `/nowhere/s`: No such file or directory (os error 2)"
+        );
+        assert!(error.hint().unwrap().contains("stats socket /nowhere/s"));
+    }
+}

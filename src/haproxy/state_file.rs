@@ -1,0 +1,196 @@
+//! HAProxy's server-state file: what it shall remember of its servers over a reload, and nothing else.
+//!
+//! Without it, every server is up after a reload until its checks say otherwise, and a broken one gets requests again.
+//! With it, HAProxy believes it more than its own file: a changed port has no effect, nor has a `disabled` or `weight 0`
+//! that is gone. So what is written here is what ran, corrected by the new file.
+//!
+//! A server that is down in it makes `haproxy -c` warn ("is DOWN, changed from server-state after a reload"), which
+//! `-dW` turns into a refusal. So it is filled right before a reload, and emptied before the next check.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::config::{Backend, Config, State};
+use super::running::{Seen, SyntaxError, read_states};
+use super::socket::{Socket, SocketError};
+use crate::errors::{AtPath, PathError};
+
+/// A state file that says nothing. A missing or empty one makes HAProxy warn.
+const EMPTY: &str = "1\n";
+
+/// HAProxy may read it as another user, and it says no more than HAProxy's own sockets do.
+const MODE: u32 = 0o644;
+
+/// The state file could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// It could not be written.
+    #[error(transparent)]
+    Io(#[from] PathError),
+    /// HAProxy did not say what runs.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+impl StateFileError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            StateFileError::Io(error) => error.hint(),
+            StateFileError::Socket(error) => error.hint(),
+        }
+    }
+}
+
+/// Makes the file say nothing: before a check, and where there is none.
+pub fn clear(path: &Path) -> Result<(), PathError> {
+    write(path, EMPTY)
+}
+
+/// Fills the file right before a reload that loads `new`.
+pub fn save(path: &Path, socket: &Path, new: &str) -> Result<(), StateFileError> {
+    let states = Socket::new(socket).states()?;
+    let text = remember(&states, &Config::parse(new)).map_err(SocketError::from)?;
+    Ok(write(path, &text)?)
+}
+
+/// What shall be remembered of what runs when `new` is loaded, from the answer to `show servers state`.
+pub fn remember(states: &str, new: &Config) -> Result<String, SyntaxError> {
+    let servers = read_states(states)?;
+    let mut lines = states.lines().filter(|line| !line.is_empty());
+    let mut kept: Vec<String> = lines.by_ref().take(2).map(str::to_owned).collect();
+    let header = kept.get(1).cloned().unwrap_or_default();
+    let columns: Vec<&str> = header.trim_start_matches("# ").split(' ').collect();
+    let before = kept.len();
+    for (line, (name, seen)) in lines.zip(&servers) {
+        let Some(backend) = new.backends.get(&name.backend) else { continue };
+        match memory(backend, &name.server, seen) {
+            Memory::Nothing => {}
+            Memory::AsItIs => kept.push(line.to_owned()),
+            Memory::Ready(weight) => kept.push(corrected(line, &columns, weight)),
+        }
+    }
+    if kept.len() == before {
+        return Ok(EMPTY.to_owned());
+    }
+    Ok(kept.join("\n") + "\n")
+}
+
+/// What shall be remembered of one server.
+enum Memory {
+    Nothing,
+    AsItIs,
+    /// It shall get requests now, by this weight, and did not. What was in maintenance is down until its checks find it
+    /// good: nothing that is not known to be good is let in.
+    Ready(u16),
+}
+
+fn memory(backend: &Backend, name: &str, seen: &Seen) -> Memory {
+    let Some(wanted) = backend.servers.get(name) else {
+        let known = backend.has_template || backend.left_alone.contains(name);
+        return if known { Memory::AsItIs } else { Memory::Nothing };
+    };
+    if !wanted.is_seen_as(seen) {
+        return Memory::Nothing;
+    }
+    match (wanted.state, seen.state()) {
+        (wanted, seen) if wanted == seen => Memory::AsItIs,
+        // Without a check, what is down stays down.
+        (State::Ready(_), State::Down) if !wanted.options.has("check") => Memory::Nothing,
+        (State::Ready(weight), _) => Memory::Ready(weight),
+        _ => Memory::Nothing,
+    }
+}
+
+fn corrected(line: &str, columns: &[&str], weight: u16) -> String {
+    let weight = weight.to_string();
+    let field = |(index, field)| match columns.get(index).copied().unwrap_or_default() {
+        "srv_admin_state" => "0",
+        "srv_uweight" | "srv_iweight" => weight.as_str(),
+        _ => field,
+    };
+    line.split(' ').enumerate().map(field).collect::<Vec<_>>().join(" ")
+}
+
+/// Replaces the file whole, if it is not right already.
+fn write(path: &Path, text: &str) -> Result<(), PathError> {
+    let is_plain = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    if is_plain && fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    let dir = match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let mut staged = tempfile::NamedTempFile::new_in(dir).at("write a file in", dir)?;
+    let mode = fs::Permissions::from_mode(MODE);
+    let written = staged.write_all(text.as_bytes()).and_then(|()| staged.as_file().set_permissions(mode));
+    written.and_then(|()| staged.as_file().sync_all()).at("write", path)?;
+    staged.persist(path).map_err(|error| error.error).at("replace", path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
+
+    /// What is remembered of a server that runs, when the new file says this of it.
+    #[track_caller]
+    fn check(seen: &str, file: &str, expect: &str) {
+        let new = Config::parse(&format!("backend b\n default-server check\n {file}\n"));
+        let remembered = remember(&format!("{HEADER}{seen}\n\n"), &new).unwrap();
+        let line = remembered.strip_prefix(HEADER).map_or(remembered.as_str(), |line| line);
+        assert_eq!(line.trim_end(), expect, "for {seen}");
+    }
+
+    #[test]
+    fn what_ran_is_remembered_and_corrected_by_the_new_file() {
+        let ready = "5 b 7 a 10.0.0.1 2 0 1 1 8 15 3 4 6 0 1 1 - 80 - 0 0 - - 0";
+        let broken = "5 b 7 a 10.0.0.1 0 0 1 1 8 15 3 0 6 0 1 1 - 80 - 0 0 - - 0";
+        let drain = "5 b 7 a 10.0.0.1 2 8 1 1 8 15 3 4 6 0 1 1 - 80 - 0 0 - - 0";
+        let maint = "5 b 7 a 10.0.0.1 0 5 1 1 8 15 3 0 14 0 1 1 - 80 - 0 0 - - 0";
+        let server = "server a 10.0.0.1:80 id 7";
+        check(ready, server, ready);
+        check(broken, server, broken);
+        check(drain, &format!("{server} weight 0"), drain);
+        check(maint, &format!("{server} disabled"), maint);
+        // Another address, port, number or port of the check.
+        check(ready, "server a 10.0.0.2:80 id 7", "1");
+        check(ready, "server a 10.0.0.1:81 id 7", "1");
+        check(ready, "server a 10.0.0.1:80 id 8", "1");
+        check(ready, &format!("{server} port 81"), "1");
+        // On its way out: the file says it.
+        check(ready, &format!("{server} weight 0"), "1");
+        check(drain, &format!("{server} disabled"), "1");
+        check(maint, &format!("{server} weight 0"), "1");
+        check(ready, "", "1");
+        check(ready, "\nbackend c", "1");
+        // On its way in: what made it stop is forgotten, what its checks found is not.
+        check(drain, server, &drain.replace(" 2 8 ", " 2 0 "));
+        check(maint, server, &maint.replace(" 0 5 1 1 ", " 0 0 1 1 "));
+        check(maint, &format!("{server} no-check"), "1");
+        check(ready, &format!("{server} weight 9"), &ready.replace(" 2 0 1 1 ", " 2 0 9 9 "));
+        // What the file is not understood about is HAProxy's business.
+        check(drain, "server a app.example:80", drain);
+        check(drain, "server-template x 3 10.0.0.1:80", drain);
+    }
+
+    #[test]
+    fn the_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let other = dir.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        clear(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        let error = save(&path, Path::new("/nowhere"), "").unwrap_err();
+        assert!(error.hint().is_some() && fs::read_to_string(&path).unwrap() == "1\n");
+    }
+}

@@ -1,0 +1,128 @@
+//! What is done to a server, and what one waits for: in HAProxy's words, and in people's.
+
+use std::fmt;
+
+/// A server, by the names that HAProxy knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerName {
+    /// The section that it is in.
+    pub backend: String,
+    /// Its own name.
+    pub server: String,
+}
+
+/// One thing done to one server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// The server.
+    pub server: ServerName,
+    /// What is done to it.
+    pub action: Action,
+}
+
+/// What can be done to a server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Make it, in maintenance, from this address and these options.
+    Add(String),
+    /// Begin to check it.
+    EnableHealth,
+    /// Make cookies for the servers of its backend that have none.
+    DynamicCookie,
+    /// Give it requests.
+    Ready,
+    /// Give it no new clients.
+    Drain,
+    /// Give it nothing.
+    Maint,
+    /// Change its share.
+    Weight(u16),
+    /// Take it away.
+    Delete,
+}
+
+/// A server that is on its way, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The server.
+    pub server: ServerName,
+    /// What it waits for.
+    pub why: Why,
+    /// Whether it began to wait less than the patience ago, so that it is worth standing by.
+    pub fresh: bool,
+}
+
+/// What a server waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Its check has not found it good; the last verdict.
+    Verdict(String),
+    /// It still has sessions: so many.
+    Sessions(u64),
+    /// HAProxy keeps idle connections to it.
+    Connections,
+    /// Another server must go first, that has its number.
+    Id(u32),
+    /// Others must serve before it may stop.
+    Others,
+}
+
+impl Step {
+    /// The command for the stats socket. Names and options are words without blanks or separators (a config
+    /// with others leaves them to a reload), so that nothing needs to be escaped.
+    pub fn command(&self) -> String {
+        let server = &self.server;
+        match &self.action {
+            Action::Add(words) => format!("add server {server} {words}"),
+            Action::EnableHealth => format!("enable health {server}"),
+            Action::DynamicCookie => format!("enable dynamic-cookie backend {}", server.backend),
+            Action::Ready => format!("set server {server} state ready"),
+            Action::Drain => format!("set server {server} state drain"),
+            Action::Maint => format!("set server {server} state maint"),
+            Action::Weight(weight) => format!("set server {server} weight {weight}"),
+            Action::Delete => format!("del server {server}"),
+        }
+    }
+
+    /// Whether people want to hear of it.
+    pub(super) fn is_news(&self) -> bool {
+        !matches!(self.action, Action::EnableHealth | Action::DynamicCookie)
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.backend, self.server)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = &self.server;
+        match &self.action {
+            Action::Add(_) => write!(f, "{server} added"),
+            Action::EnableHealth => write!(f, "{server} is being checked"),
+            Action::DynamicCookie => write!(f, "cookies made for {}", server.backend),
+            Action::Ready => write!(f, "{server} ready"),
+            Action::Drain => write!(f, "{server} draining"),
+            Action::Maint => write!(f, "{server} down"),
+            Action::Weight(weight) => write!(f, "{server} has weight {weight}"),
+            Action::Delete => write!(f, "{server} removed"),
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} waits for ", self.server)?;
+        match &self.why {
+            Why::Verdict(last) if last.is_empty() || last == "INI" => f.write_str("the verdict of its check"),
+            Why::Verdict(last) => write!(f, "a good verdict of its check; the last was {last}"),
+            Why::Sessions(1) => f.write_str("its last session to end"),
+            Why::Sessions(count) => write!(f, "its {count} sessions to end"),
+            Why::Connections => f.write_str("its idle connections to be closed"),
+            Why::Id(id) => write!(f, "another server to give up the id {id}"),
+            Why::Others => f.write_str("others to serve first"),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Tells others what changed on the list: a webhook, a command. Never in the way of a beat, never twice, never lost.
+//!
+//! What was seen last and what is still to be told are kept in the state directory. A change is told *at least* once:
+//! killed between the telling and the note of it, it is told again, with the same `id`, by which a receiver that cares
+//! knows it. In all other cases it is told exactly once. The first look at a list tells nothing: it is no news.
+
+mod deliver;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::Change;
+use crate::config::Notify;
+use crate::errors::PathError;
+use crate::health::WEDGED;
+use crate::record::{Facts, Record};
+use crate::roster::{Availability, Roster, States};
+use memory::{Place, Queue, Seen};
+
+/// More lines than this in one message are counted, not told.
+const MAX_LINES: usize = 20;
+
+/// One change of one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its instance-id.
+    pub node: String,
+    /// Its part, if it says one.
+    pub part: Option<String>,
+    /// Its stacktype, if it says one.
+    pub stacktype: Option<String>,
+    /// Its deployment, if it says one.
+    pub deployment: Option<String>,
+    /// Its state now, if it says one.
+    pub state: Option<String>,
+    /// What changed, in words: "joined", "state done -> wedged".
+    pub change: String,
+    /// Whether somebody should look at it now: the node is wedged, or it left without having said so.
+    pub critical: bool,
+}
+
+/// What is sent: all changes that were seen in one look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The same for the same changes, however often they are told.
+    pub id: String,
+    /// When the changes were seen.
+    pub time: String,
+    /// For people; chat programs look for it by this name.
+    pub text: String,
+    /// Whether one of the events is critical.
+    pub critical: bool,
+    /// The changes.
+    pub events: Vec<Event>,
+}
+
+/// What changed between two looks at the list, by instance-id.
+pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States) -> Vec<Event> {
+    let old = |id: &str| before.get(id).and_then(|facts| Record::new(facts.clone()).ok());
+    let gone = before.keys().filter(|id| after.get(id).is_none());
+    let stayed = after.nodes.iter().map(|node| node.record.id().as_str());
+    let mut ids: Vec<&str> = gone.map(String::as_str).chain(stayed).collect();
+    ids.sort_unstable();
+    ids.into_iter()
+        .filter_map(|id| {
+            let (old, new) = (old(id), after.get(id).map(|node| &node.record));
+            let change = Change::between(old.as_ref(), new)?;
+            let about = new.or(old.as_ref())?;
+            let fact = |name: &str| about.text(name).map(|text| crate::excerpt::excerpt(&text));
+            let before = old.as_ref().map(|old| old.state().map(|state| state.into_owned()));
+            let now = new.and_then(|new| new.state()).map(|state| state.into_owned());
+            let critical = match new {
+                Some(_) => now.as_deref() == Some(WEDGED) && before.flatten().as_deref() != Some(WEDGED),
+                None => before.is_some_and(|state| states.of(state.as_deref()) == Availability::Active),
+            };
+            Some(Event {
+                node: id.to_owned(),
+                part: fact("nodepart"),
+                stacktype: fact("stacktype"),
+                deployment: fact("deployment"),
+                state: fact("state"),
+                change: change.to_string(),
+                critical,
+            })
+        })
+        .collect()
+}
+
+/// The message of these events.
+fn message(origin: &str, number: u64, time: Timestamp, events: Vec<Event>) -> Message {
+    let mut lines: Vec<String> = events
+        .iter()
+        .take(MAX_LINES)
+        .map(|event| {
+            let part = event.part.as_deref().unwrap_or("-");
+            let mark = if event.critical { "CRITICAL: " } else { "" };
+            format!("{mark}{part} {}: {}", event.node, event.change)
+        })
+        .collect();
+    if events.len() > MAX_LINES {
+        lines.push(format!("… and {} more", events.len() - MAX_LINES));
+    }
+    Message {
+        id: format!("{origin}-{number}"),
+        time: time.to_string(),
+        text: lines.join("\n"),
+        critical: events.iter().any(|event| event.critical),
+        events,
+    }
+}
+
+/// Watches the list for those who are to be told.
+pub struct Notifier {
+    place: Place,
+    seen: Option<Seen>,
+    sinks: Vec<Sink>,
+}
+
+/// Somebody who is told, by a thread of his own.
+struct Sink {
+    notify: Notify,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a sink's thread and the watcher both use.
+struct Shared {
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+struct State {
+    queue: Queue,
+    /// No more is to be waited for: end when all is told, or one telling fails, or at this moment.
+    end: Option<Instant>,
+    /// What went wrong last, to be said once.
+    trouble: Option<String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked has left the queue as it is on disk.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Notifier {
+    /// Opens the memory, and goes on telling what an earlier run could not. None if nobody is to be told, or another
+    /// process tells already.
+    pub fn open(notifies: &[Notify], state_dir: &Path) -> Result<Option<Notifier>, PathError> {
+        if notifies.is_empty() {
+            return Ok(None);
+        }
+        let Some(place) = Place::open(state_dir)? else { return Ok(None) };
+        let seen = place.seen();
+        let committed = seen.as_ref().map_or(0, |seen| seen.next);
+        let sinks = notifies
+            .iter()
+            .map(|notify| {
+                // What was queued by a run that was killed before it had noted what it saw is seen again.
+                let queue = place.queue(notify, committed);
+                let state = State { queue, end: None, trouble: None };
+                let shared = Arc::new(Shared { state: Mutex::new(state), woken: Condvar::new() });
+                let (theirs, notify_too) = (shared.clone(), notify.clone());
+                let thread = std::thread::spawn(move || deliver::run(&notify_too, &theirs));
+                Sink { notify: notify.clone(), shared, thread: Some(thread) }
+            })
+            .collect();
+        Ok(Some(Notifier { place, seen, sinks }))
+    }
+
+    /// Looks at the list. What changed since the last look will be told; this returns at once.
+    pub fn look(&mut self, roster: &Roster, states: &States, now: Timestamp) -> Result<(), PathError> {
+        let Some(seen) = &self.seen else {
+            let first = Seen::first(roster);
+            self.place.keep(&first)?;
+            self.seen = Some(first);
+            return Ok(());
+        };
+        let found = events(&seen.records, roster, states);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let (number, origin) = (seen.next, seen.origin.clone());
+        for sink in &self.sinks {
+            let wanted = found.iter().filter(|event| event.critical || !sink.notify.critical_only);
+            let wanted: Vec<Event> = wanted.cloned().collect();
+            if !wanted.is_empty() {
+                sink.shared.lock().queue.push(number, message(&origin, number, now, wanted))?;
+            }
+        }
+        // From here on the messages count; before, the next run would see the same changes again.
+        let next = Seen { next: number + 1, ..Seen::after(roster, origin) };
+        self.place.keep(&next)?;
+        self.seen = Some(next);
+        for sink in &self.sinks {
+            sink.shared.lock().queue.commit(number + 1);
+            sink.shared.woken.notify_all();
+        }
+        Ok(())
+    }
+
+    /// What goes wrong with telling, one sentence for each who cannot be told.
+    pub fn troubles(&self) -> Vec<String> {
+        self.sinks.iter().filter_map(|sink| sink.shared.lock().trouble.clone()).collect()
+    }
+
+    /// Tells what waits, for as long as `limit`, and ends. What is left is told by the next run.
+    pub fn finish(mut self, limit: Duration) -> Vec<String> {
+        let end = Instant::now() + limit;
+        for sink in &self.sinks {
+            sink.shared.lock().end = Some(end);
+            sink.shared.woken.notify_all();
+        }
+        for sink in &mut self.sinks {
+            // A telling has a limit of its own; the queue on disk is right whenever the process ends.
+            while sink.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.troubles()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! A target that HAProxy follows without a reload, where only its servers changed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::haproxy::{self, Config, Request, state_file};
+
+/// How changes reach a running HAProxy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Runtime {
+    /// Its stats socket, with `level admin`.
+    pub socket: PathBuf,
+    /// Its server-state file, if it has one.
+    pub state_file: Option<PathBuf>,
+    /// How long checks and sessions are waited for; what takes longer is finished by a later run.
+    pub patience: Duration,
+}
+
+/// What became of a change at run time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// What was done, as sentences.
+    pub done: Vec<String>,
+    /// What a later run will finish.
+    pub pending: Vec<String>,
+}
+
+/// What is to be done about a file at run time.
+pub(super) enum Verdict {
+    /// HAProxy follows, or will.
+    Followed(Followed),
+    /// Only a reload will do, for this reason.
+    Reload(String),
+}
+
+impl Runtime {
+    /// Whether a file needs a reload after that one, and why.
+    pub(super) fn needs_reload(&self, old: &[u8], new: &[u8]) -> Option<String> {
+        let parse = |bytes| Config::parse(&String::from_utf8_lossy(bytes));
+        haproxy::needs_reload(&parse(old), &parse(new))
+    }
+
+    /// Makes what runs follow the new file, which is in place.
+    pub(super) fn follow(&self, old: &[u8], new: &[u8]) -> Verdict {
+        let request = Request {
+            socket: &self.socket,
+            old: &String::from_utf8_lossy(old),
+            new: &String::from_utf8_lossy(new),
+            patience: self.patience,
+        };
+        match haproxy::apply(&request) {
+            Ok(outcome) => match outcome.reload_needed {
+                Some(reason) => Verdict::Reload(reason),
+                None => Verdict::Followed(Followed {
+                    done: outcome.done.iter().map(ToString::to_string).collect(),
+                    pending: outcome.pending.iter().map(ToString::to_string).collect(),
+                }),
+            },
+            // Nobody is there to be told, or he does not understand: the reload command knows how to start him.
+            Err(error) => Verdict::Reload(crate::errors::chain(&error)),
+        }
+    }
+
+    /// Empties the state file: a file that is checked must not be refused for what HAProxy remembers.
+    pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
+        self.state_file.as_deref().map_or(Ok(()), state_file::clear)
+    }
+
+    /// Fills the state file right before a reload. Without it HAProxy forgets which servers are ill; no more.
+    pub(super) fn remember(&self, new: &[u8]) {
+        if let Some(path) = &self.state_file {
+            let saved = state_file::save(path, &self.socket, &String::from_utf8_lossy(new));
+            if saved.is_err() {
+                // An empty one says nothing wrong. If that cannot be written either, the reload itself will complain.
+                let _ = state_file::clear(path);
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! When the body of a block cannot be rendered for a node: whose fault it is.
+//!
+//! A node must not be able to keep the config of a whole fleet from being written, whatever it states. So an error that
+//! may come from its facts costs that node. Only if no node at all can be rendered, and it is not plain that the facts
+//! are to blame, the template is.
+
+use handlebars::{RenderError, RenderErrorReason};
+
+use super::refusal::Refusal;
+use crate::roster::Node;
+use crate::template::engine;
+
+/// A node for which a body could not be rendered.
+pub(super) struct Fault<'a> {
+    pub(super) node: &'a Node,
+    pub(super) reason: String,
+    /// The error, if it might as well be the template's mistake.
+    pub(super) doubtful: Option<RenderError>,
+}
+
+/// The node's fault, or the error back where it is the template's for certain. `alias` is the block's `as |alias|`.
+pub(super) fn blame<'a>(
+    node: &'a Node,
+    error: RenderError,
+    alias: Option<&str>,
+) -> Result<Fault<'a>, RenderError> {
+    let refusal = match error.reason() {
+        RenderErrorReason::NestedError(nested) => nested.downcast_ref::<Refusal>(),
+        _ => None,
+    };
+    let path = match error.reason() {
+        RenderErrorReason::MissingVariable(path) => path.as_deref(),
+        _ => refusal.and_then(|refusal| refusal.path.as_deref()),
+    };
+    let fact = path.map(|path| fact_of(path, alias));
+    if matches!(fact, Some(None)) || is_the_templates(error.reason()) {
+        return Err(error);
+    }
+    // The engine knows the name of a partial only.
+    let place = match (&error.template_name, error.line_no) {
+        (Some(name), Some(line)) => format!(" ({name}, line {line})"),
+        (None, Some(line)) => format!(" (line {line})"),
+        _ => String::new(),
+    };
+    let (reason, certain) = match (error.reason(), fact.flatten(), &node.port) {
+        (RenderErrorReason::MissingVariable(_), Some("port"), Err(reason)) => (reason.clone(), true),
+        (RenderErrorReason::MissingVariable(_), Some(fact), _) => {
+            (format!("has no `{fact}`{place}"), fact == "port")
+        }
+        (reason, fact, _) => {
+            (format!("{}{place}", engine::reason(reason)), refusal.is_some() && fact.is_some())
+        }
+    };
+    Ok(Fault { node, reason, doubtful: (!certain).then_some(error) })
+}
+
+/// Why a body could not be rendered for a part, or the error back where it is the template's for certain.
+pub(super) fn blame_part(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
+    let (path, refused) = match error.reason() {
+        RenderErrorReason::MissingVariable(path) => (path.as_deref(), false),
+        RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<Refusal>() {
+            Some(refusal) => (refusal.path.as_deref(), true),
+            None => (None, false),
+        },
+        _ => (None, false),
+    };
+    let of_the_part = path.map(|path| path == "part" || path == "this.part");
+    match of_the_part {
+        Some(true) if refused => Ok((engine::reason(error.reason()), None)),
+        None if !is_the_templates(error.reason()) => Ok((engine::reason(error.reason()), Some(error))),
+        _ => Err(error),
+    }
+}
+
+/// The error of a body that could be rendered for none of those that it was asked for; it says who one of them is.
+pub(super) fn for_none(error: &RenderError, whom: &str) -> RenderError {
+    let mut told: RenderError =
+        RenderErrorReason::Other(format!("{} ({whom})", engine::reason(error.reason()))).into();
+    told.template_name.clone_from(&error.template_name);
+    told.line_no = error.line_no;
+    told.column_no = error.column_no;
+    told
+}
+
+/// The fact that a path in the body means; none if it leads away from the node.
+fn fact_of<'p>(path: &'p str, alias: Option<&str>) -> Option<&'p str> {
+    let path = path.strip_prefix("this.").or(path.strip_prefix("./")).unwrap_or(path);
+    let path = alias.and_then(|alias| path.strip_prefix(alias)?.strip_prefix('.')).unwrap_or(path);
+    let elsewhere = path.is_empty()
+        || path.starts_with('@')
+        || path.starts_with("..")
+        || ["vars.", "self.", "input.", "nodes."].iter().any(|root| path.starts_with(root));
+    (!elsewhere).then_some(path)
+}
+
+/// Whether no value of a record can be the cause: the template has to be corrected.
+fn is_the_templates(reason: &RenderErrorReason) -> bool {
+    use RenderErrorReason as R;
+    matches!(
+        reason,
+        R::TemplateNotFound(_)
+            | R::TemplateError(_)
+            | R::PartialNotFound(_)
+            | R::PartialBlockNotFound
+            | R::HelperNotFound(_)
+            | R::DecoratorNotFound(_)
+            | R::CannotIncludeSelf
+            | R::InvalidLoggingLevel(_)
+            | R::BlockContentRequired
+            | R::InvalidJsonPath(_)
+            | R::IOError(_)
+            | R::Utf8Error(_)
+            | R::Unimplemented
+    )
+}

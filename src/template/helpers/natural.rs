@@ -1,0 +1,27 @@
+//! The order that people expect of numbered names: `db2` before `db10`.
+
+use std::cmp::Ordering;
+
+/// Compares names by what stands before the number at their end, then by the number, then by every character.
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+/// Of numbers without leading zeros, the longer one is the greater one.
+fn key(name: &str) -> (&str, usize, &str) {
+    let plain = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    let number = name[plain.len()..].trim_start_matches('0');
+    (plain, number.len(), number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_count_as_numbers() {
+        let mut names = ["db10", "db2", "db", "app9", "db1", "db002", "db-x"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["app9", "db", "db1", "db002", "db2", "db10", "db-x"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! The agent: a real git store, real publishing nodes, a real HAProxy, real signals.
+
+mod balancer;
+mod check;
+mod daemon;
+mod figures;
+mod haproxy;
+mod health;
+mod kill;
+mod notify;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::fixture::machine::{Machine, bare_repository};
+use daemon::{Daemon, wait};
+
+/// A machine with a bare repository as its store, and a table that renders the hosts file.
+fn machine(part: &str, agent: &str) -> Machine {
+    let machine = Machine::new(part);
+    let repository = machine.path("list.git");
+    bare_repository(&repository);
+    let out = machine.path("hosts");
+    let text = format!("[[render]]\nname = 'hosts'\noutput = '{}'\n{agent}", out.display());
+    fs::write(machine.path("presence.toml"), text).unwrap();
+    machine.store(repository.display())
+}
+
+/// What makes an agent quick.
+const QUICK: &str = "[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n";
+
+#[test]
+fn a_beat_publishes_and_keeps_every_file_right() {
+    let lb = machine("lb1", "[[render]]\nname = 'no-such-template'\noutput = '/nonexistent/x'\n");
+    let outcome = lb.run(&["beat", "--dry-run"]).code(2).says("would publish i-lb1");
+    assert!(!lb.path("hosts").exists(), "{outcome}");
+    lb.run(&["beat"]).code(2).says("there is no template `no-such-template`");
+    let hosts = fs::read_to_string(lb.path("hosts")).unwrap();
+    assert!(hosts.contains("10.0.0.1"), "{hosts}");
+    fs::write(lb.path("hosts"), "spoilt\n").unwrap();
+    lb.run(&["beat"]).code(2);
+    assert_eq!(fs::read_to_string(lb.path("hosts")).unwrap(), hosts);
+    assert!(lb.good(&["list", "--max-age", "1h"]).contains("i-lb1"));
+}
+
+#[test]
+fn the_agent_follows_the_list_and_ends_cleanly() {
+    let lb = machine("lb1", QUICK);
+    let store = lb.path("list.git");
+    let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
+    let app = Machine::new("app1").store(store.display());
+    app.good(&["publish"]);
+    let has = |text: &str| fs::read_to_string(lb.path("hosts")).unwrap().contains(text);
+    agent.wait_for("the new node", || has("10.0.0.2"));
+    app.good(&["withdraw"]);
+    agent.wait_for("the node to leave", || !has("10.0.0.2"));
+    // What somebody writes into nodeinfo is published without a beat of its own.
+    lb.fact("rack", "r7");
+    agent
+        .wait_for("the fact to be published", || app.good(&["list", "--where", "rack=r7"]).contains("i-lb1"));
+    // The beat makes good what somebody has spoilt.
+    fs::write(lb.path("hosts"), "spoilt\n").unwrap();
+    agent.wait_for("the file to be made right", || has("10.0.0.1"));
+    let (code, log) = agent.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("SIGTERM: the agent ends"), "{log}");
+}
+
+#[test]
+fn a_hangup_beats_at_once() {
+    let lb = machine("lb1", "[agent]\ninterval = '1h'\n");
+    let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
+    agent.wait_for("signals to be heard", || agent.log().contains("agent started"));
+    let app = Machine::new("app1").store(lb.path("list.git").display());
+    app.good(&["publish"]);
+    agent.signal(Signal::HUP);
+    agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
+    assert_eq!(agent.end(Signal::INT).0, Some(0));
+}
+
+#[test]
+fn a_second_agent_is_refused_and_told_of_the_first() {
+    let lb = machine("lb1", QUICK);
+    let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
+    lb.run(&["agent"]).code(1).says(&format!("another agent (pid {})", agent.pid()));
+    // A beat by hand is none.
+    lb.run(&["beat"]).code(0);
+}
+
+#[test]
+fn systemd_is_told() {
+    let lb = machine("lb1", QUICK);
+    let path = lb.path("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let agent = Daemon::start_with(&lb, |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000");
+    });
+    let mut told: Vec<String> = Vec::new();
+    let mut until = |wanted: &str| {
+        while !told.iter().any(|text| text.starts_with(wanted)) {
+            let mut bytes = [0; 4096];
+            let read = socket.recv(&mut bytes).unwrap_or_else(|_| panic!("no {wanted} after {told:?}"));
+            told.push(String::from_utf8_lossy(&bytes[..read]).into_owned());
+        }
+        told.clone()
+    };
+    let told_before = until("READY=1");
+    assert!(told_before.iter().any(|text| text == "STATUS=1 nodes, 1 files, all well"), "{told_before:?}");
+    assert!(lb.path("hosts").exists(), "ready before the first file");
+    until("WATCHDOG=1");
+    agent.signal(Signal::TERM);
+    until("STOPPING=1");
+}
+
+#[test]
+fn who_is_stopped_can_say_so() {
+    for (word, expect) in [("draining", "draining"), ("withdraw", "")] {
+        let lb = machine("lb1", &format!("{QUICK}on-stop = '{word}'\n"));
+        lb.good(&["state", "done"]);
+        let agent = Daemon::start(&lb);
+        agent.wait_for("the first file", || lb.path("hosts").exists());
+        let (code, log) = agent.end(Signal::TERM);
+        assert_eq!(code, Some(0), "{log}");
+        let listed = lb.good(&["list"]);
+        match expect {
+            "" => assert!(!listed.contains("i-lb1"), "{listed}"),
+            state => assert!(listed.contains(state), "{listed}"),
+        }
+    }
+}
+
+#[test]
+fn the_store_goes_away_and_comes_back() {
+    let lb = machine("lb1", &format!("{QUICK}metrics = 'metrics.prom'\n"));
+    let metrics = || fs::read_to_string(lb.path("metrics.prom")).unwrap_or_default();
+    let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
+    let before = fs::read(lb.path("hosts")).unwrap();
+    let (here, away) = (lb.path("list.git"), lb.path("away.git"));
+    fs::rename(&here, &away).unwrap();
+    agent.wait_for("the error to be counted", || metrics().contains("presence_store_errors_total{"));
+    agent.wait_for("a beat without a store", || metrics().contains("result=\"unreachable\""));
+    assert_eq!(fs::read(lb.path("hosts")).unwrap(), before);
+    assert!(metrics().contains("presence_file_good{"), "{}", metrics());
+    assert!(agent.log().contains("is left as it is"), "{}", agent.log());
+    lb.run(&["beat"]).code(3).says("is left as it is");
+    fs::rename(&away, &here).unwrap();
+    Machine::new("app1").store(here.display()).good(&["publish"]);
+    agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
+    agent.wait_for("all to be well again", || agent.log().contains("stores: well again"));
+    // The same complaint was not said at every look.
+    let said = agent.log().matches("there is no directory or repository").count();
+    assert!(said <= 3, "{}", agent.log());
+}
+
+#[test]
+fn many_changes_make_few_renders() {
+    let lb = machine(
+        "lb1",
+        "reload = 'sh -c \"echo x >> reloads\"'\n[agent]\ninterval = '1h'\npoll = '100ms'\nquiet-min = '2s'\nquiet-max = '60s'\n",
+    );
+    let agent = Daemon::start(&lb);
+    let reloads = || fs::read_to_string(lb.path("reloads")).unwrap_or_default().lines().count();
+    agent.wait_for("the first file", || reloads() == 1);
+    for number in 1..=10 {
+        let app = Machine::new(&format!("app{number}")).store(lb.path("list.git").display());
+        app.good(&["publish"]);
+    }
+    let all = || fs::read_to_string(lb.path("hosts")).unwrap().matches("10.0.0.2").count() == 10;
+    wait("all nodes", || agent.log(), all);
+    agent.wait_for("the reload", || reloads() >= 2);
+    // One, unless this machine took two seconds for one of the publishings.
+    assert!(reloads() <= 4, "{}", agent.log());
+}

@@ -1,0 +1,150 @@
+//! A load balancer of a fleet: a store, a HAProxy, and an agent that keeps it right.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::daemon::Daemon;
+use crate::fixture::haproxy::HaProxy;
+use crate::fixture::http_server::{CHECK_PATH, HttpServer};
+use crate::fixture::machine::{Machine, bare_repository};
+
+pub(crate) struct Balancer {
+    pub(crate) machine: Machine,
+    pub(crate) haproxy: HaProxy,
+    pub(crate) front: SocketAddr,
+}
+
+impl Balancer {
+    /// A balancer over these nodes, which are on the list already, and checks them often. Its agent is not started.
+    pub(crate) fn start(nodes: &[(&str, &HttpServer)]) -> Balancer {
+        let agent = "interval = '5s'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n";
+        let often = "server_options = 'inter 500ms downinter 500ms fastinter 100ms slowstart 1ms'\n";
+        Balancer::start_with(nodes, agent, often)
+    }
+
+    /// With these lines of `[agent]` and `[render.vars]`.
+    pub(crate) fn start_with(nodes: &[(&str, &HttpServer)], agent: &str, vars: &str) -> Balancer {
+        let machine = Machine::new("lb1");
+        let repository = machine.path("list.git");
+        bare_repository(&repository);
+        let machine = machine.store(repository.display());
+        let front = HaProxy::free_address();
+        machine.good(&["state", "done"]);
+        let starting = Starting { machine, front, agent, vars };
+        for (part, server) in nodes {
+            starting.join(part, server);
+        }
+        starting.configure("true");
+        fs::write(starting.machine.path("states"), "1\n").unwrap();
+        assert_eq!(starting.machine.run(&["beat"]).code, Some(0));
+        fs::remove_file(starting.machine.path("reloads")).unwrap();
+        let dir = starting.machine.path("");
+        let config = fs::read_to_string(HaProxy::config_in(&dir)).unwrap();
+        let haproxy = HaProxy::start(&dir, &config);
+        starting.configure(&format!("kill -USR2 {}", haproxy.pid().as_raw_nonzero()));
+        Balancer { machine: starting.machine, haproxy, front }
+    }
+
+    pub(crate) fn agent(&self) -> Daemon {
+        Daemon::start(&self.machine)
+    }
+
+    /// A node of the same fleet, with facts and a state directory of its own.
+    pub(crate) fn node(&self, part: &str, server: &HttpServer) -> Machine {
+        node(&self.machine, part, server)
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.machine.path("list.git")
+    }
+
+    /// How often the reload command was run since the start.
+    pub(crate) fn reloads(&self) -> usize {
+        fs::read_to_string(self.machine.path("reloads")).unwrap_or_default().lines().count()
+    }
+
+    pub(crate) fn config(&self) -> String {
+        fs::read_to_string(HaProxy::config_in(&self.machine.path(""))).unwrap()
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        fs::read_to_string(self.machine.path("metrics.prom")).unwrap_or_default()
+    }
+
+    /// The status of a request to the balancer, on a connection of its own.
+    pub(crate) fn get(&self) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.front).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// Whether this server got a request lately, while there are some.
+    pub(crate) fn serves(&self, server: &HttpServer) -> bool {
+        let before = server.requests();
+        for _ in 0..4 {
+            self.get();
+        }
+        server.requests() > before
+    }
+
+    /// The servers of the backend `app1` that run, and whether each gets requests.
+    pub(crate) fn running(&self) -> Vec<(String, bool)> {
+        let stat = self.haproxy.ask("show stat");
+        let mut servers: Vec<(String, bool)> = stat
+            .lines()
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .filter(|words| words.len() > 18 && words[0] == "app" && !words[1].ends_with("END"))
+            .map(|words| (words[1].to_owned(), words[17].starts_with("UP") && words[18] != "0"))
+            .collect();
+        servers.sort();
+        servers
+    }
+}
+
+struct Starting<'a> {
+    machine: Machine,
+    front: SocketAddr,
+    agent: &'a str,
+    vars: &'a str,
+}
+
+impl Starting<'_> {
+    fn join(&self, part: &str, server: &HttpServer) {
+        node(&self.machine, part, server).good(&["state", "done"]);
+    }
+
+    fn configure(&self, reload: &str) {
+        let dir = self.machine.path("");
+        let text = format!(
+            "[agent]\n{agent}\
+             metrics = '{dir}/metrics.prom'\n\
+             [[render]]\nname = 'haproxy'\noutput = '{config}'\ncheck = 'haproxy -dW -c -f {{}}'\n\
+             reload = 'sh -c \"echo x >> {dir}/reloads; {reload}\"'\napply = 'runtime'\nsocket = '{socket}'\n\
+             state-file = '{dir}/states'\npatience = '1s'\n\
+             [render.vars]\napp_parts = 'app'\nbind_address = '{ip}'\nfrontend_port = {port}\ncheck_path = '{CHECK_PATH}'\n\
+             maxconn = 400\n{vars}",
+            agent = self.agent,
+            vars = self.vars,
+            dir = dir.display(),
+            config = HaProxy::config_in(&dir).display(),
+            socket = HaProxy::socket_in(&dir).display(),
+            ip = self.front.ip(),
+            port = self.front.port(),
+        );
+        fs::write(self.machine.path("presence.toml"), text).unwrap();
+    }
+}
+
+fn node(lb: &Machine, id: &str, server: &HttpServer) -> Machine {
+    Machine::new("app")
+        .store(lb.path("list.git").display())
+        .with("instance-id", format!("i-{id}"))
+        .with("address", server.address().ip())
+        .with("port", server.address().port())
+}

@@ -1,0 +1,62 @@
+//! `presence check`, and `--awake`.
+
+use serde_json::Value;
+
+use crate::fixture::haproxy::HaProxy;
+use crate::fixture::http_server::HttpServer;
+use crate::fixture::machine::Machine;
+
+/// A fleet of two databases of which one answers, in a directory.
+fn fleet(servers: &[&HttpServer]) -> (Machine, Vec<Machine>) {
+    let app = Machine::new("app1");
+    let store = app.path("all");
+    std::fs::create_dir(&store).unwrap();
+    let silent = HaProxy::free_address();
+    let addresses = servers.iter().map(|server| server.address()).chain([silent]);
+    let nodes = addresses.enumerate().map(|(number, address)| {
+        let node = Machine::new(&format!("db{}", number + 1)).store(store.display());
+        let node = node.with("address", address.ip()).with("port", address.port()).with("state", "done");
+        node.good(&["publish"]);
+        node
+    });
+    let nodes = nodes.collect();
+    (app.store(store.display()), nodes)
+}
+
+#[test]
+fn nodes_are_asked_and_who_does_not_answer_is_told() {
+    let server = HttpServer::start(200);
+    let (app, nodes) = fleet(&[&server]);
+    let outcome = app.run(&["check", "--part", "db*"]).code(1).says("1 of 2 nodes do not answer");
+    assert!(outcome.stdout.lines().any(|line| line.contains("i-db1") && line.contains(" ms")), "{outcome}");
+    assert!(outcome.stdout.contains("NONE: connection refused"), "{outcome}");
+    app.good(&["check", "--part", "db1", "--http", "/x"]);
+    server.set_status(503);
+    let outcome = app.run(&["check", "--part", "db1", "--http", "/x", "--format", "json"]).code(1);
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&json["nodes"][0]["problem"], &json["silent"]), (&"status 503".into(), &1.into()));
+    // Who is drained need not answer, unless he is asked for.
+    nodes[1].fact("state", "drained");
+    nodes[1].good(&["publish"]);
+    app.good(&["check", "--part", "db*"]);
+    app.run(&["check", "--state", "drained"]).code(1);
+    app.run(&["check", "--http", "no path"]).code(2);
+}
+
+#[test]
+fn only_who_is_awake_is_rendered_and_limits_hold() {
+    let servers = [HttpServer::start(200), HttpServer::start(200)];
+    let (app, _nodes) = fleet(&[&servers[0], &servers[1]]);
+    let render = |more: &[&str]| {
+        let mut args = vec!["render", "database.env"];
+        args.extend(more);
+        app.run(&args)
+    };
+    render(&[]).code(0);
+    render(&["--awake"]).code(0).says("does not answer at");
+    render(&["--awake=app*"]).code(0);
+    drop(servers);
+    // All are asleep: that is no decommission, and the last good output stands.
+    let outcome = render(&["--awake=db*"]).code(3).says("refused by a safety limit");
+    assert!(outcome.stdout.contains("127.0.0.1"), "{outcome}");
+}

@@ -1,0 +1,137 @@
+//! An agent and a HAProxy: what the list says is what serves, whatever happens on the way.
+
+use std::fs;
+
+use super::balancer::Balancer;
+use crate::fixture::http_server::HttpServer;
+use crate::fixture::machine::{Machine, git};
+
+#[test]
+fn nodes_come_change_and_go_without_a_reload() {
+    let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
+    let balancer = Balancer::start(&[("a", &servers[0])]);
+    let agent = balancer.agent();
+    agent.wait_for("a request to be served", || balancer.get() == Some(200));
+    let b = balancer.node("b", &servers[1]);
+    b.good(&["state", "done"]);
+    agent.wait_for("the new server to serve", || balancer.serves(&servers[1]));
+    b.good(&["state", "draining"]);
+    agent.wait_for("it to drain", || balancer.running().contains(&("i-b".into(), false)));
+    b.good(&["withdraw"]);
+    agent.wait_for("it to be gone", || balancer.running() == [("i-a".into(), true)]);
+    // One that joins ill gets no request, and one that says so itself none either.
+    servers[2].set_status(500);
+    balancer.node("c", &servers[2]).good(&["state", "done"]);
+    balancer.node("d", &servers[1]).good(&["state", "wedged"]);
+    agent.wait_for("both to be known", || balancer.running().len() == 3);
+    let before = servers[1].requests() + servers[2].requests();
+    for _ in 0..20 {
+        assert_eq!(balancer.get(), Some(200));
+    }
+    assert_eq!(servers[1].requests() + servers[2].requests(), before);
+    assert_eq!(balancer.reloads(), 0, "{}", agent.log());
+    // A restart would give the same.
+    let config = balancer.config();
+    assert!(config.contains("i-a ") && config.contains("i-d ") && !config.contains("i-b "), "{config}");
+}
+
+#[test]
+fn another_part_of_the_file_is_one_checked_reload() {
+    let server = HttpServer::start(200);
+    let balancer = Balancer::start(&[("a", &server)]);
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("maxconn = 400", "maxconn = 401")).unwrap();
+    balancer.machine.run(&["beat"]).code(0).says("replaced and reloaded");
+    assert_eq!(balancer.reloads(), 1);
+    balancer
+        .haproxy
+        .wait("it has reloaded", || balancer.haproxy.ask("show info").contains("\nMaxconn: 401\n"));
+    balancer.machine.run(&["beat"]).code(0);
+    assert_eq!(balancer.reloads(), 1);
+    // What the check refuses stays away from HAProxy.
+    fs::write(&path, format!("{text}timeout_connect = 'soon'\n")).unwrap();
+    balancer.machine.run(&["beat"]).code(4).says("was refused by its check");
+    assert!(balancer.config().contains("maxconn 401"));
+    assert_eq!(balancer.get(), Some(200));
+}
+
+#[test]
+fn bad_lists_leave_haproxy_as_it_is() {
+    let servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
+    let nodes: Vec<(String, &HttpServer)> =
+        servers.iter().enumerate().map(|(number, server)| (format!("n{number}"), server)).collect();
+    let nodes: Vec<(&str, &HttpServer)> = nodes.iter().map(|(id, server)| (id.as_str(), *server)).collect();
+    let balancer = Balancer::start(&nodes);
+    let agent = balancer.agent();
+    let all = || balancer.running().iter().filter(|(_, up)| *up).count();
+    agent.wait_for("all to serve", || all() == 4);
+
+    // A record with a line of another configuration in its address costs that node, and is told.
+    let evil = balancer.node("evil", &servers[0]);
+    evil.fact("address", "10.0.0.1:80\n server evil 10.6.6.6:80");
+    evil.good(&["publish"]);
+    agent.wait_for("the log to tell of it", || agent.log().contains("unusable `address`"));
+    agent.wait_for("the beat after", || balancer.metrics().contains("presence_nodes{part=\"app\""));
+    assert!(!balancer.config().contains("evil"), "{}", balancer.config());
+    balancer.machine.run(&["beat"]).code(0).says("unusable `address`");
+    evil.good(&["withdraw"]);
+
+    // Every record but one vanishes in one commit.
+    let clone = balancer.machine.path("clone");
+    let before = balancer.config();
+    let dir = balancer.machine.path("");
+    git(&dir, &["clone", "--quiet", balancer.store().to_str().unwrap(), clone.to_str().unwrap()]);
+    git(
+        &clone,
+        &[
+            "rm",
+            "--quiet",
+            "it/presence/all/i-n1.json",
+            "it/presence/all/i-n2.json",
+            "it/presence/all/i-n3.json",
+        ],
+    );
+    git(&clone, &["commit", "--quiet", "--message", "oops"]);
+    git(&clone, &["push", "--quiet"]);
+    agent.wait_for("the refusal to be counted", || {
+        balancer
+            .metrics()
+            .lines()
+            .any(|line| line.starts_with("presence_refusals_total{") && !line.ends_with(" 0"))
+    });
+    assert!(agent.log().contains("refused by a safety limit: `app` has 1 active node"), "{}", agent.log());
+    balancer.machine.run(&["beat"]).code(3).says("refused by a safety limit");
+    assert_eq!((balancer.config(), all(), balancer.reloads()), (before, 4, 0));
+    assert!(balancer.metrics().contains("presence_file_good{"), "{}", balancer.metrics());
+
+    // They come back, and all is as it was.
+    git(&clone, &["revert", "--no-edit", "HEAD"]);
+    git(&clone, &["push", "--quiet"]);
+    agent.wait_for("all to be well again", || agent.log().contains("haproxy.cfg`: well again"));
+    assert_eq!((all(), balancer.reloads()), (4, 0));
+}
+
+#[test]
+fn a_node_that_is_silent_for_too_long_expires() {
+    let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
+    let balancer = Balancer::start(&[("a", &servers[0]), ("b", &servers[1]), ("c", &servers[2])]);
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '1h'")).unwrap();
+    let nodes: Vec<Machine> = [("a", 0), ("b", 1), ("c", 2)]
+        .into_iter()
+        .map(|(id, server)| balancer.node(id, &servers[server]))
+        .collect();
+    for (number, node) in nodes.iter().enumerate() {
+        let now = if number == 2 { "2026-01-02T01:00:00Z" } else { "2026-01-02T03:00:00Z" };
+        // The state is older than the beats.
+        node.fact("state", "done");
+        node.fact("statetss", "20260102-010000");
+        assert!(node.command(&["beat", "-q"]).env("PRESENCE_NOW", now).output().unwrap().status.success());
+    }
+    balancer.machine.run(&["beat"]).code(0).says("was last seen 2h 4m ago");
+    let config = balancer.config();
+    assert!(config.contains("i-b ") && !config.contains("i-c "), "{config}");
+    assert_eq!(balancer.running().len(), 2);
+}

@@ -1,0 +1,76 @@
+//! Health before announcement.
+
+use std::fs;
+
+use super::QUICK;
+use super::daemon::Daemon;
+use crate::fixture::http_server::{CHECK_PATH, HttpServer};
+use crate::fixture::machine::{Machine, bare_repository};
+
+fn node(server: &HttpServer) -> Machine {
+    let node = Machine::new("app1");
+    let repository = node.path("list.git");
+    bare_repository(&repository);
+    let text = format!(
+        "{QUICK}[[health]]\nname = 'web'\nhttp = 'http://{}{CHECK_PATH}'\ninterval = '100ms'\nrise = 2\nfall = 3\n",
+        server.address()
+    );
+    fs::write(node.path("presence.toml"), text).unwrap();
+    node.store(repository.display())
+}
+
+fn state(node: &Machine) -> String {
+    fs::read_to_string(node.path("nodeinfo/state.txt")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_broken_application_takes_itself_off_the_list_and_back() {
+    let server = HttpServer::start(200);
+    let node = node(&server);
+    node.good(&["state", "done"]);
+    let agent = Daemon::start(&node);
+    agent.wait_for("some checks", || server.checks() > 3);
+    assert_eq!(state(&node), "done");
+    server.set_status(500);
+    agent.wait_for("the list to say so", || node.good(&["list", "--state", "wedged"]).contains("i-app1"));
+    server.set_status(200);
+    agent.wait_for("it to be back", || node.good(&["list", "--state", "done"]).contains("i-app1"));
+    let log = fs::read_to_string(node.path("nodeinfo/statelog.txt")).unwrap();
+    assert_eq!(log.matches("wedged:").count(), 1, "{log}");
+    let log = agent.log();
+    assert!(log.contains("health check `web`: status 500") && log.contains("now `wedged`"), "{log}");
+}
+
+#[test]
+fn who_starts_ill_is_not_announced_as_well() {
+    let server = HttpServer::start(500);
+    let node = node(&server);
+    node.fact("state", "done");
+    node.run(&["beat"]).code(0).says("this node is now `wedged`");
+    assert!(node.good(&["list", "--state", "wedged"]).contains("i-app1"));
+    // Well again takes two good answers in a row, over beats as well.
+    server.set_status(200);
+    node.run(&["beat"]).code(0);
+    assert_eq!(state(&node), "wedged");
+    node.run(&["beat"]).code(0);
+    assert_eq!(state(&node), "done");
+}
+
+#[test]
+fn what_an_operator_says_stands() {
+    let server = HttpServer::start(500);
+    let node = node(&server);
+    for said in ["draining", "setup", "drained"] {
+        node.fact("state", said);
+        for _ in 0..4 {
+            node.run(&["beat"]).code(0);
+        }
+        assert_eq!(state(&node), said);
+    }
+    server.set_status(200);
+    node.fact("state", "wedged");
+    for _ in 0..4 {
+        node.run(&["beat"]).code(0);
+    }
+    assert_eq!(state(&node), "wedged", "it was not the health checks that said so");
+}

@@ -1,0 +1,282 @@
+//! What happens to a list behind a real git server when things go wrong: after each fault no update is lost, none is
+//! there twice, and nobody has to repair anything.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::fixture::machine::{Machine, git};
+use crate::fixture::{GitDaemon, GitHttpServer, Relay, Repository};
+
+/// A node of that number which asks every time, and does not believe what was confirmed a moment ago.
+fn node(number: usize, url: &str) -> Machine {
+    Machine::new("app1")
+        .with("instance-id", format!("i-{number:03}"))
+        .config("[timeouts]\nrecheck = 0\n")
+        .store(url)
+}
+
+fn start(node: &Machine, args: &[&str]) -> Child {
+    node.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// The ids that a reader sees, and after one more publisher has come by, the files on the branch.
+fn ids(reader: &Machine) -> Vec<String> {
+    reader.good(&["list", "--format", "ids"]).lines().map(str::to_owned).collect()
+}
+
+/// Merges what still waits, if anything does.
+fn settle(list: &Repository, url: &str) {
+    for round in 0..20 {
+        if list.git(["for-each-ref", "refs/presence/inbox/"]).lines().all(|line| line.contains('-')) {
+            let merged = node(999, url).with("round", round);
+            merged.good(&["publish"]);
+        }
+        if list.git(["for-each-ref", "refs/presence/inbox/"]).lines().count() <= 1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// `count` nodes publish at one instant, twice; all of it arrives.
+fn all_arrive(list: &Repository, url: &str, count: usize) {
+    let nodes: Vec<Machine> = (0..count).map(|number| node(number, url)).collect();
+    for port in [8081, 8082] {
+        nodes.iter().for_each(|node| node.fact("port", port));
+        let running: Vec<Child> = nodes.iter().map(|node| start(node, &["publish"])).collect();
+        for mut child in running {
+            assert!(child.wait().unwrap().success());
+        }
+        let seen = nodes[0].good(&["list", "--where", &format!("port={port}"), "--format", "ids"]);
+        assert_eq!(seen.lines().count(), count, "readers count in what waits");
+    }
+    settle(list, url);
+    let newest = list.git(["grep", "-l", "8082", "HEAD", "--", "it/presence/all"]);
+    assert_eq!(newest.lines().filter(|line| !line.contains("i-999")).count(), count, "all are on the branch");
+    list.git(["fsck", "--strict"]);
+}
+
+#[test]
+fn a_crowd_at_one_instant_over_git() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    all_arrive(&list, &server.url("list.git"), 25);
+}
+
+#[test]
+fn a_crowd_at_one_instant_over_http() {
+    let server = GitHttpServer::start();
+    let list = server.repository("list.git");
+    all_arrive(&list, &server.url("list.git"), 12);
+}
+
+#[test]
+fn the_same_node_twice_at_once() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    let one = node(1, &server.url("list.git"));
+    let running: Vec<Child> = (0..6).map(|_| start(&one, &["beat"])).collect();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(list.commits().len(), 1);
+}
+
+#[test]
+fn publishers_killed_at_random_moments_lose_and_double_nothing() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    let url = server.url("list.git");
+    let nodes: Vec<Machine> = (0..4).map(|number| node(number, &url)).collect();
+    for round in 0..15_u64 {
+        let running: Vec<(u64, Child)> = nodes
+            .iter()
+            .enumerate()
+            .map(|(number, node)| {
+                node.fact("port", 1000 + round);
+                (round * 4 + number as u64 * 3, start(node, &["publish"]))
+            })
+            .collect();
+        for (millis, mut child) in running {
+            std::thread::sleep(Duration::from_millis(millis / 4));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+    for node in &nodes {
+        node.good(&["publish"]);
+    }
+    let seen = nodes[0].good(&["list", "--where", "port=1014", "--format", "ids"]);
+    assert_eq!(seen.lines().count(), nodes.len());
+    settle(&list, &url);
+    assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), nodes.len());
+    list.git(["fsck", "--strict"]);
+}
+
+#[test]
+fn a_connection_cut_in_the_middle() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    node(1, &server.url("list.git")).good(&["publish"]);
+    for bytes in [1, 60, 200, 400, 700] {
+        let relay = Relay::start(server.address(), bytes);
+        let url = format!("git://{}/list.git", relay.address());
+        let cut = node(2, &url).with("cut", bytes).config("[timeouts]\npublish = 1\nrecheck = 0\n");
+        cut.run(&["publish"]);
+        relay.heal();
+        cut.good(&["publish"]);
+        let record = cut.good(&["emit"]);
+        settle(&list, &server.url("list.git"));
+        assert_eq!(list.read("it/presence/all/i-002.json").trim(), record.trim(), "cut after {bytes} bytes");
+    }
+}
+
+#[test]
+fn the_branch_deleted_set_back_or_squashed() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    let url = server.url("list.git");
+    let (one, two) = (node(1, &url), node(2, &url));
+    one.good(&["publish"]);
+    let first = list.git(["rev-parse", "HEAD"]);
+    two.good(&["publish"]);
+    one.fact("port", 9000);
+    one.good(&["publish"]);
+
+    let squashed = list.git(["commit-tree", "-m", "squashed", "HEAD^{tree}"]);
+    list.git(["update-ref", "HEAD", squashed.trim()]);
+    assert_eq!(ids(&two), ["i-001", "i-002"]);
+    assert!(two.good(&["publish"]).contains("unchanged"));
+
+    list.git(["update-ref", "HEAD", first.trim()]);
+    for node in [&one, &two] {
+        node.good(&["publish"]);
+    }
+    assert_eq!(ids(&one), ["i-001", "i-002"]);
+
+    list.git(["update-ref", "-d", "HEAD"]);
+    for node in [&one, &two] {
+        node.good(&["publish"]);
+    }
+    assert_eq!(ids(&one), ["i-001", "i-002"]);
+    settle(&list, &url);
+    assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), 2);
+}
+
+#[test]
+fn a_broken_mirror_repairs_itself() {
+    let server = GitDaemon::start();
+    server.repository("list.git");
+    let url = server.url("list.git");
+    let one = node(1, &url);
+    one.good(&["publish"]);
+    let stores = one.path("state/stores");
+    let place = fs::read_dir(&stores).unwrap().next().unwrap().unwrap().path();
+    let breaks: [&dyn Fn(); 5] = [
+        &|| fs::write(place.join("mirror.git/HEAD"), "nonsense").unwrap(),
+        &|| fs::remove_dir_all(place.join("mirror.git/objects")).unwrap(),
+        &|| fs::write(place.join("heads"), "half a li").unwrap(),
+        &|| fs::write(place.join("mirror.git/refs/presence/fetched"), "").unwrap(),
+        &|| fs::remove_dir_all(&place).unwrap(),
+    ];
+    for (number, break_it) in breaks.iter().enumerate() {
+        break_it();
+        one.fact("port", 9000 + number);
+        one.good(&["publish"]);
+        break_it();
+        assert_eq!(ids(&one), ["i-001"], "break {number}");
+    }
+}
+
+#[test]
+fn a_server_that_is_gone_and_comes_back() {
+    let host = GitDaemon::start();
+    let list = host.repository("list.git");
+    let relay = Relay::start(host.address(), 0);
+    let url = format!("git://{}/list.git", relay.address());
+    let one = node(1, &url).config("[timeouts]\npublish = 1\nrecheck = 0\n");
+    one.run(&["publish"]).code(1).says("list.git");
+    one.run(&["list"]).code(3);
+    relay.heal();
+    one.good(&["publish"]);
+    assert_eq!(list.files(), ["it/presence/all/i-001.json"]);
+}
+
+#[test]
+fn what_the_server_refuses_is_said_and_never_comes_in_by_the_inbox() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    list.hook("update", "case $1 in refs/heads/*) echo 'ask the admins'; exit 1;; esac");
+    let one = node(1, &server.url("list.git"));
+    one.run(&["publish"]).code(1).says("hook declined");
+    assert_eq!(list.git(["for-each-ref"]), "");
+}
+
+#[test]
+fn a_server_that_takes_branches_only() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    list.hook("update", "case $1 in refs/heads/*) exit 0;; esac; echo 'branches only'; exit 1");
+    let nodes: Vec<Machine> = (0..6).map(|number| node(number, &server.url("list.git"))).collect();
+    let running: Vec<Child> = nodes.iter().map(|node| start(node, &["publish"])).collect();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(list.files().len(), nodes.len());
+}
+
+#[test]
+fn what_waits_is_an_update_for_readers_and_publishers_alike() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    let url = server.url("list.git");
+    let (one, two) = (node(1, &url), node(2, &url));
+    one.good(&["publish"]);
+    // A lock that somebody holds on the branch: only the inbox is open.
+    let branch = list.git(["symbolic-ref", "HEAD"]);
+    let lock = format!("{}/{}.lock", list.git(["rev-parse", "--absolute-git-dir"]).trim(), branch.trim());
+    fs::write(&lock, "").unwrap();
+    one.fact("port", 9001);
+    assert!(one.good(&["publish"]).contains("port 8080 -> 9001 (stored, waits to be merged)"));
+    assert!(one.good(&["publish"]).contains("unchanged"), "its own update waits there already");
+    one.good(&["withdraw"]);
+    two.good(&["publish"]);
+    assert_eq!(ids(&two), ["i-002"], "what one said last counts");
+    fs::remove_file(&lock).unwrap();
+    two.fact("port", 9002);
+    two.good(&["publish"]);
+    settle(&list, &url);
+    assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), 1);
+    let clone = two.path("clone");
+    git(&two.path(""), &["clone", "--quiet", &url, "clone"]);
+    assert!(fs::read_to_string(clone.join("it/presence/all/i-002.json")).unwrap().contains("9002"));
+}
+
+#[test]
+fn heartbeats_leave_no_history_and_tell_who_is_silent() {
+    let server = GitDaemon::start();
+    let list = server.repository("list.git");
+    let url = server.url("list.git");
+    let nodes: Vec<Machine> =
+        (0..8).map(|number| node(number, &url).config("beat-shards = 2\ntimeouts.recheck = 0\n")).collect();
+    for _ in 0..2 {
+        let running: Vec<Child> = nodes.iter().map(|node| start(node, &["beat"])).collect();
+        for mut child in running {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+    for shard in list.git(["for-each-ref", "--format=%(refname)", "refs/presence/beats/"]).lines() {
+        assert_eq!(list.git(["rev-list", "--count", shard]), "1\n");
+    }
+    let later = |args: &[&str]| {
+        let output = nodes[0].command(args).env("PRESENCE_NOW", "2026-01-02T03:14:05Z").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        later(&["list", "--max-age", "15m", "--state", "active", "--format", "ids"]).lines().count(),
+        8
+    );
+    assert_eq!(later(&["list", "--max-age", "5m", "--state", "active", "--format", "ids"]), "");
+    assert!(later(&["show", "i-003"]).contains("last seen     2026-01-02 03:04:05 UTC (10 minutes ago)"));
+}

@@ -1,0 +1,113 @@
+//! HAProxy, as it is run in production: a warning counts as an error.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::server::Server;
+use super::{as_nobody, run, stdout, write};
+
+/// HAProxy must take the file without a warning.
+#[track_caller]
+pub(crate) fn accepts(config: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("haproxy.cfg");
+    write(&file, config);
+    stdout(run("haproxy", "haproxy", command(&file).arg("-c")));
+}
+
+/// `haproxy -dW -f FILE`, in the foreground. The variable is what a leak would show.
+pub(crate) fn command(file: &Path) -> Command {
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-dW", "-f"]).arg(file).env("HOME", "/leaked");
+    command
+}
+
+/// A HAProxy that runs with a config.
+pub(crate) struct Running {
+    server: Server,
+    _directory: TempDir,
+}
+
+/// A server as HAProxy knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Known {
+    pub(crate) backend: String,
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+    pub(crate) port: String,
+    pub(crate) check_port: String,
+    pub(crate) weight: String,
+    pub(crate) disabled: bool,
+}
+
+impl Running {
+    /// Starts HAProxy with the config that `config` makes, given the path of a socket for `stats socket`.
+    #[track_caller]
+    pub(crate) fn start(config: impl FnOnce(&str) -> String) -> Running {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("admin.sock");
+        let file = directory.path().join("haproxy.cfg");
+        write(&file, config(socket.to_str().unwrap()));
+        stdout(run("haproxy", "haproxy", command(&file).arg("-c")));
+        Running { server: Server::start(&mut command(&file), &socket), _directory: directory }
+    }
+
+    /// The same as a user without rights, who may have few open files.
+    #[track_caller]
+    pub(crate) fn start_as_nobody(open_files: usize, config: impl FnOnce(&str) -> String) -> Running {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let (socket, file) = (directory.path().join("admin.sock"), directory.path().join("haproxy.cfg"));
+        write(&file, config(socket.to_str().unwrap()));
+        let script = format!("ulimit -n {open_files} && exec haproxy -db -dW -f \"$1\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(&file);
+        as_nobody(&mut command);
+        Running { server: Server::start(&mut command, &socket), _directory: directory }
+    }
+
+    /// All servers of all backends. The fields are those of version 1 (HAProxy 2.6 management guide, section 9.3,
+    /// "show servers state").
+    pub(crate) fn servers(&self) -> BTreeSet<Known> {
+        let state = self.server.ask("show servers state\n");
+        let lines = state.lines().filter(|line| line.contains(' ') && !line.starts_with('#'));
+        lines
+            .map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                assert_eq!(fields.len(), 25, "{line}");
+                Known {
+                    backend: fields[1].to_owned(),
+                    name: fields[3].to_owned(),
+                    address: fields[4].parse().unwrap(),
+                    port: fields[18].to_owned(),
+                    check_port: fields[21].to_owned(),
+                    weight: fields[8].to_owned(),
+                    // SRV_ADMF_CMAINT: in maintenance because the config says so.
+                    disabled: fields[6].parse::<u8>().unwrap() & 4 != 0,
+                }
+            })
+            .collect()
+    }
+
+    /// The names of all frontends and backends, as `name FRONTEND` and `name BACKEND`.
+    pub(crate) fn proxies(&self) -> BTreeSet<String> {
+        let statistics = self.server.ask("show stat -1 3 -1\n");
+        let lines = statistics.lines().skip(1).filter(|line| !line.is_empty());
+        lines
+            .map(|line| {
+                let mut fields = line.split(',');
+                format!("{} {}", fields.next().unwrap(), fields.next().unwrap())
+            })
+            .collect()
+    }
+
+    /// The TCP ports that it listens on.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        self.server.listening_ports()
+    }
+}

@@ -1,0 +1,115 @@
+//! `haproxy.cfg`, read back from a HAProxy that runs with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::{Model, assert_reported, hostile, values};
+use crate::judges::free_port;
+use crate::judges::haproxy::{Known, Running};
+use crate::templates::fleet::{Fleet, node};
+
+fn expected(model: &Model<'_>) -> Option<Known> {
+    let part = model.app_part()?;
+    if !model.in_scope() || model.availability == "absent" {
+        return None;
+    }
+    let check_port = model.optional_port("check-port").ok()?;
+    Some(Known {
+        backend: part,
+        name: model.id.clone(),
+        address: model.address?,
+        port: model.port.ok()??.to_string(),
+        check_port: check_port.unwrap_or(0).to_string(),
+        weight: if model.availability == "draining" { "0" } else { "1" }.to_owned(),
+        disabled: model.availability == "down",
+    })
+}
+
+#[test]
+fn haproxy_knows_what_the_rules_say_and_nothing_else() {
+    let (fleet, nodes) = hostile();
+    let first = free_port();
+    let mut reports = Vec::new();
+    let running = Running::start(|socket| {
+        let vars = [
+            ("stats_socket", socket),
+            ("bind_address", "127.0.0.1"),
+            ("frontend_port", &first.to_string()),
+            ("secret", "leaked"),
+        ];
+        let outcome = fleet.render("haproxy", &vars);
+        reports = outcome.reports.clone();
+        outcome.good().to_owned()
+    });
+
+    let models: Vec<Model<'_>> = nodes.iter().filter_map(Model::of).collect();
+    let expect: BTreeSet<Known> = models.iter().filter_map(expected).collect();
+    let seen = running.servers();
+    let missing: Vec<_> = expect.difference(&seen).collect();
+    let extra: Vec<_> = seen.difference(&expect).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nextra {extra:#?}");
+    assert!(expect.len() > 1_000, "nearly everything is refused, so this test tests nothing");
+
+    // A part has a backend if somebody could be reached who plays it, though perhaps not at which port.
+    let mut proxies: BTreeSet<String> = models
+        .iter()
+        .filter(|model| model.in_scope() && model.availability != "absent" && model.address.is_some())
+        .filter_map(Model::app_part)
+        .map(|part| format!("{part} BACKEND"))
+        .collect();
+    proxies.extend(["app1 FRONTEND".to_owned(), "app2 FRONTEND".to_owned()]);
+    assert_eq!(running.proxies(), proxies);
+    assert_eq!(running.ports(), BTreeSet::from([first, first + 1]));
+
+    let part = |model: &Model<'_>| model.text("nodepart").is_some_and(|part| part.starts_with("app"));
+    let asked = models.iter().filter(|model| model.in_scope() && part(model));
+    assert_reported(&reports, asked.filter(|model| expected(model).is_none()));
+}
+
+/// What HAProxy asks for is read off the wire: each path belongs to a part of its own, whose checks come to this test and
+/// say in the header `Host` which part it is.
+#[test]
+fn haproxy_asks_for_the_path_of_the_node_or_for_the_root() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut fleet = Fleet::default();
+    let mut expect = BTreeMap::new();
+    let below_the_root =
+        values().into_iter().filter_map(|value| Some(format!("/{}", value.as_str()?).into()));
+    for (number, value) in values().into_iter().chain(below_the_root).enumerate() {
+        let part = format!("app-p{number}");
+        let mut facts = node(&part, number);
+        facts.insert("ipv4".into(), "127.0.0.1".into());
+        facts.insert("port".into(), listener.local_addr().unwrap().port().into());
+        facts.insert("check-path".into(), value.clone());
+        fleet.add(&facts.into());
+        let path = value.as_str().filter(|path| is_path(path)).unwrap_or("/");
+        expect.insert(part, path.to_owned());
+    }
+    assert!(expect.values().filter(|path| *path != "/").count() > 100);
+    let _running = Running::start(|socket| {
+        let vars = [("stats_socket", socket)];
+        fleet.render("haproxy", &vars).good().to_owned()
+    });
+
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while seen.len() < expect.len() && Instant::now() < deadline {
+        // HAProxy checks until it is stopped, so this never waits for long.
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let asked = lines.next().unwrap_or_default();
+        let path = asked.strip_prefix("GET ").and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+        let host = lines.find_map(|line| Some(line.strip_prefix("host: ")?.to_owned())).unwrap();
+        seen.insert(host, path.unwrap_or(&asked).to_owned());
+    }
+    assert_eq!(seen, expect);
+}
+
+/// RFC 3986, sections 3.3 and 3.4, without quotes, `$` and `%`.
+fn is_path(text: &str) -> bool {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-._~!&()*+,;=:@/?".contains(character);
+    text.starts_with('/') && text.len() <= 256 && text.chars().all(plain)
+}

@@ -1,0 +1,207 @@
+//! Which file a name means, through the built program: order, shadowing, partials, numbered parts, and where an error is.
+
+use std::fs;
+
+use crate::fixture::machine::{Machine, Outcome};
+
+/// `app1` of `lad1` with a list of itself, and template files: path below the machine, and text.
+fn machine(files: &[(&str, &str)]) -> Machine {
+    let machine = Machine::new("app1");
+    let list = machine.path("list");
+    fs::create_dir(&list).unwrap();
+    let machine = machine.store(list.display());
+    for (path, text) in files {
+        let path = machine.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    machine.good(&["publish"]);
+    machine
+}
+
+fn render(machine: &Machine, name: &str, args: &[&str]) -> Outcome {
+    machine.run(&[&["render", name, "--template-dir", "t"], args].concat())
+}
+
+#[track_caller]
+fn check(machine: &Machine, name: &str, args: &[&str], expect: &str) {
+    assert_eq!(render(machine, name, args).code(0).stdout, expect, "{name} {args:?}");
+}
+
+const ORDER: [&str; 6] = [
+    "stacktype/lad1/part/app1",
+    "stacktype/lad1/part/app",
+    "stacktype/lad1",
+    "part/app1",
+    "part/app",
+    "common",
+];
+
+/// The folders are taken away one after the other; what is next wins. A folder of the numbered part, even if the file is
+/// not in it, stands before that of the part without its number.
+#[test]
+fn the_most_specific_folder_wins() {
+    let files: Vec<(String, &str)> =
+        ORDER.iter().map(|folder| (format!("t/{folder}/x.cfg.hbs"), *folder)).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let machine = machine(&files);
+    for folder in ORDER {
+        for name in ["x", "x.cfg"] {
+            check(&machine, name, &[], &format!("{folder}\n"));
+        }
+        fs::remove_dir_all(machine.path("t").join(folder)).unwrap();
+    }
+    render(&machine, "x", &[]).code(2).says("there is no template `x`");
+}
+
+#[test]
+fn part_and_stacktype_can_be_stood_in_for() {
+    let machine = machine(&[
+        ("t/common/x.hbs", "common"),
+        ("t/part/lb/x.hbs", "lb"),
+        ("t/stacktype/lad2/part/lb9/x.hbs", "{{self.nodepart}} of {{self.stacktype}} in {{self.deployment}}"),
+    ]);
+    check(&machine, "x", &[], "common\n");
+    check(&machine, "x", &["--part", "lb1"], "lb\n");
+    check(
+        &machine,
+        "x",
+        &["--part", "lb9", "--stacktype", "lad2", "--deployment", "d"],
+        "lb9 of lad2 in d\n",
+    );
+    render(&machine, "x", &["--part", "../lb"]).code(2).says("the part is no usable name");
+}
+
+#[test]
+fn an_earlier_directory_outranks_a_later_one_and_all_outrank_the_built_in() {
+    let machine = machine(&[
+        ("one/common/x.hbs", "one"),
+        ("two/part/app1/x.hbs", "two"),
+        ("two/common/y.hbs", "two"),
+        ("three/common/hosts.hbs", "three"),
+        ("presence.toml", "template-dir = ['three']\n[vars]\na = 'file'\nb = 'file'\nlist = [1, 2]\n"),
+        ("one/common/vars.hbs", "{{vars.a}} {{vars.b}} {{vars.list.[1]}}{{#if vars.on}} on{{/if}}"),
+    ]);
+    let dirs = ["--template-dir", "one", "--template-dir", "two"];
+    for (name, expect) in [("x", "one\n"), ("y", "two\n"), ("hosts", "three\n")] {
+        assert_eq!(machine.run(&[&["render", name][..], &dirs].concat()).code(0).stdout, expect);
+    }
+    // What is set on the command line outranks the file; `true` and `false` are what {{#if}} takes them for.
+    let vars = [&["render", "vars", "--set", "a=command", "--set", "on=false"][..], &dirs].concat();
+    assert_eq!(machine.run(&vars).code(0).stdout, "command file 2\n");
+    assert_eq!(
+        machine.run(&[&vars[..], &["--set", "on=true"]].concat()).code(0).stdout,
+        "command file 2 on\n"
+    );
+
+    let table = machine.run(&[&["templates"][..], &dirs].concat()).code(0).stdout;
+    insta::assert_snapshot!(table.lines().filter(|line| !line.contains("database")).collect::<Vec<_>>().join("\n"), @r"
+    NAME                 FILE                                     SHADOWS
+    haproxy.cfg          built-in:common/haproxy.cfg.hbs
+    hosts                three/common/hosts.hbs                   built-in:common/hosts.hbs
+    nagios.cfg           built-in:common/nagios.cfg.hbs
+    nginx-upstream.conf  built-in:common/nginx-upstream.conf.hbs
+    pgbouncer.ini        built-in:common/pgbouncer.ini.hbs
+    prometheus-sd.json   built-in:common/prometheus-sd.json.hbs
+    vars                 one/common/vars.hbs
+    x                    one/common/x.hbs                         two/part/app1/x.hbs
+    y                    two/common/y.hbs
+    ");
+}
+
+#[test]
+fn partials_are_found_as_templates_are() {
+    let machine = machine(&[
+        ("t/common/x.yml.hbs", "top:\n  {{> block}}\nend: {{> inline}}{{> (lookup vars \"which\")}}\n"),
+        (
+            "t/common/block.hbs",
+            "{{yaml vars.key}}: 1\n{{#nodes}}\n- {{yaml instance-id}}\n{{json instance-id}}: [{{address}}]\n{{/nodes}}\nlast: {{first}}\n{{first}}: 2\n",
+        ),
+        ("t/common/inline.hbs", "common"),
+        ("t/part/app/inline.hbs", "{{#parts part=\"*\"}}{{part}}{{/parts}} "),
+        ("t/common/chosen.hbs", "{{instance}}"),
+        (
+            "t/common/own.hbs",
+            "{{#*inline \"row\"}}<{{this.port}}>{{/inline}}{{#each nodes}}{{> row}}{{/each}}",
+        ),
+        ("t/common/outer.hbs", "{{#> frame}}inside{{/frame}}"),
+        ("t/common/frame.hbs", "[{{> @partial-block}}]"),
+        ("t/common/passed.hbs", "{{> greeting who=\"you\"}}"),
+        ("t/common/greeting.hbs", "hello {{who}}"),
+        ("t/common/lost.hbs", "a\n {{> nobody}}"),
+        ("t/common/self.hbs", "{{> self}}"),
+        ("t/common/sh.hbs", "  {{> value}}"),
+        ("t/common/value.hbs", "{{shell vars.lines}}"),
+        ("presence.toml", "[vars]\nkey = 'k'\nwhich = 'chosen'\nlines = \"a\\nb\"\n"),
+    ]);
+    // An indented partial is indented, whatever its lines begin with; a value stays as it is.
+    check(&machine, "sh", &[], "  'a\nb'\n");
+    check(&machine, "own", &[], "<8080>\n");
+    check(&machine, "outer", &[], "[inside]\n");
+    check(&machine, "passed", &[], "hello you\n");
+    fs::write(machine.path("t/common/chosen.hbs"), "chosen").unwrap();
+    insta::assert_snapshot!(render(&machine, "x", &[]).code(0).stdout, @r#"
+    top:
+      "k": 1
+      - "i-app1"
+      "i-app1": [10.0.0.2]
+      last: 10.0.0.2
+      10.0.0.2: 2
+    end: app1 chosen
+    "#);
+    render(&machine, "lost", &[]).code(1).says("t/common/lost.hbs:2:2: there is no partial `nobody`");
+    render(&machine, "self", &[]).code(1).says("t/common/self.hbs");
+}
+
+#[test]
+fn an_error_has_a_file_a_line_and_a_column() {
+    let machine = machine(&[
+        ("t/common/open.hbs", "a\nb {{#nodes}}\nc\n"),
+        ("t/common/wrong.hbs", "a\n  {{ }}\n"),
+        ("t/common/missing.hbs", "a\n\n  b {{self.rack}}\n"),
+        ("t/common/partial.hbs", "a\n{{> inner}}\n"),
+        ("t/common/inner.hbs", "1\n22{{vars.owner}}\n"),
+        ("t/common/block.hbs", "{{#nodes}}\n  {{hostnam}}\n{{/nodes}}\n"),
+        ("t/common/helper.hbs", "{{#if true}}\n {{frobnicate 1}}\n{{/if}}"),
+    ]);
+    for (name, code, expect) in [
+        ("open", 1, "t/common/open.hbs:2:3: `{{#nodes}}` is not closed"),
+        ("wrong", 1, "t/common/wrong.hbs:2:3: `{{ }}` is not handlebars"),
+        (
+            "missing",
+            1,
+            "t/common/missing.hbs:3:5: there is no `self.rack`\nhint: state the fact or set the variable",
+        ),
+        ("partial", 1, "t/common/inner.hbs:2:3: there is no `vars.owner`"),
+        ("block", 1, "t/common/block.hbs:2:3: there is no `hostnam` (node i-app1)"),
+        ("helper", 1, "t/common/helper.hbs:2:2: there is no helper `frobnicate`"),
+    ] {
+        let outcome = render(&machine, name, &[]).code(code).says(expect);
+        assert_eq!(outcome.stdout, "", "{name}");
+    }
+    check(&machine, "partial", &["--set", "owner=x"], "a\n1\n22x\n");
+}
+
+#[test]
+fn what_is_no_template_says_so() {
+    let machine = machine(&[
+        ("t/common/x.hbs", "x"),
+        ("t/common/x.cfg.hbs", "cfg"),
+        ("t/common/y.a.hbs", "a"),
+        ("t/common/y.b.hbs", "b"),
+    ]);
+    fs::write(machine.path("t/common/latin.hbs"), b"gr\xf6\xdfe").unwrap();
+    fs::write(machine.path("t/common/large.hbs"), "x".repeat(1024 * 1024 + 1)).unwrap();
+    fs::create_dir(machine.path("t/common/folder.hbs")).unwrap();
+    check(&machine, "x", &[], "x\n"); // the whole name before the one without its extension
+    check(&machine, "x.cfg", &[], "cfg\n");
+    for (name, code, expect) in [
+        ("y", 2, "`y` could be any of y.a, y.b"),
+        ("latin", 1, "is not UTF-8 text"),
+        ("large", 1, "is larger than 1048576 bytes"),
+        ("folder", 2, "there is no template `folder`"),
+        ("../common/x", 2, "the template's name is no usable name"),
+    ] {
+        render(&machine, name, &[]).code(code).says(expect);
+    }
+}

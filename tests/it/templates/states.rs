@@ -1,0 +1,170 @@
+//! What becomes of a node in each state, and of records that are old or incomplete, through the built program.
+
+use std::fs;
+
+use crate::fixture::machine::{Machine, Outcome};
+use crate::judges::haproxy;
+
+/// A load balancer with a plain directory as its list.
+struct Balancer(Machine);
+
+impl Balancer {
+    fn new() -> Balancer {
+        let machine = Machine::new("lb1");
+        let list = machine.path("list");
+        fs::create_dir(&list).unwrap();
+        Balancer(machine.store(list.display()))
+    }
+
+    fn put(&self, id: &str, facts: &str) {
+        let text = format!(
+            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"app1","stacktype":"lad1","deployment":"fed1"{facts}}}}}"#
+        );
+        fs::write(self.0.path("list").join(format!("{id}.json")), text).unwrap();
+    }
+
+    fn render(&self, args: &[&str]) -> Outcome {
+        let outcome = self.0.run(&[&["render", "haproxy"], args].concat());
+        if outcome.code == Some(0) {
+            haproxy::accepts(&outcome.stdout);
+        }
+        outcome
+    }
+
+    /// The server lines without ids, which are a matter of their own.
+    fn servers(&self, args: &[&str]) -> Vec<String> {
+        let outcome = self.render(args).code(0);
+        let lines = outcome.stdout.lines().filter_map(|line| line.strip_prefix("    server "));
+        lines
+            .map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                [&words[..2], &words[4..]].concat().join(" ")
+            })
+            .collect()
+    }
+}
+
+const PLACE: &str = r#","ipv4":"10.0.0.1","port":"8080""#;
+
+#[test]
+fn a_state_is_a_servers_option() {
+    let lb = Balancer::new();
+    for state in [
+        "initdone",
+        "done",
+        "running",
+        "draining",
+        "drained",
+        "wedged",
+        "presetup",
+        "setup",
+        "decommissioned",
+        "odd",
+    ] {
+        lb.put(&format!("i-{state}"), &format!(r#"{PLACE},"state":"{state}""#));
+    }
+    lb.put("i-none", PLACE);
+    lb.put("i-empty", &format!(r#"{PLACE},"state":"""#));
+    assert_eq!(
+        lb.servers(&[]),
+        [
+            "i-done 10.0.0.1:8080 check",
+            "i-drained 10.0.0.1:8080 check disabled",
+            "i-draining 10.0.0.1:8080 check weight 0",
+            "i-empty 10.0.0.1:8080 check",
+            "i-initdone 10.0.0.1:8080 check",
+            "i-none 10.0.0.1:8080 check",
+            "i-running 10.0.0.1:8080 check",
+            "i-wedged 10.0.0.1:8080 check disabled",
+        ]
+    );
+    let told = lb.render(&[]).stderr;
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("i-odd.json: has the unknown state `odd`, which counts as absent"), "{told}");
+    fs::write(lb.0.path("presence.toml"), "[states]\nodd = 'draining'\ndone = 'down'\n").unwrap();
+    let servers = lb.servers(&[]);
+    assert!(servers.contains(&"i-odd 10.0.0.1:8080 check weight 0".to_owned()));
+    assert!(servers.contains(&"i-done 10.0.0.1:8080 check disabled".to_owned()));
+    assert_eq!(lb.render(&[]).stderr, "");
+}
+
+/// Others list who is active; what lists machines lists all that are there.
+#[test]
+fn other_files_leave_out_who_may_not_be_used() {
+    let lb = Balancer::new();
+    for (number, state) in ["done", "draining", "drained", "wedged", "setup"].into_iter().enumerate() {
+        lb.put(
+            &format!("i-{number}"),
+            &format!(r#","ipv4":"10.0.0.{number}","port":"8080","state":"{state}""#),
+        );
+    }
+    let nginx = lb.0.good(&["render", "nginx-upstream"]);
+    assert!(nginx.contains("upstream app1 {\n    server 10.0.0.0:8080;\n}\n"), "{nginx}");
+    for name in ["hosts", "prometheus-sd", "nagios"] {
+        let text = lb.0.good(&["render", name]);
+        let present: Vec<bool> = (0..5).map(|number| text.contains(&format!("10.0.0.{number}"))).collect();
+        assert_eq!(present, [true, true, true, true, false], "{name}");
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_is_left_out_and_reported() {
+    let lb = Balancer::new();
+    lb.put("i-good", PLACE);
+    for (id, facts, expect) in [
+        ("i-1", r#","port":"8080""#, "has no `address`, `ipv4` or `ipv6`"),
+        (
+            "i-2",
+            r#","ipv4":"10.0.0.256","port":"8080""#,
+            "has an unusable `ipv4`: `10.0.0.256` is not an IP address",
+        ),
+        (
+            "i-3",
+            r#","address":"0.0.0.0","ipv4":"10.0.0.1","port":"8080""#,
+            "unusable `address`: `0.0.0.0` is an unspecified address",
+        ),
+        ("i-4", r#","ipv4":"10.0.0.1""#, "has no `port`"),
+        ("i-5", r#","ipv4":"10.0.0.1","port":"http""#, "has an unusable `port`: `http` is not a port"),
+        ("i-6", r#","ipv4":"10.0.0.1","port":0"#, "has an unusable `port`: the port 0 is out of range"),
+        ("i-7", r#","ipv4":"10.0.0.1","port":"8080","check-port":"x""#, "`check-port` is unusable"),
+    ] {
+        lb.put(id, facts);
+        let outcome =
+            lb.render(&[]).code(0).says(&format!("{id}.json: left out node {id} (app1): ")).says(expect);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert_eq!(lb.servers(&[]), ["i-good 10.0.0.1:8080 check"], "{id}");
+        fs::remove_file(lb.0.path("list").join(format!("{id}.json"))).unwrap();
+    }
+}
+
+/// As the shell script wrote them: no deployment, no state, no port, an address perhaps.
+#[test]
+fn the_records_of_2015_work() {
+    let lb = Balancer::new();
+    fs::remove_file(lb.0.path("nodeinfo/deployment.txt")).unwrap();
+    let record = |id: &str, part: &str, more: &str| {
+        format!(
+            "{{\n    \"filetype\": \"nodepresence\",\n    \"value\": {{\n        \"a\": \"a\",\n        \
+             \"initgitrepo\": \"repo1_petulant-cyril\",\n        \"instance-id\": \"{id}\",{more}\n        \
+             \"nodepart\": \"{part}\",\n        \"stacktype\": \"lad1\",\n        \
+             \"statelog\": \"setup:20151008-174646;initdone:20151008-174830;\",\n        \
+             \"statetss\": \"20151008-174830\"\n    }}\n}}\n"
+        )
+    };
+    let put = |id: &str, part: &str, more: &str| {
+        fs::write(lb.0.path("list").join(format!("{id}.json")), record(id, part, more)).unwrap();
+    };
+    put("i-c44e9b33", "app1", "\n        \"ipv4\": \"10.0.0.7\",");
+    put("i-c44e9b34", "app1", "");
+    put("i-d10e9b35", "db1", "\n        \"ipv4\": \"10.0.0.9\",");
+    assert_eq!(lb.servers(&["--set", "app_port=8080"]), ["i-c44e9b33 10.0.0.7:8080 check"]);
+    lb.render(&["--set", "app_port=8080"]).code(0).says("left out node i-c44e9b34 (app1): has no `address`");
+    lb.render(&["--force"]).code(0).says("left out node i-c44e9b33 (app1): has no `port`");
+    let database = |args: &[&str]| lb.0.run(&[&["render", "database.yml", "--part", "app1"], args].concat());
+    let yaml = database(&["--set", "db_port=5432"]).code(0).stdout;
+    assert!(yaml.contains("  host: \"10.0.0.9\"\n  port: 5432\n"), "{yaml}");
+    database(&["-o", "database.yml"])
+        .code(1)
+        .says("left out node i-d10e9b35 (db1): has no `port`")
+        .says("no active node of the part `db*`");
+}
