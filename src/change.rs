@@ -38,7 +38,7 @@ impl Change {
             (None, Some(_)) => Some(Change::Joined),
             (Some(_), None) => Some(Change::Left),
             (Some(before), Some(after)) => {
-                let facts = facts_between(before.facts(), after.facts());
+                let facts = facts_between(&before.facts(), &after.facts());
                 if facts.is_empty() { None } else { Some(Change::Changed(facts)) }
             }
         }

@@ -6,7 +6,7 @@ use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::name::Name;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, Options, Reading, StoreError};
+use crate::store::{self, Applied, Edit, Options, Reading, Sight, StoreError};
 
 /// What the stores say now.
 #[derive(Debug)]
@@ -21,7 +21,17 @@ impl Fleet {
     /// Reads all stores. One that fails counts with its last copy. With `beats` it is looked up when nodes were seen
     /// last.
     pub fn read(config: &Config, beats: bool) -> Fleet {
-        let readings = store::read(&config.stores, &Options { beats, ..options(config) });
+        Fleet::read_seen(config, beats, Fleet::look(config, beats))
+    }
+
+    /// Looks at all stores, and reads none yet.
+    pub fn look(config: &Config, beats: bool) -> Vec<Sight> {
+        store::look(&config.stores, &Options { beats, ..options(config) })
+    }
+
+    /// Reads the stores that were looked at.
+    pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
+        let readings = store::read_seen(seen);
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {
@@ -52,6 +62,14 @@ impl Fleet {
     /// Whether nodes that are not here have left: a store answers, and of each that does not there is a copy.
     pub fn is_whole(&self) -> bool {
         self.is_current() && self.readings.iter().all(|reading| reading.snapshot.is_some())
+    }
+
+    /// The URL of each store, and what names the records that were read from it, if anything does.
+    pub fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.readings.iter().map(|reading| {
+            let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
+            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.stamp.as_deref()))
+        })
     }
 
     /// The problems, as lines.

@@ -5,6 +5,7 @@
 pub mod announce;
 pub mod awake;
 pub mod fleet;
+pub mod inputs;
 pub mod node;
 pub mod rendering;
 pub mod turn;

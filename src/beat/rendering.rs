@@ -1,8 +1,7 @@
 //! From the roster to a text that may be used: template, then safety limits.
 
-use std::hash::Hasher;
-
 use serde_json::{Map, Value};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
@@ -131,9 +130,11 @@ pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
 
 /// Names the records that are rendered, whichever stores they came from.
 fn tree(roster: &Roster) -> String {
-    let mut hash = fnv::FnvHasher::default();
+    let mut hash = Xxh3Default::new();
     for node in &roster.nodes {
-        hash.write(&node.record.to_bytes());
+        let packed = node.record.packed();
+        hash.update(&(packed.len() as u64).to_le_bytes());
+        hash.update(packed);
     }
-    format!("{:016x}", hash.finish())
+    format!("{:032x}", hash.digest128())
 }

@@ -10,7 +10,6 @@ use crate::config::{Config, Render};
 use crate::errors::PathError;
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::limits::Counts;
 use crate::target::{Done, LastGood, Memory, Target, TargetError};
 use crate::template::{Lookup, TemplateError};
 
@@ -161,7 +160,7 @@ fn turn(
     };
     match manner.dry_run {
         true => Ok(target.rehearse(text.as_bytes())?),
-        false => Ok(put(&target, &memory, counts, &text)?),
+        false => Ok(put(&target, &memory, LastGood::new(counts, &text, None), &text)?),
     }
 }
 
@@ -177,12 +176,12 @@ pub fn before(target: &Target, last: Option<&LastGood>) -> Result<Before, Target
     Ok(Before { counts, in_place })
 }
 
-/// Takes a text into use, and remembers what it was given.
-pub fn put(target: &Target, memory: &Memory, counts: Counts, text: &str) -> Result<Done, TargetError> {
+/// Takes a text into use, and remembers what is to be known of it.
+pub fn put(target: &Target, memory: &Memory, good: LastGood, text: &str) -> Result<Done, TargetError> {
     let result = target.apply(memory, text.as_bytes());
     // In place is good, whether or not the reload succeeded.
     if matches!(result, Ok(_) | Err(TargetError::Reload { .. })) {
-        memory.keep(&LastGood { counts, output: None })?;
+        memory.keep(&good, None)?;
     }
     result
 }

@@ -142,8 +142,7 @@ fn look_at_stores(config: &Config, findings: &mut Findings) {
         match (&reading.error, &reading.snapshot) {
             (Some(error), _) => findings.advise(Verdict::Bad, chain(error), error.hint()),
             (None, Some(snapshot)) => {
-                findings
-                    .add(Verdict::Good, format!("store `{}`: {} files", reading.url, snapshot.files.len()));
+                findings.add(Verdict::Good, format!("store `{}`: {} files", reading.url, snapshot.len()));
             }
             (None, None) => {}
         }

@@ -9,7 +9,7 @@ pub(super) use crate::beat::fleet::Fleet;
 use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
-use crate::store::{Edit, StoreError};
+use crate::store::{Edit, Sight, StoreError};
 
 /// Where all problems can be seen.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -27,14 +27,29 @@ pub(super) struct MaxAge {
     pub(super) max_age: Option<SignedDuration>,
 }
 
+/// Looks at all stores, and reads none yet.
+pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<Sight> {
+    Fleet::look(config, max_age.max_age.is_some())
+}
+
 /// Reads all stores. Those that fail are warned about.
 pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
-    let mut fleet = Fleet::read(config, beats || max_age.max_age.is_some());
+    let beats = beats || max_age.max_age.is_some();
+    judged(config, max_age, beats, Fleet::look(config, beats))
+}
+
+/// Reads the stores that were looked at. Those that fail are warned about.
+pub(super) fn read_seen(config: &Config, max_age: &MaxAge, seen: Vec<Sight>) -> Result<Fleet, CliError> {
+    judged(config, max_age, max_age.max_age.is_some(), seen)
+}
+
+fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> Result<Fleet, CliError> {
+    let mut fleet = Fleet::read_seen(config, beats, seen);
     fleet.expire(max_age.max_age)?;
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
             let instead = match &reading.snapshot {
-                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.files.len()),
+                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.len()),
                 None => "there is no earlier copy of it".to_owned(),
             };
             output::warning(&format!("{}; {instead}", chain(error)));
@@ -42,7 +57,7 @@ pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fle
             output::detail(&format!(
                 "{}: {} files, version {}",
                 reading.url,
-                snapshot.files.len(),
+                snapshot.len(),
                 snapshot.version
             ));
         }

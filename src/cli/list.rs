@@ -133,7 +133,7 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
                 "url": reading.url,
                 "answers": reading.error.is_none(),
                 "error": reading.error.as_ref().map(|error| chain(error)),
-                "files": reading.snapshot.as_ref().map(|snapshot| snapshot.files.len()),
+                "files": reading.snapshot.as_ref().map(|snapshot| snapshot.len()),
                 "version": reading.snapshot.as_ref().map(|snapshot| &snapshot.version),
             })
         })

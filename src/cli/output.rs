@@ -64,11 +64,22 @@ pub(super) fn warning(text: &str) {
 
 /// Says the first few of many warnings, and how many there are, unless the user wants to see all.
 pub(super) fn warnings(texts: &[String], where_all: &str) {
-    let shown = if volume() > NORMAL { texts.len() } else { MAX_WARNINGS };
-    texts.iter().take(shown).for_each(|text| warning(text));
+    shortened(texts, where_all).iter().for_each(|text| warning(text));
+}
+
+/// The first few of many warnings, and how many there are, unless the user wants to see all.
+pub(super) fn shortened(texts: &[String], where_all: &str) -> Vec<String> {
+    let shown = if is_verbose() { texts.len() } else { MAX_WARNINGS };
+    let mut short: Vec<String> = texts.iter().take(shown).cloned().collect();
     if texts.len() > shown {
-        warning(&format!("… and {} more: {where_all}", texts.len() - shown));
+        short.push(format!("… and {} more: {where_all}", texts.len() - shown));
     }
+    short
+}
+
+/// Whether the user wants to see more than is usual.
+pub(super) fn is_verbose() -> bool {
+    volume() > NORMAL
 }
 
 pub(super) fn error(text: &str) {

@@ -8,12 +8,15 @@ use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
 use crate::beat::awake::keep_awake;
+use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, Before, ComposeError, Rendering};
 use crate::beat::turn;
 use crate::config::{self, Config};
+use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::limits::{Counts, Limits};
-use crate::target::{Command, Done, LastGood, Memory, Owner, Target};
+use crate::target::limits::Limits;
+use crate::target::{Command, Done, LastGood, Made, Memory, Owner, Target};
+use crate::template::Lookup;
 
 /// Render a template with the nodes on the list
 ///
@@ -97,10 +100,19 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
     let last = memory.last_good();
-    let mut fleet = fleet::read(config, &args.max_age, false)?;
+    let inputs = inputs(args, config, &facts, &lookup);
+    let seen = fleet::look(config, &args.max_age);
+    let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
+    if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
+        && destination.repeat(&memory, last.as_ref(), &inputs)?
+    {
+        return Ok(());
+    }
+    let mut fleet = fleet::read_seen(config, &args.max_age, seen)?;
     if !fleet.is_current() {
-        return destination
-            .keep(last, |message| fleet::unreachable(&fleet, &format!("no store could be read; {message}")));
+        return destination.keep(&memory, |message| {
+            fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
+        });
     }
     if let Some(parts) = &args.awake {
         keep_awake(&mut fleet.roster, &who, parts);
@@ -116,26 +128,40 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let composition = match rendering::compose(&rendering, &fleet.roster, destination.before(last.as_ref())?)
     {
         Ok(composition) => composition,
-        Err(error) => return destination.fail(last, error.into()),
+        Err(error) => return destination.fail(&memory, error.into()),
     };
-    warn(&fleet, &composition.warnings, &who);
+    let warnings = warnings(&fleet, &composition.warnings, &who);
+    warnings.iter().for_each(|warning| output::warning(warning));
     let (text, counts) = match composition.result {
         Ok(composed) => composed,
         Err(error @ ComposeError::Refused(_)) => {
-            return destination.keep(last, |message| CliError::from(error).after(message));
+            return destination.keep(&memory, |message| CliError::from(error).after(message));
         }
-        Err(error) => return destination.fail(last, error.into()),
+        Err(error) => return destination.fail(&memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(last.as_ref(), &text)?);
+        return output::data(&destination.diff(&memory, &text)?);
     }
     if let Err(error) = destination.check_stdout(&text) {
-        return destination.fail(last, error);
+        return destination.fail(&memory, error);
     }
     if args.dry_run {
         return destination.rehearse(&text);
     }
-    destination.write(&memory, counts, text)
+    // The stamps of what was read, which may be younger than the look.
+    let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
+    destination.write(&memory, LastGood::new(counts, &text, made), &text)
+}
+
+/// What this rendering is made from, if it may be repeated without being made again: somebody who only looks, who wants
+/// to know more, or whose answer depends on the time, the nodes or a command, gets a new one.
+fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
+    let checks_stdout = args.output.is_none() && args.check.is_some();
+    let looks = args.diff || args.dry_run || output::is_verbose();
+    match looks || checks_stdout || args.max_age.max_age.is_some() || args.awake.is_some() {
+        true => None,
+        false => Inputs::new(args, config, facts, lookup),
+    }
 }
 
 /// Where the output goes.
@@ -206,12 +232,37 @@ impl Destination {
         }
     }
 
+    /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
+    /// nothing. False, and nothing done, if there is more to do.
+    fn repeat(&self, memory: &Memory, last: Option<&LastGood>, inputs: &str) -> Result<bool, CliError> {
+        let Some((last, made)) = last.and_then(|last| Some((last, last.made.as_ref()?))) else {
+            return Ok(false);
+        };
+        if made.inputs != inputs {
+            return Ok(false);
+        }
+        let warn = || made.warnings.iter().for_each(|warning| output::warning(warning));
+        match &self.kind {
+            DestinationKind::Stdout { .. } => {
+                let Some(output) = memory.last_output() else { return Ok(false) };
+                warn();
+                output::data(&output)?;
+            }
+            DestinationKind::File(target) => {
+                let Some(result) = target.confirm(memory, &last.digest)? else { return Ok(false) };
+                warn();
+                output::note(&done(&target.path.display(), target, &result));
+            }
+        }
+        Ok(true)
+    }
+
     /// Leaves the file as it is, or prints the last good output, and says why.
-    fn keep(&self, last: Option<LastGood>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
+    fn keep(&self, memory: &Memory, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
         let message = match &self.kind {
             DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
             DestinationKind::Stdout { .. } if self.rehearsal => "nothing was printed".to_owned(),
-            DestinationKind::Stdout { .. } if self.print_last(last)? => {
+            DestinationKind::Stdout { .. } if self.print_last(memory)? => {
                 "the last good output was printed instead".to_owned()
             }
             DestinationKind::Stdout { .. } => "there is no last good output to print instead".to_owned(),
@@ -220,27 +271,25 @@ impl Destination {
     }
 
     /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
-    fn fail(&self, last: Option<LastGood>, error: CliError) -> Result<(), CliError> {
+    fn fail(&self, memory: &Memory, error: CliError) -> Result<(), CliError> {
         match &self.kind {
-            DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(last)? => {
+            DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(memory)? => {
                 Err(error.after("the last good output was printed instead"))
             }
             _ => Err(error),
         }
     }
 
-    fn print_last(&self, last: Option<LastGood>) -> Result<bool, CliError> {
-        match last.and_then(|last| last.output) {
+    fn print_last(&self, memory: &Memory) -> Result<bool, CliError> {
+        match memory.last_output() {
             Some(output) => output::data(&output).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn diff(&self, last: Option<&LastGood>, new: &str) -> Result<String, CliError> {
+    fn diff(&self, memory: &Memory, new: &str) -> Result<String, CliError> {
         let (name, old) = match &self.kind {
-            DestinationKind::Stdout { name, .. } => {
-                (name.clone(), last.and_then(|last| last.output.clone()).unwrap_or_default())
-            }
+            DestinationKind::Stdout { name, .. } => (name.clone(), memory.last_output().unwrap_or_default()),
             DestinationKind::File(target) => {
                 let bytes = target.current()?.unwrap_or_default();
                 (target.path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned())
@@ -261,16 +310,15 @@ impl Destination {
         }
     }
 
-    fn write(&self, memory: &Memory, counts: Counts, text: String) -> Result<(), CliError> {
+    fn write(&self, memory: &Memory, good: LastGood, text: &str) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                memory.keep(&LastGood { counts, output: Some(text.clone()) })?;
-                output::data(&text)
+                memory.keep(&good, Some(text))?;
+                output::data(text)
             }
             DestinationKind::File(target) => {
-                let result = turn::put(target, memory, counts, &text)?;
-                let path = target.path.display();
-                output::note(&done(&path, target, &result));
+                let result = turn::put(target, memory, good, text)?;
+                output::note(&done(&target.path.display(), target, &result));
                 Ok(())
             }
         }
@@ -324,11 +372,11 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
     Ok(vars)
 }
 
-fn warn(fleet: &Fleet, warnings: &[String], who: &Identity) {
+/// What is to be said about a rendering, as it is printed.
+fn warnings(fleet: &Fleet, warnings: &[String], who: &Identity) -> Vec<String> {
     let mut lines = fleet.problems();
     lines.extend(warnings.iter().cloned());
-    output::warnings(&lines, fleet::ALL_PROBLEMS);
-    for line in rendering::unscoped(who, &fleet.roster) {
-        output::warning(&line);
-    }
+    let mut lines = output::shortened(&lines, fleet::ALL_PROBLEMS);
+    lines.extend(rendering::unscoped(who, &fleet.roster));
+    lines
 }

@@ -1,16 +1,15 @@
 use super::*;
 use crate::roster::Source;
-use crate::store::{File, Snapshot};
+use crate::store::Snapshot;
 use crate::target::Command;
 
 fn roster(nodes: &[(&str, &str)]) -> Roster {
-    let file = |(id, state): &(&str, &str)| File {
-        path: format!("{id}.json"),
-        text: format!(
-            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"app1","state":"{state}"}}}}"#
-        ),
+    let file = |(id, state): &(&str, &str)| {
+        let value = format!(r#"{{"instance-id":"{id}","nodepart":"app1","state":"{state}"}}"#);
+        (format!("{id}.json"), format!(r#"{{"filetype":"nodepresence","value":{value}}}"#))
     };
-    let snapshot = Snapshot { files: nodes.iter().map(file).collect(), ..Snapshot::default() };
+    let files: Vec<_> = nodes.iter().map(file).collect();
+    let snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
     Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
 }
 

@@ -60,33 +60,29 @@ fn whole(age: SignedDuration) -> SignedDuration {
 mod tests {
     use super::*;
     use crate::roster::{Source, States};
-    use crate::store::{File, Snapshot};
+    use crate::store::Snapshot;
 
     #[test]
     fn silence_makes_absent_and_a_clock_ahead_does_not() {
         let now = Timestamp::from_second(1_767_000_000).unwrap();
         let at = |ago: i64| Timestamp::from_second(now.as_second() - ago).unwrap();
-        let file = |id: &str, time: &str| File {
-            path: format!("{id}.json"),
-            text: format!(
-                r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","statetss":"{time}"}}}}"#
-            ),
-        };
-        let snapshot = Snapshot {
-            files: vec![
-                file("i-beats", "20150101-000000"),
-                file("i-silent", "20150101-000000"),
-                file("i-new", "20251229-091630"),
-                file("i-ahead", "20150101-000000"),
-                file("i-never", ""),
-            ],
-            beats: Beats::from([
-                ("i-beats".into(), at(30)),
-                ("i-silent".into(), at(7_260)),
-                ("i-ahead".into(), at(-600)),
-            ]),
-            ..Snapshot::default()
-        };
+        let files = [
+            ("i-beats", "20150101-000000"),
+            ("i-silent", "20150101-000000"),
+            ("i-new", "20251229-091630"),
+            ("i-ahead", "20150101-000000"),
+            ("i-never", ""),
+        ]
+        .map(|(id, time)| {
+            let value = format!(r#"{{"instance-id":"{id}","statetss":"{time}"}}"#);
+            (format!("{id}.json"), format!(r#"{{"filetype":"nodepresence","value":{value}}}"#))
+        });
+        let mut snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
+        snapshot.beats = Beats::from([
+            ("i-beats".into(), at(30)),
+            ("i-silent".into(), at(7_260)),
+            ("i-ahead".into(), at(-600)),
+        ]);
         let mut roster =
             Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default());
         roster.see(std::iter::once(&snapshot.beats));

@@ -15,10 +15,9 @@ pub use select::{Identity, Selector, SelectorError};
 
 use serde::Serialize;
 
-use crate::errors::chain;
 use crate::excerpt::excerpt;
-use crate::record::Record;
 use crate::store::Snapshot;
+use crate::text::Text;
 
 /// All nodes, and everything that could not be counted as one.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +32,9 @@ pub struct Roster {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The store that holds it.
-    pub store: String,
+    pub store: Text,
     /// The file, below the store's folder.
-    pub path: String,
+    pub path: Text,
     /// What is wrong, as the end of a sentence that begins with the path.
     pub reason: String,
 }
@@ -54,32 +53,27 @@ pub struct Source<'a> {
 impl Roster {
     /// Judges what the stores gave. For a node that several files or stores know, the newest record counts.
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
+        let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let mut problems = Vec::new();
         let mut candidates = Vec::new();
         for (rank, source) in sources.iter().enumerate() {
-            let problem = |path: &str, reason: String| Problem {
-                store: source.store.to_owned(),
-                path: path.to_owned(),
-                reason,
-            };
-            problems.extend(
-                source.snapshot.problems.iter().map(|found| problem(&found.path, found.reason.clone())),
-            );
-            for file in &source.snapshot.files {
-                match read(&file.path, &file.text) {
+            for file in source.snapshot.files() {
+                match file.record() {
                     Ok(record) => candidates.push(merge::Candidate {
                         record,
-                        path: &file.path,
+                        path: file.path(),
                         rank,
                         stale: source.stale,
                     }),
-                    Err(reason) => problems.push(problem(&file.path, reason)),
+                    Err(reason) => {
+                        problems.push(Problem { store: stores[rank].clone(), path: file.path(), reason });
+                    }
                 }
             }
         }
         let nodes: Vec<Node> = merge::newest(candidates)
             .into_iter()
-            .map(|found| Node::new(found.record, sources[found.rank].store, found.path, found.stale, states))
+            .map(|found| Node::new(found.record, stores[found.rank].clone(), found.path, found.stale, states))
             .collect();
         problems.extend(nodes.iter().filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
@@ -102,27 +96,11 @@ impl Roster {
     }
 }
 
-/// The record in a file, if the file's name says the same as its content.
-fn read(path: &str, text: &str) -> Result<Record, String> {
-    let record = Record::parse(text.as_bytes()).map_err(|error| chain(&error))?;
-    let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
-    if stem != record.id().as_ref() {
-        return Err(format!(
-            "says that its instance-id is `{}`, which is not the name of the file",
-            record.id()
-        ));
-    }
-    Ok(record)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{File, FileProblem};
-
     fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-        let file = |(path, text): &(&str, &str)| File { path: (*path).into(), text: (*text).into() };
-        Snapshot { files: files.iter().map(file).collect(), ..Snapshot::default() }
+        Snapshot::of(files.iter().map(|(path, text)| (*path, Ok(*text))))
     }
 
     fn record(id: &str, port: u16, time: &str) -> String {
@@ -146,8 +124,12 @@ mod tests {
     #[test]
     fn a_bad_file_costs_itself_only() {
         let good = record("i-1", 1, "");
-        let mut bad = snapshot(&[("i-1.json", &good), ("i-2.json", "{"), ("i-3.json", &good)]);
-        bad.problems.push(FileProblem { path: "i-4.json".into(), reason: "is a link".into() });
+        let bad = Snapshot::of([
+            ("i-1.json", Ok(good.as_str())),
+            ("i-2.json", Ok("{")),
+            ("i-3.json", Ok(good.as_str())),
+            ("i-4.json", Err("is a link")),
+        ]);
         let roster = roster(&[(&bad, false)]);
         assert_eq!(roster.nodes.len(), 1);
         let seen: Vec<_> =

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::endpoint::{Address, Port};
 use crate::errors::chain;
-use crate::record::{Record, text};
+use crate::record::Record;
+use crate::text::Text;
 
 use super::{Availability, States};
 
@@ -20,9 +21,9 @@ pub struct Node {
     /// The port of its service: none if it states none, or why what it states is no port.
     pub port: Result<Option<Port>, String>,
     /// The store that its record came from.
-    pub store: String,
+    pub store: Text,
     /// The file, below the store's folder.
-    pub path: String,
+    pub path: Text,
     /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
     pub last_seen: Option<Timestamp>,
     /// Whether the record came from the last copy of a store that does not answer now.
@@ -30,13 +31,13 @@ pub struct Node {
 }
 
 impl Node {
-    pub(super) fn new(record: Record, store: &str, path: &str, stale: bool, states: &States) -> Node {
+    pub(super) fn new(record: Record, store: Text, path: Text, stale: bool, states: &States) -> Node {
         Node {
             availability: states.of(record.state().as_deref()),
             address: address(&record),
             port: port(&record),
-            store: store.to_owned(),
-            path: path.to_owned(),
+            store,
+            path,
             last_seen: None,
             stale,
             record,
@@ -47,16 +48,17 @@ impl Node {
 /// The first of `address`, `ipv4` and `ipv6` that there is. If it is no usable address, the next one is not tried:
 /// a node that states a wrong address must not be reached at another one by guessing.
 fn address(record: &Record) -> Result<Address, String> {
-    let stated =
-        ["address", "ipv4", "ipv6"].into_iter().find_map(|fact| Some((fact, record.facts().get(fact)?)));
-    let (fact, value) = stated.ok_or("has no `address`, `ipv4` or `ipv6`")?;
-    let text = text(value).ok_or_else(|| format!("has a `{fact}` that is no text"))?;
+    let stated = ["address", "ipv4", "ipv6"].into_iter().find(|fact| record.has(fact));
+    let fact = stated.ok_or("has no `address`, `ipv4` or `ipv6`")?;
+    let text = record.text(fact).ok_or_else(|| format!("has a `{fact}` that is no text"))?;
     Address::parse(&text).map_err(|error| format!("has an unusable `{fact}`: {}", chain(&error)))
 }
 
 fn port(record: &Record) -> Result<Option<Port>, String> {
-    let Some(value) = record.facts().get("port") else { return Ok(None) };
-    let text = text(value).ok_or("has a `port` that is no number")?;
+    if !record.has("port") {
+        return Ok(None);
+    }
+    let text = record.text("port").ok_or("has a `port` that is no number")?;
     Port::parse(&text).map(Some).map_err(|error| format!("has an unusable `port`: {}", chain(&error)))
 }
 
@@ -66,8 +68,13 @@ mod tests {
 
     fn check(facts: &str, expect: &str) {
         let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i"{facts}}}}}"#);
-        let node =
-            Node::new(Record::parse(text.as_bytes()).unwrap(), "s", "i.json", false, &States::default());
+        let node = Node::new(
+            Record::parse(text.as_bytes()).unwrap(),
+            "s".into(),
+            "i.json".into(),
+            false,
+            &States::default(),
+        );
         let seen = match (&node.address, &node.port) {
             (Ok(address), Ok(Some(port))) => address.host_port(*port),
             (Ok(address), Ok(None)) => address.to_string(),

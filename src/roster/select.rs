@@ -112,7 +112,13 @@ mod tests {
 
     fn node(facts: &str) -> Node {
         let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i"{facts}}}}}"#);
-        Node::new(Record::parse(text.as_bytes()).unwrap(), "s", "i.json", false, &States::default())
+        Node::new(
+            Record::parse(text.as_bytes()).unwrap(),
+            "s".into(),
+            "i.json".into(),
+            false,
+            &States::default(),
+        )
     }
 
     #[test]

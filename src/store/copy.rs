@@ -1,43 +1,135 @@
-//! The last copy of a store that is a path of this machine: what counts while a file system is away.
+//! The last snapshot of a store, on this machine: what counts while the store is away, and what makes the next reading
+//! cheap.
+//!
+//! It is two files, and one for the heartbeats. `records` is a whole snapshot; `changes` says how the last one differs from it, and is small: when
+//! it no longer is, `records` is written anew. Both are replaced whole, bear a checksum, and may be deleted at any time.
+//! Nothing in them is believed without a check: a file whose key is not the one that the store names now is read again.
+
+mod format;
 
 use std::fs;
 use std::hash::Hasher;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Snapshot;
+use super::Beats;
+use super::snapshot::Snapshot;
+use format::Whole;
 
-/// The directory of the state directory that belongs to the store of this URL.
-pub(super) fn place(state_dir: &Path, url: &str) -> PathBuf {
-    let mut hash = fnv::FnvHasher::default();
-    hash.write(url.as_bytes());
-    state_dir.join("stores").join(format!("{:016x}", hash.finish()))
+/// No copy is larger, in bytes: some 700,000 nodes. Greater fleets are read whole each time.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// `changes` may hold one of so many files, and a few more, before `records` is written anew.
+const SHARE: usize = 64;
+const FEW: usize = 64;
+
+/// Where the copy of one store is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Copy {
+    place: PathBuf,
+    /// Of what it is a copy: folder and branch. One of anything else is none.
+    label: String,
 }
 
-/// Keeps the snapshot if it is a new one. A copy is a convenience: if it cannot be kept, reading goes on without.
-pub(super) fn keep(place: &Path, snapshot: &Snapshot) {
-    let version = place.join("version");
-    if fs::read_to_string(&version).is_ok_and(|kept| kept == snapshot.version) {
-        return;
+impl Copy {
+    /// The copy of that folder and branch of the store with this URL.
+    pub(super) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Copy {
+        let mut hash = fnv::FnvHasher::default();
+        hash.write(url.as_bytes());
+        let place = state_dir.join("stores").join(format!("{:016x}", hash.finish()));
+        Copy { place, label: format!("{folder} {branch:?} {url}") }
     }
-    let Ok(text) = serde_json::to_vec(snapshot) else { return };
-    if fs::create_dir_all(place).is_ok() && replace(&place.join("copy.json"), &text) {
-        replace(&version, snapshot.version.as_bytes());
+
+    /// The directory of the state directory that belongs to the store.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
-}
 
-/// The copy kept last, if there is one that can be read.
-pub(super) fn kept(place: &Path) -> Option<Snapshot> {
-    serde_json::from_slice(&fs::read(place.join("copy.json")).ok()?).ok()
-}
+    /// Whether there seems to be one.
+    pub(super) fn exists(&self) -> bool {
+        self.place.join("records").exists()
+    }
 
-fn replace(path: &Path, bytes: &[u8]) -> bool {
-    let Some(dir) = path.parent() else { return false };
-    tempfile::NamedTempFile::new_in(dir)
-        .and_then(|mut staged| {
+    /// The last snapshot, for want of a newer one.
+    pub(super) fn last(&self) -> Option<Snapshot> {
+        let (snapshot, _) = self.load()?;
+        let beats = fs::read(self.place.join("beats")).ok();
+        let beats = beats.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Some(Snapshot { beats, ..snapshot })
+    }
+
+    /// The snapshot with these heartbeats, if somebody asked for them; they are kept too.
+    pub(super) fn with_beats(&self, snapshot: Snapshot, beats: Option<Beats>) -> Snapshot {
+        let Some(beats) = beats else { return snapshot };
+        if let Ok(bytes) = serde_json::to_vec(&beats) {
+            self.replace("beats", &bytes);
+        }
+        Snapshot { beats, ..snapshot }
+    }
+
+    /// Has a snapshot made with the help of the last one, and keeps it as the last one. A copy is a convenience: if it
+    /// cannot be kept, reading goes on without.
+    pub(super) fn refresh<E>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
+    ) -> Result<Snapshot, E> {
+        let build = crate::program::build();
+        let (known, whole) = match self.load() {
+            // What another build has understood of a file, this one might not.
+            Some((known, whole)) if build.is_some() && whole.build == build => (known, Some(whole)),
+            _ => (Snapshot::default(), None),
+        };
+        let snapshot = read(&known)?;
+        let same = whole.is_some() && snapshot.version == known.version;
+        if !same || snapshot.unsure() < known.unsure() {
+            self.keep(&snapshot, whole, build);
+        }
+        Ok(snapshot)
+    }
+
+    fn load(&self) -> Option<(Snapshot, Whole)> {
+        let (whole, snapshot) = format::whole(fs::read(self.place.join("records")).ok()?, &self.label)?;
+        let changes = fs::read(self.place.join("changes")).ok();
+        match changes.and_then(|bytes| format::changed(bytes, &whole, &snapshot)) {
+            Some(changed) => Some((changed, whole)),
+            None => Some((snapshot, whole)),
+        }
+    }
+
+    fn keep(&self, snapshot: &Snapshot, whole: Option<Whole>, build: Option<String>) {
+        let Some(build) = build else { return };
+        let of_whole = |heap: u16| whole.is_some() && heap == 0;
+        let fresh = snapshot.entries.iter().filter(|entry| !of_whole(entry.heap)).count();
+        if let Some(whole) = &whole
+            && fresh <= snapshot.len() / SHARE + FEW
+            && whole.count <= snapshot.len() * 2 + FEW
+        {
+            self.replace("changes", &format::write_changes(snapshot, whole));
+            return;
+        }
+        let size: usize = snapshot.entries.iter().map(format::size).sum();
+        match size <= MAX_BYTES {
+            true => {
+                let bytes = format::write_whole(snapshot, &self.label, &build);
+                self.replace("records", &bytes);
+            }
+            false => drop(fs::remove_file(self.place.join("records"))),
+        }
+        // It belongs to another `records`; one that stays would be seen to.
+        let _ = fs::remove_file(self.place.join("changes"));
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) {
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(&self.place)?;
+            let mut staged = tempfile::NamedTempFile::new_in(&self.place)?;
             staged.write_all(bytes)?;
-            staged.persist(path)?;
+            staged.persist(self.place.join(name))?;
             Ok(())
-        })
-        .is_ok()
+        };
+        if write().is_err() {
+            // One that is not replaced is out of date: as a last copy it would mislead.
+            let _ = fs::remove_file(self.place.join(name));
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! A folder that is just a folder.
 
+mod listing;
+mod read;
+
 use std::fs;
-use std::hash::Hasher;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,15 +11,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use walkdir::WalkDir;
 
+use super::copy::Copy;
 use super::error::InStore;
 use super::{
-    Beats, Edit, File, FileProblem, Folder, Layout, Options, Outcome, Snapshot, Store, StoreError,
-    StoreErrorKind, copy,
+    Beats, Edit, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use crate::change::Change;
 use crate::errors::{AtPath, PathError};
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
+use read::Seen;
 
 /// Sub-folders deeper than this below the folder are not looked into.
 pub(super) const MAX_DEPTH: usize = 16;
@@ -32,12 +35,12 @@ pub(super) struct Directory {
     folder: Folder,
     layout: Layout,
     beats: bool,
-    copy: PathBuf,
+    copy: Copy,
 }
 
 impl Directory {
     pub(super) fn new(url: &str, root: PathBuf, options: &Options) -> Directory {
-        let copy = copy::place(&options.state_dir, url);
+        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
         Directory { url: url.to_owned(), root, folder, layout, beats: options.beats, copy }
     }
@@ -95,47 +98,6 @@ impl Directory {
         file.and_then(|file| file.set_modified(time.into())).at("note a heartbeat in", &path)?;
         Ok(())
     }
-
-    fn read(&self) -> Result<Snapshot, StoreErrorKind> {
-        let folder = self.folder()?;
-        let mut snapshot = Snapshot::default();
-        let mut version = fnv::FnvHasher::default();
-        for entry in walk(&folder) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // The folder itself cannot be read: that is the store's failure, not one file's.
-                Err(error) if error.depth() == 0 => return Err(walk_error(error, &folder).into()),
-                Err(error) => {
-                    let path = error.path().unwrap_or(&folder).to_owned();
-                    let reason = crate::errors::chain(&walk_error(error, &path));
-                    snapshot.problems.push(FileProblem { path: below(&folder, &path), reason });
-                    continue;
-                }
-            };
-            let path = entry.path();
-            if entry.file_type().is_dir() || path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let name = below(&folder, path);
-            let text = match entry.file_type().is_symlink() {
-                true => Err("is a link, and links are not followed".to_owned()),
-                false => read_text(path),
-            };
-            match text {
-                Ok(Some(text)) => {
-                    version.write(name.as_bytes());
-                    version.write(&[0]);
-                    version.write(text.as_bytes());
-                    version.write(&[0]);
-                    snapshot.files.push(File { path: name, text });
-                }
-                Ok(None) => {} // gone between the listing and the reading: it left
-                Err(reason) => snapshot.problems.push(FileProblem { path: name, reason }),
-            }
-        }
-        snapshot.version = format!("{:016x}-{}", version.finish(), snapshot.problems.len());
-        Ok(snapshot)
-    }
 }
 
 impl Store for Directory {
@@ -155,17 +117,23 @@ impl Store for Directory {
         self.beat(id, time).in_store(&self.url)
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut snapshot = self.read().in_store(&self.url)?;
-        if self.beats {
-            snapshot.beats = self.folder().and_then(|folder| read_beats(&folder)).in_store(&self.url)?;
-        }
-        copy::keep(&self.copy, &snapshot);
-        Ok(snapshot)
+    fn look(&self) -> Result<Look, StoreError> {
+        let look = || {
+            let folder = self.folder()?;
+            let seen = Seen::new(&folder, self.copy.exists())?;
+            let beats = if self.beats { Some(read_beats(&folder)?) } else { None };
+            Ok::<_, StoreErrorKind>((seen, beats))
+        };
+        let (seen, beats) = look().in_store(&self.url)?;
+        let copy = self.copy.clone();
+        Ok(Look::new(seen.stamp(), move || {
+            let snapshot = copy.refresh(|known| Ok(seen.read(known)))?;
+            Ok(copy.with_beats(snapshot, beats))
+        }))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        copy::kept(&self.copy)
+        self.copy.last()
     }
 }
 
@@ -215,16 +183,6 @@ fn walk(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry
         .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."))
 }
 
-fn walk_error(error: walkdir::Error, path: &Path) -> PathError {
-    let path = error.path().unwrap_or(path).to_owned();
-    let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of directories"));
-    PathError { doing: "read", path, source }
-}
-
-fn below(folder: &Path, path: &Path) -> String {
-    path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned()
-}
-
 /// The file's bytes, one more than allowed at most; none if it is gone. Neither follows a link nor waits for a fifo.
 fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
@@ -236,13 +194,6 @@ fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(1024);
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
-}
-
-fn read_text(path: &Path) -> Result<Option<String>, String> {
-    let Some(bytes) = read_plain(path).map_err(|error| format!("cannot be read: {error}"))? else {
-        return Ok(None);
-    };
-    super::text_of(bytes).map(Some)
 }
 
 fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreErrorKind> {

@@ -9,22 +9,23 @@ mod error;
 pub mod git;
 mod layout;
 mod location;
+mod snapshot;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 use crate::name::Name;
-use crate::record::{MAX_BYTES, Record};
+use crate::record::Record;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use git::beats::Beats;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
+pub use snapshot::{File, Snapshot};
 
 /// How to open stores.
 #[derive(Debug, Clone)]
@@ -88,37 +89,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// All files of a folder at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Names the content: equal versions of one store hold the same files.
-    pub version: String,
-    /// The `*.json` files, by path.
-    pub files: Vec<File>,
-    /// What is named `*.json` and could not be read.
-    pub problems: Vec<FileProblem>,
-    /// When nodes beat last, if [`Options::beats`] asked for it.
-    pub beats: Beats,
-}
-
-/// A file of the folder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct File {
-    /// Its path below the folder, with `/`.
-    pub path: String,
-    /// Its content.
-    pub text: String,
-}
-
-/// A file that could not be read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FileProblem {
-    /// Its path below the folder.
-    pub path: String,
-    /// Why it was not read.
-    pub reason: String,
-}
-
 /// A place where the folder of records lives.
 pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
@@ -131,11 +101,33 @@ pub trait Store: Send + Sync {
     /// Says that this node is still here, without leaving history. The node need not be on the list.
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError>;
 
-    /// Reads the whole folder as it is now, over the network if need be.
-    fn snapshot(&self) -> Result<Snapshot, StoreError>;
+    /// Looks how the folder is now, over the network if need be, and reads no file yet.
+    fn look(&self) -> Result<Look, StoreError>;
 
-    /// What the last successful [`Store::snapshot`] on this machine saw, without asking the store. None if there is none.
+    /// What the last successful reading on this machine saw, without asking the store. None if there is none.
     fn last_copy(&self) -> Option<Snapshot>;
+}
+
+/// How the folder of a store is at one moment, before any file was read.
+pub struct Look {
+    /// Names the content: as long as it is the same for one folder and branch of one store, so is every file. None if
+    /// that cannot be said without reading.
+    pub stamp: Option<String>,
+    read: Box<dyn FnOnce() -> Result<Snapshot, StoreError> + Send>,
+}
+
+impl Look {
+    fn new(
+        stamp: Option<String>,
+        read: impl FnOnce() -> Result<Snapshot, StoreError> + Send + 'static,
+    ) -> Look {
+        Look { stamp, read: Box::new(read) }
+    }
+
+    /// Reads the folder as it was at the look.
+    pub fn read(self) -> Result<Snapshot, StoreError> {
+        (self.read)()
+    }
 }
 
 /// Opens the store of that URL or path. Says nothing of whether it can be reached now.
@@ -164,36 +156,65 @@ pub struct Reading {
     pub error: Option<StoreError>,
 }
 
+/// A store that was looked at and is not read yet.
+pub struct Sight {
+    url: String,
+    store: Option<Box<dyn Store>>,
+    look: Result<Look, StoreError>,
+}
+
+impl Sight {
+    /// The store as the user named it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// See [`Look::stamp`]; none also if the store does not answer.
+    pub fn stamp(&self) -> Option<&str> {
+        self.look.as_ref().ok()?.stamp.as_deref()
+    }
+
+    fn read(self) -> Reading {
+        let Sight { url, store, look } = self;
+        match look.and_then(Look::read) {
+            Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
+            Err(error) => {
+                let snapshot = store.and_then(|store| store.last_copy());
+                Reading { url, snapshot, error: Some(error) }
+            }
+        }
+    }
+}
+
+/// Looks at all stores, in their order.
+pub fn look(urls: &[String], options: &Options) -> Vec<Sight> {
+    at_once(urls.iter().collect(), |url| match open(url, options) {
+        Ok(store) => Sight { url: store.url().to_owned(), look: store.look(), store: Some(store) },
+        Err(error) => Sight { url: url.clone(), look: Err(error), store: None },
+    })
+}
+
+/// Reads the stores that were looked at. One that fails is an entry with its error and its last copy.
+pub fn read_seen(seen: Vec<Sight>) -> Vec<Reading> {
+    at_once(seen, Sight::read)
+}
+
 /// Reads all stores, in their order. One that fails is an entry with its error and its last copy.
 pub fn read(urls: &[String], options: &Options) -> Vec<Reading> {
-    each(urls, options, |store| {
-        let url = store.url().to_owned();
-        match store.snapshot() {
-            Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
-            Err(error) => Reading { url, snapshot: store.last_copy(), error: Some(error) },
-        }
-    })
-    .into_iter()
-    .zip(urls)
-    .map(|(reading, url)| {
-        reading.unwrap_or_else(|error| Reading { url: url.clone(), snapshot: None, error: Some(error) })
-    })
-    .collect()
+    read_seen(look(urls, options))
 }
 
 /// Makes one change in all stores. The results are in the order of the stores.
 pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    each(urls, options, |store| {
+    at_once(urls.iter().collect(), |url| {
+        let store = open(url, options)?;
         store.apply(edit).map(|outcome| Applied { url: store.url().to_owned(), outcome })
     })
-    .into_iter()
-    .map(Result::flatten)
-    .collect()
 }
 
 /// Says in all stores that this node is still here. The results are in the order of the stores.
 pub fn beat(urls: &[String], options: &Options, id: &Name, time: Timestamp) -> Vec<Result<(), StoreError>> {
-    each(urls, options, |store| store.beat(id, time)).into_iter().map(Result::flatten).collect()
+    at_once(urls.iter().collect(), |url| open(url, options)?.beat(id, time))
 }
 
 /// What a change did to one store.
@@ -206,28 +227,16 @@ pub struct Applied {
 }
 
 /// Does something with each store, at the same time: one that does not answer must not keep the others waiting.
-fn each<T: Send>(
-    urls: &[String],
-    options: &Options,
-    act: impl Fn(&dyn Store) -> T + Sync,
-) -> Vec<Result<T, StoreError>> {
-    let one = |url: &String| open(url, options).map(|store| act(store.as_ref()));
-    if let [url] = urls {
-        return vec![one(url)];
+fn at_once<S: Send, T: Send>(stores: Vec<S>, act: impl Fn(S) -> T + Sync) -> Vec<T> {
+    if stores.len() == 1 {
+        return stores.into_iter().map(act).collect();
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = urls.iter().map(|url| scope.spawn(|| one(url))).collect();
+        let act = &act;
+        let threads: Vec<_> = stores.into_iter().map(|store| scope.spawn(move || act(store))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
-}
-
-/// A file's bytes as text, if there are not too many of them.
-fn text_of(bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.len() > MAX_BYTES {
-        return Err(format!("is larger than the {MAX_BYTES} bytes that a record may have"));
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
 }

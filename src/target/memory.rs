@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::hash::Hasher;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,32 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(180);
 pub struct LastGood {
     /// What the template was given.
     pub counts: Counts,
-    /// The output itself; none for a target that is a file, which is its own memory.
-    pub output: Option<String>,
+    /// The output's [`digest`].
+    pub digest: String,
+    /// What it was made from; none if that cannot be said, or if not all is done yet.
+    pub made: Option<Made>,
+}
+
+/// What an output was made from, and what there was to say about it: the same inputs make the same output, and there is
+/// the same to say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Names everything that the output depends on.
+    pub inputs: String,
+    /// The warnings, as they were printed.
+    pub warnings: Vec<String>,
+}
+
+impl LastGood {
+    /// What is to be known of that output.
+    pub fn new(counts: Counts, output: &str, made: Option<Made>) -> LastGood {
+        LastGood { counts, digest: digest(output.as_bytes()), made }
+    }
+}
+
+/// Names an output's bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
 /// The memory of one target, locked: two runs on one target go one after the other.
@@ -39,8 +64,13 @@ impl Memory {
         let dir = state_dir.join("targets").join(format!("{:016x}", hash.finish()));
         fs::create_dir_all(&dir).at("make", &dir)?;
         let path = dir.join("lock");
-        let mut file =
-            File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .at("open", &path)?;
         let started = Instant::now();
         loop {
             match file.try_lock() {
@@ -59,26 +89,49 @@ impl Memory {
             }
         }
         // For people who look into the state directory: the directory's name is only a hash of this.
-        file.set_len(0).and_then(|()| writeln!(file, "{key}")).at("write", &path)?;
+        let line = format!("{key}\n");
+        let mut known = String::new();
+        if file.read_to_string(&mut known).is_err() || known != line {
+            file.set_len(0).and_then(|()| file.write_all_at(line.as_bytes(), 0)).at("write", &path)?;
+        }
         Ok(Memory { dir, _lock: file })
     }
 
-    /// The last good output. One that cannot be read counts as none, and is replaced by the next.
+    /// What is known of the last good output. What cannot be read counts as nothing, and is replaced by the next.
     pub fn last_good(&self) -> Option<LastGood> {
-        serde_json::from_slice(&fs::read(self.dir.join("last-good.json")).ok()?).ok()
+        let mut head = Vec::new();
+        BufReader::new(File::open(self.path()).ok()?).read_until(b'\n', &mut head).ok()?;
+        let head = std::str::from_utf8(&head).ok()?.strip_suffix('\n')?;
+        let (checksum, head) = head.split_once(' ')?;
+        (digest(head.as_bytes()) == checksum).then(|| serde_json::from_str(head).ok()).flatten()
     }
 
-    /// Remembers a good output.
-    pub fn keep(&self, good: &LastGood) -> Result<(), PathError> {
-        if self.last_good().as_ref() == Some(good) {
+    /// The last good output itself, if it was kept here: a target that is a file is its own memory.
+    pub fn last_output(&self) -> Option<String> {
+        let digest = self.last_good()?.digest;
+        let mut bytes = fs::read(self.path()).ok()?;
+        let head = bytes.iter().position(|byte| *byte == b'\n')?;
+        bytes.drain(..=head);
+        (self::digest(&bytes) == digest).then(|| String::from_utf8(bytes).ok()).flatten()
+    }
+
+    /// Remembers a good output, and with `output` the output itself.
+    pub fn keep(&self, good: &LastGood, output: Option<&str>) -> Result<(), PathError> {
+        if self.last_good().as_ref() == Some(good) && output.is_none_or(|_| self.last_output().is_some()) {
             return Ok(());
         }
-        let path = self.dir.join("last-good.json");
-        let text = serde_json::to_vec(good).map_err(std::io::Error::from).at("write", &path)?;
+        // A checksum and a line of JSON, then the output as it is.
+        let path = self.path();
+        let head = serde_json::to_string(good).map_err(std::io::Error::from).at("write", &path)?;
+        let bytes = format!("{} {head}\n{}", digest(head.as_bytes()), output.unwrap_or_default());
         let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(&text).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
+        staged.write_all(bytes.as_bytes()).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
         staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
         Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("last-good")
     }
 
     /// Whether a reload is owed: the file was replaced, and no reload has succeeded since.
@@ -117,16 +170,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = LastGood {
             counts: Counts::from([("app*".into(), Count { active: 3, leaving: 0 })]),
-            output: Some("x".into()),
+            digest: digest(b"x\ny\n"),
+            made: Some(Made { inputs: "i".into(), warnings: vec!["w\n".into()] }),
         };
         {
             let memory = Memory::open(dir.path(), "/etc/haproxy.cfg").unwrap();
             assert_eq!(memory.last_good(), None);
-            memory.keep(&good).unwrap();
+            memory.keep(&good, Some("x\ny\n")).unwrap();
             memory.owe_reload().unwrap();
         }
         let memory = Memory::open(dir.path(), "/etc/haproxy.cfg").unwrap();
-        assert_eq!(memory.last_good(), Some(good));
+        assert_eq!(memory.last_good().as_ref(), Some(&good));
+        assert_eq!(memory.last_output().as_deref(), Some("x\ny\n"));
+        memory.keep(&good, Some("x\ny\n")).unwrap();
         assert!(memory.owes_reload());
         memory.reloaded().unwrap();
         memory.reloaded().unwrap();
@@ -138,7 +194,14 @@ mod tests {
     fn a_broken_memory_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::open(dir.path(), "x").unwrap();
-        fs::write(memory.dir.join("last-good.json"), "{\"counts\":").unwrap();
-        assert_eq!(memory.last_good(), None);
+        let good = LastGood { digest: digest(b"x\n"), ..LastGood::default() };
+        memory.keep(&good, Some("x\n")).unwrap();
+        let whole = fs::read(memory.path()).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(memory.path(), &whole[..cut]).unwrap();
+            assert_eq!(memory.last_output(), None, "{cut}");
+        }
+        memory.keep(&good, Some("x\n")).unwrap();
+        assert_eq!(memory.last_output().as_deref(), Some("x\n"));
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
-pub use memory::{LastGood, Memory};
+pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{Followed, Runtime};
 
 use crate::errors::{AtPath, PathError};
@@ -159,11 +159,7 @@ impl Target {
         if let Some((old, found)) = &old
             && old == bytes
         {
-            let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
-            return match self.settle(memory, bytes, bytes, None)? {
-                Done::Unchanged if adjusted => Ok(Done::Adjusted),
-                done => Ok(done),
-            };
+            return self.stand(memory, bytes, found);
         }
         let staged =
             file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
@@ -218,6 +214,27 @@ impl Target {
                 memory.owe_reload()?;
                 reload(Some(why))
             }
+        }
+    }
+
+    /// What [`Target::apply`] does with bytes of this digest, if the file holds them: next to nothing. None, and nothing
+    /// done, if it does not.
+    pub fn confirm(&self, memory: &Memory, digest: &str) -> Result<Option<Done>, TargetError> {
+        match file::current(&self.path)? {
+            Some((bytes, found)) if memory::digest(&bytes) == digest => {
+                file::sweep(&self.path);
+                self.stand(memory, &bytes, &found).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does what is left to do for a file whose bytes are right.
+    fn stand(&self, memory: &Memory, bytes: &[u8], found: &std::fs::Metadata) -> Result<Done, TargetError> {
+        let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
+        match self.settle(memory, bytes, bytes, None)? {
+            Done::Unchanged if adjusted => Ok(Done::Adjusted),
+            done => Ok(done),
         }
     }
 

@@ -112,6 +112,24 @@ impl Lookup {
         self.names().filter_map(|name| self.resolve(name)).collect()
     }
 
+    /// Names all templates there are and what is in them; none if one cannot be read. The built-in ones are part of the
+    /// program.
+    pub fn digest(&self) -> Option<String> {
+        let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+        let mut update = |text: &str| {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        for found in self.all() {
+            update(&found.name);
+            update(&found.path);
+            if let Origin::File(_) = found.origin {
+                update(&found.read().ok()?);
+            }
+        }
+        Some(format!("{:032x}", hash.digest128()))
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<&str> = self.places.iter().flatten().map(|(name, _)| name.as_str()).collect();
         names.into_iter()

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
 mod agent;
+mod copies;
 mod documents;
 mod escaping;
 #[cfg(all(feature = "https", feature = "ssh"))]
@@ -19,3 +20,4 @@ mod streams;
 mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
+mod unchanged;

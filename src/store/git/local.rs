@@ -13,12 +13,14 @@ use jiff::Timestamp;
 
 use super::commit::{NodeFiles, prepare};
 use super::mirror::Heads;
-use super::{Backoff, beats, branch_ref, inbox, snapshot_of, tip};
+use super::seen::Seen;
+use super::{Backoff, beats, branch_ref, inbox, tip};
 use crate::change::Change;
 use crate::errors::AtPath;
 use crate::name::Name;
+use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -31,13 +33,13 @@ pub(crate) struct Local {
     url: String,
     path: PathBuf,
     options: Options,
-    /// Where the last copy is kept; the embedded store needs none.
-    copy: Option<PathBuf>,
+    copy: Copy,
 }
 
 impl Local {
     pub(crate) fn new(url: &str, path: PathBuf, options: &Options) -> Local {
-        let copy = Some(copy::place(&options.state_dir, url));
+        let branch = options.branch.as_deref();
+        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), branch);
         Local { url: url.to_owned(), path, options: options.clone(), copy }
     }
 
@@ -46,7 +48,7 @@ impl Local {
         if !path.exists() {
             create(&path)?;
         }
-        Ok(Local { url: path.display().to_string(), path, options: options.clone(), copy: None })
+        Ok(Local::new(&path.display().to_string(), path.clone(), options))
     }
 
     fn repository(&self) -> Result<Repository, StoreErrorKind> {
@@ -122,7 +124,7 @@ impl Local {
     }
 
     /// The folder, with what waits counted in: a server's repository may be read in place.
-    fn read(&self) -> Result<Snapshot, StoreErrorKind> {
+    fn see(&self) -> Result<(Repository, Seen), StoreErrorKind> {
         let repo = self.repository()?;
         let branch = self.branch(&repo)?;
         let tip = tip(&repo, &branch)?;
@@ -132,7 +134,8 @@ impl Local {
                 others.insert(name.to_owned(), oid);
             }
         }
-        snapshot_of(&repo, &Heads { branch, tip, others }, &self.options)
+        let seen = Seen::new(&repo, &Heads { branch, tip, others }, &self.options)?;
+        Ok((repo, seen))
     }
 }
 
@@ -149,17 +152,14 @@ impl Store for Local {
         self.beat(id, time).in_store(&self.url)
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let read = || self.read();
-        let snapshot = read().in_store(&self.url)?;
-        if let Some(copy) = &self.copy {
-            copy::keep(copy, &snapshot);
-        }
-        Ok(snapshot)
+    fn look(&self) -> Result<Look, StoreError> {
+        let (repo, seen) = self.see().in_store(&self.url)?;
+        let (url, copy) = (self.url.clone(), self.copy.clone());
+        Ok(Look::new(seen.stamp(), move || seen.read(&repo, &copy).in_store(&url)))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        copy::kept(self.copy.as_ref()?)
+        self.copy.last()
     }
 }
 

@@ -4,11 +4,16 @@ pub(super) mod beats;
 mod commit;
 mod confirmed;
 mod crowd;
+mod delta;
 mod inbox;
 mod local;
 mod mirror;
+mod objects;
+mod packs;
 mod push;
+mod read;
 mod remote;
+mod seen;
 pub mod transport;
 mod tree;
 
@@ -19,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use git2::{Oid, Repository};
 
+use super::StoreErrorKind;
 use super::error::Doing;
-use super::{Options, Snapshot, StoreErrorKind};
 
 /// Where a branch lives.
 fn branch_ref(branch: &str) -> String {
@@ -34,28 +39,6 @@ fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
         Err(error) => Err(error).doing("look up the branch"),
     }
-}
-
-/// The folder at the branch's tip, with what waits counted in, and with heartbeats if they are asked for.
-fn snapshot_of(
-    repo: &Repository,
-    heads: &mirror::Heads,
-    options: &Options,
-) -> Result<Snapshot, StoreErrorKind> {
-    let mut snapshot = tree::snapshot(repo, heads.tip, &options.folder)?;
-    let mut waiting = inbox::entries(&heads.others);
-    waiting.retain(|entry| !entry.is_merged(repo, heads.tip));
-    if !waiting.is_empty() {
-        snapshot = tree::with(repo, snapshot, inbox::read(repo, &options.folder, &waiting)?.values())?;
-    }
-    if options.beats {
-        let shards = heads.others.iter().filter(|(name, _)| name.starts_with(beats::PREFIX));
-        for (id, time) in shards.flat_map(|(_, commit)| beats::read(repo, *commit)) {
-            let known = snapshot.beats.entry(id).or_insert(time);
-            *known = time.max(*known);
-        }
-    }
-    Ok(snapshot)
 }
 
 /// libgit2 carries only a message; what our transport knew in types is picked up beside it.

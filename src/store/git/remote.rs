@@ -1,6 +1,5 @@
 //! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
@@ -12,12 +11,14 @@ use super::crowd::Crowd;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
 use super::push::{self, Command, Report, Session, SessionError};
-use super::{Backoff, beats, network, snapshot_of, transport};
+use super::seen::Seen;
+use super::{Backoff, beats, network, transport};
 use crate::change::Change;
 use crate::excerpt;
 use crate::name::Name;
+use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Edit, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind, copy};
+use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
 const LOOKERS: f64 = 3.0;
@@ -35,12 +36,13 @@ const MAX_PACE: Duration = Duration::from_secs(5);
 const MAX_SAID: usize = 4096;
 
 /// A repository behind a URL.
+#[derive(Clone)]
 pub(crate) struct Remote {
     /// As the transports need it, with its secrets.
     address: String,
     /// As it may be shown.
     url: String,
-    place: PathBuf,
+    copy: Copy,
     options: Options,
 }
 
@@ -63,12 +65,12 @@ struct View {
 impl Remote {
     pub(crate) fn new(url: String, options: &Options) -> Remote {
         transport::install(transport::Settings::from_env(options.limits));
-        let place = copy::place(&options.state_dir, &url);
-        Remote { url: without_secrets(&url), address: url, place, options: options.clone() }
+        let copy = Copy::new(&options.state_dir, &url, options.folder.as_ref(), options.branch.as_deref());
+        Remote { url: without_secrets(&url), address: url, copy, options: options.clone() }
     }
 
     fn mirror(&self) -> Result<Mirror, StoreErrorKind> {
-        Mirror::open(&self.place, self.options.patience)
+        Mirror::open(self.copy.place(), self.options.patience)
     }
 
     fn fetch(&self, mirror: &mut Mirror) -> Result<Heads, StoreErrorKind> {
@@ -102,13 +104,29 @@ impl Remote {
 
     /// Does it again with a new mirror if git failed, and not the network: the mirror may be broken.
     fn repairing<T>(&self, act: impl Fn() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
-        match act() {
+        self.repaired(act(), &act)
+    }
+
+    fn repaired<T>(
+        &self,
+        result: Result<T, StoreErrorKind>,
+        again: impl FnOnce() -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreErrorKind> {
+        match result {
             Err(StoreErrorKind::Git { .. }) => {
-                Mirror::discard(&self.place, self.options.patience)?;
-                act()
+                Mirror::discard(self.copy.place(), self.options.patience)?;
+                again()
             }
             result => result,
         }
+    }
+
+    /// What there is to be read, and the mirror that it is to be read from.
+    fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let heads = self.fetch(&mut mirror)?;
+        let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
+        Ok((mirror, seen))
     }
 
     /// Sorts what the connection has shown.
@@ -158,7 +176,7 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        let crowd = Crowd::new(&self.place).guess(view.session.opened_in()).max(view.waiting.len() as f64);
+        let crowd = Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
@@ -343,12 +361,6 @@ impl Remote {
         }
     }
 
-    fn read(&self) -> Result<Snapshot, StoreErrorKind> {
-        let mut mirror = self.mirror()?;
-        let heads = self.fetch(&mut mirror)?;
-        snapshot_of(&mirror.repo, &heads, &self.options)
-    }
-
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let shard = beats::shard(id, self.options.beat_shards);
@@ -385,7 +397,7 @@ impl Store for Remote {
     }
 
     fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
-        let confirmed = Confirmed::new(&self.place, &self.options);
+        let confirmed = Confirmed::new(self.copy.place(), &self.options);
         if let Edit::Put(record) = edit
             && confirmed.is_fresh(record)
         {
@@ -403,13 +415,25 @@ impl Store for Remote {
         self.repairing(|| self.beat(id, time)).in_store(&self.url)
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.repairing(|| self.read()).in_store(&self.url)
+    fn look(&self) -> Result<Look, StoreError> {
+        let (mirror, seen) = self.repairing(|| self.see()).in_store(&self.url)?;
+        let remote = self.clone();
+        Ok(Look::new(seen.stamp(), move || {
+            // The mirror stays locked while it is read: nobody renews it meanwhile.
+            let result = seen.read(&mirror.repo, &remote.copy);
+            drop(mirror);
+            remote
+                .repaired(result, || {
+                    let (mirror, seen) = remote.see()?;
+                    seen.read(&mirror.repo, &remote.copy)
+                })
+                .in_store(&remote.url)
+        }))
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        let (repo, heads) = Mirror::last(&self.place)?;
-        snapshot_of(&repo, &heads, &self.options).ok()
+        let (repo, heads) = Mirror::last(self.copy.place())?;
+        Seen::new(&repo, &heads, &self.options).and_then(|seen| seen.read(&repo, &self.copy)).ok()
     }
 }
 

@@ -48,11 +48,11 @@ impl HelperDef for HostsNames<'_> {
         if shared.claims(id).ids > 1 {
             return Err(refused_fact("instance-id", "differs from that of another node only in case"));
         }
-        let stated = node.record.facts().get("hostname").filter(|value| !value.is_null());
+        let stated = node.record.value("hostname").filter(|value| !value.is_null());
         let Some(stated) = stated.filter(|value| value.as_str() != Some("")) else {
             return Ok(ScopedJson::Derived(id.into()));
         };
-        let reason = match text(stated).map(|name| escape::hosts(&name)) {
+        let reason = match text(&stated).map(|name| escape::hosts(&name)) {
             None => Some("is a list or an object".to_owned()),
             Some(Err(error)) => Some(error.to_string()),
             Some(Ok(name)) if name.eq_ignore_ascii_case(id) => None,

@@ -118,14 +118,13 @@ fn rendered(machine: &Machine, store: &Path, variables: &[(&str, &str)]) -> BTre
 fn neither_the_store_nor_the_machine_nor_the_time_matters() {
     let machine = Machine::new("lb1");
     let fleet = mixed(40, 11);
-    let write =
-        |folder: &Path, files: &mut dyn Iterator<Item = (usize, &presence::store::File)>, deep: bool| {
-            for (number, file) in files {
-                let path = if deep { folder.join(format!("{}/x", number % 4)) } else { folder.to_owned() };
-                fs::create_dir_all(&path).unwrap();
-                fs::write(path.join(&file.path), &file.text).unwrap();
-            }
-        };
+    let write = |folder: &Path, files: &mut dyn Iterator<Item = (usize, &super::fleet::File)>, deep: bool| {
+        for (number, file) in files {
+            let path = if deep { folder.join(format!("{}/x", number % 4)) } else { folder.to_owned() };
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join(&file.path), &file.text).unwrap();
+        }
+    };
     let (plain, reverse, inside) = (machine.path("plain"), machine.path("reverse"), machine.path("inside"));
     write(&plain, &mut fleet.files.iter().enumerate(), false);
     write(&reverse, &mut fleet.files.iter().enumerate().rev(), true);

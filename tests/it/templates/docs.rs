@@ -62,7 +62,7 @@ fn balancer(blocks: &[Block]) -> Machine {
                 fs::remove_dir_all(machine.path("nodeinfo")).unwrap();
                 fs::create_dir(machine.path("nodeinfo")).unwrap();
                 for (fact, value) in record.facts() {
-                    machine.fact(fact, value.as_str().unwrap());
+                    machine.fact(&fact, value.as_str().unwrap());
                 }
             }
         }

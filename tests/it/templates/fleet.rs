@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use presence::record::Facts;
 use presence::roster::{Identity, Roster, Source, States};
-use presence::store::{File, Snapshot};
+use presence::store::Snapshot;
 use presence::template::{Lookup, Request, TemplateError, render};
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,13 @@ pub(crate) const STATES: [(Option<&str>, &str); 12] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fleet {
     pub(crate) files: Vec<File>,
+}
+
+/// A file of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// What a rendering gave.
@@ -81,7 +88,8 @@ impl Fleet {
         name: &str,
         vars: &[(&str, &str)],
     ) -> Outcome {
-        let snapshot = Snapshot { files: self.files.clone(), ..Snapshot::default() };
+        let files = self.files.iter().map(|file| (file.path.as_str(), Ok(file.text.as_str())));
+        let snapshot = Snapshot::of(files);
         let source = Source { store: "list:", snapshot: &snapshot, stale: false };
         let roster = Roster::new(&[source], &States::default());
         let vars: Map<String, Value> =

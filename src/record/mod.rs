@@ -1,14 +1,20 @@
 //! A node's presence file: parsing, checking, and the bytes it is written as.
 
+mod packed;
+mod scan;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::civil::DateTime;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::errors::chain;
 use crate::excerpt::excerpt;
 use crate::name::{Name, NameError};
+use packed::{Packed, Raw};
 
 /// What a node says of itself: fact name to value, in the order of the names. Facts that nobody here knows are kept.
 pub type Facts = BTreeMap<String, Value>;
@@ -22,11 +28,12 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// How `statetss` and `statelog` write a time: UTC, `YYYYMMDD-HHMMSS`.
 pub const TIME_FORMAT: &str = "%Y%m%d-%H%M%S";
 
-/// One node's presence file, checked: it has a usable instance-id.
+/// One node's presence file, checked: it has a usable instance-id. Its facts are part of a larger piece of memory where
+/// it was read together with others, so that a clone is cheap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     id: Name,
-    facts: Facts,
+    facts: Packed,
 }
 
 /// Why bytes are not a presence file.
@@ -62,30 +69,45 @@ struct File<'a> {
 impl Record {
     /// A record of these facts; they must hold a usable `instance-id`.
     pub fn new(facts: Facts) -> Result<Record, RecordError> {
-        let id = facts.get("instance-id").and_then(Value::as_str).ok_or(RecordError::NoId)?;
-        Ok(Record { id: Name::parse(id).map_err(RecordError::BadId)?, facts })
+        Record::with_id(Packed::of(&facts))
+    }
+
+    fn with_id(facts: Packed) -> Result<Record, RecordError> {
+        Ok(Record { id: id_of(facts.bytes())?, facts })
     }
 
     /// Reads a presence file, of this program or of the shell script of 2015.
     pub fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(RecordError::TooLarge(bytes.len() as u64));
-        }
-        let Value::Object(mut file) = serde_json::from_slice(bytes).map_err(RecordError::NotJson)? else {
-            return Err(RecordError::WrongFiletype("missing".into()));
+        let mut packed = Vec::with_capacity(bytes.len());
+        pack(bytes, &mut packed)?;
+        Record::with_id(Packed::new(packed.into()))
+    }
+
+    /// Reads the presence file at that path, whose name must be the node's, and appends it to `packed` in the form that
+    /// [`Record::unpack`] takes. On failure nothing is appended, and the reason is the end of a sentence that begins
+    /// with the path.
+    pub fn pack(path: &str, text: &[u8], packed: &mut Vec<u8>) -> Result<(), String> {
+        let begin = packed.len();
+        let checked =
+            pack(text, packed).and_then(|()| id_of(&packed[begin..])).map_err(|error| chain(&error));
+        let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
+        let outcome = match checked {
+            Ok(id) if id.as_str() == stem => return Ok(()),
+            Ok(id) => Err(format!("says that its instance-id is `{id}`, which is not the name of the file")),
+            Err(reason) => Err(reason),
         };
-        match file.get("filetype") {
-            Some(Value::String(kind)) if kind == FILETYPE => {}
-            Some(other) => {
-                let kind = text(other).unwrap_or_else(|| other.to_string().into());
-                return Err(RecordError::WrongFiletype(format!("`{}`", excerpt(&kind))));
-            }
-            None => return Err(RecordError::WrongFiletype("missing".into())),
-        }
-        match file.remove("value") {
-            Some(Value::Object(facts)) => Record::new(facts.into_iter().collect()),
-            _ => Err(RecordError::NoFacts),
-        }
+        packed.truncate(begin);
+        outcome
+    }
+
+    /// A record that [`Record::pack`] has read. None if these are other bytes.
+    pub fn unpack(packed: Bytes) -> Option<Record> {
+        Record::with_id(Packed::new(packed)).ok()
+    }
+
+    /// The form that [`Record::unpack`] takes: equal for equal facts.
+    pub fn packed(&self) -> &Bytes {
+        self.facts.bytes()
     }
 
     /// The bytes of the presence file: sorted keys, 4 spaces, a final newline; always the same for the same facts.
@@ -93,7 +115,7 @@ impl Record {
         let mut bytes = Vec::with_capacity(1024);
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
-        File { filetype: FILETYPE, value: &self.facts }
+        File { filetype: FILETYPE, value: &self.facts() }
             .serialize(&mut writer)
             .expect("a map with string keys always serialises into memory");
         bytes.push(b'\n');
@@ -106,18 +128,23 @@ impl Record {
     }
 
     /// All facts.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    pub fn facts(&self) -> Facts {
+        self.facts.facts()
     }
 
-    /// The facts, taken out.
-    pub fn into_facts(self) -> Facts {
-        self.facts
+    /// A fact as it is.
+    pub fn value(&self, fact: &str) -> Option<Value> {
+        self.facts.value(fact)
+    }
+
+    /// Whether the node states that fact.
+    pub fn has(&self, fact: &str) -> bool {
+        self.facts.get(fact).is_some()
     }
 
     /// A fact as text. Numbers and booleans count as their text; lists, objects and null as absent.
     pub fn text(&self, fact: &str) -> Option<Cow<'_, str>> {
-        text(self.facts.get(fact)?)
+        self.facts.get(fact)?.text().map(Cow::Borrowed)
     }
 
     /// The part that the node plays: the fact `nodepart`.
@@ -133,6 +160,48 @@ impl Record {
     /// When the node last changed its state (`statetss`, UTC, to the second); none if it does not say or says nonsense.
     pub fn changed(&self) -> Option<DateTime> {
         DateTime::strptime(TIME_FORMAT, self.text("statetss")?.as_ref()).ok()
+    }
+}
+
+/// Appends the facts of a presence file in their packed form.
+fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(RecordError::TooLarge(bytes.len() as u64));
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let mut facts = Vec::with_capacity(32);
+        if scan::facts(text, FILETYPE, &mut facts) {
+            for (name, value) in facts {
+                packed::put(name, Raw::Text(value), packed);
+            }
+            return Ok(());
+        }
+    }
+    let Value::Object(mut file) = serde_json::from_slice(bytes).map_err(RecordError::NotJson)? else {
+        return Err(RecordError::WrongFiletype("missing".into()));
+    };
+    match file.get("filetype") {
+        Some(Value::String(kind)) if kind == FILETYPE => {}
+        Some(other) => {
+            let kind = text(other).unwrap_or_else(|| other.to_string().into());
+            return Err(RecordError::WrongFiletype(format!("`{}`", excerpt(&kind))));
+        }
+        None => return Err(RecordError::WrongFiletype("missing".into())),
+    }
+    match file.remove("value") {
+        Some(Value::Object(facts)) => {
+            packed::put_facts(&facts.into_iter().collect(), packed);
+            Ok(())
+        }
+        _ => Err(RecordError::NoFacts),
+    }
+}
+
+/// The instance-id among packed facts.
+fn id_of(packed: &[u8]) -> Result<Name, RecordError> {
+    match packed::get(packed, "instance-id") {
+        Some(Raw::Text(id)) => Name::parse(id).map_err(RecordError::BadId),
+        _ => Err(RecordError::NoId),
     }
 }
 

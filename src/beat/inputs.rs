@@ -1,0 +1,47 @@
+//! Everything that an output is made from, in one name: while it is the same, so would the output be, and what there is
+//! to say about it.
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::config::Config;
+use crate::program;
+use crate::record::Facts;
+use crate::template::Lookup;
+
+/// What an output is made from besides the stores.
+pub struct Inputs(Xxh3Default);
+
+impl Inputs {
+    /// The whole configuration and all arguments are part of it, whether or not they matter here: nothing is forgotten
+    /// when they grow. None if something cannot be named.
+    pub fn new(
+        args: &impl std::fmt::Debug,
+        config: &Config,
+        facts: &Facts,
+        lookup: &Lookup,
+    ) -> Option<Inputs> {
+        let mut inputs = Inputs(Xxh3Default::new());
+        inputs.add(&program::build()?);
+        inputs.add(&lookup.digest()?);
+        inputs.add(&format!("{args:?}"));
+        inputs.add(&format!("{config:?}"));
+        inputs.add(&format!("{facts:?}"));
+        Some(inputs)
+    }
+
+    fn add(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    /// The name of all inputs, the stores among them: the URL and stamp of each, in their order. None if one has no
+    /// stamp.
+    pub fn name<'a>(&self, stores: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Option<String> {
+        let mut all = Inputs(self.0.clone());
+        for (url, stamp) in stores {
+            all.add(url);
+            all.add(stamp?);
+        }
+        Some(format!("{:032x}", all.0.digest128()))
+    }
+}

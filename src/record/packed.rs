@@ -1,0 +1,188 @@
+//! Facts as one run of bytes: what a roster of a hundred thousand nodes keeps in memory, and its copy on disk.
+//!
+//! Each fact is the length of its name, the name, the length and kind of its value, the value. Facts stand in the order
+//! of their names, and a number or list in serde_json's own spelling, so that equal facts are equal bytes.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Facts;
+
+/// A node's facts.
+#[derive(Clone, PartialEq)]
+pub(super) struct Packed(Bytes);
+
+/// A fact's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Raw<'a> {
+    /// A JSON string, decoded.
+    Text(&'a str),
+    /// Any other JSON value, as JSON.
+    Json(&'a str),
+}
+
+impl Raw<'_> {
+    fn value(self) -> Value {
+        match self {
+            Raw::Text(text) => text.into(),
+            // It was written by `put`, so it is JSON.
+            Raw::Json(json) => serde_json::from_str(json).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// The value as text, if it is a scalar.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match self {
+            Raw::Text(text) => Some(text),
+            Raw::Json(json) if json.starts_with(['[', '{', 'n']) => None,
+            Raw::Json(json) => Some(json),
+        }
+    }
+}
+
+impl Packed {
+    /// Takes bytes that [`put`] has written.
+    pub(super) fn new(bytes: Bytes) -> Packed {
+        Packed(bytes)
+    }
+
+    pub(super) fn of(facts: &Facts) -> Packed {
+        let mut bytes = Vec::with_capacity(512);
+        put_facts(facts, &mut bytes);
+        Packed(bytes.into())
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Raw<'_>> {
+        get(&self.0, name)
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<Value> {
+        self.get(name).map(Raw::value)
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let mut rest = &self.0[..];
+        let mut facts = Facts::new();
+        while let Some((name, json, value)) = next(&mut rest) {
+            if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
+                let raw = if json { Raw::Json(value) } else { Raw::Text(value) };
+                facts.insert(name.to_owned(), raw.value());
+            }
+        }
+        facts
+    }
+}
+
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts().fmt(f)
+    }
+}
+
+/// The value of that fact, from bytes that [`put`] has written.
+pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Raw<'a>> {
+    while let Some((found, json, value)) = next(&mut packed) {
+        if found == name.as_bytes() {
+            let value = std::str::from_utf8(value).ok()?;
+            return Some(if json { Raw::Json(value) } else { Raw::Text(value) });
+        }
+    }
+    None
+}
+
+/// Appends one fact. They must come in the order of their names.
+pub(super) fn put(name: &str, value: Raw<'_>, out: &mut Vec<u8>) {
+    let (kind, value) = match value {
+        Raw::Text(text) => (0, text),
+        Raw::Json(json) => (1, json),
+    };
+    put_number(name.len(), out);
+    out.extend_from_slice(name.as_bytes());
+    put_number(value.len() << 1 | kind, out);
+    out.extend_from_slice(value.as_bytes());
+}
+
+pub(super) fn put_facts(facts: &Facts, out: &mut Vec<u8>) {
+    for (name, value) in facts {
+        match value {
+            Value::String(text) => put(name, Raw::Text(text), out),
+            other => put(name, Raw::Json(&other.to_string()), out),
+        }
+    }
+}
+
+/// The next fact: its name, whether its value is JSON, and the value. None at the end, or where the bytes are not ours.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], bool, &'a [u8])> {
+    let length = take_number(rest)?;
+    let (name, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    let length = take_number(rest)?;
+    let (value, after) = rest.split_at_checked(length >> 1)?;
+    *rest = after;
+    Some((name, length & 1 == 1, value))
+}
+
+/// Seven bits a byte, the lowest first, as LEB128 has it.
+fn put_number(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<usize> {
+    let mut number = 0;
+    for shift in (0..usize::BITS).step_by(7) {
+        let (first, after) = rest.split_first()?;
+        *rest = after;
+        number |= usize::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_come_out_as_they_went_in() {
+        let facts: Facts = serde_json::from_str(
+            r#"{"":"","a":"x","b":8080,"c":true,"d":null,"e":[1,{"f":-0.5}],"long":"ü\n"}"#,
+        )
+        .unwrap();
+        let packed = Packed::of(&facts);
+        assert_eq!(packed.facts(), facts);
+        let texts: Vec<_> = facts.keys().map(|name| packed.get(name).unwrap().text()).collect();
+        assert_eq!(texts, [Some(""), Some("x"), Some("8080"), Some("true"), None, None, Some("ü\n")]);
+        assert_eq!((packed.get("x"), packed.value("b")), (None, Some(8080.into())));
+    }
+
+    #[test]
+    fn bytes_that_are_not_ours_are_no_facts_and_no_panic() {
+        for bytes in [&[0xff; 20][..], &[5, b'a'], &[1, b'a', 200], &[1, 0xff, 2, 0xff]] {
+            let packed = Packed::new(Bytes::copy_from_slice(bytes));
+            assert!(packed.facts().is_empty() && packed.get("a").is_none(), "{bytes:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_length_is_read_back(name in ".{0,300}", value in ".{0,40000}") {
+            let facts = Facts::from([(name.clone(), value.clone().into())]);
+            let packed = Packed::of(&facts);
+            proptest::prop_assert_eq!(packed.get(&name), Some(Raw::Text(&value)));
+        }
+    }
+}

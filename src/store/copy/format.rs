@@ -1,0 +1,190 @@
+//! The bytes of a copy on disk: a line of JSON, one record of fixed length a file, their paths and contents, a checksum.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::super::snapshot::{Entry, Kind, Snapshot, Subtree};
+
+/// The first word of every copy. The number changes with the format.
+const MAGIC: &str = "presence-copy-1";
+
+/// How many bytes describe one file: key, lengths of path and content, kind.
+const ENTRY: usize = 32 + 4 + 4 + 1;
+
+/// How many bytes the checksum has, at the end.
+const CHECK: usize = 16;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    magic: String,
+    version: String,
+    /// How many files are described.
+    count: usize,
+    trees: Vec<(Vec<u8>, [u8; 20], usize, usize)>,
+    of: Of,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Of {
+    Whole {
+        label: String,
+        build: String,
+    },
+    /// The differences from the whole with that checksum: by turns, how many files of it are passed over, how many
+    /// stay, and how many come from here.
+    Changes {
+        whole: String,
+        runs: Vec<(usize, usize, usize)>,
+    },
+}
+
+/// What is to be known of a whole copy besides its content.
+pub(super) struct Whole {
+    /// The program that made it.
+    pub(super) build: Option<String>,
+    /// How many files it has.
+    pub(super) count: usize,
+    check: String,
+}
+
+/// How many bytes a file takes.
+pub(super) fn size(entry: &Entry) -> usize {
+    ENTRY + entry.path as usize + entry.content as usize
+}
+
+/// Reads a whole copy of what the label says. None if it is anything else or damaged.
+pub(super) fn whole(bytes: Vec<u8>, label: &str) -> Option<(Whole, Snapshot)> {
+    let (head, entries, heap, check) = open(bytes)?;
+    let Of::Whole { label: found, build } = &head.of else { return None };
+    if found != label {
+        return None;
+    }
+    let whole = Whole { build: Some(build.clone()), count: head.count, check };
+    Some((whole, snapshot(&head, vec![heap], entries)))
+}
+
+/// Reads changes and applies them. None if they are damaged, or those of another whole.
+pub(super) fn changed(bytes: Vec<u8>, whole: &Whole, of: &Snapshot) -> Option<Snapshot> {
+    let (head, fresh, heap, _) = open(bytes)?;
+    let Of::Changes { whole: found, runs } = &head.of else { return None };
+    if *found != whole.check {
+        return None;
+    }
+    let mut fresh = fresh.into_iter().map(|entry| Entry { heap: 1, ..entry });
+    let mut entries = Vec::with_capacity(of.entries.len() + head.count);
+    let mut at = 0usize;
+    for (passed, stay, come) in runs {
+        let begin = at.checked_add(*passed)?;
+        at = begin.checked_add(*stay)?;
+        entries.extend_from_slice(of.entries.get(begin..at)?);
+        entries.extend(fresh.by_ref().take(*come));
+    }
+    Some(snapshot(&head, vec![of.heaps[0].clone(), heap], entries))
+}
+
+fn snapshot(head: &Head, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snapshot {
+    let trees = head
+        .trees
+        .iter()
+        .map(|(path, oid, begin, end)| Subtree { path: path.clone(), oid: *oid, entries: *begin..*end })
+        .filter(|tree| tree.entries.start <= tree.entries.end && tree.entries.end <= entries.len())
+        .collect();
+    Snapshot { version: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
+}
+
+/// The parts of a copy, if its checksum holds.
+fn open(bytes: Vec<u8>) -> Option<(Head, Vec<Entry>, Bytes, String)> {
+    let end = bytes.len().checked_sub(CHECK)?;
+    let check = xxh3_128(&bytes[..end]);
+    if bytes[end..] != check.to_le_bytes() {
+        return None;
+    }
+    let line = bytes.iter().position(|byte| *byte == b'\n')?;
+    let head: Head = serde_json::from_slice(&bytes[..line]).ok()?;
+    if head.magic != MAGIC {
+        return None;
+    }
+    let table = line + 1..(line + 1).checked_add(head.count.checked_mul(ENTRY)?)?;
+    let heap = table.end..end;
+    let mut entries = Vec::with_capacity(head.count);
+    let mut start = 0u64;
+    for (place, described) in bytes.get(table)?.chunks_exact(ENTRY).enumerate() {
+        let number = |at: usize| u32::from_le_bytes(described[at..at + 4].try_into().expect("four bytes"));
+        let entry = Entry {
+            key: described[..32].try_into().expect("a key has 32 bytes"),
+            start,
+            path: number(32),
+            content: number(36),
+            place: u32::try_from(place).ok()?,
+            heap: 0,
+            kind: if described[40] == 0 { Kind::Record } else { Kind::Problem },
+        };
+        start += u64::from(entry.path) + u64::from(entry.content);
+        entries.push(entry);
+    }
+    if start != (heap.end.checked_sub(heap.start)?) as u64 {
+        return None;
+    }
+    Some((head, entries, Bytes::from(bytes).slice(heap), format!("{check:032x}")))
+}
+
+pub(super) fn write_whole(snapshot: &Snapshot, label: &str, build: &str) -> Vec<u8> {
+    let of = Of::Whole { label: label.to_owned(), build: build.to_owned() };
+    write(snapshot, of, &snapshot.entries.iter().collect::<Vec<_>>())
+}
+
+/// The changes from the whole, whose heap is the snapshot's first.
+pub(super) fn write_changes(snapshot: &Snapshot, whole: &Whole) -> Vec<u8> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    let mut fresh = Vec::new();
+    let mut at = 0;
+    for entry in &snapshot.entries {
+        let place = entry.place as usize;
+        if entry.heap != 0 || place < at {
+            fresh.push(entry);
+            match runs.last_mut() {
+                Some((_, _, come)) => *come += 1,
+                None => runs.push((0, 0, 1)),
+            }
+            continue;
+        }
+        match runs.last_mut() {
+            Some((_, stay, 0)) if place == at => *stay += 1,
+            _ => runs.push((place - at, 1, 0)),
+        }
+        at = place + 1;
+    }
+    write(snapshot, Of::Changes { whole: whole.check.clone(), runs }, &fresh)
+}
+
+fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Vec<u8> {
+    let trees = snapshot.trees.iter();
+    let head = Head {
+        magic: MAGIC.to_owned(),
+        version: snapshot.version.clone(),
+        count: entries.len(),
+        trees: trees
+            .map(|tree| (tree.path.clone(), tree.oid, tree.entries.start, tree.entries.end))
+            .collect(),
+        of,
+    };
+    let size: usize = entries.iter().map(|entry| size(entry)).sum();
+    let mut bytes = Vec::with_capacity(size + 1024 + snapshot.trees.len() * 128);
+    serde_json::to_writer(&mut bytes, &head).expect("memory takes everything, and all keys are texts");
+    bytes.push(b'\n');
+    for entry in entries {
+        bytes.extend_from_slice(&entry.key);
+        bytes.extend_from_slice(&entry.path.to_le_bytes());
+        bytes.extend_from_slice(&entry.content.to_le_bytes());
+        bytes.push(entry.kind as u8);
+    }
+    for entry in entries {
+        let (path, content) = entry.ranges();
+        bytes.extend_from_slice(&snapshot.heaps[usize::from(entry.heap)][path.start..content.end]);
+    }
+    let check = xxh3_128(&bytes);
+    bytes.extend_from_slice(&check.to_le_bytes());
+    bytes
+}

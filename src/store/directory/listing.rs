@@ -1,0 +1,125 @@
+//! What there is in a folder: one pass over its directories, and no look at a file.
+
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::MAX_DEPTH;
+use crate::errors::{AtPath, PathError, chain};
+
+/// How much of a directory is read at a time, in bytes.
+const BUFFER: usize = 128 * 1024;
+
+/// The `*.json` files of a folder and of those in it, by path.
+pub(super) struct Listing {
+    pub(super) root: OwnedFd,
+    files: Vec<(Range<usize>, Sort)>,
+    /// All paths, one after the other.
+    paths: Vec<u8>,
+    /// Directories that could not be read, by path, and why.
+    pub(super) problems: Vec<(Vec<u8>, String)>,
+}
+
+/// What kind of file it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Sort {
+    Plain,
+    Link,
+    /// A fifo, a device.
+    Special,
+}
+
+impl Listing {
+    /// Lists the folder. Hidden files and directories are passed over, links to directories are not followed.
+    pub(super) fn new(folder: &Path) -> Result<Listing, PathError> {
+        let root = open_dir(rustix::fs::CWD, folder.as_os_str().as_bytes(), OFlags::empty());
+        let root = root.map_err(std::io::Error::from).at("read", folder)?;
+        let mut listing = Listing { root, files: Vec::new(), paths: Vec::new(), problems: Vec::new() };
+        let mut dirs = vec![Vec::new()];
+        while let Some(dir) = dirs.pop() {
+            if let Err(error) = listing.list(&dir, &mut dirs) {
+                let path = folder.join(OsStr::from_bytes(&dir));
+                let error = PathError { doing: "read", path, source: error.into() };
+                match dir.is_empty() {
+                    true => return Err(error),
+                    false => listing.problems.push((dir[..dir.len() - 1].to_vec(), chain(&error))),
+                }
+            }
+        }
+        let Listing { files, paths, .. } = &mut listing;
+        if !files.is_sorted_by(|a, b| paths[a.0.clone()] <= paths[b.0.clone()]) {
+            files.sort_unstable_by(|a, b| paths[a.0.clone()].cmp(&paths[b.0.clone()]));
+        }
+        Ok(listing)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    pub(super) fn path(&self, file: usize) -> &[u8] {
+        &self.paths[self.files[file].0.clone()]
+    }
+
+    pub(super) fn sort(&self, file: usize) -> Sort {
+        self.files[file].1
+    }
+
+    /// Adds what one directory holds, given as its path with a `/` at its end.
+    fn list(&mut self, prefix: &[u8], dirs: &mut Vec<Vec<u8>>) -> rustix::io::Result<()> {
+        let name = if prefix.is_empty() { b".".as_slice() } else { prefix };
+        let dir = open_dir(&self.root, name, OFlags::NOFOLLOW)?;
+        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name.starts_with(b".") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say.
+                FileType::Unknown => {
+                    match rustix::fs::statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(found) => FileType::from_raw_mode(found.st_mode),
+                        Err(Errno::NOENT) => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
+                kind => kind,
+            };
+            let sort = match kind {
+                FileType::Directory => {
+                    if prefix.iter().filter(|byte| **byte == b'/').count() + 1 < MAX_DEPTH {
+                        dirs.push([prefix, name, b"/"].concat());
+                    }
+                    continue;
+                }
+                FileType::RegularFile => Sort::Plain,
+                FileType::Symlink => Sort::Link,
+                _ => Sort::Special,
+            };
+            if name.ends_with(b".json") {
+                let start = self.paths.len();
+                self.paths.extend_from_slice(prefix);
+                self.paths.extend_from_slice(name);
+                self.files.push((start..self.paths.len(), sort));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a directory below another.
+pub(super) fn open_dir(
+    at: impl std::os::fd::AsFd,
+    path: &[u8],
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(at, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
+}

@@ -1,0 +1,149 @@
+//! Reads many blobs at once: those in packs in the order of the packs, in as many threads as pay.
+//!
+//! libgit2 reads one object at a time and remembers little of what it has unpacked: a hundred thousand records in the
+//! order of a tree take it 3.6 s, in the order of the pack 0.9 s, and reading the pack from its beginning 0.2 s. So packs
+//! are read here, and libgit2 reads what is in none, or what is found odd.
+
+use std::path::Path;
+use std::thread;
+
+use git2::{Oid, Repository, RepositoryOpenFlags};
+
+use super::packs::{Content, Pack, Reader};
+use crate::record::MAX_BYTES;
+use crate::store::StoreErrorKind;
+use crate::store::error::Doing;
+use crate::store::snapshot::Batch;
+
+/// Fewer objects than this are left to libgit2 altogether.
+const MANY: usize = 256;
+
+/// Fewer objects than this are not worth a thread.
+const SHARE: usize = 1_000;
+
+/// More threads than this only wait for memory.
+const MAX_THREADS: usize = 4;
+
+/// What is to be done with each blob: where to add it, which it is, its content or why there is none, and whether that
+/// will hold as long as the object has its name.
+pub(super) trait Take<W>: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync {}
+
+impl<W, F: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync> Take<W> for F {}
+
+/// Something that wants a blob.
+pub(super) trait Wants: Sync + Send {
+    /// Which.
+    fn oid(&self) -> Oid;
+}
+
+/// Reads the blobs that are wanted, in any order.
+pub(super) fn read<W: Wants>(
+    repo: &Repository,
+    wanted: Vec<W>,
+    take: &impl Take<W>,
+) -> Result<Vec<Batch>, StoreErrorKind> {
+    if wanted.len() < MANY {
+        let mut batch = Batch::with_capacity(wanted.len());
+        one_by_one(repo, &mut batch, wanted.iter(), take)?;
+        return Ok(vec![batch]);
+    }
+    let packs = Pack::all(&repo.commondir().join("objects/pack"));
+    let mut packed = Vec::with_capacity(wanted.len());
+    let mut loose = Vec::new();
+    for wants in wanted {
+        let oid = wants.oid();
+        match packs.iter().enumerate().find_map(|(pack, found)| Some((pack, found.find(oid.as_bytes())?))) {
+            Some((pack, place)) => packed.push((pack, place, wants)),
+            None => loose.push(wants),
+        }
+    }
+    packed.sort_unstable_by_key(|(pack, place, _)| (*pack, place.offset));
+    let mut batches = Vec::new();
+    let outcomes = in_threads(packed, |part| {
+        let mut batch = Batch::with_capacity(part.len());
+        let mut odd = Vec::new();
+        let mut reader: Option<(usize, Reader<'_>)> = None;
+        for (pack, place, wants) in part {
+            if reader.as_ref().is_none_or(|(open, _)| *open != pack) {
+                reader = Some((pack, packs[pack].reader()));
+            }
+            match reader.as_mut().and_then(|(_, reader)| reader.read(place)) {
+                Some(Content::Blob(bytes)) => take(&mut batch, &wants, Ok(bytes), true),
+                Some(Content::TooLarge(size)) => take(&mut batch, &wants, Err(too_large(size)), true),
+                None => odd.push(wants),
+            }
+        }
+        (batch, odd)
+    });
+    for (batch, odd) in outcomes {
+        batches.push(batch);
+        loose.extend(odd);
+    }
+    let path = repo.path();
+    for outcome in in_threads(loose, |part| unpacked(path, &part, take)) {
+        batches.push(outcome?);
+    }
+    Ok(batches)
+}
+
+/// Reads with libgit2, on a handle of this thread's own.
+fn unpacked<W: Wants>(path: &Path, wanted: &[W], take: &impl Take<W>) -> Result<Batch, StoreErrorKind> {
+    let mut batch = Batch::with_capacity(wanted.len());
+    if !wanted.is_empty() {
+        let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
+            .doing("open the repository")?;
+        one_by_one(&repo, &mut batch, wanted.iter(), take)?;
+    }
+    Ok(batch)
+}
+
+fn one_by_one<'w, W: Wants + 'w>(
+    repo: &Repository,
+    batch: &mut Batch,
+    wanted: impl Iterator<Item = &'w W>,
+    take: &impl Take<W>,
+) -> Result<(), StoreErrorKind> {
+    let odb = repo.odb().doing("open the object database")?;
+    for wants in wanted {
+        match odb.read_header(wants.oid()) {
+            Ok((size, _)) if size > MAX_BYTES => take(batch, wants, Err(too_large(size)), true),
+            Ok(_) => match odb.read(wants.oid()) {
+                Ok(object) => take(batch, wants, Ok(object.data()), true),
+                Err(error) => take(batch, wants, Err(unreadable(&error)), false),
+            },
+            Err(error) => take(batch, wants, Err(unreadable(&error)), false),
+        }
+    }
+    Ok(())
+}
+
+fn too_large(size: usize) -> String {
+    format!("is {size} bytes, more than the {MAX_BYTES} that a record may have")
+}
+
+fn unreadable(error: &git2::Error) -> String {
+    format!("cannot be read: {}", error.message())
+}
+
+/// Does something with all of them, each thread with those that stand together.
+fn in_threads<S: Send, T: Send>(mut all: Vec<S>, act: impl Fn(Vec<S>) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
+    let threads = threads.min(all.len() / SHARE).max(1);
+    if threads == 1 {
+        return vec![act(all)];
+    }
+    let share = all.len().div_ceil(threads);
+    let mut parts = Vec::with_capacity(threads);
+    while all.len() > share {
+        parts.push(all.split_off(all.len() - share));
+    }
+    parts.push(all);
+    thread::scope(|scope| {
+        let act = &act;
+        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || act(part))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}

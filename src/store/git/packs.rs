@@ -1,0 +1,302 @@
+//! Reads blobs from packs in the order in which they stand there, so that what a delta is made from was just unpacked.
+//!
+//! The formats are those of gitformat-pack(5): index version 2, and entries that are whole or the difference from an
+//! earlier entry. Everything that is something else, or does not bear its checksum, is none: libgit2 has the last word.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+
+use super::delta;
+use crate::record::MAX_BYTES;
+
+/// No entry of more bytes is unpacked, records and what they are made from alike.
+const MAX_ENTRY: usize = 2 * MAX_BYTES;
+
+/// How much of a pack is read at a time, in bytes.
+const WINDOW: usize = 256 * 1024;
+
+/// When more than this was unpacked, in bytes, it is forgotten: what is needed again is unpacked again.
+const MAX_UNPACKED: usize = 64 * 1024 * 1024;
+
+/// An entry's header is no longer than this, in bytes.
+const HEADER: usize = 32;
+
+/// The kind of a blob, and of the difference from an entry at a distance.
+const BLOB: u8 = 3;
+const DISTANT_DELTA: u8 = 6;
+
+/// A pack and its index.
+pub(super) struct Pack {
+    file: File,
+    size: u64,
+    index: Vec<u8>,
+    count: usize,
+    /// The checksums of all entries by their offset; made only if an entry is needed that nobody asked for.
+    by_offset: OnceLock<Vec<(u64, u32)>>,
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    crc: u32,
+}
+
+/// What an entry holds.
+pub(super) enum Content<'a> {
+    Blob(&'a [u8]),
+    /// More bytes than a record may have: how many.
+    TooLarge(usize),
+}
+
+impl Pack {
+    /// The packs in that directory that can be read here, the largest first.
+    pub(super) fn all(dir: &Path) -> Vec<Pack> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut packs: Vec<Pack> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "idx"))
+            .filter_map(|path| Pack::open(&path))
+            .collect();
+        packs.sort_by_key(|pack| std::cmp::Reverse(pack.count));
+        packs
+    }
+
+    fn open(path: &Path) -> Option<Pack> {
+        let index = fs::read(path).ok()?;
+        let file = File::open(path.with_extension("pack")).ok()?;
+        let size = file.metadata().ok()?.len();
+        let mut pack = Pack { file, size, index, count: 0, by_offset: OnceLock::new() };
+        let version = pack.index.get(..8)?;
+        pack.count = pack.number(FANOUT.end - 4)? as usize;
+        // The tables of names, checksums and offsets, that of far offsets perhaps, and two checksums of the whole.
+        let least = FANOUT.end.checked_add(pack.count.checked_mul(28)?)?.checked_add(40)?;
+        (version == b"\xfftOc\0\0\0\x02" && pack.index.len() >= least).then_some(pack)
+    }
+
+    fn number(&self, at: usize) -> Option<u32> {
+        Some(u32::from_be_bytes(self.index.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    }
+
+    fn name(&self, at: usize) -> Option<&[u8]> {
+        let start = FANOUT.end + at * 20;
+        self.index.get(start..start + 20)
+    }
+
+    /// Where the object of that name is.
+    pub(super) fn find(&self, oid: &[u8]) -> Option<Place> {
+        let first = usize::from(*oid.first()?);
+        let mut begin = match first {
+            0 => 0,
+            _ => self.number(FANOUT.start + (first - 1) * 4)? as usize,
+        };
+        let mut end = (self.number(FANOUT.start + first * 4)? as usize).min(self.count);
+        while begin < end {
+            let middle = begin + (end - begin) / 2;
+            match self.name(middle)?.cmp(oid) {
+                std::cmp::Ordering::Equal => return self.place(middle),
+                std::cmp::Ordering::Less => begin = middle + 1,
+                std::cmp::Ordering::Greater => end = middle,
+            }
+        }
+        None
+    }
+
+    fn place(&self, at: usize) -> Option<Place> {
+        let crcs = FANOUT.end + self.count * 20;
+        let offsets = crcs + self.count * 4;
+        let offset = self.number(offsets + at * 4)?;
+        let offset = match offset & 0x8000_0000 {
+            0 => u64::from(offset),
+            _ => {
+                let far = offsets + self.count * 4 + (offset & 0x7fff_ffff) as usize * 8;
+                u64::from(self.number(far)?) << 32 | u64::from(self.number(far + 4)?)
+            }
+        };
+        Some(Place { offset, crc: self.number(crcs + at * 4)? })
+    }
+
+    /// The checksum of the entry at that offset; none if no entry begins there.
+    fn crc_at(&self, offset: u64) -> Option<u32> {
+        let all = self.by_offset.get_or_init(|| {
+            let places = (0..self.count).filter_map(|at| self.place(at));
+            let mut all: Vec<(u64, u32)> = places.map(|place| (place.offset, place.crc)).collect();
+            all.sort_unstable();
+            all
+        });
+        all.binary_search_by_key(&offset, |(offset, _)| *offset).ok().map(|at| all[at].1)
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader {
+            pack: self,
+            window: Vec::new(),
+            window_at: 0,
+            unpacked: Vec::new(),
+            known: HashMap::default(),
+            delta: Vec::new(),
+            inflate: Decompress::new(true),
+        }
+    }
+}
+
+/// The table that says how many names begin with a lower byte.
+const FANOUT: Range<usize> = 8..8 + 256 * 4;
+
+/// Reads one pack. Cheap if what is wanted comes in the order of the offsets.
+pub(super) struct Reader<'p> {
+    pack: &'p Pack,
+    window: Vec<u8>,
+    window_at: u64,
+    /// What was unpacked, one after the other, and where there each entry is, by its offset.
+    unpacked: Vec<u8>,
+    known: HashMap<u64, Range<usize>, fnv::FnvBuildHasher>,
+    delta: Vec<u8>,
+    inflate: Decompress,
+}
+
+/// The first bytes of an entry, understood.
+struct Header {
+    kind: u8,
+    /// How many bytes the packed data are when they are unpacked.
+    size: usize,
+    /// How long the header is.
+    length: usize,
+    /// Where the entry is that this one is the difference from.
+    base: Option<u64>,
+}
+
+impl Reader<'_> {
+    /// The blob at that place; none if it is something else, or something is wrong with it.
+    pub(super) fn read(&mut self, place: Place) -> Option<Content<'_>> {
+        if self.unpacked.len() > MAX_UNPACKED {
+            self.unpacked.clear();
+            self.known.clear();
+        }
+        // From the blob back to an entry that is whole or known, then forward again.
+        let mut chain = Vec::new();
+        let mut at = place;
+        let mut base = loop {
+            if let Some(range) = self.known.get(&at.offset) {
+                break Some(range.clone());
+            }
+            let header = self.header(at.offset)?;
+            if header.size > MAX_ENTRY {
+                let too_large = header.kind == BLOB && chain.is_empty();
+                return too_large.then_some(Content::TooLarge(header.size));
+            }
+            let next = header.base;
+            let whole = header.kind == BLOB;
+            chain.push((at, header));
+            match next {
+                Some(offset) => at = Place { offset, crc: self.pack.crc_at(offset)? },
+                None if whole => break None,
+                None => return None,
+            }
+        };
+        while let Some((at, header)) = chain.pop() {
+            let start = self.unpacked.len();
+            match base {
+                None => self.inflate(at, &header, None)?,
+                Some(base) => {
+                    self.inflate(at, &header, Some(()))?;
+                    let size = delta::apply(&self.delta, base, &mut self.unpacked, MAX_ENTRY);
+                    size.or_else(|| {
+                        self.unpacked.truncate(start);
+                        None
+                    })?;
+                }
+            }
+            let range = start..self.unpacked.len();
+            self.known.insert(at.offset, range.clone());
+            base = Some(range);
+        }
+        let blob = &self.unpacked[base?];
+        Some(if blob.len() > MAX_BYTES { Content::TooLarge(blob.len()) } else { Content::Blob(blob) })
+    }
+
+    /// Makes `length` bytes from `offset` on part of the window, or as many as there are.
+    fn window(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
+        let end = self.window_at + self.window.len() as u64;
+        let wanted_end = (offset + length as u64).min(self.pack.size);
+        if offset < self.window_at || wanted_end > end {
+            let length = length.max(WINDOW).min(usize::try_from(self.pack.size.checked_sub(offset)?).ok()?);
+            self.window.resize(length, 0);
+            self.window_at = offset;
+            if self.pack.file.read_exact_at(&mut self.window, offset).is_err() {
+                self.window.clear();
+                return None;
+            }
+        }
+        self.window.get(usize::try_from(offset - self.window_at).ok()?..)
+    }
+
+    fn header(&mut self, offset: u64) -> Option<Header> {
+        let mut bytes = self.window(offset, HEADER)?.iter().take(HEADER);
+        let mut byte = *bytes.next()?;
+        let mut length = 1;
+        let kind = byte >> 4 & 7;
+        let mut size = usize::from(byte & 15);
+        let mut shift = 4;
+        while byte & 0x80 != 0 {
+            byte = *bytes.next()?;
+            length += 1;
+            size |= usize::from(byte & 0x7f).checked_shl(shift).filter(|_| shift < 53)?;
+            shift += 7;
+        }
+        let mut base = None;
+        if kind == DISTANT_DELTA {
+            byte = *bytes.next()?;
+            length += 1;
+            let mut distance = u64::from(byte & 0x7f);
+            while byte & 0x80 != 0 {
+                byte = *bytes.next()?;
+                length += 1;
+                distance = (distance + 1).checked_mul(128)? | u64::from(byte & 0x7f);
+            }
+            base = Some(offset.checked_sub(distance).filter(|_| distance > 0)?);
+        }
+        Some(Header { kind, size, length, base })
+    }
+
+    /// Unpacks an entry's data: appends them to what was unpacked, or makes them the delta.
+    fn inflate(&mut self, at: Place, header: &Header, delta: Option<()>) -> Option<()> {
+        // As much as deflate can make of it at worst (zlib's compressBound).
+        let packed = header.size + (header.size >> 12) + (header.size >> 14) + 64;
+        self.window(at.offset, header.length + packed)?;
+        let entry = &self.window[usize::try_from(at.offset - self.window_at).ok()?..];
+        let target = match delta {
+            Some(()) => {
+                self.delta.clear();
+                &mut self.delta
+            }
+            None => &mut self.unpacked,
+        };
+        let start = target.len();
+        // One byte more than there should be: without room for it the end of the data would not be looked at.
+        target.resize(start + header.size + 1, 0);
+        self.inflate.reset(true);
+        let status = self.inflate.decompress(
+            entry.get(header.length..)?,
+            &mut target[start..],
+            FlushDecompress::Finish,
+        );
+        target.truncate(start + header.size);
+        let used = header.length + usize::try_from(self.inflate.total_in()).ok()?;
+        let mut crc = Crc::new();
+        crc.update(entry.get(..used)?);
+        let right = matches!(status, Ok(Status::StreamEnd))
+            && self.inflate.total_out() == header.size as u64
+            && crc.sum() == at.crc;
+        if !right {
+            target.truncate(start);
+        }
+        right.then_some(())
+    }
+}

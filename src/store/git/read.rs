@@ -1,0 +1,212 @@
+//! Reads the folder from a repository: the trees that differ from those of the last time, and the records that are new.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use git2::{ObjectType, Oid, Repository};
+
+use super::{objects, tree};
+use crate::store::directory::MAX_DEPTH;
+use crate::store::error::Doing;
+use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree};
+use crate::store::{Folder, StoreErrorKind};
+
+/// The version of a folder that is not there.
+const EMPTY: &str = "empty";
+
+impl objects::Wants for Wanted {
+    fn oid(&self) -> Oid {
+        self.oid
+    }
+}
+
+/// The folder at one commit: its tree; none if there is no such folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found(Option<Oid>);
+
+/// A record that is to be read, by the number of its place in the snapshot.
+#[derive(Debug, PartialEq)]
+struct Wanted {
+    number: usize,
+    path: Range<usize>,
+    oid: Oid,
+    link: bool,
+}
+
+impl Found {
+    /// Looks for the folder. The version is its own tree: other folders do not change it.
+    pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<Found, StoreErrorKind> {
+        let Some(tip) = tip else { return Ok(Found(None)) };
+        let root = repo.find_commit(tip).and_then(|commit| commit.tree()).doing("read the tree")?;
+        Ok(Found(tree::id(&root, folder)))
+    }
+
+    /// Names the content.
+    pub(super) fn version(self) -> String {
+        self.0.map_or_else(|| EMPTY.to_owned(), |tree| tree.to_string())
+    }
+
+    /// Reads the files that `known` does not have as they are now.
+    pub(super) fn read(self, repo: &Repository, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
+        let Some(tree) = self.0 else {
+            return Ok(Snapshot { version: EMPTY.into(), stamp: Some(EMPTY.into()), ..Snapshot::default() });
+        };
+        let mut plan = Plan {
+            repo,
+            known,
+            known_trees: known.trees.iter().enumerate().map(|(at, tree)| (&tree.path[..], at)).collect(),
+            items: Vec::new(),
+            count: 0,
+            wanted: Vec::new(),
+            paths: Vec::new(),
+            trees: Vec::new(),
+        };
+        plan.visit(tree, &mut Vec::new(), 0, 0..known.entries.len())?;
+        let Plan { items, wanted, paths, trees, .. } = plan;
+        let add = |batch: &mut Batch, wanted: &Wanted, content: Result<&[u8], String>, sure: bool| {
+            let key = if sure { key(wanted.oid, wanted.link) } else { NO_KEY };
+            batch.add(wanted.number, &paths[wanted.path.clone()], key, content);
+        };
+        let (links, files): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|wanted| wanted.link);
+        let mut batches = objects::read(repo, files, &add)?;
+        let mut batch = Batch::default();
+        for link in &links {
+            add(&mut batch, link, Err("is a link, and links are not followed".to_owned()), true);
+        }
+        batches.push(batch);
+        let mut snapshot = Snapshot::assemble(known, &items, batches);
+        snapshot.version = tree.to_string();
+        // What could not be read may be there tomorrow, under the same name.
+        if snapshot.unsure() == 0 {
+            snapshot.stamp = Some(tree.to_string());
+            snapshot.trees = trees;
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What is to be taken over, and what to be read.
+struct Plan<'a> {
+    repo: &'a Repository,
+    known: &'a Snapshot,
+    /// The index of each of its trees, by path.
+    known_trees: HashMap<&'a [u8], usize>,
+    items: Vec<Item>,
+    /// How many entries the items are.
+    count: usize,
+    wanted: Vec<Wanted>,
+    /// The paths of what is wanted, one after the other.
+    paths: Vec<u8>,
+    trees: Vec<Subtree>,
+}
+
+impl Plan<'_> {
+    /// Goes through a tree. `within` is where in the known snapshot its entries are, if it has them.
+    fn visit(
+        &mut self,
+        tree: Oid,
+        prefix: &mut Vec<u8>,
+        depth: usize,
+        within: Range<usize>,
+    ) -> Result<(), StoreErrorKind> {
+        if let Some(at) = self.known_trees.get(&prefix[..]).copied()
+            && self.known.trees[at].oid == bytes(tree)
+        {
+            self.take_over(at);
+            return Ok(());
+        }
+        let begin = self.count;
+        let known = self.known;
+        let mut candidates = within.clone();
+        let odb = self.repo.odb().doing("open the object database")?;
+        let object = odb.read(tree).doing("read the tree")?;
+        let mut rest = object.data();
+        while let Some((mode, name, oid)) = next_entry(&mut rest) {
+            let length = prefix.len();
+            if name.starts_with(b".") {
+                continue;
+            }
+            match mode {
+                b"40000" | b"040000" if depth + 1 < MAX_DEPTH => {
+                    prefix.extend_from_slice(name);
+                    prefix.push(b'/');
+                    let below = known.below(prefix, within.clone());
+                    self.visit(oid, prefix, depth + 1, below)?;
+                }
+                b"40000" | b"040000" | b"160000" => {}
+                _ if name.ends_with(b".json") => {
+                    prefix.extend_from_slice(name);
+                    let entries = &known.entries;
+                    while !candidates.is_empty() && known.path(&entries[candidates.start]) < &prefix[..] {
+                        candidates.start += 1;
+                    }
+                    let link = mode == b"120000";
+                    let at = candidates.start;
+                    if !candidates.is_empty()
+                        && entries[at].key == key(oid, link)
+                        && known.path(&entries[at]) == &prefix[..]
+                    {
+                        snapshot::keep(&mut self.items, at..at + 1);
+                    } else {
+                        self.want(prefix, oid, link);
+                    }
+                    self.count += 1;
+                }
+                _ => {}
+            }
+            prefix.truncate(length);
+        }
+        if !rest.is_empty() || object.kind() != ObjectType::Tree {
+            return Err(git2::Error::from_str("an object is no tree")).doing("read the tree");
+        }
+        self.trees.push(Subtree { path: prefix.clone(), oid: bytes(tree), entries: begin..self.count });
+        Ok(())
+    }
+
+    /// Takes over all entries of a tree that has not changed.
+    fn take_over(&mut self, at: usize) {
+        let trees = &self.known.trees;
+        let whole = trees[at].entries.clone();
+        // A tree stands after those in it.
+        let inner =
+            trees[..at].iter().rev().take_while(|tree| tree.path.starts_with(&trees[at].path)).count();
+        for tree in &trees[at - inner..=at] {
+            let begin = self.count + tree.entries.start - whole.start;
+            let entries = begin..begin + tree.entries.len();
+            self.trees.push(Subtree { entries, ..tree.clone() });
+        }
+        self.count += whole.len();
+        snapshot::keep(&mut self.items, whole);
+    }
+
+    fn want(&mut self, path: &[u8], oid: Oid, link: bool) {
+        let number = self.wanted.len();
+        let start = self.paths.len();
+        self.paths.extend_from_slice(path);
+        self.wanted.push(Wanted { number, path: start..self.paths.len(), oid, link });
+        self.items.push(Item::Fresh(number));
+    }
+}
+
+/// What names the content of a file in a tree.
+fn key(oid: Oid, link: bool) -> Key {
+    let mut key = NO_KEY;
+    key[..20].copy_from_slice(oid.as_bytes());
+    // A link to `x` and a file that says `x` are the same object.
+    key[20] = 1 + u8::from(link);
+    key
+}
+
+fn bytes(oid: Oid) -> [u8; 20] {
+    oid.as_bytes().try_into().expect("a SHA-1 has 20 bytes")
+}
+
+/// Takes the next entry from the bytes of a tree object: mode, name, object. None at its end, or if it is broken.
+fn next_entry<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8], Oid)> {
+    let space = rest.iter().position(|byte| *byte == b' ')?;
+    let zero = space + rest[space..].iter().position(|byte| *byte == 0)?;
+    let oid = Oid::from_bytes(rest.get(zero + 1..zero + 21)?).ok()?;
+    let entry = (&rest[..space], &rest[space + 1..zero], oid);
+    *rest = &rest[zero + 21..];
+    Some(entry)
+}

@@ -1,0 +1,272 @@
+//! All files of a folder at one moment, and what each of them says.
+//!
+//! A snapshot of a hundred thousand files is a few large pieces of memory and one table. What has not changed since an
+//! earlier snapshot is taken over from it as it is: neither read nor parsed again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::Beats;
+use crate::record::{MAX_BYTES, Record};
+use crate::text::Text;
+
+/// Names the content of a file without reading it: at one path, equal keys mean equal bytes.
+pub(super) type Key = [u8; 32];
+
+/// The key of a file of which that cannot be said. It equals no other, not even itself.
+pub(super) const NO_KEY: Key = [0; 32];
+
+/// All files of a folder at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Names the content: equal versions of one store hold the same files.
+    pub version: String,
+    /// What [`Look::stamp`](super::Look::stamp) says of exactly this content; none if nothing does.
+    pub stamp: Option<String>,
+    /// When nodes beat last, if [`Options::beats`](super::Options::beats) asked for it.
+    pub beats: Beats,
+    /// What the table points into.
+    pub(super) heaps: Vec<Bytes>,
+    /// One entry a file, in the order of the paths.
+    pub(super) entries: Vec<Entry>,
+    /// The directories, where the store has a name for the content of a whole directory.
+    pub(super) trees: Vec<Subtree>,
+}
+
+/// Where a file's path and content are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    /// Where in the heap the path begins; the content follows it.
+    pub(super) start: u64,
+    pub(super) path: u32,
+    pub(super) content: u32,
+    /// Its place in the copy on disk, if that is where it is from.
+    pub(super) place: u32,
+    /// The index of its heap.
+    pub(super) heap: u16,
+    pub(super) kind: Kind,
+}
+
+/// What the content of an entry is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// A record, as [`Record::pack`] writes it.
+    Record,
+    /// The reason why there is none.
+    Problem,
+}
+
+/// A directory: its path with a `/` at its end (empty for the folder itself), its content's name, and its entries.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Subtree {
+    pub(super) path: Vec<u8>,
+    pub(super) oid: [u8; 20],
+    pub(super) entries: Range<usize>,
+}
+
+/// A file of the folder.
+#[derive(Debug)]
+pub struct File<'a> {
+    path: Bytes,
+    content: &'a Bytes,
+    range: Range<usize>,
+    kind: Kind,
+}
+
+impl File<'_> {
+    /// Its path below the folder, with `/`.
+    pub fn path(&self) -> Text {
+        self.path.clone().into()
+    }
+
+    /// The record in it, or the end of a sentence that begins with the path and says why there is none.
+    pub fn record(&self) -> Result<Record, String> {
+        let content = self.content.slice(self.range.clone());
+        match self.kind {
+            Kind::Record => Record::unpack(content).ok_or_else(|| "cannot be read back".to_owned()),
+            Kind::Problem => Err(String::from_utf8_lossy(&content).into_owned()),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The `*.json` files, by path.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = File<'_>> {
+        self.entries.iter().map(|entry| {
+            let heap = &self.heaps[usize::from(entry.heap)];
+            let (path, content) = entry.ranges();
+            File { path: heap.slice(path), content: heap, range: content, kind: entry.kind }
+        })
+    }
+
+    /// How many `*.json` files there are, good or bad.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A snapshot of these files: their paths, and their texts or why they could not be read.
+    pub fn of<'f>(files: impl IntoIterator<Item = (&'f str, Result<&'f str, &'f str>)>) -> Snapshot {
+        let mut batch = Batch::default();
+        for (path, content) in files {
+            batch.add(0, path.as_bytes(), NO_KEY, content.map(str::as_bytes).map_err(str::to_owned));
+        }
+        Snapshot::default().overlaid(|_| false, batch)
+    }
+
+    /// The path of an entry.
+    pub(super) fn path(&self, entry: &Entry) -> &[u8] {
+        &self.heaps[usize::from(entry.heap)][entry.ranges().0]
+    }
+
+    /// The entries below a directory, given as its path with a `/` at its end.
+    pub(super) fn below(&self, prefix: &[u8], within: Range<usize>) -> Range<usize> {
+        let entries = &self.entries[within.clone()];
+        let begin = entries.partition_point(|entry| self.path(entry) < prefix);
+        let length = entries[begin..].partition_point(|entry| self.path(entry).starts_with(prefix));
+        within.start + begin..within.start + begin + length
+    }
+
+    /// This snapshot without the files that are hidden, and with those of the batch.
+    pub(super) fn overlaid(mut self, hidden: impl Fn(&[u8]) -> bool, batch: Batch) -> Snapshot {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|entry| !hidden(self.path(entry)));
+        let heap = u16::try_from(self.heaps.len()).expect("a snapshot has a handful of heaps");
+        self.heaps.push(batch.heap.into());
+        entries.extend(batch.entries.into_iter().map(|(_, entry)| Entry { heap, ..entry }));
+        entries.sort_by(|a, b| self.path(a).cmp(self.path(b)));
+        Snapshot { entries, trees: Vec::new(), stamp: None, ..self }
+    }
+
+    /// The snapshot that consists of these items. `known` is the one that some are taken over from, the batches hold
+    /// the others, each under its number.
+    pub(super) fn assemble(known: &Snapshot, items: &[Item], batches: Vec<Batch>) -> Snapshot {
+        let mut heaps = known.heaps.clone();
+        let mut fresh: Vec<Option<Entry>> = Vec::new();
+        fresh.resize(batches.iter().map(|batch| batch.entries.len()).sum(), None);
+        for batch in batches {
+            let heap = u16::try_from(heaps.len()).expect("a snapshot has a handful of heaps");
+            heaps.push(batch.heap.into());
+            for (number, entry) in batch.entries {
+                if fresh.len() <= number {
+                    fresh.resize(number + 1, None);
+                }
+                fresh[number] = Some(Entry { heap, ..entry });
+            }
+        }
+        let count =
+            items.iter().map(|item| if let Item::Known(range) = item { range.len() } else { 1 }).sum();
+        let mut entries = Vec::with_capacity(count);
+        for item in items {
+            match item {
+                Item::Known(range) => entries.extend_from_slice(&known.entries[range.clone()]),
+                // One that is in no batch went away while it was to be read.
+                Item::Fresh(number) => entries.extend(fresh.get(*number).copied().flatten()),
+            }
+        }
+        Snapshot { heaps, entries, ..Snapshot::default() }
+    }
+
+    /// How many files must be read again next time, changed or not.
+    pub(super) fn unsure(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.key == NO_KEY).count()
+    }
+
+    /// A name for the content, whatever store it is in and however it was read.
+    pub(super) fn digest(&self) -> String {
+        let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+        for entry in &self.entries {
+            let heap = &self.heaps[usize::from(entry.heap)];
+            let (path, content) = entry.ranges();
+            hash.update(&entry.path.to_le_bytes());
+            hash.update(&entry.content.to_le_bytes());
+            hash.update(&[entry.kind as u8]);
+            hash.update(&heap[path.start..content.end]);
+        }
+        format!("{:032x}", hash.digest128())
+    }
+}
+
+impl Entry {
+    /// Where in its heap the path is, and where the content.
+    pub(super) fn ranges(&self) -> (Range<usize>, Range<usize>) {
+        let start = self.start as usize;
+        let middle = start + self.path as usize;
+        (start..middle, middle..middle + self.content as usize)
+    }
+}
+
+/// A part of a snapshot that is being made.
+#[derive(Debug, PartialEq)]
+pub(super) enum Item {
+    /// These entries of the known snapshot, which hold still.
+    Known(Range<usize>),
+    /// A file that is read now, by its number.
+    Fresh(usize),
+}
+
+/// Adds an entry of the known snapshot to the items.
+pub(super) fn keep(items: &mut Vec<Item>, kept: Range<usize>) {
+    match items.last_mut() {
+        Some(Item::Known(range)) if range.end == kept.start => range.end = kept.end,
+        _ if kept.is_empty() => {}
+        _ => items.push(Item::Known(kept)),
+    }
+}
+
+/// Files read by one thread, each with its number.
+#[derive(Default)]
+pub(super) struct Batch {
+    heap: Vec<u8>,
+    entries: Vec<(usize, Entry)>,
+}
+
+impl Batch {
+    pub(super) fn with_capacity(files: usize) -> Batch {
+        // Most records are smaller than this; what is never touched takes no memory.
+        Batch { heap: Vec::with_capacity(files.saturating_mul(512)), entries: Vec::with_capacity(files) }
+    }
+
+    /// Adds a file: its content, or why it could not be read.
+    pub(super) fn add(&mut self, number: usize, path: &[u8], key: Key, content: Result<&[u8], String>) {
+        let start = self.heap.len();
+        self.heap.extend_from_slice(path);
+        let middle = self.heap.len();
+        let name = String::from_utf8_lossy(path);
+        let kind = match content.and_then(text_of).and_then(|text| Record::pack(&name, text, &mut self.heap))
+        {
+            Ok(()) => Kind::Record,
+            Err(reason) => {
+                self.heap.extend_from_slice(reason.as_bytes());
+                Kind::Problem
+            }
+        };
+        let entry = Entry {
+            key,
+            start: start as u64,
+            path: (middle - start) as u32,
+            content: (self.heap.len() - middle) as u32,
+            place: 0,
+            heap: 0,
+            kind,
+        };
+        self.entries.push((number, entry));
+    }
+}
+
+/// The bytes, if they are text and not too many.
+fn text_of(bytes: &[u8]) -> Result<&[u8], String> {
+    if bytes.len() > MAX_BYTES {
+        return Err(format!("is larger than the {MAX_BYTES} bytes that a record may have"));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err("is not UTF-8 text".to_owned()),
+    }
+}
