@@ -57,6 +57,7 @@ fn only_who_is_awake_is_rendered_and_limits_hold() {
     render(&["--awake"]).code(0).says("does not answer at");
     drop(server);
     // All are asleep: that is no decommission, and the last good output stands.
-    let outcome = render(&["--awake=db*"]).code(3).says("`db*` has 0 active nodes where the last good output had 1");
+    let outcome =
+        render(&["--awake=db*"]).code(3).says("`db*` has 0 active nodes where the last good output had 1");
     assert!(outcome.stdout.contains("127.0.0.1"), "{outcome}");
 }
