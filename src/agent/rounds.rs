@@ -22,6 +22,9 @@ use crate::pace::{Budget, Quiet, back_off, phase, until_beat};
 use crate::roster::Availability;
 use crate::store::Edit;
 
+/// A store that is away is looked for at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// How long what is still to be told may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -158,7 +161,7 @@ impl<'a> Rounds<'a> {
 
     fn until_look(&self) -> Duration {
         let agent = &self.config.agent;
-        back_off(self.failures, agent.poll, agent.interval, fastrand::f64())
+        back_off(self.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64())
     }
 
     fn write_metrics(&mut self) {

@@ -28,12 +28,14 @@ impl Rounds<'_> {
             self.tally.read();
             let versions = versions(&fleet);
             let news = versions != self.seen;
+            // Also what was seen before and could not be rendered, because the store went away in between.
+            let missed = self.rendered.as_ref() != Some(&versions) && self.quiet.due().is_none();
+            if missed || (news && self.rendered.as_ref() != Some(&versions)) {
+                let now = self.now();
+                self.quiet.changed(now);
+            }
             if news {
                 self.complain_of_problems(&fleet);
-                if self.rendered.as_ref() != Some(&versions) {
-                    let now = self.now();
-                    self.quiet.changed(now);
-                }
                 self.seen = versions;
             }
             if news && fleet.is_whole() {

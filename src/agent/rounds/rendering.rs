@@ -18,8 +18,9 @@ impl Rounds<'_> {
     pub(super) fn render(&mut self, whole: bool) -> bool {
         let Some(fleet) = self.fleet.take() else { return false };
         let mut good = true;
+        // While no store answers, what changed waits for the look that finds one.
+        self.quiet.done();
         if whole || fleet.is_current() {
-            self.quiet.done();
             if fleet.is_current() {
                 self.rendered = Some(versions(&fleet));
             }
