@@ -176,7 +176,8 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        let crowd = Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
+        let crowd =
+            Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
