@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use walkdir::WalkDir;
@@ -120,7 +121,7 @@ impl Store for Directory {
     fn look(&self) -> Result<Look, StoreError> {
         let look = || {
             let folder = self.folder()?;
-            let seen = Seen::new(&folder, self.copy.exists())?;
+            let seen = Seen::new(&folder, self.copy.exists(), SystemTime::now())?;
             let beats = if self.beats { Some(read_beats(&folder)?) } else { None };
             Ok::<_, StoreErrorKind>((seen, beats))
         };

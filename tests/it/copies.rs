@@ -186,6 +186,27 @@ fn a_damaged_copy_is_no_copy() {
 }
 
 #[test]
+fn changes_belong_to_one_whole_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("list.git");
+    let files = fleet::files(300, 1);
+    fleet::repository(&store, FOLDER, false, &files[..290]);
+    let reader = Reader::new(&store);
+    reader.check("290 nodes");
+    let old = fs::read(&reader.copy()[0]).unwrap();
+    fleet::commit(&store, FOLDER, false, &files.iter().map(fleet::drained).collect::<Vec<_>>());
+    reader.check("300 nodes, all changed");
+    fleet::commit(&store, FOLDER, false, &files[..2]);
+    reader.check("two more changes");
+    assert_eq!(reader.copy().len(), 2, "a whole copy, and what changed since");
+    fs::write(&reader.copy()[0], old).unwrap();
+    fs::rename(&store, dir.path().join("away")).unwrap();
+    let last = reader.lb.run(&["list", "--format", "ids"]).code(3).stdout;
+    let expect: String = files[..290].iter().map(|(name, _)| name.replace(".json", "\n")).collect();
+    assert_eq!(last, expect, "the older whole copy as it was, without changes that are not its own");
+}
+
+#[test]
 fn a_copy_of_something_else_is_no_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("list.git");

@@ -38,16 +38,20 @@ pub(super) struct Seen {
     keys: Option<Vec<Key>>,
     /// The device whose times mean something; none if they do not.
     device: Option<u64>,
+    /// When it was looked at, in nanoseconds since 1970.
+    now: i128,
 }
 
 impl Seen {
     /// Lists the folder, and looks at its files if `compare`.
-    pub(super) fn new(folder: &Path, compare: bool) -> Result<Seen, PathError> {
+    pub(super) fn new(folder: &Path, compare: bool, now: SystemTime) -> Result<Seen, PathError> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let now = i128::try_from(now).unwrap_or(i128::MAX);
         let listing = Listing::new(folder)?;
         let local =
             rustix::fs::fstatfs(&listing.root).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64)));
         let device = rustix::fs::fstat(&listing.root).ok().filter(|_| local).map(|found| found.st_dev);
-        let mut seen = Seen { listing, keys: None, device };
+        let mut seen = Seen { listing, keys: None, device, now };
         if compare && device.is_some() {
             let all: Vec<usize> = (0..seen.listing.len()).collect();
             let keys = seen.in_threads(&all, |files| {
@@ -159,9 +163,7 @@ impl Seen {
         let nanoseconds = |seconds: i64, rest: i128| i128::from(seconds) * 1_000_000_000 + rest;
         let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec.into());
         let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec.into());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let now = i128::try_from(now).unwrap_or(i128::MAX);
-        let settled = modified.max(changed) < now - SETTLED;
+        let settled = modified.max(changed) < self.now - SETTLED;
         let comparable = self.device == Some(found.st_dev) && self.listing.sort(file) != Sort::Special;
         if !settled || !comparable {
             return NO_KEY;
@@ -231,3 +233,6 @@ impl Dir {
         Ok((dir, name))
     }
 }
+
+#[cfg(test)]
+mod tests;

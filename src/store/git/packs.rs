@@ -1,7 +1,7 @@
 //! Reads blobs from packs in the order in which they stand there, so that what a delta is made from was just unpacked.
 //!
-//! The formats are those of gitformat-pack(5): index version 2, and entries that are whole or the difference from an
-//! earlier entry. Everything that is something else, or does not bear its checksum, is none: libgit2 has the last word.
+//! The formats are those of gitformat-pack(5): index version 2, and entries that are whole or the difference from
+//! another one of the same pack. Everything that is something else, or does not bear its checksum, is none: libgit2 has the last word.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -25,11 +25,15 @@ const WINDOW: usize = 256 * 1024;
 const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 
 /// An entry's header is no longer than this, in bytes.
-const HEADER: usize = 32;
+const HEADER: usize = 48;
 
-/// The kind of a blob, and of the difference from an entry at a distance.
+/// The kinds of entries: a blob, the difference from the entry at a distance, and from that of a name.
 const BLOB: u8 = 3;
 const DISTANT_DELTA: u8 = 6;
+const NAMED_DELTA: u8 = 7;
+
+/// git makes no longer chains of differences (git-config(1), "pack.depth").
+const MAX_CHAIN: usize = 4095;
 
 /// A pack and its index.
 pub(super) struct Pack {
@@ -172,6 +176,10 @@ struct Header {
     base: Option<u64>,
 }
 
+fn content(blob: &[u8]) -> Content<'_> {
+    if blob.len() > MAX_BYTES { Content::TooLarge(blob.len()) } else { Content::Blob(blob) }
+}
+
 impl Reader<'_> {
     /// The blob at that place; none if it is something else, or something is wrong with it.
     pub(super) fn read(&mut self, place: Place) -> Option<Content<'_>> {
@@ -182,20 +190,24 @@ impl Reader<'_> {
         // From the blob back to an entry that is whole or known, then forward again.
         let mut chain = Vec::new();
         let mut at = place;
+        if let Some(range) = self.known.get(&at.offset) {
+            return Some(content(&self.unpacked[range.clone()]));
+        }
         let mut base = loop {
-            if let Some(range) = self.known.get(&at.offset) {
-                break Some(range.clone());
-            }
             let header = self.header(at.offset)?;
             if header.size > MAX_ENTRY {
-                let too_large = header.kind == BLOB && chain.is_empty();
-                return too_large.then_some(Content::TooLarge(header.size));
+                return None;
             }
-            let next = header.base;
-            let whole = header.kind == BLOB;
+            let (base, whole) = (header.base, header.kind == BLOB);
             chain.push((at, header));
-            match next {
-                Some(offset) => at = Place { offset, crc: self.pack.crc_at(offset)? },
+            match base {
+                Some(offset) => {
+                    if let Some(range) = self.known.get(&offset) {
+                        break Some(range.clone());
+                    }
+                    at =
+                        Place { offset, crc: self.pack.crc_at(offset).filter(|_| chain.len() <= MAX_CHAIN)? };
+                }
                 None if whole => break None,
                 None => return None,
             }
@@ -217,8 +229,7 @@ impl Reader<'_> {
             self.known.insert(at.offset, range.clone());
             base = Some(range);
         }
-        let blob = &self.unpacked[base?];
-        Some(if blob.len() > MAX_BYTES { Content::TooLarge(blob.len()) } else { Content::Blob(blob) })
+        Some(content(&self.unpacked[base?]))
     }
 
     /// Makes `length` bytes from `offset` on part of the window, or as many as there are.
@@ -238,7 +249,9 @@ impl Reader<'_> {
     }
 
     fn header(&mut self, offset: u64) -> Option<Header> {
-        let mut bytes = self.window(offset, HEADER)?.iter().take(HEADER);
+        self.window(offset, HEADER)?;
+        let start = usize::try_from(offset - self.window_at).ok()?;
+        let mut bytes = self.window[start..].iter().take(HEADER);
         let mut byte = *bytes.next()?;
         let mut length = 1;
         let kind = byte >> 4 & 7;
@@ -261,6 +274,10 @@ impl Reader<'_> {
                 distance = (distance + 1).checked_mul(128)? | u64::from(byte & 0x7f);
             }
             base = Some(offset.checked_sub(distance).filter(|_| distance > 0)?);
+        } else if kind == NAMED_DELTA {
+            let name: Vec<u8> = bytes.by_ref().take(20).copied().collect();
+            length += name.len();
+            base = Some(self.pack.find(&name)?.offset);
         }
         Some(Header { kind, size, length, base })
     }
@@ -300,3 +317,6 @@ impl Reader<'_> {
         right.then_some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,3 +210,6 @@ fn next_entry<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8], Oid)> {
     *rest = &rest[zero + 21..];
     Some(entry)
 }
+
+#[cfg(test)]
+mod tests;
