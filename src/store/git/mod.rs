@@ -5,6 +5,7 @@ mod commit;
 mod confirmed;
 mod crowd;
 mod delta;
+mod history;
 mod inbox;
 mod local;
 mod mirror;

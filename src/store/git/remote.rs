@@ -12,13 +12,13 @@ use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
 use super::push::{self, Command, Report, Session, SessionError};
 use super::seen::Seen;
-use super::{Backoff, beats, network, transport};
+use super::{Backoff, beats, history, network, transport};
 use crate::change::Change;
 use crate::excerpt;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
 const LOOKERS: f64 = 3.0;
@@ -430,6 +430,15 @@ impl Store for Remote {
                 })
                 .in_store(&remote.url)
         }))
+    }
+
+    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
+        let read = || {
+            let mut mirror = self.mirror()?;
+            let heads = self.fetch(&mut mirror)?;
+            history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
+        };
+        self.repairing(read).in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
