@@ -1,6 +1,6 @@
 //! PgBouncer, asked over its admin console what it has read.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,21 +16,28 @@ pub(crate) type Row = Vec<(String, String)>;
 /// The databases that PgBouncer knows after it has read the file that `config` makes, given a directory for the variable
 /// `unix_socket_dir` and a port. The variable `auth_type` must be `any`, which lets everybody ask.
 #[track_caller]
-pub(crate) fn databases(config: impl FnOnce(&str, u16) -> String) -> Vec<Row> {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let port = super::free_port();
-    let file = directory.path().join("pgbouncer.ini");
-    write(&file, config(directory.path().to_str().unwrap(), port));
+pub(crate) fn databases(config: impl Fn(&str, u16) -> String) -> Vec<Row> {
+    let mut told = String::new();
+    // On a busy machine it was seen, now and then, to close its first connection unasked.
+    for _ in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let port = super::free_port();
+        let file = directory.path().join("pgbouncer.ini");
+        write(&file, config(directory.path().to_str().unwrap(), port));
 
-    let socket = directory.path().join(format!(".s.PGSQL.{port}"));
-    let mut command = Command::new("pgbouncer");
-    command.arg(&file);
-    as_nobody(&mut command); // it refuses to run as root
-    let _server = Server::start(&mut command, &socket);
-    let rows = ask(&socket, "SHOW DATABASES");
-    // The console itself.
-    rows.into_iter().filter(|row| row[0].1 != "pgbouncer").collect()
+        let socket = directory.path().join(format!(".s.PGSQL.{port}"));
+        let mut command = Command::new("pgbouncer");
+        command.arg(&file);
+        as_nobody(&mut command); // it refuses to run as root
+        let _server = Server::start(&mut command, &socket);
+        match ask(&socket, "SHOW DATABASES") {
+            // Less the console itself.
+            Ok(rows) => return rows.into_iter().filter(|row| row[0].1 != "pgbouncer").collect(),
+            Err(error) => told = error.to_string(),
+        }
+    }
+    panic!("pgbouncer does not answer: {told}");
 }
 
 /// The value of a column.
@@ -39,40 +46,40 @@ pub(crate) fn column<'r>(row: &'r Row, name: &str) -> &'r str {
 }
 
 /// Asks one question in PostgreSQL's protocol, version 3 ("Message Formats" in the manual of PostgreSQL).
-fn ask(socket: &Path, question: &str) -> Vec<Row> {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+fn ask(socket: &Path, question: &str) -> io::Result<Vec<Row>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut start = 196_608_u32.to_be_bytes().to_vec();
     start.extend(b"user\0pgbouncer\0database\0pgbouncer\0\0");
-    send(&mut stream, &start);
-    while receive(&mut stream).0 != b'Z' {}
-    stream.write_all(b"Q").unwrap();
-    send(&mut stream, format!("{question}\0").as_bytes());
+    send(&mut stream, &start)?;
+    while receive(&mut stream)?.0 != b'Z' {}
+    stream.write_all(b"Q")?;
+    send(&mut stream, format!("{question}\0").as_bytes())?;
     let (mut columns, mut rows) = (Vec::new(), Vec::new());
     loop {
-        match receive(&mut stream) {
+        match receive(&mut stream)? {
             (b'T', body) => columns = names(&body),
             (b'D', body) => rows.push(columns.iter().cloned().zip(values(&body)).collect()),
-            (b'Z', _) => return rows,
+            (b'Z', _) => return Ok(rows),
             (b'E', body) => panic!("{}", String::from_utf8_lossy(&body)),
             _ => {}
         }
     }
 }
 
-fn send(stream: &mut UnixStream, body: &[u8]) {
+fn send(stream: &mut UnixStream, body: &[u8]) -> io::Result<()> {
     let length = u32::try_from(body.len() + 4).unwrap();
-    stream.write_all(&length.to_be_bytes()).unwrap();
-    stream.write_all(body).unwrap();
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(body)
 }
 
-fn receive(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+fn receive(stream: &mut UnixStream) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
-    stream.read_exact(&mut head).unwrap();
+    stream.read_exact(&mut head)?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     let mut body = vec![0; length - 4];
-    stream.read_exact(&mut body).unwrap();
-    (head[0], body)
+    stream.read_exact(&mut body)?;
+    Ok((head[0], body))
 }
 
 /// RowDescription: a count, then a name and 18 bytes a column.
