@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use handlebars::template::TemplateElement;
-use handlebars::{Context, Handlebars, RenderErrorReason, Template};
+use handlebars::{Context, Handlebars, RenderErrorReason};
 use serde_json::{Map, Value};
 
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
-use super::{Found, Lookup, TemplateError, syntax};
+use super::load::{Source, load};
+use super::{Lookup, TemplateError};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
 use crate::target::limits::Counts;
@@ -87,73 +87,6 @@ pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
 /// Reads and parses a template and its partials, for diagnosis.
 pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
     load(lookup, &lookup.find(name)?).map(drop)
-}
-
-/// Where a template is from, and its text.
-#[derive(Debug)]
-struct Source {
-    path: String,
-    text: String,
-}
-
-/// The template and every partial that it needs: by name, and parsed.
-fn load(lookup: &Lookup, main: &Found) -> Result<(BTreeMap<String, Source>, Vec<Template>), TemplateError> {
-    let mut sources = BTreeMap::new();
-    let mut templates = Vec::new();
-    let mut wanted = vec![(main.name.clone(), main.clone())];
-    while let Some((name, found)) = wanted.pop() {
-        if sources.contains_key(&name) {
-            continue;
-        }
-        let text = found.read()?;
-        let template = Template::compile_with_name(&text, name.clone()).map_err(|error| {
-            let (line, column, reason) = syntax::explain(&text, &error);
-            TemplateError::Syntax { place: format!("{}:{line}:{column}", found.path), reason }
-        })?;
-        let mut partials = Partials::default();
-        partials.collect(&template);
-        if partials.computed {
-            wanted.extend(lookup.all().into_iter().map(|found| (found.name.clone(), found)));
-        }
-        // One that is not found may be an inline partial, or have a block to fall back to: the engine says so.
-        wanted.extend(
-            partials.names.into_iter().filter_map(|name| Some((name.clone(), lookup.find(&name).ok()?))),
-        );
-        templates.push(template);
-        sources.insert(name, Source { path: found.path, text });
-    }
-    Ok((sources, templates))
-}
-
-/// The partials that a template names.
-#[derive(Default)]
-struct Partials {
-    names: Vec<String>,
-    /// A name is worked out while rendering: it may be any.
-    computed: bool,
-}
-
-impl Partials {
-    fn collect(&mut self, template: &Template) {
-        for element in &template.elements {
-            match element {
-                TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
-                    match partial.name.as_name() {
-                        Some(name) => self.names.push(name.to_owned()),
-                        None => self.computed = true,
-                    }
-                    partial.template.iter().for_each(|inner| self.collect(inner));
-                }
-                TemplateElement::DecoratorBlock(decorator) => {
-                    decorator.template.iter().for_each(|inner| self.collect(inner));
-                }
-                TemplateElement::HelperBlock(helper) => {
-                    helper.template.iter().chain(&helper.inverse).for_each(|inner| self.collect(inner));
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Names the texts: the same templates give the same digest on any machine.
