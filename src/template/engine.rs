@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use handlebars::template::TemplateElement;
 use handlebars::{Context, Handlebars, RenderErrorReason, Template};
 use serde_json::{Map, Value};
 
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
+use super::survey::Survey;
 use super::{Found, Lookup, TemplateError, syntax};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
@@ -47,12 +47,17 @@ pub struct Rendered {
 
 /// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
 pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
+    render_by(request, true)
+}
+
+/// [`render`], with or without the short way for bodies that are plain.
+pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
-    let (sources, templates) = load(request.lookup, &found)?;
+    let Loaded { sources, templates, survey } = load(request.lookup, &found)?;
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
-    let (context, members, unusable) =
-        context::build(request.who, request.facts, request.roster, request.vars, &input);
-    let shared = Shared::new(request.who, members);
+    let (members, unusable) = context::members(request.who, request.roster);
+    let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
+    let shared = Shared::new(request.who, members, survey.scoped || !short_way);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);
     }
@@ -96,10 +101,17 @@ struct Source {
     text: String,
 }
 
-/// The template and every partial that it needs: by name, and parsed.
-fn load(lookup: &Lookup, main: &Found) -> Result<(BTreeMap<String, Source>, Vec<Template>), TemplateError> {
+/// A template and every partial that it needs: by name, parsed, and what they use.
+struct Loaded {
+    sources: BTreeMap<String, Source>,
+    templates: Vec<Template>,
+    survey: Survey,
+}
+
+fn load(lookup: &Lookup, main: &Found) -> Result<Loaded, TemplateError> {
     let mut sources = BTreeMap::new();
     let mut templates = Vec::new();
+    let mut survey = Survey::default();
     let mut wanted = vec![(main.name.clone(), main.clone())];
     while let Some((name, found)) = wanted.pop() {
         if sources.contains_key(&name) {
@@ -110,50 +122,18 @@ fn load(lookup: &Lookup, main: &Found) -> Result<(BTreeMap<String, Source>, Vec<
             let (line, column, reason) = syntax::explain(&text, &error);
             TemplateError::Syntax { place: format!("{}:{line}:{column}", found.path), reason }
         })?;
-        let mut partials = Partials::default();
-        partials.collect(&template);
-        if partials.computed {
+        survey.add(&template);
+        if survey.any_partial {
             wanted.extend(lookup.all().into_iter().map(|found| (found.name.clone(), found)));
         }
         // One that is not found may be an inline partial, or have a block to fall back to: the engine says so.
         wanted.extend(
-            partials.names.into_iter().filter_map(|name| Some((name.clone(), lookup.find(&name).ok()?))),
+            survey.partials.drain(..).filter_map(|name| Some((name.clone(), lookup.find(&name).ok()?))),
         );
         templates.push(template);
         sources.insert(name, Source { path: found.path, text });
     }
-    Ok((sources, templates))
-}
-
-/// The partials that a template names.
-#[derive(Default)]
-struct Partials {
-    names: Vec<String>,
-    /// A name is worked out while rendering: it may be any.
-    computed: bool,
-}
-
-impl Partials {
-    fn collect(&mut self, template: &Template) {
-        for element in &template.elements {
-            match element {
-                TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
-                    match partial.name.as_name() {
-                        Some(name) => self.names.push(name.to_owned()),
-                        None => self.computed = true,
-                    }
-                    partial.template.iter().for_each(|inner| self.collect(inner));
-                }
-                TemplateElement::DecoratorBlock(decorator) => {
-                    decorator.template.iter().for_each(|inner| self.collect(inner));
-                }
-                TemplateElement::HelperBlock(helper) => {
-                    helper.template.iter().chain(&helper.inverse).for_each(|inner| self.collect(inner));
-                }
-                _ => {}
-            }
-        }
-    }
+    Ok(Loaded { sources, templates, survey })
 }
 
 /// Names the texts: the same templates give the same digest on any machine.

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod helpers;
 mod lookup;
+mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
