@@ -33,7 +33,7 @@ fi
 judges=$PWD/target/judges
 if [ ! -x "$judges/usr/sbin/nagios4" ]; then
     mkdir -p "$judges"
-    (cd "$judges" && apt-get download -qq nagios4-core && dpkg --extract nagios4-core_*.deb .)
+    (cd "$judges" && apt-get -o APT::Sandbox::User=root download -qq nagios4-core && dpkg --extract nagios4-core_*.deb .)
 fi
 export PATH="$judges/usr/sbin:$PATH"
 

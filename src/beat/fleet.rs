@@ -6,7 +6,7 @@ use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::name::Name;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, Options, Reading, Sight, StoreError};
+use crate::store::{self, Applied, Edit, Event, Options, Reading, Sight, StoreError};
 
 /// What the stores say now.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ impl Fleet {
         self.readings.iter().any(|reading| reading.error.is_none())
     }
 
+    /// Whether nodes that are not here have left: a store answers, and of each that does not there is a copy.
+    pub fn is_whole(&self) -> bool {
+        self.is_current() && self.readings.iter().all(|reading| reading.snapshot.is_some())
+    }
+
     /// The URL of each store, and what names the records that were read from it, if anything does.
     pub fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.readings.iter().map(|reading| {
@@ -90,6 +95,19 @@ pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError
 /// Says in all stores that this node is still here.
 pub fn beat(config: &Config, id: &Name) -> Result<Vec<Result<(), StoreError>>, NodeError> {
     Ok(store::beat(&config.stores, &options(config), id, node::now()?))
+}
+
+/// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.
+pub fn history(config: &Config, id: Option<&Name>, most: usize) -> Result<Vec<Event>, Vec<StoreError>> {
+    let options = options(config);
+    let mut errors = Vec::new();
+    for url in &config.stores {
+        match store::open(url, &options).and_then(|store| store.history(id, most)) {
+            Ok(events) => return Ok(events),
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(errors)
 }
 
 fn options(config: &Config) -> Options {

@@ -116,9 +116,9 @@ fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {
 /// Begins to tell what changed on the list.
 fn tell(config: &Config, fleet: &Fleet) -> Result<Option<Notifier>, CliError> {
     let Some(mut notifier) = Notifier::open(&config.notifies, &config.state_dir)? else { return Ok(None) };
-    // With a store missing altogether, its nodes would seem to have left.
-    let whole = fleet.is_current() && fleet.readings.iter().all(|reading| reading.snapshot.is_some());
-    if whole && let Err(error) = notifier.look(&fleet.roster, &config.states, node::now()?) {
+    if fleet.is_whole()
+        && let Err(error) = notifier.look(&fleet.roster, &config.states, node::now()?)
+    {
         output::warning(&chain(&error));
     }
     Ok(Some(notifier))

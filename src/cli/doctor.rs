@@ -7,8 +7,10 @@ use super::templates::Who;
 use super::{fleet, node, output};
 use crate::config::Config;
 use crate::errors::chain;
+use crate::haproxy::Socket;
 use crate::roster::Identity;
 use crate::target::Command;
+use crate::template::Lookup;
 
 /// Look at everything that this node needs, and say what to do
 ///
@@ -71,6 +73,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     look_at_stores(config, &mut findings);
     look_at_templates(args, config, &who, &mut findings);
     look_at_haproxy(&mut findings);
+    look_at_renders(config, &who, &mut findings);
     output::data(&findings.text())?;
     match findings.lines.iter().filter(|(verdict, _)| *verdict == Verdict::Bad).count() {
         0 => Ok(()),
@@ -185,5 +188,32 @@ fn look_at_haproxy(findings: &mut Findings) {
             "haproxy is not installed, or does not run",
             Some("only a load balancer needs it, and whoever uses --check 'haproxy -dW -c -f {}'"),
         ),
+    }
+}
+
+/// The files that beats keep right: whether their templates are there, and whether HAProxy can be told.
+fn look_at_renders(config: &Config, who: &Identity, findings: &mut Findings) {
+    for render in &config.renders {
+        let path = render.target.path.display();
+        let dirs: Vec<_> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
+        let who = Identity {
+            part: render.part.clone().or_else(|| who.part.clone()),
+            stacktype: render.stacktype.clone().or_else(|| who.stacktype.clone()),
+            deployment: render.deployment.clone().or_else(|| who.deployment.clone()),
+        };
+        match Lookup::new(&dirs, &who).and_then(|lookup| lookup.find(&render.name)) {
+            Ok(found) => findings.add(Verdict::Good, format!("`{path}` is rendered from {}", found.path)),
+            Err(error) => findings.advise(Verdict::Bad, format!("`{path}`: {}", chain(&error)), error.hint()),
+        }
+        if !render.target.path.parent().is_some_and(Path::is_dir) {
+            findings.add(Verdict::Bad, format!("`{path}`: there is no such directory"));
+        }
+        let Some(runtime) = &render.target.runtime else { continue };
+        match Socket::new(&runtime.socket).running() {
+            Ok(_) => {
+                findings.add(Verdict::Good, format!("HAProxy answers at `{}`", runtime.socket.display()));
+            }
+            Err(error) => findings.advise(Verdict::Bad, chain(&error), error.hint()),
+        }
     }
 }

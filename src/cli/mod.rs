@@ -10,6 +10,7 @@ mod error;
 mod fleet;
 mod init;
 mod list;
+mod log;
 mod man;
 mod node;
 mod output;
@@ -141,6 +142,7 @@ enum Command {
     Withdraw(withdraw::Args),
     List(list::Args),
     Show(show::Args),
+    Log(log::Args),
     Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
@@ -197,6 +199,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Withdraw(args) => withdraw::run(args, &config),
         Command::List(args) => list::run(args, &config),
         Command::Show(args) => show::run(args, &config),
+        Command::Log(args) => log::run(args, &config),
         Command::Check(args) => check::run(args, &config),
         Command::Render(args) => render::run(args, &config),
         Command::Templates(args) => templates::run(args, &config),

@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 use super::copy::Copy;
 use super::error::InStore;
 use super::{
-    Beats, Edit, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Beats, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use crate::change::Change;
 use crate::errors::{AtPath, PathError};
@@ -131,6 +131,10 @@ impl Store for Directory {
             let snapshot = copy.refresh(|known| Ok(seen.read(known)))?;
             Ok(copy.with_beats(snapshot, beats))
         }))
+    }
+
+    fn history(&self, _: Option<&Name>, _: usize) -> Result<Vec<Event>, StoreError> {
+        Err(StoreErrorKind::NoHistory).in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

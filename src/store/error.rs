@@ -32,6 +32,9 @@ pub enum StoreErrorKind {
     /// The network or the server.
     #[error(transparent)]
     Transport(TransportError),
+    /// Only a git store has a history.
+    #[error("a plain directory keeps no history")]
+    NoHistory,
     /// The repository has no branch to read, and HEAD names none.
     #[error("HEAD of the repository names no branch")]
     NoBranch,
@@ -93,6 +96,7 @@ impl StoreError {
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),
+            StoreErrorKind::NoHistory => Some("name a git store with --store".into()),
             StoreErrorKind::NoBranch => {
                 Some("check out a branch there, or name one with `branch` in presence.toml".into())
             }

@@ -89,6 +89,21 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A change in the history of a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When it was committed.
+    pub time: Timestamp,
+    /// The node.
+    pub id: Name,
+    /// Its part, as its record says.
+    pub part: Option<String>,
+    /// What happened to it.
+    pub change: Change,
+    /// The commit's id.
+    pub commit: String,
+}
+
 /// A place where the folder of records lives.
 pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
@@ -103,6 +118,9 @@ pub trait Store: Send + Sync {
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
     fn look(&self) -> Result<Look, StoreError>;
+
+    /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
+    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError>;
 
     /// What the last successful reading on this machine saw, without asking the store. None if there is none.
     fn last_copy(&self) -> Option<Snapshot>;

@@ -66,8 +66,8 @@ impl Done {
             Done::Followed(followed) => followed.pending.is_empty(),
             Done::Held => false,
             // Whether the reload has loaded what it should, only another look can say.
-            Done::ReloadedFor(_) => false,
-            Done::Unchanged | Done::Adjusted | Done::Replaced | Done::Reloaded => true,
+            Done::Reloaded | Done::ReloadedFor(_) => false,
+            Done::Unchanged | Done::Adjusted | Done::Replaced => true,
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use handlebars::{Context, Handlebars, RenderErrorReason, Template};
+use handlebars::{Context, Handlebars, RenderErrorReason};
 use serde_json::{Map, Value};
 
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
+use super::load::{Source, load};
 use super::survey::Survey;
-use super::{Found, Lookup, TemplateError, syntax};
+use super::{Lookup, TemplateError};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
 use crate::target::limits::Counts;
@@ -53,7 +54,8 @@ pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
 /// [`render`], with or without the short way for bodies that are plain.
 pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
-    let Loaded { sources, templates, survey } = load(request.lookup, &found)?;
+    let (sources, templates) = load(request.lookup, &found)?;
+    let survey = Survey::of(&templates);
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
     let (members, unusable) = context::members(request.who, request.roster);
     let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
@@ -92,48 +94,6 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
 /// Reads and parses a template and its partials, for diagnosis.
 pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
     load(lookup, &lookup.find(name)?).map(drop)
-}
-
-/// Where a template is from, and its text.
-#[derive(Debug)]
-struct Source {
-    path: String,
-    text: String,
-}
-
-/// A template and every partial that it needs: by name, parsed, and what they use.
-struct Loaded {
-    sources: BTreeMap<String, Source>,
-    templates: Vec<Template>,
-    survey: Survey,
-}
-
-fn load(lookup: &Lookup, main: &Found) -> Result<Loaded, TemplateError> {
-    let mut sources = BTreeMap::new();
-    let mut templates = Vec::new();
-    let mut survey = Survey::default();
-    let mut wanted = vec![(main.name.clone(), main.clone())];
-    while let Some((name, found)) = wanted.pop() {
-        if sources.contains_key(&name) {
-            continue;
-        }
-        let text = found.read()?;
-        let template = Template::compile_with_name(&text, name.clone()).map_err(|error| {
-            let (line, column, reason) = syntax::explain(&text, &error);
-            TemplateError::Syntax { place: format!("{}:{line}:{column}", found.path), reason }
-        })?;
-        survey.add(&template);
-        if survey.any_partial {
-            wanted.extend(lookup.all().into_iter().map(|found| (found.name.clone(), found)));
-        }
-        // One that is not found may be an inline partial, or have a block to fall back to: the engine says so.
-        wanted.extend(
-            survey.partials.drain(..).filter_map(|name| Some((name.clone(), lookup.find(&name).ok()?))),
-        );
-        templates.push(template);
-        sources.insert(name, Source { path: found.path, text });
-    }
-    Ok(Loaded { sources, templates, survey })
 }
 
 /// Names the texts: the same templates give the same digest on any machine.

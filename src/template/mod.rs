@@ -8,6 +8,7 @@ mod context;
 mod engine;
 mod error;
 mod helpers;
+mod load;
 mod lookup;
 mod survey;
 mod syntax;

@@ -6,10 +6,6 @@ use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Templat
 /// What a template and its partials use.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    /// The partials that are named.
-    pub(super) partials: Vec<String>,
-    /// The name of a partial is worked out while rendering: it may be any.
-    pub(super) any_partial: bool,
     /// The lists of nodes in the context may be asked for. Where they are not, they need not be made.
     pub(super) lists: bool,
     /// Names may mean something else than usual, or lines may be indented: `as |name|`, arguments of partials, partials
@@ -18,18 +14,20 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Adds what this template uses.
-    pub(super) fn add(&mut self, template: &Template) {
+    /// What these templates use.
+    pub(super) fn of(templates: &[Template]) -> Survey {
+        let mut survey = Survey::default();
+        templates.iter().for_each(|template| survey.add(template));
+        survey
+    }
+
+    fn add(&mut self, template: &Template) {
         for element in &template.elements {
             match element {
                 TemplateElement::Expression(helper)
                 | TemplateElement::HtmlExpression(helper)
                 | TemplateElement::HelperBlock(helper) => self.helper(helper),
                 TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) => {
-                    match partial.name.as_name() {
-                        Some(name) => self.partials.push(name.to_owned()),
-                        None => self.any_partial = true,
-                    }
                     self.scoped |= partial.indent.is_some() || !partial.hash.is_empty();
                     self.decorator(partial);
                 }
@@ -93,9 +91,7 @@ mod tests {
     use super::*;
 
     fn survey(text: &str) -> Survey {
-        let mut survey = Survey::default();
-        survey.add(&Template::compile(text).unwrap());
-        survey
+        Survey::of(&[Template::compile(text).unwrap()])
     }
 
     #[test]
@@ -128,11 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn partials_and_scopes_are_found() {
-        let found = survey("{{#if a}}{{> one}}{{else}}{{#> two}}{{> three}}{{/two}}{{/if}}");
-        assert_eq!(found.partials, ["one", "two", "three"]);
-        assert!(!found.any_partial && !found.scoped);
-        assert!(survey("{{> (lookup a b)}}").any_partial);
+    fn what_gives_names_another_meaning_is_found() {
+        assert!(!survey("{{#if a}}{{> one}}{{else}}{{#> two}}{{> three}}{{/two}}{{/if}}").scoped);
         for text in ["{{#nodes as |n|}}x{{/nodes}}", "{{> p a=1}}", "x\n  {{> p}}\n"] {
             assert!(survey(text).scoped, "{text}");
         }

@@ -7,6 +7,7 @@ mod figures;
 mod haproxy;
 mod health;
 mod kill;
+#[cfg(feature = "https")]
 mod notify;
 
 use std::fs;
@@ -158,6 +159,30 @@ fn the_store_goes_away_and_comes_back() {
     // The same complaint was not said at every look.
     let said = agent.log().matches("there is no directory or repository").count();
     assert!(said <= 3, "{}", agent.log());
+}
+
+#[test]
+fn a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing() {
+    let lb = machine(
+        "lb1",
+        "[agent]\ninterval = '1h'\npoll = '100ms'\nquiet-min = '2s'\nmetrics = 'metrics.prom'\n",
+    );
+    let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
+    Machine::new("app1").store(lb.path("list.git").display()).good(&["publish"]);
+    // Long enough to see the change, and too short for the quiet.
+    std::thread::sleep(Duration::from_millis(700));
+    fs::rename(lb.path("list.git"), lb.path("away.git")).unwrap();
+    let errors = || -> u64 {
+        let metrics = fs::read_to_string(lb.path("metrics.prom")).unwrap_or_default();
+        let line = metrics.lines().find(|line| line.starts_with("presence_store_errors_total{"));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    agent.wait_for("some looks in vain", || errors() >= 4);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(errors() < 40, "{} looks: no wait between them", errors());
+    fs::rename(lb.path("away.git"), lb.path("list.git")).unwrap();
+    agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
 }
 
 #[test]

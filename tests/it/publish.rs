@@ -58,6 +58,33 @@ fn a_life_is_a_readable_history() {
 }
 
 #[test]
+fn the_history_is_told_in_words() {
+    let app = Machine::new("app1");
+    app.good(&["publish"]);
+    app.good(&["state", "draining"]);
+    Machine::new("db1").store(app.path("state/store.git").display()).good(&["publish"]);
+    app.good(&["withdraw"]);
+    // The time and the commit differ from run to run.
+    let told = |args: &[&str]| -> Vec<String> {
+        app.good(args).lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        told(&["log"]),
+        [
+            "i-app1 (app1): left",
+            "i-db1 (db1): joined",
+            "i-app1 (app1): state draining",
+            "i-app1 (app1): joined"
+        ]
+    );
+    assert_eq!(told(&["log", "i-app1", "-n", "1"]), ["i-app1 (app1): left"]);
+    let json: serde_json::Value = serde_json::from_str(&app.good(&["log", "--format", "json"])).unwrap();
+    assert_eq!(json[1]["instance-id"], "i-db1");
+    fs::create_dir(app.path("plain")).unwrap();
+    app.run(&["log", "--store", "plain"]).code(1).says("a plain directory keeps no history");
+}
+
+#[test]
 fn a_clone_with_a_work_tree_stays_clean() {
     let app = Machine::new("app1");
     let clone = app.path("clone");

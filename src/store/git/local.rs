@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use super::commit::{NodeFiles, prepare};
 use super::mirror::Heads;
 use super::seen::Seen;
-use super::{Backoff, beats, branch_ref, inbox, tip};
+use super::{Backoff, beats, branch_ref, history, inbox, tip};
 use crate::change::Change;
 use crate::errors::AtPath;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -156,6 +156,15 @@ impl Store for Local {
         let (repo, seen) = self.see().in_store(&self.url)?;
         let (url, copy) = (self.url.clone(), self.copy.clone());
         Ok(Look::new(seen.stamp(), move || seen.read(&repo, &copy).in_store(&url)))
+    }
+
+    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
+        let read = || {
+            let repo = self.repository()?;
+            let tip = tip(&repo, &self.branch(&repo)?)?;
+            history::read(&repo, tip, &self.options.folder, id, most)
+        };
+        read().in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

@@ -3,12 +3,13 @@
 pub(super) mod beats;
 mod commit;
 mod confirmed;
+mod crowd;
 mod delta;
+mod history;
 mod inbox;
 mod local;
 mod mirror;
 mod objects;
-mod pace;
 mod packs;
 mod push;
 mod read;

@@ -7,18 +7,18 @@ use jiff::Timestamp;
 
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
+use super::crowd::Crowd;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror};
-use super::pace::Pace;
 use super::push::{self, Command, Report, Session, SessionError};
 use super::seen::Seen;
-use super::{Backoff, beats, network, transport};
+use super::{Backoff, beats, history, network, transport};
 use crate::change::Change;
 use crate::excerpt;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Edit, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
 
 /// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
 const LOOKERS: f64 = 3.0;
@@ -176,9 +176,8 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        // How many are there: those who wait; and where none was seen yet, as many as the server is slower than usual.
-        let slowness = self.pace().compare(view.session.opened_in());
-        let crowd = slowness.max(view.waiting.len() as f64);
+        let crowd =
+            Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
         match self.leave(&mirror, view, &heads.branch, &files, offer.as_ref())? {
             Some(Pushed::Done) if offer.is_some() => {
                 heads.tip = offer.map(|offer| offer.commit);
@@ -200,10 +199,6 @@ impl Remote {
             // A server that takes branches only: then the branch it is, try by try.
             None => self.contend(&mut mirror, &files),
         }
-    }
-
-    fn pace(&self) -> Pace {
-        Pace::new(self.copy.place())
     }
 
     fn prepare(
@@ -435,6 +430,15 @@ impl Store for Remote {
                 })
                 .in_store(&remote.url)
         }))
+    }
+
+    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
+        let read = || {
+            let mut mirror = self.mirror()?;
+            let heads = self.fetch(&mut mirror)?;
+            history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
+        };
+        self.repairing(read).in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

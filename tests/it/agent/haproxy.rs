@@ -30,6 +30,8 @@ fn nodes_come_change_and_go_without_a_reload() {
     }
     assert_eq!(servers[1].requests() + servers[2].requests(), before);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
+    let doctor = balancer.machine.run(&["doctor"]).stdout;
+    assert!(doctor.contains("HAProxy answers at") && doctor.contains("is rendered from"), "{doctor}");
     // A restart would give the same.
     let config = balancer.config();
     assert!(config.contains("i-a ") && config.contains("i-d ") && !config.contains("i-b "), "{config}");

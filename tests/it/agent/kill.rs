@@ -67,6 +67,25 @@ fn rounds(count: u64) {
 }
 
 #[test]
+fn killed_in_the_middle_of_a_reload_it_is_done_by_the_next() {
+    let server = HttpServer::start(200);
+    let balancer = Balancer::start(&[("a", &server)]);
+    let path = balancer.machine.path("presence.toml");
+    let deadly = balancer.machine.path("deadly");
+    let murder = format!("test -e {0} && rm {0} && kill -KILL $PPID && exit 1; echo x", deadly.display());
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("maxconn = 400", "maxconn = 401").replace("echo x", &murder)).unwrap();
+    fs::write(&deadly, "").unwrap();
+    assert_eq!(balancer.machine.run(&["beat"]).code, None, "it was killed");
+    assert!(balancer.config().contains("maxconn 401") && balancer.reloads() == 0);
+    balancer.machine.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
+    assert_eq!(balancer.reloads(), 1);
+    balancer
+        .haproxy
+        .wait("it has reloaded", || balancer.haproxy.ask("show info").contains("\nMaxconn: 401\n"));
+}
+
+#[test]
 fn the_agent_may_be_killed_at_any_time() {
     rounds(20);
 }

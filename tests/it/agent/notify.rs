@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::daemon::Daemon;
 use super::{QUICK, machine};
-use crate::fixture::machine::Machine;
+use crate::fixture::machine::{Machine, bare_repository};
 
 /// Takes JSON posts, or refuses them.
 struct Hook {
@@ -98,8 +98,9 @@ fn each_change_is_told_exactly_once() {
     let both = told(&["i-app1: joined", "i-app1: state done -> wedged"]);
     agent.wait_for("the next news", || hook.told() == both);
     agent.wait_for("the critical news", || critical.told() == told(&["i-app1: state done -> wedged"]));
-    agent.wait_for("the command", || lb.path("message.json").exists());
-    let message: Value = serde_json::from_slice(&fs::read(lb.path("message.json")).unwrap()).unwrap();
+    let message = || serde_json::from_slice::<Value>(&fs::read(lb.path("message.json")).ok()?).ok();
+    agent.wait_for("the command", || message().is_some());
+    let message = message().unwrap();
     assert_eq!(message["text"], "CRITICAL: app1 i-app1: state done -> wedged");
 
     // The hook is away: nothing is lost, over a restart, and the beats go on.
@@ -119,6 +120,27 @@ fn each_change_is_told_exactly_once() {
     // A beat by hand has nothing to add.
     lb.run(&["beat"]).code(0);
     assert_eq!(hook.told(), all);
+}
+
+#[test]
+fn nodes_of_a_store_that_cannot_be_seen_have_not_left() {
+    let hook = Hook::start();
+    let lb = machine("lb1", &format!("[[notify]]\nurl = 'http://{}/'\n", hook.address));
+    let second = lb.path("second.git");
+    bare_repository(&second);
+    let lb = lb.store(second.display());
+    Machine::new("app1").store(second.display()).good(&["publish"]);
+    lb.run(&["beat"]).code(0);
+    // Neither the store nor a copy of it.
+    fs::rename(&second, lb.path("away.git")).unwrap();
+    fs::remove_dir_all(lb.path("state/stores")).unwrap();
+    lb.run(&["beat"]).code(0);
+    fs::rename(lb.path("away.git"), &second).unwrap();
+    lb.run(&["beat"]).code(0);
+    assert_eq!(hook.told(), told(&[]));
+    Machine::new("app1").store(second.display()).good(&["withdraw"]);
+    lb.run(&["beat"]).code(0);
+    assert_eq!(hook.told(), told(&["i-app1: left"]));
 }
 
 #[test]

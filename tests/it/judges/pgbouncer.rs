@@ -16,7 +16,17 @@ pub(crate) type Row = Vec<(String, String)>;
 /// The databases that PgBouncer knows after it has read the file that `config` makes, given a directory for the variable
 /// `unix_socket_dir` and a port. The variable `auth_type` must be `any`, which lets everybody ask.
 #[track_caller]
-pub(crate) fn databases(config: impl FnOnce(&str, u16) -> String) -> Vec<Row> {
+pub(crate) fn databases(config: impl Fn(&str, u16) -> String) -> Vec<Row> {
+    // A port that was free may be another test's by the time PgBouncer takes it; then PgBouncer ends at once.
+    for _ in 0..5 {
+        if let Ok(rows) = try_databases(&config) {
+            return rows;
+        }
+    }
+    try_databases(&config).unwrap()
+}
+
+fn try_databases(config: &dyn Fn(&str, u16) -> String) -> std::io::Result<Vec<Row>> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     let port = super::free_port();
@@ -28,9 +38,9 @@ pub(crate) fn databases(config: impl FnOnce(&str, u16) -> String) -> Vec<Row> {
     command.arg(&file);
     as_nobody(&mut command); // it refuses to run as root
     let _server = Server::start(&mut command, &socket);
-    let rows = ask(&socket, "SHOW DATABASES");
+    let rows = ask(&socket, "SHOW DATABASES")?;
     // The console itself.
-    rows.into_iter().filter(|row| row[0].1 != "pgbouncer").collect()
+    Ok(rows.into_iter().filter(|row| row[0].1 != "pgbouncer").collect())
 }
 
 /// The value of a column.
@@ -39,40 +49,40 @@ pub(crate) fn column<'r>(row: &'r Row, name: &str) -> &'r str {
 }
 
 /// Asks one question in PostgreSQL's protocol, version 3 ("Message Formats" in the manual of PostgreSQL).
-fn ask(socket: &Path, question: &str) -> Vec<Row> {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+fn ask(socket: &Path, question: &str) -> std::io::Result<Vec<Row>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut start = 196_608_u32.to_be_bytes().to_vec();
     start.extend(b"user\0pgbouncer\0database\0pgbouncer\0\0");
-    send(&mut stream, &start);
-    while receive(&mut stream).0 != b'Z' {}
-    stream.write_all(b"Q").unwrap();
-    send(&mut stream, format!("{question}\0").as_bytes());
+    send(&mut stream, &start)?;
+    while receive(&mut stream)?.0 != b'Z' {}
+    stream.write_all(b"Q")?;
+    send(&mut stream, format!("{question}\0").as_bytes())?;
     let (mut columns, mut rows) = (Vec::new(), Vec::new());
     loop {
-        match receive(&mut stream) {
+        match receive(&mut stream)? {
             (b'T', body) => columns = names(&body),
             (b'D', body) => rows.push(columns.iter().cloned().zip(values(&body)).collect()),
-            (b'Z', _) => return rows,
+            (b'Z', _) => return Ok(rows),
             (b'E', body) => panic!("{}", String::from_utf8_lossy(&body)),
             _ => {}
         }
     }
 }
 
-fn send(stream: &mut UnixStream, body: &[u8]) {
+fn send(stream: &mut UnixStream, body: &[u8]) -> std::io::Result<()> {
     let length = u32::try_from(body.len() + 4).unwrap();
-    stream.write_all(&length.to_be_bytes()).unwrap();
-    stream.write_all(body).unwrap();
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(body)
 }
 
-fn receive(stream: &mut UnixStream) -> (u8, Vec<u8>) {
+fn receive(stream: &mut UnixStream) -> std::io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
-    stream.read_exact(&mut head).unwrap();
+    stream.read_exact(&mut head)?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
     let mut body = vec![0; length - 4];
-    stream.read_exact(&mut body).unwrap();
-    (head[0], body)
+    stream.read_exact(&mut body)?;
+    Ok((head[0], body))
 }
 
 /// RowDescription: a count, then a name and 18 bytes a column.

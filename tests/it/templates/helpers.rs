@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{Fleet, Outcome, balancer};
+use super::fleet::{Fleet, Outcome, balancer, node};
 
 /// Two `app1`, one of them draining, a wedged `app2`, a `db1` and a `db2`; one absent, one in another deployment, one in
 /// another stacktype, and one without an address.
@@ -189,6 +189,15 @@ fn first_is_one_active_node() {
     );
     refuse("{{first part=\"web*\"}}", ":1:1: no active node of `web*` is in scope");
     refuse("{{first \"tags\" part=\"app1\"}}", ":1:1: `tags` is no text");
+}
+
+/// Whoever joins later, or is called what: the database is that of the lowest part.
+#[test]
+fn numbered_parts_are_in_the_order_of_their_numbers() {
+    let fleet = Fleet::of([&node("db10", 0), &node("db2", 1), &node("db3", 2)]);
+    for template in ["database.yml", "database.env", "database.properties", "pgbouncer"] {
+        assert!(fleet.render(template, &[]).good().contains("127.1.0.2"), "{template}");
+    }
 }
 
 #[test]

@@ -112,14 +112,13 @@ fn an_earlier_directory_outranks_a_later_one_and_all_outrank_the_built_in() {
 #[test]
 fn partials_are_found_as_templates_are() {
     let machine = machine(&[
-        ("t/common/x.yml.hbs", "top:\n  {{> block}}\nend: {{> inline}}{{> (lookup vars \"which\")}}\n"),
+        ("t/common/x.yml.hbs", "top:\n  {{> block}}\nend: {{> inline}}\n"),
         (
             "t/common/block.hbs",
             "{{yaml vars.key}}: 1\n{{#nodes}}\n- {{yaml instance-id}}\n{{json instance-id}}: [{{address}}]\n{{/nodes}}\nlast: {{first}}\n{{first}}: 2\n",
         ),
         ("t/common/inline.hbs", "common"),
         ("t/part/app/inline.hbs", "{{#parts part=\"*\"}}{{part}}{{/parts}} "),
-        ("t/common/chosen.hbs", "{{instance}}"),
         (
             "t/common/own.hbs",
             "{{#*inline \"row\"}}<{{this.port}}>{{/inline}}{{#each nodes}}{{> row}}{{/each}}",
@@ -129,17 +128,15 @@ fn partials_are_found_as_templates_are() {
         ("t/common/passed.hbs", "{{> greeting who=\"you\"}}"),
         ("t/common/greeting.hbs", "hello {{who}}"),
         ("t/common/lost.hbs", "a\n {{> nobody}}"),
-        ("t/common/self.hbs", "{{> self}}"),
         ("t/common/sh.hbs", "  {{> value}}"),
         ("t/common/value.hbs", "{{shell vars.lines}}"),
-        ("presence.toml", "[vars]\nkey = 'k'\nwhich = 'chosen'\nlines = \"a\\nb\"\n"),
+        ("presence.toml", "[vars]\nkey = 'k'\nlines = \"a\\nb\"\n"),
     ]);
     // An indented partial is indented, whatever its lines begin with; a value stays as it is.
     check(&machine, "sh", &[], "  'a\nb'\n");
     check(&machine, "own", &[], "<8080>\n");
     check(&machine, "outer", &[], "[inside]\n");
     check(&machine, "passed", &[], "hello you\n");
-    fs::write(machine.path("t/common/chosen.hbs"), "chosen").unwrap();
     insta::assert_snapshot!(render(&machine, "x", &[]).code(0).stdout, @r#"
     top:
       "k": 1
@@ -147,10 +144,36 @@ fn partials_are_found_as_templates_are() {
       "i-app1": [10.0.0.2]
       last: 10.0.0.2
       10.0.0.2: 2
-    end: app1 chosen
+    end: app1
     "#);
     render(&machine, "lost", &[]).code(1).says("t/common/lost.hbs:2:2: there is no partial `nobody`");
-    render(&machine, "self", &[]).code(1).says("t/common/self.hbs");
+}
+
+/// Without this, the stack overflows and the program is gone.
+#[test]
+fn a_partial_that_includes_itself_is_refused() {
+    let machine = machine(&[
+        ("t/common/self.hbs", "{{#if vars.more}}{{> self}}{{/if}}"),
+        ("t/common/one.cfg.hbs", "{{#nodes}}{{> two}}{{/nodes}}"),
+        ("t/common/two.hbs", "{{> three}}{{> four}}"),
+        ("t/common/three.hbs", "3"),
+        ("t/common/four.hbs", "{{#> three}}{{> one}}{{/three}}"),
+        (
+            "t/common/inline.hbs",
+            "{{#*inline \"a\"}}{{> b}}{{/inline}}{{#*inline \"b\"}}{{> a}}{{/inline}}{{> a}}",
+        ),
+        ("t/common/any.hbs", "{{> (lookup vars \"which\")}}"),
+        ("t/common/frame.hbs", "{{#> three}}{{> @partial-block}}{{/three}}"),
+    ]);
+    for (name, expect) in [
+        ("self", "t/common/self.hbs: it includes itself without end: self → self"),
+        ("one", "t/common/two.hbs: it includes itself without end: two → four → one → two"),
+        ("inline", "t/common/inline.hbs: it includes itself without end: a → b → a"),
+        ("any", "t/common/any.hbs: the name of a partial has to be written out"),
+    ] {
+        render(&machine, name, &["--set", "more=true", "--set", "which=any"]).code(1).says(expect);
+    }
+    render(&machine, "frame", &[]).code(1).says("t/common/frame.hbs:1:13: ");
 }
 
 #[test]

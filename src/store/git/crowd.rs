@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The memory of one store.
-pub(super) struct Pace {
+pub(super) struct Crowd {
     path: PathBuf,
 }
 
-impl Pace {
-    pub(super) fn new(place: &Path) -> Pace {
-        Pace { path: place.join("pace") }
+impl Crowd {
+    pub(super) fn new(place: &Path) -> Crowd {
+        Crowd { path: place.join("usual-pace") }
     }
 
-    /// How many times slower than usual the server was; 1 if nothing is known of it. Remembers the usual: the fastest
-    /// answer, which is forgotten slowly.
-    pub(super) fn compare(&self, now: Duration) -> f64 {
+    /// How many there are, ourselves included: as many as the server was slower than usual; 1 if nothing is known of it.
+    /// Remembers the usual: the fastest answer, which is forgotten slowly.
+    pub(super) fn guess(&self, now: Duration) -> f64 {
         let now = now.as_micros().max(1) as f64;
         let usual = fs::read_to_string(&self.path).ok().and_then(|text| text.trim().parse::<f64>().ok());
         let usual = usual.filter(|usual| usual.is_finite() && *usual >= 1.0).unwrap_or(now);
@@ -36,14 +36,14 @@ mod tests {
     #[test]
     fn the_usual_is_the_fastest_and_is_forgotten_slowly() {
         let dir = tempfile::tempdir().unwrap();
-        let pace = Pace::new(dir.path());
-        let compare = |millis| pace.compare(Duration::from_millis(millis));
-        assert_eq!(compare(20), 1.0);
-        assert_eq!(compare(400), 20.0);
-        assert!(compare(400) < 20.0);
-        assert_eq!(compare(10), 1.0);
-        assert_eq!(compare(30), 3.0);
-        fs::write(dir.path().join("pace"), "garbage").unwrap();
-        assert_eq!(compare(30), 1.0);
+        let crowd = Crowd::new(dir.path());
+        let guess = |millis| crowd.guess(Duration::from_millis(millis));
+        assert_eq!(guess(20), 1.0);
+        assert_eq!(guess(400), 20.0);
+        assert!(guess(400) < 20.0);
+        assert_eq!(guess(10), 1.0);
+        assert_eq!(guess(30), 3.0);
+        fs::write(dir.path().join("usual-pace"), "garbage").unwrap();
+        assert_eq!(guess(30), 1.0);
     }
 }

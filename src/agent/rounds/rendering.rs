@@ -1,0 +1,110 @@
+//! What is made of it.
+
+use std::time::Duration;
+
+use super::Rounds;
+use super::looking::versions;
+use crate::beat::fleet::Fleet;
+use crate::beat::node;
+use crate::beat::turn::{self, Manner, Turn, TurnError};
+use crate::errors::chain;
+use crate::pace::back_off;
+use crate::record::Facts;
+use crate::target::{Done, TargetError};
+
+impl Rounds<'_> {
+    /// Gives every file its turn. With `whole`, also those that have not to do with what changed, so that a file which
+    /// somebody has spoilt is made right. False if one is not as it should be.
+    pub(super) fn render(&mut self, whole: bool) -> bool {
+        let Some(fleet) = self.fleet.take() else { return false };
+        let mut good = true;
+        // While no store answers, what changed waits for the look that finds one.
+        self.quiet.done();
+        if whole || fleet.is_current() {
+            if fleet.is_current() {
+                self.rendered = Some(versions(&fleet));
+            }
+            let facts = node::facts(self.config).unwrap_or_default();
+            for index in 0..self.config.renders.len() {
+                good &= self.turn(index, &facts, &fleet);
+            }
+        }
+        self.fleet = Some(fleet);
+        self.write_metrics();
+        good
+    }
+
+    /// Gives another turn to the files whose time has come.
+    pub(super) fn render_again(&mut self) {
+        let now = self.now();
+        let due = |again: &Option<(Duration, u32)>| again.is_some_and(|(time, _)| time <= now);
+        if !self.again.iter().any(due) {
+            return;
+        }
+        let Some(fleet) = self.fleet.take() else { return };
+        let facts = node::facts(self.config).unwrap_or_default();
+        for index in 0..self.again.len() {
+            if due(&self.again[index]) {
+                self.turn(index, &facts, &fleet);
+            }
+        }
+        self.fleet = Some(fleet);
+        self.write_metrics();
+    }
+
+    /// One file's turn. False if it is not as it should be.
+    fn turn(&mut self, index: usize, facts: &Facts, fleet: &Fleet) -> bool {
+        let render = &self.config.renders[index];
+        let now = self.now();
+        let manner = Manner { dry_run: false, hold_reload: !self.budget.allows(now) };
+        let turn = turn::take(self.config, render, facts, fleet, manner);
+        let reloaded = has_reloaded(&turn, render.target.reload.is_some());
+        if reloaded {
+            self.budget.spend(now);
+        }
+        self.tally.turn(&turn, reloaded);
+        let poll = self.config.agent.poll;
+        let failed = self.again[index].map_or(0, |(_, failed)| failed);
+        let soon = self.now() + poll;
+        self.again[index] = match &turn.result {
+            // The next look that finds a store says so.
+            Err(TurnError::Unreachable { .. } | TurnError::Refused { .. }) => None,
+            Err(_) => {
+                let wait = back_off(failed + 1, poll, self.config.agent.interval, fastrand::f64());
+                Some((self.now() + wait, failed + 1))
+            }
+            Ok(Done::Held) => Some((self.budget.next().max(soon), 0)),
+            Ok(done) if !done.is_settled() => Some((soon, 0)),
+            Ok(_) => None,
+        };
+        self.report(&turn);
+        turn.result.is_ok()
+    }
+
+    fn report(&mut self, turn: &Turn) {
+        let path = turn.path.display();
+        let topic = format!("`{path}`");
+        match &turn.result {
+            Ok(done) => {
+                self.talk.complain(&topic, Vec::new());
+                match done {
+                    Done::Unchanged => {}
+                    Done::Followed(followed) if followed.done.is_empty() => {}
+                    done => self.talk.note(format!("{path}: {done}")),
+                }
+            }
+            Err(error) => self.talk.complain(&topic, vec![(chain(error), error.hint())]),
+        }
+        let warnings = turn.warnings.iter().map(|text| (format!("{path}: {text}"), None)).collect();
+        self.talk.complain(&format!("{topic}, its nodes"), warnings);
+    }
+}
+
+fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
+    match &turn.result {
+        Ok(Done::Replaced) => has_command,
+        Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
+        Err(TurnError::Target(TargetError::Reload { .. })) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,85 @@
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::output;
+use crate::beat::fleet;
+use crate::config::Config;
+use crate::errors::chain;
+use crate::excerpt::excerpt;
+use crate::name::Name;
+use crate::store::Event;
+
+/// Show who joined, changed and left, and when
+///
+/// The history of the first git store that answers, the newest first. Times are UTC.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  presence log\n  presence log i-c44e9b33 --limit 5\n  presence log --format json"
+)]
+pub(super) struct Args {
+    /// Only this node
+    id: Option<String>,
+    /// So many changes
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// How to show them
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// A line each
+    Text,
+    /// One list
+    Json,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let id = args.id.as_deref().map(Name::parse).transpose();
+    let id = id.map_err(|error| CliError::usage(format!("no instance-id: {error}")))?;
+    match fleet::history(config, id.as_ref(), args.limit) {
+        Ok(events) => output::data(&shown(&events, args.format)?),
+        Err(mut errors) => {
+            let last = errors.pop();
+            errors.iter().for_each(|error| output::warning(&chain(error)));
+            Err(last.map_or_else(|| CliError::usage("no store is configured"), CliError::from))
+        }
+    }
+}
+
+fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
+    match format {
+        Format::Text => Ok(events.iter().map(line).collect()),
+        Format::Json => {
+            let events: Vec<Value> = events
+                .iter()
+                .map(|event| {
+                    json!({
+                        "time": event.time.to_string(),
+                        "instance-id": event.id,
+                        "nodepart": event.part,
+                        "change": event.change.to_string(),
+                        "commit": event.commit,
+                    })
+                })
+                .collect();
+            serde_json::to_string_pretty(&events)
+                .map(|text| text + "\n")
+                .map_err(|error| CliError::failed(format!("cannot write the history as JSON: {error}")))
+        }
+    }
+}
+
+fn line(event: &Event) -> String {
+    let part = event.part.as_ref().map(|part| format!(" ({})", excerpt(part))).unwrap_or_default();
+    let time = event.time.to_zoned(TimeZone::UTC);
+    format!(
+        "{} {:.8} {}{part}: {}\n",
+        time.strftime("%Y-%m-%d %H:%M:%S"),
+        event.commit,
+        event.id,
+        event.change
+    )
+}

@@ -1,0 +1,280 @@
+//! The tables as they are written, and what they come to.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use glob::Pattern;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::super::OneOrMany;
+use super::super::values::{Line, Mode, Ownership, Time};
+use super::{Agent, Check, Health, Notify, OnStop, Render};
+use crate::probe::Question;
+use crate::target::limits::Limits;
+use crate::target::{Runtime, Target};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct RenderTable {
+    name: String,
+    output: PathBuf,
+    check: Option<Line>,
+    reload: Option<Line>,
+    owner: Option<Ownership>,
+    mode: Option<Mode>,
+    part: Option<String>,
+    stacktype: Option<String>,
+    deployment: Option<String>,
+    #[serde(default)]
+    template_dir: OneOrMany,
+    #[serde(default)]
+    vars: Map<String, Value>,
+    min_nodes: Option<u64>,
+    max_shrink: Option<u8>,
+    max_age: Option<Time>,
+    #[serde(default)]
+    awake: Awake,
+    #[serde(default)]
+    apply: Apply,
+    socket: Option<PathBuf>,
+    state_file: Option<PathBuf>,
+    patience: Option<Time>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Apply {
+    #[default]
+    Reload,
+    Runtime,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "true, false, or the parts that are asked, for example \"db*\"")]
+enum Awake {
+    All(bool),
+    Parts(String),
+}
+
+impl Default for Awake {
+    fn default() -> Awake {
+        Awake::All(false)
+    }
+}
+
+/// How long changes at run time are waited for in one beat. A check needs some seconds for its verdict.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl RenderTable {
+    /// The table as it holds; else what is wrong with it.
+    pub(in crate::config) fn resolve(
+        self,
+        general: Limits,
+        command_limit: Duration,
+    ) -> Result<Render, String> {
+        if !self.output.is_absolute() {
+            return Err(format!("`output` is no absolute path: `{}`", self.output.display()));
+        }
+        let mut vars = self.vars;
+        let runtime = match (self.apply, self.socket) {
+            (Apply::Reload, None) if self.state_file.is_some() || self.patience.is_some() => {
+                return Err("`state-file` and `patience` need `apply = \"runtime\"`".into());
+            }
+            (Apply::Reload, Some(_)) => return Err("`socket` needs `apply = \"runtime\"`".into()),
+            (Apply::Reload, None) => None,
+            (Apply::Runtime, None) => return Err("`apply = \"runtime\"` needs `socket`".into()),
+            (Apply::Runtime, Some(_)) if self.reload.is_none() => {
+                return Err(
+                    "`apply = \"runtime\"` needs `reload` for what cannot be changed at run time".into()
+                );
+            }
+            (Apply::Runtime, Some(socket)) => {
+                // The file must name what this program uses: said once is enough.
+                imply(&mut vars, "stats_socket", &socket);
+                if let Some(file) = &self.state_file {
+                    imply(&mut vars, "server_state_file", file);
+                }
+                let patience = self.patience.map_or(PATIENCE, Time::wait);
+                Some(Runtime { socket, state_file: self.state_file, patience })
+            }
+        };
+        if self.max_shrink.is_some_and(|percent| percent > 100) {
+            return Err("`max-shrink` is a percentage, 100 at most".into());
+        }
+        let awake = match self.awake {
+            Awake::All(false) => None,
+            Awake::All(true) => Some("*".to_owned()),
+            Awake::Parts(glob) => Some(glob),
+        };
+        let awake = awake.map(|glob| Pattern::new(&glob)).transpose();
+        let awake = awake.map_err(|error| format!("`awake` is no glob pattern: {error}"))?;
+        let template_dirs: Vec<String> = self.template_dir.into();
+        Ok(Render {
+            awake,
+            name: self.name,
+            target: Target {
+                path: self.output,
+                mode: self.mode.map(|mode| mode.0),
+                owner: self.owner.map(|owner| owner.0),
+                check: self.check.map(|line| line.0),
+                reload: self.reload.map(|line| line.0),
+                runtime,
+                hold_reload: false,
+                command_limit,
+            },
+            part: self.part,
+            stacktype: self.stacktype,
+            deployment: self.deployment,
+            template_dirs: template_dirs.into_iter().map(PathBuf::from).collect(),
+            vars,
+            limits: Limits {
+                min_nodes: self.min_nodes.or(general.min_nodes),
+                max_shrink: self.max_shrink.unwrap_or(general.max_shrink),
+            },
+            max_age: self.max_age.map(|age| age.0),
+        })
+    }
+}
+
+fn imply(vars: &mut Map<String, Value>, name: &str, path: &Path) {
+    if !vars.contains_key(name) {
+        vars.insert(name.to_owned(), path.to_string_lossy().into());
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct AgentTable {
+    interval: Option<Time>,
+    splay: Option<Time>,
+    poll: Option<Time>,
+    quiet_min: Option<Time>,
+    quiet_max: Option<Time>,
+    reloads_per_minute: Option<u32>,
+    on_stop: OnStop,
+    metrics: Option<PathBuf>,
+}
+
+impl AgentTable {
+    pub(in crate::config) fn resolve(self) -> Agent {
+        let or = |said: Option<Time>, default: Duration| said.map_or(default, Time::wait);
+        // Nothing is served by asking more often than this, and a zero would never let go of the processor.
+        let least = Duration::from_millis(100);
+        let interval = or(self.interval, Duration::from_secs(60)).max(least);
+        let quiet_min = or(self.quiet_min, Duration::from_millis(500));
+        Agent {
+            interval,
+            splay: or(self.splay, interval).min(interval),
+            poll: or(self.poll, interval).max(least).min(interval),
+            quiet_min,
+            quiet_max: or(self.quiet_max, Duration::from_secs(5)).max(quiet_min),
+            reloads_per_minute: self.reloads_per_minute.unwrap_or(6).max(1),
+            on_stop: self.on_stop,
+            metrics: self.metrics,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct HealthTable {
+    name: Option<String>,
+    command: Option<Line>,
+    tcp: Option<String>,
+    http: Option<String>,
+    rise: Option<u32>,
+    fall: Option<u32>,
+    timeout: Option<Time>,
+    interval: Option<Time>,
+}
+
+impl HealthTable {
+    /// The table as it holds; else what is wrong with it.
+    pub(in crate::config) fn resolve(self) -> Result<Health, String> {
+        let (shown, check) = match (self.command, self.tcp, self.http) {
+            (Some(line), None, None) => (line.0.to_string(), Check::Command(line.0)),
+            (None, Some(place), None) => {
+                let address = local(&place)
+                    .ok_or_else(|| format!("`tcp` is no port or ADDRESS:PORT: `{}`", place.escape_debug()))?;
+                (format!("tcp {place}"), Check::Answers(address, Question::Connect))
+            }
+            (None, None, Some(url)) => {
+                let bad = || {
+                    format!(
+                        "`http` is no http://ADDRESS:PORT/PATH with an address in numbers: `{}`",
+                        url.escape_debug()
+                    )
+                };
+                let rest = url.strip_prefix("http://").ok_or_else(bad)?;
+                let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let place = place.replace("localhost", "127.0.0.1");
+                let address = local(&place).ok_or_else(bad)?;
+                let question = Question::http(path).map_err(|reason| format!("`http` {reason}"))?;
+                (url.clone(), Check::Answers(address, question))
+            }
+            _ => return Err("one of `command`, `tcp` and `http` is needed".into()),
+        };
+        Ok(Health {
+            name: self.name.unwrap_or(shown),
+            check,
+            rise: self.rise.unwrap_or(2).max(1),
+            fall: self.fall.unwrap_or(3).max(1),
+            timeout: self.timeout.map_or(Duration::from_secs(5), Time::wait).max(Duration::from_millis(1)),
+            interval: self
+                .interval
+                .map_or(Duration::from_secs(10), Time::wait)
+                .max(Duration::from_millis(100)),
+        })
+    }
+}
+
+/// A port of this machine, or an address with its port.
+fn local(place: &str) -> Option<SocketAddr> {
+    match place.parse::<u16>() {
+        Ok(port) => Some(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => place.parse().ok().or_else(|| format!("{place}:80").parse().ok()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct NotifyTable {
+    url: Option<String>,
+    command: Option<Line>,
+    #[serde(default)]
+    on: On,
+    timeout: Option<Time>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum On {
+    #[default]
+    All,
+    Critical,
+}
+
+impl NotifyTable {
+    /// The table as it holds; else what is wrong with it.
+    pub(in crate::config) fn resolve(self) -> Result<Notify, String> {
+        if self.url.is_none() && self.command.is_none() {
+            return Err("one of `url` and `command` is needed".into());
+        }
+        if let Some(url) = &self.url {
+            if !cfg!(feature = "https") {
+                return Err("`url` needs a build with the feature `https`".into());
+            }
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                return Err("`url` is no http:// or https:// URL".into());
+            }
+        }
+        Ok(Notify {
+            url: self.url,
+            command: self.command.map(|line| line.0),
+            critical_only: self.on == On::Critical,
+            timeout: self.timeout.map_or(Duration::from_secs(10), Time::wait).max(Duration::from_millis(10)),
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! What the branch's commits did to nodes, the newest first.
+
+use std::collections::BTreeMap;
+
+use git2::{Commit, DiffOptions, Oid, Repository, Sort};
+use jiff::Timestamp;
+
+use crate::change::Change;
+use crate::name::Name;
+use crate::record::Record;
+use crate::store::error::Doing;
+use crate::store::{Event, Folder, StoreErrorKind};
+
+/// The last `most` changes, of one node or of all. Commits of people count as well as those of this program.
+pub(super) fn read(
+    repo: &Repository,
+    tip: Option<Oid>,
+    folder: &Folder,
+    id: Option<&Name>,
+    most: usize,
+) -> Result<Vec<Event>, StoreErrorKind> {
+    let mut events = Vec::new();
+    let Some(tip) = tip else { return Ok(events) };
+    let mut walk = repo.revwalk().doing("read the history")?;
+    walk.push(tip).doing("read the history")?;
+    // A merge of clones counts as one step, as `git log --first-parent` shows it.
+    walk.simplify_first_parent()
+        .and_then(|()| walk.set_sorting(Sort::TOPOLOGICAL))
+        .doing("read the history")?;
+    for oid in walk {
+        let commit = oid.and_then(|oid| repo.find_commit(oid)).doing("read the history")?;
+        for (name, (before, after)) in files(repo, &commit, folder).doing("compare two commits")? {
+            let wanted = id.is_none_or(|id| *id == name);
+            let Some(change) = Change::between(before.as_ref(), after.as_ref()).filter(|_| wanted) else {
+                continue;
+            };
+            let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
+            events.push(Event {
+                time: Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
+                commit: commit.id().to_string(),
+                part: part.map(std::borrow::Cow::into_owned),
+                id: name,
+                change,
+            });
+        }
+        if events.len() >= most {
+            break;
+        }
+    }
+    events.truncate(most);
+    Ok(events)
+}
+
+type Versions = (Option<Record>, Option<Record>);
+
+/// The records before and after a commit, of the nodes whose files it touched.
+fn files(
+    repo: &Repository,
+    commit: &Commit<'_>,
+    folder: &Folder,
+) -> Result<BTreeMap<Name, Versions>, git2::Error> {
+    let old = match commit.parent_count() {
+        0 => None,
+        _ => Some(commit.parent(0)?.tree()?),
+    };
+    let mut options = DiffOptions::new();
+    options.pathspec(format!("{folder}/")).disable_pathspec_match(true).skip_binary_check(true);
+    let diff = repo.diff_tree_to_tree(old.as_ref(), Some(&commit.tree()?), Some(&mut options))?;
+    let mut files: BTreeMap<Name, Versions> = BTreeMap::new();
+    for delta in diff.deltas() {
+        let path = delta.new_file().path().or(delta.old_file().path());
+        let Some(id) = path.filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        else {
+            continue;
+        };
+        let Some(id) = id.file_stem().and_then(|stem| Name::parse(stem.to_str()?).ok()) else { continue };
+        // A file that is no record, before or after, is a node that is not on the list.
+        let record = |oid: Oid| repo.find_blob(oid).ok().and_then(|blob| Record::parse(blob.content()).ok());
+        let versions = files.entry(id).or_default();
+        versions.0 = record(delta.old_file().id()).or(versions.0.take());
+        versions.1 = record(delta.new_file().id()).or(versions.1.take());
+    }
+    Ok(files)
+}
