@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::errors::chain;
 use crate::excerpt::excerpt;
 use crate::name::{Name, NameError};
-use packed::{Packed, Raw};
+pub use packed::Fact;
+use packed::Packed;
 
 /// What a node says of itself: fact name to value, in the order of the names. Facts that nobody here knows are kept.
 pub type Facts = BTreeMap<String, Value>;
@@ -132,7 +133,12 @@ impl Record {
         self.facts.facts()
     }
 
-    /// A fact as it is.
+    /// A fact.
+    pub fn fact(&self, name: &str) -> Option<Fact<'_>> {
+        self.facts.get(name)
+    }
+
+    /// A fact as JSON.
     pub fn value(&self, fact: &str) -> Option<Value> {
         self.facts.value(fact)
     }
@@ -172,7 +178,7 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
         let mut facts = Vec::with_capacity(32);
         if scan::facts(text, FILETYPE, &mut facts) {
             for (name, value) in facts {
-                packed::put(name, Raw::Text(value), packed);
+                packed::put(name, Fact::Text(value), packed);
             }
             return Ok(());
         }
@@ -200,7 +206,7 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
 /// The instance-id among packed facts.
 fn id_of(packed: &[u8]) -> Result<Name, RecordError> {
     match packed::get(packed, "instance-id") {
-        Some(Raw::Text(id)) => Name::parse(id).map_err(RecordError::BadId),
+        Some(Fact::Text(id)) => Name::parse(id).map_err(RecordError::BadId),
         _ => Err(RecordError::NoId),
     }
 }

@@ -14,32 +14,32 @@ use super::Facts;
 #[derive(Clone, PartialEq)]
 pub(super) struct Packed(Bytes);
 
-/// A fact's value.
+/// A fact of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Raw<'a> {
+pub enum Fact<'a> {
     /// A JSON string, decoded.
     Text(&'a str),
     /// Any other JSON value, as JSON.
     Json(&'a str),
 }
 
-impl Raw<'_> {
+impl Fact<'_> {
     fn value(self) -> Value {
         match self {
-            Raw::Text(text) => text.into(),
+            Fact::Text(text) => text.into(),
             // It was written by `put`, so it is JSON.
-            Raw::Json(json) => serde_json::from_str(json).unwrap_or_default(),
+            Fact::Json(json) => serde_json::from_str(json).unwrap_or_default(),
         }
     }
 }
 
-impl<'a> Raw<'a> {
+impl<'a> Fact<'a> {
     /// The value as text, if it is a scalar.
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
-            Raw::Text(text) => Some(text),
-            Raw::Json(json) if json.starts_with(['[', '{', 'n']) => None,
-            Raw::Json(json) => Some(json),
+            Fact::Text(text) => Some(text),
+            Fact::Json(json) if json.starts_with(['[', '{', 'n']) => None,
+            Fact::Json(json) => Some(json),
         }
     }
 }
@@ -60,12 +60,12 @@ impl Packed {
         &self.0
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Raw<'_>> {
+    pub(super) fn get(&self, name: &str) -> Option<Fact<'_>> {
         get(&self.0, name)
     }
 
     pub(super) fn value(&self, name: &str) -> Option<Value> {
-        self.get(name).map(Raw::value)
+        self.get(name).map(Fact::value)
     }
 
     pub(super) fn facts(&self) -> Facts {
@@ -73,8 +73,8 @@ impl Packed {
         let mut facts = Facts::new();
         while let Some((name, json, value)) = next(&mut rest) {
             if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
-                let raw = if json { Raw::Json(value) } else { Raw::Text(value) };
-                facts.insert(name.to_owned(), raw.value());
+                let fact = if json { Fact::Json(value) } else { Fact::Text(value) };
+                facts.insert(name.to_owned(), fact.value());
             }
         }
         facts
@@ -88,21 +88,21 @@ impl fmt::Debug for Packed {
 }
 
 /// The value of that fact, from bytes that [`put`] has written.
-pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Raw<'a>> {
+pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Fact<'a>> {
     while let Some((found, json, value)) = next(&mut packed) {
         if found == name.as_bytes() {
             let value = std::str::from_utf8(value).ok()?;
-            return Some(if json { Raw::Json(value) } else { Raw::Text(value) });
+            return Some(if json { Fact::Json(value) } else { Fact::Text(value) });
         }
     }
     None
 }
 
 /// Appends one fact. They must come in the order of their names.
-pub(super) fn put(name: &str, value: Raw<'_>, out: &mut Vec<u8>) {
+pub(super) fn put(name: &str, value: Fact<'_>, out: &mut Vec<u8>) {
     let (kind, value) = match value {
-        Raw::Text(text) => (0, text),
-        Raw::Json(json) => (1, json),
+        Fact::Text(text) => (0, text),
+        Fact::Json(json) => (1, json),
     };
     put_number(name.len(), out);
     out.extend_from_slice(name.as_bytes());
@@ -113,8 +113,8 @@ pub(super) fn put(name: &str, value: Raw<'_>, out: &mut Vec<u8>) {
 pub(super) fn put_facts(facts: &Facts, out: &mut Vec<u8>) {
     for (name, value) in facts {
         match value {
-            Value::String(text) => put(name, Raw::Text(text), out),
-            other => put(name, Raw::Json(&other.to_string()), out),
+            Value::String(text) => put(name, Fact::Text(text), out),
+            other => put(name, Fact::Json(&other.to_string()), out),
         }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
         fn any_length_is_read_back(name in ".{0,300}", value in ".{0,40000}") {
             let facts = Facts::from([(name.clone(), value.clone().into())]);
             let packed = Packed::of(&facts);
-            proptest::prop_assert_eq!(packed.get(&name), Some(Raw::Text(&value)));
+            proptest::prop_assert_eq!(packed.get(&name), Some(Fact::Text(&value)));
         }
     }
 }

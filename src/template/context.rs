@@ -8,7 +8,7 @@ use crate::roster::{Identity, Node, Roster};
 /// The root key of the nodes in scope.
 pub(super) const NODES: &str = "nodes";
 
-/// The root key of all other nodes, for blocks that widen the scope.
+/// The root key of all other nodes.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 
 /// The hashes of what a rendering was made from. No clock: the same input makes the same output for ever.
@@ -20,62 +20,60 @@ pub struct Input {
     pub template: String,
 }
 
-/// A node that templates can be given: its place in the context, and what blocks choose by.
+/// A node that templates can be given, and what blocks choose by.
 #[derive(Debug)]
 pub(super) struct Member<'a> {
     pub(super) node: &'a Node,
     pub(super) in_scope: bool,
-    /// Its index below [`NODES`] or [`ELSEWHERE`].
-    index: usize,
+    /// Its place among all members.
+    pub(super) place: usize,
 }
 
-impl Member<'_> {
-    /// Its path in the context.
-    pub(super) fn path(&self) -> Vec<String> {
-        let root = if self.in_scope { NODES } else { ELSEWHERE };
-        vec![root.to_owned(), self.index.to_string()]
-    }
-}
-
-/// Builds the context, and the list of members in the order of their instance-ids. A node without a usable address is
-/// in neither: what is left out, and why, is the third.
-pub(super) fn build<'a>(
-    who: &Identity,
-    facts: &Facts,
-    roster: &'a Roster,
-    vars: &Map<String, Value>,
-    input: &Input,
-) -> (Value, Vec<Member<'a>>, Vec<(&'a Node, String)>) {
-    let mut nodes = Vec::new();
-    let mut elsewhere = Vec::new();
+/// All members in the order of their instance-ids. A node without a usable address is none: those in scope, and why, are
+/// the second.
+pub(super) fn members<'a>(who: &Identity, roster: &'a Roster) -> (Vec<Member<'a>>, Vec<(&'a Node, String)>) {
     let mut members = Vec::with_capacity(roster.nodes.len());
     let mut unusable = Vec::new();
     for node in &roster.nodes {
         let in_scope = who.sees(node);
-        if let Err(reason) = &node.address {
-            if in_scope {
-                unusable.push((node, reason.clone()));
-            }
-            continue;
+        match &node.address {
+            Ok(_) => members.push(Member { node, in_scope, place: members.len() }),
+            Err(reason) if in_scope => unusable.push((node, reason.clone())),
+            Err(_) => {}
         }
-        let list = if in_scope { &mut nodes } else { &mut elsewhere };
-        members.push(Member { node, in_scope, index: list.len() });
-        list.push(shape(node));
     }
-    let context = json!({
+    (members, unusable)
+}
+
+/// Builds the context. The lists of nodes are in it only if they are asked for: they are most of it, and blocks do not
+/// need them.
+pub(super) fn build(
+    who: &Identity,
+    facts: &Facts,
+    vars: &Map<String, Value>,
+    input: &Input,
+    lists: bool,
+    members: &[Member<'_>],
+) -> Value {
+    let mut context = json!({
         "self": own(who, facts),
-        NODES: nodes,
-        ELSEWHERE: elsewhere,
         "vars": vars,
         "input": { "tree": input.tree, "template": input.template },
     });
-    (context, members, unusable)
+    if lists {
+        let list = |in_scope: bool| -> Value {
+            let members = members.iter().filter(|member| member.in_scope == in_scope);
+            members.map(|member| shape(member.node)).collect()
+        };
+        context[NODES] = list(true);
+        context[ELSEWHERE] = list(false);
+    }
+    context
 }
 
 /// A node as templates and `presence list --format json` show it: its facts, and over them what is worked out.
 pub fn shape(node: &Node) -> Value {
-    let mut shape: Map<String, Value> =
-        node.record.facts().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut shape: Map<String, Value> = node.record.facts().into_iter().collect();
     shape.remove("address");
     shape.remove("port");
     if let Ok(address) = &node.address {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
 use super::load::{Source, load};
+use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster};
@@ -47,12 +48,18 @@ pub struct Rendered {
 
 /// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
 pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
+    render_by(request, true)
+}
+
+/// [`render`], with or without the short way for bodies that are plain.
+pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
     let (sources, templates) = load(request.lookup, &found)?;
+    let survey = Survey::of(&templates);
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
-    let (context, members, unusable) =
-        context::build(request.who, request.facts, request.roster, request.vars, &input);
-    let shared = Shared::new(request.who, members);
+    let (members, unusable) = context::members(request.who, request.roster);
+    let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
+    let shared = Shared::new(request.who, members, survey.scoped || !short_way);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);
     }

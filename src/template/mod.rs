@@ -10,6 +10,7 @@ mod error;
 mod helpers;
 mod load;
 mod lookup;
+mod survey;
 mod syntax;
 
 pub use context::{Input, shape};

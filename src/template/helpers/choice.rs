@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Shared;
 use super::refusal::refusal;
 use crate::record::text;
-use crate::roster::{Availability, Node, Selector};
+use crate::roster::{Availability, Selector};
 use crate::template::context::Member;
 
 /// The nodes that were chosen.
@@ -61,12 +61,14 @@ pub(super) fn choose<'s, 'a>(
         selector = selector.fact(fact, &pattern).map_err(|error| other(crate::errors::chain(&error)))?;
     }
     let who = shared.who();
-    let meant = |node: &Node| {
-        (deployment || who.same_deployment(node))
-            && (stacktype || who.same_stacktype(node))
-            && selector.matches(node)
+    let in_scope = |member: &Member<'a>| match (deployment, stacktype) {
+        (false, false) => member.in_scope,
+        (true, false) => who.same_stacktype(member.node),
+        (false, true) => who.same_deployment(member.node),
+        (true, true) => true,
     };
-    let all: Vec<&Member<'a>> = shared.members().iter().filter(|member| meant(member.node)).collect();
+    let meant = |member: &&Member<'a>| in_scope(member) && selector.matches(member.node);
+    let all: Vec<&Member<'a>> = shared.members().iter().filter(meant).collect();
     let by_state = Selector { states, ..Selector::default() };
     let given = all
         .iter()

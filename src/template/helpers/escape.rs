@@ -4,6 +4,7 @@ use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
 };
 
+use super::add;
 use super::choice::argument;
 use super::refusal::refusal;
 use crate::endpoint::{Address, Port};
@@ -12,7 +13,7 @@ use crate::escape;
 use crate::name::Name;
 
 /// The spelling of a value in a format, or why there is none.
-type Format = fn(&str) -> Result<String, String>;
+pub(super) type Format = fn(&str) -> Result<String, String>;
 
 /// All formats, by the name of their helper.
 const FORMATS: [(&str, Format); 15] = [
@@ -116,7 +117,7 @@ pub(super) fn register(engine: &mut Handlebars<'_>) {
         let spell = move |h: &Helper<'_>| format(&argument(h, 0)?).map_err(|reason| refusal(h, 0, &reason));
         engine.register_helper(name, Box::new(Spelling(spell)));
     }
-    engine.register_helper("host_port", Box::new(Spelling(host_port)));
+    add(engine, "host_port", Spelling(host_port));
 }
 
 /// `{{host_port address port}}`: an address with its port, IPv6 in brackets.

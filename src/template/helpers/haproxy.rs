@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
-use super::Shared;
 use super::choice::argument;
 use super::frontend::FrontendPort;
+use super::{Shared, add};
 use crate::escape::haproxy::{assign_ids, server_id};
 
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
-    engine.register_helper("haproxy_id", Box::new(Id(shared.clone())));
-    engine.register_helper("haproxy_backend_id", Box::new(BackendId(shared.clone())));
-    engine.register_helper("frontend_port", Box::new(FrontendPort(shared.clone())));
+    add(engine, "haproxy_id", Id(shared.clone()));
+    add(engine, "haproxy_backend_id", BackendId(shared.clone()));
+    add(engine, "frontend_port", FrontendPort(shared.clone()));
 }
 
 /// `{{haproxy_id instance-id}}`: the id of that node's server, unique among all nodes.

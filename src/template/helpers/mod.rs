@@ -13,24 +13,63 @@ mod majority;
 mod natural;
 mod nodes;
 mod parts;
+mod plain;
 mod refusal;
 mod require;
 mod shared;
 
-use handlebars::Handlebars;
+use handlebars::{Handlebars, HelperDef};
 
 pub(super) use shared::Shared;
 
+/// All helpers but the spellings: those of the engine, then ours. `{{name}}` of one of them is no fact.
+const IN_THE_ENGINE: [&str; 29] = [
+    "if",
+    "unless",
+    "each",
+    "with",
+    "lookup",
+    "raw",
+    "log",
+    "eq",
+    "ne",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "and",
+    "or",
+    "not",
+    "len",
+    "nodes",
+    "parts",
+    "first",
+    "count",
+    "require",
+    "majority",
+    "default",
+    "hosts_names",
+    "haproxy_id",
+    "haproxy_backend_id",
+    "frontend_port",
+    "host_port",
+];
+
 /// Makes all helpers known to the engine. None has the name of a fact: `{{port}}` must stay the node's port.
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
-    engine.register_helper("nodes", Box::new(nodes::Nodes(shared.clone())));
-    engine.register_helper("parts", Box::new(parts::Parts(shared.clone())));
-    engine.register_helper("first", Box::new(first::First(shared.clone())));
-    engine.register_helper("count", Box::new(count::Count(shared.clone())));
-    engine.register_helper("require", Box::new(require::Require(shared.clone())));
-    engine.register_helper("majority", Box::new(majority::Majority(shared.clone())));
-    engine.register_helper("default", Box::new(default::Default(shared.clone())));
-    engine.register_helper("hosts_names", Box::new(hosts::HostsNames(shared.clone())));
+    add(engine, "nodes", nodes::Nodes(shared.clone()));
+    add(engine, "parts", parts::Parts(shared.clone()));
+    add(engine, "first", first::First(shared.clone()));
+    add(engine, "count", count::Count(shared.clone()));
+    add(engine, "require", require::Require(shared.clone()));
+    add(engine, "majority", majority::Majority(shared.clone()));
+    add(engine, "default", default::Default(shared.clone()));
+    add(engine, "hosts_names", hosts::HostsNames(shared.clone()));
     haproxy::register(engine, shared);
     escape::register(engine);
+}
+
+fn add<'a>(engine: &mut Handlebars<'a>, name: &str, helper: impl HelperDef + Send + Sync + 'a) {
+    debug_assert!(IN_THE_ENGINE.contains(&name), "{name} is missing in the list of helpers");
+    engine.register_helper(name, Box::new(helper));
 }

@@ -11,7 +11,8 @@ use handlebars::{
 use super::Shared;
 use super::blame::{Fault, blame, for_none};
 use super::choice::{choose, other};
-use crate::template::context::Member;
+use super::plain::Plain;
+use crate::template::context::{Member, shape};
 
 pub(super) struct Nodes<'a>(pub(super) Shared<'a>);
 
@@ -112,9 +113,16 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
     // A body that fails leaves the blocks that it was in; this is what to go back to.
     let before = rc.clone();
     let last = members.len().min(most).saturating_sub(1);
+    let plain = Plain::new(body, shared, ctx, rc);
     for (index, member) in members.iter().enumerate() {
         if pass.rendered == most {
             break;
+        }
+        if let Some(plain) = &plain
+            && plain.render(shared, member, index, last, &mut pass.text).is_some()
+        {
+            pass.rendered += 1;
+            continue;
         }
         rc.push_block(block(member, index, last, h)?);
         let mut output = StringOutput::new();
@@ -153,14 +161,15 @@ fn block<'rc>(
     h: &Helper<'rc>,
 ) -> Result<BlockContext<'rc>, RenderError> {
     let mut block = BlockContext::new();
-    *block.base_path_mut() = member.path();
+    let node = shape(member.node);
     block.set_local_var("index", index.into());
     block.set_local_var("first", (index == 0).into());
     block.set_local_var("last", (index == last).into());
     if let Some(name) = h.block_param() {
         let mut params = BlockParams::new();
-        params.add_path(name, Vec::new())?;
+        params.add_value(name, node.clone())?;
         block.set_block_params(params);
     }
+    block.set_base_value(node);
     Ok(block)
 }

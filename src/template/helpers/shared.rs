@@ -17,12 +17,14 @@ pub(in crate::template) struct Shared<'a>(Arc<Inner<'a>>);
 struct Inner<'a> {
     who: &'a Identity,
     members: Vec<Member<'a>>,
+    /// Whether names in the template may mean something else than usual.
+    scoped: bool,
     notes: Mutex<Notes>,
     /// The node whose block is being rendered.
     current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
-    /// HAProxy's server ids, by instance-id.
-    ids: OnceLock<BTreeMap<&'a str, u32>>,
+    /// HAProxy's server ids, one a member.
+    ids: OnceLock<Vec<u32>>,
     /// Who has which host name.
     claims: OnceLock<BTreeMap<String, Claims>>,
 }
@@ -39,10 +41,11 @@ pub(super) struct Notes {
 }
 
 impl<'a> Shared<'a> {
-    pub(in crate::template) fn new(who: &'a Identity, members: Vec<Member<'a>>) -> Shared<'a> {
+    pub(in crate::template) fn new(who: &'a Identity, members: Vec<Member<'a>>, scoped: bool) -> Shared<'a> {
         Shared(Arc::new(Inner {
             who,
             members,
+            scoped,
             notes: Mutex::default(),
             current: Mutex::default(),
             unplain: Arc::default(),
@@ -80,13 +83,24 @@ impl<'a> Shared<'a> {
 
     /// The server id of a node, unique among all nodes.
     pub(super) fn server_id(&self, instance_id: &str) -> Option<u32> {
+        let id = |member: &Member<'a>| member.node.record.id().as_str();
+        let place = self.members().binary_search_by(|member| id(member).cmp(instance_id)).ok()?;
+        Some(self.server_id_of(&self.members()[place]))
+    }
+
+    /// The server id of a member.
+    pub(super) fn server_id_of(&self, member: &Member<'a>) -> u32 {
         let ids = self.0.ids.get_or_init(|| {
-            let names: BTreeSet<&'a str> =
-                self.0.members.iter().map(|member| member.node.record.id().as_str()).collect();
-            let ids = crate::escape::haproxy::assign_ids(&names);
-            names.into_iter().zip(ids).collect()
+            // The members come in the order of their names, each once.
+            let names = self.0.members.iter().map(|member| member.node.record.id().as_str());
+            crate::escape::haproxy::assign_ids_in_order(names)
         });
-        ids.get(instance_id).copied()
+        ids[member.place]
+    }
+
+    /// Whether names in the template may mean something else than usual.
+    pub(super) fn is_scoped(&self) -> bool {
+        self.0.scoped
     }
 
     /// How many nodes in scope have a host name.

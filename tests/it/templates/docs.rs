@@ -149,10 +149,14 @@ fn helpers() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/template/helpers");
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        for before in ["register_helper(\"", "    (\""] {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
+        for before in ["add(engine, \"", "    (\""] {
             let quoted = text.split(before).skip(1).filter_map(|rest| rest.split_once('"'));
-            let named = quoted.filter(|(_, rest)| before.starts_with("reg") || rest.starts_with(", |value|"));
+            let named = quoted.filter(|(_, rest)| before.starts_with("add") || rest.starts_with(", |value|"));
             names.extend(named.map(|(name, _)| name.to_owned()));
         }
     }

@@ -1,0 +1,183 @@
+use std::fs;
+
+use serde_json::{Map, Value, json};
+
+use crate::record::Facts;
+use crate::roster::{Identity, Roster, Source, States};
+use crate::store::Snapshot;
+use crate::template::engine::render_by;
+use crate::template::{Lookup, Request};
+
+/// Values that nodes state: good ones, and what no format takes.
+const VALUES: [&str; 17] = [
+    r#""x""#,
+    r#""""#,
+    r#""a b""#,
+    r#""it's \"quoted\" $HOME %[x]""#,
+    r#""two\nlines""#,
+    r#""\u001b[31m""#,
+    r#""\u0085""#,
+    r#""ü""#,
+    r#""8080""#,
+    r#""08""#,
+    r#""70000""#,
+    r#""10.0.0.1""#,
+    "80",
+    "1.5",
+    "true",
+    "null",
+    r#"["a"]"#,
+];
+
+/// The names of facts that bodies ask for.
+const FACTS: [&str; 9] =
+    ["port", "hostname", "check-port", "state", "rack", "nodepart", "metrics-port", "count", "address"];
+
+const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
+
+/// Bodies that are plain, and some that are not.
+const BODIES: [&str; 34] = [
+    "{{instance-id}} {{address}} {{port}}\n",
+    "{{rack}}",
+    "{{{rack}}}",
+    "{{yaml rack}} {{{shell rack}}} {{json port}} {{nagios state}}",
+    "{{host_port address (default port @root.vars.port)}}",
+    "{{host_port address port}} {{host_port rack 80}}",
+    "{{host_port \"::1\" \"80\"}}",
+    "{{haproxy_id instance-id}} {{haproxy_id rack}} {{haproxy_id (default rack instance-id)}}",
+    "{{#if rack}}{{rack}}{{else}}none{{/if}}",
+    "{{#if rack}}a{{else if hostname}}b{{else}}c{{/if}}",
+    "{{#unless rack}}none{{/unless}}",
+    "{{#if (eq rack \"x\")}}x{{/if}}{{#if (eq port 8080)}}y{{/if}}{{#if (eq address \"10.0.0.2\")}}z{{/if}}",
+    "{{#if (eq rack port)}}same{{else}}other{{/if}}",
+    "{{#if (not rack)}}a{{/if}}{{#if (and rack hostname)}}b{{/if}}{{#if (or rack hostname)}}c{{/if}}",
+    "{{#if (not (eq availability \"active\"))}}{{availability}}{{/if}}",
+    "{{default rack hostname \"neither\"}}",
+    "{{default port 80}} {{default @root.vars.missing rack}}",
+    "{{default rack}}",
+    "{{@index}}{{#if @first}}first{{/if}}{{#unless @last}}, {{/unless}}",
+    "{{@root.vars.text}} {{@root.self.hostname}} {{@root.input.tree}} {{#if @root.vars.missing}}x{{/if}}",
+    "{{@root.vars.missing}}",
+    "{{@root.vars.null}}{{#if @root.vars.list}}list{{/if}}",
+    "{{@root.vars.control}}",
+    "{{! a comment }}\n  {{!-- another --}}\n{{rack}}\n",
+    "{{count}}",
+    "{{len rack}} {{#if (gt port 80)}}high{{/if}}",
+    "{{this.rack}} {{./rack}} {{[rack]}}",
+    "{{#with self}}{{hostname}}{{/with}}",
+    "{{#if rack includeZero=true}}x{{/if}}",
+    "{{yaml}} ",
+    "{{yaml rack port}}",
+    "{{as_port check-port}}{{as_name nodepart}}{{bracketed address}}",
+    "  {{~rack~}}  x",
+    "{{vars.text}}",
+];
+
+/// What surrounds a body.
+const AROUND: [&str; 6] = [
+    "{{#nodes}}BODY{{else}}nobody{{/nodes}}",
+    "{{#nodes state=\"*\"}}BODY{{/nodes}}",
+    "{{#first part=\"app*\"}}BODY{{else}}nobody{{/first}}",
+    "{{#parts part=\"*\"}}[{{#nodes part=part}}BODY{{/nodes}}]{{/parts}}",
+    "{{#nodes deployment=\"*\" as |n|}}{{n.rack}}BODY{{/nodes}}",
+    "{{#nodes}}{{#nodes}}BODY{{/nodes}}{{/nodes}}",
+];
+
+fn roster(random: &mut fastrand::Rng, nodes: usize) -> Roster {
+    let mut files = Vec::new();
+    for node in 0..nodes {
+        let mut facts = vec![format!(r#""instance-id":"i-{node}""#)];
+        let mut fact = |name: &str, value: &str| facts.push(format!(r#""{name}":{value}"#));
+        fact("ipv4", &format!(r#""10.0.0.{}""#, node + 1));
+        for name in FACTS {
+            match (name, random.u8(..4)) {
+                ("address", 1..) | (_, 0) => {}
+                ("state", _) => fact("state", &format!("{:?}", random.choice(STATES).unwrap())),
+                ("nodepart", 1..3) => fact("nodepart", r#""app1""#),
+                ("port", 1..3) => fact("port", r#""8080""#),
+                _ => fact(name, random.choice(VALUES).unwrap()),
+            }
+        }
+        let text = format!(r#"{{"filetype":"nodepresence","value":{{{}}}}}"#, facts.join(","));
+        files.push((format!("i-{node}.json"), text));
+    }
+    let snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
+    Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
+}
+
+/// Both ways give the same text or the same error, the same counts and the same warnings.
+#[track_caller]
+fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
+    let vars: Map<String, Value> = json!({
+        "text": "a \"b\"", "port": 99, "null": null, "list": [1], "control": "a\nb", "db_host": "db", "app_port": 7,
+    })
+    .as_object()
+    .cloned()
+    .unwrap();
+    let request = Request {
+        name,
+        lookup,
+        who: &Identity::default(),
+        facts: &Facts::from([("hostname".to_owned(), "own".into())]),
+        roster,
+        vars: &vars,
+        tree: "t".to_owned(),
+    };
+    let [short, long] = [true, false].map(|short_way| {
+        let rendered = render_by(&request, short_way).unwrap();
+        (rendered.text.map_err(|error| error.to_string()), rendered.counts, rendered.warnings)
+    });
+    assert_eq!(short, long, "{name}");
+    short.0.is_ok()
+}
+
+#[test]
+fn plain_bodies_are_rendered_as_the_engine_renders_them() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("common")).unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut good = 0;
+    for body in BODIES {
+        for around in AROUND {
+            fs::write(dir.path().join("common/t.hbs"), around.replace("BODY", body)).unwrap();
+            let lookup = Lookup::new(&[dir.path().to_owned()], &Identity::default()).unwrap();
+            for nodes in [0, 1, 6, 6, 12] {
+                good += usize::from(check("t", &lookup, &roster(&mut random, nodes)));
+            }
+        }
+    }
+    assert!(good > BODIES.len() * AROUND.len(), "{good} texts were rendered");
+}
+
+#[test]
+fn in_a_partial_a_body_is_as_plain_as_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("common")).unwrap();
+    let mut random = fastrand::Rng::with_seed(8);
+    fs::write(dir.path().join("common/p.hbs"), "{{#nodes}}\n{{rack}} {{yaml rack}}\n{{/nodes}}\n").unwrap();
+    for text in [
+        "{{> p}}",
+        "  {{> p}}\n",
+        "x\n    {{> p}}\ny\n",
+        "{{> p rack=\"of the call\"}}",
+        "{{#each @root.vars.list as |rack|}}{{> p}}{{/each}}",
+        "{{#with self as |rack|}}{{#nodes}}{{rack}}{{rack.hostname}}{{/nodes}}{{/with}}",
+    ] {
+        fs::write(dir.path().join("common/t.hbs"), text).unwrap();
+        let lookup = Lookup::new(&[dir.path().to_owned()], &Identity::default()).unwrap();
+        for _ in 0..5 {
+            check("t", &lookup, &roster(&mut random, 5));
+        }
+    }
+}
+
+#[test]
+fn the_built_in_templates_come_out_the_same() {
+    let lookup = Lookup::new(&[], &Identity::default()).unwrap();
+    let mut random = fastrand::Rng::with_seed(9);
+    for found in lookup.all() {
+        for nodes in [0, 1, 3, 30] {
+            check(&found.name, &lookup, &roster(&mut random, nodes));
+        }
+    }
+}
