@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::name::Name;
+use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{self, Applied, Edit, Event, Options, Reading, Sight, StoreError};
 
@@ -15,6 +16,8 @@ pub struct Fleet {
     pub roster: Roster,
     /// What each store gave.
     pub readings: Vec<Reading>,
+    /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
+    pub beat_readings: Vec<Reading>,
 }
 
 impl Fleet {
@@ -32,6 +35,10 @@ impl Fleet {
     /// Reads the stores that were looked at.
     pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
         let readings = store::read_seen(seen);
+        let beat_readings = match beats {
+            true => store::read(&config.beat_stores, &Options { beats, ..options(config) }),
+            false => Vec::new(),
+        };
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {
@@ -41,17 +48,28 @@ impl Fleet {
             .collect();
         let mut roster = Roster::new(&sources, &config.states);
         if beats {
-            roster.see(sources.iter().map(|source| &source.snapshot.beats));
+            let all = readings.iter().chain(&beat_readings);
+            roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        Fleet { roster, readings }
+        Fleet { roster, readings, beat_readings }
     }
 
-    /// Makes absent what was silent for too long.
+    /// Makes absent what was silent for too long, as far as heartbeats can be heard.
     pub fn expire(&mut self, max_age: Option<SignedDuration>) -> Result<(), NodeError> {
-        if let Some(max_age) = max_age {
+        if let Some(max_age) = max_age
+            && self.hears_beats()
+        {
             self.roster.expire(node::now()?, max_age);
         }
         Ok(())
+    }
+
+    /// Whether a store that keeps heartbeats answers. Otherwise silence says nothing of a node.
+    pub fn hears_beats(&self) -> bool {
+        match self.beat_readings.is_empty() {
+            true => self.is_current(),
+            false => self.beat_readings.iter().any(|reading| reading.error.is_none()),
+        }
     }
 
     /// Whether at least one store answered; otherwise all there is are last copies.
@@ -87,14 +105,34 @@ impl Fleet {
     }
 }
 
-/// Makes one change in all stores.
-pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    store::apply(&config.stores, &options(config), edit)
+/// What became of an announcement.
+#[derive(Debug)]
+pub struct Announced {
+    /// What the record changed, in the order of the stores.
+    pub changes: Vec<Result<Applied, StoreError>>,
+    /// Whether the heartbeat was left, in each store that could be asked to take it.
+    pub beats: Vec<Result<(), StoreError>>,
 }
 
-/// Says in all stores that this node is still here.
-pub fn beat(config: &Config, id: &Name) -> Result<Vec<Result<(), StoreError>>, NodeError> {
-    Ok(store::beat(&config.stores, &options(config), id, node::now()?))
+/// Publishes the record in every store, and with it leaves a heartbeat: in the same stores, or in those that the
+/// configuration keeps for heartbeats.
+pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
+    let now = node::now()?;
+    let (edit, options) = (Edit::Put(record), options(config));
+    if !config.beat_stores.is_empty() {
+        let changes = store::apply(&config.stores, &options, &edit, None);
+        let beats = store::beat(&config.beat_stores, &options, record.id(), now);
+        return Ok(Announced { changes, beats });
+    }
+    let mut changes = store::apply(&config.stores, &options, &edit, Some(now));
+    let beats = changes.iter_mut().flatten().map(|applied| std::mem::replace(&mut applied.beat, Ok(())));
+    let beats = beats.collect();
+    Ok(Announced { changes, beats })
+}
+
+/// Makes one change in all stores.
+pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
+    store::apply(&config.stores, &options(config), edit, None)
 }
 
 /// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.

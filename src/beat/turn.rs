@@ -126,7 +126,9 @@ fn turn(
     if render.max_age.is_some() || render.awake.is_some() {
         let mut roster = fleet.roster.clone();
         roster.problems.clear();
-        if let Some(max_age) = render.max_age {
+        if let Some(max_age) = render.max_age
+            && fleet.hears_beats()
+        {
             roster.expire(super::node::now()?, max_age);
         }
         if let Some(parts) = &render.awake {

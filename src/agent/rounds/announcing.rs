@@ -2,8 +2,10 @@
 
 use super::Rounds;
 use crate::beat::announce::{self, Answer};
-use crate::beat::{fleet, node};
+use crate::beat::fleet::{self, Announced};
+use crate::beat::node;
 use crate::errors::chain;
+use crate::store::Edit;
 
 impl Rounds<'_> {
     /// Publishes this node's record, and a heartbeat with it. False if no store took it.
@@ -17,28 +19,32 @@ impl Rounds<'_> {
             }
         };
         self.talk.complain("record", Vec::new());
+        let announced = match heartbeat {
+            true => fleet::announce(self.config, &record),
+            false => {
+                let changes = fleet::apply(self.config, &Edit::Put(&record));
+                Ok(Announced { changes, beats: Vec::new() })
+            }
+        };
         let mut complaints = Vec::new();
         let mut taken = false;
-        for result in announce::publish(self.config, &record) {
-            match result {
-                Ok(applied) => {
-                    taken = true;
-                    if let Some(outcome) = applied.outcome {
-                        self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
+        match announced {
+            Ok(Announced { changes, beats }) => {
+                for result in changes {
+                    match result {
+                        Ok(applied) => {
+                            taken = true;
+                            if let Some(outcome) = applied.outcome {
+                                self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
+                            }
+                        }
+                        Err(error) => complaints.push((chain(&error), error.hint())),
                     }
                 }
-                Err(error) => complaints.push((chain(&error), error.hint())),
+                let silences = beats.into_iter().filter_map(Result::err);
+                complaints.extend(silences.map(|error| (chain(&error), error.hint())));
             }
-        }
-        if taken && heartbeat {
-            match fleet::beat(self.config, record.id()) {
-                Ok(results) => {
-                    for error in results.into_iter().filter_map(Result::err) {
-                        complaints.push((chain(&error), error.hint()));
-                    }
-                }
-                Err(error) => complaints.push((chain(&error), error.hint())),
-            }
+            Err(error) => complaints.push((chain(&error), error.hint())),
         }
         self.talk.complain("publishing", complaints);
         match taken {

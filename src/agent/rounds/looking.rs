@@ -15,7 +15,7 @@ impl Rounds<'_> {
         let beats = self.config.renders.iter().any(|render| render.max_age.is_some());
         let fleet = Fleet::read(self.config, beats);
         let mut complaints = Vec::new();
-        for reading in &fleet.readings {
+        for reading in fleet.readings.iter().chain(&fleet.beat_readings) {
             if let Some(error) = &reading.error {
                 self.tally.store_error(&reading.url);
                 complaints.push((chain(error), error.hint()));
