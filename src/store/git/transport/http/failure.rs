@@ -6,7 +6,7 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::{Body, Error, Timeout};
 
 use super::client::Request;
-use super::login::{Login, Source};
+use super::login::{Login, Source, is_unheard};
 use crate::excerpt::said;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
@@ -85,7 +85,7 @@ pub(super) fn judge(
         return Err(TransportError::Protocol { peer, reason });
     }
     Err(match status {
-        StatusCode::UNAUTHORIZED => refused(peer, login),
+        StatusCode::UNAUTHORIZED => refused(peer, login, is_unheard(address)),
         StatusCode::FORBIDDEN => {
             TransportError::Forbidden { peer, doing: request.service.doing(), said: words(response) }
         }
@@ -96,8 +96,12 @@ pub(super) fn judge(
     })
 }
 
-fn refused(peer: String, login: Option<&Login>) -> TransportError {
+fn refused(peer: String, login: Option<&Login>, unheard: bool) -> TransportError {
     let (said, hint) = match login.map(|login| login.source) {
+        None if !unheard => (
+            ": it wants a user and a password",
+            "write https:// in the store's URL: the token in PRESENCE_GIT_TOKEN is not sent where others can read it",
+        ),
         None => (
             ": it wants a user and a password",
             "put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper",

@@ -2,6 +2,7 @@
 //! helpers know. The latter two only when the server asks, and each server is told only what is meant for it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -88,7 +89,9 @@ impl Logins {
     }
 
     fn find(&self, address: &Address, url: &str) -> Option<Login> {
-        if let Some(token) = &self.token {
+        if let Some(token) = &self.token
+            && is_unheard(address)
+        {
             let user = address.user.clone().unwrap_or_else(|| TOKEN_USER.to_owned());
             return Some(Login { user, password: token.clone(), source: Source::Token });
         }
@@ -99,6 +102,13 @@ impl Logins {
         let user = address.user.clone()?;
         Some(Login { user, password: Secret(String::new()), source: Source::Url })
     }
+}
+
+/// Whether nobody on the way can read what is sent there. A password in a URL is sent wherever the URL says; a token of the
+/// environment is meant for no store in particular.
+pub(super) fn is_unheard(address: &Address) -> bool {
+    let loopback = |host: &str| host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
+    address.scheme == Scheme::Https || address.host == "localhost" || loopback(&address.host)
 }
 
 /// Asks git's credential helpers (gitcredentials(7)), as the user's git configuration names them.
@@ -154,6 +164,9 @@ mod tests {
         assert_eq!(logins.known(&address("https://h:8443/a")), None);
         assert_eq!(logins.known(&address("http://h/a")), None);
         assert_eq!(logins.ask(&here, "https://h/a", Some(&asked)), None);
+        let heard = logins.ask(&address("http://h/a"), "http://h/a", None);
+        assert_eq!(heard, None, "not where others can listen");
+        assert!(logins.ask(&address("http://127.0.0.1:80/a"), "http://127.0.0.1:80/a", None).is_some());
         let named = logins.ask(&address("https://deploy@h/a"), "https://h/a", None).unwrap();
         assert_eq!(named.user, "deploy");
     }
