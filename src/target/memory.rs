@@ -130,6 +130,11 @@ impl Memory {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join("last-good")
     }

@@ -388,6 +388,31 @@ mod tests {
         assert_eq!(fixture.reload_log(), 1);
     }
 
+    /// A check that does this once it has seen the new file, between which and its replacement nothing else is run.
+    fn check_by(fixture: &mut Fixture, deed: &str) {
+        fixture.target.check = Some(Command::parse(&format!("sh -c '{deed}'")).unwrap());
+    }
+
+    #[test]
+    fn the_reload_is_owed_before_the_replacement() {
+        // The replacement fails: whoever is killed right after one has owed the reload already.
+        let mut fixture = fixture();
+        fixture.reload_by("exit 0");
+        let path = fixture.target.path.display().to_string();
+        check_by(&mut fixture, &format!("mkdir -p {path}/x"));
+        assert!(matches!(fixture.apply("a\n"), Err(TargetError::Io(_))));
+        assert!(fixture.memory.owes_reload());
+
+        // It cannot be owed: then nothing is replaced either.
+        let mut fixture = self::fixture();
+        fixture.apply("a\n").unwrap();
+        fixture.reload_by("exit 0");
+        let memory = fixture.memory.dir().display().to_string();
+        check_by(&mut fixture, &format!("mkdir {memory}/reload-pending"));
+        assert!(matches!(fixture.apply("b\n"), Err(TargetError::Io(_))));
+        assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
+    }
+
     #[test]
     fn without_a_haproxy_to_talk_to_there_is_a_reload() {
         let mut fixture = fixture();
