@@ -31,7 +31,16 @@ impl Fleet {
 
     /// Reads the stores that were looked at.
     pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
-        let readings = store::read_seen(seen);
+        Fleet::of(config, beats, store::read_seen(seen))
+    }
+
+    /// What the last copies say, before any store has answered.
+    pub fn of_copies(config: &Config, beats: bool) -> Fleet {
+        Fleet::of(config, beats, store::last_copies(&config.stores, &options(config)))
+    }
+
+    /// What the stores gave, judged.
+    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>) -> Fleet {
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {

@@ -1,31 +1,48 @@
 //! What the stores say.
 
 use super::Rounds;
+use crate::agent::hands::{Hand, Job};
 use crate::beat::fleet::Fleet;
 use crate::beat::node;
 use crate::errors::chain;
-use crate::notify::Notifier;
 
 /// More problems than this are counted, not said.
 const MAX_PROBLEMS: usize = 20;
 
 impl Rounds<'_> {
-    /// Reads the stores, and notes whether anything is to be rendered or told.
-    pub(super) fn look(&mut self) {
-        let beats = self.config.renders.iter().any(|render| render.max_age.is_some());
-        let fleet = Fleet::read(self.config, beats);
-        let mut complaints = Vec::new();
-        for reading in &fleet.readings {
-            if let Some(error) = &reading.error {
-                self.tally.store_error(&reading.url);
-                complaints.push((chain(error), error.hint()));
-            }
+    /// Looks at the stores that `wanted` chooses.
+    pub(super) fn look(&mut self, wanted: impl Fn(&Hand) -> bool) {
+        let asked = self.ask(wanted, |known| vec![Job::Look { known }]);
+        self.attend_round(&asked);
+    }
+
+    /// Names what is known of the store at that place.
+    pub(super) fn known(&self, place: usize) -> Option<String> {
+        let reading = match self.readings.get(&place) {
+            Some(reading) => reading,
+            None => self.fleet.as_ref()?.readings.get(place)?,
+        };
+        reading.snapshot.as_ref().filter(|_| reading.error.is_none())?.stamp.clone()
+    }
+
+    /// Counts in what came from the stores, and notes whether anything is to be rendered or told.
+    pub(super) fn judge(&mut self) {
+        if self.readings.is_empty() {
+            return;
         }
-        self.talk.complain("stores", complaints);
+        let Some(fleet) = self.fleet.take() else { return };
+        let mut readings = fleet.readings;
+        for (place, reading) in std::mem::take(&mut self.readings) {
+            if reading.error.is_some() {
+                self.tally.store_error(&reading.url);
+            }
+            readings[place] = reading;
+        }
+        let fleet = Fleet::of(self.config, self.config.wants_beats(), readings);
+        let errors = fleet.readings.iter().filter_map(|reading| reading.error.as_ref());
+        self.talk.complain("stores", errors.map(|error| (chain(error), error.hint())).collect());
         let current = fleet.is_current();
-        self.failures = if current { 0 } else { self.failures.saturating_add(1) };
         if current {
-            self.tally.read();
             let versions = versions(&fleet);
             let news = versions != self.seen;
             // Also what was seen before and could not be rendered, because the store went away in between.
@@ -42,8 +59,6 @@ impl Rounds<'_> {
                 self.tell(&fleet);
             }
         }
-        let troubles = self.notifier.as_ref().map(Notifier::troubles).unwrap_or_default();
-        self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)).collect());
         self.fleet = Some(fleet);
         if !current {
             self.write_metrics();

@@ -1,0 +1,125 @@
+//! What happens while the agent waits: for stores, for the next beat, for nothing in particular.
+
+use std::time::Duration;
+
+use super::Rounds;
+use crate::agent::events::Event;
+use crate::agent::hands::{Answer, Hand, Job};
+use crate::pace::back_off;
+
+/// A store that is away is looked for at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long stores that were asked are waited for before the round goes on without them. What they say later is an
+/// event like any other.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the others are still waited for once one has answered.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Rounds<'_> {
+    /// Gives these jobs to every store that is not at work and that `wanted` chooses. Gives who has got them.
+    pub(super) fn ask(
+        &mut self,
+        wanted: impl Fn(&Hand) -> bool,
+        jobs: impl Fn(Option<String>) -> Vec<Job>,
+    ) -> Vec<usize> {
+        let mut asked = Vec::new();
+        for place in 0..self.hands.len() {
+            let (now, known) = (self.now(), self.known(place));
+            let hand = &mut self.hands[place];
+            if !hand.is_busy() && wanted(hand) {
+                hand.asked = now;
+                jobs(known).into_iter().for_each(|job| hand.give(job));
+                asked.push(place);
+            }
+        }
+        asked
+    }
+
+    /// Waits for the answers of these stores, and meanwhile for everything else. A signal to end ends the wait.
+    pub(super) fn attend(&mut self, asked: &[usize], patience: Duration) {
+        let mut end = self.now() + patience;
+        let mut heard = false;
+        while self.stopping.is_none() && asked.iter().any(|place| self.hands[*place].is_busy()) {
+            let answered = |place: &usize| !self.hands[*place].is_busy() && self.hands[*place].failures == 0;
+            if !heard && asked.iter().any(answered) {
+                heard = true;
+                end = end.min(self.now() + GRACE);
+            }
+            let left = end.saturating_sub(self.now());
+            if left.is_zero() {
+                break;
+            }
+            self.wait(left);
+        }
+        self.judge();
+    }
+
+    /// Waits for stores as long as a round does.
+    pub(super) fn attend_round(&mut self, asked: &[usize]) {
+        self.attend(asked, PATIENCE);
+    }
+
+    /// Waits for the next event, so long at most, and tells systemd that the agent is alive.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        self.systemd.tell("WATCHDOG=1");
+        let limit = limit.min(self.systemd.watchdog().unwrap_or(limit));
+        if let Ok(event) = self.events.recv_timeout(limit) {
+            self.take(event);
+        }
+    }
+
+    /// Between two things that take their time: takes what has happened, and says whether to go on.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.systemd.tell("WATCHDOG=1");
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
+        }
+        self.stopping.is_none()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Stop(signal) => self.stopping = Some(signal),
+            Event::Now => self.next_beat = Duration::ZERO,
+            Event::Health(answer) => self.hear(&[answer]),
+            Event::Answer(place, answer) => {
+                self.hands[place].has_answered();
+                match answer {
+                    Answer::Announced { record, applied, complaints } => {
+                        self.hands[place].complaints = complaints;
+                        if let Some(applied) = applied {
+                            self.announced(record.as_deref(), applied);
+                        }
+                    }
+                    Answer::Looked(reading) => {
+                        let failed = reading.as_ref().is_some_and(|reading| reading.error.is_some());
+                        self.looked(place, failed);
+                        if let Some(reading) = reading {
+                            self.readings.insert(place, reading);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes when to look at the store again.
+    fn looked(&mut self, place: usize, failed: bool) {
+        let agent = &self.config.agent;
+        let hand = &mut self.hands[place];
+        if hand.failures > 0 && !failed {
+            // What it has not heard while it was away.
+            self.given_out = None;
+        }
+        hand.failures = if failed { hand.failures.saturating_add(1) } else { 0 };
+        let wait = back_off(hand.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
+        // From look to look, however long one takes; after one in vain, from its end.
+        let from = if failed { self.started.elapsed() } else { hand.asked };
+        hand.next_look = from + wait;
+        if !failed {
+            self.tally.read();
+        }
+    }
+}
