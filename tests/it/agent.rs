@@ -7,8 +7,11 @@ mod figures;
 mod haproxy;
 mod health;
 mod kill;
+mod load;
 #[cfg(feature = "https")]
 mod notify;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod stores;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -2,87 +2,12 @@
 //!
 //! The figures are printed by `cargo test --release --test it -- --ignored --nocapture figures`.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal};
 
 use super::balancer::Balancer;
 use super::daemon::{Daemon, wait};
+use super::load::Load;
 use crate::fixture::http_server::HttpServer;
-
-/// `wrk`, and clients that keep an idle connection and ask now and then.
-struct Load {
-    wrk: Child,
-    idle: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    failed: Arc<AtomicUsize>,
-}
-
-impl Load {
-    fn start(front: SocketAddr) -> Load {
-        let wrk = Command::new("wrk")
-            .args(["-t1", "-c20", "-d600s", "--timeout", "10s"])
-            .arg(format!("http://{front}/"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("wrk, of the Debian package of that name");
-        let (stop, asked, failed) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let shared = (stop.clone(), asked.clone(), failed.clone());
-        let idle = std::thread::spawn(move || {
-            let (stop, asked, failed) = shared;
-            let connect = || TcpStream::connect(front).unwrap();
-            let mut clients: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
-            while !stop.load(Ordering::SeqCst) {
-                for client in &mut clients {
-                    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                    let sent = client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-                    let mut answer = [0; 1024];
-                    let read = sent.and_then(|()| client.read(&mut answer));
-                    asked.fetch_add(1, Ordering::SeqCst);
-                    if !read.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200")) {
-                        failed.fetch_add(1, Ordering::SeqCst);
-                        *client = connect();
-                    }
-                }
-                std::thread::sleep(Duration::from_millis(300));
-            }
-        });
-        Load { wrk, idle: Some(idle), stop, asked, failed }
-    }
-
-    /// Ends it. Gives the number of requests; none may have failed.
-    #[track_caller]
-    fn finish(mut self) -> usize {
-        let pid = Pid::from_raw(self.wrk.id().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, Signal::INT).unwrap();
-        let mut report = String::new();
-        self.wrk.stdout.take().unwrap().read_to_string(&mut report).unwrap();
-        assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
-        let line = report.lines().find(|line| line.contains(" requests in ")).expect("a count");
-        let requests: usize = line.split_whitespace().next().unwrap().parse().unwrap();
-        self.stop.store(true, Ordering::SeqCst);
-        self.idle.take().unwrap().join().unwrap();
-        assert_eq!(self.failed.load(Ordering::SeqCst), 0, "idle clients");
-        requests + self.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        // It has ended already, unless the test has failed.
-        let _ = self.wrk.kill();
-        let _ = self.wrk.wait();
-    }
-}
 
 /// Grows the fleet to `most`, shrinks it again to three, then deploys those: draining, gone, back.
 fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpServer]) {

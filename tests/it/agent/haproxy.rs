@@ -83,7 +83,7 @@ fn bad_lists_leave_haproxy_as_it_is() {
     let clone = balancer.machine.path("clone");
     let before = balancer.config();
     let dir = balancer.machine.path("");
-    git(&dir, &["clone", "--quiet", balancer.store().to_str().unwrap(), clone.to_str().unwrap()]);
+    git(&dir, &["clone", "--quiet", balancer.store(), clone.to_str().unwrap()]);
     git(
         &clone,
         &[
