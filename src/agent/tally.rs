@@ -66,7 +66,8 @@ impl Tally {
         of.good = turn.result.is_ok();
         of.pending = match &turn.result {
             Ok(Done::Followed(followed)) => followed.pending.len(),
-            Ok(Done::Held) | Err(TurnError::Target(TargetError::Reload { .. })) => 1,
+            Ok(Done::Held)
+            | Err(TurnError::Target(TargetError::Reload { .. } | TargetError::Unfollowed { .. })) => 1,
             _ => 0,
         };
         if of.good {
@@ -179,6 +180,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Err(TurnError::Refused { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. })) => "reload_failed",
+        Err(TurnError::Target(TargetError::Unfollowed { .. })) => "unfollowed",
         Err(_) => "failed",
     }
 }

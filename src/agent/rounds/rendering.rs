@@ -75,6 +75,11 @@ impl Rounds<'_> {
                 Some((self.now() + wait, failed + 1))
             }
             Ok(Done::Held) => Some((self.budget.next().max(soon), 0)),
+            // One that does not help is not repeated at once.
+            Ok(Done::Reloaded | Done::ReloadedFor(_)) => {
+                let wait = back_off(failed, poll, self.config.agent.interval, 1.0);
+                Some((self.now() + wait, failed + 1))
+            }
             Ok(done) if !done.is_settled() => Some((soon, 0)),
             Ok(_) => None,
         };
