@@ -45,7 +45,7 @@ pub enum TurnError {
         hint: Option<String>,
     },
     /// A safety limit refused what there is to render.
-    #[error("{source}; `{}` is left as it is", path.display())]
+    #[error("`{}` is left as it is", path.display())]
     Refused {
         /// The file.
         path: PathBuf,

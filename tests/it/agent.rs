@@ -12,6 +12,8 @@ mod load;
 mod notify;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod stores;
+#[cfg(feature = "https")]
+mod trouble;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::daemon::Daemon;
@@ -55,8 +56,21 @@ impl Balancer {
         let dir = starting.machine.path("");
         let config = fs::read_to_string(HaProxy::config_in(&dir)).unwrap();
         let haproxy = HaProxy::start(&dir, &config);
-        starting.configure(&format!("kill -USR2 {}", haproxy.pid().as_raw_nonzero()));
+        starting.configure(&format!("kill -USR2 $(cat {})", pid_file(&dir).display()));
+        note_pid(&dir, &haproxy);
         Balancer { machine: starting.machine, haproxy, front, store: store.to_owned() }
+    }
+
+    /// Ends HAProxy with all that it knows only at run time.
+    pub(crate) fn kill_haproxy(&mut self) {
+        self.haproxy.kill();
+    }
+
+    /// Starts HAProxy from its file, as somebody would by hand.
+    pub(crate) fn start_haproxy(&mut self) {
+        let dir = self.machine.path("");
+        self.haproxy = HaProxy::start(&dir, &self.config());
+        note_pid(&dir, &self.haproxy);
     }
 
     pub(crate) fn agent(&self) -> Daemon {
@@ -116,6 +130,15 @@ impl Balancer {
         servers.sort();
         servers
     }
+}
+
+/// Where the reload command finds HAProxy.
+fn pid_file(dir: &Path) -> PathBuf {
+    dir.join("haproxy.pid")
+}
+
+fn note_pid(dir: &Path, haproxy: &HaProxy) {
+    fs::write(pid_file(dir), haproxy.pid().as_raw_nonzero().to_string()).unwrap();
 }
 
 struct Starting<'a> {

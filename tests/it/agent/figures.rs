@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::balancer::Balancer;
 use super::daemon::{Daemon, wait};
 use super::load::Load;
+use crate::fixture::fleet;
 use crate::fixture::http_server::HttpServer;
+use crate::fixture::machine::Machine;
 
 /// Grows the fleet to `most`, shrinks it again to three, then deploys those: draining, gone, back.
 fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpServer]) {
@@ -37,7 +39,7 @@ fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpSe
     }
 }
 
-fn fleet(count: usize) -> Vec<HttpServer> {
+fn servers(count: usize) -> Vec<HttpServer> {
     (0..count).map(|_| HttpServer::start(200)).collect()
 }
 
@@ -47,7 +49,7 @@ fn first_three(servers: &[HttpServer]) -> [(&'static str, &HttpServer); 3] {
 
 #[test]
 fn no_request_fails_while_a_fleet_grows_shrinks_and_is_deployed() {
-    let servers = fleet(5);
+    let servers = servers(5);
     let balancer = Balancer::start(&first_three(&servers));
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -64,7 +66,7 @@ const AS_SHIPPED: &str = "interval = '60s'\npoll = '1s'\n";
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_fleet_under_load() {
-    let servers = fleet(10);
+    let servers = servers(10);
     let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -83,7 +85,7 @@ fn figures_of_a_fleet_under_load() {
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_new_server() {
-    let servers = fleet(21);
+    let servers = servers(21);
     let balancer = Balancer::start_with(&[("n0", &servers[0])], AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -120,7 +122,7 @@ fn figures_of_a_new_server() {
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_silent_death() {
-    let mut servers = fleet(3);
+    let mut servers = servers(3);
     let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     // Before, one bad check is enough: HAProxy starts with all servers on probation.
@@ -142,4 +144,43 @@ fn figures_of_a_silent_death() {
         "a server that dies: out after {:?}; {failed} of {asked} requests meanwhile failed",
         died.elapsed()
     );
+}
+
+/// The processor's time and the resident memory of a process.
+fn used(pid: u32) -> (Duration, usize) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // utime and stime, in ticks of 10 ms, and pages (proc(5)).
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    (Duration::from_millis(ticks * 10), fields[21].parse::<usize>().unwrap() * 4096)
+}
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "to be read")]
+fn figures_of_a_big_list() {
+    for sharded in [false, true] {
+        let lb = Machine::new("lb1");
+        let store = lb.path("list.git");
+        fleet::repository(&store, "it/presence/all", sharded, &fleet::files(10_000, 1));
+        let out = lb.path("hosts");
+        let text = format!(
+            "[[render]]\nname = 'hosts'\noutput = '{}'\n[agent]\ninterval = '1h'\npoll = '1s'\n",
+            out.display()
+        );
+        std::fs::write(lb.path("presence.toml"), text).unwrap();
+        let lb = lb.store(store.display());
+        let agent = Daemon::start(&lb);
+        agent.wait_for("the first file", || out.exists());
+        std::thread::sleep(Duration::from_secs(3));
+        let (before, _) = used(agent.pid());
+        std::thread::sleep(Duration::from_secs(20));
+        let (after, memory) = used(agent.pid());
+        println!(
+            "an agent that looks every second at a list of 10,000, {}: {:.1}% of a core, {} MB",
+            if sharded { "in 256 folders" } else { "in one folder" },
+            (after - before).as_secs_f64() * 5.0,
+            memory / 1_000_000
+        );
+    }
 }
