@@ -45,6 +45,10 @@ pub(super) struct Rounds<'a> {
     rendered: Option<Vec<String>>,
     /// Names what was seen last.
     seen: Vec<String>,
+    /// How many nodes were silent for too long then.
+    silent: usize,
+    /// When the next one will have been, unless it is heard of.
+    next_silence: Option<Duration>,
     /// The bytes of the record that was given out last; none if it is to be given out again.
     given_out: Option<Vec<u8>>,
     /// Whether a store has taken it since.
@@ -86,6 +90,8 @@ impl<'a> Rounds<'a> {
             readings: BTreeMap::new(),
             rendered: None,
             seen: Vec::new(),
+            silent: 0,
+            next_silence: None,
             given_out: None,
             taken: false,
             next_beat: Duration::ZERO,
@@ -116,8 +122,11 @@ impl<'a> Rounds<'a> {
                 self.next_beat = self.now() + self.until_beat();
                 self.beat();
             } else {
-                let due = self.now();
-                self.look(|hand| hand.next_look <= due);
+                let now = self.now();
+                if self.next_silence.is_some_and(|due| due <= now) {
+                    self.listen();
+                }
+                self.look(|hand| hand.next_look <= now);
                 self.announce_if_changed();
             }
             if self.is_quiet() {
@@ -135,7 +144,8 @@ impl<'a> Rounds<'a> {
             }
             let looks = self.hands.iter().filter(|hand| !hand.is_busy()).map(|hand| hand.next_look);
             let again = self.again.iter().flatten().map(|(time, _)| *time);
-            let due = looks.chain(again).chain(self.quiet.due()).fold(self.next_beat, Duration::min);
+            let due = looks.chain(again).chain(self.quiet.due()).chain(self.next_silence);
+            let due = due.fold(self.next_beat, Duration::min);
             let left = due.saturating_sub(self.now());
             if self.stopping.is_none() && !left.is_zero() {
                 self.wait(left);
@@ -210,8 +220,9 @@ impl<'a> Rounds<'a> {
 
     /// Says what is wrong with what others do meanwhile.
     fn complain(&mut self) {
-        let complaints = self.hands.iter().flat_map(|hand| hand.complaints.clone()).collect();
-        self.talk.complain("publishing", complaints);
+        let complaints = self.hands.iter().flat_map(|hand| &hand.complaints);
+        let complaints = complaints.map(|(text, hint)| (format!("publishing: {text}"), hint.clone()));
+        self.talk.complain("publishing", complaints.collect());
         if let Some(notifier) = &self.notifier {
             let troubles = notifier.troubles().into_iter().map(|text| (text, None)).collect();
             self.talk.complain("notifications", troubles);

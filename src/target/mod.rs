@@ -83,7 +83,7 @@ impl fmt::Display for Done {
             Done::Adjusted => f.write_str("has got its mode and owner"),
             Done::Replaced => f.write_str("replaced"),
             Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
-            Done::ReloadedFor(why) => write!(f, "replaced and reloaded: {why}"),
+            Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
             Done::Held => f.write_str("right; its reload is owed"),
             Done::Followed(followed) => {
                 let steps: Vec<&str> =

@@ -1,5 +1,7 @@
 //! What the stores say.
 
+use std::time::Duration;
+
 use super::Rounds;
 use crate::agent::hands::{Hand, Job};
 use crate::beat::fleet::Fleet;
@@ -13,6 +15,13 @@ impl Rounds<'_> {
     /// Looks at the stores that `wanted` chooses.
     pub(super) fn look(&mut self, wanted: impl Fn(&Hand) -> bool) {
         let asked = self.ask(wanted, |known| vec![Job::Look { known }]);
+        self.attend_round(&asked);
+    }
+
+    /// Looks for signs of life of those who have been silent for long.
+    pub(super) fn listen(&mut self) {
+        self.next_silence = None;
+        let asked = self.ask(|hand| hand.failures == 0, |_| vec![Job::Look { known: None }]);
         self.attend_round(&asked);
     }
 
@@ -58,11 +67,28 @@ impl Rounds<'_> {
             if news && fleet.is_whole() {
                 self.tell(&fleet);
             }
+            self.judge_silence(&fleet);
         }
         self.fleet = Some(fleet);
         if !current {
             self.write_metrics();
         }
+    }
+
+    /// The clock changes the list too: somebody was silent for too long, or is back.
+    fn judge_silence(&mut self, fleet: &Fleet) {
+        let Ok(clock) = node::now() else { return };
+        let max_ages = self.config.renders.iter().filter_map(|render| render.max_age);
+        let silences: Vec<_> = max_ages.map(|max_age| fleet.roster.silence(clock, max_age)).collect();
+        let silent = silences.iter().map(|(silent, _)| silent).sum();
+        let now = self.now();
+        if silent != self.silent {
+            self.quiet.changed(now);
+        }
+        self.silent = silent;
+        // A moment after it: only who was silent for longer has expired.
+        let next = silences.iter().filter_map(|(_, left)| *left).min();
+        self.next_silence = next.map(|left| now + left.unsigned_abs() + Duration::from_millis(10));
     }
 
     fn complain_of_problems(&mut self, fleet: &Fleet) {
