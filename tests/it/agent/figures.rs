@@ -146,6 +146,41 @@ fn figures_of_a_silent_death() {
     );
 }
 
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "to be read")]
+fn figures_of_an_expiry() {
+    let servers = servers(3);
+    let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
+    let path = balancer.machine.path("presence.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '30s'")).unwrap();
+    let nodes: Vec<Machine> = servers
+        .iter()
+        .enumerate()
+        .map(|(number, server)| balancer.node(&format!("n{number}"), server).with("state", "done"))
+        .collect();
+    let mut alive: Vec<Daemon> = nodes
+        .iter()
+        .map(|node| {
+            node.fact("statetss", "20260101-000000");
+            std::fs::write(node.path("presence.toml"), "[agent]\ninterval = '10s'\n").unwrap();
+            Daemon::start(node)
+        })
+        .collect();
+    let agent = balancer.agent();
+    agent.wait_for("all", || balancer.running().len() == 3);
+    std::thread::sleep(Duration::from_secs(12));
+    // At any moment of its ten seconds: its last heartbeat is up to that old.
+    drop(alive.pop());
+    let died = Instant::now();
+    agent.wait_for("it to expire", || balancer.running().len() == 2);
+    println!(
+        "a node whose heartbeats (every 10 s) end: off the balancer after {:?} with max-age = 30s",
+        died.elapsed()
+    );
+}
+
 /// The processor's time and the resident memory of a process.
 fn used(pid: u32) -> (Duration, usize) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
