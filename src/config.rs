@@ -86,6 +86,8 @@ pub struct Config {
     pub patience: Duration,
     /// For how long a store behind a network need not be asked again about an unchanged record.
     pub recheck: Duration,
+    /// The stores for heartbeats; none means those of the records.
+    pub beat_stores: Vec<String>,
     /// Over how many refs of a git store heartbeats are spread.
     pub beat_shards: u16,
     /// How long a check or reload command may take.
@@ -154,6 +156,7 @@ struct File {
     store: OneOrMany,
     folder: Option<String>,
     layout: OneOrMany,
+    beat_store: OneOrMany,
     beat_shards: Option<u16>,
     state_dir: Option<PathBuf>,
     branch: Option<String>,
@@ -278,6 +281,7 @@ impl Config {
             },
             patience: Duration::from_secs(file.timeouts.publish),
             recheck: Duration::from_secs(file.timeouts.recheck),
+            beat_stores: file.beat_store.into(),
             beat_shards: file.beat_shards.unwrap_or(BEAT_SHARDS).clamp(1, 4096),
             command_limit,
             verbose: file.verbose,

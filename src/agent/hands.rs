@@ -9,22 +9,24 @@ use std::time::Duration;
 
 use super::events::Event;
 use super::talk::Complaint;
-use crate::beat::fleet::{self, Fleet};
+use crate::beat::fleet::{self, Announced, Fleet};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, Edit, Reading, read_seen};
+use crate::store::{Applied, Edit, Reading, StoreError, read_seen};
 
 /// Something to be done at a store.
 #[derive(Debug, Clone)]
 pub(super) enum Job {
-    /// Put this node's record there, and leave a heartbeat with it.
+    /// Put this node's record there, and leave a heartbeat.
     Announce { record: Arc<Record>, heartbeat: bool },
     /// Take this node off the list.
     Withdraw(Name),
     /// See what the list says. What is known by that stamp is not read again, whatever the heartbeats.
     Look { known: Option<String> },
+    /// Read what the list says, with heartbeats if a file depends on them.
+    Read,
 }
 
 /// What came of a job.
@@ -42,8 +44,18 @@ pub(super) enum Answer {
     Looked(Option<Reading>),
 }
 
+/// What a store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Records, and heartbeats if no other store is for these.
+    List,
+    /// Heartbeats alone.
+    Beats,
+}
+
 /// The thread of one store, and what is known of it.
 pub(super) struct Hand {
+    pub(super) role: Role,
     jobs: Sender<Job>,
     /// So many jobs have no answer yet.
     waiting: u32,
@@ -58,10 +70,18 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    /// Starts the thread for the store at that place of the configuration.
-    pub(super) fn new(config: &Config, place: usize, events: &Sender<Event>) -> Hand {
+    /// Starts a thread for each store: those of the list, then those for heartbeats alone.
+    pub(super) fn of_all(config: &Config, events: &Sender<Event>) -> Vec<Hand> {
+        let list = config.stores.iter().map(|url| (Role::List, url));
+        let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
+        let all = list.chain(beats).enumerate();
+        all.map(|(place, (role, url))| Hand::new(config, role, url, place, events)).collect()
+    }
+
+    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<Event>) -> Hand {
         // All that it knows is its store.
-        let own = Config { stores: vec![config.stores[place].clone()], ..config.clone() };
+        let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
+        let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
         let (jobs, todo) = mpsc::channel();
         let events = events.clone();
         std::thread::spawn(move || {
@@ -73,10 +93,11 @@ impl Hand {
             }
         });
         Hand {
+            role,
             jobs,
             waiting: 0,
             asked: Duration::ZERO,
-            next_look: Duration::ZERO,
+            next_look: if role == Role::List { Duration::ZERO } else { Duration::MAX },
             failures: 0,
             complaints: Vec::new(),
         }
@@ -103,41 +124,58 @@ impl Hand {
 fn work(config: &Config, job: Job) -> Answer {
     match job {
         Job::Announce { record, heartbeat } => {
-            let (applied, mut complaints) = apply(config, &Edit::Put(&record));
-            if heartbeat && applied.is_some() {
-                match fleet::beat(config, record.id()) {
-                    Ok(results) => {
-                        let errors = results.into_iter().filter_map(Result::err);
-                        complaints.extend(errors.map(|error| (chain(&error), error.hint())));
-                    }
-                    Err(error) => complaints.push((chain(&error), error.hint())),
+            let announced = match heartbeat {
+                true => fleet::announce(config, &record),
+                false => {
+                    let changes = fleet::apply(config, &Edit::Put(&record));
+                    Ok(Announced { changes, beats: Vec::new() })
                 }
-            }
+            };
+            let (applied, complaints) = match announced {
+                Ok(Announced { mut changes, beats }) => {
+                    let (applied, mut complaints) = only(changes.pop());
+                    complaints.extend(beats.into_iter().filter_map(Result::err).map(complaint));
+                    (applied, complaints)
+                }
+                Err(error) => (None, vec![(chain(&error), error.hint())]),
+            };
             Answer::Announced { record: Some(record), applied, complaints }
         }
         Job::Withdraw(id) => {
-            let (applied, complaints) = apply(config, &Edit::Remove(&id));
+            let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
             Answer::Announced { record: None, applied, complaints }
         }
         Job::Look { known } => {
-            let seen = Fleet::look(config, known.is_none() && config.wants_beats());
-            if known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
-                return Answer::Looked(None);
+            let seen = Fleet::look(config, false);
+            match known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
+                true => Answer::Looked(None),
+                // Heartbeats change all the time, so they are fetched only when they are needed.
+                false if config.wants_beats() => read(config),
+                false => Answer::Looked(read_seen(seen).pop()),
             }
-            // Heartbeats change all the time, so they are fetched only when they are needed.
-            let seen = match known.is_some() && config.wants_beats() {
-                true => Fleet::look(config, true),
-                false => seen,
-            };
-            Answer::Looked(read_seen(seen).pop())
         }
+        Job::Read => read(config),
     }
 }
 
-fn apply(config: &Config, edit: &Edit<'_>) -> (Option<Applied>, Vec<Complaint>) {
-    match fleet::apply(config, edit).pop() {
+fn read(config: &Config) -> Answer {
+    let beats = config.wants_beats();
+    let mut readings = read_seen(Fleet::look(config, beats));
+    if beats {
+        readings.extend(Fleet::read_beats(config));
+    }
+    Answer::Looked(readings.pop())
+}
+
+/// What became of a change in the one store.
+fn only(applied: Option<Result<Applied, StoreError>>) -> (Option<Applied>, Vec<Complaint>) {
+    match applied {
         Some(Ok(applied)) => (Some(applied), Vec::new()),
-        Some(Err(error)) => (None, vec![(chain(&error), error.hint())]),
+        Some(Err(error)) => (None, vec![complaint(error)]),
         None => (None, Vec::new()),
     }
+}
+
+fn complaint(error: StoreError) -> Complaint {
+    (chain(&error), error.hint())
 }

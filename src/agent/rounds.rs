@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+
 use super::events::Event;
-use super::hands::{Hand, Job};
+use super::hands::{Hand, Job, Role};
 use super::systemd::Systemd;
 use super::talk::{Said, Talk};
 use super::tally::Tally;
@@ -24,13 +26,13 @@ use crate::pace::{Budget, Quiet, phase, until_beat};
 use crate::roster::Availability;
 use crate::store::Reading;
 
-/// How long what is still to be told may hold up the end.
+/// How long what others are still to be told may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 pub(super) struct Rounds<'a> {
     config: &'a Config,
     events: Receiver<Event>,
-    /// One for each store, in the order of the configuration.
+    /// One for each store: those of the list in the order of the configuration, then those for heartbeats.
     hands: Vec<Hand>,
     talk: Talk<'a>,
     tally: Tally,
@@ -45,6 +47,8 @@ pub(super) struct Rounds<'a> {
     rendered: Option<Vec<String>>,
     /// Names what was seen last.
     seen: Vec<String>,
+    /// When heartbeats were listened to last.
+    heard: Option<Timestamp>,
     /// How many nodes were silent for too long then.
     silent: usize,
     /// When the next one will have been, unless it is heard of.
@@ -80,7 +84,7 @@ impl<'a> Rounds<'a> {
         Rounds {
             config,
             events,
-            hands: (0..config.stores.len()).map(|place| Hand::new(config, place, sender)).collect(),
+            hands: Hand::of_all(config, sender),
             talk,
             tally: Tally::default(),
             systemd: Systemd::from_env(),
@@ -90,6 +94,7 @@ impl<'a> Rounds<'a> {
             readings: BTreeMap::new(),
             rendered: None,
             seen: Vec::new(),
+            heard: None,
             silent: 0,
             next_silence: None,
             given_out: None,
@@ -126,12 +131,12 @@ impl<'a> Rounds<'a> {
                 if self.next_silence.is_some_and(|due| due <= now) {
                     self.listen();
                 }
-                self.look(|hand| hand.next_look <= now);
+                self.look();
                 self.announce_if_changed();
             }
             if self.is_quiet() {
                 // What changed since the last look is in this render, or begins a new wait.
-                self.look(|hand| hand.failures == 0);
+                self.look_again();
                 if self.is_quiet() {
                     self.render(false);
                 }
@@ -199,15 +204,23 @@ impl<'a> Rounds<'a> {
             (OnStop::Draining, Ok(_)) => {
                 let state = Name::parse("draining").ok();
                 match state.map(|state| node::enter_state(self.config, &state)) {
-                    Some(Ok(_)) => self.announce(),
+                    Some(Ok(_)) => {
+                        self.announce();
+                        self.complain_if_unheard();
+                    }
                     Some(Err(error)) => self.talk.complain("record", vec![(chain(&error), error.hint())]),
                     None => {}
                 }
             }
             (OnStop::Withdraw, Ok(record)) => {
-                let withdraw = |_| vec![Job::Withdraw(record.id().clone())];
-                let asked = self.ask(|_| true, withdraw);
-                self.attend(&asked, LAST_WORDS);
+                self.taken = false;
+                let withdraw = |hand: &Hand, _| match hand.role {
+                    Role::List => vec![Job::Withdraw(record.id().clone())],
+                    Role::Beats => Vec::new(),
+                };
+                let asked = self.ask(withdraw);
+                self.attend(&asked);
+                self.complain_if_unheard();
             }
         }
         if let Some(notifier) = self.notifier.take() {
@@ -216,6 +229,15 @@ impl<'a> Rounds<'a> {
         }
         self.complain();
         self.write_metrics();
+    }
+
+    /// The last words must not be lost in silence.
+    fn complain_if_unheard(&mut self) {
+        if !self.taken {
+            let text = "no store has taken in time what this node says at its end".to_owned();
+            let hint = "`presence state` and `presence withdraw` say it again".to_owned();
+            self.talk.complain("last words", vec![(text, Some(hint))]);
+        }
     }
 
     /// Says what is wrong with what others do meanwhile.

@@ -1,13 +1,10 @@
 //! What this node says of itself: its health first, then its record and a heartbeat.
 
-use super::fleet;
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::errors::PathError;
 use crate::health::{self, Memory};
 use crate::name::Name;
-use crate::record::Record;
-use crate::store::{Applied, Edit, StoreError};
 
 /// The state of this node could not be made to agree with its health.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +82,4 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Option<Name>,
     let Some(next) = next.and_then(|state| Name::parse(state).ok()) else { return Ok(None) };
     node::enter_state(config, &next)?;
     Ok(Some(next))
-}
-
-/// Publishes the record in every store.
-pub fn publish(config: &Config, record: &Record) -> Vec<Result<Applied, StoreError>> {
-    fleet::apply(config, &Edit::Put(record))
 }

@@ -1,10 +1,11 @@
 //! The stores of the configuration: how they are opened, read and written.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::name::Name;
+use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{self, Applied, Edit, Event, Options, Reading, Sight, StoreError};
 
@@ -15,6 +16,10 @@ pub struct Fleet {
     pub roster: Roster,
     /// What each store gave.
     pub readings: Vec<Reading>,
+    /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
+    pub beat_readings: Vec<Reading>,
+    /// When heartbeats were listened to last; none if that was just now. Who has been silent since, nobody knows.
+    pub heard: Option<Timestamp>,
 }
 
 impl Fleet {
@@ -31,16 +36,27 @@ impl Fleet {
 
     /// Reads the stores that were looked at.
     pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
-        Fleet::of(config, beats, store::read_seen(seen))
+        let beat_readings = match beats {
+            true => Fleet::read_beats(config),
+            false => Vec::new(),
+        };
+        Fleet::of(config, beats, store::read_seen(seen), beat_readings)
+    }
+
+    /// Reads the stores that are for heartbeats alone.
+    pub fn read_beats(config: &Config) -> Vec<Reading> {
+        store::read(&config.beat_stores, &Options { beats: true, ..options(config) })
     }
 
     /// What the last copies say, before any store has answered.
     pub fn of_copies(config: &Config, beats: bool) -> Fleet {
-        Fleet::of(config, beats, store::last_copies(&config.stores, &options(config)))
+        let copies = |urls| store::last_copies(urls, &options(config));
+        let beat_stores = if beats { config.beat_stores.as_slice() } else { &[] };
+        Fleet::of(config, beats, copies(&config.stores), copies(beat_stores))
     }
 
     /// What the stores gave, judged.
-    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>) -> Fleet {
+    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {
@@ -50,17 +66,34 @@ impl Fleet {
             .collect();
         let mut roster = Roster::new(&sources, &config.states);
         if beats {
-            roster.see(sources.iter().map(|source| &source.snapshot.beats));
+            let all = readings.iter().chain(&beat_readings);
+            roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        Fleet { roster, readings }
+        Fleet { roster, readings, beat_readings, heard: None }
     }
 
-    /// Makes absent what was silent for too long.
+    /// Makes absent what was silent for too long, as far as heartbeats can be heard.
     pub fn expire(&mut self, max_age: Option<SignedDuration>) -> Result<(), NodeError> {
-        if let Some(max_age) = max_age {
-            self.roster.expire(node::now()?, max_age);
+        if let Some(max_age) = max_age
+            && self.hears_beats()
+        {
+            let until = self.heard_until()?;
+            self.roster.expire(until, max_age);
         }
         Ok(())
+    }
+
+    /// Up to when it is known who was silent.
+    pub fn heard_until(&self) -> Result<Timestamp, NodeError> {
+        self.heard.map_or_else(node::now, Ok)
+    }
+
+    /// Whether a store that keeps heartbeats answers. Otherwise silence says nothing of a node.
+    pub fn hears_beats(&self) -> bool {
+        match self.beat_readings.is_empty() {
+            true => self.is_current(),
+            false => self.beat_readings.iter().any(|reading| reading.error.is_none()),
+        }
     }
 
     /// Whether at least one store answered; otherwise all there is are last copies.
@@ -96,14 +129,34 @@ impl Fleet {
     }
 }
 
-/// Makes one change in all stores.
-pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    store::apply(&config.stores, &options(config), edit)
+/// What became of an announcement.
+#[derive(Debug)]
+pub struct Announced {
+    /// What the record changed, in the order of the stores.
+    pub changes: Vec<Result<Applied, StoreError>>,
+    /// Whether the heartbeat was left, in each store that could be asked to take it.
+    pub beats: Vec<Result<(), StoreError>>,
 }
 
-/// Says in all stores that this node is still here.
-pub fn beat(config: &Config, id: &Name) -> Result<Vec<Result<(), StoreError>>, NodeError> {
-    Ok(store::beat(&config.stores, &options(config), id, node::now()?))
+/// Publishes the record in every store, and with it leaves a heartbeat: in the same stores, or in those that the
+/// configuration keeps for heartbeats.
+pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
+    let now = node::now()?;
+    let (edit, options) = (Edit::Put(record), options(config));
+    if !config.beat_stores.is_empty() {
+        let changes = store::apply(&config.stores, &options, &edit, None);
+        let beats = store::beat(&config.beat_stores, &options, record.id(), now);
+        return Ok(Announced { changes, beats });
+    }
+    let mut changes = store::apply(&config.stores, &options, &edit, Some(now));
+    let beats = changes.iter_mut().flatten().map(|applied| std::mem::replace(&mut applied.beat, Ok(())));
+    let beats = beats.collect();
+    Ok(Announced { changes, beats })
+}
+
+/// Makes one change in all stores.
+pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
+    store::apply(&config.stores, &options(config), edit, None)
 }
 
 /// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.

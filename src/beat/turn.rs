@@ -126,8 +126,10 @@ fn turn(
     if render.max_age.is_some() || render.awake.is_some() {
         let mut roster = fleet.roster.clone();
         roster.problems.clear();
-        if let Some(max_age) = render.max_age {
-            roster.expire(super::node::now()?, max_age);
+        if let Some(max_age) = render.max_age
+            && fleet.hears_beats()
+        {
+            roster.expire(fleet.heard_until()?, max_age);
         }
         if let Some(parts) = &render.awake {
             keep_awake(&mut roster, &who, parts);

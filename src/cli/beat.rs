@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{node, output, publish, render};
+use super::{node, output, render};
 use crate::beat::announce;
 use crate::beat::turn::{self, Manner};
 use crate::config::Config;
@@ -82,8 +82,7 @@ fn announce(args: &Args, config: &Config) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    publish::publish(config, &record)?;
-    fleet::beat(config, record.id())
+    fleet::announce(config, &record)
 }
 
 fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {

@@ -137,12 +137,15 @@ fn look_at_state_dir(dir: &Path, findings: &mut Findings) {
 }
 
 fn look_at_stores(config: &Config, findings: &mut Findings) {
-    let fleet = fleet::Fleet::read(config, false);
-    for reading in &fleet.readings {
+    let fleet = fleet::Fleet::read(config, !config.beat_stores.is_empty());
+    let readings = fleet.readings.iter().map(|reading| (reading, "files"));
+    let beat_readings = fleet.beat_readings.iter().map(|reading| (reading, "heartbeats"));
+    for (reading, what) in readings.chain(beat_readings) {
         match (&reading.error, &reading.snapshot) {
             (Some(error), _) => findings.advise(Verdict::Bad, chain(error), error.hint()),
             (None, Some(snapshot)) => {
-                findings.add(Verdict::Good, format!("store `{}`: {} files", reading.url, snapshot.len()));
+                let count = if what == "files" { snapshot.len() } else { snapshot.beats.len() };
+                findings.add(Verdict::Good, format!("store `{}`: {count} {what}", reading.url));
             }
             (None, None) => {}
         }

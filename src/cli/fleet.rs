@@ -9,7 +9,8 @@ pub(super) use crate::beat::fleet::Fleet;
 use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
-use crate::store::{Edit, Sight, StoreError};
+use crate::record::Record;
+use crate::store::{Applied, Edit, Sight, StoreError};
 
 /// Where all problems can be seen.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -62,12 +63,41 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> R
             ));
         }
     }
+    for error in fleet.beat_readings.iter().filter_map(|reading| reading.error.as_ref()) {
+        output::warning(&match fleet.hears_beats() {
+            true => chain(error),
+            false => {
+                format!("{}; as long as no store tells heartbeats, no node counts as silent", chain(error))
+            }
+        });
+    }
     Ok(fleet)
 }
 
-/// Makes one change in all stores and prints a line for each. One success is enough.
+/// Makes one change in all stores and prints a line for each. One success is enough. True if anything is different now.
 pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result<bool, CliError> {
-    let results = fleet::apply(config, edit);
+    tell(fleet::apply(config, edit), edit.id(), unchanged)
+}
+
+/// Publishes the record and leaves a heartbeat, in all stores. One success is enough.
+pub(super) fn announce(config: &Config, record: &Record) -> Result<(), CliError> {
+    let announced = fleet::announce(config, record)?;
+    tell(announced.changes, record.id(), UNCHANGED)?;
+    let all = announced.beats.iter().all(Result::is_err);
+    let failed: Vec<StoreError> = announced.beats.into_iter().filter_map(Result::err).collect();
+    for error in &failed {
+        if all { output::error(&chain(error)) } else { output::warning(&chain(error)) }
+    }
+    match failed.into_iter().next() {
+        Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
+        _ => Ok(()),
+    }
+}
+
+/// What is said of a record that is on the list as it is.
+pub(super) const UNCHANGED: &str = "unchanged";
+
+fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -> Result<bool, CliError> {
     let mut errors: Vec<StoreError> = Vec::new();
     let mut changed = false;
     let mut lines = String::new();
@@ -77,7 +107,7 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
                 changed |= applied.outcome.is_some();
                 let said =
                     applied.outcome.map_or_else(|| unchanged.to_owned(), |outcome| outcome.to_string());
-                lines.push_str(&format!("{}: {}: {said}\n", applied.url, edit.id()));
+                lines.push_str(&format!("{}: {id}: {said}\n", applied.url));
             }
             Err(error) => errors.push(error),
         }
@@ -95,18 +125,4 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
         output::warning(&chain(error));
     }
     Ok(changed)
-}
-
-/// Says in all stores that this node is still here. One success is enough.
-pub(super) fn beat(config: &Config, id: &Name) -> Result<(), CliError> {
-    let results = fleet::beat(config, id)?;
-    let failed: Vec<StoreError> = results.into_iter().filter_map(Result::err).collect();
-    let all = failed.len() == config.stores.len();
-    for error in &failed {
-        if all { output::error(&chain(error)) } else { output::warning(&chain(error)) }
-    }
-    match failed.into_iter().next() {
-        Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
-        _ => Ok(()),
-    }
 }

@@ -114,6 +114,9 @@ nodeinfo = \"{nodeinfo}\"
 # Where templates are looked for, before /etc/presence/templates and the built-in ones.
 # template-dir = [\"/srv/presence/templates\"]
 
+# Where heartbeats go, if not into the stores of the records: one URL or several.
+# beat-store = \"ssh://git@git.example.net/srv/beats.git\"
+
 # Over how many refs of a git store heartbeats are spread; 256 for more than 10,000 nodes.
 # beat-shards = 64
 

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
 /// Writes the record into every store and says what that did.
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
-    fleet::apply(config, &Edit::Put(record), "unchanged").map(drop)
+    fleet::apply(config, &Edit::Put(record), fleet::UNCHANGED).map(drop)
 }
 
 /// A record that no template will ever choose is most likely a mistake.

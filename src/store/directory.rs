@@ -15,7 +15,8 @@ use walkdir::WalkDir;
 use super::copy::Copy;
 use super::error::InStore;
 use super::{
-    Beats, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, Beats, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
+    StoreErrorKind,
 };
 use crate::change::Change;
 use crate::errors::{AtPath, PathError};
@@ -106,12 +107,14 @@ impl Store for Directory {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
+    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError> {
         let change = match edit {
             Edit::Put(record) => self.put(record),
             Edit::Remove(id) => self.remove(id.as_ref()),
         };
-        Ok(change.in_store(&self.url)?.map(Outcome::Merged))
+        let outcome = change.in_store(&self.url)?.map(Outcome::Merged);
+        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time)).in_store(&self.url);
+        Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {

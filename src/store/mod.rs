@@ -104,16 +104,34 @@ pub struct Event {
     pub commit: String,
 }
 
+/// What became of a change in one store.
+#[derive(Debug)]
+pub struct Applied {
+    /// The store as the user named it, without secrets.
+    pub url: String,
+    /// What is different now; none if the list said so already: then nothing was written.
+    pub outcome: Option<Outcome>,
+    /// Whether the heartbeat was left, if one was asked for.
+    pub beat: Result<(), StoreError>,
+}
+
+impl Applied {
+    /// The list said so already, and no heartbeat was asked for.
+    fn unchanged(url: &str) -> Applied {
+        Applied { url: url.to_owned(), outcome: None, beat: Ok(()) }
+    }
+}
+
 /// A place where the folder of records lives.
 pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
     fn url(&self) -> &str;
 
-    /// Makes one change. None if the list already says so: then nothing was written.
-    /// When this returns an outcome, the change is durable in the store.
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError>;
+    /// Makes one change, and with `beat` leaves the node's heartbeat of that time, where that can be with no more effort.
+    /// When this returns, the change is durable in the store.
+    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError>;
 
-    /// Says that this node is still here, without leaving history. The node need not be on the list.
+    /// Leaves a heartbeat: says that this node is still here, without leaving history. The node need not be on the list.
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError>;
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
@@ -234,26 +252,20 @@ pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
     urls.iter().map(copy).collect()
 }
 
-/// Makes one change in all stores. The results are in the order of the stores.
-pub fn apply(urls: &[String], options: &Options, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    at_once(urls.iter().collect(), |url| {
-        let store = open(url, options)?;
-        store.apply(edit).map(|outcome| Applied { url: store.url().to_owned(), outcome })
-    })
+/// Makes one change in all stores, and with `beat` leaves the node's heartbeat of that time. The results are in the order
+/// of the stores.
+pub fn apply(
+    urls: &[String],
+    options: &Options,
+    edit: &Edit<'_>,
+    beat: Option<Timestamp>,
+) -> Vec<Result<Applied, StoreError>> {
+    at_once(urls.iter().collect(), |url| open(url, options)?.apply(edit, beat))
 }
 
-/// Says in all stores that this node is still here. The results are in the order of the stores.
+/// Leaves a heartbeat in all stores. The results are in the order of the stores.
 pub fn beat(urls: &[String], options: &Options, id: &Name, time: Timestamp) -> Vec<Result<(), StoreError>> {
     at_once(urls.iter().collect(), |url| open(url, options)?.beat(id, time))
-}
-
-/// What a change did to one store.
-#[derive(Debug)]
-pub struct Applied {
-    /// The store as the user named it.
-    pub url: String,
-    /// What is different now; none if the list said so already.
-    pub outcome: Option<Outcome>,
 }
 
 /// Does something with each store, at the same time: one that does not answer must not keep the others waiting.

@@ -1,12 +1,14 @@
 //! What happens to a list behind a real git server when things go wrong: after each fault no update is lost, none is
 //! there twice, and nobody has to repair anything.
 
+mod disk;
+
 use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::fixture::machine::{Machine, git};
-use crate::fixture::{GitDaemon, GitHttpServer, Relay, Repository};
+use crate::fixture::{GitDaemon, Host, Relay, Repository};
 
 /// A node of that number which asks every time, and does not believe what was confirmed a moment ago.
 fn node(number: usize, url: &str) -> Machine {
@@ -14,6 +16,13 @@ fn node(number: usize, url: &str) -> Machine {
         .with("instance-id", format!("i-{number:03}"))
         .config("[timeouts]\nrecheck = 0\n")
         .store(url)
+}
+
+/// The same, let in by that host.
+fn guest(number: usize, host: &Host, url: &str) -> Machine {
+    let node = node(number, url);
+    host.admit(&node);
+    node
 }
 
 fn start(node: &Machine, args: &[&str]) -> Child {
@@ -26,10 +35,10 @@ fn ids(reader: &Machine) -> Vec<String> {
 }
 
 /// Merges what still waits, if anything does.
-fn settle(list: &Repository, url: &str) {
+fn settle(list: &Repository, host: &Host) {
     for round in 0..20 {
         if list.git(["for-each-ref", "refs/presence/inbox/"]).lines().all(|line| line.contains('-')) {
-            let merged = node(999, url).with("round", round);
+            let merged = guest(999, host, &host.url("list.git")).with("round", round);
             merged.good(&["publish"]);
         }
         if list.git(["for-each-ref", "refs/presence/inbox/"]).lines().count() <= 1 {
@@ -40,8 +49,9 @@ fn settle(list: &Repository, url: &str) {
 }
 
 /// `count` nodes publish at one instant, twice; all of it arrives.
-fn all_arrive(list: &Repository, url: &str, count: usize) {
-    let nodes: Vec<Machine> = (0..count).map(|number| node(number, url)).collect();
+fn all_arrive(host: &Host, count: usize) {
+    let (list, url) = (host.repository("list.git"), host.url("list.git"));
+    let nodes: Vec<Machine> = (0..count).map(|number| guest(number, host, &url)).collect();
     for port in [8081, 8082] {
         nodes.iter().for_each(|node| node.fact("port", port));
         let running: Vec<Child> = nodes.iter().map(|node| start(node, &["publish"])).collect();
@@ -51,24 +61,17 @@ fn all_arrive(list: &Repository, url: &str, count: usize) {
         let seen = nodes[0].good(&["list", "--where", &format!("port={port}"), "--format", "ids"]);
         assert_eq!(seen.lines().count(), count, "readers count in what waits");
     }
-    settle(list, url);
+    settle(&list, host);
     let newest = list.git(["grep", "-l", "8082", "HEAD", "--", "it/presence/all"]);
     assert_eq!(newest.lines().filter(|line| !line.contains("i-999")).count(), count, "all are on the branch");
     list.git(["fsck", "--strict"]);
 }
 
 #[test]
-fn a_crowd_at_one_instant_over_git() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    all_arrive(&list, &server.url("list.git"), 25);
-}
-
-#[test]
-fn a_crowd_at_one_instant_over_http() {
-    let server = GitHttpServer::start();
-    let list = server.repository("list.git");
-    all_arrive(&list, &server.url("list.git"), 12);
+fn a_crowd_at_one_instant() {
+    for host in Host::each() {
+        all_arrive(&host, if let Host::Git(_) = host { 25 } else { 10 });
+    }
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn the_same_node_twice_at_once() {
 
 #[test]
 fn publishers_killed_at_random_moments_lose_and_double_nothing() {
-    let server = GitDaemon::start();
+    let server = Host::Git(GitDaemon::start());
     let list = server.repository("list.git");
     let url = server.url("list.git");
     let nodes: Vec<Machine> = (0..4).map(|number| node(number, &url)).collect();
@@ -109,35 +112,47 @@ fn publishers_killed_at_random_moments_lose_and_double_nothing() {
     }
     let seen = nodes[0].good(&["list", "--where", "port=1014", "--format", "ids"]);
     assert_eq!(seen.lines().count(), nodes.len());
-    settle(&list, &url);
+    settle(&list, &server);
     assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), nodes.len());
     list.git(["fsck", "--strict"]);
 }
 
 #[test]
 fn a_connection_cut_in_the_middle() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    node(1, &server.url("list.git")).good(&["publish"]);
-    for bytes in [1, 60, 200, 400, 700] {
-        let relay = Relay::start(server.address(), bytes);
-        let url = format!("git://{}/list.git", relay.address());
-        let cut = node(2, &url).with("cut", bytes).config("[timeouts]\npublish = 1\nrecheck = 0\n");
-        cut.run(&["publish"]);
-        relay.heal();
-        cut.good(&["publish"]);
-        let record = cut.good(&["emit"]);
-        settle(&list, &server.url("list.git"));
-        assert_eq!(list.read("it/presence/all/i-002.json").trim(), record.trim(), "cut after {bytes} bytes");
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        guest(1, &host, &host.url("list.git")).good(&["publish"]);
+        let cuts = match host {
+            // The keys alone take 1,900 bytes, the conversation that follows some 1,000 more.
+            Host::Ssh(_) => [1, 1_000, 2_200, 2_800, 3_400],
+            _ => [1, 60, 200, 400, 700],
+        };
+        for bytes in cuts {
+            let relay = Relay::start(host.address(), bytes);
+            let url = host.url_through("list.git", relay.address());
+            let cut = guest(2, &host, &url).with("cut", bytes);
+            let cut = cut.config("[timeouts]\npublish = 1\nrecheck = 0\n");
+            cut.run(&["publish"]);
+            relay.heal();
+            cut.good(&["publish"]);
+            let record = cut.good(&["emit"]);
+            settle(&list, &host);
+            let kept = list.read("it/presence/all/i-002.json");
+            assert_eq!(kept.trim(), record.trim(), "{url}: cut after {bytes} bytes");
+        }
+        list.git(["fsck", "--strict"]);
     }
 }
 
 #[test]
 fn the_branch_deleted_set_back_or_squashed() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    let url = server.url("list.git");
-    let (one, two) = (node(1, &url), node(2, &url));
+    Host::each().iter().for_each(branch_deleted_set_back_or_squashed);
+}
+
+fn branch_deleted_set_back_or_squashed(host: &Host) {
+    let list = host.repository("list.git");
+    let url = host.url("list.git");
+    let (one, two) = (guest(1, host, &url), guest(2, host, &url));
     one.good(&["publish"]);
     let first = list.git(["rev-parse", "HEAD"]);
     two.good(&["publish"]);
@@ -160,7 +175,7 @@ fn the_branch_deleted_set_back_or_squashed() {
         node.good(&["publish"]);
     }
     assert_eq!(ids(&one), ["i-001", "i-002"]);
-    settle(&list, &url);
+    settle(&list, host);
     assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), 2);
 }
 
@@ -191,44 +206,48 @@ fn a_broken_mirror_repairs_itself() {
 
 #[test]
 fn a_server_that_is_gone_and_comes_back() {
-    let host = GitDaemon::start();
-    let list = host.repository("list.git");
-    let relay = Relay::start(host.address(), 0);
-    let url = format!("git://{}/list.git", relay.address());
-    let one = node(1, &url).config("[timeouts]\npublish = 1\nrecheck = 0\n");
-    one.run(&["publish"]).code(1).says("list.git");
-    one.run(&["list"]).code(3);
-    relay.heal();
-    one.good(&["publish"]);
-    assert_eq!(list.files(), ["it/presence/all/i-001.json"]);
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        let relay = Relay::start(host.address(), 0);
+        let url = host.url_through("list.git", relay.address());
+        let one = guest(1, &host, &url).config("[timeouts]\npublish = 1\nrecheck = 0\n");
+        one.run(&["publish"]).code(1).says("list.git");
+        one.run(&["list"]).code(3);
+        relay.heal();
+        one.good(&["publish"]);
+        assert_eq!(list.files(), ["it/presence/all/i-001.json"]);
+    }
 }
 
 #[test]
 fn what_the_server_refuses_is_said_and_never_comes_in_by_the_inbox() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    list.hook("update", "case $1 in refs/heads/*) echo 'ask the admins'; exit 1;; esac");
-    let one = node(1, &server.url("list.git"));
-    one.run(&["publish"]).code(1).says("hook declined");
-    assert_eq!(list.git(["for-each-ref"]), "");
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        list.hook("update", "case $1 in refs/heads/*) echo 'ask the admins'; exit 1;; esac");
+        let one = guest(1, &host, &host.url("list.git"));
+        one.run(&["publish"]).code(1).says("hook declined").says("| ask the admins");
+        assert_eq!(list.git(["for-each-ref"]), "");
+    }
 }
 
 #[test]
 fn a_server_that_takes_branches_only() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    list.hook("update", "case $1 in refs/heads/*) exit 0;; esac; echo 'branches only'; exit 1");
-    let nodes: Vec<Machine> = (0..6).map(|number| node(number, &server.url("list.git"))).collect();
-    let running: Vec<Child> = nodes.iter().map(|node| start(node, &["publish"])).collect();
-    for mut child in running {
-        assert!(child.wait().unwrap().success());
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        list.hook("update", "case $1 in refs/heads/*) exit 0;; esac; echo 'branches only'; exit 1");
+        let url = host.url("list.git");
+        let nodes: Vec<Machine> = (0..4).map(|number| guest(number, &host, &url)).collect();
+        let running: Vec<Child> = nodes.iter().map(|node| start(node, &["publish"])).collect();
+        for mut child in running {
+            assert!(child.wait().unwrap().success());
+        }
+        assert_eq!(list.files().len(), nodes.len());
     }
-    assert_eq!(list.files().len(), nodes.len());
 }
 
 #[test]
 fn what_waits_is_an_update_for_readers_and_publishers_alike() {
-    let server = GitDaemon::start();
+    let server = Host::Git(GitDaemon::start());
     let list = server.repository("list.git");
     let url = server.url("list.git");
     let (one, two) = (node(1, &url), node(2, &url));
@@ -246,37 +265,9 @@ fn what_waits_is_an_update_for_readers_and_publishers_alike() {
     fs::remove_file(&lock).unwrap();
     two.fact("port", 9002);
     two.good(&["publish"]);
-    settle(&list, &url);
+    settle(&list, &server);
     assert_eq!(list.files().iter().filter(|file| !file.contains("i-999")).count(), 1);
     let clone = two.path("clone");
     git(&two.path(""), &["clone", "--quiet", &url, "clone"]);
     assert!(fs::read_to_string(clone.join("it/presence/all/i-002.json")).unwrap().contains("9002"));
-}
-
-#[test]
-fn heartbeats_leave_no_history_and_tell_who_is_silent() {
-    let server = GitDaemon::start();
-    let list = server.repository("list.git");
-    let url = server.url("list.git");
-    let nodes: Vec<Machine> =
-        (0..8).map(|number| node(number, &url).config("beat-shards = 2\ntimeouts.recheck = 0\n")).collect();
-    for _ in 0..2 {
-        let running: Vec<Child> = nodes.iter().map(|node| start(node, &["beat"])).collect();
-        for mut child in running {
-            assert!(child.wait().unwrap().success());
-        }
-    }
-    for shard in list.git(["for-each-ref", "--format=%(refname)", "refs/presence/beats/"]).lines() {
-        assert_eq!(list.git(["rev-list", "--count", shard]), "1\n");
-    }
-    let later = |args: &[&str]| {
-        let output = nodes[0].command(args).env("PRESENCE_NOW", "2026-01-02T03:14:05Z").output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert_eq!(
-        later(&["list", "--max-age", "15m", "--state", "active", "--format", "ids"]).lines().count(),
-        8
-    );
-    assert_eq!(later(&["list", "--max-age", "5m", "--state", "active", "--format", "ids"]), "");
-    assert!(later(&["show", "i-003"]).contains("last seen     2026-01-02 03:04:05 UTC (10 minutes ago)"));
 }

@@ -8,6 +8,8 @@ mod escaping;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod faults;
 mod fixture;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod heartbeats;
 mod judges;
 mod kill;
 mod messages;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Rounds;
-use crate::agent::hands::Job;
+use crate::agent::hands::{Hand, Job, Role};
 use crate::beat::announce::{self, Answer};
 use crate::beat::node;
 use crate::errors::chain;
@@ -14,9 +14,12 @@ impl Rounds<'_> {
     /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
     pub(super) fn beat_at_stores(&mut self) -> bool {
         let record = self.record();
-        self.give_out(record.as_ref(), |_| {
-            let announce = record.clone().map(|record| Job::Announce { record, heartbeat: true });
-            announce.into_iter().chain([Job::Look { known: None }]).collect()
+        let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
+        self.give_out(record.as_ref(), |hand, _| {
+            let heartbeat = hand.role == Role::Beats || !elsewhere;
+            let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
+            let read = (hand.role == Role::List || wants_beats).then_some(Job::Read);
+            announce.into_iter().chain(read).collect()
         });
         if !self.taken {
             self.tally.announce_error();
@@ -27,8 +30,9 @@ impl Rounds<'_> {
     /// Gives this node's record to the stores.
     pub(super) fn announce(&mut self) {
         if let Some(record) = self.record() {
-            self.give_out(Some(&record), |_| {
-                vec![Job::Announce { record: record.clone(), heartbeat: false }]
+            self.give_out(Some(&record), |hand, _| match hand.role {
+                Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
+                Role::Beats => Vec::new(),
             });
         }
     }
@@ -36,18 +40,19 @@ impl Rounds<'_> {
     /// Publishes at once what somebody wrote into nodeinfo, and what stores that are back have not heard.
     pub(super) fn announce_if_changed(&mut self) {
         let record = node::record(self.config).map(|record| record.to_bytes()).ok();
-        if record.is_some() && record != self.given_out && self.hands.iter().any(|hand| hand.failures == 0) {
+        let mut list = self.hands.iter().filter(|hand| hand.role == Role::List);
+        if record.is_some() && record != self.given_out && list.any(|hand| hand.failures == 0) {
             self.announce();
         }
     }
 
-    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(Option<String>) -> Vec<Job>) {
+    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) {
         self.taken = false;
-        let asked = self.ask(|_| true, jobs);
+        let asked = self.ask(jobs);
         if !asked.is_empty() {
             self.given_out = record.map(|record| record.to_bytes());
         }
-        self.attend_round(&asked);
+        self.attend(&asked);
     }
 
     fn record(&mut self) -> Option<Arc<Record>> {

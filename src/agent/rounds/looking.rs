@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Rounds;
-use crate::agent::hands::{Hand, Job};
+use crate::agent::hands::{Job, Role};
 use crate::beat::fleet::Fleet;
 use crate::beat::node;
 use crate::errors::chain;
@@ -12,25 +12,40 @@ use crate::errors::chain;
 const MAX_PROBLEMS: usize = 20;
 
 impl Rounds<'_> {
-    /// Looks at the stores that `wanted` chooses.
-    pub(super) fn look(&mut self, wanted: impl Fn(&Hand) -> bool) {
-        let asked = self.ask(wanted, |known| vec![Job::Look { known }]);
-        self.attend_round(&asked);
+    /// Looks at the stores of the list whose time has come.
+    pub(super) fn look(&mut self) {
+        let now = self.now();
+        let asked = self.ask(|hand, known| match hand.role {
+            Role::List if hand.next_look <= now => vec![Job::Look { known }],
+            _ => Vec::new(),
+        });
+        self.attend(&asked);
+    }
+
+    /// Looks at all stores that answer, before there is a render. A node that is new has left its heartbeat where
+    /// heartbeats are.
+    pub(super) fn look_again(&mut self) {
+        let wants_beats = self.config.wants_beats();
+        let asked = self.ask(|hand, known| match hand.role {
+            _ if hand.failures > 0 => Vec::new(),
+            Role::List => vec![Job::Look { known }],
+            Role::Beats if wants_beats => vec![Job::Read],
+            Role::Beats => Vec::new(),
+        });
+        self.attend(&asked);
     }
 
     /// Looks for signs of life of those who have been silent for long.
     pub(super) fn listen(&mut self) {
         self.next_silence = None;
-        let asked = self.ask(|hand| hand.failures == 0, |_| vec![Job::Look { known: None }]);
-        self.attend_round(&asked);
+        let asked = self.ask(|hand, _| if hand.failures == 0 { vec![Job::Read] } else { Vec::new() });
+        self.attend(&asked);
     }
 
-    /// Names what is known of the store at that place.
+    /// Names what is known of the list in the store at that place.
     pub(super) fn known(&self, place: usize) -> Option<String> {
-        let reading = match self.readings.get(&place) {
-            Some(reading) => reading,
-            None => self.fleet.as_ref()?.readings.get(place)?,
-        };
+        let judged = || self.fleet.as_ref()?.readings.get(place);
+        let reading = self.readings.get(&place).or_else(judged)?;
         reading.snapshot.as_ref().filter(|_| reading.error.is_none())?.stamp.clone()
     }
 
@@ -40,15 +55,20 @@ impl Rounds<'_> {
             return;
         }
         let Some(fleet) = self.fleet.take() else { return };
-        let mut readings = fleet.readings;
+        let Fleet { mut readings, mut beat_readings, .. } = fleet;
         for (place, reading) in std::mem::take(&mut self.readings) {
             if reading.error.is_some() {
                 self.tally.store_error(&reading.url);
             }
-            readings[place] = reading;
+            match place.checked_sub(readings.len()) {
+                None => readings[place] = reading,
+                Some(place) => beat_readings[place] = reading,
+            }
         }
-        let fleet = Fleet::of(self.config, self.config.wants_beats(), readings);
-        let errors = fleet.readings.iter().filter_map(|reading| reading.error.as_ref());
+        let fleet = Fleet::of(self.config, self.config.wants_beats(), readings, beat_readings);
+        let fleet = Fleet { heard: self.heard, ..fleet };
+        let errors = fleet.readings.iter().chain(&fleet.beat_readings);
+        let errors = errors.filter_map(|reading| reading.error.as_ref());
         self.talk.complain("stores", errors.map(|error| (chain(error), error.hint())).collect());
         let current = fleet.is_current();
         if current {
@@ -77,9 +97,9 @@ impl Rounds<'_> {
 
     /// The clock changes the list too: somebody was silent for too long, or is back.
     fn judge_silence(&mut self, fleet: &Fleet) {
-        let Ok(clock) = node::now() else { return };
+        let (Ok(until), true) = (fleet.heard_until(), fleet.hears_beats()) else { return };
         let max_ages = self.config.renders.iter().filter_map(|render| render.max_age);
-        let silences: Vec<_> = max_ages.map(|max_age| fleet.roster.silence(clock, max_age)).collect();
+        let silences: Vec<_> = max_ages.map(|max_age| fleet.roster.silence(until, max_age)).collect();
         let silent = silences.iter().map(|(silent, _)| silent).sum();
         let now = self.now();
         if silent != self.silent {

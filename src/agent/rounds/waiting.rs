@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Rounds;
 use crate::agent::events::Event;
-use crate::agent::hands::{Answer, Hand, Job};
+use crate::agent::hands::{Answer, Hand, Job, Role};
+use crate::beat::node;
 use crate::pace::back_off;
 
 /// A store that is away is looked for at least this often.
@@ -18,19 +19,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Rounds<'_> {
-    /// Gives these jobs to every store that is not at work and that `wanted` chooses. Gives who has got them.
-    pub(super) fn ask(
-        &mut self,
-        wanted: impl Fn(&Hand) -> bool,
-        jobs: impl Fn(Option<String>) -> Vec<Job>,
-    ) -> Vec<usize> {
+    /// Gives every store that is not at work its jobs, which may depend on what is known of it. Gives who has got some.
+    pub(super) fn ask(&mut self, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) -> Vec<usize> {
         let mut asked = Vec::new();
         for place in 0..self.hands.len() {
             let (now, known) = (self.now(), self.known(place));
             let hand = &mut self.hands[place];
-            if !hand.is_busy() && wanted(hand) {
+            let jobs = if hand.is_busy() { Vec::new() } else { jobs(hand, known) };
+            if !jobs.is_empty() {
                 hand.asked = now;
-                jobs(known).into_iter().for_each(|job| hand.give(job));
+                jobs.into_iter().for_each(|job| hand.give(job));
                 asked.push(place);
             }
         }
@@ -38,12 +36,12 @@ impl Rounds<'_> {
     }
 
     /// Waits for the answers of these stores, and meanwhile for everything else. A signal to end ends the wait.
-    pub(super) fn attend(&mut self, asked: &[usize], patience: Duration) {
-        let mut end = self.now() + patience;
+    pub(super) fn attend(&mut self, asked: &[usize]) {
+        let mut end = self.now() + PATIENCE;
         let mut heard = false;
         while self.stopping.is_none() && asked.iter().any(|place| self.hands[*place].is_busy()) {
-            let answered = |place: &usize| !self.hands[*place].is_busy() && self.hands[*place].failures == 0;
-            if !heard && asked.iter().any(answered) {
+            let answered = |hand: &Hand| hand.role == Role::List && !hand.is_busy() && hand.failures == 0;
+            if !heard && asked.iter().any(|place| answered(&self.hands[*place])) {
                 heard = true;
                 end = end.min(self.now() + GRACE);
             }
@@ -54,11 +52,6 @@ impl Rounds<'_> {
             self.wait(left);
         }
         self.judge();
-    }
-
-    /// Waits for stores as long as a round does.
-    pub(super) fn attend_round(&mut self, asked: &[usize]) {
-        self.attend(asked, PATIENCE);
     }
 
     /// Waits for the next event, so long at most, and tells systemd that the agent is alive.
@@ -97,6 +90,10 @@ impl Rounds<'_> {
                         let failed = reading.as_ref().is_some_and(|reading| reading.error.is_some());
                         self.looked(place, failed);
                         if let Some(reading) = reading {
+                            let role = self.hands[place].role;
+                            if !failed && (role == Role::Beats || self.config.beat_stores.is_empty()) {
+                                self.heard = node::now().ok();
+                            }
                             self.readings.insert(place, reading);
                         }
                     }
@@ -117,9 +114,11 @@ impl Rounds<'_> {
         let wait = back_off(hand.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
         // From look to look, however long one takes; after one in vain, from its end.
         let from = if failed { self.started.elapsed() } else { hand.asked };
-        hand.next_look = from + wait;
-        if !failed {
-            self.tally.read();
+        if hand.role == Role::List {
+            hand.next_look = from + wait;
+            if !failed {
+                self.tally.read();
+            }
         }
     }
 }

@@ -50,20 +50,15 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Beats {
         .collect()
 }
 
-/// A commit with these beats and this node's new one; none takes the node out.
+/// A commit with these beats and this node's new one.
 pub(super) fn write(
     repo: &Repository,
     mut beats: Beats,
     id: &Name,
-    time: Option<Timestamp>,
+    time: Timestamp,
 ) -> Result<Oid, StoreErrorKind> {
-    match time {
-        Some(time) => {
-            beats.insert(id.to_string(), time);
-            beats.retain(|_, known| time.as_second() - known.as_second() < FORGOTTEN);
-        }
-        None => drop(beats.remove(id.as_ref())),
-    }
+    beats.insert(id.to_string(), time);
+    beats.retain(|_, known| time.as_second() - known.as_second() < FORGOTTEN);
     let mut text = String::new();
     for (id, time) in &beats {
         // Writing to a string does not fail.
@@ -87,14 +82,12 @@ mod tests {
         for (id, second) in
             [("i-old", 1), ("i-1", FORGOTTEN), ("i-1", FORGOTTEN + 60), ("i-2", FORGOTTEN + 61)]
         {
-            beats = read(&repo, write(&repo, beats, &name(id), Some(at(second))).unwrap());
+            beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap());
         }
         assert_eq!(
             beats,
             Beats::from([("i-1".into(), at(FORGOTTEN + 60)), ("i-2".into(), at(FORGOTTEN + 61))])
         );
-        beats = read(&repo, write(&repo, beats, &name("i-1"), None).unwrap());
-        assert_eq!(beats.len(), 1);
     }
 
     #[test]

@@ -20,7 +20,9 @@ use crate::errors::AtPath;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
-use crate::store::{Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{
+    Applied, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+};
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -111,7 +113,7 @@ impl Local {
         loop {
             let base = tip(&repo, &shard)?;
             let known = base.map(|base| beats::read(&repo, base)).unwrap_or_default();
-            let commit = beats::write(&repo, known, id, Some(time))?;
+            let commit = beats::write(&repo, known, id, time)?;
             match swap(&repo, &shard, base, commit, "heartbeat") {
                 Ok(()) => return Ok(()),
                 Err(error) if is_race(&error) => {
@@ -144,8 +146,10 @@ impl Store for Local {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Outcome>, StoreError> {
-        Ok(self.apply(edit).in_store(&self.url)?.map(Outcome::Merged))
+    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError> {
+        let outcome = self.apply(edit).in_store(&self.url)?.map(Outcome::Merged);
+        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time)).in_store(&self.url);
+        Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {

@@ -29,6 +29,9 @@ const FETCH_TRIES: u32 = 3;
 const MAX_PACKS: usize = 100;
 const MAX_LOOSE: usize = 1_000;
 
+/// Less room than this, in bytes, and no mirror can be made anew.
+const ROOM: usize = 256 * 1024;
+
 /// What refs named at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Heads {
@@ -61,8 +64,11 @@ impl Mirror {
         Ok(Mirror { repo, place: place.to_owned(), _lock: lock })
     }
 
-    /// Removes the mirror. It is a cache: the next who opens it makes it anew.
+    /// Removes the mirror. It is a cache: the next who opens it makes it anew. Not if the disk is full: then the mirror is
+    /// not what is broken, and its copy of the list is all there is.
     pub(super) fn discard(place: &Path, patience: Duration) -> Result<(), StoreErrorKind> {
+        let room = tempfile::tempfile_in(place).and_then(|mut file| file.write_all(&[0; ROOM]));
+        room.at("write a file in", place)?;
         let _lock = lock(&place.join("lock"), patience)?;
         let path = place.join("mirror.git");
         match fs::remove_dir_all(&path) {

@@ -113,6 +113,38 @@ fn the_only_store_hangs_and_the_agent_lives_and_ends() {
     assert_eq!(fs::read_to_string(lb.path("nodeinfo/state.txt")).unwrap().trim(), "draining");
 }
 
+#[test]
+fn nobody_is_silent_while_the_store_of_heartbeats_hangs() {
+    let server = GitDaemon::start();
+    server.repository("beats.git");
+    let lb = machine("");
+    let near = lb.path("near.git");
+    bare_repository(&near);
+    let lb = lb.store(near.display());
+    let text = fs::read_to_string(lb.path("presence.toml")).unwrap();
+    let beats = format!("beat-store = '{}'\n", server.url("beats.git"));
+    let text = format!("{beats}{}", text.replace("[[render]]", "[[render]]\nmax-age = '4s'"));
+    fs::write(lb.path("presence.toml"), text).unwrap();
+    lb.fact("statetss", "20260101-000000");
+    let app = Machine::new("app1").store(near.display()).with("statetss", "20260101-000000");
+    fs::write(app.path("presence.toml"), format!("{beats}{QUICK}{SILENCE}")).unwrap();
+    let app_agent = Daemon::start(&app);
+    let agent = Daemon::start(&lb);
+    agent.wait_for("both nodes", || has(&lb, "10.0.0.1") && has(&lb, "10.0.0.2"));
+    server.hang();
+    // Longer than anybody may be silent, with beats and renders all the time.
+    for rack in 0..6 {
+        std::thread::sleep(Duration::from_secs(1));
+        lb.fact("rack", rack);
+    }
+    assert!(has(&lb, "10.0.0.1") && has(&lb, "10.0.0.2"), "{}", agent.log());
+    // One that really is silent expires when heartbeats can be heard again.
+    drop(app_agent);
+    server.go_on();
+    agent.wait_for("it to expire", || !has(&lb, "10.0.0.2"));
+    assert!(has(&lb, "10.0.0.1"), "{}", agent.log());
+}
+
 /// The store of a balancer goes away for as long as `meanwhile` takes, and comes back.
 fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, usize) {
     let mut server = GitDaemon::start();

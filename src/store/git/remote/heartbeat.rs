@@ -1,0 +1,89 @@
+//! Leaves a heartbeat: with the push of a record where there is one, else in a push of its own.
+
+use std::collections::BTreeMap;
+
+use git2::Oid;
+use jiff::Timestamp;
+
+use super::Remote;
+use super::verdict::{Pushed, judge};
+use crate::name::Name;
+use crate::store::StoreErrorKind;
+use crate::store::git::mirror::Mirror;
+use crate::store::git::push::{self, Command, Session};
+use crate::store::git::{Backoff, beats, network};
+
+/// A heartbeat that is to be left.
+pub(super) struct Heartbeat<'a> {
+    id: &'a Name,
+    time: Timestamp,
+    /// The ref that it goes to.
+    pub(super) shard: String,
+}
+
+impl Heartbeat<'_> {
+    pub(super) fn new(id: &Name, time: Timestamp, shards: u16) -> Heartbeat<'_> {
+        Heartbeat { id, time, shard: beats::shard(id, shards) }
+    }
+
+    /// Whether this machine has the beats that the server has in the shard: without them none can be added.
+    pub(super) fn is_ready(&self, mirror: &Mirror, refs: &BTreeMap<String, Oid>) -> bool {
+        refs.get(&self.shard).is_none_or(|base| mirror.has(*base))
+    }
+
+    /// What adds it to the shard, if this machine is ready for that.
+    pub(super) fn command(
+        &self,
+        mirror: &Mirror,
+        refs: &BTreeMap<String, Oid>,
+    ) -> Result<Option<Command>, StoreErrorKind> {
+        if !self.is_ready(mirror, refs) {
+            return Ok(None);
+        }
+        let base = refs.get(&self.shard).copied();
+        let known = base.map(|base| beats::read(&mirror.repo, base)).unwrap_or_default();
+        let commit = beats::write(&mirror.repo, known, self.id, self.time)?;
+        Ok(Some(Command { name: self.shard.clone(), old: base, new: Some(commit) }))
+    }
+}
+
+impl Remote {
+    /// Leaves the heartbeat in pushes of its own, until one of them gets through.
+    pub(super) fn leave_heartbeat(
+        &self,
+        mirror: &mut Mirror,
+        beat: &Heartbeat<'_>,
+    ) -> Result<(), StoreErrorKind> {
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let session = self.session()?;
+            if !beat.is_ready(mirror, &session.advert().refs) {
+                self.fetch(mirror, Some(beat))?;
+            }
+            match beat.command(mirror, &session.advert().refs)? {
+                Some(command) => {
+                    if let Pushed::Done = push_heartbeat(mirror, session, command, Vec::new())? {
+                        return Ok(());
+                    }
+                }
+                None => session.leave(),
+            }
+            backoff.lost()?;
+        }
+    }
+}
+
+/// Pushes a heartbeat, and what else there is to be deleted.
+pub(super) fn push_heartbeat(
+    mirror: &Mirror,
+    session: Session,
+    command: Command,
+    deletions: Vec<Command>,
+) -> Result<Pushed, StoreErrorKind> {
+    let shard = command.name.clone();
+    let commits: Vec<_> = command.new.iter().map(|commit| (None, *commit)).collect();
+    let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
+    let commands: Vec<Command> = std::iter::once(command).chain(deletions).collect();
+    let report = session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
+    judge(&report, &shard, false)
+}

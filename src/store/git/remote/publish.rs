@@ -1,0 +1,222 @@
+//! Publishes one change.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::heartbeat::{Heartbeat, push_heartbeat};
+use super::merge::deletion;
+use super::verdict::{Pushed, judge};
+use super::{Remote, View};
+use crate::change::Change;
+use crate::name::Name;
+use crate::store::git::commit::{NodeFiles, Prepared};
+use crate::store::git::crowd::Crowd;
+use crate::store::git::inbox::{self, Entry};
+use crate::store::git::mirror::Mirror;
+use crate::store::git::push::{self, Command};
+use crate::store::git::{Backoff, network};
+use crate::store::{Edit, Outcome, StoreErrorKind};
+
+/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
+const LOOKERS: f64 = 3.0;
+
+/// How often one publisher merges what waits, before it leaves the rest to others.
+const MERGES: u32 = 8;
+
+/// What became of an update that was left in the inbox, and offered to the branch if there was a commit to offer.
+enum Left {
+    /// The branch has it.
+    Merged,
+    /// It waits in the inbox.
+    Waiting,
+    /// The server takes no refs but branches.
+    BranchesOnly,
+}
+
+impl Remote {
+    /// Makes the change, and leaves the heartbeat of that time; the second result is what became of that.
+    pub(super) fn publish(
+        &self,
+        edit: &Edit<'_>,
+        beat: Option<Timestamp>,
+    ) -> Result<(Option<Outcome>, Result<(), StoreErrorKind>), StoreErrorKind> {
+        let mut mirror = self.mirror()?;
+        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, self.options.beat_shards));
+        let outcome = self.put(&mut mirror, edit, &mut beat)?;
+        let beat = beat.map_or(Ok(()), |beat| self.leave_heartbeat(&mut mirror, &beat));
+        Ok((outcome, beat))
+    }
+
+    /// Puts the change on the branch if nobody else is there, else into the inbox. Takes the heartbeat if it went with it.
+    fn put(
+        &self,
+        mirror: &mut Mirror,
+        edit: &Edit<'_>,
+        beat: &mut Option<Heartbeat<'_>>,
+    ) -> Result<Option<Outcome>, StoreErrorKind> {
+        let started = Instant::now();
+        let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
+        let mut heads = match mirror.known() {
+            Some(heads) => heads,
+            None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
+        };
+        let mut view = self.view(mirror, self.session()?, &heads.branch);
+        let changed = self.prepare(mirror, heads.tip, std::slice::from_ref(&files))?;
+        let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
+        // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
+        let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
+        if (looks && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
+            || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advert().refs))
+        {
+            heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            view = self.view(mirror, view.session, &heads.branch);
+        }
+        let here = view.tip.is_none_or(|tip| mirror.has(tip));
+        let prepared = match here {
+            true => self.prepare(mirror, view.tip, std::slice::from_ref(&files))?,
+            false => None,
+        };
+        let crowd =
+            Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
+        let mine = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.remove(&files.id);
+        let said = match &mine {
+            Some(mine) => *mine == files,
+            None => here && prepared.is_none(),
+        };
+        if said {
+            let left_over = !view.waiting.is_empty();
+            self.leave_unchanged(mirror, view, beat)?;
+            if left_over {
+                // Who comes by merges what a crowd has left over.
+                self.merge_as_one_of(crowd, mirror, 1, started.elapsed());
+            }
+            return Ok(None);
+        }
+        // Known only as well as this machine knows the branch.
+        let change =
+            prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
+        let change = change.cloned().unwrap_or(Change::Joined);
+        let offer = prepared.filter(|_| view.waiting.is_empty());
+        match self.leave(mirror, view, &heads.branch, &files, offer.as_ref(), beat)? {
+            Left::Merged => {
+                heads.tip = offer.map(|offer| offer.commit);
+                mirror.note(&heads)?;
+                Ok(Some(Outcome::Merged(change)))
+            }
+            // The update is durable. Who cannot merge now leaves it to the next one.
+            Left::Waiting => {
+                let merged = self.merge_as_one_of(crowd, mirror, MERGES, started.elapsed());
+                match merged.contains(&files.id) {
+                    true => Ok(Some(Outcome::Merged(change))),
+                    false => Ok(Some(Outcome::Waiting(change))),
+                }
+            }
+            // Then the branch it is, try by try.
+            Left::BranchesOnly => self.contend(mirror, &files),
+        }
+    }
+
+    /// Ends a conversation in which there was nothing to change, with the heartbeat if there is one.
+    fn leave_unchanged(
+        &self,
+        mirror: &Mirror,
+        view: View,
+        beat: &mut Option<Heartbeat<'_>>,
+    ) -> Result<(), StoreErrorKind> {
+        let refs = &view.session.advert().refs;
+        let command = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
+        let Some(command) = command else {
+            view.session.leave();
+            return Ok(());
+        };
+        let deletions = view.merged.iter().map(deletion).collect();
+        // What the server says to it otherwise, it says to the next try as well.
+        if let Ok(Pushed::Done) = push_heartbeat(mirror, view.session, command, deletions) {
+            *beat = None;
+        }
+        Ok(())
+    }
+
+    /// Merges what waits, if it falls to this member of a crowd. Gives the nodes whose updates were merged.
+    fn merge_as_one_of(&self, crowd: f64, mirror: &mut Mirror, rounds: u32, pace: Duration) -> Vec<Name> {
+        match fastrand::f64() * crowd < LOOKERS {
+            true => self.merge(mirror, rounds, pace).unwrap_or_default(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Leaves the update in the inbox, and in the same push offers a commit to the branch, if there is one, and leaves the
+    /// heartbeat: each ref is taken or refused by itself.
+    fn leave(
+        &self,
+        mirror: &Mirror,
+        view: View,
+        branch: &str,
+        files: &NodeFiles,
+        offer: Option<&Prepared>,
+        beat: &mut Option<Heartbeat<'_>>,
+    ) -> Result<Left, StoreErrorKind> {
+        let entry = inbox::write(&mirror.repo, &self.options.folder, files, &self.options.author)?;
+        let last = view.waiting.iter().chain(&view.merged).map(Entry::time).max();
+        let name = inbox::next(&files.id, last, offer.map(|offer| offer.commit));
+        let refs = &view.session.advert().refs;
+        let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
+        let offered =
+            offer.map(|offer| Command { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
+        let waiting = Command { name: name.clone(), old: None, new: Some(entry) };
+        let shard = heartbeat.as_ref().map(|command| command.name.clone());
+        let commands: Vec<Command> = offered.into_iter().chain([waiting]).chain(heartbeat).collect();
+        let commits: Vec<_> = commands
+            .iter()
+            .filter_map(|command| Some((view.tip.filter(|_| command.name == branch), command.new?)))
+            .collect();
+        let commands: Vec<Command> = commands.into_iter().chain(view.merged.iter().map(deletion)).collect();
+        let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
+        let report = view.session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
+        if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {
+            *beat = None;
+        }
+        let waits = report.unpack.is_none() && !report.refuses(&name);
+        match judge(&report, branch, false) {
+            Ok(Pushed::Done) if offer.is_some() => Ok(Left::Merged),
+            Ok(_) if waits => Ok(Left::Waiting),
+            Ok(_) => Ok(Left::BranchesOnly),
+            Err(error) => {
+                if waits {
+                    // Not by a back door what the server does not want on its branch.
+                    let gone = Command { name, old: Some(entry), new: None };
+                    self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The branch and nothing else, for servers that take no other ref: fetch, commit, push, and again if others were
+    /// faster.
+    fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
+        let mut backoff = Backoff::new(self.options.patience);
+        loop {
+            let mut heads = self.persist(|| self.fetch(mirror, None))?;
+            let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {
+                return Ok(None);
+            };
+            let session = self.session()?;
+            if session.advert().refs.get(&heads.branch).copied() == heads.tip {
+                let pack = push::pack_of(&mirror.repo, &[(heads.tip, prepared.commit)]);
+                let pack = pack.map_err(|error| network("pack", error))?;
+                let command =
+                    Command { name: heads.branch.clone(), old: heads.tip, new: Some(prepared.commit) };
+                let report =
+                    session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+                if let Pushed::Done = judge(&report, &heads.branch, false)? {
+                    heads.tip = Some(prepared.commit);
+                    mirror.note(&heads)?;
+                    return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
+                }
+            }
+            backoff.lost()?;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the server made of a push.
+
+use crate::excerpt;
+use crate::store::StoreErrorKind;
+use crate::store::git::push::Report;
+
+/// The most that is repeated of what a server says, in characters of one line.
+const MAX_SAID: usize = 4096;
+
+/// What became of a push.
+pub(super) enum Pushed {
+    Done,
+    /// Others were faster.
+    Lost,
+}
+
+/// Whether the server did what counts, somebody else was faster, or the server does not want it. What counts is that one
+/// ref, where it was among the commands.
+pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed, StoreErrorKind> {
+    let reason = match &report.unpack {
+        Some(reason) => reason.as_str(),
+        // In an atomic push, the one ref that could not be locked fails all others.
+        None if atomic && report.refused.iter().any(|(_, reason)| is_race(reason)) => {
+            return Ok(Pushed::Lost);
+        }
+        None => match report.refused.iter().find(|(refused, _)| refused == name) {
+            Some((_, reason)) if is_race(reason) => return Ok(Pushed::Lost),
+            Some((_, reason)) => reason.as_str(),
+            None => return Ok(Pushed::Done),
+        },
+    };
+    Err(StoreErrorKind::Refused {
+        reason: excerpt::said(reason, MAX_SAID),
+        said: report
+            .said
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| format!("\n  | {}", excerpt::said(line, MAX_SAID)))
+            .collect(),
+    })
+}
+
+/// What git servers say when another push came first: the words of receive-pack and of its reference transactions.
+fn is_race(reason: &str) -> bool {
+    [
+        "non-fast-forward",
+        "fetch first",
+        "cannot lock ref",
+        "failed to update ref",
+        "failed to lock",
+        "stale info",
+        "incorrect old value",
+        "reference already exists",
+    ]
+    .iter()
+    .any(|race| reason.contains(race))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_race_is_told_from_a_refusal() {
+        assert!(is_race("failed to update ref") && is_race("cannot lock ref 'refs/heads/main'"));
+        assert!(!is_race("pre-receive hook declined"));
+    }
+}
