@@ -21,7 +21,7 @@ pub(super) enum Event {
     /// A health check was answered.
     Health(Answer),
     /// What came of a job at the store of that place.
-    Answer(usize, hands::Answer),
+    Answer(usize, Box<hands::Answer>),
 }
 
 /// Sends an event for each signal. A second one that asks to end does not wait for what runs: every file is whole at

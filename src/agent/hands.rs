@@ -87,7 +87,7 @@ impl Hand {
         std::thread::spawn(move || {
             // The agent is gone when nobody gives jobs or takes answers any more.
             for job in todo {
-                if events.send(Event::Answer(place, work(&own, job))).is_err() {
+                if events.send(Event::Answer(place, Box::new(work(&own, job)))).is_err() {
                     return;
                 }
             }

@@ -79,7 +79,7 @@ impl Rounds<'_> {
             Event::Health(answer) => self.hear(&[answer]),
             Event::Answer(place, answer) => {
                 self.hands[place].has_answered();
-                match answer {
+                match *answer {
                     Answer::Announced { record, applied, complaints } => {
                         self.hands[place].complaints = complaints;
                         if let Some(applied) = applied {
