@@ -49,6 +49,8 @@ pub(super) struct Rounds<'a> {
     seen: Vec<String>,
     /// When heartbeats were listened to last.
     heard: Option<Timestamp>,
+    /// From when until when nobody could be heard, the last time that this was so.
+    deaf: Option<(Timestamp, Timestamp)>,
     /// How many nodes were silent for too long then.
     silent: usize,
     /// When the next one will have been, unless it is heard of.
@@ -95,6 +97,7 @@ impl<'a> Rounds<'a> {
             rendered: None,
             seen: Vec::new(),
             heard: None,
+            deaf: None,
             silent: 0,
             next_silence: None,
             given_out: None,

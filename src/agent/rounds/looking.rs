@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Rounds;
+use super::waiting::PATIENCE;
 use crate::agent::hands::{Job, Role};
 use crate::beat::fleet::Fleet;
 use crate::beat::node;
@@ -66,7 +67,10 @@ impl Rounds<'_> {
             }
         }
         let fleet = Fleet::of(self.config, self.config.wants_beats(), readings, beat_readings);
-        let fleet = Fleet { heard: self.heard, ..fleet };
+        let mut fleet = Fleet { heard: self.heard, ..fleet };
+        if let Some(deaf) = self.deaf {
+            fleet.roster.excuse(deaf);
+        }
         let errors = fleet.readings.iter().chain(&fleet.beat_readings);
         let errors = errors.filter_map(|reading| reading.error.as_ref());
         self.talk.complain("stores", errors.map(|error| (chain(error), error.hint())).collect());
@@ -92,6 +96,18 @@ impl Rounds<'_> {
         self.fleet = Some(fleet);
         if !current {
             self.write_metrics();
+        }
+    }
+
+    /// Heartbeats were listened to.
+    pub(super) fn hear_beats(&mut self) {
+        let Ok(now) = node::now() else { return };
+        // Longer than from one beat to the next, which listens.
+        let too_long = self.config.agent.interval.saturating_add(PATIENCE);
+        if let Some(before) = self.heard.replace(now)
+            && now.duration_since(before).unsigned_abs() > too_long
+        {
+            self.deaf = Some((before, now));
         }
     }
 

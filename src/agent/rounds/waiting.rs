@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Rounds;
 use crate::agent::events::Event;
 use crate::agent::hands::{Answer, Hand, Job, Role};
-use crate::beat::node;
 use crate::pace::back_off;
 
 /// A store that is away is looked for at least this often.
@@ -13,7 +12,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long stores that were asked are waited for before the round goes on without them. What they say later is an
 /// event like any other.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the others are still waited for once one has answered.
 const GRACE: Duration = Duration::from_secs(2);
@@ -92,7 +91,7 @@ impl Rounds<'_> {
                         if let Some(reading) = reading {
                             let role = self.hands[place].role;
                             if !failed && (role == Role::Beats || self.config.beat_stores.is_empty()) {
-                                self.heard = node::now().ok();
+                                self.hear_beats();
                             }
                             self.readings.insert(place, reading);
                         }
