@@ -109,7 +109,11 @@ fn the_only_store_hangs_and_the_agent_lives_and_ends() {
     lb.fact("state", "done");
     let agent = supervised();
     told("READY=1");
-    assert_eq!(agent.end(Signal::TERM).0, Some(0));
+    let (code, log) = agent.end(Signal::TERM);
+    assert!(
+        code == Some(0) && log.contains("no store has taken in time what this node says at its end"),
+        "{log}"
+    );
     assert_eq!(fs::read_to_string(lb.path("nodeinfo/state.txt")).unwrap().trim(), "draining");
 }
 
