@@ -87,7 +87,11 @@ impl Hand {
         std::thread::spawn(move || {
             // The agent is gone when nobody gives jobs or takes answers any more.
             for job in todo {
-                if events.send(Event::Answer(place, Box::new(work(&own, job)))).is_err() {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
+                // A defect, which has been told. Without its thread the store would never be asked again: whoever looks
+                // after the agent starts it anew.
+                let Ok(answer) = done else { std::process::exit(1) };
+                if events.send(Event::Answer(place, Box::new(answer))).is_err() {
                     return;
                 }
             }
