@@ -38,7 +38,8 @@ impl Rounds<'_> {
 
     /// Looks for signs of life of those who have been silent for long.
     pub(super) fn listen(&mut self) {
-        self.next_silence = None;
+        // Unless the answers say better.
+        self.next_silence = Some(self.now() + self.config.agent.poll);
         let asked = self.ask(|hand, _| if hand.failures == 0 { vec![Job::Read] } else { Vec::new() });
         self.attend(&asked);
     }

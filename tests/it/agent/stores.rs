@@ -129,7 +129,7 @@ fn nobody_is_silent_while_the_store_of_heartbeats_hangs() {
     let beats = format!("beat-store = '{}'\n", server.url("beats.git"));
     let text = format!(
         "{beats}{}",
-        text.replace("[[render]]", "[[render]]\nmax-age = '4s'\nmin-nodes = 0\nmax-shrink = 100")
+        text.replace("[[render]]", "[[render]]\nmax-age = '10s'\nmin-nodes = 0\nmax-shrink = 100")
     );
     fs::write(lb.path("presence.toml"), text).unwrap();
     lb.fact("statetss", "20260101-000000");
