@@ -2,6 +2,7 @@
 //! there twice, and nobody has to repair anything.
 
 mod disk;
+mod history;
 
 use std::fs;
 use std::process::{Child, Stdio};

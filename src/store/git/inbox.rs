@@ -7,13 +7,12 @@
 //! is needed. Such a ref ends with the id of that commit. If the branch has got it, nothing waits there, and the next push
 //! of anybody deletes the ref.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use super::commit::{self, NodeFiles};
-use super::tree;
 use crate::name::Name;
 use crate::store::error::Doing;
 use crate::store::{Folder, StoreErrorKind};
@@ -43,13 +42,37 @@ impl Entry {
     /// the last.
     pub(super) fn is_merged(&self, repo: &Repository, tip: Option<Oid>) -> bool {
         let (Some(offered), Some(tip)) = (self.offered, tip) else { return false };
-        offered == tip || repo.graph_descendant_of(tip, offered).unwrap_or(false)
+        offered == tip || has_ancestor(repo, tip, offered)
+    }
+
+    /// Whether [`is_merged`](Self::is_merged) can be said of it only by a repository that has the whole history.
+    pub(super) fn is_doubtful(&self, repo: &Repository, tip: Option<Oid>) -> bool {
+        self.offered
+            .is_some_and(|offered| Some(offered) != tip && !repo.odb().is_ok_and(|odb| odb.exists(offered)))
     }
 
     /// When it was made, in microseconds since 1970, by the clock of who made it.
     pub(super) fn time(&self) -> u64 {
         u64::from_str_radix(&self.unique[..16], 16).unwrap_or_default()
     }
+}
+
+/// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there.
+fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> bool {
+    let Ok(offer) = repo.find_commit(offered) else { return false };
+    let mut seen: HashSet<Oid> = offer.parent_ids().collect();
+    let mut waiting = vec![tip];
+    while let Some(oid) = waiting.pop() {
+        if oid == offered {
+            return true;
+        }
+        if seen.insert(oid)
+            && let Ok(commit) = repo.find_commit(oid)
+        {
+            waiting.extend(commit.parent_ids());
+        }
+    }
+    false
 }
 
 /// The updates among these refs, the oldest first. What is not named as this program names them is not its business.
@@ -94,6 +117,9 @@ pub(super) fn of(id: &Name) -> String {
 }
 
 /// Writes an update: a commit of the files alone. A node that leaves has an empty file.
+///
+/// The files stand side by side in one tree, each under its whole path: a tree for each directory would be three more
+/// objects, which the server stores, and reads again at every push as long as the update waits.
 pub(super) fn write(
     repo: &Repository,
     folder: &Folder,
@@ -101,12 +127,24 @@ pub(super) fn write(
     author: &str,
 ) -> Result<Oid, StoreErrorKind> {
     let mut files: BTreeMap<String, Oid> =
-        edit.files.iter().map(|(path, blob)| (format!("{folder}/{path}"), *blob)).collect();
+        edit.files.iter().map(|(path, blob)| (flat(&format!("{folder}/{path}")), *blob)).collect();
     if files.is_empty() {
         let nothing = repo.blob(b"").doing("write the update")?;
-        files.insert(format!("{folder}/{}.json", edit.id), nothing);
+        files.insert(flat(&folder.file_of(&edit.id)), nothing);
     }
     commit::alone(repo, &files, author, &format!("{}\n", edit.id))
+}
+
+/// A path as the name of one file.
+fn flat(path: &str) -> String {
+    path.replace('%', "%25").replace('/', "%2F")
+}
+
+/// The path of such a file below the folder; none if it is nothing that this program would have written.
+fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
+    let path = std::str::from_utf8(name).ok()?.replace("%2F", "/").replace("%25", "%");
+    let path = path.strip_prefix(folder.as_ref())?.strip_prefix('/')?;
+    path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')).then(|| path.to_owned())
 }
 
 /// Reads what waits, for each node its last update. An update whose objects are not there (it was merged a moment ago) or
@@ -116,24 +154,24 @@ pub(super) fn read(
     folder: &Folder,
     entries: &[Entry],
 ) -> Result<BTreeMap<Name, NodeFiles>, StoreErrorKind> {
+    let odb = repo.odb().doing("open the object database")?;
     let mut latest = BTreeMap::new();
     for entry in entries {
         let Ok(root) = repo.find_commit(entry.commit).and_then(|commit| commit.tree()) else { continue };
-        let Some(start) = tree::folder(repo, &root, folder) else { continue };
         let file = format!("{}.json", entry.id);
         let mut files = BTreeMap::new();
         let mut leaves = false;
-        tree::visit(repo, &start, &mut |path, found| {
+        for found in &root {
+            let Some(path) = path_below(folder, found.name_bytes()) else { continue };
             if path.rsplit('/').next() != Some(&file) {
-                return;
+                continue;
             }
-            match repo.odb().and_then(|odb| odb.read_header(found.id())) {
+            match odb.read_header(found.id()) {
                 Ok((0, _)) => leaves = true,
-                Ok(_) => drop(files.insert(path, found.id())),
-                Err(_) => {}
+                Ok((_, ObjectType::Blob)) => drop(files.insert(path, found.id())),
+                _ => {}
             }
-        })
-        .doing("read an update")?;
+        }
         if leaves || !files.is_empty() {
             latest.insert(entry.id.clone(), NodeFiles { id: entry.id.clone(), files });
         }
@@ -161,5 +199,21 @@ mod tests {
         ]);
         let names: Vec<_> = entries(&refs).iter().map(Entry::name).collect();
         assert_eq!(names, [first, second]);
+    }
+
+    #[test]
+    fn a_path_is_read_back_and_leads_nowhere_else() {
+        let folder = Folder::parse("it/100%2F/all").unwrap();
+        let name = flat("it/100%2F/all/fed1/i-1.json");
+        assert!(!name.contains('/'), "{name}");
+        assert_eq!(path_below(&folder, name.as_bytes()).as_deref(), Some("fed1/i-1.json"));
+        for evil in [
+            "it/100%2F/all/../../i-1.json",
+            "it/100%2F/all/.git/i-1.json",
+            "it/100%2F/allx/i-1.json",
+            "i-1.json",
+        ] {
+            assert_eq!(path_below(&folder, flat(evil).as_bytes()), None, "{evil}");
+        }
     }
 }

@@ -126,17 +126,38 @@ impl Mirror {
             self.renew(url, branch, also)?;
         }
         let mut tries = 0;
+        let mut reach = Reach::of(&self.repo);
         loop {
             tries += 1;
-            match fetch(&self.repo, url, branch, also) {
+            match fetch(&self.repo, url, branch, also, reach) {
                 Ok(heads) => {
                     self.note(&heads)?;
                     return Ok(heads);
                 }
                 Err(error) if tries < FETCH_TRIES && is_gone(&error) => {}
+                Err(error) if reach == Reach::Tip && cannot_be_shallow(&error) => reach = Reach::News,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether commits of long ago are missing: then an object that is not here may be on the branch all the same.
+    pub(super) fn is_shallow(&self) -> bool {
+        self.repo.is_shallow()
+    }
+
+    /// Brings here all commits of the branch that are missing.
+    pub(super) fn deepen(
+        &mut self,
+        url: &str,
+        branch: Option<&str>,
+        also: &dyn Fn(&str) -> bool,
+    ) -> Result<Heads, StoreErrorKind> {
+        let heads = fetch(&self.repo, url, branch, also, Reach::History)?;
+        // libgit2 remembers of commits that it has read that they had no parents.
+        self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
+        self.note(&heads)?;
+        Ok(heads)
     }
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
@@ -149,7 +170,7 @@ impl Mirror {
     ) -> Result<(), StoreErrorKind> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
         let fresh = fresh.at("make a repository in", &self.place)?;
-        fetch(&init(fresh.path())?, url, branch, also)?;
+        fetch(&init(fresh.path())?, url, branch, also, Reach::Tip)?;
         let path = self.place.join("mirror.git");
         fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
         fs::rename(fresh.keep(), &path).at("replace", &path)?;
@@ -209,11 +230,39 @@ fn read_heads(place: &Path) -> Option<Heads> {
     Some(Heads { branch, tip: Some(tip).filter(|tip| !tip.is_zero()), others: lines.collect::<Option<_>>()? })
 }
 
+/// How much of the branch's history a fetch brings.
+#[derive(Clone, Copy, PartialEq)]
+enum Reach {
+    /// The newest commit alone: for a mirror that has nothing yet. A fleet makes thousands of commits a week, of which a
+    /// node needs none.
+    Tip,
+    /// What came since the last fetch.
+    News,
+    /// Everything.
+    History,
+}
+
+impl Reach {
+    fn of(repo: &Repository) -> Reach {
+        if repo.find_reference(FETCHED).is_ok() { Reach::News } else { Reach::Tip }
+    }
+
+    /// The number of commits, as libgit2 counts them: 0 is all that are new, the largest number all that there are.
+    fn depth(self) -> i32 {
+        match self {
+            Reach::Tip => 1,
+            Reach::News => 0,
+            Reach::History => i32::MAX,
+        }
+    }
+}
+
 fn fetch(
     repo: &Repository,
     url: &str,
     branch: Option<&str>,
     also: &dyn Fn(&str) -> bool,
+    reach: Reach,
 ) -> Result<Heads, StoreErrorKind> {
     let mut remote: Remote<'_> = repo.remote_anonymous(url).doing("use the URL")?;
     let mut connection =
@@ -232,12 +281,12 @@ fn fetch(
     let missing = |oid: &Oid| !odb.exists(*oid);
     let mut wanted: Vec<&str> =
         heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name.as_str()).collect();
-    if heads.tip.as_ref().is_some_and(missing) {
+    if heads.tip.as_ref().is_some_and(|tip| reach == Reach::History || missing(tip)) {
         wanted.push(&heads.branch);
     }
     if !wanted.is_empty() {
         let mut options = FetchOptions::new();
-        options.download_tags(AutotagOption::None).update_fetchhead(false);
+        options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
         connection.remote().download(&wanted, Some(&mut options)).map_err(|error| network("fetch", error))?;
     }
     Ok(heads)
@@ -270,6 +319,11 @@ fn default_branch() -> String {
     git2::Config::open_default()
         .and_then(|config| config.get_string("init.defaultBranch"))
         .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
+}
+
+/// Whether the server has no part of a history to give: libgit2's words of the missing capability.
+fn cannot_be_shallow(error: &StoreErrorKind) -> bool {
+    crate::errors::chain(error).contains("shallow")
 }
 
 /// Whether a ref went while it was fetched: upload-pack's "not our ref", in whatever wrapping.

@@ -61,7 +61,13 @@ impl Remote {
                 || (self.options.beats && name.starts_with(beats::PREFIX))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
-        mirror.fetch(&self.address, self.options.branch.as_deref(), &also)
+        let branch = self.options.branch.as_deref();
+        let heads = mirror.fetch(&self.address, branch, &also)?;
+        let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, heads.tip);
+        match mirror.is_shallow() && inbox::entries(&heads.others).iter().any(doubtful) {
+            true => mirror.deepen(&self.address, branch, &also),
+            false => Ok(heads),
+        }
     }
 
     /// Connects to write.
@@ -178,7 +184,11 @@ impl Store for Remote {
     fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
         let read = || {
             let mut mirror = self.mirror()?;
-            let heads = self.fetch(&mut mirror, None)?;
+            let mut heads = self.fetch(&mut mirror, None)?;
+            if mirror.is_shallow() {
+                let branch = self.options.branch.as_deref();
+                heads = mirror.deepen(&self.address, branch, &|name| heads.others.contains_key(name))?;
+            }
             history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
         };
         self.repairing(read).in_store(&self.url)

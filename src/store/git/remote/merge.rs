@@ -15,36 +15,57 @@ use crate::store::git::push::{self, Command, Session};
 /// How often in that others may be faster: then it is they who merge.
 const LOSSES: u32 = 3;
 
-/// The longest that somebody who merges waits for others to be merged with.
-const MAX_PACE: Duration = Duration::from_secs(5);
+/// So many of those who look merge: one might be killed.
+const MERGERS: usize = 3;
+
+/// How often one looks before the rest is left to others.
+const LOOKS: u32 = 16;
+
+/// How often in that more may have come before what waits is merged all the same.
+const MAX_UNREST: u32 = 4;
+
+/// The waits from look to look: from, to, and how they grow while there is a crowd.
+const MIN_PACE: Duration = Duration::from_millis(20);
+const MAX_PACE: Duration = Duration::from_secs(1);
+const GROWTH: f64 = 1.5;
 
 impl Remote {
-    /// Merges all that waits into the branch, in one commit, until nothing waits or `rounds` are over. Gives the nodes
-    /// whose updates were merged.
+    /// Merges all that waits into the branch, in one commit, as soon as a crowd has come to rest, and again until nothing
+    /// waits. Gives the nodes whose updates were merged.
+    ///
+    /// Of those who look, the ones whose updates wait for the longest merge (`own` is the node whose update is here), and
+    /// the others leave it to them. `known` is how many were seen to wait: if there are more at the next look, the crowd is
+    /// still coming, and all of it shall get into one commit; but not for ever, since each that waits costs every push of
+    /// the others. The waits grow from `pace`, the time that the server took for the update itself.
     ///
     /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
-    /// nothing: what still waits is merged again, to no effect. The waits grow with `pace`, the time that the server
-    /// took for the update itself: on a busy one more get into the same commit, and fewer get in each other's way.
+    /// nothing: what still waits is merged again, to no effect.
     pub(super) fn merge(
         &self,
         mirror: &mut Mirror,
-        rounds: u32,
+        own: Option<&Name>,
+        known: usize,
         pace: Duration,
     ) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
-        let mut pace = pace.min(MAX_PACE);
-        let mut lost = 0;
-        for _ in 0..rounds {
-            if lost == LOSSES {
-                break;
-            }
-            std::thread::sleep(pace.mul_f64(0.2 + 1.8 * fastrand::f64()));
+        let mut pace = pace.clamp(MIN_PACE, MAX_PACE);
+        let (mut known, mut unrest, mut lost) = (known, 0, 0);
+        for _ in 0..LOOKS {
+            std::thread::sleep(pace.mul_f64(0.5 + fastrand::f64()));
             let session = self.session()?;
             let Some(mut heads) = mirror.known() else { break };
             let mut view = self.view(mirror, session, &heads.branch);
-            if view.waiting.is_empty() {
+            let rank = view.waiting.iter().position(|entry| Some(&entry.id) == own).unwrap_or_default();
+            if view.waiting.is_empty() || rank >= MERGERS {
                 view.session.leave();
                 break;
+            }
+            if view.waiting.len() > known && unrest < MAX_UNREST {
+                view.session.leave();
+                known = view.waiting.len();
+                unrest += 1;
+                pace = pace.mul_f64(GROWTH).min(MAX_PACE);
+                continue;
             }
             if view.tip.is_some_and(|tip| !mirror.has(tip))
                 || !view.waiting.iter().all(|entry| mirror.has(entry.commit))
@@ -70,13 +91,15 @@ impl Remote {
             match self.push_merged(mirror, view, &heads.branch, prepared.as_ref())? {
                 Pushed::Done => {
                     merged.extend(ids);
+                    (known, unrest) = (0, 0);
                     heads.tip = tip;
                     heads.others.clear();
                     mirror.note(&heads)?;
                 }
+                Pushed::Lost if lost == LOSSES => break,
                 Pushed::Lost => {
                     lost += 1;
-                    pace = (pace * 2).min(MAX_PACE);
+                    pace = pace.mul_f64(GROWTH).min(MAX_PACE);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Publishes one change.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -9,7 +9,6 @@ use super::merge::deletion;
 use super::verdict::{Pushed, judge};
 use super::{Remote, View};
 use crate::change::Change;
-use crate::name::Name;
 use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::crowd::Crowd;
 use crate::store::git::inbox::{self, Entry};
@@ -21,9 +20,6 @@ use crate::store::{Edit, Outcome, StoreErrorKind};
 /// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
 const LOOKERS: f64 = 3.0;
 
-/// How often one publisher merges what waits, before it leaves the rest to others.
-const MERGES: u32 = 8;
-
 /// What became of an update that was left in the inbox, and offered to the branch if there was a commit to offer.
 enum Left {
     /// The branch has it.
@@ -32,6 +28,11 @@ enum Left {
     Waiting,
     /// The server takes no refs but branches.
     BranchesOnly,
+}
+
+/// Whether one of a crowd of that size looks whether somebody merges what waits.
+fn falls_to_one_of(crowd: f64) -> bool {
+    fastrand::f64() * crowd < LOOKERS
 }
 
 impl Remote {
@@ -85,11 +86,11 @@ impl Remote {
             None => here && prepared.is_none(),
         };
         if said {
-            let left_over = !view.waiting.is_empty();
+            let left_over = view.waiting.len();
             self.leave_unchanged(mirror, view, beat)?;
-            if left_over {
-                // Who comes by merges what a crowd has left over.
-                self.merge_as_one_of(crowd, mirror, 1, started.elapsed());
+            if left_over > 0 && falls_to_one_of(crowd) {
+                // Who comes by merges what a crowd has left over. Nothing of its own depends on that.
+                let _ = self.merge(mirror, None, left_over, started.elapsed());
             }
             return Ok(None);
         }
@@ -98,16 +99,18 @@ impl Remote {
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
         let offer = prepared.filter(|_| view.waiting.is_empty());
+        let known = view.waiting.len() + 1;
         match self.leave(mirror, view, &heads.branch, &files, offer.as_ref(), beat)? {
             Left::Merged => {
                 heads.tip = offer.map(|offer| offer.commit);
                 mirror.note(&heads)?;
                 Ok(Some(Outcome::Merged(change)))
             }
-            // The update is durable. Who cannot merge now leaves it to the next one.
+            Left::Waiting if !falls_to_one_of(crowd) => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
-                let merged = self.merge_as_one_of(crowd, mirror, MERGES, started.elapsed());
-                match merged.contains(&files.id) {
+                // The update is durable. Who cannot merge now leaves it to the next one.
+                let merged = self.merge(mirror, Some(&files.id), known, started.elapsed());
+                match merged.is_ok_and(|ids| ids.contains(&files.id)) {
                     true => Ok(Some(Outcome::Merged(change))),
                     false => Ok(Some(Outcome::Waiting(change))),
                 }
@@ -136,14 +139,6 @@ impl Remote {
             *beat = None;
         }
         Ok(())
-    }
-
-    /// Merges what waits, if it falls to this member of a crowd. Gives the nodes whose updates were merged.
-    fn merge_as_one_of(&self, crowd: f64, mirror: &mut Mirror, rounds: u32, pace: Duration) -> Vec<Name> {
-        match fastrand::f64() * crowd < LOOKERS {
-            true => self.merge(mirror, rounds, pace).unwrap_or_default(),
-            false => Vec::new(),
-        }
     }
 
     /// Leaves the update in the inbox, and in the same push offers a commit to the branch, if there is one, and leaves the

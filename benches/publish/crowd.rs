@@ -1,37 +1,14 @@
 //! N nodes publish a change at one instant, through a real `git daemon` on loopback: how many arrive, how long it takes
-#![expect(
-    clippy::print_stdout,
-    clippy::expect_used,
-    reason = "a benchmark prints, and stops at the first surprise"
-)]
 //! until all are durable, and what it costs, beside other ways to do it.
-//!
-//! ```text
-//! cargo bench --bench publish                     # N = 10, 50
-//! cargo bench --bench publish -- 10 100 200 1000
-//! cargo bench --bench publish -- lone 10000       # one change in a fleet of that size, beside the script
-//! ```
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the shell script of 2015 did, once.
-const SCRIPT_OF_2015: &str = r#"
-set -u
-cd "$1" || exit 1
-git pull -q || true
-mkdir -p it/presence/all
-cp "../record.json" "it/presence/all/$2.json"
-git add "it/presence/all/$2.json"
-git commit -q -m "Updated by $2"
-git push -q || { git pull -q; git push -q; } || { git pull -q; git push -q; }
-"#;
+use crate::SCRIPT_OF_2015;
+use crate::measure::children_cpu;
 
 /// Fetch, commit on top, push, and again until it is through.
 const RETRY: &str = r#"
@@ -54,30 +31,25 @@ const OWN_REF: &str = r#"
 cd "$1" && git push -q origin "HEAD:refs/heads/own/$2"
 "#;
 
-fn main() {
-    let sizes: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    if std::env::args().any(|arg| arg == "lone") {
-        return sizes.iter().for_each(|size| lone(*size));
-    }
-    let sizes = if sizes.is_empty() { vec![10, 50] } else { sizes };
+pub(crate) fn run(sizes: &[usize]) {
     println!(
         "| nodes | how | arrived | wall s | CPU s of clients | CPU s of the server | pushes and fetches |"
     );
     println!("|---|---|---|---|---|---|---|");
     for size in sizes {
-        run(size, "presence", &presence);
-        run(size, "presence, from nothing", &presence_cold);
-        run(size, "own refs (the floor)", &|bench| bench.scripts(OWN_REF));
-        if size <= 200 {
-            run(size, "the script of 2015, once", &|bench| bench.scripts(SCRIPT_OF_2015));
+        one(*size, "presence", &presence);
+        one(*size, "own refs (the floor)", &|bench| bench.scripts(OWN_REF));
+        one(*size, "presence, from nothing", &presence_cold);
+        if *size <= 200 {
+            one(*size, "the script of 2015, once", &|bench| bench.scripts(SCRIPT_OF_2015));
         }
-        if size <= 50 {
-            run(size, "retry on one branch", &|bench| bench.scripts(RETRY));
+        if *size <= 50 {
+            one(*size, "retry on one branch", &|bench| bench.scripts(RETRY));
         }
     }
 }
 
-fn run(size: usize, name: &str, publishers: &dyn Fn(&Bench) -> Vec<Command>) {
+fn one(size: usize, name: &str, publishers: &dyn Fn(&Bench) -> Vec<Command>) {
     let bench = Bench::new(size);
     let mut commands = publishers(&bench);
     let (client, server, asked) = (children_cpu(), bench.server.cpu(), bench.server.asked());
@@ -102,115 +74,6 @@ fn run(size: usize, name: &str, publishers: &dyn Fn(&Bench) -> Vec<Command>) {
         "| {size} | {name} | {arrived}{note} | {:.2} | {client:.1} | {server:.1} | {asked} |",
         wall.as_secs_f64()
     );
-}
-
-/// One node's change in a fleet of that size: the best of ten, and what went over the wire.
-fn lone(fleet: usize) {
-    println!("| fleet | how | wall ms | CPU ms of the client | bytes sent | bytes received | connections |");
-    println!("|---|---|---|---|---|---|---|");
-    for hashed in [false, true] {
-        let bench = Bench::new(1);
-        bench.fill(fleet, hashed);
-        let relay = Relay::start(bench.server.port);
-        let layout = if hashed { "layout = \"{hash}/{instance-id}.json\"\n" } else { "" };
-        fs::write(bench.dir.path().join("presence.toml"), layout).expect("a configuration");
-        let presence = |args: &[&str], port: usize| {
-            fs::write(bench.node(0).join("nodeinfo/port.txt"), port.to_string()).expect("a fact");
-            let mut command = bench.presence(0);
-            command.args(args).env("PRESENCE_STORE", relay.url());
-            command.env("PRESENCE_CONFIG", bench.dir.path().join("presence.toml"));
-            command
-        };
-        presence(&["publish"], 1).output().expect("presence runs");
-        let tree = if hashed { "256 folders" } else { "flat" };
-        best(&format!("{fleet}, {tree} | publish a change"), &relay, |round| {
-            presence(&["publish"], 1000 + round)
-        });
-        best(&format!("{fleet}, {tree} | publish, unchanged"), &relay, |_| presence(&["publish"], 1009));
-        best(&format!("{fleet}, {tree} | list, nothing new"), &relay, |_| {
-            presence(&["list", "--format", "ids"], 1009)
-        });
-        if !hashed {
-            let clone = bench.node(0).join("clone");
-            git(&bench.node(0), &["clone", "-q", &relay.url(), "clone"]);
-            best(&format!("{fleet}, {tree} | the script of 2015"), &relay, |round| {
-                fs::write(bench.node(0).join("record.json"), format!("{round}\n")).expect("a record");
-                let mut command = hermetic("sh");
-                command.args(["-c", SCRIPT_OF_2015, "sh"]).arg(&clone).arg("i-script");
-                command
-            });
-        }
-    }
-}
-
-fn best(name: &str, relay: &Relay, command: impl Fn(usize) -> Command) {
-    let mut results: Vec<(Duration, f64, [u64; 3])> = (0..10)
-        .map(|round| {
-            let (cpu, carried) = (children_cpu(), relay.carried());
-            let started = Instant::now();
-            let output = command(round).output().expect("it runs");
-            let wall = started.elapsed();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            // The relay sees the end of a connection a moment after the program.
-            std::thread::sleep(Duration::from_millis(50));
-            let now = relay.carried();
-            (wall, children_cpu() - cpu, [now[0] - carried[0], now[1] - carried[1], now[2] - carried[2]])
-        })
-        .collect();
-    results.sort_by_key(|result| result.0);
-    let (wall, _, [sent, received, connections]) = results[0];
-    let cpu: f64 = results.iter().map(|result| result.1).sum::<f64>() / results.len() as f64;
-    println!(
-        "| {name} | {:.1} | {:.0} | {sent} | {received} | {connections} |",
-        wall.as_secs_f64() * 1000.0,
-        cpu * 1000.0
-    );
-}
-
-/// Counts what goes to the server and back.
-struct Relay {
-    port: u16,
-    counts: Arc<[AtomicU64; 3]>,
-}
-
-impl Relay {
-    fn start(server: u16) -> Relay {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        let counts = Arc::new([const { AtomicU64::new(0) }; 3]);
-        let shared = counts.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                shared[2].fetch_add(1, Ordering::Relaxed);
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
-                for (direction, from, to) in [(0, &client, &server), (1, &server, &client)] {
-                    let (mut from, mut to) =
-                        (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
-                    let _ = to.set_nodelay(true);
-                    let shared = shared.clone();
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 65536];
-                        while let Ok(length @ 1..) = from.read(&mut buffer) {
-                            shared[direction].fetch_add(length as u64, Ordering::Relaxed);
-                            if to.write_all(&buffer[..length]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Write);
-                    });
-                }
-            }
-        });
-        Relay { port, counts }
-    }
-
-    fn url(&self) -> String {
-        format!("git://127.0.0.1:{}/list.git", self.port)
-    }
-
-    fn carried(&self) -> [u64; 3] {
-        [0, 1, 2].map(|index| self.counts[index].load(Ordering::Relaxed))
-    }
 }
 
 /// Nodes that have published before and now say something new.
@@ -282,26 +145,6 @@ impl Bench {
         }
         assert!(repository.exists());
         bench
-    }
-
-    /// Puts that many other nodes on the list, in one commit.
-    fn fill(&self, nodes: usize, hashed: bool) {
-        let seed = self.dir.path().join("seed");
-        for node in 0..nodes {
-            let id = format!("i-{:08x}", (node as u64).wrapping_mul(2_654_435_761) & 0xffff_ffff);
-            let folder = seed.join("it/presence/all").join(if hashed { &id[id.len() - 2..] } else { "" });
-            fs::create_dir_all(&folder).expect("a directory");
-            let record = format!(
-                "{{\n    \"filetype\": \"nodepresence\",\n    \"value\": {{\n        \"instance-id\": \"{id}\",\n        \
-                 \"ipv4\": \"10.0.{}.{}\",\n        \"nodepart\": \"app1\"\n    }}\n}}\n",
-                node / 250 % 250,
-                node % 250 + 1
-            );
-            fs::write(folder.join(format!("{id}.json")), record).expect("a record");
-        }
-        git(&seed, &["add", "."]);
-        git(&seed, &["commit", "-q", "-m", "a fleet"]);
-        git(&seed, &["push", "-q", "origin", "main"]);
     }
 
     fn node(&self, node: usize) -> PathBuf {
@@ -447,11 +290,4 @@ fn hermetic(program: &str) -> Command {
 fn git(dir: &Path, args: &[&str]) -> String {
     let output = hermetic("git").args(args).current_dir(dir).output().expect("git runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// CPU seconds of this process's children that have ended.
-fn children_cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    fields.iter().skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

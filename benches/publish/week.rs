@@ -1,0 +1,111 @@
+//! What a week of a fleet leaves behind: each node changes twice a day, and beats every minute.
+//!
+//! The commits are made by `git fast-import`, one for each change, as publishing makes them. Of the ten million heartbeats
+//! some rounds are real ones: what they leave is replaced each time, and printed after each round.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::fixture::machine::{Machine, git};
+use crate::fixture::{GitDaemon, Repository, fleet};
+
+const FOLDER: &str = "it/presence/all";
+const CHANGES: usize = 7 * 2;
+const ROUNDS: usize = 3;
+
+pub(crate) fn run(nodes: usize) {
+    let server = GitDaemon::start();
+    let (list, url) = (server.repository("list.git"), server.url("list.git"));
+    list.git(["symbolic-ref", "HEAD", "refs/heads/main"]);
+    let place = list.git(["rev-parse", "--absolute-git-dir"]);
+    let place = Path::new(place.trim());
+    let files = fleet::files(nodes, 1);
+    fleet::repository(place, FOLDER, false, &files);
+    // Nodes of their own: those of the files change without them.
+    let machines: Vec<Machine> = (0..nodes)
+        .map(|node| Machine::new("app1").with("instance-id", format!("b-{node}")).store(&url))
+        .collect();
+    machines.iter().for_each(|machine| drop(machine.good(&["publish"])));
+    println!(
+        "| {nodes} nodes | commits | server KiB | `git clone` KiB | `git clone --mirror` KiB | a node's mirror KiB | its first `list` ms |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    row("on the first day", &list, &url, place);
+    for round in 0..CHANGES {
+        let files: Vec<fleet::File> = match round % 2 {
+            0 => files.iter().map(fleet::drained).collect(),
+            _ => files.clone(),
+        };
+        commit_each(place, &files);
+    }
+    row("after a week of changes", &list, &url, place);
+    for round in 0..ROUNDS {
+        // As many at a time as there are processors: the phases of a fleet spread it over the minute.
+        for some in machines.chunks(4) {
+            let beats: Vec<Child> = some.iter().map(|machine| beat(machine, round)).collect();
+            for mut beat in beats {
+                assert!(beat.wait().unwrap().success());
+            }
+        }
+        row(&format!("and {} heartbeats of each", round + 1), &list, &url, place);
+    }
+}
+
+/// Adds a commit for each of the files.
+fn commit_each(place: &Path, files: &[fleet::File]) {
+    let mut import = Command::new("git")
+        .arg("-C")
+        .arg(place)
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = BufWriter::new(import.stdin.take().unwrap());
+    for (number, (name, text)) in files.iter().enumerate() {
+        let from = if number == 0 { "from refs/heads/main^0\n" } else { "" };
+        let words = "commit refs/heads/main\ncommitter t <t@localhost> 1445000000 +0000\ndata 1\nx\n";
+        write!(input, "{words}{from}M 100644 inline {FOLDER}/{name}\ndata {}\n{text}\n", text.len()).unwrap();
+    }
+    drop(input);
+    assert!(import.wait().unwrap().success());
+}
+
+fn beat(machine: &Machine, minute: usize) -> Child {
+    let mut command = machine.command(&["beat"]);
+    command.env("PRESENCE_NOW", format!("2026-01-02T03:{minute:02}:00Z"));
+    command.stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn row(when: &str, list: &Repository, url: &str, place: &Path) {
+    // As the server's keeper would: what is replaced is garbage.
+    list.git(["gc", "--quiet", "--prune=now"]);
+    let dir = tempfile::tempdir().unwrap();
+    git(dir.path(), &["clone", "--quiet", "--no-checkout", url, "clone"]);
+    git(dir.path(), &["clone", "--quiet", "--mirror", url, "mirror"]);
+    let reader = Machine::new("lb1").store(url);
+    let started = Instant::now();
+    reader.good(&["list", "--format", "ids"]);
+    let first = started.elapsed().as_millis();
+    println!(
+        "| {when} | {} | {} | {} | {} | {} | {first} |",
+        list.git(["rev-list", "--count", "HEAD"]).trim(),
+        size(place),
+        size(&dir.path().join("clone")),
+        size(&dir.path().join("mirror")),
+        size(&mirror(&reader)),
+    );
+}
+
+fn mirror(machine: &Machine) -> std::path::PathBuf {
+    let store = fs::read_dir(machine.path("state/stores")).unwrap().next().unwrap().unwrap();
+    store.path().join("mirror.git")
+}
+
+/// In KiB, as `du` counts.
+fn size(path: &Path) -> String {
+    let output = Command::new("du").arg("-sk").arg(path).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap_or("?").to_owned()
+}
