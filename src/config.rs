@@ -292,6 +292,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether a file depends on when nodes were seen last.
+    pub fn wants_beats(&self) -> bool {
+        self.renders.iter().any(|render| render.max_age.is_some())
+    }
+}
+
 /// Two tables that would write the same file for ever.
 fn twice(renders: &[Render]) -> Option<&Path> {
     let paths = || renders.iter().map(|render| render.target.path.as_path());

@@ -1,12 +1,12 @@
-//! What happens to the agent from outside: signals, and answers of health checks.
+//! What happens to the agent: signals, answers of health checks and of stores.
 
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::Scope;
+use std::sync::mpsc::Sender;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::hands;
 use crate::beat::announce::Answer;
 use crate::config::Config;
 use crate::health;
@@ -20,10 +20,12 @@ pub(super) enum Event {
     Stop(&'static str),
     /// A health check was answered.
     Health(Answer),
+    /// What came of a job at the store of that place.
+    Answer(usize, Box<hands::Answer>),
 }
 
-/// Sends an event for each signal. A second one that asks to end does not wait for the beat that runs: every file is
-/// whole at every moment.
+/// Sends an event for each signal. A second one that asks to end does not wait for what runs: every file is whole at
+/// every moment.
 pub(super) fn listen_to_signals(sender: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
@@ -43,24 +45,18 @@ pub(super) fn listen_to_signals(sender: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks each health check at its interval, for as long as what this returns is kept.
-pub(super) fn ask_health_for_ever<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    config: &'scope Config,
-    sender: &Sender<Event>,
-) -> Vec<Sender<()>> {
-    let ask = |health: &'scope crate::config::Health| {
-        let (kept, dropped) = mpsc::channel::<()>();
+/// Asks each health check at its interval, in a thread of its own that is left behind at the end.
+pub(super) fn ask_health_for_ever(config: &Config, sender: &Sender<Event>) {
+    for health in config.healths.clone() {
         let sender = sender.clone();
-        scope.spawn(move || {
-            while dropped.recv_timeout(health.interval) == Err(RecvTimeoutError::Timeout) {
-                let answer = Answer { name: health.name.clone(), answer: health::ask(health) };
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(health.interval);
+                let answer = Answer { name: health.name.clone(), answer: health::ask(&health) };
                 if sender.send(Event::Health(answer)).is_err() {
                     return;
                 }
             }
         });
-        kept
-    };
-    config.healths.iter().map(ask).collect()
+    }
 }

@@ -4,6 +4,7 @@
 //! nothing but a signal ends the agent, and what is served stays as it is while stores are away.
 
 mod events;
+mod hands;
 mod lock;
 mod rounds;
 mod systemd;
@@ -54,12 +55,7 @@ pub fn run(config: &Config, say: &dyn Fn(Said)) -> Result<(), AgentError> {
     let _lock = lock::take(&config.state_dir)?;
     let (sender, events) = mpsc::channel();
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
-    std::thread::scope(|scope| {
-        let mut rounds = rounds::Rounds::new(config, say);
-        rounds.first_health();
-        // Dropped at the end, which ends the threads that ask.
-        let _asking = events::ask_health_for_ever(scope, config, &sender);
-        rounds.run(&events);
-    });
+    events::ask_health_for_ever(config, &sender);
+    rounds::Rounds::new(config, say, &sender, events).run();
     Ok(())
 }

@@ -3,33 +3,37 @@
 mod announcing;
 mod looking;
 mod rendering;
+mod waiting;
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+
 use super::events::Event;
+use super::hands::{Hand, Job, Role};
 use super::systemd::Systemd;
 use super::talk::{Said, Talk};
 use super::tally::Tally;
-use crate::beat::announce;
-use crate::beat::fleet::{self, Fleet};
-use crate::beat::node;
+use crate::beat::fleet::Fleet;
+use crate::beat::{announce, node};
 use crate::config::{Config, OnStop};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::notify::Notifier;
-use crate::pace::{Budget, Quiet, back_off, phase, until_beat};
+use crate::pace::{Budget, Quiet, phase, until_beat};
 use crate::roster::Availability;
-use crate::store::Edit;
+use crate::store::Reading;
 
-/// A store that is away is looked for at least this often.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// How long what is still to be told may hold up the end.
+/// How long what others are still to be told may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 pub(super) struct Rounds<'a> {
     config: &'a Config,
+    events: Receiver<Event>,
+    /// One for each store: those of the list in the order of the configuration, then those for heartbeats.
+    hands: Vec<Hand>,
     talk: Talk<'a>,
     tally: Tally,
     systemd: Systemd,
@@ -37,13 +41,27 @@ pub(super) struct Rounds<'a> {
     started: Instant,
     /// What the stores said last.
     fleet: Option<Fleet>,
+    /// What has come of stores since, by their places.
+    readings: BTreeMap<usize, Reading>,
     /// Names what was rendered last: the versions of the stores.
     rendered: Option<Vec<String>>,
     /// Names what was seen last.
     seen: Vec<String>,
-    /// The bytes of the record that was published last.
-    published: Option<Vec<u8>>,
-    failures: u32,
+    /// When heartbeats were listened to last.
+    heard: Option<Timestamp>,
+    /// From when until when nobody could be heard, the last time that this was so.
+    deaf: Option<(Timestamp, Timestamp)>,
+    /// How many nodes were silent for too long then.
+    silent: usize,
+    /// When the next one will have been, unless it is heard of.
+    next_silence: Option<Duration>,
+    /// The bytes of the record that was given out last; none if it is to be given out again.
+    given_out: Option<Vec<u8>>,
+    /// Whether a store has taken it since.
+    taken: bool,
+    next_beat: Duration,
+    /// The signal that asks to end.
+    stopping: Option<&'static str>,
     quiet: Quiet,
     budget: Budget,
     /// When a file that is not as it should be gets another turn, and how often it failed; by its place in the configuration.
@@ -51,7 +69,12 @@ pub(super) struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
-    pub(super) fn new(config: &'a Config, say: &'a dyn Fn(Said)) -> Rounds<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        say: &'a dyn Fn(Said),
+        sender: &Sender<Event>,
+        events: Receiver<Event>,
+    ) -> Rounds<'a> {
         let mut talk = Talk::new(say);
         let notifier = match Notifier::open(&config.notifies, &config.state_dir) {
             Ok(notifier) => notifier,
@@ -62,16 +85,25 @@ impl<'a> Rounds<'a> {
         };
         Rounds {
             config,
+            events,
+            hands: Hand::of_all(config, sender),
             talk,
             tally: Tally::default(),
             systemd: Systemd::from_env(),
             notifier,
             started: Instant::now(),
-            fleet: None,
+            fleet: Some(Fleet::of_copies(config, config.wants_beats())),
+            readings: BTreeMap::new(),
             rendered: None,
             seen: Vec::new(),
-            published: None,
-            failures: 0,
+            heard: None,
+            deaf: None,
+            silent: 0,
+            next_silence: None,
+            given_out: None,
+            taken: false,
+            next_beat: Duration::ZERO,
+            stopping: None,
             quiet: Quiet::new(config.agent.quiet_min, config.agent.quiet_max),
             budget: Budget::new(config.agent.reloads_per_minute),
             again: vec![None; config.renders.len()],
@@ -82,66 +114,62 @@ impl<'a> Rounds<'a> {
         self.started.elapsed()
     }
 
-    /// Health comes before announcement.
-    pub(super) fn first_health(&mut self) {
-        let answers = announce::ask_health(self.config);
-        self.hear(&answers);
-    }
-
     /// Until a signal ends it.
-    pub(super) fn run(&mut self, events: &Receiver<Event>) {
+    pub(super) fn run(&mut self) {
         self.talk.note(format!(
             "agent started: a beat every {:?}, a look every {:?}",
             self.config.agent.interval, self.config.agent.poll
         ));
+        // Health comes before announcement.
+        self.hear(&announce::ask_health(self.config));
         let mut ready = false;
-        let mut next_beat = Duration::ZERO;
-        let mut next_look = Duration::ZERO;
-        let signal = loop {
-            if next_beat <= self.now() {
+        while self.goes_on() {
+            self.judge();
+            if self.next_beat <= self.now() {
+                // Before it, so that a SIGHUP meanwhile makes another one.
+                self.next_beat = self.now() + self.until_beat();
                 self.beat();
-                next_beat = self.now() + self.until_beat();
-                next_look = self.now() + self.until_look();
-            } else if next_look <= self.now() {
+            } else {
+                let now = self.now();
+                if self.next_silence.is_some_and(|due| due <= now) {
+                    self.listen();
+                }
                 self.look();
                 self.announce_if_changed();
-                next_look = self.now() + self.until_look();
             }
-            if self.quiet.due().is_some_and(|due| due <= self.now()) {
+            if self.is_quiet() {
                 // What changed since the last look is in this render, or begins a new wait.
-                self.look();
-                if self.quiet.due().is_some_and(|due| due <= self.now()) {
+                self.look_again();
+                if self.is_quiet() {
                     self.render(false);
                 }
             }
             self.render_again();
+            self.complain();
             if !ready {
                 ready = true;
                 self.systemd.tell("READY=1");
             }
-            self.systemd.tell("WATCHDOG=1");
-            let due = [Some(next_beat), Some(next_look), self.quiet.due()];
-            let due = due.into_iter().chain(self.again.iter().map(|again| again.map(|(time, _)| time)));
-            let wait = due.flatten().min().unwrap_or_default().saturating_sub(self.now());
-            let wait = wait.min(self.systemd.watchdog().unwrap_or(wait));
-            match events.recv_timeout(wait) {
-                Ok(Event::Stop(signal)) => break signal,
-                Ok(Event::Now) => next_beat = Duration::ZERO,
-                Ok(Event::Health(answer)) => {
-                    if self.hear(&[answer]) {
-                        self.announce_if_changed();
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            let looks = self.hands.iter().filter(|hand| !hand.is_busy()).map(|hand| hand.next_look);
+            let again = self.again.iter().flatten().map(|(time, _)| *time);
+            let due = looks.chain(again).chain(self.quiet.due()).chain(self.next_silence);
+            let due = due.fold(self.next_beat, Duration::min);
+            let left = due.saturating_sub(self.now());
+            if self.stopping.is_none() && !left.is_zero() {
+                self.wait(left);
             }
-        };
-        self.stop(signal);
+        }
+        self.stop();
+    }
+
+    /// Whether something has changed, and nothing more since a while.
+    fn is_quiet(&self) -> bool {
+        self.quiet.due().is_some_and(|due| due <= self.now())
     }
 
     /// One beat: record, heartbeat, look, every file.
     fn beat(&mut self) {
-        let announced = self.announce(true);
-        self.look();
+        let announced = self.beat_at_stores();
         let rendered = self.render(true);
         let good = announced && rendered && self.fleet.as_ref().is_some_and(Fleet::is_current);
         self.tally.beat(good);
@@ -159,11 +187,6 @@ impl<'a> Rounds<'a> {
         until_beat(now, agent.interval, phase(&id, agent.splay))
     }
 
-    fn until_look(&self) -> Duration {
-        let agent = &self.config.agent;
-        back_off(self.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64())
-    }
-
     fn write_metrics(&mut self) {
         let Some(path) = &self.config.agent.metrics else { return };
         let roster = self.fleet.as_ref().map(|fleet| &fleet.roster);
@@ -173,39 +196,61 @@ impl<'a> Rounds<'a> {
     }
 
     /// Says what is to be said at the end.
-    fn stop(&mut self, signal: &str) {
+    fn stop(&mut self) {
         self.systemd.tell("STOPPING=1");
-        self.talk.note(format!("{signal}: the agent ends"));
-        match self.config.agent.on_stop {
-            OnStop::Nothing => {}
+        self.talk.note(format!("{}: the agent ends", self.stopping.take().unwrap_or_default()));
+        match (self.config.agent.on_stop, node::record(self.config)) {
+            (OnStop::Nothing, _) | (_, Err(_)) => {}
             // Who is in setup, wedged or drained stays that.
-            OnStop::Draining if !self.is_active() => {}
-            OnStop::Draining => {
+            (OnStop::Draining, Ok(record))
+                if self.config.states.of(record.state().as_deref()) != Availability::Active => {}
+            (OnStop::Draining, Ok(_)) => {
                 let state = Name::parse("draining").ok();
                 match state.map(|state| node::enter_state(self.config, &state)) {
-                    Some(Ok(_)) => drop(self.announce(false)),
+                    Some(Ok(_)) => {
+                        self.announce();
+                        self.complain_if_unheard();
+                    }
                     Some(Err(error)) => self.talk.complain("record", vec![(chain(&error), error.hint())]),
                     None => {}
                 }
             }
-            OnStop::Withdraw => {
-                if let Ok(record) = node::record(self.config) {
-                    let results = fleet::apply(self.config, &Edit::Remove(record.id()));
-                    let failed = results.into_iter().filter_map(Result::err);
-                    let complaints = failed.map(|error| (chain(&error), error.hint())).collect();
-                    self.talk.complain("withdrawal", complaints);
-                }
+            (OnStop::Withdraw, Ok(record)) => {
+                self.taken = false;
+                let withdraw = |hand: &Hand, _| match hand.role {
+                    Role::List => vec![Job::Withdraw(record.id().clone())],
+                    Role::Beats => Vec::new(),
+                };
+                let asked = self.ask(withdraw);
+                self.attend(&asked);
+                self.complain_if_unheard();
             }
         }
         if let Some(notifier) = self.notifier.take() {
             let troubles = notifier.finish(LAST_WORDS);
             self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)).collect());
         }
+        self.complain();
         self.write_metrics();
     }
 
-    fn is_active(&self) -> bool {
-        let record = node::record(self.config).ok();
-        record.is_some_and(|record| self.config.states.of(record.state().as_deref()) == Availability::Active)
+    /// The last words must not be lost in silence.
+    fn complain_if_unheard(&mut self) {
+        if !self.taken {
+            let text = "no store has taken in time what this node says at its end".to_owned();
+            let hint = "`presence state` and `presence withdraw` say it again".to_owned();
+            self.talk.complain("last words", vec![(text, Some(hint))]);
+        }
+    }
+
+    /// Says what is wrong with what others do meanwhile.
+    fn complain(&mut self) {
+        let complaints = self.hands.iter().flat_map(|hand| &hand.complaints);
+        let complaints = complaints.map(|(text, hint)| (format!("publishing: {text}"), hint.clone()));
+        self.talk.complain("publishing", complaints.collect());
+        if let Some(notifier) = &self.notifier {
+            let troubles = notifier.troubles().into_iter().map(|text| (text, None)).collect();
+            self.talk.complain("notifications", troubles);
+        }
     }
 }

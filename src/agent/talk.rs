@@ -11,6 +11,9 @@ pub enum Said {
     Warning(String, Option<String>),
 }
 
+/// What is not as it should be, and what to do.
+pub(super) type Complaint = (String, Option<String>);
+
 /// Remembers what stands.
 pub(super) struct Talk<'a> {
     say: &'a dyn Fn(Said),
@@ -28,7 +31,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Says what is wrong with `topic` now: only what was not said the last time; and that all is well again.
-    pub(super) fn complain(&mut self, topic: &str, complaints: Vec<(String, Option<String>)>) {
+    pub(super) fn complain(&mut self, topic: &str, complaints: Vec<Complaint>) {
         let before = self.standing.remove(topic).unwrap_or_default();
         if complaints.is_empty() {
             if !before.is_empty() {

@@ -30,6 +30,7 @@ struct OfTarget {
     refusals: u64,
     good: bool,
     pending: usize,
+    warnings: usize,
     /// When the file was as it should be last.
     success: Option<SystemTime>,
 }
@@ -66,9 +67,11 @@ impl Tally {
         of.good = turn.result.is_ok();
         of.pending = match &turn.result {
             Ok(Done::Followed(followed)) => followed.pending.len(),
-            Ok(Done::Held) | Err(TurnError::Target(TargetError::Reload { .. })) => 1,
+            Ok(Done::Held)
+            | Err(TurnError::Target(TargetError::Reload { .. } | TargetError::Unfollowed { .. })) => 1,
             _ => 0,
         };
+        of.warnings = turn.warnings.len();
         if of.good {
             of.success = Some(SystemTime::now());
         }
@@ -117,7 +120,7 @@ impl Tally {
             }
         }
         type Series = (&'static str, &'static str, &'static str, fn(&OfTarget) -> Option<u64>);
-        let series: [Series; 5] = [
+        let series: [Series; 6] = [
             ("presence_reloads_total", "counter", "Reloads that were run.", |of| Some(of.reloads)),
             ("presence_refusals_total", "counter", "Outputs refused by a limit or a check.", |of| {
                 Some(of.refusals)
@@ -130,6 +133,12 @@ impl Tally {
                 "gauge",
                 "Reloads that are owed, and changes at run time on their way.",
                 |of| Some(of.pending as u64),
+            ),
+            (
+                "presence_file_warnings",
+                "gauge",
+                "Nodes that were left out, and what else there is to say of the file.",
+                |of| Some(of.warnings as u64),
             ),
             (
                 "presence_file_success_timestamp_seconds",
@@ -179,6 +188,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Err(TurnError::Refused { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. })) => "reload_failed",
+        Err(TurnError::Target(TargetError::Unfollowed { .. })) => "unfollowed",
         Err(_) => "failed",
     }
 }

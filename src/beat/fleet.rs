@@ -1,6 +1,6 @@
 //! The stores of the configuration: how they are opened, read and written.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::node::{self, NodeError};
 use crate::config::Config;
@@ -18,6 +18,8 @@ pub struct Fleet {
     pub readings: Vec<Reading>,
     /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
     pub beat_readings: Vec<Reading>,
+    /// When heartbeats were listened to last; none if that was just now. Who has been silent since, nobody knows.
+    pub heard: Option<Timestamp>,
 }
 
 impl Fleet {
@@ -34,11 +36,27 @@ impl Fleet {
 
     /// Reads the stores that were looked at.
     pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
-        let readings = store::read_seen(seen);
         let beat_readings = match beats {
-            true => store::read(&config.beat_stores, &Options { beats, ..options(config) }),
+            true => Fleet::read_beats(config),
             false => Vec::new(),
         };
+        Fleet::of(config, beats, store::read_seen(seen), beat_readings)
+    }
+
+    /// Reads the stores that are for heartbeats alone.
+    pub fn read_beats(config: &Config) -> Vec<Reading> {
+        store::read(&config.beat_stores, &Options { beats: true, ..options(config) })
+    }
+
+    /// What the last copies say, before any store has answered.
+    pub fn of_copies(config: &Config, beats: bool) -> Fleet {
+        let copies = |urls| store::last_copies(urls, &options(config));
+        let beat_stores = if beats { config.beat_stores.as_slice() } else { &[] };
+        Fleet::of(config, beats, copies(&config.stores), copies(beat_stores))
+    }
+
+    /// What the stores gave, judged.
+    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {
@@ -51,7 +69,7 @@ impl Fleet {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        Fleet { roster, readings, beat_readings }
+        Fleet { roster, readings, beat_readings, heard: None }
     }
 
     /// Makes absent what was silent for too long, as far as heartbeats can be heard.
@@ -59,9 +77,15 @@ impl Fleet {
         if let Some(max_age) = max_age
             && self.hears_beats()
         {
-            self.roster.expire(node::now()?, max_age);
+            let until = self.heard_until()?;
+            self.roster.expire(until, max_age);
         }
         Ok(())
+    }
+
+    /// Up to when it is known who was silent.
+    pub fn heard_until(&self) -> Result<Timestamp, NodeError> {
+        self.heard.map_or_else(node::now, Ok)
     }
 
     /// Whether a store that keeps heartbeats answers. Otherwise silence says nothing of a node.

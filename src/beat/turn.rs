@@ -45,7 +45,7 @@ pub enum TurnError {
         hint: Option<String>,
     },
     /// A safety limit refused what there is to render.
-    #[error("{source}; `{}` is left as it is", path.display())]
+    #[error("`{}` is left as it is", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -129,7 +129,7 @@ fn turn(
         if let Some(max_age) = render.max_age
             && fleet.hears_beats()
         {
-            roster.expire(super::node::now()?, max_age);
+            roster.expire(fleet.heard_until()?, max_age);
         }
         if let Some(parts) = &render.awake {
             keep_awake(&mut roster, &who, parts);
@@ -182,7 +182,7 @@ pub fn before(target: &Target, last: Option<&LastGood>) -> Result<Before, Target
 pub fn put(target: &Target, memory: &Memory, good: LastGood, text: &str) -> Result<Done, TargetError> {
     let result = target.apply(memory, text.as_bytes());
     // In place is good, whether or not the reload succeeded.
-    if matches!(result, Ok(_) | Err(TargetError::Reload { .. })) {
+    if matches!(result, Ok(_) | Err(TargetError::Reload { .. } | TargetError::Unfollowed { .. })) {
         memory.keep(&good, None)?;
     }
     result

@@ -86,7 +86,7 @@ fn announce(args: &Args, config: &Config) -> Result<(), CliError> {
 }
 
 fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {
-    let beats = config.renders.iter().any(|render| render.max_age.is_some());
+    let beats = config.wants_beats();
     let Some(fleet) = failures.note(fleet::read(config, &MaxAge::default(), beats)) else { return };
     output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let notifier = match args.dry_run {

@@ -197,7 +197,7 @@ impl From<TargetError> for CliError {
     fn from(error: TargetError) -> CliError {
         let kind = match error {
             TargetError::Check { .. } => Kind::CheckRefused,
-            TargetError::Reload { .. } => Kind::ReloadFailed,
+            TargetError::Reload { .. } | TargetError::Unfollowed { .. } => Kind::ReloadFailed,
             _ => Kind::Failed,
         };
         CliError::of(kind, &error, error.hint())

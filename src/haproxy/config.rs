@@ -302,6 +302,10 @@ mod tests {
         for options in ["bogus", "track b/z", "agent-check", "source 10.0.0.9", "cookie \"x\"", "id x"] {
             check(&format!("server a 10.0.0.1:80 {options}\n"), "left a");
         }
+        // On the socket, `;` would end the command and `<<` begin a payload.
+        for name in ["a;b", "a<<", "a$b"] {
+            check(&format!("server {name} 10.0.0.1:80\n"), &format!("left {name}"));
+        }
         check("default-server bogus\nserver a 10.0.0.1:80\n", "left a");
         let config = Config::parse(&format!("{SKELETON} server-template t 3 10.0.0.1:80\n"));
         assert!(config.backends["b"].has_template);

@@ -75,6 +75,9 @@ pub enum StoreErrorKind {
         /// For how long.
         seconds: u64,
     },
+    /// It was asked, and may still answer.
+    #[error("has not answered yet")]
+    NotYet,
     /// Another process of this machine holds the mirror's lock.
     #[error("another presence process has held `{0}` for too long")]
     Locked(std::path::PathBuf),
@@ -96,6 +99,7 @@ impl StoreError {
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),
+            StoreErrorKind::NotYet => None,
             StoreErrorKind::NoHistory => Some("name a git store with --store".into()),
             StoreErrorKind::NoBranch => {
                 Some("check out a branch there, or name one with `branch` in presence.toml".into())

@@ -240,6 +240,18 @@ pub fn read(urls: &[String], options: &Options) -> Vec<Reading> {
     read_seen(look(urls, options))
 }
 
+/// The last copies of all stores, none of which is asked.
+pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
+    let copy = |url: &String| match open(url, options) {
+        Ok(store) => {
+            let error = StoreError { url: store.url().to_owned(), kind: StoreErrorKind::NotYet };
+            Reading { url: error.url.clone(), snapshot: store.last_copy(), error: Some(error) }
+        }
+        Err(error) => Reading { url: url.clone(), snapshot: None, error: Some(error) },
+    };
+    urls.iter().map(copy).collect()
+}
+
 /// Makes one change in all stores, and with `beat` leaves the node's heartbeat of that time. The results are in the order
 /// of the stores.
 pub fn apply(

@@ -130,6 +130,11 @@ impl Memory {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join("last-good")
     }
@@ -148,15 +153,39 @@ impl Memory {
 
     /// The reload succeeded.
     pub fn reloaded(&self) -> Result<(), PathError> {
-        let path = self.pending();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &path),
-            _ => Ok(()),
-        }
+        remove(&self.pending())
+    }
+
+    /// How often the file was reloaded since it was replaced, or since it was last seen to be in use.
+    pub fn reloads_in_vain(&self) -> u32 {
+        let text = fs::read_to_string(self.in_vain()).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    }
+
+    /// It was reloaded, and whether that has helped is to be seen.
+    pub fn count_reload(&self) -> Result<(), PathError> {
+        let path = self.in_vain();
+        fs::write(&path, format!("{}\n", self.reloads_in_vain() + 1)).at("write", &path)
+    }
+
+    /// The file is a new one, or in use.
+    pub fn follows(&self) -> Result<(), PathError> {
+        remove(&self.in_vain())
     }
 
     fn pending(&self) -> PathBuf {
         self.dir.join("reload-pending")
+    }
+
+    fn in_vain(&self) -> PathBuf {
+        self.dir.join("reloads-in-vain")
+    }
+}
+
+fn remove(path: &Path) -> Result<(), PathError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
     }
 }
 

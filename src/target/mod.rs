@@ -19,6 +19,9 @@ pub use runtime::{Followed, Runtime};
 
 use crate::errors::{AtPath, PathError};
 
+/// So many reloads of one file may leave HAProxy as it was: a signal can be lost, and a process may be slow to start.
+const MAX_VAIN: u32 = 3;
+
 /// A file to keep right.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -80,7 +83,7 @@ impl fmt::Display for Done {
             Done::Adjusted => f.write_str("has got its mode and owner"),
             Done::Replaced => f.write_str("replaced"),
             Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
-            Done::ReloadedFor(why) => write!(f, "replaced and reloaded: {why}"),
+            Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
             Done::Held => f.write_str("right; its reload is owed"),
             Done::Followed(followed) => {
                 let steps: Vec<&str> =
@@ -121,6 +124,14 @@ pub enum TargetError {
         #[source]
         source: CommandError,
     },
+    /// The file is in place, and what runs is another one however often it is reloaded.
+    #[error("`{}` is in place, but HAProxy does not follow, nor did {MAX_VAIN} reloads help: {why}", path.display())]
+    Unfollowed {
+        /// The target.
+        path: PathBuf,
+        /// What the next reload would have been for.
+        why: String,
+    },
 }
 
 impl TargetError {
@@ -138,6 +149,10 @@ impl TargetError {
             }
             TargetError::Check { .. } => Some(
                 "`presence render NAME --diff -o FILE` shows what would change; see the check's output above"
+                    .into(),
+            ),
+            TargetError::Unfollowed { .. } => Some(
+                "see that `socket` is that of the HAProxy which reads this file, and that it answers; `presence doctor` asks it"
                     .into(),
             ),
             TargetError::Reload { source: CommandError::Start { .. }, .. } => {
@@ -174,6 +189,7 @@ impl Target {
             memory.owe_reload()?;
         }
         file::replace(staged, &self.path)?;
+        memory.follows()?;
         match self.settle(memory, old.as_deref().unwrap_or(bytes), bytes, why)? {
             Done::Unchanged | Done::Reloaded => Ok(Done::Replaced),
             done => Ok(done),
@@ -207,14 +223,20 @@ impl Target {
             return reload(why);
         }
         let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
-        match runtime.follow(old, new) {
-            runtime::Verdict::Followed(followed) if followed == Followed::default() => Ok(Done::Unchanged),
-            runtime::Verdict::Followed(followed) => Ok(Done::Followed(followed)),
-            runtime::Verdict::Reload(why) => {
-                memory.owe_reload()?;
-                reload(Some(why))
+        let why = match runtime.follow(old, new) {
+            runtime::Verdict::Followed(followed) => {
+                memory.follows()?;
+                let nothing = followed == Followed::default();
+                return Ok(if nothing { Done::Unchanged } else { Done::Followed(followed) });
             }
+            runtime::Verdict::Reload(why) => why,
+        };
+        // Another socket, another file, a hung process: nobody is helped by a reload a minute.
+        if memory.reloads_in_vain() >= MAX_VAIN {
+            return Err(TargetError::Unfollowed { path: self.path.clone(), why });
         }
+        memory.owe_reload()?;
+        reload(Some(why))
     }
 
     /// What [`Target::apply`] does with bytes of this digest, if the file holds them: next to nothing. None, and nothing
@@ -276,6 +298,10 @@ impl Target {
             .run(&self.path, self.command_limit)
             .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
         memory.reloaded()?;
+        if self.runtime.is_some() {
+            // Until it is seen to follow.
+            memory.count_reload()?;
+        }
         Ok(Done::Reloaded)
     }
 }
@@ -388,6 +414,31 @@ mod tests {
         assert_eq!(fixture.reload_log(), 1);
     }
 
+    /// A check that does this once it has seen the new file, between which and its replacement nothing else is run.
+    fn check_by(fixture: &mut Fixture, deed: &str) {
+        fixture.target.check = Some(Command::parse(&format!("sh -c '{deed}'")).unwrap());
+    }
+
+    #[test]
+    fn the_reload_is_owed_before_the_replacement() {
+        // The replacement fails: whoever is killed right after one has owed the reload already.
+        let mut fixture = fixture();
+        fixture.reload_by("exit 0");
+        let path = fixture.target.path.display().to_string();
+        check_by(&mut fixture, &format!("mkdir -p {path}/x"));
+        assert!(matches!(fixture.apply("a\n"), Err(TargetError::Io(_))));
+        assert!(fixture.memory.owes_reload());
+
+        // It cannot be owed: then nothing is replaced either.
+        let mut fixture = self::fixture();
+        fixture.apply("a\n").unwrap();
+        fixture.reload_by("exit 0");
+        let memory = fixture.memory.dir().display().to_string();
+        check_by(&mut fixture, &format!("mkdir {memory}/reload-pending"));
+        assert!(matches!(fixture.apply("b\n"), Err(TargetError::Io(_))));
+        assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
+    }
+
     #[test]
     fn without_a_haproxy_to_talk_to_there_is_a_reload() {
         let mut fixture = fixture();
@@ -401,6 +452,14 @@ mod tests {
         let done = fixture.apply("backend b\n server s 10.0.0.1:80\n").unwrap();
         assert!(matches!(&done, Done::ReloadedFor(why) if why.contains("no.sock")), "{done:?}");
         assert_eq!(fixture.reload_log(), 2);
+        // A socket that is never there makes no storm of reloads.
+        let again = || fixture.apply("backend b\n server s 10.0.0.1:80\n");
+        while matches!(again(), Ok(Done::ReloadedFor(_))) {}
+        let error = again().unwrap_err();
+        assert!(matches!(error, TargetError::Unfollowed { .. }) && error.hint().is_some(), "{error}");
+        assert_eq!(fixture.reload_log(), 1 + 3);
+        fixture.apply("backend b\n server s 10.0.0.2:80\n").unwrap();
+        assert_eq!(fixture.reload_log(), 1 + 3 + 1, "another file is another matter");
         assert_eq!(fs::read_to_string(fixture.dir.path().join("states")).unwrap(), "1\n");
     }
 

@@ -7,8 +7,13 @@ mod figures;
 mod haproxy;
 mod health;
 mod kill;
+mod load;
 #[cfg(feature = "https")]
 mod notify;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod stores;
+#[cfg(feature = "https")]
+mod trouble;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -203,4 +208,46 @@ fn many_changes_make_few_renders() {
     agent.wait_for("the reload", || reloads() >= 2);
     // One, unless this machine took two seconds for one of the publishings.
     assert!(reloads() <= 4, "{}", agent.log());
+}
+
+#[test]
+fn reloads_have_a_budget_and_what_is_over_it_is_owed() {
+    let lb = machine(
+        "lb1",
+        &format!(
+            "reload = 'sh -c \"echo x >> reloads\"'\n{QUICK}reloads-per-minute = 2\nmetrics = 'metrics.prom'\n"
+        ),
+    );
+    let agent = Daemon::start(&lb);
+    let reloads = || fs::read_to_string(lb.path("reloads")).unwrap_or_default().lines().count();
+    agent.wait_for("the first file", || reloads() == 1);
+    for number in 1..=4 {
+        Machine::new(&format!("app{number}")).store(lb.path("list.git").display()).good(&["publish"]);
+        let there = || fs::read_to_string(lb.path("hosts")).unwrap().matches("10.0.0.2").count() == number;
+        agent.wait_for("the file", there);
+    }
+    agent.wait_for("the metric", || {
+        let metrics = fs::read_to_string(lb.path("metrics.prom")).unwrap_or_default();
+        metrics.lines().any(|line| line.starts_with("presence_file_pending{") && line.ends_with(" 1"))
+    });
+    assert_eq!(reloads(), 2, "{}", agent.log());
+    assert!(agent.log().contains("hosts: right; its reload is owed"), "{}", agent.log());
+    // Whoever comes next does it: a beat by hand has no budget, it is somebody's wish.
+    drop(agent);
+    lb.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
+    assert_eq!(reloads(), 3);
+}
+
+#[test]
+fn of_beats_at_the_same_time_one_reloads() {
+    let lb = machine(
+        "lb1",
+        "reload = 'sh -c \"mkdir alone || exit 9; sleep 0.3; rmdir alone; echo x >> reloads\"'\n",
+    );
+    lb.good(&["publish"]);
+    let beats: Vec<_> = (0..5).map(|_| lb.command(&["beat"]).spawn().unwrap()).collect();
+    for mut beat in beats {
+        assert_eq!(beat.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(fs::read_to_string(lb.path("reloads")).unwrap().lines().count(), 1);
 }

@@ -82,3 +82,22 @@ fn every_page_that_is_linked_is_there() {
         }
     }
 }
+
+#[test]
+fn systemd_takes_the_units_as_they_are() {
+    let units = tempfile::tempdir().unwrap();
+    let names = ["presence-agent.service", "presence-beat.service", "presence-beat.timer"];
+    let paths = names.map(|name| {
+        // The program must be where the unit says; here it is somewhere else.
+        let text = read(&format!("packaging/systemd/{name}"));
+        let path = units.path().join(name);
+        fs::write(&path, text.replace("/usr/bin/presence", env!("CARGO_BIN_EXE_presence"))).unwrap();
+        path
+    });
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output();
+    let output = output.expect("systemd-analyze, of the Debian package systemd");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It also says what it thinks of the machine's own units.
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("presence-")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
+}

@@ -309,3 +309,26 @@ fn thousands_of_servers_come_and_go() {
     );
     assert_eq!(balancer.haproxy.worker(), worker, "no reload");
 }
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "to be read")]
+fn figures_of_ten_thousand_servers() {
+    let mut balancer = Balancer::start_with("    maxconn 1000\n", "", "");
+    let file: String = (0..10_000)
+        .map(|number| {
+            let (high, low) = (number / 250, number % 250 + 1);
+            format!("    server n{number} 127.0.{high}.{low}:9 id {}\n", number + 1)
+        })
+        .collect();
+    for (what, file) in [("come", file.as_str()), ("stay", &file), ("go", "")] {
+        let started = std::time::Instant::now();
+        let outcome = balancer.change(file, Duration::from_secs(60));
+        println!(
+            "10,000 servers {what}: {:?}, {} steps, {}",
+            started.elapsed(),
+            outcome.done.len(),
+            if outcome.is_settled() { "settled" } else { "not settled" }
+        );
+    }
+}

@@ -1,69 +1,77 @@
 //! What this node says of itself.
 
+use std::sync::Arc;
+
 use super::Rounds;
+use crate::agent::hands::{Hand, Job, Role};
 use crate::beat::announce::{self, Answer};
-use crate::beat::fleet::{self, Announced};
 use crate::beat::node;
 use crate::errors::chain;
-use crate::store::Edit;
+use crate::record::Record;
+use crate::store::Applied;
 
 impl Rounds<'_> {
-    /// Publishes this node's record, and a heartbeat with it. False if no store took it.
-    pub(super) fn announce(&mut self, heartbeat: bool) -> bool {
-        let record = match node::record(self.config) {
-            Ok(record) => record,
-            Err(error) => {
-                self.talk.complain("record", vec![(chain(&error), error.hint())]);
-                self.tally.announce_error();
-                return false;
-            }
-        };
-        self.talk.complain("record", Vec::new());
-        let announced = match heartbeat {
-            true => fleet::announce(self.config, &record),
-            false => {
-                let changes = fleet::apply(self.config, &Edit::Put(&record));
-                Ok(Announced { changes, beats: Vec::new() })
-            }
-        };
-        let mut complaints = Vec::new();
-        let mut taken = false;
-        match announced {
-            Ok(Announced { changes, beats }) => {
-                for result in changes {
-                    match result {
-                        Ok(applied) => {
-                            taken = true;
-                            if let Some(outcome) = applied.outcome {
-                                self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
-                            }
-                        }
-                        Err(error) => complaints.push((chain(&error), error.hint())),
-                    }
-                }
-                let silences = beats.into_iter().filter_map(Result::err);
-                complaints.extend(silences.map(|error| (chain(&error), error.hint())));
-            }
-            Err(error) => complaints.push((chain(&error), error.hint())),
+    /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
+    pub(super) fn beat_at_stores(&mut self) -> bool {
+        let record = self.record();
+        let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
+        self.give_out(record.as_ref(), |hand, _| {
+            let heartbeat = hand.role == Role::Beats || !elsewhere;
+            let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
+            let read = (hand.role == Role::List || wants_beats).then_some(Job::Read);
+            announce.into_iter().chain(read).collect()
+        });
+        if !self.taken {
+            self.tally.announce_error();
         }
-        self.talk.complain("publishing", complaints);
-        match taken {
-            true => self.published = Some(record.to_bytes()),
-            false => self.tally.announce_error(),
-        }
-        taken
+        self.taken
     }
 
-    /// Publishes at once what somebody wrote into nodeinfo.
+    /// Gives this node's record to the stores.
+    pub(super) fn announce(&mut self) {
+        if let Some(record) = self.record() {
+            self.give_out(Some(&record), |hand, _| match hand.role {
+                Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
+                Role::Beats => Vec::new(),
+            });
+        }
+    }
+
+    /// Publishes at once what somebody wrote into nodeinfo, and what stores that are back have not heard.
     pub(super) fn announce_if_changed(&mut self) {
         let record = node::record(self.config).map(|record| record.to_bytes()).ok();
-        if self.failures == 0 && record.is_some() && record != self.published {
-            self.announce(false);
+        let mut list = self.hands.iter().filter(|hand| hand.role == Role::List);
+        if record.is_some() && record != self.given_out && list.any(|hand| hand.failures == 0) {
+            self.announce();
         }
     }
 
-    /// Counts answers of health checks in. True if this node's state is a new one.
-    pub(super) fn hear(&mut self, answers: &[Answer]) -> bool {
+    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) {
+        self.taken = false;
+        let asked = self.ask(jobs);
+        if !asked.is_empty() {
+            self.given_out = record.map(|record| record.to_bytes());
+        }
+        self.attend(&asked);
+    }
+
+    fn record(&mut self) -> Option<Arc<Record>> {
+        let record = node::record(self.config);
+        let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
+        self.talk.complain("record", complaint.into_iter().collect());
+        record.ok().map(Arc::new)
+    }
+
+    /// A store has taken the record, or has forgotten it.
+    pub(super) fn announced(&mut self, record: Option<&Record>, applied: Applied) {
+        self.taken = true;
+        if let (Some(outcome), Some(record)) = (applied.outcome, record) {
+            self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
+        }
+    }
+
+    /// Counts answers of health checks in.
+    pub(super) fn hear(&mut self, answers: &[Answer]) {
         for answer in answers {
             let complaint = answer.answer.clone().err();
             let complaint =
@@ -76,12 +84,8 @@ impl Rounds<'_> {
                 if let Some(state) = &state {
                     self.talk.note(format!("this node is now `{state}`, by its health checks"));
                 }
-                state.is_some()
             }
-            Err(error) => {
-                self.talk.complain("health", vec![(chain(&error), error.hint())]);
-                false
-            }
+            Err(error) => self.talk.complain("health", vec![(chain(&error), error.hint())]),
         }
     }
 }

@@ -26,7 +26,8 @@ impl Rounds<'_> {
             }
             let facts = node::facts(self.config).unwrap_or_default();
             for index in 0..self.config.renders.len() {
-                good &= self.turn(index, &facts, &fleet);
+                // A turn may take its time, and a signal to end does not wait for more than one.
+                good &= self.goes_on() && self.turn(index, &facts, &fleet);
             }
         }
         self.fleet = Some(fleet);
@@ -44,7 +45,7 @@ impl Rounds<'_> {
         let Some(fleet) = self.fleet.take() else { return };
         let facts = node::facts(self.config).unwrap_or_default();
         for index in 0..self.again.len() {
-            if due(&self.again[index]) {
+            if due(&self.again[index]) && self.goes_on() {
                 self.turn(index, &facts, &fleet);
             }
         }
@@ -74,6 +75,11 @@ impl Rounds<'_> {
                 Some((self.now() + wait, failed + 1))
             }
             Ok(Done::Held) => Some((self.budget.next().max(soon), 0)),
+            // One that does not help is not repeated at once.
+            Ok(Done::Reloaded | Done::ReloadedFor(_)) => {
+                let wait = back_off(failed, poll, self.config.agent.interval, 1.0);
+                Some((self.now() + wait, failed + 1))
+            }
             Ok(done) if !done.is_settled() => Some((soon, 0)),
             Ok(_) => None,
         };

@@ -163,7 +163,7 @@ impl AgentTable {
         // Nothing is served by asking more often than this, and a zero would never let go of the processor.
         let least = Duration::from_millis(100);
         let interval = or(self.interval, Duration::from_secs(60)).max(least);
-        let quiet_min = or(self.quiet_min, Duration::from_millis(500));
+        let quiet_min = or(self.quiet_min, Duration::from_millis(200));
         Agent {
             interval,
             splay: or(self.splay, interval).min(interval),

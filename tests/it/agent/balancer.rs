@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::daemon::Daemon;
@@ -15,6 +15,7 @@ pub(crate) struct Balancer {
     pub(crate) machine: Machine,
     pub(crate) haproxy: HaProxy,
     pub(crate) front: SocketAddr,
+    store: String,
 }
 
 impl Balancer {
@@ -30,10 +31,21 @@ impl Balancer {
         let machine = Machine::new("lb1");
         let repository = machine.path("list.git");
         bare_repository(&repository);
-        let machine = machine.store(repository.display());
+        Balancer::start_over(machine, &repository.display().to_string(), nodes, agent, vars)
+    }
+
+    /// Over that store.
+    pub(crate) fn start_over(
+        machine: Machine,
+        store: &str,
+        nodes: &[(&str, &HttpServer)],
+        agent: &str,
+        vars: &str,
+    ) -> Balancer {
+        let machine = machine.store(store);
         let front = HaProxy::free_address();
         machine.good(&["state", "done"]);
-        let starting = Starting { machine, front, agent, vars };
+        let starting = Starting { machine, front, store, agent, vars };
         for (part, server) in nodes {
             starting.join(part, server);
         }
@@ -44,8 +56,21 @@ impl Balancer {
         let dir = starting.machine.path("");
         let config = fs::read_to_string(HaProxy::config_in(&dir)).unwrap();
         let haproxy = HaProxy::start(&dir, &config);
-        starting.configure(&format!("kill -USR2 {}", haproxy.pid().as_raw_nonzero()));
-        Balancer { machine: starting.machine, haproxy, front }
+        starting.configure(&format!("kill -USR2 $(cat {})", pid_file(&dir).display()));
+        note_pid(&dir, &haproxy);
+        Balancer { machine: starting.machine, haproxy, front, store: store.to_owned() }
+    }
+
+    /// Ends HAProxy with all that it knows only at run time.
+    pub(crate) fn kill_haproxy(&mut self) {
+        self.haproxy.kill();
+    }
+
+    /// Starts HAProxy from its file, as somebody would by hand.
+    pub(crate) fn start_haproxy(&mut self) {
+        let dir = self.machine.path("");
+        self.haproxy = HaProxy::start(&dir, &self.config());
+        note_pid(&dir, &self.haproxy);
     }
 
     pub(crate) fn agent(&self) -> Daemon {
@@ -54,11 +79,11 @@ impl Balancer {
 
     /// A node of the same fleet, with facts and a state directory of its own.
     pub(crate) fn node(&self, part: &str, server: &HttpServer) -> Machine {
-        node(&self.machine, part, server)
+        node(&self.store, part, server)
     }
 
-    pub(crate) fn store(&self) -> PathBuf {
-        self.machine.path("list.git")
+    pub(crate) fn store(&self) -> &str {
+        &self.store
     }
 
     /// How often the reload command was run since the start.
@@ -107,16 +132,26 @@ impl Balancer {
     }
 }
 
+/// Where the reload command finds HAProxy.
+fn pid_file(dir: &Path) -> PathBuf {
+    dir.join("haproxy.pid")
+}
+
+fn note_pid(dir: &Path, haproxy: &HaProxy) {
+    fs::write(pid_file(dir), haproxy.pid().as_raw_nonzero().to_string()).unwrap();
+}
+
 struct Starting<'a> {
     machine: Machine,
     front: SocketAddr,
+    store: &'a str,
     agent: &'a str,
     vars: &'a str,
 }
 
 impl Starting<'_> {
     fn join(&self, part: &str, server: &HttpServer) {
-        node(&self.machine, part, server).good(&["state", "done"]);
+        node(self.store, part, server).good(&["state", "done"]);
     }
 
     fn configure(&self, reload: &str) {
@@ -141,9 +176,9 @@ impl Starting<'_> {
     }
 }
 
-fn node(lb: &Machine, id: &str, server: &HttpServer) -> Machine {
+fn node(store: &str, id: &str, server: &HttpServer) -> Machine {
     Machine::new("app")
-        .store(lb.path("list.git").display())
+        .store(store)
         .with("instance-id", format!("i-{id}"))
         .with("address", server.address().ip())
         .with("port", server.address().port())

@@ -2,87 +2,14 @@
 //!
 //! The figures are printed by `cargo test --release --test it -- --ignored --nocapture figures`.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal};
 
 use super::balancer::Balancer;
 use super::daemon::{Daemon, wait};
+use super::load::Load;
+use crate::fixture::fleet;
 use crate::fixture::http_server::HttpServer;
-
-/// `wrk`, and clients that keep an idle connection and ask now and then.
-struct Load {
-    wrk: Child,
-    idle: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    failed: Arc<AtomicUsize>,
-}
-
-impl Load {
-    fn start(front: SocketAddr) -> Load {
-        let wrk = Command::new("wrk")
-            .args(["-t1", "-c20", "-d600s", "--timeout", "10s"])
-            .arg(format!("http://{front}/"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("wrk, of the Debian package of that name");
-        let (stop, asked, failed) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let shared = (stop.clone(), asked.clone(), failed.clone());
-        let idle = std::thread::spawn(move || {
-            let (stop, asked, failed) = shared;
-            let connect = || TcpStream::connect(front).unwrap();
-            let mut clients: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
-            while !stop.load(Ordering::SeqCst) {
-                for client in &mut clients {
-                    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                    let sent = client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-                    let mut answer = [0; 1024];
-                    let read = sent.and_then(|()| client.read(&mut answer));
-                    asked.fetch_add(1, Ordering::SeqCst);
-                    if !read.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200")) {
-                        failed.fetch_add(1, Ordering::SeqCst);
-                        *client = connect();
-                    }
-                }
-                std::thread::sleep(Duration::from_millis(300));
-            }
-        });
-        Load { wrk, idle: Some(idle), stop, asked, failed }
-    }
-
-    /// Ends it. Gives the number of requests; none may have failed.
-    #[track_caller]
-    fn finish(mut self) -> usize {
-        let pid = Pid::from_raw(self.wrk.id().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, Signal::INT).unwrap();
-        let mut report = String::new();
-        self.wrk.stdout.take().unwrap().read_to_string(&mut report).unwrap();
-        assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
-        let line = report.lines().find(|line| line.contains(" requests in ")).expect("a count");
-        let requests: usize = line.split_whitespace().next().unwrap().parse().unwrap();
-        self.stop.store(true, Ordering::SeqCst);
-        self.idle.take().unwrap().join().unwrap();
-        assert_eq!(self.failed.load(Ordering::SeqCst), 0, "idle clients");
-        requests + self.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        // It has ended already, unless the test has failed.
-        let _ = self.wrk.kill();
-        let _ = self.wrk.wait();
-    }
-}
+use crate::fixture::machine::Machine;
 
 /// Grows the fleet to `most`, shrinks it again to three, then deploys those: draining, gone, back.
 fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpServer]) {
@@ -112,7 +39,7 @@ fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpSe
     }
 }
 
-fn fleet(count: usize) -> Vec<HttpServer> {
+fn servers(count: usize) -> Vec<HttpServer> {
     (0..count).map(|_| HttpServer::start(200)).collect()
 }
 
@@ -122,7 +49,7 @@ fn first_three(servers: &[HttpServer]) -> [(&'static str, &HttpServer); 3] {
 
 #[test]
 fn no_request_fails_while_a_fleet_grows_shrinks_and_is_deployed() {
-    let servers = fleet(5);
+    let servers = servers(5);
     let balancer = Balancer::start(&first_three(&servers));
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -139,7 +66,7 @@ const AS_SHIPPED: &str = "interval = '60s'\npoll = '1s'\n";
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_fleet_under_load() {
-    let servers = fleet(10);
+    let servers = servers(10);
     let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -158,7 +85,7 @@ fn figures_of_a_fleet_under_load() {
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_new_server() {
-    let servers = fleet(21);
+    let servers = servers(21);
     let balancer = Balancer::start_with(&[("n0", &servers[0])], AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
@@ -195,7 +122,7 @@ fn figures_of_a_new_server() {
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_silent_death() {
-    let mut servers = fleet(3);
+    let mut servers = servers(3);
     let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     // Before, one bad check is enough: HAProxy starts with all servers on probation.
@@ -217,4 +144,78 @@ fn figures_of_a_silent_death() {
         "a server that dies: out after {:?}; {failed} of {asked} requests meanwhile failed",
         died.elapsed()
     );
+}
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "to be read")]
+fn figures_of_an_expiry() {
+    let servers = servers(3);
+    let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
+    let path = balancer.machine.path("presence.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '30s'")).unwrap();
+    let nodes: Vec<Machine> = servers
+        .iter()
+        .enumerate()
+        .map(|(number, server)| balancer.node(&format!("n{number}"), server).with("state", "done"))
+        .collect();
+    let mut alive: Vec<Daemon> = nodes
+        .iter()
+        .map(|node| {
+            node.fact("statetss", "20260101-000000");
+            std::fs::write(node.path("presence.toml"), "[agent]\ninterval = '10s'\n").unwrap();
+            Daemon::start(node)
+        })
+        .collect();
+    let agent = balancer.agent();
+    agent.wait_for("all", || balancer.running().len() == 3);
+    std::thread::sleep(Duration::from_secs(12));
+    // At any moment of its ten seconds: its last heartbeat is up to that old.
+    drop(alive.pop());
+    let died = Instant::now();
+    agent.wait_for("it to expire", || balancer.running().len() == 2);
+    println!(
+        "a node whose heartbeats (every 10 s) end: off the balancer after {:?} with max-age = 30s",
+        died.elapsed()
+    );
+}
+
+/// The processor's time and the resident memory of a process.
+fn used(pid: u32) -> (Duration, usize) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // utime and stime, in ticks of 10 ms, and pages (proc(5)).
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    (Duration::from_millis(ticks * 10), fields[21].parse::<usize>().unwrap() * 4096)
+}
+
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "to be read")]
+fn figures_of_a_big_list() {
+    for sharded in [false, true] {
+        let lb = Machine::new("lb1");
+        let store = lb.path("list.git");
+        fleet::repository(&store, "it/presence/all", sharded, &fleet::files(10_000, 1));
+        let out = lb.path("hosts");
+        let text = format!(
+            "[[render]]\nname = 'hosts'\noutput = '{}'\n[agent]\ninterval = '1h'\npoll = '1s'\n",
+            out.display()
+        );
+        std::fs::write(lb.path("presence.toml"), text).unwrap();
+        let lb = lb.store(store.display());
+        let agent = Daemon::start(&lb);
+        agent.wait_for("the first file", || out.exists());
+        std::thread::sleep(Duration::from_secs(3));
+        let (before, _) = used(agent.pid());
+        std::thread::sleep(Duration::from_secs(20));
+        let (after, memory) = used(agent.pid());
+        println!(
+            "an agent that looks every second at a list of 10,000, {}: {:.1}% of a core, {} MB",
+            if sharded { "in 256 folders" } else { "in one folder" },
+            (after - before).as_secs_f64() * 5.0,
+            memory / 1_000_000
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::balancer::Balancer;
+use super::daemon::Daemon;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, git};
 
@@ -44,7 +45,7 @@ fn another_part_of_the_file_is_one_checked_reload() {
     let path = balancer.machine.path("presence.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("maxconn = 400", "maxconn = 401")).unwrap();
-    balancer.machine.run(&["beat"]).code(0).says("replaced and reloaded");
+    balancer.machine.run(&["beat"]).code(0).says("reloaded: ");
     assert_eq!(balancer.reloads(), 1);
     balancer
         .haproxy
@@ -69,21 +70,28 @@ fn bad_lists_leave_haproxy_as_it_is() {
     let all = || balancer.running().iter().filter(|(_, up)| *up).count();
     agent.wait_for("all to serve", || all() == 4);
 
-    // A record with a line of another configuration in its address costs that node, and is told.
+    let metric = |name: &str| -> Option<u64> {
+        let metrics = balancer.metrics();
+        metrics.lines().find(|line| line.starts_with(name))?.rsplit(' ').next()?.parse().ok()
+    };
+    // A record with a line of another configuration in its address costs that node. Log, metric and exit code say so: a
+    // warning, since the file is right.
+    let before = balancer.config();
     let evil = balancer.node("evil", &servers[0]);
     evil.fact("address", "10.0.0.1:80\n server evil 10.6.6.6:80");
     evil.good(&["publish"]);
     agent.wait_for("the log to tell of it", || agent.log().contains("unusable `address`"));
-    agent.wait_for("the beat after", || balancer.metrics().contains("presence_nodes{part=\"app\""));
-    assert!(!balancer.config().contains("evil"), "{}", balancer.config());
+    agent.wait_for("the metric", || metric("presence_file_warnings{") == Some(1));
     balancer.machine.run(&["beat"]).code(0).says("unusable `address`");
+    assert_eq!((balancer.config(), all(), metric("presence_file_good{")), (before, 4, Some(1)));
     evil.good(&["withdraw"]);
+    agent.wait_for("it to be forgotten", || metric("presence_file_warnings{") == Some(0));
 
     // Every record but one vanishes in one commit.
     let clone = balancer.machine.path("clone");
     let before = balancer.config();
     let dir = balancer.machine.path("");
-    git(&dir, &["clone", "--quiet", balancer.store().to_str().unwrap(), clone.to_str().unwrap()]);
+    git(&dir, &["clone", "--quiet", balancer.store(), clone.to_str().unwrap()]);
     git(
         &clone,
         &[
@@ -96,21 +104,24 @@ fn bad_lists_leave_haproxy_as_it_is() {
     );
     git(&clone, &["commit", "--quiet", "--message", "oops"]);
     git(&clone, &["push", "--quiet"]);
-    agent.wait_for("the refusal to be counted", || {
-        balancer
-            .metrics()
-            .lines()
-            .any(|line| line.starts_with("presence_refusals_total{") && !line.ends_with(" 0"))
-    });
+    agent.wait_for("the refusal to be counted", || metric("presence_refusals_total{") > Some(0));
+    assert_eq!(metric("presence_file_good{"), Some(0), "{}", balancer.metrics());
     assert!(agent.log().contains("refused by a safety limit: `app` has 1 active node"), "{}", agent.log());
     balancer.machine.run(&["beat"]).code(3).says("refused by a safety limit");
     assert_eq!((balancer.config(), all(), balancer.reloads()), (before, 4, 0));
-    assert!(balancer.metrics().contains("presence_file_good{"), "{}", balancer.metrics());
 
-    // They come back, and all is as it was.
+    // A file that is no record is one more problem, and no more.
+    fs::write(clone.join("it/presence/all/i-x.json"), "{").unwrap();
     git(&clone, &["revert", "--no-edit", "HEAD"]);
+    git(&clone, &["add", "it"]);
+    git(&clone, &["commit", "--quiet", "--message", "not JSON"]);
     git(&clone, &["push", "--quiet"]);
+    agent.wait_for("the log to tell of it", || agent.log().contains("i-x.json: is not JSON"));
     agent.wait_for("all to be well again", || agent.log().contains("haproxy.cfg`: well again"));
+    agent.wait_for("the metrics", || {
+        metric("presence_problems") == Some(1) && metric("presence_file_good{") == Some(1)
+    });
+    balancer.machine.run(&["beat"]).code(0).says("is not JSON");
     assert_eq!((all(), balancer.reloads()), (4, 0));
 }
 
@@ -136,4 +147,44 @@ fn a_node_that_is_silent_for_too_long_expires() {
     let config = balancer.config();
     assert!(config.contains("i-b ") && !config.contains("i-c "), "{config}");
     assert_eq!(balancer.running().len(), 2);
+}
+
+#[test]
+fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays() {
+    let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
+    let agent = "interval = '1h'\npoll = '200ms'\nquiet-min = '100ms'\n";
+    let nodes = [("a", &servers[0]), ("b", &servers[1]), ("c", &servers[2])];
+    let balancer = Balancer::start_with(&nodes, agent, "");
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '12s'")).unwrap();
+    let nodes: Vec<Machine> = ["a", "b", "c"]
+        .into_iter()
+        .zip(&servers)
+        .map(|(id, server)| {
+            balancer.node(id, server).with("state", "done").with("statetss", "20260101-000000")
+        })
+        .collect();
+    let alive: Vec<Daemon> = nodes
+        .iter()
+        .map(|node| {
+            fs::write(node.path("presence.toml"), "[agent]\ninterval = '1s'\n").unwrap();
+            Daemon::start(node)
+        })
+        .collect();
+    // All that is not absent by this age has left a heartbeat.
+    let listed = || balancer.machine.run(&["list", "--max-age", "1h"]).stdout;
+    alive[0].wait_for("their heartbeats", || listed().contains("i-c") && !listed().contains("absent"));
+    let agent = balancer.agent();
+    let there = || -> Vec<String> { balancer.running().into_iter().map(|(id, _)| id).collect() };
+    agent.wait_for("all", || there() == ["i-a", "i-b", "i-c"] && balancer.metrics().contains("good{"));
+    let mut alive = alive.into_iter();
+    let still = (alive.next(), alive.next());
+    drop(alive);
+    agent.wait_for("it to expire", || there() == ["i-a", "i-b"]);
+    assert!(agent.log().contains("i-c.json: was last seen"), "{}", agent.log());
+    // Longer than anybody may be silent.
+    std::thread::sleep(std::time::Duration::from_secs(14));
+    assert_eq!(there(), ["i-a", "i-b"], "{}", agent.log());
+    drop(still);
 }

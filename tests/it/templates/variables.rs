@@ -44,6 +44,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
         ("server_state_file", &state, format!("    server-state-file {state}")),
         ("peers_bind", &peers_bind, format!("    peer presence {peers_bind}")),
         ("maxconn", "100", "    maxconn 100".into()),
+        ("max_spread_checks", "900", "    max-spread-checks 900".into()),
         ("hard_stop_after", "90s", "    hard-stop-after 90s".into()),
         ("timeout_connect", "1s", "    timeout connect 1s".into()),
         ("timeout_client", "2s", "    timeout client 2s".into()),

@@ -1,0 +1,185 @@
+//! One thread for each store: one that hangs keeps neither the others waiting nor the signals.
+//!
+//! A thread does one job after the other, and what came of it is an [`Event`]. At the end of the program they are left
+//! behind as they are: a store is whole whenever a process is killed.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use super::events::Event;
+use super::talk::Complaint;
+use crate::beat::fleet::{self, Announced, Fleet};
+use crate::config::Config;
+use crate::errors::chain;
+use crate::name::Name;
+use crate::record::Record;
+use crate::store::{Applied, Edit, Reading, StoreError, read_seen};
+
+/// Something to be done at a store.
+#[derive(Debug, Clone)]
+pub(super) enum Job {
+    /// Put this node's record there, and leave a heartbeat.
+    Announce { record: Arc<Record>, heartbeat: bool },
+    /// Take this node off the list.
+    Withdraw(Name),
+    /// See what the list says. What is known by that stamp is not read again, whatever the heartbeats.
+    Look { known: Option<String> },
+    /// Read what the list says, with heartbeats if a file depends on them.
+    Read,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// This node was announced, or taken off the list.
+    Announced {
+        /// None if it was to be taken off.
+        record: Option<Arc<Record>>,
+        /// What is different now, if the store took it.
+        applied: Option<Applied>,
+        complaints: Vec<Complaint>,
+    },
+    /// None if the list is as it is known.
+    Looked(Option<Reading>),
+}
+
+/// What a store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Records, and heartbeats if no other store is for these.
+    List,
+    /// Heartbeats alone.
+    Beats,
+}
+
+/// The thread of one store, and what is known of it.
+pub(super) struct Hand {
+    pub(super) role: Role,
+    jobs: Sender<Job>,
+    /// So many jobs have no answer yet.
+    waiting: u32,
+    /// When it was given jobs last.
+    pub(super) asked: Duration,
+    /// When it is to be looked at next.
+    pub(super) next_look: Duration,
+    /// So many looks in a row were in vain.
+    pub(super) failures: u32,
+    /// What went wrong when this node was announced last.
+    pub(super) complaints: Vec<Complaint>,
+}
+
+impl Hand {
+    /// Starts a thread for each store: those of the list, then those for heartbeats alone.
+    pub(super) fn of_all(config: &Config, events: &Sender<Event>) -> Vec<Hand> {
+        let list = config.stores.iter().map(|url| (Role::List, url));
+        let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
+        let all = list.chain(beats).enumerate();
+        all.map(|(place, (role, url))| Hand::new(config, role, url, place, events)).collect()
+    }
+
+    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<Event>) -> Hand {
+        // All that it knows is its store.
+        let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
+        let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
+        let (jobs, todo) = mpsc::channel();
+        let events = events.clone();
+        std::thread::spawn(move || {
+            // The agent is gone when nobody gives jobs or takes answers any more.
+            for job in todo {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
+                // A defect, which has been told. Without its thread the store would never be asked again: whoever looks
+                // after the agent starts it anew.
+                let Ok(answer) = done else { std::process::exit(1) };
+                if events.send(Event::Answer(place, Box::new(answer))).is_err() {
+                    return;
+                }
+            }
+        });
+        Hand {
+            role,
+            jobs,
+            waiting: 0,
+            asked: Duration::ZERO,
+            next_look: if role == Role::List { Duration::ZERO } else { Duration::MAX },
+            failures: 0,
+            complaints: Vec::new(),
+        }
+    }
+
+    /// Gives it a job.
+    pub(super) fn give(&mut self, job: Job) {
+        if self.jobs.send(job).is_ok() {
+            self.waiting += 1;
+        }
+    }
+
+    /// It has done one.
+    pub(super) fn has_answered(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// Whether it is at work.
+    pub(super) fn is_busy(&self) -> bool {
+        self.waiting > 0
+    }
+}
+
+fn work(config: &Config, job: Job) -> Answer {
+    match job {
+        Job::Announce { record, heartbeat } => {
+            let announced = match heartbeat {
+                true => fleet::announce(config, &record),
+                false => {
+                    let changes = fleet::apply(config, &Edit::Put(&record));
+                    Ok(Announced { changes, beats: Vec::new() })
+                }
+            };
+            let (applied, complaints) = match announced {
+                Ok(Announced { mut changes, beats }) => {
+                    let (applied, mut complaints) = only(changes.pop());
+                    complaints.extend(beats.into_iter().filter_map(Result::err).map(complaint));
+                    (applied, complaints)
+                }
+                Err(error) => (None, vec![(chain(&error), error.hint())]),
+            };
+            Answer::Announced { record: Some(record), applied, complaints }
+        }
+        Job::Withdraw(id) => {
+            let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
+            Answer::Announced { record: None, applied, complaints }
+        }
+        Job::Look { known } => {
+            let seen = Fleet::look(config, false);
+            match known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
+                true => Answer::Looked(None),
+                // Heartbeats change all the time, so they are fetched only when they are needed.
+                false if config.wants_beats() => read(config),
+                false => Answer::Looked(read_seen(seen).pop()),
+            }
+        }
+        Job::Read => read(config),
+    }
+}
+
+fn read(config: &Config) -> Answer {
+    let beats = config.wants_beats();
+    let mut readings = read_seen(Fleet::look(config, beats));
+    if beats {
+        readings.extend(Fleet::read_beats(config));
+    }
+    Answer::Looked(readings.pop())
+}
+
+/// What became of a change in the one store.
+fn only(applied: Option<Result<Applied, StoreError>>) -> (Option<Applied>, Vec<Complaint>) {
+    match applied {
+        Some(Ok(applied)) => (Some(applied), Vec::new()),
+        Some(Err(error)) => (None, vec![complaint(error)]),
+        None => (None, Vec::new()),
+    }
+}
+
+fn complaint(error: StoreError) -> Complaint {
+    (chain(&error), error.hint())
+}

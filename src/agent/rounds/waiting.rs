@@ -1,0 +1,123 @@
+//! What happens while the agent waits: for stores, for the next beat, for nothing in particular.
+
+use std::time::Duration;
+
+use super::Rounds;
+use crate::agent::events::Event;
+use crate::agent::hands::{Answer, Hand, Job, Role};
+use crate::pace::back_off;
+
+/// A store that is away is looked for at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long stores that were asked are waited for before the round goes on without them. What they say later is an
+/// event like any other.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the others are still waited for once one has answered.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Rounds<'_> {
+    /// Gives every store that is not at work its jobs, which may depend on what is known of it. Gives who has got some.
+    pub(super) fn ask(&mut self, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) -> Vec<usize> {
+        let mut asked = Vec::new();
+        for place in 0..self.hands.len() {
+            let (now, known) = (self.now(), self.known(place));
+            let hand = &mut self.hands[place];
+            let jobs = if hand.is_busy() { Vec::new() } else { jobs(hand, known) };
+            if !jobs.is_empty() {
+                hand.asked = now;
+                jobs.into_iter().for_each(|job| hand.give(job));
+                asked.push(place);
+            }
+        }
+        asked
+    }
+
+    /// Waits for the answers of these stores, and meanwhile for everything else. A signal to end ends the wait.
+    pub(super) fn attend(&mut self, asked: &[usize]) {
+        let mut end = self.now() + PATIENCE;
+        let mut heard = false;
+        while self.stopping.is_none() && asked.iter().any(|place| self.hands[*place].is_busy()) {
+            let answered = |hand: &Hand| hand.role == Role::List && !hand.is_busy() && hand.failures == 0;
+            if !heard && asked.iter().any(|place| answered(&self.hands[*place])) {
+                heard = true;
+                end = end.min(self.now() + GRACE);
+            }
+            let left = end.saturating_sub(self.now());
+            if left.is_zero() {
+                break;
+            }
+            self.wait(left);
+        }
+        self.judge();
+    }
+
+    /// Waits for the next event, so long at most, and tells systemd that the agent is alive.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        self.systemd.tell("WATCHDOG=1");
+        let limit = limit.min(self.systemd.watchdog().unwrap_or(limit));
+        if let Ok(event) = self.events.recv_timeout(limit) {
+            self.take(event);
+        }
+    }
+
+    /// Between two things that take their time: takes what has happened, and says whether to go on.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.systemd.tell("WATCHDOG=1");
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
+        }
+        self.stopping.is_none()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Stop(signal) => self.stopping = Some(signal),
+            Event::Now => self.next_beat = Duration::ZERO,
+            Event::Health(answer) => self.hear(&[answer]),
+            Event::Answer(place, answer) => {
+                self.hands[place].has_answered();
+                match *answer {
+                    Answer::Announced { record, applied, complaints } => {
+                        self.hands[place].complaints = complaints;
+                        if let Some(applied) = applied {
+                            self.announced(record.as_deref(), applied);
+                        }
+                    }
+                    Answer::Looked(reading) => {
+                        let failed = reading.as_ref().is_some_and(|reading| reading.error.is_some());
+                        self.looked(place, failed);
+                        if let Some(reading) = reading {
+                            let role = self.hands[place].role;
+                            if !failed && (role == Role::Beats || self.config.beat_stores.is_empty()) {
+                                self.hear_beats();
+                            }
+                            self.readings.insert(place, reading);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes when to look at the store again.
+    fn looked(&mut self, place: usize, failed: bool) {
+        let agent = &self.config.agent;
+        let hand = &mut self.hands[place];
+        if hand.failures > 0 && !failed {
+            // What it has not heard while it was away.
+            self.given_out = None;
+        }
+        hand.failures = if failed { hand.failures.saturating_add(1) } else { 0 };
+        let wait = back_off(hand.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
+        // From look to look, however long one takes; after one in vain, from its end.
+        let from = if failed { self.started.elapsed() } else { hand.asked };
+        if hand.role == Role::List {
+            hand.next_look = from + wait;
+            if !failed {
+                self.tally.read();
+            }
+        }
+    }
+}

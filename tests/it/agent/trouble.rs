@@ -1,0 +1,199 @@
+//! HAProxy hangs, dies and comes back behind the agent's back; commands and webhooks hang; disks are full.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::balancer::Balancer;
+use super::daemon::Daemon;
+use super::{QUICK, machine};
+use crate::fixture::haproxy::HaProxy;
+use crate::fixture::http_server::HttpServer;
+use crate::fixture::machine::Machine;
+
+#[test]
+fn a_haproxy_that_was_restarted_by_hand_serves_the_same() {
+    let servers: Vec<HttpServer> = (0..2).map(|_| HttpServer::start(200)).collect();
+    let mut balancer = Balancer::start(&[("a", &servers[0])]);
+    let agent = balancer.agent();
+    balancer.node("b", &servers[1]).good(&["state", "done"]);
+    let both = [("i-a".to_owned(), true), ("i-b".to_owned(), true)];
+    agent.wait_for("the new server", || balancer.running() == both);
+    balancer.kill_haproxy();
+    balancer.start_haproxy();
+    agent.wait_for("both servers", || balancer.running() == both);
+    // And it is followed as before.
+    balancer.node("b", &servers[1]).good(&["state", "draining"]);
+    agent.wait_for("it to drain", || balancer.running().contains(&("i-b".into(), false)));
+    assert_eq!(balancer.get(), Some(200));
+}
+
+#[test]
+fn an_agent_that_is_there_before_haproxy_waits_for_it() {
+    let servers: Vec<HttpServer> = (0..2).map(|_| HttpServer::start(200)).collect();
+    let mut balancer = Balancer::start(&[("a", &servers[0])]);
+    balancer.kill_haproxy();
+    balancer.node("b", &servers[1]).good(&["state", "done"]);
+    balancer.machine.run(&["beat"]).code(5).says("its reload failed").says("it will be tried again");
+    assert!(balancer.config().contains("i-b "), "the file is right, for when it starts");
+    let agent = balancer.agent();
+    agent.wait_for("it to be missed", || agent.log().contains("its reload failed"));
+    balancer.start_haproxy();
+    agent.wait_for("the agent to be content", || agent.log().contains("haproxy.cfg`: well again"));
+    assert_eq!(balancer.running(), [("i-a".into(), true), ("i-b".into(), true)]);
+    agent.wait_for("the metric", || {
+        balancer.metrics().lines().any(|line| line.starts_with("presence_file_good{") && line.ends_with(" 1"))
+    });
+}
+
+#[test]
+fn a_haproxy_that_hangs_is_told_of_and_holds_nothing_up_for_ever() {
+    let servers: Vec<HttpServer> = (0..2).map(|_| HttpServer::start(200)).collect();
+    let balancer = Balancer::start(&[("a", &servers[0])]);
+    balancer.haproxy.signal_all(Signal::STOP);
+    balancer.node("b", &servers[1]).good(&["state", "done"]);
+    balancer.machine.run(&["beat"]).code(0).says("cannot read from HAProxy's socket");
+    assert!(balancer.config().contains("i-b "));
+    balancer.haproxy.signal_all(Signal::CONT);
+    let agent = balancer.agent();
+    let both = [("i-a".to_owned(), true), ("i-b".to_owned(), true)];
+    agent.wait_for("both servers", || balancer.running() == both);
+}
+
+#[test]
+fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
+    let server = HttpServer::start(200);
+    let balancer = Balancer::start(&[("a", &server)]);
+    let other = tempfile::tempdir().unwrap();
+    let config = format!(
+        "{}defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\
+         frontend x\n    bind {}\n",
+        HaProxy::global(other.path()),
+        HaProxy::free_address()
+    );
+    let _other = HaProxy::start(other.path(), &config);
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let ours = HaProxy::socket_in(&balancer.machine.path("")).display().to_string();
+    let theirs = HaProxy::socket_in(other.path()).display().to_string();
+    // The file names the right one, which is not asked.
+    let vars = format!("[render.vars]\nstats_socket = '{ours}'\n");
+    let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{theirs}'"));
+    fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
+    let agent = balancer.agent();
+    agent.wait_for("it to be given up", || agent.log().contains("nor did 3 reloads help"));
+    let reloads = balancer.reloads();
+    assert!(reloads <= 4, "{}", agent.log());
+    for _ in 0..2 {
+        balancer.machine.run(&["beat"]).code(5).says("see that `socket` is that of the HAProxy");
+    }
+    assert_eq!(balancer.reloads(), reloads, "{}", agent.log());
+    assert_eq!(balancer.get(), Some(200));
+}
+
+#[test]
+fn commands_and_webhooks_that_hang_hold_nothing_up() {
+    // Takes connections and never answers.
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lb = machine(
+        "lb1",
+        &format!(
+            "{QUICK}[[notify]]\nurl = 'http://{}/'\ntimeout = '1h'\n\
+             [[notify]]\ncommand = 'sh -c \"echo x >> told; sleep 3600\"'\ntimeout = '1h'\n\
+             [[health]]\nname = 'slow'\ncommand = 'sleep 3600'\ntimeout = '300ms'\ninterval = '100ms'\nfall = 2\n",
+            hook.local_addr().unwrap()
+        ),
+    );
+    lb.good(&["state", "done"]);
+    Machine::new("db1").store(lb.path("list.git").display()).good(&["publish"]);
+    let agent = Daemon::start(&lb);
+    // A health check that says nothing is a bad one.
+    agent.wait_for("the list to say so", || lb.good(&["list", "--state", "wedged"]).contains("i-lb1"));
+    let app = Machine::new("app1").store(lb.path("list.git").display());
+    let has = |text: &str| fs::read_to_string(lb.path("hosts")).unwrap().contains(text);
+    for _ in 0..2 {
+        app.good(&["publish"]);
+        agent.wait_for("the new node", || has("10.0.0.2"));
+        agent.wait_for("somebody to be told", || lb.path("told").exists());
+        app.good(&["withdraw"]);
+        agent.wait_for("the node to leave", || !has("10.0.0.2"));
+    }
+    let (code, log) = agent.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// A small file system at that place, for as long as this is kept.
+struct SmallDisk<'a>(&'a Path);
+
+impl SmallDisk<'_> {
+    fn mount(place: &Path) -> Option<SmallDisk<'_>> {
+        fs::create_dir(place).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(place).output();
+        mount.is_ok_and(|output| output.status.success()).then_some(SmallDisk(place))
+    }
+
+    fn fill(&self) {
+        // Until there is no space left, which is an error.
+        let _ = fs::write(self.0.join("ballast"), vec![0; 100_000]);
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        // Lazily: a killed agent may not be gone yet.
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot be made says so")]
+fn on_a_full_disk_the_old_file_stands() {
+    for full in ["out", "memory"] {
+        let lb = Machine::new("lb1");
+        let store = lb.path("list.git");
+        crate::fixture::machine::bare_repository(&store);
+        let lb = lb.store(store.display());
+        let (out, memory) = (lb.path("out"), lb.path("state/targets"));
+        let place = if full == "out" { &out } else { &memory };
+        let Some(disk) = SmallDisk::mount(place) else {
+            eprintln!("not tested: only root may mount a small file system");
+            return;
+        };
+        fs::create_dir_all(&out).unwrap();
+        let (hosts, metrics) = (out.join("hosts"), out.join("presence.prom"));
+        let text = format!(
+            "[[render]]\nname = 'hosts'\noutput = '{}'\nreload = 'sh -c \"echo x >> reloads\"'\n\
+             {QUICK}metrics = '{}'\n",
+            hosts.display(),
+            metrics.display()
+        );
+        fs::write(lb.path("presence.toml"), text).unwrap();
+        let reloads = || fs::read_to_string(lb.path("reloads")).unwrap_or_default().lines().count();
+        lb.run(&["beat"]).code(0);
+        let before = fs::read_to_string(&hosts).unwrap();
+        let app = Machine::new("app1").store(store.display());
+        app.good(&["publish"]);
+        disk.fill();
+        // The old file and no reload; or the new one with its reload, and only its numbers are not remembered.
+        let new = || fs::read_to_string(&hosts).unwrap().contains("10.0.0.2");
+        let stands = || {
+            (fs::read_to_string(&hosts).unwrap() == before) != new() && reloads() == 1 + usize::from(new())
+        };
+        lb.run(&["beat"]).code(1).says("No space left").says("free some space");
+        assert!(stands() && new() == (full == "memory"), "{full}: {}", fs::read_to_string(&hosts).unwrap());
+        let agent = Daemon::start(&lb);
+        agent.wait_for("it to be said", || agent.log().contains("No space left"));
+        assert!(stands(), "{full}: {}", fs::read_to_string(&hosts).unwrap());
+        disk.empty();
+        agent.wait_for("the new file and its reload", || new() && reloads() == 2);
+        agent.wait_for("all to be well", || agent.log().contains("hosts`: well again"));
+    }
+}
