@@ -25,3 +25,5 @@ pub mod store;
 pub mod target;
 pub mod template;
 pub mod text;
+mod threads;
+mod unread;

@@ -1,25 +1,36 @@
 //! Renders `haproxy.cfg` from fleets of several sizes, in a directory and in a repository, beside what else could read
-//! them. `cargo bench --bench side_by_side -- --nodes 1000,10000 --runs 7`; see README.md beside this folder.
+//! them. `cargo bench --bench render -- --nodes 1000,10000 --runs 7`; with `--dir DIR`, the fleets are kept there and used again.
+//! See README.md beside this folder.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a bench that meets a surprise must stop, and it prints"
 )]
 
+mod machine;
 mod measure;
 
 #[path = "../../tests/it/fixture/fleet.rs"]
 mod fleet;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use fleet::File;
+use machine::Machine;
 use measure::Best;
 
 const FOLDER: &str = "it/presence/all";
+
+/// What `buildLiveServerJson` does: all files of a folder, loaded one after the other, dumped as one list.
+const READER_OF_2015: &str = "import glob, json, sys
+nodes = []
+for path in glob.glob(sys.argv[1] + '/*.json'):
+    with open(path) as file:
+        nodes.append(json.load(file)['value'])
+json.dump(nodes, sys.stdout)";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -35,9 +46,11 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), runs);
     for nodes in nodes.split(',') {
-        let nodes = nodes.parse().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        side_by_side(dir.path(), nodes, runs);
+        let count = nodes.parse().unwrap();
+        match value("--dir") {
+            Some(kept) => side_by_side(&Path::new(&kept).join(nodes), count, runs),
+            None => side_by_side(tempfile::tempdir().unwrap().path(), count, runs),
+        }
     }
 }
 
@@ -58,9 +71,11 @@ fn side_by_side(dir: &Path, nodes: usize, runs: usize) {
     let changed: Vec<File> = [nodes / 3, nodes / 2].iter().map(|at| fleet::drained(&files[*at])).collect();
     let before: Vec<File> = [nodes / 3, nodes / 2].iter().map(|at| files[*at].clone()).collect();
     let folder = dir.join("directory").join(FOLDER);
-    fleet::directory(&folder, &files);
-    for (name, sharded) in [("flat.git", false), ("sharded.git", true)] {
-        fleet::repository(&dir.join(name), FOLDER, sharded, &files);
+    if !folder.exists() {
+        fleet::directory(&folder, &files);
+        for (name, sharded) in [("flat.git", false), ("sharded.git", true)] {
+            fleet::repository(&dir.join(name), FOLDER, sharded, &files);
+        }
     }
     drop(files);
     // Younger files than that are read again each time, since their times say nothing yet.
@@ -80,10 +95,12 @@ fn side_by_side(dir: &Path, nodes: usize, runs: usize) {
 
 /// The floors, and the readers of others. None of them renders anything.
 fn others(dir: &Path, folder: &Path, runs: usize) {
-    for threads in ["1", "2"] {
-        let best =
-            Best::of(runs, || measure::run(measure::inner(&["read", folder.to_str().unwrap(), threads])));
-        println!("| read all files, {threads} thread(s) | {best} |");
+    for what in ["read", "parse"] {
+        for threads in ["1", "2"] {
+            let words = [what, folder.to_str().unwrap(), threads];
+            let best = Best::of(runs, || measure::run(measure::inner(&words)));
+            println!("| floor: {what} all files, {threads} thread(s) | {best} |");
+        }
     }
     let repository = dir.join("flat.git");
     let oids = dir.join("oids");
@@ -99,16 +116,15 @@ fn others(dir: &Path, folder: &Path, runs: usize) {
         measure::run_on(oids.to_str().unwrap(), command)
     });
     println!("| git cat-file --batch | {best} |");
-    let python = "import glob,json,sys
-for path in glob.glob(sys.argv[1] + '/*.json'):
-    with open(path) as file:
-        json.load(file)";
+    // Not `python3` from PATH, which may be a script that looks for the real one.
+    let which = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let python = String::from_utf8(which.stdout).unwrap();
     let best = Best::of(runs.min(3), || {
-        let mut command = Command::new("python3");
-        command.args(["-c", python, folder.to_str().unwrap()]);
+        let mut command = Command::new(python.trim());
+        command.args(["-c", READER_OF_2015, folder.to_str().unwrap()]);
         measure::run(command)
     });
-    println!("| Python: json.load of each file | {best} |");
+    println!("| the Python reader of 2015 | {best} |");
     let best = Best::of(runs.min(3), || {
         measure::run(shell(&format!(
             "find {} -name '*.json' -exec cat {{}} + | jq -s length",
@@ -143,46 +159,6 @@ fn presence(machine: &Machine, store: &str, runs: usize, change: &dyn Fn(&[File]
     });
     println!("| presence, {store}: two nodes changed | {best} |");
     change(changes[1]);
-}
-
-/// A machine of its own for one store.
-struct Machine {
-    dir: PathBuf,
-    store: PathBuf,
-}
-
-impl Machine {
-    fn new(dir: &Path, store: &str) -> Machine {
-        let machine = Machine { dir: dir.join(format!("machine-{store}")), store: dir.join(store) };
-        fs::create_dir_all(machine.dir.join("nodeinfo")).unwrap();
-        fs::write(machine.dir.join("presence.toml"), "").unwrap();
-        machine
-    }
-
-    fn presence(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_presence"));
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", &self.dir)
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("PRESENCE_CONFIG", "presence.toml")
-            .env("PRESENCE_NODEINFO", "nodeinfo")
-            .env("PRESENCE_STATE_DIR", "state")
-            .env("PRESENCE_STORE", &self.store)
-            .current_dir(&self.dir)
-            .args(words);
-        command
-    }
-
-    fn forget(&self, name: &str) {
-        let path = self.dir.join(name);
-        if path.is_dir() {
-            fs::remove_dir_all(path).unwrap();
-        } else if path.exists() {
-            fs::remove_file(path).unwrap();
-        }
-    }
 }
 
 fn shell(line: &str) -> Command {

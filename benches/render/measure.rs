@@ -49,7 +49,10 @@ pub(crate) fn inner(words: &[&str]) -> Command {
 pub(crate) fn is_inner(mode: &str, rest: &[String]) -> bool {
     match mode {
         "measure" => measure(rest),
-        "read" => read(&rest[0], rest[1].parse().unwrap()),
+        "read" => floor(&rest[0], rest[1].parse().unwrap(), &|_| {}),
+        "parse" => floor(&rest[0], rest[1].parse().unwrap(), &|bytes| {
+            std::hint::black_box(serde_json::from_slice::<File<'_>>(bytes).unwrap());
+        }),
         _ => return false,
     }
     true
@@ -67,8 +70,30 @@ fn measure(words: &[String]) {
     println!("{} {} {}", wall.as_micros(), cpu[0] + cpu[1], usage.max_rss());
 }
 
-/// The floor of every reader: opens, reads and closes each file, and looks at nothing.
-fn read(folder: &str, threads: usize) {
+/// A presence file, as a parser takes it that knows what it wants and copies nothing.
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "to be parsed is all that it is for")]
+struct File<'a> {
+    filetype: &'a str,
+    #[serde(borrow)]
+    value: Facts<'a>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "to be parsed is all that it is for")]
+struct Facts<'a> {
+    instance_id: &'a str,
+    ipv4: &'a str,
+    port: &'a str,
+    nodepart: &'a str,
+    stacktype: &'a str,
+    deployment: &'a str,
+    state: &'a str,
+}
+
+/// The floor of every reader: opens, reads and closes each file, and at most looks at it.
+fn floor(folder: &str, threads: usize, look: &(dyn Fn(&[u8]) + Sync)) {
     let paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     std::thread::scope(|scope| {
         for some in paths.chunks(paths.len().div_ceil(threads)) {
@@ -77,6 +102,7 @@ fn read(folder: &str, threads: usize) {
                 for path in some {
                     bytes.clear();
                     fs::File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+                    look(&bytes);
                 }
             });
         }

@@ -111,8 +111,9 @@ pub fn compose(
 /// What makes the scope wider than the user may think, one sentence each.
 pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
     let distinct = |fact: &str| -> usize {
-        let values: std::collections::BTreeSet<_> =
-            roster.nodes.iter().filter_map(|node| node.record.text(fact)).collect();
+        // Not `collect`, which would sort a value of each node.
+        let mut values = std::collections::BTreeSet::new();
+        values.extend(roster.nodes.iter().filter_map(|node| node.record.text(fact)));
         values.len()
     };
     [("deployment", &who.deployment), ("stacktype", &who.stacktype)]

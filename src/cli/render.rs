@@ -249,7 +249,7 @@ impl Destination {
                 output::data(&output)?;
             }
             DestinationKind::File(target) => {
-                let Some(result) = target.confirm(memory, &last.digest)? else { return Ok(false) };
+                let Some(result) = target.confirm(memory, last)? else { return Ok(false) };
                 warn();
                 output::note(&done(&target.path.display(), target, &result));
             }

@@ -163,9 +163,16 @@ fn ports_from_numbers() {
 
 #[test]
 fn host_and_port_together() {
-    let port = Port::parse("80").unwrap();
-    assert_eq!(Address::parse("10.0.0.1").unwrap().host_port(port), "10.0.0.1:80");
-    assert_eq!(Address::parse("2001:db8::1").unwrap().host_port(port), "[2001:db8::1]:80");
+    #[track_caller]
+    fn check(address: &str, port: &str, expect: &str) {
+        let (address, port) = (Address::parse(address).unwrap(), Port::parse(port).unwrap());
+        assert_eq!(address.host_port(port), expect);
+    }
+
+    check("10.0.0.1", "80", "10.0.0.1:80");
+    check("223.100.99.255", "65535", "223.100.99.255:65535");
+    check("1.10.101.9", "1", "1.10.101.9:1");
+    check("2001:db8::1", "80", "[2001:db8::1]:80");
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Record {
     }
 
     fn with_id(facts: Packed) -> Result<Record, RecordError> {
-        Ok(Record { id: id_of(facts.bytes())?, facts })
+        Ok(Record { id: id_of(facts.get("instance-id"))?, facts })
     }
 
     /// Reads a presence file, of this program or of the shell script of 2015.
@@ -89,8 +89,9 @@ impl Record {
     /// with the path.
     pub fn pack(path: &str, text: &[u8], packed: &mut Vec<u8>) -> Result<(), String> {
         let begin = packed.len();
-        let checked =
-            pack(text, packed).and_then(|()| id_of(&packed[begin..])).map_err(|error| chain(&error));
+        let checked = pack(text, packed)
+            .and_then(|()| id_of(packed::get(&packed[begin..], "instance-id")))
+            .map_err(|error| chain(&error));
         let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
         let outcome = match checked {
             Ok(id) if id.as_str() == stem => return Ok(()),
@@ -203,9 +204,9 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
     }
 }
 
-/// The instance-id among packed facts.
-fn id_of(packed: &[u8]) -> Result<Name, RecordError> {
-    match packed::get(packed, "instance-id") {
+/// The instance-id, if that fact holds a usable one.
+fn id_of(fact: Option<Fact<'_>>) -> Result<Name, RecordError> {
+    match fact {
         Some(Fact::Text(id)) => Name::parse(id).map_err(RecordError::BadId),
         _ => Err(RecordError::NoId),
     }

@@ -3,6 +3,7 @@
 //! Each fact is the length of its name, the name, the length and kind of its value, the value. Facts stand in the order
 //! of their names, and a number or list in serde_json's own spelling, so that equal facts are equal bytes.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use bytes::Bytes;
@@ -12,7 +13,37 @@ use super::Facts;
 
 /// A node's facts.
 #[derive(Clone, PartialEq)]
-pub(super) struct Packed(Bytes);
+pub(super) struct Packed {
+    bytes: Bytes,
+    /// Where each of the usual facts begins.
+    usual: [u16; USUAL],
+}
+
+/// How many facts everybody asks for. They are looked up once for all.
+const USUAL: usize = 10;
+
+/// The node does not state that fact.
+const NOWHERE: u16 = u16::MAX;
+
+/// The fact may stand so far behind that there is no number for it.
+const FAR: u16 = u16::MAX - 1;
+
+/// The number of a usual fact.
+fn usual(name: &[u8]) -> Option<usize> {
+    Some(match name {
+        b"address" => 0,
+        b"deployment" => 1,
+        b"instance-id" => 2,
+        b"ipv4" => 3,
+        b"ipv6" => 4,
+        b"nodepart" => 5,
+        b"port" => 6,
+        b"stacktype" => 7,
+        b"state" => 8,
+        b"statetss" => 9,
+        _ => return None,
+    })
+}
 
 /// A fact of a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,21 +78,35 @@ impl<'a> Fact<'a> {
 impl Packed {
     /// Takes bytes that [`put`] has written.
     pub(super) fn new(bytes: Bytes) -> Packed {
-        Packed(bytes)
+        let mut places = [NOWHERE; USUAL];
+        let mut rest = &bytes[..];
+        let mut at = 0;
+        while let Some((name, ..)) = next(&mut rest) {
+            if let Some(number) = usual(name) {
+                places[number] = u16::try_from(at).unwrap_or(FAR).min(FAR);
+            }
+            at = bytes.len() - rest.len();
+        }
+        Packed { bytes, usual: places }
     }
 
     pub(super) fn of(facts: &Facts) -> Packed {
         let mut bytes = Vec::with_capacity(512);
         put_facts(facts, &mut bytes);
-        Packed(bytes.into())
+        Packed::new(bytes.into())
     }
 
     pub(super) fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Fact<'_>> {
-        get(&self.0, name)
+        let begin = match usual(name.as_bytes()).map(|number| self.usual[number]) {
+            Some(NOWHERE) => return None,
+            Some(FAR) | None => 0,
+            Some(place) => place.into(),
+        };
+        get(&self.bytes[begin..], name)
     }
 
     pub(super) fn value(&self, name: &str) -> Option<Value> {
@@ -69,7 +114,7 @@ impl Packed {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        let mut rest = &self.0[..];
+        let mut rest = &self.bytes[..];
         let mut facts = Facts::new();
         while let Some((name, json, value)) = next(&mut rest) {
             if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
@@ -90,9 +135,13 @@ impl fmt::Debug for Packed {
 /// The value of that fact, from bytes that [`put`] has written.
 pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Fact<'a>> {
     while let Some((found, json, value)) = next(&mut packed) {
-        if found == name.as_bytes() {
-            let value = std::str::from_utf8(value).ok()?;
-            return Some(if json { Fact::Json(value) } else { Fact::Text(value) });
+        match found.cmp(name.as_bytes()) {
+            Ordering::Less => {}
+            Ordering::Equal => {
+                let value = std::str::from_utf8(value).ok()?;
+                return Some(if json { Fact::Json(value) } else { Fact::Text(value) });
+            }
+            Ordering::Greater => return None,
         }
     }
     None
@@ -120,6 +169,7 @@ pub(super) fn put_facts(facts: &Facts, out: &mut Vec<u8>) {
 }
 
 /// The next fact: its name, whether its value is JSON, and the value. None at the end, or where the bytes are not ours.
+#[inline]
 fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], bool, &'a [u8])> {
     let length = take_number(rest)?;
     let (name, after) = rest.split_at_checked(length)?;
@@ -139,17 +189,22 @@ fn put_number(mut number: usize, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
+#[inline]
 fn take_number(rest: &mut &[u8]) -> Option<usize> {
     let mut number = 0;
-    for shift in (0..usize::BITS).step_by(7) {
+    let mut shift = 0;
+    loop {
         let (first, after) = rest.split_first()?;
         *rest = after;
         number |= usize::from(first & 0x7f) << shift;
         if first & 0x80 == 0 {
             return Some(number);
         }
+        shift += 7;
+        if shift >= usize::BITS {
+            return None;
+        }
     }
-    None
 }
 
 #[cfg(test)]

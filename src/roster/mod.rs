@@ -55,26 +55,17 @@ impl Roster {
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
         let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let mut problems = Vec::new();
-        let mut candidates = Vec::new();
-        for (rank, source) in sources.iter().enumerate() {
-            for file in source.snapshot.files() {
+        let mut nodes = Vec::with_capacity(sources.iter().map(|source| source.snapshot.len()).sum());
+        for (source, store) in sources.iter().zip(&stores) {
+            for file in source.snapshot.files_as_they_lie() {
+                let path = file.path();
                 match file.record() {
-                    Ok(record) => candidates.push(merge::Candidate {
-                        record,
-                        path: file.path(),
-                        rank,
-                        stale: source.stale,
-                    }),
-                    Err(reason) => {
-                        problems.push(Problem { store: stores[rank].clone(), path: file.path(), reason });
-                    }
+                    Ok(record) => nodes.push(Node::new(record, store.clone(), path, source.stale, states)),
+                    Err(reason) => problems.push(Problem { store: store.clone(), path, reason }),
                 }
             }
         }
-        let nodes: Vec<Node> = merge::newest(candidates)
-            .into_iter()
-            .map(|found| Node::new(found.record, stores[found.rank].clone(), found.path, found.stale, states))
-            .collect();
+        let nodes = merge::newest(nodes, &stores);
         problems.extend(nodes.iter().filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
             let shown = excerpt(&state);

@@ -11,6 +11,8 @@ use std::fs;
 use std::hash::Hasher;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use super::Beats;
 use super::snapshot::Snapshot;
@@ -22,6 +24,17 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// `changes` may hold one of so many files, and a few more, before `records` is written anew.
 const SHARE: usize = 64;
 const FEW: usize = 64;
+
+/// A copy that is being written while its snapshot is used. Who drops the last of the snapshot waits for it.
+#[derive(Debug)]
+pub(super) struct Keeping(Option<JoinHandle<()>>);
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        // A copy that could not be kept is none.
+        let _ = self.0.take().map(JoinHandle::join);
+    }
+}
 
 /// Where the copy of one store is kept.
 #[derive(Debug, Clone)]
@@ -81,10 +94,10 @@ impl Copy {
         };
         let snapshot = read(&known)?;
         let same = whole.is_some() && snapshot.version == known.version;
-        if !same || snapshot.unsure() < known.unsure() {
-            self.keep(&snapshot, whole, build);
+        match same && snapshot.unsure() >= known.unsure() {
+            true => Ok(snapshot),
+            false => Ok(self.keep(snapshot, whole, build)),
         }
-        Ok(snapshot)
     }
 
     fn load(&self) -> Option<(Snapshot, Whole)> {
@@ -96,26 +109,42 @@ impl Copy {
         }
     }
 
-    fn keep(&self, snapshot: &Snapshot, whole: Option<Whole>, build: Option<String>) {
-        let Some(build) = build else { return };
+    /// Keeps the snapshot. What comes back is the same one, perhaps in other memory.
+    fn keep(&self, snapshot: Snapshot, whole: Option<Whole>, build: Option<String>) -> Snapshot {
+        let Some(build) = build else { return snapshot };
         let of_whole = |heap: u16| whole.is_some() && heap == 0;
         let fresh = snapshot.entries.iter().filter(|entry| !of_whole(entry.heap)).count();
         if let Some(whole) = &whole
             && fresh <= snapshot.len() / SHARE + FEW
             && whole.count <= snapshot.len() * 2 + FEW
         {
-            self.replace("changes", &format::write_changes(snapshot, whole));
-            return;
+            self.replace("changes", &format::write_changes(&snapshot, whole));
+            return snapshot;
         }
         let size: usize = snapshot.entries.iter().map(format::size).sum();
         match size <= MAX_BYTES {
             true => {
-                let bytes = format::write_whole(snapshot, &self.label, &build);
-                self.replace("records", &bytes);
+                let (bytes, snapshot) = format::write_whole(snapshot, &self.label, &build);
+                let (copy, written) = (self.clone(), bytes.clone());
+                // Whoever wants the snapshot need not wait for that.
+                match thread::Builder::new().spawn(move || copy.replace_whole(&written)) {
+                    Ok(writing) => Snapshot { keeping: Some(Arc::new(Keeping(Some(writing)))), ..snapshot },
+                    Err(_) => {
+                        self.replace_whole(&bytes);
+                        snapshot
+                    }
+                }
             }
-            false => drop(fs::remove_file(self.place.join("records"))),
+            false => {
+                let _ = fs::remove_file(self.place.join("records"));
+                snapshot
+            }
         }
-        // It belongs to another `records`; one that stays would be seen to.
+    }
+
+    fn replace_whole(&self, bytes: &[u8]) {
+        self.replace("records", bytes);
+        // They belong to another `records`; those that stay would be seen to.
         let _ = fs::remove_file(self.place.join("changes"));
     }
 

@@ -4,15 +4,16 @@
 //! earlier snapshot is taken over from it as it is: neither read nor parsed again.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Beats;
+use super::copy::Keeping;
 use crate::record::{MAX_BYTES, Record};
 use crate::text::Text;
 
-/// Names the content of a file without reading it: at one path, equal keys mean equal bytes.
-pub(super) type Key = [u8; 32];
+pub(super) use crate::unread::Key;
 
 /// The key of a file of which that cannot be said. It equals no other, not even itself.
 pub(super) const NO_KEY: Key = [0; 32];
@@ -32,6 +33,9 @@ pub struct Snapshot {
     pub(super) entries: Vec<Entry>,
     /// The directories, where the store has a name for the content of a whole directory.
     pub(super) trees: Vec<Subtree>,
+    /// The copy of it that is just being written, if there is one.
+    #[expect(dead_code, reason = "to be dropped is all that it is for")]
+    pub(super) keeping: Option<Arc<Keeping>>,
 }
 
 /// Where a file's path and content are.
@@ -94,11 +98,23 @@ impl File<'_> {
 impl Snapshot {
     /// The `*.json` files, by path.
     pub fn files(&self) -> impl ExactSizeIterator<Item = File<'_>> {
-        self.entries.iter().map(|entry| {
-            let heap = &self.heaps[usize::from(entry.heap)];
-            let (path, content) = entry.ranges();
-            File { path: heap.slice(path), content: heap, range: content, kind: entry.kind }
-        })
+        self.entries.iter().map(|entry| self.file(entry))
+    }
+
+    /// The `*.json` files in the order in which they lie in memory: who looks at all of them does not jump about.
+    pub(crate) fn files_as_they_lie(&self) -> impl Iterator<Item = File<'_>> {
+        let place = |entry: &&Entry| (entry.heap, entry.start);
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        if !entries.is_sorted_by_key(place) {
+            entries.sort_unstable_by_key(place);
+        }
+        entries.into_iter().map(|entry| self.file(entry))
+    }
+
+    fn file(&self, entry: &Entry) -> File<'_> {
+        let heap = &self.heaps[usize::from(entry.heap)];
+        let (path, content) = entry.ranges();
+        File { path: heap.slice(path), content: heap, range: content, kind: entry.kind }
     }
 
     /// How many `*.json` files there are, good or bad.

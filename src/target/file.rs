@@ -4,12 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Gid, Uid};
 use tempfile::NamedTempFile;
 
 use super::TargetError;
 use crate::errors::{AtPath, PathError};
+use crate::unread::{Key, Times};
 
 /// The mode of a file that did not exist and for which none was asked.
 const NEW_FILE_MODE: u32 = 0o644;
@@ -70,6 +72,16 @@ pub(super) fn current(path: &Path) -> Result<Option<(Vec<u8>, fs::Metadata)>, Ta
         return Err(TargetError::NotAFile(path.to_owned()));
     }
     Ok(Some((fs::read(path).at("read", path)?, found)))
+}
+
+/// Names the bytes of the file that is at the path now; none if nothing does, or if it is no plain file.
+pub(super) fn key(path: &Path, now: SystemTime) -> Option<Key> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let found = rustix::fs::fstat(&file).ok()?;
+    let plain = rustix::fs::FileType::from_raw_mode(found.st_mode).is_file();
+    Times::of(&file, now).filter(|_| plain)?.key(&found)
 }
 
 /// Writes the bytes beside the file, ready to take its place: on disk, with the mode and owner that it shall have.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Counts;
 use crate::errors::{AtPath, PathError};
+use crate::unread::Key;
 
 /// How long a run waits for another run on the same target. Longer than check and reload may take together.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);
@@ -24,6 +25,8 @@ pub struct LastGood {
     pub digest: String,
     /// What it was made from; none if that cannot be said, or if not all is done yet.
     pub made: Option<Made>,
+    /// The key of the file that holds it, when it was last read and found right; none if that says nothing yet.
+    pub key: Option<Key>,
 }
 
 /// What an output was made from, and what there was to say about it: the same inputs make the same output, and there is
@@ -39,7 +42,7 @@ pub struct Made {
 impl LastGood {
     /// What is to be known of that output.
     pub fn new(counts: Counts, output: &str, made: Option<Made>) -> LastGood {
-        LastGood { counts, digest: digest(output.as_bytes()), made }
+        LastGood { counts, digest: digest(output.as_bytes()), made, key: None }
     }
 }
 
@@ -201,6 +204,7 @@ mod tests {
             counts: Counts::from([("app*".into(), Count { active: 3, leaving: 0 })]),
             digest: digest(b"x\ny\n"),
             made: Some(Made { inputs: "i".into(), warnings: vec!["w\n".into()] }),
+            key: Some([7; 32]),
         };
         {
             let memory = Memory::open(dir.path(), "/etc/haproxy.cfg").unwrap();

@@ -10,7 +10,7 @@ mod runtime;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
@@ -239,12 +239,34 @@ impl Target {
         reload(Some(why))
     }
 
-    /// What [`Target::apply`] does with bytes of this digest, if the file holds them: next to nothing. None, and nothing
-    /// done, if it does not.
-    pub fn confirm(&self, memory: &Memory, digest: &str) -> Result<Option<Done>, TargetError> {
+    /// What [`Target::apply`] does with the bytes of the last good output, if the file holds them: next to nothing. None,
+    /// and nothing done, if it does not. A file that has the key of one that was read and found right is not read again.
+    pub fn confirm(&self, memory: &Memory, last: &LastGood) -> Result<Option<Done>, TargetError> {
+        self.confirm_at(memory, last, SystemTime::now())
+    }
+
+    fn confirm_at(
+        &self,
+        memory: &Memory,
+        last: &LastGood,
+        now: SystemTime,
+    ) -> Result<Option<Done>, TargetError> {
+        let key = file::key(&self.path, now);
+        let settled = self.runtime.is_none() && !memory.owes_reload();
+        if settled && key.is_some() && key == last.key {
+            file::sweep(&self.path);
+            let found = std::fs::symlink_metadata(&self.path).at("look at", &self.path)?;
+            return Ok(Some(match file::adjust(&self.path, &found, self.mode, self.owner)? {
+                true => Done::Adjusted,
+                false => Done::Unchanged,
+            }));
+        }
         match file::current(&self.path)? {
-            Some((bytes, found)) if memory::digest(&bytes) == digest => {
+            Some((bytes, found)) if memory::digest(&bytes) == last.digest => {
                 file::sweep(&self.path);
+                if key.is_some() {
+                    memory.keep(&LastGood { key, ..last.clone() }, None)?;
+                }
                 self.stand(memory, &bytes, &found).map(Some)
             }
             _ => Ok(None),
@@ -386,6 +408,30 @@ mod tests {
         assert_eq!(fixture.text(), "good\n");
         let left = fs::read_dir(fixture.dir.path()).unwrap().count();
         assert_eq!(left, 2, "only the file and the state directory");
+    }
+
+    #[test]
+    fn a_file_that_was_found_right_is_not_read_again_until_it_changes() {
+        let fixture = fixture();
+        fixture.apply("a\n").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(100);
+        let confirm = |last: &LastGood, now| fixture.target.confirm_at(&fixture.memory, last, now).unwrap();
+        let good = LastGood::new(limits::Counts::new(), "a\n", None);
+        fixture.memory.keep(&good, None).unwrap();
+        // Too young to be known by its times.
+        assert_eq!(confirm(&good, SystemTime::now()), Some(Done::Unchanged));
+        assert_eq!(fixture.memory.last_good().unwrap().key, None);
+        assert_eq!(confirm(&good, later), Some(Done::Unchanged));
+        let known = fixture.memory.last_good().unwrap();
+        assert!(known.key.is_some());
+        // With a wrong digest: whether it is read can be seen.
+        let unread = LastGood { digest: "other".into(), ..known };
+        assert_eq!(confirm(&unread, later), Some(Done::Unchanged));
+        assert_eq!(confirm(&LastGood { key: None, ..unread.clone() }, later), None);
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(&fixture.target.path, "b\n").unwrap();
+        assert_eq!(confirm(&unread, later), None);
+        assert_eq!(confirm(&LastGood { key: unread.key, ..good }, later), None);
     }
 
     #[test]

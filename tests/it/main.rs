@@ -12,6 +12,7 @@ mod fixture;
 mod heartbeats;
 mod judges;
 mod kill;
+mod linear;
 mod messages;
 mod publish;
 mod render;

@@ -1,4 +1,10 @@
 //! The bytes of a copy on disk: a line of JSON, one record of fixed length a file, their paths and contents, a checksum.
+//!
+//! The files are described in the order of their paths. Paths and contents lie in the order of the files' names, which is
+//! that of the nodes: who goes through all nodes then goes through memory from its beginning to its end, in whatever
+//! directories the files are.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -7,10 +13,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::super::snapshot::{Entry, Kind, Snapshot, Subtree};
 
 /// The first word of every copy. The number changes with the format.
-const MAGIC: &str = "presence-copy-1";
+const MAGIC: &str = "presence-copy-2";
 
-/// How many bytes describe one file: key, lengths of path and content, kind.
-const ENTRY: usize = 32 + 4 + 4 + 1;
+/// How many bytes describe one file: key, where its path begins, lengths of path and content, kind.
+const ENTRY: usize = 32 + 4 + 4 + 4 + 1;
 
 /// How many bytes the checksum has, at the end.
 const CHECK: usize = 16;
@@ -109,30 +115,38 @@ fn open(bytes: Vec<u8>) -> Option<(Head, Vec<Entry>, Bytes, String)> {
     let table = line + 1..(line + 1).checked_add(head.count.checked_mul(ENTRY)?)?;
     let heap = table.end..end;
     let mut entries = Vec::with_capacity(head.count);
-    let mut start = 0u64;
+    let mut total = 0u64;
     for (place, described) in bytes.get(table)?.chunks_exact(ENTRY).enumerate() {
         let number = |at: usize| u32::from_le_bytes(described[at..at + 4].try_into().expect("four bytes"));
         let entry = Entry {
             key: described[..32].try_into().expect("a key has 32 bytes"),
-            start,
-            path: number(32),
-            content: number(36),
+            start: number(32).into(),
+            path: number(36),
+            content: number(40),
             place: u32::try_from(place).ok()?,
             heap: 0,
-            kind: if described[40] == 0 { Kind::Record } else { Kind::Problem },
+            kind: if described[44] == 0 { Kind::Record } else { Kind::Problem },
         };
-        start += u64::from(entry.path) + u64::from(entry.content);
+        total += u64::from(entry.path) + u64::from(entry.content);
+        if entry.ranges().1.end > heap.len() {
+            return None;
+        }
         entries.push(entry);
     }
-    if start != (heap.end.checked_sub(heap.start)?) as u64 {
+    if total != heap.len() as u64 {
         return None;
     }
     Some((head, entries, Bytes::from(bytes).slice(heap), format!("{check:032x}")))
 }
 
-pub(super) fn write_whole(snapshot: &Snapshot, label: &str, build: &str) -> Vec<u8> {
+/// The bytes of a whole copy, and the snapshot again, made of them.
+pub(super) fn write_whole(snapshot: Snapshot, label: &str, build: &str) -> (Bytes, Snapshot) {
     let of = Of::Whole { label: label.to_owned(), build: build.to_owned() };
-    write(snapshot, of, &snapshot.entries.iter().collect::<Vec<_>>())
+    let written = write(&snapshot, of, &snapshot.entries.iter().collect::<Vec<_>>());
+    let Written { bytes, heap, entries } = written;
+    let bytes = Bytes::from(bytes);
+    let heaps = vec![bytes.slice(heap)];
+    (bytes, Snapshot { heaps, entries, ..snapshot })
 }
 
 /// The changes from the whole, whose heap is the snapshot's first.
@@ -156,10 +170,17 @@ pub(super) fn write_changes(snapshot: &Snapshot, whole: &Whole) -> Vec<u8> {
         }
         at = place + 1;
     }
-    write(snapshot, Of::Changes { whole: whole.check.clone(), runs }, &fresh)
+    write(snapshot, Of::Changes { whole: whole.check.clone(), runs }, &fresh).bytes
 }
 
-fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Vec<u8> {
+/// A copy, and where in it what is.
+struct Written {
+    bytes: Vec<u8>,
+    heap: Range<usize>,
+    entries: Vec<Entry>,
+}
+
+fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Written {
     let trees = snapshot.trees.iter();
     let head = Head {
         magic: MAGIC.to_owned(),
@@ -170,21 +191,67 @@ fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Vec<u8> {
             .collect(),
         of,
     };
-    let size: usize = entries.iter().map(|entry| size(entry)).sum();
-    let mut bytes = Vec::with_capacity(size + 1024 + snapshot.trees.len() * 128);
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    let name = |at: &usize| snapshot.path(entries[*at]).rsplit(|byte| *byte == b'/').next();
+    if !order.is_sorted_by_key(name) {
+        order.sort_by_key(name);
+    }
+    let mut starts = vec![0; entries.len()];
+    let mut size = 0;
+    for at in &order {
+        starts[*at] = size;
+        size += u64::from(entries[*at].path) + u64::from(entries[*at].content);
+    }
+    let mut bytes =
+        Vec::with_capacity(size as usize + entries.len() * ENTRY + 1024 + snapshot.trees.len() * 128);
     serde_json::to_writer(&mut bytes, &head).expect("memory takes everything, and all keys are texts");
     bytes.push(b'\n');
-    for entry in entries {
+    let mut placed = Vec::with_capacity(entries.len());
+    for (place, (entry, start)) in entries.iter().zip(starts).enumerate() {
         bytes.extend_from_slice(&entry.key);
+        // A copy is never so large: see `MAX_BYTES`.
+        bytes.extend_from_slice(&(start as u32).to_le_bytes());
         bytes.extend_from_slice(&entry.path.to_le_bytes());
         bytes.extend_from_slice(&entry.content.to_le_bytes());
         bytes.push(entry.kind as u8);
+        placed.push(Entry { start, place: place as u32, heap: 0, ..**entry });
     }
-    for entry in entries {
-        let (path, content) = entry.ranges();
-        bytes.extend_from_slice(&snapshot.heaps[usize::from(entry.heap)][path.start..content.end]);
+    let begin = bytes.len();
+    for at in order {
+        let (path, content) = entries[at].ranges();
+        bytes.extend_from_slice(&snapshot.heaps[usize::from(entries[at].heap)][path.start..content.end]);
     }
+    let heap = begin..bytes.len();
     let check = xxh3_128(&bytes);
     bytes.extend_from_slice(&check.to_le_bytes());
-    bytes
+    Written { bytes, heap, entries: placed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_lie_in_the_order_of_their_names_and_are_listed_by_path() {
+        let text = |id: &str| format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}"}}}}"#);
+        let files = ["a/i-3.json", "b/i-1.json", "i-2.json"];
+        let texts = ["i-3", "i-1", "i-2"].map(text);
+        let snapshot = Snapshot::of(files.iter().zip(&texts).map(|(path, text)| (*path, Ok(text.as_str()))));
+        let (bytes, written) = write_whole(snapshot, "l", "b");
+        let (_, read) = whole(bytes.to_vec(), "l").unwrap();
+        for snapshot in [&written, &read] {
+            let told = |file: crate::store::File<'_>| {
+                (file.path().to_string(), file.record().unwrap().id().to_string())
+            };
+            let listed: Vec<_> = snapshot.files().map(told).collect();
+            assert_eq!(
+                listed,
+                [("a/i-3.json", "i-3"), ("b/i-1.json", "i-1"), ("i-2.json", "i-2")]
+                    .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            );
+            let lie: Vec<_> = snapshot.files_as_they_lie().map(|file| told(file).1).collect();
+            assert_eq!(lie, ["i-1", "i-2", "i-3"]);
+        }
+        assert!(whole(bytes.to_vec(), "another").is_none());
+    }
 }

@@ -5,7 +5,6 @@
 //! are read here, and libgit2 reads what is in none, or what is found odd.
 
 use std::path::Path;
-use std::thread;
 
 use git2::{Oid, Repository, RepositoryOpenFlags};
 
@@ -14,15 +13,13 @@ use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
 use crate::store::snapshot::Batch;
+use crate::threads;
 
 /// Fewer objects than this are left to libgit2 altogether.
 const MANY: usize = 256;
 
 /// Fewer objects than this are not worth a thread.
 const SHARE: usize = 1_000;
-
-/// More threads than this only wait for memory.
-const MAX_THREADS: usize = 4;
 
 /// What is to be done with each blob: where to add it, which it is, its content or why there is none, and whether that
 /// will hold as long as the object has its name.
@@ -50,7 +47,7 @@ pub(super) fn read<W: Wants>(
     let packs = Pack::all(&repo.commondir().join("objects/pack"));
     let mut packed = Vec::with_capacity(wanted.len());
     let mut loose = Vec::new();
-    for wants in wanted {
+    for wants in &wanted {
         let oid = wants.oid();
         match packs.iter().enumerate().find_map(|(pack, found)| Some((pack, found.find(oid.as_bytes())?))) {
             Some((pack, place)) => packed.push((pack, place, wants)),
@@ -59,17 +56,17 @@ pub(super) fn read<W: Wants>(
     }
     packed.sort_unstable_by_key(|(pack, place, _)| (*pack, place.offset));
     let mut batches = Vec::new();
-    let outcomes = in_threads(packed, |part| {
+    let outcomes = threads::in_parts(packed.len(), SHARE, |part| {
         let mut batch = Batch::with_capacity(part.len());
         let mut odd = Vec::new();
         let mut reader: Option<(usize, Reader<'_>)> = None;
-        for (pack, place, wants) in part {
+        for (pack, place, wants) in packed[part].iter().copied() {
             if reader.as_ref().is_none_or(|(open, _)| *open != pack) {
                 reader = Some((pack, packs[pack].reader()));
             }
             match reader.as_mut().and_then(|(_, reader)| reader.read(place)) {
-                Some(Content::Blob(bytes)) => take(&mut batch, &wants, Ok(bytes), true),
-                Some(Content::TooLarge(size)) => take(&mut batch, &wants, Err(too_large(size)), true),
+                Some(Content::Blob(bytes)) => take(&mut batch, wants, Ok(bytes), true),
+                Some(Content::TooLarge(size)) => take(&mut batch, wants, Err(too_large(size)), true),
                 None => odd.push(wants),
             }
         }
@@ -80,19 +77,19 @@ pub(super) fn read<W: Wants>(
         loose.extend(odd);
     }
     let path = repo.path();
-    for outcome in in_threads(loose, |part| unpacked(path, &part, take)) {
+    for outcome in threads::in_parts(loose.len(), SHARE, |part| unpacked(path, &loose[part], take)) {
         batches.push(outcome?);
     }
     Ok(batches)
 }
 
 /// Reads with libgit2, on a handle of this thread's own.
-fn unpacked<W: Wants>(path: &Path, wanted: &[W], take: &impl Take<W>) -> Result<Batch, StoreErrorKind> {
+fn unpacked<W: Wants>(path: &Path, wanted: &[&W], take: &impl Take<W>) -> Result<Batch, StoreErrorKind> {
     let mut batch = Batch::with_capacity(wanted.len());
     if !wanted.is_empty() {
         let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
             .doing("open the repository")?;
-        one_by_one(&repo, &mut batch, wanted.iter(), take)?;
+        one_by_one(&repo, &mut batch, wanted.iter().copied(), take)?;
     }
     Ok(batch)
 }
@@ -123,27 +120,4 @@ fn too_large(size: usize) -> String {
 
 fn unreadable(error: &git2::Error) -> String {
     format!("cannot be read: {}", error.message())
-}
-
-/// Does something with all of them, each thread with those that stand together.
-fn in_threads<S: Send, T: Send>(mut all: Vec<S>, act: impl Fn(Vec<S>) -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
-    let threads = threads.min(all.len() / SHARE).max(1);
-    if threads == 1 {
-        return vec![act(all)];
-    }
-    let share = all.len().div_ceil(threads);
-    let mut parts = Vec::with_capacity(threads);
-    while all.len() > share {
-        parts.push(all.split_off(all.len() - share));
-    }
-    parts.push(all);
-    thread::scope(|scope| {
-        let act = &act;
-        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || act(part))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
 }

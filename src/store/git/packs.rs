@@ -18,8 +18,14 @@ use crate::record::MAX_BYTES;
 /// No entry of more bytes is unpacked, records and what they are made from alike.
 const MAX_ENTRY: usize = 2 * MAX_BYTES;
 
-/// How much of a pack is read at a time, in bytes.
+/// A pack of no more bytes is read whole, once: what an entry is the difference from may be anywhere.
+const MAX_WHOLE: u64 = 32 * 1024 * 1024;
+
+/// How much of a larger pack is read at a time, in bytes.
 const WINDOW: usize = 256 * 1024;
+
+/// How much is read at a time before the place that reading has come to: the rest there is read already, or not wanted.
+const ASIDE: usize = 4 * 1024;
 
 /// When more than this was unpacked, in bytes, it is forgotten: what is needed again is unpacked again.
 const MAX_UNPACKED: usize = 64 * 1024 * 1024;
@@ -41,6 +47,8 @@ pub(super) struct Pack {
     size: u64,
     index: Vec<u8>,
     count: usize,
+    /// All of it, once it was read whole.
+    whole: OnceLock<Vec<u8>>,
     /// The checksums of all entries by their offset; made only if an entry is needed that nobody asked for.
     by_offset: OnceLock<Vec<(u64, u32)>>,
 }
@@ -76,7 +84,8 @@ impl Pack {
         let index = fs::read(path).ok()?;
         let file = File::open(path.with_extension("pack")).ok()?;
         let size = file.metadata().ok()?.len();
-        let mut pack = Pack { file, size, index, count: 0, by_offset: OnceLock::new() };
+        let mut pack =
+            Pack { file, size, index, count: 0, whole: OnceLock::new(), by_offset: OnceLock::new() };
         let version = pack.index.get(..8)?;
         pack.count = pack.number(FANOUT.end - 4)? as usize;
         // The tables of names, checksums and offsets, that of far offsets perhaps, and two checksums of the whole.
@@ -137,11 +146,26 @@ impl Pack {
         all.binary_search_by_key(&offset, |(offset, _)| *offset).ok().map(|at| all[at].1)
     }
 
+    /// All of it, if that is `most` bytes at most; nothing if it cannot be read.
+    fn whole(&self, most: u64) -> Option<&[u8]> {
+        (self.size <= most).then(|| {
+            &self.whole.get_or_init(|| {
+                let mut bytes = vec![0; self.size as usize];
+                self.file.read_exact_at(&mut bytes, 0).map_or_else(|_| Vec::new(), |()| bytes)
+            })[..]
+        })
+    }
+
     pub(super) fn reader(&self) -> Reader<'_> {
+        self.reader_of(MAX_WHOLE)
+    }
+
+    /// A reader that holds the pack whole if that is `most` bytes at most.
+    fn reader_of(&self, most: u64) -> Reader<'_> {
+        let (ahead, aside) = (Window::default(), Window::default());
         Reader {
             pack: self,
-            window: Vec::new(),
-            window_at: 0,
+            view: View { pack: self, whole: self.whole(most), ahead, aside },
             unpacked: Vec::new(),
             known: HashMap::default(),
             delta: Vec::new(),
@@ -156,13 +180,58 @@ const FANOUT: Range<usize> = 8..8 + 256 * 4;
 /// Reads one pack. Cheap if what is wanted comes in the order of the offsets.
 pub(super) struct Reader<'p> {
     pack: &'p Pack,
-    window: Vec<u8>,
-    window_at: u64,
+    view: View<'p>,
     /// What was unpacked, one after the other, and where there each entry is, by its offset.
     unpacked: Vec<u8>,
     known: HashMap<u64, Range<usize>, fnv::FnvBuildHasher>,
     delta: Vec<u8>,
     inflate: Decompress,
+}
+
+/// A part of a pack in memory.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Window {
+    /// The bytes from `offset` on. If they are not here, they are read, and up to `most` with them.
+    fn at(&mut self, pack: &Pack, offset: u64, length: usize, most: usize) -> Option<&[u8]> {
+        let end = self.at + self.bytes.len() as u64;
+        let wanted_end = (offset + length as u64).min(pack.size);
+        if offset < self.at || wanted_end > end {
+            let length = length.max(most).min(usize::try_from(pack.size.checked_sub(offset)?).ok()?);
+            self.bytes.resize(length, 0);
+            self.at = offset;
+            if pack.file.read_exact_at(&mut self.bytes, offset).is_err() {
+                self.bytes.clear();
+                return None;
+            }
+        }
+        self.bytes.get(usize::try_from(offset - self.at).ok()?..)
+    }
+}
+
+/// What is in memory of a pack: all of it, or where reading has come to, and something before that.
+struct View<'p> {
+    pack: &'p Pack,
+    whole: Option<&'p [u8]>,
+    ahead: Window,
+    aside: Window,
+}
+
+impl View<'_> {
+    /// The bytes from `offset` on, `length` of them and perhaps more, or as many as there are.
+    fn at(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
+        if let Some(whole) = self.whole {
+            return whole.get(usize::try_from(offset).ok()?..);
+        }
+        match offset < self.ahead.at {
+            true => self.aside.at(self.pack, offset, length, ASIDE),
+            false => self.ahead.at(self.pack, offset, length, WINDOW),
+        }
+    }
 }
 
 /// The first bytes of an entry, understood.
@@ -232,26 +301,8 @@ impl Reader<'_> {
         Some(content(&self.unpacked[base?]))
     }
 
-    /// Makes `length` bytes from `offset` on part of the window, or as many as there are.
-    fn window(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
-        let end = self.window_at + self.window.len() as u64;
-        let wanted_end = (offset + length as u64).min(self.pack.size);
-        if offset < self.window_at || wanted_end > end {
-            let length = length.max(WINDOW).min(usize::try_from(self.pack.size.checked_sub(offset)?).ok()?);
-            self.window.resize(length, 0);
-            self.window_at = offset;
-            if self.pack.file.read_exact_at(&mut self.window, offset).is_err() {
-                self.window.clear();
-                return None;
-            }
-        }
-        self.window.get(usize::try_from(offset - self.window_at).ok()?..)
-    }
-
     fn header(&mut self, offset: u64) -> Option<Header> {
-        self.window(offset, HEADER)?;
-        let start = usize::try_from(offset - self.window_at).ok()?;
-        let mut bytes = self.window[start..].iter().take(HEADER);
+        let mut bytes = self.view.at(offset, HEADER)?.iter().take(HEADER);
         let mut byte = *bytes.next()?;
         let mut length = 1;
         let kind = byte >> 4 & 7;
@@ -275,7 +326,7 @@ impl Reader<'_> {
             }
             base = Some(offset.checked_sub(distance).filter(|_| distance > 0)?);
         } else if kind == NAMED_DELTA {
-            let name: Vec<u8> = bytes.by_ref().take(20).copied().collect();
+            let name: Vec<u8> = bytes.take(20).copied().collect();
             length += name.len();
             base = Some(self.pack.find(&name)?.offset);
         }
@@ -286,8 +337,7 @@ impl Reader<'_> {
     fn inflate(&mut self, at: Place, header: &Header, delta: Option<()>) -> Option<()> {
         // As much as deflate can make of it at worst (zlib's compressBound).
         let packed = header.size + (header.size >> 12) + (header.size >> 14) + 64;
-        self.window(at.offset, header.length + packed)?;
-        let entry = &self.window[usize::try_from(at.offset - self.window_at).ok()?..];
+        let entry = self.view.at(at.offset, header.length + packed)?;
         let target = match delta {
             Some(()) => {
                 self.delta.clear();

@@ -28,7 +28,7 @@ pub(super) fn choose<'s, 'a>(
     let mut selector = Selector::default();
     let mut states = Vec::new();
     let (mut deployment, mut stacktype) = (false, false);
-    let mut part = None;
+    let (mut part, mut parts) = (None, None);
     let mut rest = String::new();
     for (key, value) in h.hash() {
         if ignored.contains(key) {
@@ -57,8 +57,12 @@ pub(super) fn choose<'s, 'a>(
         if matches!(*key, "deployment" | "stacktype") && pattern == "*" {
             continue;
         }
-        let fact = if *key == "part" { "nodepart" } else { key };
-        selector = selector.fact(fact, &pattern).map_err(|error| other(crate::errors::chain(&error)))?;
+        let condition = Selector::default().fact(key, &pattern);
+        let condition = condition.map_err(|error| other(crate::errors::chain(&error)))?.facts;
+        match *key {
+            "part" => parts = condition.into_iter().next().map(|(_, pattern)| pattern),
+            _ => selector.facts.extend(condition),
+        }
     }
     let who = shared.who();
     let in_scope = |member: &Member<'a>| match (deployment, stacktype) {
@@ -68,7 +72,10 @@ pub(super) fn choose<'s, 'a>(
         (true, true) => true,
     };
     let meant = |member: &&Member<'a>| in_scope(member) && selector.matches(member.node);
-    let all: Vec<&Member<'a>> = shared.members().iter().filter(meant).collect();
+    let all: Vec<&Member<'a>> = match parts {
+        Some(parts) => shared.of_part(&parts).into_iter().filter(meant).collect(),
+        None => shared.members().iter().filter(meant).collect(),
+    };
     let by_state = Selector { states, ..Selector::default() };
     let given = all
         .iter()

@@ -1,6 +1,7 @@
 //! `{{frontend_port part}}`: the port on which a balancer listens for a part, null if there is none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 use serde_json::Value;
@@ -10,6 +11,7 @@ use super::choice::{argument, other};
 use super::parts::Played;
 use crate::endpoint::Port;
 use crate::errors::chain;
+use crate::name::Name;
 use crate::record::text;
 
 /// The port of the part that has no number, or the number 1, unless the variable `frontend_port` names another.
@@ -34,19 +36,31 @@ impl HelperDef for FrontendPort<'_> {
                 .map(|port| Some(port.get()))
                 .map_err(|error| other(format!("the variable `{name}` is no port: {}", chain(&error)))),
         };
-        let mut parts: Vec<(String, usize)> =
-            self.0.notes().parts.iter().map(|Played { part, active }| (part.to_string(), *active)).collect();
-        if parts.iter().all(|(known, _)| *known != part) {
-            parts.push((part.clone(), 0));
-        }
-        let mut stated = BTreeMap::new();
-        for (part, _) in &parts {
-            if let Some(port) = variable(&format!("frontend_port_{part}"))? {
-                stated.insert(part.as_str(), port);
+        let allotted = |parts: &[Played]| {
+            let mut stated = BTreeMap::new();
+            for Played { part, .. } in parts {
+                if let Some(port) = variable(&format!("frontend_port_{part}"))? {
+                    stated.insert(part.as_str(), port);
+                }
             }
-        }
-        let first = variable("frontend_port")?.unwrap_or(DEFAULT_FIRST);
-        match allot(&parts, &stated, first).get(part.as_str()) {
+            let first = variable("frontend_port")?.unwrap_or(DEFAULT_FIRST);
+            Ok::<_, RenderError>(allot(parts, &stated, first))
+        };
+        let block = Arc::clone(&self.0.notes().parts);
+        let own;
+        let listeners = match (block.place(&part), block.listeners.get()) {
+            (Some(_), Some(listeners)) => listeners,
+            (Some(_), None) => {
+                let listeners = allotted(&block.parts)?;
+                block.listeners.get_or_init(|| listeners)
+            }
+            (None, _) => {
+                let alone = Name::parse(&part).map(|part| Played { part, active: 0 });
+                own = allotted(&block.parts.iter().cloned().chain(alone).collect::<Vec<_>>())?;
+                &own
+            }
+        };
+        match listeners.get(&part) {
             Some(Listener::At(port)) => return Ok(ScopedJson::Derived((*port).into())),
             Some(Listener::Taken { port, holder }) => self.0.warn(format!(
                 "part {part} gets no frontend: port {port} is that of {holder}; name another with \
@@ -61,27 +75,26 @@ impl HelperDef for FrontendPort<'_> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Listener<'p> {
+pub(super) enum Listener {
     At(u16),
-    Taken { port: u16, holder: &'p str },
+    Taken { port: u16, holder: String },
 }
 
-/// Gives every part its port: those that are `stated`, then those that follow from the parts' numbers. Parts are names
-/// with the number of nodes that may be used.
+/// Where the parts of a block are reached.
+pub(super) type Listeners = BTreeMap<String, Listener>;
+
+/// Gives every part its port: those that are `stated`, then those that follow from the parts' numbers.
 ///
 /// Two parts never share a port, since HAProxy would accept that and hand each a share of the other's requests. Where two
 /// would (`app` and `app1`), the one with more nodes listens: a single node that gives itself a new part must not take
 /// the port of one that serves.
-fn allot<'p>(
-    parts: &'p [(String, usize)],
-    stated: &BTreeMap<&'p str, u16>,
-    first: u16,
-) -> BTreeMap<&'p str, Listener<'p>> {
+fn allot(parts: &[Played], stated: &BTreeMap<&str, u16>, first: u16) -> Listeners {
     let mut claims: Vec<(&str, u16, usize)> = parts
         .iter()
-        .filter_map(|(part, active)| {
-            let port = stated.get(part.as_str()).copied().or_else(|| numbered(part, first))?;
-            Some((part.as_str(), port, *active))
+        .filter_map(|Played { part, active }| {
+            let part = part.as_str();
+            let port = stated.get(part).copied().or_else(|| numbered(part, first))?;
+            Some((part, port, *active))
         })
         .collect();
     claims.sort_by_key(|&(part, _, active)| {
@@ -90,7 +103,8 @@ fn allot<'p>(
     let mut holders: BTreeMap<u16, &str> = BTreeMap::new();
     let listeners = claims.into_iter().map(|(part, port, _)| {
         let holder = *holders.entry(port).or_insert(part);
-        (part, if holder == part { Listener::At(port) } else { Listener::Taken { port, holder } })
+        let taken = || Listener::Taken { port, holder: holder.to_owned() };
+        (part.to_owned(), if holder == part { Listener::At(port) } else { taken() })
     });
     listeners.collect()
 }
@@ -129,12 +143,11 @@ mod tests {
 
     #[track_caller]
     fn check(parts: &[(&str, usize)], stated: &[(&str, u16)], expect: &str) {
-        let parts: Vec<(String, usize)> =
-            parts.iter().map(|(part, active)| ((*part).to_owned(), *active)).collect();
-        let stated: BTreeMap<&str, u16> = stated
+        let parts: Vec<Played> = parts
             .iter()
-            .filter_map(|(part, port)| Some((parts.iter().find(|known| known.0 == *part)?.0.as_str(), *port)))
+            .map(|(part, active)| Played { part: Name::parse(part).unwrap(), active: *active })
             .collect();
+        let stated: BTreeMap<&str, u16> = stated.iter().copied().collect();
         let seen: Vec<String> = allot(&parts, &stated, 80)
             .iter()
             .map(|(part, listener)| match listener {

@@ -1,14 +1,14 @@
 //! What only HAProxy's config needs: numbers that stay with a server or a backend whatever happens to the others, so that
 //! a hash over them moves nobody else's keys.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
 use super::choice::argument;
 use super::frontend::FrontendPort;
 use super::{Shared, add};
-use crate::escape::haproxy::{assign_ids, server_id};
+use crate::escape::haproxy::{assign_ids_in_order, server_id};
 
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "haproxy_id", Id(shared.clone()));
@@ -45,10 +45,12 @@ impl HelperDef for BackendId<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let part = argument(h, 0)?;
-        let notes = self.0.notes();
-        let parts: BTreeSet<&str> = notes.parts.iter().map(|played| played.part.as_str()).collect();
-        let place = parts.iter().position(|known| *known == part);
-        let id = place.map_or_else(|| server_id(&part), |place| assign_ids(&parts)[place]);
+        let block = Arc::clone(&self.0.notes().parts);
+        let ids = || assign_ids_in_order(block.parts.iter().map(|played| played.part.as_str()));
+        let id = match block.place(&part) {
+            Some(place) => block.backend_ids.get_or_init(ids)[place],
+            None => server_id(&part),
+        };
         Ok(ScopedJson::Derived(id.into()))
     }
 }

@@ -4,8 +4,10 @@
 //! A part for which the body cannot be rendered is left out with its nodes, and they are reported. With
 //! `ignore_case=true`, of names that differ only in case just one counts, for formats that cannot tell them apart.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use handlebars::{
     BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
@@ -16,6 +18,7 @@ use serde_json::json;
 use super::Shared;
 use super::blame::{blame_part, for_none};
 use super::choice::choose;
+use super::frontend::Listeners;
 use super::nodes::write_or_else;
 use crate::errors::chain;
 use crate::name::Name;
@@ -30,6 +33,22 @@ pub(super) struct Played {
     pub(super) part: Name,
     /// How many nodes of it may be used.
     pub(super) active: usize,
+}
+
+/// All parts of a block, and what depends on all of them: worked out once, not for each part.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// By name.
+    pub(super) parts: Vec<Played>,
+    pub(super) backend_ids: OnceLock<Vec<u32>>,
+    pub(super) listeners: OnceLock<Listeners>,
+}
+
+impl Block {
+    /// The number of a part among them.
+    pub(super) fn place(&self, part: &str) -> Option<usize> {
+        self.parts.binary_search_by(|played| played.part.as_str().cmp(part)).ok()
+    }
 }
 
 /// The parts with those who play them.
@@ -89,7 +108,8 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     let before = rc.clone();
     // Another pass if a part was left out: `@last`, and numbers that depend on all parts, must not count that one.
     let text = loop {
-        shared.notes().parts = parts.iter().map(|(part, members)| play(part, members)).collect();
+        let played = parts.iter().map(|(part, members)| play(part, members)).collect();
+        shared.notes().parts = Arc::new(Block { parts: played, ..Block::default() });
         let mut text = String::new();
         let mut bad = BTreeMap::new();
         for (index, part) in parts.keys().enumerate() {
@@ -139,14 +159,25 @@ fn play(part: &Name, members: &[&Member<'_>]) -> Played {
 
 /// The parts, and the nodes whose part has no usable name.
 fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s, 'a>, LeftOut<'s>) {
+    let mut named: BTreeMap<Cow<'_, str>, Vec<&'s Member<'a>>> = BTreeMap::new();
+    for member in given {
+        let part = member.node.record.part().unwrap_or_default();
+        match named.get_mut(&part) {
+            Some(members) => members.push(member),
+            None => drop(named.insert(part, vec![member])),
+        }
+    }
     let mut parts: Members<'s, 'a> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
-    for member in given {
-        match Name::parse(&member.node.record.part().unwrap_or_default()) {
-            Ok(part) => parts.entry(part).or_default().push(member),
+    for (part, members) in named {
+        match Name::parse(&part) {
+            Ok(part) => drop(parts.insert(part, members)),
             Err(error) => {
-                shared.leave_out(member.node, &format!("has an unusable `nodepart`: {}", chain(&error)));
-                left_out.insert(member.node.record.id());
+                let reason = format!("has an unusable `nodepart`: {}", chain(&error));
+                for member in members {
+                    shared.leave_out(member.node, &reason);
+                    left_out.insert(member.node.record.id());
+                }
             }
         }
     }

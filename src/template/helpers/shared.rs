@@ -1,10 +1,13 @@
 //! What the helpers of one rendering have in common: the nodes they choose from, and what they note down.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use glob::Pattern;
+
 use super::hosts::{self, Claims};
-use super::parts::Played;
+use super::parts::Block;
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
@@ -23,11 +26,16 @@ struct Inner<'a> {
     /// The node whose block is being rendered.
     current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
+    /// The members by the part that they play, each in the order of all.
+    by_part: OnceLock<ByPart<'a>>,
     /// HAProxy's server ids, one a member.
     ids: OnceLock<Vec<u32>>,
     /// Who has which host name.
     claims: OnceLock<BTreeMap<String, Claims>>,
 }
+
+/// The places of members, by the part that they play.
+pub(super) type ByPart<'a> = BTreeMap<Cow<'a, str>, Vec<usize>>;
 
 /// What was noted down while rendering.
 #[derive(Default)]
@@ -37,7 +45,7 @@ pub(super) struct Notes {
     /// The question of the `#parts` block that is being rendered.
     pub(super) inside: Option<String>,
     /// All parts of that block.
-    pub(super) parts: Vec<Played>,
+    pub(super) parts: Arc<Block>,
 }
 
 impl<'a> Shared<'a> {
@@ -49,6 +57,7 @@ impl<'a> Shared<'a> {
             notes: Mutex::default(),
             current: Mutex::default(),
             unplain: Arc::default(),
+            by_part: OnceLock::new(),
             ids: OnceLock::new(),
             claims: OnceLock::new(),
         }))
@@ -60,6 +69,38 @@ impl<'a> Shared<'a> {
 
     pub(super) fn members(&self) -> &[Member<'a>] {
         &self.0.members
+    }
+
+    /// The members that play a part whose name matches, in their order. Each part is matched once, not each member, and
+    /// one that is named whole is looked up: a question for each part costs no more than its own members.
+    pub(super) fn of_part(&self, pattern: &Pattern) -> Vec<&Member<'a>> {
+        let by_part = self.0.by_part.get_or_init(|| {
+            let mut by_part = ByPart::new();
+            for member in &self.0.members {
+                if let Some(part) = member.node.record.part() {
+                    match by_part.get_mut(&part) {
+                        Some(members) => members.push(member.place),
+                        None => drop(by_part.insert(part, vec![member.place])),
+                    }
+                }
+            }
+            by_part
+        });
+        let mut places: Cow<'_, [usize]> = Cow::default();
+        if pattern.as_str().contains(['*', '?', '[']) {
+            let mut found =
+                by_part.iter().filter(|(part, _)| pattern.matches(part)).map(|(_, members)| members);
+            places = found.next().map_or(places, |members| members.into());
+            for members in found {
+                places.to_mut().extend_from_slice(members);
+            }
+            if !places.is_sorted() {
+                places.to_mut().sort_unstable();
+            }
+        } else if let Some(members) = by_part.get(pattern.as_str()) {
+            places = members.into();
+        }
+        places.iter().map(|place| &self.0.members[*place]).collect()
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
