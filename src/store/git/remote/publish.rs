@@ -63,7 +63,8 @@ impl Remote {
             None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
         };
         let mut view = self.view(mirror, self.session()?, &heads.branch);
-        let changed = self.prepare(mirror, heads.tip, std::slice::from_ref(&files))?;
+        let known = heads.tip;
+        let changed = self.prepare(mirror, known, std::slice::from_ref(&files))?;
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
         // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
@@ -74,9 +75,10 @@ impl Remote {
             view = self.view(mirror, view.session, &heads.branch);
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
-        let prepared = match here {
-            true => self.prepare(mirror, view.tip, std::slice::from_ref(&files))?,
-            false => None,
+        let (prepared, changed) = match here {
+            true if view.tip == known => (changed, None),
+            true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),
+            false => (None, changed),
         };
         let crowd =
             Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
