@@ -26,7 +26,7 @@ const MAX_UNREST: u32 = 4;
 
 /// The waits from look to look: from, to, and how they grow while there is a crowd.
 const MIN_PACE: Duration = Duration::from_millis(20);
-const MAX_PACE: Duration = Duration::from_secs(1);
+const MAX_PACE: Duration = Duration::from_millis(500);
 const GROWTH: f64 = 1.5;
 
 impl Remote {
