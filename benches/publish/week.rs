@@ -87,7 +87,8 @@ fn row(when: &str, list: &Repository, url: &str, place: &Path) {
     git(dir.path(), &["clone", "--quiet", "--mirror", url, "mirror"]);
     let reader = Machine::new("lb1").store(url);
     let started = Instant::now();
-    reader.good(&["list", "--format", "ids"]);
+    // States that are in no table are warned about.
+    reader.run(&["list", "--format", "ids"]).code(0);
     let first = started.elapsed().as_millis();
     println!(
         "| {when} | {} | {} | {} | {} | {} | {first} |",
