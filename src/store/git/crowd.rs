@@ -1,7 +1,7 @@
 //! How fast a server usually answers: if it is many times slower now, many others are there.
 //!
-//! Only a hint, by which the members of a crowd decide how many of them do what one must do. Wrong, it costs a connection
-//! or leaves an update to the next one who comes.
+//! Only a hint, by which the members of a crowd decide how many of them do what one must do, and when each comes. Wrong, it
+//! costs a connection or a wait, or leaves an update to the next one who comes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,69 @@ pub(super) struct Crowd {
     path: PathBuf,
 }
 
+/// Who is there, as far as a connection tells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Company {
+    /// How many there are, ourselves included.
+    pub(super) size: f64,
+    /// How much longer than usual it took to get an answer from the server; nothing if it has time again.
+    pub(super) queue: Duration,
+}
+
+/// A server that answers so many times slower than usual, once there is a connection, is busy.
+const BUSY: f64 = 16.0;
+
+/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
+const LOOKERS: f64 = 3.0;
+
+/// One in so many of a crowd looks at least: a large one is merged while it still comes.
+const LOOKERS_AT_LEAST: f64 = 1.0 / 16.0;
+
+/// Who had to queue for longer than this does not push at once.
+const LONG_QUEUE: Duration = Duration::from_secs(1);
+
+/// So many times longer than to be told its refs takes a server for a push: it unpacks, it checks what hangs together, it
+/// changes the refs.
+const PUSH: u32 = 3;
+
+impl Company {
+    /// As many as are seen, if more are seen than were guessed.
+    pub(super) fn of(self, seen: usize) -> Company {
+        Company { size: self.size.max(seen as f64), ..self }
+    }
+
+    /// Whether one of these looks after what they leave.
+    pub(super) fn falls_to_one(self) -> bool {
+        fastrand::f64() < (LOOKERS / self.size).max(LOOKERS_AT_LEAST)
+    }
+
+    /// Over which time they spread their pushes, `most` at most; none if they are few. While a server does all at the same
+    /// time nothing can be merged, and what waits costs every push that comes after.
+    pub(super) fn window(self, most: Duration) -> Duration {
+        if self.queue < LONG_QUEUE { Duration::ZERO } else { (self.queue * PUSH).min(most) }
+    }
+}
+
+/// A server of which nothing is known answers within this time if nobody else is there.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
 impl Crowd {
     pub(super) fn new(place: &Path) -> Crowd {
         Crowd { path: place.join("usual-pace") }
     }
 
-    /// How many there are, ourselves included: as many as the server was slower than usual; 1 if nothing is known of it.
-    /// Remembers the usual: the fastest answer, which is forgotten slowly.
-    pub(super) fn guess(&self, now: Duration) -> f64 {
-        let now = now.as_micros().max(1) as f64;
-        let usual = fs::read_to_string(&self.path).ok().and_then(|text| text.trim().parse::<f64>().ok());
-        let usual = usual.filter(|usual| usual.is_finite() && *usual >= 1.0).unwrap_or(now);
+    /// Who is there if the server's answer came after `now`, and `answer` after there was a connection: as many as it was
+    /// slower than usual. Remembers the usual: the fastest answer, which is forgotten slowly.
+    pub(super) fn guess(&self, now: Duration, answer: Duration) -> Company {
+        let micros = |time: Duration| time.as_micros().max(1) as f64;
+        let known = fs::read_to_string(&self.path).ok().and_then(|text| text.trim().parse::<f64>().ok());
+        let known = known.filter(|usual| usual.is_finite() && *usual >= 1.0);
+        let usual = known.unwrap_or_else(|| micros(now.min(UNKNOWN)));
+        let now = micros(now);
         // A hint that cannot be kept is asked for again.
         let _ = fs::write(&self.path, format!("{:.0}\n", now.min(usual * 1.1)));
-        (now / usual).max(1.0)
+        let queue = if micros(answer) < usual * BUSY { 0.0 } else { (now - usual).max(0.0) };
+        Company { size: (now / usual).max(1.0), queue: Duration::from_micros(queue as u64) }
     }
 }
 
@@ -37,13 +86,30 @@ mod tests {
     fn the_usual_is_the_fastest_and_is_forgotten_slowly() {
         let dir = tempfile::tempdir().unwrap();
         let crowd = Crowd::new(dir.path());
-        let guess = |millis| crowd.guess(Duration::from_millis(millis));
+        let guess = |millis| crowd.guess(Duration::from_millis(millis), Duration::ZERO).size;
         assert_eq!(guess(20), 1.0);
         assert_eq!(guess(400), 20.0);
         assert!(guess(400) < 20.0);
         assert_eq!(guess(10), 1.0);
         assert_eq!(guess(30), 3.0);
+        let queue = |answer| {
+            fs::write(dir.path().join("usual-pace"), "10000").unwrap();
+            crowd.guess(Duration::from_millis(1_010), Duration::from_millis(answer)).queue
+        };
+        assert_eq!([queue(150), queue(170)], [Duration::ZERO, Duration::from_secs(1)]);
         fs::write(dir.path().join("usual-pace"), "garbage").unwrap();
         assert_eq!(guess(30), 1.0);
+        fs::write(dir.path().join("usual-pace"), "garbage").unwrap();
+        assert_eq!(guess(5_000), 5.0);
+    }
+
+    #[test]
+    fn few_do_not_wait_for_each_other() {
+        let most = Duration::from_secs(20);
+        let company = |millis| Company { size: 1.0, queue: Duration::from_millis(millis) };
+        assert_eq!(company(900).window(most), Duration::ZERO);
+        assert_eq!(company(2_000).window(most), Duration::from_secs(6));
+        assert_eq!(company(60_000).window(most), most);
+        assert!(company(0).falls_to_one() && company(0).of(2).falls_to_one());
     }
 }

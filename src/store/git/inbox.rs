@@ -4,7 +4,7 @@
 //! then on the update is durable; readers count it in, and whoever gets the chance merges all that wait in one commit.
 //!
 //! Who offers a commit to the branch leaves the same update in the inbox, in the same push: lost or not, no second push
-//! is needed. Such a ref ends with the id of that commit. If the branch has got it, nothing waits there, and the next push
+//! is needed. Such a ref ends with `-` and the id of that commit. If the branch has got it, nothing waits there, and the next push
 //! of anybody deletes the ref.
 
 use std::collections::{BTreeMap, HashSet};
@@ -25,6 +25,8 @@ pub(super) const PREFIX: &str = "refs/presence/inbox/";
 pub(super) struct Entry {
     /// Orders the updates of one node: the time at which it was made, by the clock of who made it, then a random number.
     unique: String,
+    /// Whether who left it looks afterwards if it is merged, and does it else.
+    pub(super) looked_after: bool,
     pub(super) id: Name,
     /// What the ref names: a commit of the update alone.
     pub(super) commit: Oid,
@@ -35,7 +37,7 @@ pub(super) struct Entry {
 impl Entry {
     /// The ref on which it waits.
     pub(super) fn name(&self) -> String {
-        name(&self.id, &self.unique, self.offered)
+        name(&self.id, &self.unique, self.looked_after, self.offered)
     }
 
     /// Whether the branch, which is at `tip`, has it already. Only a repository that has the tip can tell of others than
@@ -85,9 +87,13 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
                 Some((unique, offered)) => (unique, Some(Oid::from_str(offered).ok()?)),
                 None => (unique, None),
             };
+            let (unique, looked_after) = match unique.strip_suffix('+') {
+                Some(unique) => (unique, true),
+                None => (unique, false),
+            };
             let usable = unique.len() == UNIQUE && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
             let id = Name::parse(&id.replace('%', ".")).ok().filter(|_| usable)?;
-            Some(Entry { unique: unique.to_owned(), id, commit: *oid, offered })
+            Some(Entry { unique: unique.to_owned(), looked_after, id, commit: *oid, offered })
         })
         .collect();
     entries.sort();
@@ -96,19 +102,20 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
 
 /// A ref for the next update of that node, offered to the branch with the commit `offered` or not at all. Never used
 /// twice: the clock, kept ahead of `last`, and a random number.
-pub(super) fn next(id: &Name, last: Option<u64>, offered: Option<Oid>) -> String {
+pub(super) fn next(id: &Name, last: Option<u64>, looked_after: bool, offered: Option<Oid>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let now = u64::try_from(now).unwrap_or(u64::MAX).max(last.map_or(0, |last| last.saturating_add(1)));
-    name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)), offered)
+    name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)), looked_after, offered)
 }
 
 /// The digits of [`Entry::unique`].
 const UNIQUE: usize = 24;
 
 /// A dot may stand at places in a name where git allows none (git-check-ref-format(1)); a `%` may not stand in a name.
-fn name(id: &Name, unique: &str, offered: Option<Oid>) -> String {
+fn name(id: &Name, unique: &str, looked_after: bool, offered: Option<Oid>) -> String {
+    let looked_after = if looked_after { "+" } else { "" };
     let offered = offered.map(|oid| format!("-{oid}")).unwrap_or_default();
-    format!("{PREFIX}{}/{unique}{offered}", id.as_ref().replace('.', "%"))
+    format!("{PREFIX}{}/{unique}{looked_after}{offered}", id.as_ref().replace('.', "%"))
 }
 
 /// Matches all refs of that node.
@@ -186,9 +193,11 @@ mod tests {
     #[test]
     fn a_name_is_read_back_and_orders_by_time() {
         let id = Name::parse("i-1.lock").unwrap();
-        let first = next(&id, None, None);
-        let second = next(&id, Some(u64::MAX >> 8), Some(Oid::ZERO_SHA1));
-        assert!(git2::Reference::is_valid_name(&first), "{first}");
+        let first = next(&id, None, false, None);
+        let second = next(&id, Some(u64::MAX >> 8), true, Some(Oid::ZERO_SHA1));
+        for name in [&first, &second] {
+            assert!(git2::Reference::is_valid_name(name), "{name}");
+        }
         let oid = Oid::ZERO_SHA1;
         let refs = BTreeMap::from([
             (second.clone(), oid),

@@ -18,6 +18,8 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use advert::Advert;
 pub(super) use pack::pack_of;
 
+use super::transport::take_answered_in;
+
 /// What this client can do, besides `report-status`.
 const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];
 
@@ -63,11 +65,12 @@ impl Session {
     ) -> Result<Session, SessionError> {
         let started = Instant::now();
         let mut stream = transport.action(url, Service::ReceivePackLs)?;
+        let begun = take_answered_in().map_or(started, |time| Instant::now() - time);
         let advert = Advert::read(&mut stream)?;
-        Ok(Session { transport, rpc, url: url.to_owned(), stream, advert, opened_in: started.elapsed() })
+        Ok(Session { transport, rpc, url: url.to_owned(), stream, advert, opened_in: begun.elapsed() })
     }
 
-    /// How long it took to connect and to read the refs.
+    /// How long the server took to say what its refs are.
     pub(super) fn opened_in(&self) -> Duration {
         self.opened_in
     }

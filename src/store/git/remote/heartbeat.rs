@@ -58,7 +58,7 @@ impl Remote {
         loop {
             let session = self.session()?;
             if !beat.is_ready(mirror, &session.advert().refs) {
-                self.fetch(mirror, Some(beat))?;
+                self.persist(|| self.fetch(mirror, Some(beat)))?;
             }
             match beat.command(mirror, &session.advert().refs)? {
                 Some(command) => {

@@ -15,28 +15,34 @@ use crate::store::git::push::{self, Command, Session};
 /// How often in that others may be faster: then it is they who merge.
 const LOSSES: u32 = 3;
 
-/// So many of those who look merge: one might be killed.
+/// To so many who come first one yields: one of them might have been killed.
 const MERGERS: usize = 3;
+
+/// What waits is merged at this number although more may come: each that waits costs every push of the others, and a merge
+/// costs as much as a few pushes.
+const MANY: usize = 48;
 
 /// How often one looks before the rest is left to others.
 const LOOKS: u32 = 16;
 
 /// How often in that more may have come before what waits is merged all the same.
-const MAX_UNREST: u32 = 4;
+const MAX_UNREST: i32 = 4;
 
-/// The waits from look to look: from, to, and how they grow while there is a crowd.
+/// The waits from look to look: so many times longer than the server took to answer, from, to, and how they grow while
+/// there is a crowd.
+const PACE: u32 = 4;
 const MIN_PACE: Duration = Duration::from_millis(20);
-const MAX_PACE: Duration = Duration::from_millis(500);
+const MAX_PACE: Duration = Duration::from_secs(2);
 const GROWTH: f64 = 1.5;
 
 impl Remote {
-    /// Merges all that waits into the branch, in one commit, as soon as a crowd has come to rest, and again until nothing
-    /// waits. Gives the nodes whose updates were merged.
+    /// Merges all that waits into the branch, in one commit, as soon as a crowd has come to rest or is large, and again
+    /// until nothing waits. Gives the nodes whose updates were merged.
     ///
-    /// Of those who look, the ones whose updates wait for the longest merge (`own` is the node whose update is here), and
-    /// the others leave it to them. `known` is how many were seen to wait: if there are more at the next look, the crowd is
+    /// Of those who look, the one whose update waits for the longest merges (`own` is the node whose update is here).
+    /// The others yield to it up to three times, leave as soon as they see that somebody merges, and else do it. `known` is how many were seen to wait: if there are more at the next look, the crowd is
     /// still coming, and all of it shall get into one commit; but not for ever, since each that waits costs every push of
-    /// the others. The waits grow from `pace`, the time that the server took for the update itself.
+    /// the others. `pace` is the time that the server took to answer.
     ///
     /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
     /// nothing: what still waits is merged again, to no effect.
@@ -48,29 +54,37 @@ impl Remote {
         pace: Duration,
     ) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
-        let mut pace = pace.clamp(MIN_PACE, MAX_PACE);
-        let (mut known, mut unrest, mut lost) = (known, 0, 0);
+        let mut pace = (pace * PACE).clamp(MIN_PACE, MAX_PACE);
+        let (mut known, mut unrest, mut yielded, mut lost) = (known, 0, 0, 0);
+        let mut first = None;
         for _ in 0..LOOKS {
-            std::thread::sleep(pace.mul_f64(0.5 + fastrand::f64()));
+            std::thread::sleep(pace.mul_f64(GROWTH.powi(unrest) * (0.5 + fastrand::f64())));
             let session = self.session()?;
+            pace = (session.opened_in() * PACE).clamp(MIN_PACE, MAX_PACE);
             let Some(mut heads) = mirror.known() else { break };
             let mut view = self.view(mirror, session, &heads.branch);
-            let rank = view.waiting.iter().position(|entry| Some(&entry.id) == own).unwrap_or_default();
-            if view.waiting.is_empty() || rank >= MERGERS {
+            let turn = turn(&view.waiting, own);
+            let oldest = view.waiting.first().map(Entry::name);
+            // Somebody does who was there before.
+            let others_merge =
+                merged.is_empty() && first.as_ref().is_some_and(|first| oldest.as_ref() != Some(first));
+            if view.waiting.is_empty() || others_merge {
                 view.session.leave();
                 break;
             }
-            if view.waiting.len() > known && unrest < MAX_UNREST {
+            first = oldest;
+            let comes = view.waiting.len() > known && unrest < MAX_UNREST && view.waiting.len() < MANY;
+            if comes || (turn > yielded && merged.is_empty()) {
                 view.session.leave();
                 known = view.waiting.len();
-                unrest += 1;
-                pace = pace.mul_f64(GROWTH).min(MAX_PACE);
+                unrest += i32::from(comes);
+                yielded += usize::from(!comes);
                 continue;
             }
             if view.tip.is_some_and(|tip| !mirror.has(tip))
                 || !view.waiting.iter().all(|entry| mirror.has(entry.commit))
             {
-                heads = self.fetch(mirror, None)?;
+                heads = self.persist(|| self.fetch(mirror, None))?;
                 view = self.view(mirror, view.session, &heads.branch);
             }
             if view.tip.is_some_and(|tip| !mirror.has(tip)) {
@@ -97,10 +111,7 @@ impl Remote {
                     mirror.note(&heads)?;
                 }
                 Pushed::Lost if lost == LOSSES => break,
-                Pushed::Lost => {
-                    lost += 1;
-                    pace = pace.mul_f64(GROWTH).min(MAX_PACE);
-                }
+                Pushed::Lost => lost += 1,
             }
         }
         Ok(merged)
@@ -132,6 +143,13 @@ impl Remote {
             Pushed::Lost => Ok(Pushed::Lost),
         }
     }
+}
+
+/// How often one yields: once to each that looks and comes first, because its update waits for longer than our own. To no
+/// more than [`MERGERS`], since they may all have been killed.
+fn turn(waiting: &[Entry], own: Option<&Name>) -> usize {
+    let before = waiting.iter().take_while(|entry| Some(&entry.id) != own);
+    before.filter(|entry| entry.looked_after).count().min(MERGERS)
 }
 
 pub(super) fn deletion(entry: &Entry) -> Command {

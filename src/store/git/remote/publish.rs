@@ -17,8 +17,8 @@ use crate::store::git::push::{self, Command};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Outcome, StoreErrorKind};
 
-/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
-const LOOKERS: f64 = 3.0;
+/// Who comes so late of those who spread their pushes looks after them: there may be nobody left who does.
+const LATE: f64 = 0.95;
 
 /// What became of an update that was left in the inbox, and offered to the branch if there was a commit to offer.
 enum Left {
@@ -28,11 +28,6 @@ enum Left {
     Waiting,
     /// The server takes no refs but branches.
     BranchesOnly,
-}
-
-/// Whether one of a crowd of that size looks whether somebody merges what waits.
-fn falls_to_one_of(crowd: f64) -> bool {
-    fastrand::f64() * crowd < LOOKERS
 }
 
 impl Remote {
@@ -56,13 +51,15 @@ impl Remote {
         edit: &Edit<'_>,
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let started = Instant::now();
         let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
         let mut heads = match mirror.known() {
             Some(heads) => heads,
             None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
         };
+        let asked = Instant::now();
         let mut view = self.view(mirror, self.session()?, &heads.branch);
+        let (queued, pace) = (asked.elapsed(), view.session.opened_in());
+        let company = Crowd::new(self.copy.place()).guess(queued, pace);
         let known = heads.tip;
         let changed = self.prepare(mirror, known, std::slice::from_ref(&files))?;
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
@@ -80,8 +77,7 @@ impl Remote {
             true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),
             false => (None, changed),
         };
-        let crowd =
-            Crowd::new(self.copy.place()).guess(view.session.opened_in()).max(view.waiting.len() as f64);
+        let company = company.of(view.waiting.len());
         let mine = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.remove(&files.id);
         let said = match &mine {
             Some(mine) => *mine == files,
@@ -90,9 +86,9 @@ impl Remote {
         if said {
             let left_over = view.waiting.len();
             self.leave_unchanged(mirror, view, beat)?;
-            if left_over > 0 && falls_to_one_of(crowd) {
+            if left_over > 0 && company.falls_to_one() {
                 // Who comes by merges what a crowd has left over. Nothing of its own depends on that.
-                let _ = self.merge(mirror, None, left_over, started.elapsed());
+                let _ = self.merge(mirror, None, left_over, pace);
             }
             return Ok(None);
         }
@@ -100,18 +96,28 @@ impl Remote {
         let change =
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
+        let window = company.window(self.options.patience / 2);
+        let end = Instant::now() + window;
+        let turn = fastrand::f64();
+        std::thread::sleep(window.mul_f64(turn));
         let offer = prepared.filter(|_| view.waiting.is_empty());
         let known = view.waiting.len() + 1;
-        match self.leave(mirror, view, &heads.branch, &files, offer.as_ref(), beat)? {
+        let looks = company.falls_to_one() || (!window.is_zero() && turn > LATE);
+        match self.leave(mirror, view, &heads.branch, &files, (offer.as_ref(), looks), beat)? {
             Left::Merged => {
                 heads.tip = offer.map(|offer| offer.commit);
                 mirror.note(&heads)?;
                 Ok(Some(Outcome::Merged(change)))
             }
-            Left::Waiting if !falls_to_one_of(crowd) => Ok(Some(Outcome::Waiting(change))),
+            Left::Waiting if !looks => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
                 // The update is durable. Who cannot merge now leaves it to the next one.
-                let merged = self.merge(mirror, Some(&files.id), known, started.elapsed());
+                let merged = self.merge(mirror, Some(&files.id), known, pace);
+                if !window.is_zero() {
+                    // Others have come meanwhile, who may rely on us.
+                    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                    let _ = self.merge(mirror, None, 0, pace);
+                }
                 match merged.is_ok_and(|ids| ids.contains(&files.id)) {
                     true => Ok(Some(Outcome::Merged(change))),
                     false => Ok(Some(Outcome::Waiting(change))),
@@ -144,19 +150,19 @@ impl Remote {
     }
 
     /// Leaves the update in the inbox, and in the same push offers a commit to the branch, if there is one, and leaves the
-    /// heartbeat: each ref is taken or refused by itself.
+    /// heartbeat: each ref is taken or refused by itself. Says on the ref if this process looks after the update.
     fn leave(
         &self,
         mirror: &Mirror,
         view: View,
         branch: &str,
         files: &NodeFiles,
-        offer: Option<&Prepared>,
+        (offer, looks): (Option<&Prepared>, bool),
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
         let entry = inbox::write(&mirror.repo, &self.options.folder, files, &self.options.author)?;
         let last = view.waiting.iter().chain(&view.merged).map(Entry::time).max();
-        let name = inbox::next(&files.id, last, offer.map(|offer| offer.commit));
+        let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
         let refs = &view.session.advert().refs;
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let offered =

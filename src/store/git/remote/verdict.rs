@@ -49,6 +49,8 @@ fn is_race(reason: &str) -> bool {
         "failed to update ref",
         "failed to lock",
         "stale info",
+        // One ref of several that could not be locked.
+        "atomic transaction failed",
         "incorrect old value",
         "reference already exists",
     ]

@@ -23,6 +23,7 @@ mod ssh;
 mod tcp;
 mod wire;
 
+use std::cell::Cell;
 #[cfg(feature = "https")]
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -152,6 +153,16 @@ where
     fn close(&self) -> Result<(), git2::Error> {
         Ok(())
     }
+}
+
+thread_local! {
+    static ANSWERED_IN: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// How long the server of this thread's last connection took to begin its answer once it was connected: to get there may
+/// take many times longer, and says less of it. Given out once; none where the transport cannot tell these apart.
+pub(super) fn take_answered_in() -> Option<Duration> {
+    ANSWERED_IN.take()
 }
 
 /// What an earlier operation left behind must not colour this one.

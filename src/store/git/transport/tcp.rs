@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::wire::{Channel, Greeted, Service, request};
-use super::{Limits, TransportError, retry};
+use super::{ANSWERED_IN, Limits, TransportError, retry};
 
 /// The port that IANA gave to git.
 const PORT: u16 = 9418;
@@ -29,14 +29,19 @@ pub(super) fn open(
     let request = request(service, &address.path, &peer);
     retry::connecting(limits.connect, |deadline| {
         let stream = connect(address, deadline)?;
+        let connected = Instant::now();
         let mut tcp = Tcp { stream, peer: peer.clone(), silence: limits.silence };
         tcp.prepare().and_then(|()| tcp.stream.write_all(&request)).map_err(|error| tcp.failure(error))?;
-        Greeted::new(tcp)
+        let greeted = Greeted::new(tcp)?;
+        ANSWERED_IN.set(Some(connected.elapsed()));
+        greeted.channel.patient().map_err(|error| greeted.channel.failure(error))?;
+        Ok(greeted)
     })
 }
 
 /// A server with a full backlog drops what comes, and the system asks again after 1, 3 and 7 s, all of a crowd at the
-/// same moment. We ask anew, each at its own.
+/// same moment. We ask anew, each at its own. It may even take the connection and drop the request, later and later:
+/// so this is also the limit for the server's system to acknowledge that.
 const ONE_TRY: Duration = Duration::from_secs(2);
 
 /// Tries the addresses of the host in their order. Each has its share of the time: one that does not answer must not
@@ -82,16 +87,32 @@ impl Tcp {
         // The protocol is a dialogue of short messages; waiting to fill a packet costs 40 ms each.
         self.stream.set_nodelay(true)?;
         self.stream.set_read_timeout(Some(self.silence))?;
-        self.stream.set_write_timeout(Some(self.silence))
+        self.stream.set_write_timeout(Some(self.silence))?;
+        self.unacknowledged(ONE_TRY)
+    }
+
+    /// Once the server has answered, what it does not acknowledge is lost no sooner than what it does not answer.
+    fn patient(&self) -> io::Result<()> {
+        self.unacknowledged(self.silence)
+    }
+
+    /// How long what is sent may stay unacknowledged by the other system (tcp(7), TCP_USER_TIMEOUT).
+    #[cfg(target_os = "linux")]
+    fn unacknowledged(&self, limit: Duration) -> io::Result<()> {
+        let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        Ok(rustix::net::sockopt::set_tcp_user_timeout(&self.stream, millis)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn unacknowledged(&self, _: Duration) -> io::Result<()> {
+        Ok(())
     }
 
     fn failure(&self, error: io::Error) -> TransportError {
         let peer = self.peer.clone();
         match error.kind() {
             // What a socket says when its time limit is over (socket(7)).
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                TransportError::Silent { peer, seconds: self.silence.as_secs() }
-            }
+            ErrorKind::WouldBlock => TransportError::Silent { peer, seconds: self.silence.as_secs() },
             _ => TransportError::Broken { peer, source: error },
         }
     }
