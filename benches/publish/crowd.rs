@@ -2,6 +2,7 @@
 //! until all are durable, and what it costs, beside other ways to do it.
 
 use std::fs;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,9 +27,12 @@ while :; do
 done
 "#;
 
-/// One push of a commit that is there already, to a ref that nobody else writes: what a server can do at best.
+/// A push of a commit that is there already, to a ref that nobody else writes, and again until the server has taken it: what
+/// can be had at best of pushes, one a node. All commits are in one clone.
 const OWN_REF: &str = r#"
-cd "$1" && git push -q origin "HEAD:refs/heads/own/$2"
+until git -C "$1" push -q origin "refs/own/$2:refs/heads/own/$2"; do
+    sleep "0.$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')"
+done
 "#;
 
 pub(crate) fn run(sizes: &[usize]) {
@@ -38,13 +42,13 @@ pub(crate) fn run(sizes: &[usize]) {
     println!("|---|---|---|---|---|---|---|");
     for size in sizes {
         one(*size, "presence", &presence);
-        one(*size, "own refs (the floor)", &|bench| bench.scripts(OWN_REF));
+        one(*size, "own refs (the floor)", &own_refs);
         one(*size, "presence, from nothing", &presence_cold);
         if *size <= 200 {
-            one(*size, "the script of 2015, once", &|bench| bench.scripts(SCRIPT_OF_2015));
+            one(*size, "the script of 2015, once", &|bench| scripts(bench, SCRIPT_OF_2015));
         }
         if *size <= 50 {
-            one(*size, "retry on one branch", &|bench| bench.scripts(RETRY));
+            one(*size, "retry on one branch", &|bench| scripts(bench, RETRY));
         }
     }
 }
@@ -76,16 +80,17 @@ fn one(size: usize, name: &str, publishers: &dyn Fn(&Bench) -> Vec<Command>) {
     );
 }
 
-/// Nodes that have published before and now say something new.
+/// Nodes that have published before, and have seen the list since, and now say something new.
 fn presence(bench: &Bench) -> Vec<Command> {
-    for node in 0..bench.size {
-        assert!(bench.presence(node).arg("publish").output().expect("presence runs").status.success());
+    let state = bench.node(0).join("state");
+    for command in ["list", "publish"] {
+        // The second remembers how fast the server usually is.
+        assert!(bench.presence(0).arg(command).output().expect("presence runs").status.success());
     }
-    for node in 0..bench.size {
-        assert!(bench.presence(node).arg("list").output().expect("presence runs").status.success());
-        fs::write(bench.node(node).join("nodeinfo/port.txt"), NEW_PORT).expect("a fact");
+    for node in 1..bench.size {
+        copy(&state, &bench.node(node).join("state"));
     }
-    presence_publish(bench)
+    presence_cold(bench)
 }
 
 /// Nodes without any state of their own.
@@ -93,10 +98,6 @@ fn presence_cold(bench: &Bench) -> Vec<Command> {
     for node in 0..bench.size {
         fs::write(bench.node(node).join("nodeinfo/port.txt"), NEW_PORT).expect("a fact");
     }
-    presence_publish(bench)
-}
-
-fn presence_publish(bench: &Bench) -> Vec<Command> {
     (0..bench.size)
         .map(|node| {
             let mut command = bench.presence(node);
@@ -104,6 +105,48 @@ fn presence_publish(bench: &Bench) -> Vec<Command> {
             command
         })
         .collect()
+}
+
+/// Plain git, a ref for each node.
+fn own_refs(bench: &Bench) -> Vec<Command> {
+    let clone = bench.dir.path().join("own.git");
+    git(bench.dir.path(), &["clone", "-q", "--bare", &bench.server.url(), "own.git"]);
+    let commits = (0..bench.size).map(|node| {
+        let (id, record) = (id(node), bench.record(node).replace("8080", NEW_PORT));
+        format!(
+            "commit refs/own/{id}\ncommitter n <n@localhost> 1 +0000\ndata 1\nx\nfrom refs/heads/main\n\
+             M 100644 inline it/presence/all/{id}.json\ndata {}\n{record}\n",
+            record.len()
+        )
+    });
+    import(&clone, &commits.collect::<String>());
+    git(&clone, &["pack-refs", "--all"]);
+    (0..bench.size)
+        .map(|node| {
+            let mut command = hermetic("sh");
+            command.args(["-c", OWN_REF, "sh"]).arg(&clone).arg(id(node));
+            command
+        })
+        .collect()
+}
+
+/// The same shell script for every node, in a clone of its own.
+fn scripts(bench: &Bench, script: &str) -> Vec<Command> {
+    (0..bench.size)
+        .map(|node| {
+            let dir = bench.node(node);
+            git(&dir, &["clone", "-q", &bench.server.url(), "clone"]);
+            fs::write(dir.join("record.json"), bench.record(node).replace("8080", NEW_PORT))
+                .expect("a record");
+            let mut command = hermetic("sh");
+            command.args(["-c", script, "sh"]).arg(dir.join("clone")).arg(id(node));
+            command
+        })
+        .collect()
+}
+
+fn id(node: usize) -> String {
+    format!("i-{node:04}")
 }
 
 /// What says that an update has arrived.
@@ -121,20 +164,13 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let repository = dir.path().join("list.git");
         git(dir.path(), &["init", "-q", "--bare", "--initial-branch=main", "list.git"]);
-        let seed = dir.path().join("seed");
-        git(dir.path(), &["clone", "-q", "list.git", "seed"]);
-        fs::write(seed.join("README"), "the list\n").expect("a file");
-        git(&seed, &["checkout", "-q", "-B", "main"]);
-        git(&seed, &["add", "."]);
-        git(&seed, &["commit", "-q", "-m", "begin"]);
-        git(&seed, &["push", "-q", "origin", "main"]);
         let server = Server::start(dir.path());
         let bench = Bench { size, dir, server };
         for node in 0..size {
             let info = bench.node(node).join("nodeinfo");
             fs::create_dir_all(&info).expect("a directory");
             for (fact, value) in [
-                ("instance-id", format!("i-{node:04}")),
+                ("instance-id", id(node)),
                 ("nodepart", "app1".into()),
                 ("stacktype", "lad1".into()),
                 ("address", format!("10.0.{}.{}", node / 250, node % 250 + 1)),
@@ -143,8 +179,34 @@ impl Bench {
                 fs::write(info.join(format!("{fact}.txt")), value).expect("a fact");
             }
         }
-        assert!(repository.exists());
+        fs::create_dir(bench.directory()).expect("a directory");
+        // As if all had published once: into a directory, and from there into one commit.
+        let mut commit = String::from("commit refs/heads/main\ncommitter n <n@localhost> 1 +0000\ndata 0\n");
+        for node in 0..size {
+            let mut publish = bench.presence(node);
+            publish
+                .env("PRESENCE_STORE", bench.directory())
+                .env("PRESENCE_STATE_DIR", bench.dir.path().join("seed"));
+            assert!(publish.arg("publish").output().expect("presence runs").status.success());
+            let record = bench.record(node);
+            commit.push_str(&format!(
+                "M 100644 inline it/presence/all/{}.json\ndata {}\n{record}\n",
+                id(node),
+                record.len()
+            ));
+        }
+        import(&repository, &commit);
         bench
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.dir.path().join("directory")
+    }
+
+    /// What the node has published before.
+    fn record(&self, node: usize) -> String {
+        let path = self.directory().join(format!("{}.json", id(node)));
+        fs::read_to_string(path).expect("a record")
     }
 
     fn node(&self, node: usize) -> PathBuf {
@@ -159,29 +221,6 @@ impl Bench {
             .env("PRESENCE_NODEINFO", self.node(node).join("nodeinfo"))
             .env("PRESENCE_STORE", self.server.url());
         command
-    }
-
-    /// The same shell script for every node, in a clone of its own.
-    fn scripts(&self, script: &str) -> Vec<Command> {
-        (0..self.size)
-            .map(|node| {
-                let dir = self.node(node);
-                let id = format!("i-{node:04}");
-                git(&dir, &["clone", "-q", &self.server.url(), "clone"]);
-                let record = format!(
-                    "{{\"filetype\":\"nodepresence\",\"value\":{{\"instance-id\":\"{id}\",\"port\":\"{NEW_PORT}\"}}}}\n"
-                );
-                fs::write(dir.join("record.json"), &record).expect("a record");
-                if script == OWN_REF {
-                    fs::write(dir.join("clone").join(format!("{id}.json")), record).expect("a record");
-                    git(&dir.join("clone"), &["add", "."]);
-                    git(&dir.join("clone"), &["commit", "-q", "-m", "x"]);
-                }
-                let mut command = hermetic("sh");
-                command.args(["-c", script, "sh"]).arg(dir.join("clone")).arg(id);
-                command
-            })
-            .collect()
     }
 
     /// How many of the updates are on the branch, or wait on a ref.
@@ -290,4 +329,22 @@ fn hermetic(program: &str) -> Command {
 fn git(dir: &Path, args: &[&str]) -> String {
     let output = hermetic("git").args(args).current_dir(dir).output().expect("git runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn import(repository: &Path, stream: &str) {
+    let mut child = hermetic("git")
+        .args(["fast-import", "--quiet"])
+        .current_dir(repository)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(stream.as_bytes()).expect("git reads");
+    drop(input);
+    assert!(child.wait().expect("git ends").success());
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
+    assert!(status.success());
 }
