@@ -33,10 +33,6 @@ const LOOKERS_AT_LEAST: f64 = 1.0 / 16.0;
 /// Who had to queue for longer than this does not push at once.
 const LONG_QUEUE: Duration = Duration::from_secs(1);
 
-/// So many times longer than to be told its refs takes a server for a push: it unpacks, it checks what hangs together, it
-/// changes the refs.
-const PUSH: u32 = 3;
-
 impl Company {
     /// As many as are seen, if more are seen than were guessed.
     pub(super) fn of(self, seen: usize) -> Company {
@@ -51,7 +47,7 @@ impl Company {
     /// Over which time they spread their pushes, `most` at most; none if they are few. While a server does all at the same
     /// time nothing can be merged, and what waits costs every push that comes after.
     pub(super) fn window(self, most: Duration) -> Duration {
-        if self.queue < LONG_QUEUE { Duration::ZERO } else { (self.queue * PUSH).min(most) }
+        if self.queue < LONG_QUEUE { Duration::ZERO } else { self.queue.min(most) }
     }
 }
 
@@ -108,7 +104,7 @@ mod tests {
         let most = Duration::from_secs(20);
         let company = |millis| Company { size: 1.0, queue: Duration::from_millis(millis) };
         assert_eq!(company(900).window(most), Duration::ZERO);
-        assert_eq!(company(2_000).window(most), Duration::from_secs(6));
+        assert_eq!(company(2_000).window(most), Duration::from_secs(2));
         assert_eq!(company(60_000).window(most), most);
         assert!(company(0).falls_to_one() && company(0).of(2).falls_to_one());
     }
