@@ -27,7 +27,7 @@ const BUSY: f64 = 16.0;
 /// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
 const LOOKERS: f64 = 3.0;
 
-/// One in so many of a crowd looks at least: a large one is merged while it still comes.
+/// At least this share of a crowd looks: a large one is merged while it still comes.
 const LOOKERS_AT_LEAST: f64 = 1.0 / 16.0;
 
 /// Who had to queue for longer than this does not push at once.

@@ -4,8 +4,8 @@
 //! then on the update is durable; readers count it in, and whoever gets the chance merges all that wait in one commit.
 //!
 //! Who offers a commit to the branch leaves the same update in the inbox, in the same push: lost or not, no second push
-//! is needed. Such a ref ends with `-` and the id of that commit. If the branch has got it, nothing waits there, and the next push
-//! of anybody deletes the ref.
+//! is needed. Such a ref ends with `-` and the id of that commit. If the branch has got it, nothing waits there, and the
+//! next push of anybody deletes the ref.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};

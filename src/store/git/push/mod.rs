@@ -15,10 +15,9 @@ use std::time::{Duration, Instant};
 use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
+use super::transport::take_answered_in;
 use advert::Advert;
 pub(super) use pack::pack_of;
-
-use super::transport::take_answered_in;
 
 /// What this client can do, besides `report-status`.
 const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];
@@ -64,6 +63,8 @@ impl Session {
         url: &str,
     ) -> Result<Session, SessionError> {
         let started = Instant::now();
+        // What an earlier connection of another transport left behind says nothing of this one.
+        let _ = take_answered_in();
         let mut stream = transport.action(url, Service::ReceivePackLs)?;
         let begun = take_answered_in().map_or(started, |time| Instant::now() - time);
         let advert = Advert::read(&mut stream)?;

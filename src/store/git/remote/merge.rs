@@ -39,10 +39,11 @@ impl Remote {
     /// Merges all that waits into the branch, in one commit, as soon as a crowd has come to rest or is large, and again
     /// until nothing waits. Gives the nodes whose updates were merged.
     ///
-    /// Of those who look, the one whose update waits for the longest merges (`own` is the node whose update is here).
-    /// The others yield to it up to three times, leave as soon as they see that somebody merges, and else do it. `known` is how many were seen to wait: if there are more at the next look, the crowd is
-    /// still coming, and all of it shall get into one commit; but not for ever, since each that waits costs every push of
-    /// the others. `pace` is the time that the server took to answer.
+    /// Of those who look, the one whose update waits for the longest merges (`own` is the node whose update is here). The
+    /// others yield to it up to three times, leave as soon as they see that somebody merges, and else do it. `known` is how
+    /// many were seen to wait: if there are more at the next look, the crowd is still coming, and all of it shall get into
+    /// one commit; but not for ever, since each that waits costs every push of the others. `pace` is the time that the
+    /// server took to answer.
     ///
     /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
     /// nothing: what still waits is merged again, to no effect.
