@@ -1,6 +1,5 @@
 //! The real programs that judge what we write, and what is put before them.
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -150,13 +149,4 @@ pub(crate) fn as_nobody(command: &mut Command) {
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-}
-
-/// The first of two TCP ports in a row that nobody uses; none of those that the kernel gives to outgoing connections, of
-/// which there are many while a balancer looks for its servers.
-pub(crate) fn free_port() -> u16 {
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
-        .find(|port| is_free(*port) && is_free(port + 1))
-        .unwrap()
 }

@@ -29,7 +29,7 @@ pub(crate) fn databases(config: impl Fn(&str, u16) -> String) -> Vec<Row> {
 fn try_databases(config: &dyn Fn(&str, u16) -> String) -> std::io::Result<Vec<Row>> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let port = super::free_port();
+    let port = crate::fixture::port::free_port();
     let file = directory.path().join("pgbouncer.ini");
     write(&file, config(directory.path().to_str().unwrap(), port));
 

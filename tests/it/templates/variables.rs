@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::fleet::{Fleet, mixed, node};
-use crate::judges::{free_port, haproxy, nagios, nginx, pgbouncer};
+use crate::fixture::port::free_port;
+use crate::judges::{haproxy, nagios, nginx, pgbouncer};
 
 /// A fleet of a hundred, among them one node that states no port.
 fn fleet() -> Fleet {

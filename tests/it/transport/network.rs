@@ -1,7 +1,8 @@
 //! Networks that do not work, whatever the protocol.
 
 use super::*;
-use crate::fixture::{GitDaemon, GitHttpServer, Relay, free_port, silent_server};
+use crate::fixture::port::free_port;
+use crate::fixture::{GitDaemon, GitHttpServer, Relay, silent_server};
 
 /// A node that does not wait for long.
 fn impatient() -> Machine {

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::{Model, assert_reported, hostile, values};
-use crate::judges::free_port;
+use crate::fixture::port::free_port;
 use crate::judges::haproxy::{Known, Running};
 use crate::templates::fleet::{Fleet, node};
 
