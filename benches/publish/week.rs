@@ -3,8 +3,6 @@
 //! The commits are made by `git fast-import`, one for each change, as publishing makes them. Of the ten million heartbeats
 //! some rounds are real ones: what they leave is replaced each time, and printed after each round.
 
-use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -39,7 +37,8 @@ pub(crate) fn run(nodes: usize) {
             0 => files.iter().map(fleet::drained).collect(),
             _ => files.clone(),
         };
-        commit_each(place, &files);
+        let each: Vec<[&fleet::File; 1]> = files.iter().map(|file| [file]).collect();
+        fleet::commits(place, FOLDER, false, &each.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>());
     }
     row("after a week of changes", &list, &url, place);
     for round in 0..ROUNDS {
@@ -52,25 +51,6 @@ pub(crate) fn run(nodes: usize) {
         }
         row(&format!("and {} heartbeats of each", round + 1), &list, &url, place);
     }
-}
-
-/// Adds a commit for each of the files.
-fn commit_each(place: &Path, files: &[fleet::File]) {
-    let mut import = Command::new("git")
-        .arg("-C")
-        .arg(place)
-        .args(["fast-import", "--quiet"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = BufWriter::new(import.stdin.take().unwrap());
-    for (number, (name, text)) in files.iter().enumerate() {
-        let from = if number == 0 { "from refs/heads/main^0\n" } else { "" };
-        let words = "commit refs/heads/main\ncommitter t <t@localhost> 1445000000 +0000\ndata 1\nx\n";
-        write!(input, "{words}{from}M 100644 inline {FOLDER}/{name}\ndata {}\n{text}\n", text.len()).unwrap();
-    }
-    drop(input);
-    assert!(import.wait().unwrap().success());
 }
 
 fn beat(machine: &Machine, minute: usize) -> Child {
@@ -96,13 +76,8 @@ fn row(when: &str, list: &Repository, url: &str, place: &Path) {
         size(place),
         size(&dir.path().join("clone")),
         size(&dir.path().join("mirror")),
-        size(&mirror(&reader)),
+        size(&reader.mirror()),
     );
-}
-
-fn mirror(machine: &Machine) -> std::path::PathBuf {
-    let store = fs::read_dir(machine.path("state/stores")).unwrap().next().unwrap().unwrap();
-    store.path().join("mirror.git")
 }
 
 /// In KiB, as `du` counts.

@@ -80,12 +80,10 @@ fn who_comes_by_merges_what_a_crowd_has_left_over() {
     let (one, two) = (node(1, &url), node(2, &url));
     one.good(&["publish"]);
     two.good(&["publish"]);
-    let branch = list.git(["symbolic-ref", "HEAD"]);
-    let lock = format!("{}/{}.lock", list.git(["rev-parse", "--absolute-git-dir"]).trim(), branch.trim());
-    fs::write(&lock, "").unwrap();
+    let lock = list.lock_branch();
     one.fact("port", 9001);
     assert!(one.good(&["publish"]).contains("waits to be merged"));
-    fs::remove_file(&lock).unwrap();
+    drop(lock);
     // With nothing to say itself, and the one of two that is left if a crowd is guessed.
     for _ in 0..10 {
         assert!(two.good(&["beat"]).contains("unchanged"));

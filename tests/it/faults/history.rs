@@ -1,15 +1,8 @@
 //! A node fetches no history that it does not need, and is not fooled for want of it.
 
-use std::fs;
-
 use super::{guest, node};
-use crate::fixture::machine::{Machine, git};
+use crate::fixture::machine::git;
 use crate::fixture::{GitDaemon, Host};
-
-fn mirror(machine: &Machine) -> std::path::PathBuf {
-    let store = fs::read_dir(machine.path("state/stores")).unwrap().next().unwrap().unwrap();
-    store.path().join("mirror.git")
-}
 
 #[test]
 fn a_new_node_needs_the_newest_commit_only() {
@@ -23,7 +16,7 @@ fn a_new_node_needs_the_newest_commit_only() {
         }
         let new = guest(2, &host, &url);
         new.good(&["publish"]);
-        assert_eq!(git(&mirror(&new), &["rev-list", "--count", "refs/presence/fetched"]), "2\n", "{url}");
+        assert_eq!(git(&new.mirror(), &["rev-list", "--count", "refs/presence/fetched"]), "2\n", "{url}");
         one.fact("port", 99);
         one.good(&["publish"]);
         new.fact("port", 99);
@@ -31,7 +24,7 @@ fn a_new_node_needs_the_newest_commit_only() {
         assert_eq!(new.good(&["list", "--where", "port=99", "--format", "ids"]), "i-001\ni-002\n");
         assert_eq!(new.good(&["log", "-n", "1000"]).lines().count(), list.commits().len());
         assert!(new.good(&["publish"]).contains("unchanged"));
-        git(&mirror(&new), &["fsck", "--strict"]);
+        git(&new.mirror(), &["fsck", "--strict"]);
         list.git(["fsck", "--strict"]);
     }
 }
