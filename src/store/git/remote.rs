@@ -4,6 +4,7 @@ mod heartbeat;
 mod merge;
 mod publish;
 mod verdict;
+mod watch;
 
 use heartbeat::Heartbeat;
 

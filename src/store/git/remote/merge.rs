@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::verdict::{Pushed, judge};
+use super::watch::{Next, Watch};
 use super::{Remote, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
@@ -15,107 +16,100 @@ use crate::store::git::push::{self, Command, Session};
 /// How often in that others may be faster: then it is they who merge.
 const LOSSES: u32 = 3;
 
-/// To so many who come first one yields: one of them might have been killed.
-const MERGERS: usize = 3;
-
-/// What waits is merged at this number although more may come: each that waits costs every push of the others, and a merge
-/// costs as much as a few pushes.
-const MANY: usize = 48;
-
 /// How often one looks before the rest is left to others.
 const LOOKS: u32 = 16;
 
-/// How often in that more may have come before what waits is merged all the same.
-const MAX_UNREST: i32 = 4;
-
-/// The waits from look to look: so many times longer than the server took to answer, from, to, and how they grow while
-/// there is a crowd.
-const PACE: u32 = 4;
-const MIN_PACE: Duration = Duration::from_millis(20);
-const MAX_PACE: Duration = Duration::from_secs(2);
-const GROWTH: f64 = 1.5;
+/// What became of what waited.
+pub(super) enum Merged {
+    /// The branch has the updates of these nodes.
+    Done(Vec<Name>),
+    /// Nothing was pushed: the branch has moved since the connection was made, or nothing waits that could be read.
+    Stale(View),
+    /// Others were faster.
+    Lost,
+}
 
 impl Remote {
-    /// Merges all that waits into the branch, in one commit, as soon as a crowd has come to rest or is large, and again
-    /// until nothing waits. Gives the nodes whose updates were merged.
-    ///
-    /// Of those who look, the one whose update waits for the longest merges (`own` is the node whose update is here). The
-    /// others yield to it up to three times, leave as soon as they see that somebody merges, and else do it. `known` is how
-    /// many were seen to wait: if there are more at the next look, the crowd is still coming, and all of it shall get into
-    /// one commit; but not for ever, since each that waits costs every push of the others. `pace` is the time that the
-    /// server took to answer.
+    /// Looks, until nothing is left to be done, whether what waits is to be merged by us, and does that. `answer` is the
+    /// time that the server took to answer last. Gives the nodes whose updates were merged.
+    pub(super) fn look_after(
+        &self,
+        mirror: &mut Mirror,
+        mut watch: Watch<'_>,
+        mut answer: Duration,
+    ) -> Result<Vec<Name>, StoreErrorKind> {
+        let mut merged = Vec::new();
+        let mut lost = 0;
+        for _ in 0..LOOKS {
+            std::thread::sleep(watch.pause(answer));
+            let session = self.session()?;
+            answer = session.opened_in();
+            let heads = match mirror.known() {
+                Some(heads) => heads,
+                None => self.persist(|| self.fetch(mirror, None))?,
+            };
+            let view = self.view(mirror, session, &heads.branch);
+            match watch.next(&view.waiting) {
+                Next::Wait => view.session.leave(),
+                Next::Leave => {
+                    view.session.leave();
+                    break;
+                }
+                Next::Merge => match self.merge(mirror, view, None)? {
+                    Merged::Done(ids) => {
+                        merged.extend(ids);
+                        watch.has_merged();
+                    }
+                    Merged::Stale(view) => view.session.leave(),
+                    Merged::Lost if lost == LOSSES => break,
+                    Merged::Lost => lost += 1,
+                },
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Merges all that waits into the branch, and what `own` says, in one commit.
     ///
     /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
     /// nothing: what still waits is merged again, to no effect.
     pub(super) fn merge(
         &self,
         mirror: &mut Mirror,
-        own: Option<&Name>,
-        known: usize,
-        pace: Duration,
-    ) -> Result<Vec<Name>, StoreErrorKind> {
-        let mut merged = Vec::new();
-        let mut pace = (pace * PACE).clamp(MIN_PACE, MAX_PACE);
-        let (mut known, mut unrest, mut yielded, mut lost) = (known, 0, 0, 0);
-        let mut first = None;
-        for _ in 0..LOOKS {
-            std::thread::sleep(pace.mul_f64(GROWTH.powi(unrest) * (0.5 + fastrand::f64())));
-            let session = self.session()?;
-            pace = (session.opened_in() * PACE).clamp(MIN_PACE, MAX_PACE);
-            let Some(mut heads) = mirror.known() else { break };
-            let mut view = self.view(mirror, session, &heads.branch);
-            let turn = turn(&view.waiting, own);
-            let oldest = view.waiting.first().map(Entry::name);
-            // Somebody does who was there before.
-            let others_merge =
-                merged.is_empty() && first.as_ref().is_some_and(|first| oldest.as_ref() != Some(first));
-            if view.waiting.is_empty() || others_merge {
-                view.session.leave();
-                break;
-            }
-            first = oldest;
-            let comes = view.waiting.len() > known && unrest < MAX_UNREST && view.waiting.len() < MANY;
-            if comes || (turn > yielded && merged.is_empty()) {
-                view.session.leave();
-                known = view.waiting.len();
-                unrest += i32::from(comes);
-                yielded += usize::from(!comes);
-                continue;
-            }
-            if view.tip.is_some_and(|tip| !mirror.has(tip))
+        mut view: View,
+        own: Option<&NodeFiles>,
+    ) -> Result<Merged, StoreErrorKind> {
+        let Some(mut heads) = mirror.known() else { return Ok(Merged::Stale(view)) };
+        let is_missing = |mirror: &Mirror, view: &View| {
+            view.tip.is_some_and(|tip| !mirror.has(tip))
                 || !view.waiting.iter().all(|entry| mirror.has(entry.commit))
-            {
-                heads = self.persist(|| self.fetch(mirror, None))?;
-                view = self.view(mirror, view.session, &heads.branch);
-            }
-            if view.tip.is_some_and(|tip| !mirror.has(tip)) {
-                view.session.leave();
-                continue;
-            }
-            view.waiting.retain(|entry| mirror.has(entry.commit));
-            let edits: Vec<NodeFiles> =
-                inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.into_values().collect();
-            let ids: Vec<Name> = edits.iter().map(|edit| edit.id.clone()).collect();
-            view.waiting.retain(|entry| ids.contains(&entry.id));
-            if view.waiting.is_empty() {
-                view.session.leave();
-                break;
-            }
-            let prepared = self.prepare(mirror, view.tip, &edits)?;
-            let tip = prepared.as_ref().map(|prepared| prepared.commit).or(view.tip);
-            match self.push_merged(mirror, view, &heads.branch, prepared.as_ref())? {
-                Pushed::Done => {
-                    merged.extend(ids);
-                    (known, unrest) = (0, 0);
-                    heads.tip = tip;
-                    heads.others.clear();
-                    mirror.note(&heads)?;
-                }
-                Pushed::Lost if lost == LOSSES => break,
-                Pushed::Lost => lost += 1,
+        };
+        if is_missing(mirror, &view) {
+            heads = self.persist(|| self.fetch(mirror, None))?;
+            view = self.view(mirror, view.session, &heads.branch);
+            if heads.tip != view.tip {
+                return Ok(Merged::Stale(view));
             }
         }
-        Ok(merged)
+        let mut edits = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?;
+        view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
+        if view.waiting.is_empty() {
+            return Ok(Merged::Stale(view));
+        }
+        edits.extend(own.map(|own| (own.id.clone(), own.clone())));
+        let ids = edits.keys().cloned().collect();
+        let edits: Vec<NodeFiles> = edits.into_values().collect();
+        let prepared = self.prepare(mirror, view.tip, &edits)?;
+        let tip = prepared.as_ref().map(|prepared| prepared.commit).or(view.tip);
+        match self.push_merged(mirror, view, &heads.branch, prepared.as_ref())? {
+            Pushed::Done => {
+                heads.tip = tip;
+                heads.others.clear();
+                mirror.note(&heads)?;
+                Ok(Merged::Done(ids))
+            }
+            Pushed::Lost => Ok(Merged::Lost),
+        }
     }
 
     fn push_merged(
@@ -144,13 +138,6 @@ impl Remote {
             Pushed::Lost => Ok(Pushed::Lost),
         }
     }
-}
-
-/// How often one yields: once to each that looks and comes first, because its update waits for longer than our own. To no
-/// more than [`MERGERS`], since they may all have been killed.
-fn turn(waiting: &[Entry], own: Option<&Name>) -> usize {
-    let before = waiting.iter().take_while(|entry| Some(&entry.id) != own);
-    before.filter(|entry| entry.looked_after).count().min(MERGERS)
 }
 
 pub(super) fn deletion(entry: &Entry) -> Command {

@@ -5,14 +5,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::heartbeat::{Heartbeat, push_heartbeat};
-use super::merge::deletion;
+use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
+use super::watch::Watch;
 use super::{Remote, View};
 use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
-use crate::store::git::crowd::Crowd;
+use crate::store::git::crowd::{Company, Crowd};
 use crate::store::git::inbox::{self, Entry};
-use crate::store::git::mirror::Mirror;
+use crate::store::git::mirror::{Heads, Mirror};
 use crate::store::git::push::{self, Command};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Outcome, StoreErrorKind};
@@ -28,6 +29,15 @@ enum Left {
     Waiting,
     /// The server takes no refs but branches.
     BranchesOnly,
+}
+
+/// What is to be published.
+struct Update<'a> {
+    files: &'a NodeFiles,
+    /// The commit for the branch, where nobody else waits.
+    offer: Option<Prepared>,
+    /// What is different.
+    change: Change,
 }
 
 impl Remote {
@@ -52,14 +62,22 @@ impl Remote {
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
         let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
+        let asked = Instant::now();
+        let session = self.session()?;
+        let company = Crowd::new(self.copy.place()).guess(asked.elapsed(), session.opened_in());
         let mut heads = match mirror.known() {
             Some(heads) => heads,
+            // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
+            // came has left over.
+            None if inbox::entries(&session.advert().refs).len() > 1 => {
+                let view = self.view(mirror, session, "");
+                let update = Update { files: &files, offer: None, change: Change::Joined };
+                let company = company.of(view.waiting.len());
+                return self.leave_in_turn(mirror, view, None, update, company, beat);
+            }
             None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
         };
-        let asked = Instant::now();
-        let mut view = self.view(mirror, self.session()?, &heads.branch);
-        let (queued, pace) = (asked.elapsed(), view.session.opened_in());
-        let company = Crowd::new(self.copy.place()).guess(queued, pace);
+        let mut view = self.view(mirror, session, &heads.branch);
         let known = heads.tip;
         let changed = self.prepare(mirror, known, std::slice::from_ref(&files))?;
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
@@ -88,7 +106,7 @@ impl Remote {
             self.leave_unchanged(mirror, view, beat)?;
             if left_over > 0 && company.falls_to_one() {
                 // Who comes by merges what a crowd has left over. Nothing of its own depends on that.
-                let _ = self.merge(mirror, None, left_over, pace);
+                let _ = self.look_after(mirror, Watch::new(None, left_over), company.answer);
             }
             return Ok(None);
         }
@@ -96,27 +114,56 @@ impl Remote {
         let change =
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
+        // Never later: it must be on top of the tip that this connection has shown.
+        let offer = prepared.filter(|_| view.waiting.is_empty());
+        if company.merges_at_once(view.waiting.len()) {
+            view = match self.merge(mirror, view, Some(&files)) {
+                Ok(Merged::Done(_)) => {
+                    // The others see it, and rely on us for what comes after.
+                    let _ = self.look_after(mirror, Watch::after_merge(), company.answer);
+                    return Ok(Some(Outcome::Merged(change)));
+                }
+                Ok(Merged::Stale(view)) => view,
+                // Who cannot merge now leaves what it has to say.
+                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &heads.branch),
+            };
+        }
+        let update = Update { files: &files, offer, change };
+        self.leave_in_turn(mirror, view, Some(heads), update, company, beat)
+    }
+
+    /// Leaves the update when its turn has come among those who are there, and looks after what waits if that falls to us.
+    fn leave_in_turn(
+        &self,
+        mirror: &mut Mirror,
+        view: View,
+        heads: Option<Heads>,
+        Update { files, offer, change }: Update<'_>,
+        company: Company,
+        beat: &mut Option<Heartbeat<'_>>,
+    ) -> Result<Option<Outcome>, StoreErrorKind> {
         let window = company.window(self.options.patience / 2);
         let end = Instant::now() + window;
         let turn = fastrand::f64();
         std::thread::sleep(window.mul_f64(turn));
-        let offer = prepared.filter(|_| view.waiting.is_empty());
         let known = view.waiting.len() + 1;
         let looks = company.falls_to_one() || (!window.is_zero() && turn > LATE);
-        match self.leave(mirror, view, &heads.branch, &files, (offer.as_ref(), looks), beat)? {
+        let branch = heads.as_ref().map_or("", |heads| &heads.branch);
+        match self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat)? {
             Left::Merged => {
-                heads.tip = offer.map(|offer| offer.commit);
-                mirror.note(&heads)?;
+                if let Some(heads) = heads {
+                    mirror.note(&Heads { tip: offer.map(|offer| offer.commit), ..heads })?;
+                }
                 Ok(Some(Outcome::Merged(change)))
             }
             Left::Waiting if !looks => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
                 // The update is durable. Who cannot merge now leaves it to the next one.
-                let merged = self.merge(mirror, Some(&files.id), known, pace);
+                let merged = self.look_after(mirror, Watch::new(Some(&files.id), known), company.answer);
                 if !window.is_zero() {
                     // Others have come meanwhile, who may rely on us.
                     std::thread::sleep(end.saturating_duration_since(Instant::now()));
-                    let _ = self.merge(mirror, None, 0, pace);
+                    let _ = self.look_after(mirror, Watch::new(None, 0), company.answer);
                 }
                 match merged.is_ok_and(|ids| ids.contains(&files.id)) {
                     true => Ok(Some(Outcome::Merged(change))),
@@ -124,7 +171,7 @@ impl Remote {
                 }
             }
             // Then the branch it is, try by try.
-            Left::BranchesOnly => self.contend(mirror, &files),
+            Left::BranchesOnly => self.contend(mirror, files),
         }
     }
 
