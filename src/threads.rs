@@ -13,7 +13,11 @@ pub(crate) fn in_parts<T: Send>(
     least: usize,
     act: impl Fn(Range<usize>) -> T + Sync,
 ) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX).min(count / least).max(1);
+    let threads = match count / least {
+        // Not even asked for: the system takes a while to say how many there may be.
+        0 | 1 => 1,
+        paying => thread::available_parallelism().map_or(1, usize::from).min(MAX).min(paying),
+    };
     let share = count.div_ceil(threads).max(1);
     let part = |number: usize| (number * share).min(count)..((number + 1) * share).min(count);
     if threads == 1 {

@@ -1,12 +1,19 @@
 //! From the roster to a text that may be used: template, then safety limits.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::record::Facts;
-use crate::roster::{Identity, Roster};
+use crate::roster::{Identity, Node, Roster};
 use crate::target::limits::{self, Count, Counts, Limits, Refusal};
 use crate::template::{self, Lookup, Request, TemplateError};
+use crate::threads;
+
+/// Fewer nodes than this are not worth a second thread.
+const MANY: usize = 10_000;
 
 /// What is to be rendered, for whom, and what may not happen.
 #[derive(Debug)]
@@ -110,16 +117,16 @@ pub fn compose(
 
 /// What makes the scope wider than the user may think, one sentence each.
 pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
-    let distinct = |fact: &str| -> usize {
-        // Not `collect`, which would sort a value of each node.
-        let mut values = std::collections::BTreeSet::new();
-        values.extend(roster.nodes.iter().filter_map(|node| node.record.text(fact)));
-        values.len()
-    };
-    [("deployment", &who.deployment), ("stacktype", &who.stacktype)]
+    let open: Vec<&str> = [("deployment", &who.deployment), ("stacktype", &who.stacktype)]
         .into_iter()
-        .filter(|(_, own)| own.is_none())
-        .map(|(fact, _)| (fact, distinct(fact)))
+        .filter_map(|(fact, own)| own.is_none().then_some(fact))
+        .collect();
+    let mut distinct = vec![BTreeSet::new(); open.len()];
+    for some in threads::in_parts(roster.nodes.len(), MANY, |part| values(&roster.nodes[part], &open)) {
+        distinct.iter_mut().zip(some).for_each(|(all, some)| all.extend(some));
+    }
+    open.iter()
+        .zip(distinct.iter().map(BTreeSet::len))
         .filter(|(_, values)| *values > 1)
         .map(|(fact, values)| {
             format!(
@@ -127,6 +134,17 @@ pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The different values that nodes have of each of these facts.
+fn values<'n>(nodes: &'n [Node], facts: &[&str]) -> Vec<BTreeSet<Cow<'n, str>>> {
+    let mut values = vec![BTreeSet::new(); facts.len()];
+    for node in nodes {
+        for (fact, values) in facts.iter().zip(&mut values) {
+            values.extend(node.record.text(fact));
+        }
+    }
+    values
 }
 
 /// Names the records that are rendered, whichever stores they came from.

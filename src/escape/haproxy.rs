@@ -91,12 +91,12 @@ pub fn assign_ids(instance_ids: &BTreeSet<&str>) -> Vec<u32> {
 
 /// [`assign_ids`] of instances that come as they would in a set: in order, each once.
 pub fn assign_ids_in_order<'n>(instance_ids: impl Iterator<Item = &'n str>) -> Vec<u32> {
-    assign(instance_ids.map(server_id))
+    unique(instance_ids.map(server_id))
 }
 
-/// Makes `wanted` unique by moving on to the next free number, from the last to 1.
-fn assign(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
-    let mut taken = HashSet::new();
+/// Makes ids unique by moving on to the next free number, from the last to 1.
+pub(crate) fn unique(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut taken = HashSet::with_capacity(wanted.size_hint().0);
     wanted
         .map(|mut id| {
             while !taken.insert(id) {
@@ -197,7 +197,7 @@ mod tests {
     fn a_collision_takes_the_next_free_number() {
         #[track_caller]
         fn check(wanted: &[u32], expect: &[u32]) {
-            assert_eq!(assign(wanted.iter().copied()), expect);
+            assert_eq!(unique(wanted.iter().copied()), expect);
         }
 
         check(&[], &[]);

@@ -16,7 +16,7 @@ pub use select::{Identity, Selector, SelectorError};
 use serde::Serialize;
 
 use crate::excerpt::excerpt;
-use crate::store::Snapshot;
+use crate::store::{File, Snapshot};
 use crate::text::Text;
 
 /// All nodes, and everything that could not be counted as one.
@@ -55,18 +55,21 @@ impl Roster {
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
         let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let mut problems = Vec::new();
-        let mut nodes = Vec::with_capacity(sources.iter().map(|source| source.snapshot.len()).sum());
+        let mut nodes = Vec::new();
         for (source, store) in sources.iter().zip(&stores) {
-            for file in source.snapshot.files_as_they_lie() {
-                let path = file.path();
-                match file.record() {
-                    Ok(record) => nodes.push(Node::new(record, store.clone(), path, source.stale, states)),
-                    Err(reason) => problems.push(Problem { store: store.clone(), path, reason }),
+            for (some, wrong) in source.snapshot.in_parts(|files| read(files, source, store, states)) {
+                // Usually there is one store, and what the first thread gave is not copied.
+                match nodes.is_empty() {
+                    true => nodes = some,
+                    false => nodes.extend(some),
                 }
+                problems.extend(wrong);
             }
         }
         let nodes = merge::newest(nodes, &stores);
-        problems.extend(nodes.iter().filter_map(|node| {
+        // An unknown state counts as absent.
+        let absent = nodes.iter().filter(|node| node.availability == Availability::Absent);
+        problems.extend(absent.filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
             let shown = excerpt(&state);
             Some(Problem {
@@ -87,9 +90,31 @@ impl Roster {
     }
 }
 
+/// The nodes that these files describe, and what is wrong with the rest.
+fn read(
+    files: &mut dyn ExactSizeIterator<Item = File<'_>>,
+    source: &Source<'_>,
+    store: &Text,
+    states: &States,
+) -> (Vec<Node>, Vec<Problem>) {
+    let mut nodes = Vec::with_capacity(files.len());
+    // One that no other thread clones at the same time.
+    let store = Text::from(&**store);
+    let mut problems = Vec::new();
+    for file in files {
+        let path = file.path();
+        match file.record() {
+            Ok(record) => nodes.push(Node::new(record, store.clone(), path, source.stale, states)),
+            Err(reason) => problems.push(Problem { store: store.clone(), path, reason }),
+        }
+    }
+    (nodes, problems)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
     fn snapshot(files: &[(&str, &str)]) -> Snapshot {
         Snapshot::of(files.iter().map(|(path, text)| (*path, Ok(*text))))
     }

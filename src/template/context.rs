@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::record::Facts;
-use crate::roster::{Identity, Node, Roster};
+use crate::roster::{Availability, Identity, Node, Roster};
 
 /// The root key of the nodes in scope.
 pub(super) const NODES: &str = "nodes";
@@ -25,6 +25,8 @@ pub struct Input {
 pub(super) struct Member<'a> {
     pub(super) node: &'a Node,
     pub(super) in_scope: bool,
+    /// That of the node. All blocks look at it, and members lie closer together than nodes.
+    pub(super) availability: Availability,
     /// Its place among all members.
     pub(super) place: usize,
 }
@@ -37,7 +39,10 @@ pub(super) fn members<'a>(who: &Identity, roster: &'a Roster) -> (Vec<Member<'a>
     for node in &roster.nodes {
         let in_scope = who.sees(node);
         match &node.address {
-            Ok(_) => members.push(Member { node, in_scope, place: members.len() }),
+            Ok(_) => {
+                let (availability, place) = (node.availability, members.len());
+                members.push(Member { node, in_scope, availability, place });
+            }
             Err(reason) if in_scope => unusable.push((node, reason.clone())),
             Err(_) => {}
         }

@@ -80,7 +80,7 @@ pub(super) fn choose<'s, 'a>(
     let given = all
         .iter()
         .filter(|member| match by_state.states.is_empty() {
-            true => member.node.availability != Availability::Absent,
+            true => member.availability != Availability::Absent,
             false => by_state.matches(member.node),
         })
         .copied()

@@ -16,7 +16,7 @@ impl HelperDef for Count<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let choice = choose(&self.0, h, &[])?;
-        self.0.count(&choice.question, choice.all.iter().map(|member| member.node));
+        self.0.count(&choice.question, choice.all.iter().copied());
         Ok(ScopedJson::Derived(choice.given.len().into()))
     }
 }

@@ -27,7 +27,7 @@ impl<'a> First<'a> {
         let mut active: Vec<_> = choice
             .given
             .iter()
-            .filter(|member| member.node.availability == Availability::Active)
+            .filter(|member| member.availability == Availability::Active)
             .copied()
             .collect();
         if let Some(fact) = h.hash_get("by") {
@@ -45,7 +45,7 @@ impl<'a> First<'a> {
     /// an address and a port that are asked for one after the other must belong together.
     fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
         let (choice, active) = self.choose(h)?;
-        self.0.count(&choice.question, choice.all.iter().map(|member| member.node));
+        self.0.count(&choice.question, choice.all.iter().copied());
         let (first, fact) = match (active.first(), fact) {
             (None, None) => return Ok(Value::Null),
             (None, Some(_)) => {
@@ -89,8 +89,7 @@ impl HelperDef for First<'_> {
         }
         let (choice, active) = self.choose(h)?;
         let (text, left_out) = render_each(&self.0, active, 1, h, r, ctx, rc)?;
-        let given =
-            choice.all.iter().map(|member| member.node).filter(|node| !left_out.contains(node.record.id()));
+        let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         self.0.count(&choice.question, given);
         write_or_else(text, h, r, ctx, rc, out)
     }

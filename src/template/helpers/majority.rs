@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::Shared;
 use super::choice::{argument, choose, other};
 use super::escape::format;
+use super::shared::MANY;
 use crate::roster::Availability;
+use crate::template::context::Member;
+use crate::threads;
 
 pub(super) struct Majority<'a>(pub(super) Shared<'a>);
 
@@ -29,21 +32,29 @@ impl HelperDef for Majority<'_> {
             None => None,
             Some(name) => Some(format(name).ok_or_else(|| other(format!("there is no format `{name}`")))?),
         };
+        let count = |members: &[&Member<'_>]| {
+            let mut votes: BTreeMap<Option<String>, usize> = BTreeMap::new();
+            for member in members.iter().filter(|member| member.availability == Availability::Active) {
+                let said = member.node.record.text(&fact).map(|value| value.into_owned());
+                let vote = match (said, spell) {
+                    (Some(value), Some(spell)) => match spell(&value) {
+                        Ok(spelt) => Some(spelt),
+                        Err(reason) => {
+                            let (store, path) = (&member.node.store, &member.node.path);
+                            self.0.warn(format!("{store}: {path}: its `{fact}` does not count: {reason}"));
+                            continue;
+                        }
+                    },
+                    (said, _) => said,
+                };
+                *votes.entry(vote).or_default() += 1;
+            }
+            votes
+        };
         let mut votes: BTreeMap<Option<String>, usize> = BTreeMap::new();
-        for member in choice.given.iter().filter(|member| member.node.availability == Availability::Active) {
-            let said = member.node.record.text(&fact).map(|value| value.into_owned());
-            let vote = match (said, spell) {
-                (Some(value), Some(spell)) => match spell(&value) {
-                    Ok(spelt) => Some(spelt),
-                    Err(reason) => {
-                        let (store, path) = (&member.node.store, &member.node.path);
-                        self.0.warn(format!("{store}: {path}: its `{fact}` does not count: {reason}"));
-                        continue;
-                    }
-                },
-                (said, _) => said,
-            };
-            *votes.entry(vote).or_default() += 1;
+        let parts = threads::in_parts(choice.given.len(), MANY, |part| count(&choice.given[part]));
+        for (vote, count) in parts.into_iter().flatten() {
+            *votes.entry(vote).or_default() += count;
         }
         // Of equally many votes the lowest value wins: the order of the map.
         let winner = votes.into_iter().rev().max_by_key(|(_, count)| *count).and_then(|(value, _)| value);

@@ -27,8 +27,7 @@ impl HelperDef for Nodes<'_> {
     ) -> HelperResult {
         let choice = choose(&self.0, h, &[])?;
         let (text, left_out) = render_each(&self.0, choice.given, usize::MAX, h, r, ctx, rc)?;
-        let given =
-            choice.all.iter().map(|member| member.node).filter(|node| !left_out.contains(node.record.id()));
+        let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         self.0.count(&choice.question, given);
         write_or_else(text, h, r, ctx, rc, out)
     }
@@ -114,16 +113,20 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
     let before = rc.clone();
     let last = members.len().min(most).saturating_sub(1);
     let plain = Plain::new(body, shared, ctx, rc);
-    for (index, member) in members.iter().enumerate() {
-        if pass.rendered == most {
-            break;
-        }
-        if let Some(plain) = &plain
-            && plain.render(shared, member, index, last, &mut pass.text).is_some()
-        {
-            pass.rendered += 1;
+    let plain = plain.map(|plain| plain.render(shared, &members[..members.len().min(most)], last));
+    let mut runs = plain.into_iter().flatten().peekable();
+    let mut index = 0;
+    while index < members.len() && pass.rendered < most {
+        if let Some(run) = runs.next_if(|run| run.members.start == index) {
+            index = run.members.end;
+            pass.rendered += run.members.len();
+            match pass.text.is_empty() {
+                true => pass.text = run.text,
+                false => pass.text.push_str(&run.text),
+            }
             continue;
         }
+        let member = members[index];
         rc.push_block(block(member, index, last, h)?);
         let mut output = StringOutput::new();
         let around = shared.enter(Some(member.node));
@@ -150,6 +153,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
                 pass.faults.push(blame(member.node, error, h.block_param())?);
             }
         }
+        index += 1;
     }
     Ok(pass)
 }

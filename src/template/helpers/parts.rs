@@ -4,7 +4,6 @@
 //! A part for which the body cannot be rendered is left out with its nodes, and they are reported. With
 //! `ignore_case=true`, of names that differ only in case just one counts, for formats that cannot tell them apart.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -84,8 +83,7 @@ impl HelperDef for Parts<'_> {
         }
         let (text, failed) = rendered?;
         left_out.extend(failed);
-        let given =
-            choice.all.iter().map(|member| member.node).filter(|node| !left_out.contains(node.record.id()));
+        let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         shared.count(&choice.question, given);
         write_or_else(text, h, r, ctx, rc, out)
     }
@@ -153,24 +151,20 @@ fn render_each<'reg: 'rc, 'rc, 's>(
 }
 
 fn play(part: &Name, members: &[&Member<'_>]) -> Played {
-    let active = members.iter().filter(|member| member.node.availability == Availability::Active).count();
+    let active = members.iter().filter(|member| member.availability == Availability::Active).count();
     Played { part: part.clone(), active }
 }
 
 /// The parts, and the nodes whose part has no usable name.
 fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s, 'a>, LeftOut<'s>) {
-    let mut named: BTreeMap<Cow<'_, str>, Vec<&'s Member<'a>>> = BTreeMap::new();
+    let mut named: BTreeMap<&str, Vec<&'s Member<'a>>> = BTreeMap::new();
     for member in given {
-        let part = member.node.record.part().unwrap_or_default();
-        match named.get_mut(&part) {
-            Some(members) => members.push(member),
-            None => drop(named.insert(part, vec![member])),
-        }
+        named.entry(shared.part_of(member).unwrap_or_default()).or_default().push(member);
     }
     let mut parts: Members<'s, 'a> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
     for (part, members) in named {
-        match Name::parse(&part) {
+        match Name::parse(part) {
             Ok(part) => drop(parts.insert(part, members)),
             Err(error) => {
                 let reason = format!("has an unusable `nodepart`: {}", chain(&error));

@@ -6,12 +6,22 @@
 
 mod term;
 
+use std::ops::Range;
+
 use handlebars::template::{HelperTemplate, Template, TemplateElement};
 use handlebars::{Context, RenderContext};
 
 use super::Shared;
+use super::shared::MANY;
 use crate::template::context::Member;
+use crate::threads;
 use term::{Place, Term};
+
+/// Members that follow each other, by their places among those of the block, and their text.
+pub(super) struct Run {
+    pub(super) members: Range<usize>,
+    pub(super) text: String,
+}
 
 /// A body that is plain.
 pub(super) struct Plain<'c> {
@@ -41,21 +51,28 @@ impl<'c> Plain<'c> {
         Some(Plain { steps: steps(body, context)? })
     }
 
-    /// Appends the text for a node. None, and nothing appended, if that is for the engine to do.
-    pub(super) fn render<'a>(
-        &self,
-        shared: &Shared<'a>,
-        member: &Member<'a>,
-        index: usize,
-        last: usize,
-        text: &mut String,
-    ) -> Option<()> {
-        let begin = text.len();
-        let done = render(&self.steps, &Place { shared, member, index, last }, text);
-        if done.is_none() {
-            text.truncate(begin);
-        }
-        done
+    /// The texts of these members, in as many threads as pay. A member that is in no run is for the engine to render.
+    pub(super) fn render<'a>(&self, shared: &Shared<'a>, members: &[&Member<'a>], last: usize) -> Vec<Run> {
+        let parts = threads::in_parts(members.len(), MANY, |part| {
+            let mut runs = Vec::new();
+            let mut run = Run { members: part.start..part.start, text: String::new() };
+            for index in part {
+                let end = run.text.len();
+                let place = Place { shared, member: members[index], index, last };
+                if render(&self.steps, &place, &mut run.text).is_some() {
+                    run.members.end = index + 1;
+                    continue;
+                }
+                run.text.truncate(end);
+                runs.push(std::mem::replace(
+                    &mut run,
+                    Run { members: index + 1..index + 1, text: String::new() },
+                ));
+            }
+            runs.push(run);
+            runs
+        });
+        parts.into_iter().flatten().filter(|run| !run.members.is_empty()).collect()
     }
 }
 

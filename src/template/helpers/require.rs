@@ -32,9 +32,8 @@ impl HelperDef for Require<'_> {
             }
         };
         let choice = choose(&self.0, h, &["min"])?;
-        self.0.count(&choice.question, choice.all.iter().map(|member| member.node));
-        let active =
-            choice.given.iter().filter(|member| member.node.availability == Availability::Active).count();
+        self.0.count(&choice.question, choice.all.iter().copied());
+        let active = choice.given.iter().filter(|member| member.availability == Availability::Active).count();
         if (active as u64) < least {
             let question = choice.question;
             return Err(other(format!(

@@ -8,10 +8,15 @@ use glob::Pattern;
 
 use super::hosts::{self, Claims};
 use super::parts::Block;
+use crate::escape::haproxy::{server_id, unique};
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
 use crate::template::context::Member;
+use crate::threads;
+
+/// Fewer members than this are not worth a second thread. Those of tests are, so that they try it.
+pub(super) const MANY: usize = if cfg!(test) { 2 } else { 2_000 };
 
 /// Cheap to clone: every helper holds one.
 #[derive(Clone)]
@@ -26,16 +31,20 @@ struct Inner<'a> {
     /// The node whose block is being rendered.
     current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
-    /// The members by the part that they play, each in the order of all.
-    by_part: OnceLock<ByPart<'a>>,
+    parts: OnceLock<Parts<'a>>,
     /// HAProxy's server ids, one a member.
     ids: OnceLock<Vec<u32>>,
     /// Who has which host name.
     claims: OnceLock<BTreeMap<String, Claims>>,
 }
 
-/// The places of members, by the part that they play.
-pub(super) type ByPart<'a> = BTreeMap<Cow<'a, str>, Vec<usize>>;
+/// Who plays which part.
+struct Parts<'a> {
+    /// The places of members by the part that they play, each in the order of all.
+    by_name: BTreeMap<Cow<'a, str>, Vec<usize>>,
+    /// The part of each member, if it plays one.
+    of: Vec<Option<Cow<'a, str>>>,
+}
 
 /// What was noted down while rendering.
 #[derive(Default)]
@@ -57,7 +66,7 @@ impl<'a> Shared<'a> {
             notes: Mutex::default(),
             current: Mutex::default(),
             unplain: Arc::default(),
-            by_part: OnceLock::new(),
+            parts: OnceLock::new(),
             ids: OnceLock::new(),
             claims: OnceLock::new(),
         }))
@@ -74,22 +83,11 @@ impl<'a> Shared<'a> {
     /// The members that play a part whose name matches, in their order. Each part is matched once, not each member, and
     /// one that is named whole is looked up: a question for each part costs no more than its own members.
     pub(super) fn of_part(&self, pattern: &Pattern) -> Vec<&Member<'a>> {
-        let by_part = self.0.by_part.get_or_init(|| {
-            let mut by_part = ByPart::new();
-            for member in &self.0.members {
-                if let Some(part) = member.node.record.part() {
-                    match by_part.get_mut(&part) {
-                        Some(members) => members.push(member.place),
-                        None => drop(by_part.insert(part, vec![member.place])),
-                    }
-                }
-            }
-            by_part
-        });
+        let by_name = &self.parts().by_name;
         let mut places: Cow<'_, [usize]> = Cow::default();
         if pattern.as_str().contains(['*', '?', '[']) {
             let mut found =
-                by_part.iter().filter(|(part, _)| pattern.matches(part)).map(|(_, members)| members);
+                by_name.iter().filter(|(part, _)| pattern.matches(part)).map(|(_, members)| members);
             places = found.next().map_or(places, |members| members.into());
             for members in found {
                 places.to_mut().extend_from_slice(members);
@@ -97,10 +95,36 @@ impl<'a> Shared<'a> {
             if !places.is_sorted() {
                 places.to_mut().sort_unstable();
             }
-        } else if let Some(members) = by_part.get(pattern.as_str()) {
+        } else if let Some(members) = by_name.get(pattern.as_str()) {
             places = members.into();
         }
         places.iter().map(|place| &self.0.members[*place]).collect()
+    }
+
+    /// The part that a member plays. Unlike its record, this is near at hand.
+    pub(super) fn part_of(&self, member: &Member<'a>) -> Option<&str> {
+        self.parts().of[member.place].as_deref()
+    }
+
+    fn parts(&self) -> &Parts<'a> {
+        self.0.parts.get_or_init(|| {
+            let of =
+                self.in_parts(|members| members.map(|member| member.node.record.part()).collect::<Vec<_>>());
+            let mut parts = Parts { by_name: BTreeMap::new(), of: of.concat() };
+            for (place, part) in parts.of.iter().enumerate() {
+                match part.as_ref().map(|part| (part, parts.by_name.get_mut(part))) {
+                    Some((_, Some(places))) => places.push(place),
+                    Some((part, None)) => drop(parts.by_name.insert(part.clone(), vec![place])),
+                    None => {}
+                }
+            }
+            parts
+        })
+    }
+
+    /// Does something with all members, in as many threads as pay.
+    fn in_parts<T: Send>(&self, act: impl Fn(std::slice::Iter<'_, Member<'a>>) -> T + Sync) -> Vec<T> {
+        threads::in_parts(self.0.members.len(), MANY, |part| act(self.0.members[part].iter()))
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -133,8 +157,8 @@ impl<'a> Shared<'a> {
     pub(super) fn server_id_of(&self, member: &Member<'a>) -> u32 {
         let ids = self.0.ids.get_or_init(|| {
             // The members come in the order of their names, each once.
-            let names = self.0.members.iter().map(|member| member.node.record.id().as_str());
-            crate::escape::haproxy::assign_ids_in_order(names)
+            let id = |member: &Member<'a>| server_id(member.node.record.id().as_str());
+            unique(self.in_parts(|members| members.map(id).collect::<Vec<_>>()).into_iter().flatten())
         });
         ids[member.place]
     }
@@ -167,10 +191,13 @@ impl<'a> Shared<'a> {
     }
 
     /// Notes how many nodes a question got. Of two answers to one question the smaller counts.
-    pub(super) fn count<'n>(&self, question: &str, given: impl Iterator<Item = &'n Node>) {
+    pub(super) fn count<'m>(&self, question: &str, given: impl Iterator<Item = &'m Member<'a>>)
+    where
+        'a: 'm,
+    {
         let mut count = Count::default();
-        for node in given {
-            match node.availability {
+        for member in given {
+            match member.availability {
                 Availability::Active => count.active += 1,
                 Availability::Draining | Availability::Down => count.leaving += 1,
                 Availability::Absent => {}
@@ -217,7 +244,7 @@ impl<'a> Shared<'a> {
     /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
     pub(in crate::template) fn finish(&self) -> (Counts, Vec<String>) {
         if self.notes().counts.is_empty() {
-            self.count("*", self.members().iter().filter(|member| member.in_scope).map(|member| member.node));
+            self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
         let mut notes = self.notes();
         (std::mem::take(&mut notes.counts), std::mem::take(&mut notes.warnings).into_iter().collect())
