@@ -11,6 +11,7 @@ mod git;
 mod http;
 mod login;
 mod network;
+mod proxy;
 mod ssh;
 
 /// Publishes to an empty store and lists it: every request that there is.

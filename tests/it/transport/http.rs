@@ -115,7 +115,7 @@ fn what_is_no_git_server() {
     assert_snapshot!(publish(&node, &server.url("page"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/page`: what answers at `HOST:PORT` is not git's protocol: its answer is `text/html`, not `application/x-git-upload-pack-advertisement`
+    error: store `http://HOST:PORT/page`: what answers at `HOST:PORT` is not git's protocol: its answer is `text/html`, not `application/x-git-receive-pack-advertisement`
     hint: check the URL: it is the one that `git clone` takes
     ");
     assert_snapshot!(publish(&node, &server.url("down"), server.address()), @"

@@ -31,6 +31,16 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// There is a proxy on the way, and no connection.
+    #[error("the proxy `{proxy}` does not connect to `{peer}`: {reason}")]
+    Proxy {
+        /// The server.
+        peer: String,
+        /// Host and port of the proxy.
+        proxy: String,
+        /// What the proxy said, or the system of it.
+        reason: String,
+    },
     /// The server, or the network, was silent for too long.
     #[error("`{peer}` has been silent for {seconds} s")]
     Silent {

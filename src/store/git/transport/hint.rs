@@ -11,6 +11,9 @@ impl TransportError {
                 "check the spelling of the host's name, and the name servers of this machine"
             }
             Self::Connect { .. } => "check that the server runs, its port, and the firewalls on the way",
+            Self::Proxy { .. } => {
+                "`https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts that are reached without one"
+            }
             Self::Silent { .. } => {
                 "the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit"
             }

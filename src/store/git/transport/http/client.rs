@@ -141,6 +141,7 @@ impl Client {
     ) -> Result<Response<Body>, TransportError> {
         let agent = self.agent(address.scheme)?;
         let url = format!("{}{}", base_url(address), request.suffix());
+        let proxy = proxy(agent, &url);
         let mut builder = http::Request::builder().uri(url).header(header::ACCEPT, request.answer_type());
         if let Some(login) = login {
             builder = builder.header(header::AUTHORIZATION, login.header());
@@ -154,7 +155,10 @@ impl Client {
                 .map_err(ureq::Error::from)
                 .and_then(|request| agent.run(request)),
         };
-        sent.map_err(|error| failure::of(error, address, &self.limits))
+        sent.map_err(|error| match proxy {
+            Some(proxy) => failure::on_the_way(error, proxy, address, &self.limits),
+            None => failure::of(error, address, &self.limits),
+        })
     }
 
     /// Asks for the references. Returns where the repository turned out to be, and the answer.
@@ -181,6 +185,12 @@ impl Client {
             reason: format!("it redirected more than {MAX_REDIRECTS} times"),
         })
     }
+}
+
+/// Host and port of the proxy through which that URL is reached, if there is one.
+fn proxy(agent: &Agent, url: &str) -> Option<String> {
+    let (proxy, url) = (agent.config().proxy()?, url.parse().ok()?);
+    (!proxy.is_no_proxy(&url)).then(|| format!("{}:{}", proxy.host(), proxy.port()))
 }
 
 /// The URL of the repository, without a login.

@@ -12,6 +12,23 @@ use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
 use crate::store::git::transport::{Limits, TransportError};
 
+/// A request that came to no answer, and was to go through that proxy.
+pub(super) fn on_the_way(error: Error, proxy: String, address: &Address, limits: &Limits) -> TransportError {
+    let peer = address.peer();
+    if let Error::ConnectProxyFailed(reason) = error {
+        return TransportError::Proxy { peer, proxy, reason: said(&reason, SAID) };
+    }
+    match of(error, address, limits) {
+        TransportError::Connect { source, .. } => {
+            TransportError::Proxy { peer, proxy, reason: source.to_string() }
+        }
+        TransportError::Resolve { .. } => {
+            TransportError::Proxy { peer, proxy, reason: "its name cannot be resolved".to_owned() }
+        }
+        other => other,
+    }
+}
+
 /// A request that came to no answer.
 pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportError {
     let peer = address.peer();
@@ -23,10 +40,6 @@ pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportE
         Error::Timeout(_) => TransportError::Silent { peer, seconds: limits.silence.as_secs() },
         Error::Io(source) => of_io(source, peer),
         Error::Rustls(error) => certificate(&error.to_string(), peer),
-        Error::ConnectProxyFailed(reason) => {
-            let reason = format!("the proxy did not connect to it: {}", said(&reason, SAID));
-            TransportError::Protocol { peer, reason }
-        }
         other => TransportError::Protocol { peer, reason: said(&other.to_string(), SAID) },
     }
 }
