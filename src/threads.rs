@@ -1,10 +1,15 @@
 //! Work in as many threads as pay.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 use std::thread;
 
 /// More threads than this wait for memory, and for the same locks of the kernel.
 const MAX: usize = 4;
+
+/// How many threads run at once. Asked for once: std reads five files of the system for it each time.
+static AT_ONCE: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from).min(MAX));
 
 /// Does something with `0..count`, each thread with a part of it. A part is no smaller than `least`, since a thread has its
 /// price. The results come in the order of the parts.
@@ -14,9 +19,9 @@ pub(crate) fn in_parts<T: Send>(
     act: impl Fn(Range<usize>) -> T + Sync,
 ) -> Vec<T> {
     let threads = match count / least {
-        // Not even asked for: the system takes a while to say how many there may be.
+        // Not even asked for.
         0 | 1 => 1,
-        paying => thread::available_parallelism().map_or(1, usize::from).min(MAX).min(paying),
+        paying => (*AT_ONCE).min(paying),
     };
     let share = count.div_ceil(threads).max(1);
     let part = |number: usize| (number * share).min(count)..((number + 1) * share).min(count);
