@@ -43,6 +43,16 @@ pub(super) struct Heads {
     pub(super) others: BTreeMap<String, Oid>,
 }
 
+/// What is to be fetched, and from where.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) url: &'a str,
+    /// The branch's name, if the configuration says one.
+    pub(super) branch: Option<&'a str>,
+    /// Chooses the refs besides the branch.
+    pub(super) also: &'a dyn Fn(&str) -> bool,
+}
+
 /// The mirror, held by this process alone.
 pub(super) struct Mirror {
     pub(super) repo: Repository,
@@ -114,22 +124,16 @@ impl Mirror {
         Ok(())
     }
 
-    /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that `also`
-    /// chooses. `branch` is the branch's name if the configuration says one.
-    pub(super) fn fetch(
-        &mut self,
-        url: &str,
-        branch: Option<&str>,
-        also: &dyn Fn(&str) -> bool,
-    ) -> Result<Heads, StoreErrorKind> {
+    /// Asks the server what its refs name, and brings here what is missing of those that are wanted.
+    pub(super) fn fetch(&mut self, wanted: Wanted<'_>) -> Result<Heads, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
-            self.renew(url, branch, also)?;
+            self.renew(wanted)?;
         }
         let mut tries = 0;
         let mut reach = Reach::of(&self.repo);
         loop {
             tries += 1;
-            match fetch(&self.repo, url, branch, also, reach) {
+            match fetch(&self.repo, wanted, reach) {
                 Ok(heads) => {
                     self.note(&heads)?;
                     return Ok(heads);
@@ -147,13 +151,8 @@ impl Mirror {
     }
 
     /// Brings here all commits of the branch that are missing.
-    pub(super) fn deepen(
-        &mut self,
-        url: &str,
-        branch: Option<&str>,
-        also: &dyn Fn(&str) -> bool,
-    ) -> Result<Heads, StoreErrorKind> {
-        let heads = fetch(&self.repo, url, branch, also, Reach::History)?;
+    pub(super) fn deepen(&mut self, wanted: Wanted<'_>) -> Result<Heads, StoreErrorKind> {
+        let heads = fetch(&self.repo, wanted, Reach::History)?;
         // libgit2 remembers of commits that it has read that they had no parents.
         self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
         self.note(&heads)?;
@@ -162,15 +161,10 @@ impl Mirror {
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
     /// copy of the list counts if the server fails just now.
-    fn renew(
-        &mut self,
-        url: &str,
-        branch: Option<&str>,
-        also: &dyn Fn(&str) -> bool,
-    ) -> Result<(), StoreErrorKind> {
+    fn renew(&mut self, wanted: Wanted<'_>) -> Result<(), StoreErrorKind> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
         let fresh = fresh.at("make a repository in", &self.place)?;
-        fetch(&init(fresh.path())?, url, branch, also, Reach::Tip)?;
+        fetch(&init(fresh.path())?, wanted, Reach::Tip)?;
         let path = self.place.join("mirror.git");
         fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
         fs::rename(fresh.keep(), &path).at("replace", &path)?;
@@ -257,37 +251,31 @@ impl Reach {
     }
 }
 
-fn fetch(
-    repo: &Repository,
-    url: &str,
-    branch: Option<&str>,
-    also: &dyn Fn(&str) -> bool,
-    reach: Reach,
-) -> Result<Heads, StoreErrorKind> {
-    let mut remote: Remote<'_> = repo.remote_anonymous(url).doing("use the URL")?;
+fn fetch(repo: &Repository, wanted: Wanted<'_>, reach: Reach) -> Result<Heads, StoreErrorKind> {
+    let mut remote: Remote<'_> = repo.remote_anonymous(wanted.url).doing("use the URL")?;
     let mut connection =
         remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
-    let branch = branch_of(&connection, branch)?;
+    let branch = branch_of(&connection, wanted.branch)?;
     let list = connection.list().map_err(|error| network("list the branches", error))?;
     let mut heads = Heads { branch, tip: None, others: BTreeMap::new() };
     for head in list {
         if head.name() == heads.branch {
             heads.tip = Some(head.oid());
-        } else if also(head.name()) {
+        } else if (wanted.also)(head.name()) {
             heads.others.insert(head.name().to_owned(), head.oid());
         }
     }
     let odb = repo.odb().doing("open the mirror")?;
     let missing = |oid: &Oid| !odb.exists(*oid);
-    let mut wanted: Vec<&str> =
+    let mut names: Vec<&str> =
         heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name.as_str()).collect();
     if heads.tip.as_ref().is_some_and(|tip| reach == Reach::History || missing(tip)) {
-        wanted.push(&heads.branch);
+        names.push(&heads.branch);
     }
-    if !wanted.is_empty() {
+    if !names.is_empty() {
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
-        connection.remote().download(&wanted, Some(&mut options)).map_err(|error| network("fetch", error))?;
+        connection.remote().download(&names, Some(&mut options)).map_err(|error| network("fetch", error))?;
     }
     Ok(heads)
 }
