@@ -7,7 +7,7 @@ use std::thread;
 /// More threads than this wait for memory, and for the same locks of the kernel.
 const MAX: usize = 4;
 
-/// How many threads run at once. Asked for once: std reads five files of the system for it each time.
+/// How many threads run at once. Asked for once: std reads files of the cgroup for it each time.
 static AT_ONCE: LazyLock<usize> =
     LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from).min(MAX));
 

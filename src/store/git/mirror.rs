@@ -43,9 +43,9 @@ pub(super) struct Heads {
     pub(super) others: BTreeMap<String, Oid>,
 }
 
-/// What is to be fetched, and from where.
+/// Where to fetch from, and which refs.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct Upstream<'a> {
     pub(super) url: &'a str,
     /// The branch's name, if the configuration says one.
     pub(super) branch: Option<&'a str>,
@@ -124,16 +124,16 @@ impl Mirror {
         Ok(())
     }
 
-    /// Asks the server what its refs name, and brings here what is missing of those that are wanted.
-    pub(super) fn fetch(&mut self, wanted: Wanted<'_>) -> Result<Heads, StoreErrorKind> {
+    /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
+    pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
-            self.renew(wanted)?;
+            self.renew(upstream)?;
         }
         let mut tries = 0;
         let mut reach = Reach::of(&self.repo);
         loop {
             tries += 1;
-            match fetch(&self.repo, wanted, reach) {
+            match fetch(&self.repo, upstream, reach) {
                 Ok(heads) => {
                     self.note(&heads)?;
                     return Ok(heads);
@@ -151,8 +151,8 @@ impl Mirror {
     }
 
     /// Brings here all commits of the branch that are missing.
-    pub(super) fn deepen(&mut self, wanted: Wanted<'_>) -> Result<Heads, StoreErrorKind> {
-        let heads = fetch(&self.repo, wanted, Reach::History)?;
+    pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
+        let heads = fetch(&self.repo, upstream, Reach::History)?;
         // libgit2 remembers of commits that it has read that they had no parents.
         self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
         self.note(&heads)?;
@@ -161,10 +161,10 @@ impl Mirror {
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
     /// copy of the list counts if the server fails just now.
-    fn renew(&mut self, wanted: Wanted<'_>) -> Result<(), StoreErrorKind> {
+    fn renew(&mut self, upstream: Upstream<'_>) -> Result<(), StoreErrorKind> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
         let fresh = fresh.at("make a repository in", &self.place)?;
-        fetch(&init(fresh.path())?, wanted, Reach::Tip)?;
+        fetch(&init(fresh.path())?, upstream, Reach::Tip)?;
         let path = self.place.join("mirror.git");
         fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
         fs::rename(fresh.keep(), &path).at("replace", &path)?;
@@ -251,17 +251,17 @@ impl Reach {
     }
 }
 
-fn fetch(repo: &Repository, wanted: Wanted<'_>, reach: Reach) -> Result<Heads, StoreErrorKind> {
-    let mut remote: Remote<'_> = repo.remote_anonymous(wanted.url).doing("use the URL")?;
+fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach) -> Result<Heads, StoreErrorKind> {
+    let mut remote: Remote<'_> = repo.remote_anonymous(upstream.url).doing("use the URL")?;
     let mut connection =
         remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
-    let branch = branch_of(&connection, wanted.branch)?;
+    let branch = branch_of(&connection, upstream.branch)?;
     let list = connection.list().map_err(|error| network("list the branches", error))?;
     let mut heads = Heads { branch, tip: None, others: BTreeMap::new() };
     for head in list {
         if head.name() == heads.branch {
             heads.tip = Some(head.oid());
-        } else if (wanted.also)(head.name()) {
+        } else if (upstream.also)(head.name()) {
             heads.others.insert(head.name().to_owned(), head.oid());
         }
     }

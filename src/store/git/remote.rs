@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::inbox::{self, Entry};
-use super::mirror::{Heads, Mirror, Wanted};
+use super::mirror::{Heads, Mirror, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::Seen;
 use super::{Backoff, beats, history, network, transport};
@@ -62,17 +62,17 @@ impl Remote {
                 || (self.options.beats && name.starts_with(beats::PREFIX))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
-        let wanted = self.wanted(&also);
-        let heads = mirror.fetch(wanted)?;
+        let upstream = self.upstream(&also);
+        let heads = mirror.fetch(upstream)?;
         let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, heads.tip);
         match mirror.is_shallow() && inbox::entries(&heads.others).iter().any(doubtful) {
-            true => mirror.deepen(wanted),
+            true => mirror.deepen(upstream),
             false => Ok(heads),
         }
     }
 
-    fn wanted<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Wanted<'a> {
-        Wanted { url: &self.address, branch: self.options.branch.as_deref(), also }
+    fn upstream<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Upstream<'a> {
+        Upstream { url: &self.address, branch: self.options.branch.as_deref(), also }
     }
 
     /// Connects to write.
@@ -191,7 +191,7 @@ impl Store for Remote {
             let mut mirror = self.mirror()?;
             let mut heads = self.fetch(&mut mirror, None)?;
             if mirror.is_shallow() {
-                heads = mirror.deepen(self.wanted(&|name| heads.others.contains_key(name)))?;
+                heads = mirror.deepen(self.upstream(&|name| heads.others.contains_key(name)))?;
             }
             history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
         };
