@@ -13,6 +13,7 @@ mod excerpt;
 pub mod facts;
 pub mod haproxy;
 pub mod health;
+pub mod liveness;
 pub mod metrics;
 pub mod name;
 pub mod notify;

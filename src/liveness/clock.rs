@@ -1,0 +1,96 @@
+//! How far another machine's clock is off, by the times that it writes into its heartbeats.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// So many heartbeats in a row must agree: a single one may have been on its way for long.
+const AGREE: usize = 3;
+
+/// A clock that is off by less than this is right.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Fewer clocks than this say nothing of our own.
+const FEW: usize = 3;
+
+/// What the last heartbeats of a node say of its clock: it is ahead of ours by at least `.0` and at most `.1`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bounds(Vec<(SignedDuration, SignedDuration)>);
+
+/// How far a clock is ahead of this machine's; behind, if negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offset(SignedDuration);
+
+impl Bounds {
+    /// A heartbeat that says `written` was seen at `now` on our clock, and was not there at `before`.
+    pub(super) fn add(&mut self, written: Timestamp, before: Option<Timestamp>, now: Timestamp) {
+        let Some(before) = before else { return self.0.clear() };
+        if self.0.len() == AGREE {
+            self.0.remove(0);
+        }
+        self.0.push((written.duration_since(now), written.duration_since(before)));
+    }
+
+    /// How far the clock is off, if it certainly is.
+    pub(super) fn offset(&self) -> Option<Offset> {
+        if self.0.len() < AGREE {
+            return None;
+        }
+        let least = self.0.iter().map(|(least, _)| *least).max()?;
+        let most = self.0.iter().map(|(_, most)| *most).min()?;
+        // Each of them must say so, and not only all together: a clock that was just set says two things.
+        let ahead = self.0.iter().all(|(least, _)| *least > TOLERANCE);
+        let behind = self.0.iter().all(|(_, most)| *most < -TOLERANCE);
+        (ahead || behind).then(|| Offset((least + most) / 2))
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        let unit = if size.as_hours() < 1 { jiff::Unit::Second } else { jiff::Unit::Minute };
+        let size = size.round(unit).unwrap_or(size);
+        let side = if self.0.is_negative() { "behind" } else { "ahead of" };
+        write!(f, "about {size:#} {side}")
+    }
+}
+
+/// The clocks that are wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Clocks {
+    /// Those of these nodes.
+    Others(BTreeMap<String, Offset>),
+    /// This machine's own: most others agree that it is off. By how far they are ahead of it, and how many they are.
+    Ours {
+        /// How far the others' clocks are ahead of ours, by their median.
+        others: Offset,
+        /// How many say so.
+        of: usize,
+        /// How many clocks are known.
+        known: usize,
+    },
+}
+
+impl Clocks {
+    pub(super) fn of<'a>(lines: impl Iterator<Item = (&'a str, Option<Offset>)>) -> Clocks {
+        let mut known = BTreeMap::new();
+        for (id, offset) in lines {
+            let entry: &mut Option<Offset> = known.entry(id.to_owned()).or_default();
+            *entry = entry.or(offset);
+        }
+        let total = known.len();
+        let wrong: BTreeMap<String, Offset> =
+            known.into_iter().filter_map(|(id, offset)| Some((id, offset?))).collect();
+        for ahead in [true, false] {
+            let mut side: Vec<Offset> =
+                wrong.values().copied().filter(|offset| offset.0.is_positive() == ahead).collect();
+            // All but our own, which is known too.
+            if side.len() >= FEW && side.len() * 2 > total {
+                side.sort();
+                return Clocks::Ours { others: side[side.len() / 2], of: side.len(), known: total };
+            }
+        }
+        Clocks::Others(wrong)
+    }
+}

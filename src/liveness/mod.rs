@@ -1,0 +1,162 @@
+//! Which nodes are silent, as one observer can tell from their heartbeats.
+//!
+//! Nothing here reads a store or a clock: readings, the fate of the observer's own heartbeats and the time come in, and
+//! how long each node has been silent comes out. The rules, from the least to the most that silence can prove:
+//!
+//! 1. A node is heard when its heartbeat *changes*, as seen from here. The time written in it is compared with no clock.
+//! 2. A store proves silence only while it takes heartbeats: between two moments at which the observer's own heartbeat
+//!    was accepted, or somebody's heartbeat changed, with no failed reading and no refused heartbeat in between.
+//! 3. A node is silent only if *every* store of heartbeats has been listened to for that long without hearing it.
+//! 4. A record that is new or has changed its state is a sign of life too.
+//! 5. The observer begins with nothing: a node that it has just met, or meets again after a restart, is not silent.
+
+mod clock;
+mod listener;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+pub use clock::{Clocks, Offset};
+use listener::Listener;
+
+use crate::store::Beats;
+
+/// A moment of the observer's own clock, which never jumps: the time since any fixed moment.
+pub type Moment = Duration;
+
+/// What one observer knows of the heartbeats of a fleet.
+#[derive(Debug, Clone)]
+pub struct Liveness {
+    /// One for each store of heartbeats.
+    listeners: Vec<Listener>,
+    /// Each node on the list: what its record last said, and the listeners' times then.
+    met: HashMap<String, Met>,
+    /// Nodes that were silent before a restart, with their last sign of life and how long they had been silent.
+    silent_before: BTreeMap<String, Silent>,
+}
+
+/// What a record said when it was new, or when it last changed its state.
+#[derive(Debug, Clone, PartialEq)]
+struct Met {
+    changed: Option<DateTime>,
+    /// What each listener had listened by then.
+    since: Vec<Duration>,
+}
+
+/// A node that has been silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Silent {
+    /// The time that its last sign of life states.
+    pub last_seen: Option<Timestamp>,
+    /// How long it was listened for in vain.
+    pub silent_for: Duration,
+}
+
+/// One node of the list, as far as its liveness goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// Its instance-id.
+    pub id: &'a str,
+    /// When its record says that its state changed.
+    pub changed: Option<DateTime>,
+    /// The time that its last sign of life states.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl Liveness {
+    /// An observer of that many stores of heartbeats. Heartbeats that are further apart than `gap` prove nothing of the
+    /// time in between: the observer itself may have been stopped.
+    pub fn new(stores: usize, gap: Duration, silent_before: BTreeMap<String, Silent>) -> Liveness {
+        let listeners = (0..stores).map(|_| Listener::new(gap)).collect();
+        Liveness { listeners, met: HashMap::new(), silent_before }
+    }
+
+    /// A store was read, and these are its heartbeats. `wall` is what this machine's clock shows.
+    pub fn heard(&mut self, store: usize, beats: &Beats, now: Moment, wall: Timestamp) {
+        if let Some(listener) = self.listeners.get_mut(store) {
+            listener.read(beats, now, wall);
+        }
+    }
+
+    /// A store could not be read.
+    pub fn unheard(&mut self, store: usize) {
+        if let Some(listener) = self.listeners.get_mut(store) {
+            listener.fail();
+        }
+    }
+
+    /// The observer's own heartbeat was accepted by a store, or refused, or did not arrive.
+    pub fn own_heartbeat(&mut self, store: usize, accepted: bool, now: Moment) {
+        if let Some(listener) = self.listeners.get_mut(store) {
+            match accepted {
+                true => listener.accept(now),
+                false => listener.refuse(),
+            }
+        }
+    }
+
+    /// These nodes are on the list now. The others are forgotten.
+    pub fn listed<'a>(&mut self, nodes: impl Iterator<Item = Listed<'a>>) {
+        let now: Vec<Duration> = self.listeners.iter().map(Listener::listened).collect();
+        let mut met = HashMap::with_capacity(self.met.len());
+        for node in nodes {
+            let known = self.met.remove(node.id).filter(|known| known.changed == node.changed);
+            let fresh = || Met { changed: node.changed, since: now.clone() };
+            met.insert(node.id.to_owned(), known.unwrap_or_else(fresh));
+            // It gave a sign of life since.
+            if self.silent_before.get(node.id).is_some_and(|before| before.last_seen != node.last_seen) {
+                self.silent_before.remove(node.id);
+            }
+        }
+        self.met = met;
+        self.silent_before.retain(|id, _| self.met.contains_key(id));
+    }
+
+    /// For how long a node was listened for in vain, in the store where that time is the shortest.
+    pub fn silence(&self, id: &str) -> Duration {
+        let Some(met) = self.met.get(id) else { return Duration::ZERO };
+        let since = met.since.iter().copied().chain(std::iter::repeat(Duration::ZERO));
+        let here = self.listeners.iter().zip(since);
+        let here = here.map(|(listener, met)| listener.silence(id, met)).min().unwrap_or_default();
+        self.silent_before.get(id).map_or(here, |before| here.max(before.silent_for))
+    }
+
+    /// The nodes that were silent for longer than that, for an observer that takes over after a restart.
+    pub fn silent<'a>(
+        &self,
+        nodes: impl Iterator<Item = Listed<'a>>,
+        longer_than: Duration,
+    ) -> BTreeMap<String, Silent> {
+        let silent = nodes.map(|node| {
+            (node.id.to_owned(), Silent { last_seen: node.last_seen, silent_for: self.silence(node.id) })
+        });
+        silent.filter(|(_, silent)| silent.silent_for > longer_than).collect()
+    }
+
+    /// Gives these nodes as long as all had at the beginning: what was known of their silence proves nothing any more.
+    pub fn pardon<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
+        let now: Vec<Duration> = self.listeners.iter().map(Listener::listened).collect();
+        for id in ids {
+            self.silent_before.remove(id);
+            if let Some(met) = self.met.get_mut(id) {
+                met.since.clone_from(&now);
+            }
+        }
+    }
+
+    /// Whether silence in that store proves anything at present: it answers, and takes heartbeats.
+    pub fn proves(&self, store: usize) -> bool {
+        self.listeners.get(store).is_some_and(Listener::proves)
+    }
+
+    /// How far the clocks of nodes are off, as seen from this machine.
+    pub fn clocks(&self) -> Clocks {
+        Clocks::of(self.listeners.iter().flat_map(Listener::offsets))
+    }
+}
+
+#[cfg(test)]
+mod tests;
