@@ -38,6 +38,8 @@ pub(super) enum Answer {
         record: Option<Arc<Record>>,
         /// What is different now, if the store took it.
         applied: Option<Applied>,
+        /// Whether the store took the heartbeat; none if it was not asked to.
+        beat: Option<bool>,
         complaints: Vec<Complaint>,
     },
     /// None if the list is as it is known.
@@ -135,26 +137,34 @@ fn work(config: &Config, job: Job) -> Answer {
                     Ok(Announced { changes, beats: Vec::new() })
                 }
             };
-            let (applied, complaints) = match announced {
+            let (applied, beats, complaints) = match announced {
                 Ok(Announced { mut changes, beats }) => {
+                    let taken = beats.iter().any(Result::is_ok);
                     let (applied, mut complaints) = only(changes.pop());
                     complaints.extend(beats.into_iter().filter_map(Result::err).map(complaint));
-                    (applied, complaints)
+                    (applied, taken, complaints)
                 }
-                Err(error) => (None, vec![(chain(&error), error.hint())]),
+                Err(error) => (None, false, vec![(chain(&error), error.hint()).into()]),
             };
-            Answer::Announced { record: Some(record), applied, complaints }
+            let beat = heartbeat.then_some(beats);
+            Answer::Announced { record: Some(record), applied, beat, complaints }
         }
         Job::Withdraw(id) => {
             let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
-            Answer::Announced { record: None, applied, complaints }
+            Answer::Announced { record: None, applied, beat: None, complaints }
         }
         Job::Look { known } => {
             let seen = Fleet::look(config, false);
-            match known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
-                true => Answer::Looked(None),
-                // Heartbeats change all the time, so they are fetched only when they are needed.
-                false if config.wants_beats() => read(config),
+            if known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
+                return Answer::Looked(None);
+            }
+            match config.wants_beats() {
+                // Heartbeats change all the time, so they are fetched only when they are needed. What was seen without
+                // them is given up first: it may hold what the second look needs.
+                true => {
+                    drop(seen);
+                    read(config)
+                }
                 false => Answer::Looked(read_seen(seen).pop()),
             }
         }
@@ -181,5 +191,5 @@ fn only(applied: Option<Result<Applied, StoreError>>) -> (Option<Applied>, Vec<C
 }
 
 fn complaint(error: StoreError) -> Complaint {
-    (chain(&error), error.hint())
+    Complaint::of_store(&error)
 }

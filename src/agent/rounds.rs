@@ -5,14 +5,13 @@ mod looking;
 mod rendering;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
-
 use super::events::Event;
 use super::hands::{Hand, Job, Role};
+use super::silence;
 use super::systemd::Systemd;
 use super::talk::{Said, Talk};
 use super::tally::Tally;
@@ -20,6 +19,7 @@ use crate::beat::fleet::Fleet;
 use crate::beat::{announce, node};
 use crate::config::{Config, OnStop};
 use crate::errors::chain;
+use crate::liveness::Liveness;
 use crate::name::Name;
 use crate::notify::Notifier;
 use crate::pace::{Budget, Quiet, phase, until_beat};
@@ -47,12 +47,10 @@ pub(super) struct Rounds<'a> {
     rendered: Option<Vec<String>>,
     /// Names what was seen last.
     seen: Vec<String>,
-    /// When heartbeats were listened to last.
-    heard: Option<Timestamp>,
-    /// From when until when nobody could be heard, the last time that this was so.
-    deaf: Option<(Timestamp, Timestamp)>,
-    /// How many nodes were silent for too long then.
-    silent: usize,
+    /// What is known of the nodes' heartbeats.
+    liveness: Liveness,
+    /// The nodes that are silent, each with the longest silence that it is allowed.
+    silent: BTreeSet<(String, Duration)>,
     /// When the next one will have been, unless it is heard of.
     next_silence: Option<Duration>,
     /// The bytes of the record that was given out last; none if it is to be given out again.
@@ -79,7 +77,7 @@ impl<'a> Rounds<'a> {
         let notifier = match Notifier::open(&config.notifies, &config.state_dir) {
             Ok(notifier) => notifier,
             Err(error) => {
-                talk.complain("notifications", vec![(chain(&error), error.hint())]);
+                talk.complain("notifications", [(chain(&error), error.hint())]);
                 None
             }
         };
@@ -96,9 +94,12 @@ impl<'a> Rounds<'a> {
             readings: BTreeMap::new(),
             rendered: None,
             seen: Vec::new(),
-            heard: None,
-            deaf: None,
-            silent: 0,
+            liveness: Liveness::new(
+                if config.beat_stores.is_empty() { config.stores.len() } else { config.beat_stores.len() },
+                config.agent.interval.saturating_add(waiting::PATIENCE),
+                silence::load(&config.state_dir),
+            ),
+            silent: BTreeSet::new(),
             next_silence: None,
             given_out: None,
             taken: false,
@@ -192,7 +193,7 @@ impl<'a> Rounds<'a> {
         let roster = self.fleet.as_ref().map(|fleet| &fleet.roster);
         let written = self.tally.write(path, roster);
         let complaints = written.err().map(|error| (chain(&error), error.hint()));
-        self.talk.complain("metrics", complaints.into_iter().collect());
+        self.talk.complain("metrics", complaints);
     }
 
     /// Says what is to be said at the end.
@@ -211,7 +212,7 @@ impl<'a> Rounds<'a> {
                         self.announce();
                         self.complain_if_unheard();
                     }
-                    Some(Err(error)) => self.talk.complain("record", vec![(chain(&error), error.hint())]),
+                    Some(Err(error)) => self.talk.complain("record", [(chain(&error), error.hint())]),
                     None => {}
                 }
             }
@@ -228,7 +229,7 @@ impl<'a> Rounds<'a> {
         }
         if let Some(notifier) = self.notifier.take() {
             let troubles = notifier.finish(LAST_WORDS);
-            self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)).collect());
+            self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)));
         }
         self.complain();
         self.write_metrics();
@@ -239,17 +240,17 @@ impl<'a> Rounds<'a> {
         if !self.taken {
             let text = "no store has taken in time what this node says at its end".to_owned();
             let hint = "`presence state` and `presence withdraw` say it again".to_owned();
-            self.talk.complain("last words", vec![(text, Some(hint))]);
+            self.talk.complain("last words", [(text, Some(hint))]);
         }
     }
 
     /// Says what is wrong with what others do meanwhile.
     fn complain(&mut self) {
         let complaints = self.hands.iter().flat_map(|hand| &hand.complaints);
-        let complaints = complaints.map(|(text, hint)| (format!("publishing: {text}"), hint.clone()));
-        self.talk.complain("publishing", complaints.collect());
+        let complaints: Vec<_> = complaints.map(|complaint| complaint.clone().about("publishing")).collect();
+        self.talk.complain("publishing", complaints);
         if let Some(notifier) = &self.notifier {
-            let troubles = notifier.troubles().into_iter().map(|text| (text, None)).collect();
+            let troubles = notifier.troubles().into_iter().map(|text| (text, None));
             self.talk.complain("notifications", troubles);
         }
     }

@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::beat::holding::Warning;
+use crate::errors::chain;
+use crate::store::StoreError;
+
 /// Something for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
@@ -11,12 +15,65 @@ pub enum Said {
     Warning(String, Option<String>),
 }
 
-/// What is not as it should be, and what to do.
-pub(super) type Complaint = (String, Option<String>);
+/// What is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// What it is about. While it is the same, the complaint is: ages and counts in the text may change.
+    subject: String,
+    text: String,
+    /// What to do.
+    hint: Option<String>,
+}
+
+impl From<(String, Option<String>)> for Complaint {
+    /// A complaint and what to do, whose subject is its text without the numbers in it.
+    fn from((text, hint): (String, Option<String>)) -> Complaint {
+        Complaint { subject: without_numbers(&text), text, hint }
+    }
+}
+
+impl From<Warning> for Complaint {
+    fn from(Warning { subject, text }: Warning) -> Complaint {
+        Complaint { subject, text, hint: None }
+    }
+}
+
+impl Complaint {
+    /// A complaint about a store.
+    pub(super) fn of_store(error: &StoreError) -> Complaint {
+        let text = chain(error);
+        // Numbers in the URL tell stores apart.
+        let subject = format!("{} {}", error.url, without_numbers(&text));
+        Complaint { subject, text, hint: error.hint() }
+    }
+
+    /// The same complaint about something that is to be named.
+    pub(super) fn about(self, what: &str) -> Complaint {
+        Complaint {
+            subject: format!("{what}: {}", self.subject),
+            text: format!("{what}: {}", self.text),
+            hint: self.hint,
+        }
+    }
+}
+
+/// The text with each run of digits replaced: ages, counts, ports and times change while a complaint stands.
+fn without_numbers(text: &str) -> String {
+    let mut subject = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_ascii_digit() {
+            true if subject.ends_with('#') => {}
+            true => subject.push('#'),
+            false => subject.push(character),
+        }
+    }
+    subject
+}
 
 /// Remembers what stands.
 pub(super) struct Talk<'a> {
     say: &'a dyn Fn(Said),
+    /// The subjects of what was complained of, by topic.
     standing: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -31,21 +88,30 @@ impl<'a> Talk<'a> {
     }
 
     /// Says what is wrong with `topic` now: only what was not said the last time; and that all is well again.
-    pub(super) fn complain(&mut self, topic: &str, complaints: Vec<Complaint>) {
-        let before = self.standing.remove(topic).unwrap_or_default();
+    pub(super) fn complain(
+        &mut self,
+        topic: &str,
+        complaints: impl IntoIterator<Item = impl Into<Complaint>>,
+    ) {
+        let complaints: Vec<Complaint> = complaints.into_iter().map(Into::into).collect();
         if complaints.is_empty() {
-            if !before.is_empty() {
-                self.note(format!("{topic}: well again"));
-            }
-            return;
+            return self.well(topic);
         }
-        let texts = complaints.iter().map(|(text, _)| text.clone()).collect();
-        for (text, hint) in complaints {
-            if !before.contains(&text) {
+        let before = self.standing.remove(topic).unwrap_or_default();
+        let subjects = complaints.iter().map(|complaint| complaint.subject.clone()).collect();
+        for Complaint { subject, text, hint } in complaints {
+            if !before.contains(&subject) {
                 (self.say)(Said::Warning(text, hint));
             }
         }
-        self.standing.insert(topic.to_owned(), texts);
+        self.standing.insert(topic.to_owned(), subjects);
+    }
+
+    /// Says that all is well with `topic` again, if it was not.
+    pub(super) fn well(&mut self, topic: &str) {
+        if self.standing.remove(topic).is_some() {
+            self.note(format!("{topic}: well again"));
+        }
     }
 }
 
@@ -63,13 +129,34 @@ mod tests {
             });
         };
         let mut talk = Talk::new(&say);
-        let one = |text: &str| (text.to_owned(), None);
-        talk.complain("store", vec![]);
+        let one = |text: &str| Complaint::from((text.to_owned(), None));
+        talk.well("store");
         talk.complain("store", vec![one("a")]);
         talk.complain("store", vec![one("a"), one("b")]);
         talk.complain("file", vec![one("a")]);
-        talk.complain("store", vec![]);
+        talk.well("store");
         talk.complain("store", vec![one("a")]);
         assert_eq!(said.into_inner(), ["a", "b", "a", "store: well again", "a"]);
+    }
+
+    #[test]
+    fn a_complaint_is_known_by_its_subject_and_not_by_the_numbers_in_it() {
+        let said = RefCell::new(0);
+        let say = |_: Said| *said.borrow_mut() += 1;
+        let mut talk = Talk::new(&say);
+        for age in 20..40 {
+            let text = format!("others were faster {} times in {age} s", age / 3);
+            talk.complain("store", vec![(text, None)]);
+            let silent = |id: &str| Warning {
+                subject: format!("{id}: missed"),
+                text: format!("{id}: was last seen {age} s ago"),
+            };
+            talk.complain("nodes", vec![silent("i-1"), silent("i-2")]);
+        }
+        let of = |url: &str| StoreError { url: url.to_owned(), kind: crate::store::StoreErrorKind::NotYet };
+        let both =
+            vec![Complaint::of_store(&of("git://10.0.0.1/l")), Complaint::of_store(&of("git://10.0.0.2/l"))];
+        talk.complain("stores", both);
+        assert_eq!(said.into_inner(), 1 + 2 + 2);
     }
 }

@@ -31,6 +31,7 @@ struct OfTarget {
     good: bool,
     pending: usize,
     warnings: usize,
+    held: usize,
     /// When the file was as it should be last.
     success: Option<SystemTime>,
 }
@@ -72,6 +73,7 @@ impl Tally {
             _ => 0,
         };
         of.warnings = turn.warnings.len();
+        of.held = turn.held;
         if of.good {
             of.success = Some(SystemTime::now());
         }
@@ -120,7 +122,7 @@ impl Tally {
             }
         }
         type Series = (&'static str, &'static str, &'static str, fn(&OfTarget) -> Option<u64>);
-        let series: [Series; 6] = [
+        let series: [Series; 7] = [
             ("presence_reloads_total", "counter", "Reloads that were run.", |of| Some(of.reloads)),
             ("presence_refusals_total", "counter", "Outputs refused by a limit or a check.", |of| {
                 Some(of.refusals)
@@ -139,6 +141,12 @@ impl Tally {
                 "gauge",
                 "Nodes that were left out, and what else there is to say of the file.",
                 |of| Some(of.warnings as u64),
+            ),
+            (
+                "presence_file_held",
+                "gauge",
+                "Silent nodes that the file keeps, because too many are silent at once.",
+                |of| Some(of.held as u64),
             ),
             (
                 "presence_file_success_timestamp_seconds",
@@ -184,7 +192,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Ok(Done::Reloaded) => "reloaded",
         Ok(Done::Followed(_)) => "followed",
         Ok(Done::Held) => "held",
-        Err(TurnError::Unreachable { .. }) => "unreachable",
+        Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
         Err(TurnError::Refused { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. })) => "reload_failed",

@@ -1,12 +1,15 @@
-//! Only nodes that answer count: for templates that feed clients without health checks of their own.
+//! Asks nodes whether they answer: for templates that feed clients without health checks of their own.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use glob::Pattern;
 
+use super::absence::Reason;
+use super::holding::Warning;
 use crate::probe::{self, Question};
-use crate::roster::{Availability, Identity, Node, Problem, Roster};
+use crate::roster::{Availability, Identity, Node, Roster};
 
 /// So many nodes are asked at a time.
 pub const PARALLEL: usize = 64;
@@ -14,41 +17,43 @@ pub const PARALLEL: usize = 64;
 /// How long a node may take to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes absent what is in scope, of these parts and active, and does not accept a connection on its port. A node
-/// without a port cannot be asked; it is told, and counts as before.
-///
-/// Absent, not down: a node that does not answer has not said that it is leaving, so the safety limits count it as lost.
-pub fn keep_awake(roster: &mut Roster, who: &Identity, parts: &Pattern) {
-    let asked = |node: &Node| {
+/// What came of asking.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Nodes that do not accept a connection.
+    pub silent: BTreeMap<String, Reason>,
+    /// Nodes that state no port and cannot be asked.
+    pub unasked: Vec<Warning>,
+}
+
+/// Asks each node that is in scope, of these parts and active whether it accepts a connection on its port.
+pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
+    let is_meant = |node: &&Node| {
         node.availability == Availability::Active
             && who.sees(node)
             && parts.matches(&node.record.part().unwrap_or_default())
     };
-    let indexes: Vec<usize> = (0..roster.nodes.len()).filter(|index| asked(&roster.nodes[*index])).collect();
-    let places: Vec<(usize, SocketAddr)> =
-        indexes.iter().filter_map(|index| Some((*index, place(&roster.nodes[*index], None)?))).collect();
+    let mut asked = Asked::default();
+    let mut places = Vec::new();
+    for node in roster.nodes.iter().filter(is_meant) {
+        match place(node, None) {
+            Some(address) => places.push((node.record.id().to_string(), address)),
+            // One without an address is left out anyway, and told of there.
+            None if node.address.is_ok() => {
+                let path = node.path.escape_debug();
+                asked.unasked.push(format!("{path}: states no port to ask whether it is awake").into());
+            }
+            None => {}
+        }
+    }
     let addresses: Vec<SocketAddr> = places.iter().map(|(_, address)| *address).collect();
     let answers = probe::ask_all(&addresses, &Question::Connect, LIMIT, PARALLEL);
-    let mut problems = Vec::new();
-    let mut tell = |node: &Node, reason: String| {
-        problems.push(Problem { store: node.store.clone(), path: node.path.clone(), reason });
-    };
-    for ((index, address), answer) in places.iter().zip(answers) {
+    for ((id, address), answer) in places.into_iter().zip(answers) {
         if let Err(silence) = answer {
-            let node = &mut roster.nodes[*index];
-            node.availability = Availability::Absent;
-            tell(node, format!("does not answer at {address} ({silence}): it counts as absent"));
+            asked.silent.insert(id, Reason::NoAnswer(format!("at {address} ({silence})")));
         }
     }
-    for index in indexes.iter().filter(|index| !places.iter().any(|(asked, _)| asked == *index)) {
-        let node = &roster.nodes[*index];
-        // One without an address is left out anyway, and told of there.
-        if node.address.is_ok() {
-            tell(node, "states no port to ask whether it is awake".to_owned());
-        }
-    }
-    roster.problems.extend(problems);
-    roster.problems.sort();
+    asked
 }
 
 /// Where a node answers, with that port if it states none.

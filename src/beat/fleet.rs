@@ -1,7 +1,8 @@
 //! The stores of the configuration: how they are opened, read and written.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
+use super::absence::Evidence;
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::name::Name;
@@ -18,8 +19,6 @@ pub struct Fleet {
     pub readings: Vec<Reading>,
     /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
     pub beat_readings: Vec<Reading>,
-    /// When heartbeats were listened to last; none if that was just now. Who has been silent since, nobody knows.
-    pub heard: Option<Timestamp>,
 }
 
 impl Fleet {
@@ -69,23 +68,26 @@ impl Fleet {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        Fleet { roster, readings, beat_readings, heard: None }
+        Fleet { roster, readings, beat_readings }
     }
 
-    /// Makes absent what was silent for too long, as far as heartbeats can be heard.
+    /// Makes absent what was silent for too long by the times that heartbeats state, as far as heartbeats can be heard.
     pub fn expire(&mut self, max_age: Option<SignedDuration>) -> Result<(), NodeError> {
         if let Some(max_age) = max_age
             && self.hears_beats()
         {
-            let until = self.heard_until()?;
-            self.roster.expire(until, max_age);
+            self.roster.expire(node::now()?, max_age);
         }
         Ok(())
     }
 
-    /// Up to when it is known who was silent.
-    pub fn heard_until(&self) -> Result<Timestamp, NodeError> {
-        self.heard.map_or_else(node::now, Ok)
+    /// What a single run can know of silence: nothing unless every store of heartbeats answers.
+    pub fn evidence(&self) -> Result<Evidence<'static>, NodeError> {
+        let readings = if self.beat_readings.is_empty() { &self.readings } else { &self.beat_readings };
+        match readings.iter().all(|reading| reading.error.is_none()) {
+            true => Ok(Evidence::Stated(node::now()?)),
+            false => Ok(Evidence::Nothing),
+        }
     }
 
     /// Whether a store that keeps heartbeats answers. Otherwise silence says nothing of a node.

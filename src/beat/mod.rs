@@ -2,9 +2,11 @@
 //!
 //! Nothing here prints: what is worth saying comes back with the result.
 
+pub mod absence;
 pub mod announce;
 pub mod awake;
 pub mod fleet;
+pub mod holding;
 pub mod inputs;
 pub mod node;
 pub mod rendering;

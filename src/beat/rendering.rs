@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster};
 use crate::target::limits::{self, Count, Counts, Limits, Refusal};
-use crate::template::{self, Lookup, Request, TemplateError};
+use crate::template::{self, Lookup, Rendered, Request, TemplateError};
 use crate::threads;
 
 /// Fewer nodes than this are not worth a second thread.
@@ -94,15 +94,7 @@ pub fn compose(
     roster: &Roster,
     before: Before,
 ) -> Result<Composition, TemplateError> {
-    let rendered = template::render(&Request {
-        name: rendering.name,
-        lookup: rendering.lookup,
-        who: rendering.who,
-        facts: rendering.facts,
-        roster,
-        vars: rendering.vars,
-        tree: tree(roster),
-    })?;
+    let rendered = render(rendering, roster)?;
     let refusals = match rendering.limits {
         Some(limits) => limits::judge(limits, before.counts(&rendered.counts).as_ref(), &rendered.counts),
         None => Vec::new(),
@@ -113,6 +105,23 @@ pub fn compose(
         (true, Ok(text)) => Ok((text, rendered.counts)),
     };
     Ok(Composition { result, warnings: rendered.warnings })
+}
+
+/// How many nodes the template is given for each of its questions; none if it cannot be rendered with this roster.
+pub fn counts(rendering: &Rendering<'_>, roster: &Roster) -> Result<Option<Counts>, TemplateError> {
+    render(rendering, roster).map(|rendered| rendered.text.is_ok().then_some(rendered.counts))
+}
+
+fn render(rendering: &Rendering<'_>, roster: &Roster) -> Result<Rendered, TemplateError> {
+    template::render(&Request {
+        name: rendering.name,
+        lookup: rendering.lookup,
+        who: rendering.who,
+        facts: rendering.facts,
+        roster,
+        vars: rendering.vars,
+        tree: tree(roster),
+    })
 }
 
 /// What makes the scope wider than the user may think, one sentence each.

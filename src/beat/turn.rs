@@ -1,9 +1,12 @@
 //! One file's turn: from the roster to the file, and to whoever reads it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::awake::keep_awake;
+use super::absence::{self, Evidence, Missed, Remembered};
+use super::awake;
 use super::fleet::Fleet;
+use super::holding::{self, Attendance, Warning};
 use super::node::NodeError;
 use super::rendering::{self, Before, ComposeError, Rendering};
 use crate::config::{Config, Render};
@@ -14,12 +17,16 @@ use crate::target::{Done, LastGood, Memory, Target, TargetError};
 use crate::template::{Lookup, TemplateError};
 
 /// How a turn is to be taken.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Manner {
+#[derive(Debug, Clone, Copy)]
+pub struct Manner<'a> {
     /// Change nothing.
     pub dry_run: bool,
     /// Owe reloads instead of running them.
     pub hold_reload: bool,
+    /// How it is known which nodes are silent.
+    pub evidence: Evidence<'a>,
+    /// An operator says that the list is meant as it is: no safety limit holds, and the nodes that were held are gone.
+    pub accept: bool,
 }
 
 /// What came of a turn.
@@ -29,8 +36,12 @@ pub struct Turn {
     pub path: PathBuf,
     /// What was done.
     pub result: Result<Done, TurnError>,
-    /// What was left out, one sentence each; not the problems of the whole list.
-    pub warnings: Vec<String>,
+    /// What was left out and what was kept, one sentence each; not the problems of the whole list.
+    pub warnings: Vec<Warning>,
+    /// How many nodes the file keeps although they are missed.
+    pub held: usize,
+    /// Nodes that are not held any more, and have all their time again to be heard.
+    pub pardoned: BTreeSet<String>,
 }
 
 /// The file is not as it should be.
@@ -39,6 +50,14 @@ pub enum TurnError {
     /// No store answers.
     #[error("no store could be read; `{}` is left as it is", path.display())]
     Unreachable {
+        /// The file.
+        path: PathBuf,
+        /// What to do about the stores.
+        hint: Option<String>,
+    },
+    /// No store answers, and there is no file from before.
+    #[error("no store could be read, and there is no `{}` yet", path.display())]
+    NotMade {
         /// The file.
         path: PathBuf,
         /// What to do about the stores.
@@ -70,10 +89,10 @@ impl TurnError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            TurnError::Unreachable { hint, .. } => hint.clone(),
+            TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
             TurnError::Refused { path, .. } => Some(format!(
-                "`presence list` shows who is there; if this is meant, run `presence render` with -o {} and --force once",
-                path.display()
+                "`presence list` shows the nodes; if this is meant, run `presence accept {}`",
+                shell_word(path)
             )),
             TurnError::Template(error) => error.hint(),
             TurnError::Node(error) => error.hint(),
@@ -84,85 +103,125 @@ impl TurnError {
 }
 
 /// Renders one configured file and takes it into use.
-pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner) -> Turn {
-    let mut warnings = Vec::new();
-    let result = turn(config, render, facts, fleet, manner, &mut warnings);
-    Turn { path: render.target.path.clone(), result, warnings }
+pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner<'_>) -> Turn {
+    let path = render.target.path.clone();
+    let done = Ok(Done::Unchanged);
+    let mut turn = Turn { path, result: done, warnings: Vec::new(), held: 0, pardoned: BTreeSet::new() };
+    turn.result = turn.take(config, render, facts, fleet, manner);
+    turn
 }
 
-fn turn(
-    config: &Config,
-    render: &Render,
-    facts: &Facts,
-    fleet: &Fleet,
-    manner: Manner,
-    warnings: &mut Vec<String>,
-) -> Result<Done, TurnError> {
-    let target = Target { hold_reload: manner.hold_reload, ..render.target.clone() };
-    let path = &target.path;
-    let memory = Memory::open(&config.state_dir, &key(path))?;
-    if !fleet.is_current() {
-        if !manner.dry_run
-            && memory.last_good().is_some()
-            && let Some(bytes) = target.current()?
-        {
-            // The file stands; what is left to be done for it does not need a store.
-            target.apply(&memory, &bytes)?;
-        }
-        return Err(TurnError::Unreachable { path: path.clone(), hint: fleet.hint() });
-    }
-    let own = Identity::of(facts);
-    let who = Identity {
-        part: render.part.clone().or(own.part),
-        stacktype: render.stacktype.clone().or(own.stacktype),
-        deployment: render.deployment.clone().or(own.deployment),
-    };
-    let dirs: Vec<PathBuf> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
-    let lookup = Lookup::new(&dirs, &who)?;
-    let mut vars = config.vars.clone();
-    vars.extend(render.vars.clone());
+/// Under which name a target's memory has what is known of its missed nodes.
+const MISSED: &str = "missed.json";
 
-    let mut judged = None;
-    if render.max_age.is_some() || render.awake.is_some() {
-        let mut roster = fleet.roster.clone();
-        roster.problems.clear();
-        if let Some(max_age) = render.max_age
-            && fleet.hears_beats()
-        {
-            roster.expire(fleet.heard_until()?, max_age);
+impl Turn {
+    fn take(
+        &mut self,
+        config: &Config,
+        render: &Render,
+        facts: &Facts,
+        fleet: &Fleet,
+        manner: Manner<'_>,
+    ) -> Result<Done, TurnError> {
+        let target = Target { hold_reload: manner.hold_reload, ..render.target.clone() };
+        let path = &target.path;
+        let memory = Memory::open(&config.state_dir, &key(path))?;
+        if !fleet.is_current() {
+            let current = target.current()?;
+            let exists = current.is_some();
+            if !manner.dry_run
+                && memory.last_good().is_some()
+                && let Some(bytes) = current
+            {
+                // The file stands; what is left to be done for it does not need a store.
+                target.apply(&memory, &bytes)?;
+            }
+            let (path, hint) = (path.clone(), fleet.hint());
+            return Err(match exists {
+                true => TurnError::Unreachable { path, hint },
+                false => TurnError::NotMade { path, hint },
+            });
         }
-        if let Some(parts) = &render.awake {
-            keep_awake(&mut roster, &who, parts);
-        }
-        warnings.extend(
-            roster
-                .problems
-                .iter()
-                .map(|problem| format!("{}: {}", problem.path.escape_debug(), problem.reason)),
-        );
-        judged = Some(roster);
-    }
-    let roster = judged.as_ref().unwrap_or(&fleet.roster);
+        let own = Identity::of(facts);
+        let who = Identity {
+            part: render.part.clone().or(own.part),
+            stacktype: render.stacktype.clone().or(own.stacktype),
+            deployment: render.deployment.clone().or(own.deployment),
+        };
+        let dirs: Vec<PathBuf> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
+        let lookup = Lookup::new(&dirs, &who)?;
+        let mut vars = config.vars.clone();
+        vars.extend(render.vars.clone());
+        let rendering = Rendering {
+            name: &render.name,
+            lookup: &lookup,
+            who: &who,
+            facts,
+            vars: &vars,
+            limits: (!manner.accept).then_some(render.limits),
+        };
 
-    let rendering = Rendering {
-        name: &render.name,
-        lookup: &lookup,
-        who: &who,
-        facts,
-        vars: &vars,
-        limits: Some(render.limits),
-    };
-    let composition = rendering::compose(&rendering, roster, before(&target, memory.last_good().as_ref())?)?;
-    warnings.extend(composition.warnings);
-    warnings.extend(rendering::unscoped(&who, roster));
-    let (text, counts) = match composition.result {
-        Ok(composed) => composed,
-        Err(ComposeError::Template(error)) => return Err(error.into()),
-        Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
-    };
-    match manner.dry_run {
-        true => Ok(target.rehearse(text.as_bytes())?),
-        false => Ok(put(&target, &memory, LastGood::new(counts, &text, None), &text)?),
+        let attendance = self.attend(&rendering, render, fleet, &memory, manner)?;
+        let last = memory.last_good();
+        let composition =
+            rendering::compose(&rendering, &attendance.roster, before(&target, last.as_ref())?)?;
+        self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
+        self.warnings.extend(rendering::unscoped(&who, &fleet.roster).into_iter().map(Warning::from));
+        let (text, counts) = match composition.result {
+            Ok(composed) => composed,
+            Err(ComposeError::Template(error)) => return Err(error.into()),
+            Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
+        };
+        match manner.dry_run {
+            true => Ok(target.rehearse(text.as_bytes())?),
+            false => Ok(put(&target, &memory, LastGood::new(counts, &text, None), &text)?),
+        }
+    }
+
+    /// Judges the nodes that are missed: silent, or without an answer.
+    fn attend<'f>(
+        &mut self,
+        rendering: &Rendering<'_>,
+        render: &Render,
+        fleet: &'f Fleet,
+        memory: &Memory,
+        manner: Manner<'_>,
+    ) -> Result<Attendance<'f>, TurnError> {
+        let mut before: Remembered = memory.note(MISSED).unwrap_or_default();
+        let mut missed = Missed::default();
+        if manner.accept {
+            before.accepted.append(&mut before.held);
+        } else {
+            if let Some(max_age) = render.max_age {
+                missed = absence::silent(&fleet.roster, manner.evidence, max_age);
+            }
+            if let Some(parts) = &render.awake {
+                let asked = awake::ask(&fleet.roster, rendering.who, parts);
+                self.warnings.extend(asked.unasked);
+                missed.gone.extend(asked.silent);
+            }
+        }
+        let runtime = render.target.runtime.as_ref();
+        let limits = (render.limits, render.max_age);
+        let mut attendance = holding::attend(rendering, &fleet.roster, &missed, limits, runtime, &before)?;
+        self.warnings.append(&mut attendance.warnings);
+        self.held = attendance.remembered.held.len();
+        self.pardoned = std::mem::take(&mut attendance.pardoned);
+        if !manner.dry_run {
+            let is_nothing = attendance.remembered == Remembered::default();
+            memory.write_note(MISSED, (!is_nothing).then_some(&attendance.remembered))?;
+        }
+        Ok(attendance)
+    }
+}
+
+/// A path as a shell takes it, for commands that are meant to be pasted.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    match text.bytes().all(is_plain) {
+        true => text,
+        false => crate::escape::shell(&text).unwrap_or(text),
     }
 }
 

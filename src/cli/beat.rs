@@ -1,13 +1,16 @@
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{node, output, render};
+use super::{accept, node, output, render};
+use crate::beat::absence::Evidence;
 use crate::beat::announce;
 use crate::beat::turn::{self, Manner};
-use crate::config::Config;
+use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::notify::Notifier;
+use crate::record::Facts;
 use crate::store::shown_url;
 
 /// How long notifications may hold up the end of a beat; what is left is sent by the next.
@@ -16,8 +19,8 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 /// Do one heartbeat: publish, fetch, render what changed
 ///
 /// Asks this node's health checks, publishes its record if that has changed, leaves a heartbeat, which makes no history,
-/// reads the list, and gives every `[[render]]` target of presence.toml its turn. What fails does not keep the rest from
-/// being done. The exit code is the highest of all that failed. `--max-age` of other commands goes by heartbeats.
+/// reads the list, and gives every `[[render]]` target of presence.toml its turn. A failing step does not stop later
+/// steps. The exit code is the highest of all that failed. `--max-age` of other commands goes by heartbeats.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  presence beat\n  presence beat --dry-run\n  * * * * * root presence beat --quiet        # in /etc/cron.d/presence"
@@ -26,6 +29,9 @@ pub(super) struct Args {
     /// Say what would be done, and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Take the list as it is for this file, as `presence accept` does; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    accept: Vec<PathBuf>,
 }
 
 /// What failed so far: it is printed at once, and the beat goes on.
@@ -47,13 +53,17 @@ impl Failures {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    for file in &args.accept {
+        accept::table(config, file)?;
+    }
     let mut failures = Failures::default();
     if !args.dry_run {
         failures.note(health(config));
     }
-    failures.note(announce(args, config));
+    // A store that does not take this node's heartbeat may not take those of others either.
+    let heard = failures.note(announce(args, config)).unwrap_or(false);
     if !config.renders.is_empty() || !config.notifies.is_empty() {
-        read_and_render(args, config, &mut failures);
+        read_and_render(args, config, heard, &mut failures);
     }
     match failures.0 {
         None => Ok(()),
@@ -74,18 +84,18 @@ fn health(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-fn announce(args: &Args, config: &Config) -> Result<(), CliError> {
+fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
     let record = node::record(config)?;
     if args.dry_run {
         for store in &config.stores {
             output::note(&format!("would publish {} to {}", record.id(), shown_url(store)));
         }
-        return Ok(());
+        return Ok(true);
     }
     fleet::announce(config, &record)
 }
 
-fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {
+fn read_and_render(args: &Args, config: &Config, heard: bool, failures: &mut Failures) {
     let beats = config.wants_beats();
     let Some(fleet) = failures.note(fleet::read(config, &MaxAge::default(), beats)) else { return };
     output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
@@ -94,22 +104,47 @@ fn read_and_render(args: &Args, config: &Config, failures: &mut Failures) {
         false => failures.note(tell(config, &fleet)).flatten(),
     };
     let facts = failures.note(node::facts(config)).unwrap_or_default();
-    let manner = Manner { dry_run: args.dry_run, hold_reload: false };
+    let evidence = failures.note(fleet.evidence().map_err(CliError::from)).filter(|_| heard);
+    let evidence = evidence.unwrap_or(Evidence::Nothing);
+    let accepted =
+        |path: &Path| args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| file == path));
     for table in &config.renders {
-        let turn = turn::take(config, table, &facts, &fleet, manner);
-        let path = turn.path.display();
-        let warnings: Vec<String> = turn.warnings.iter().map(|text| format!("{path}: {text}")).collect();
-        output::warnings(&warnings, fleet::ALL_PROBLEMS);
-        if let Some(done) = failures.note(turn.result.map_err(CliError::from)) {
-            output::note(&match args.dry_run {
-                true => render::would(&path, &table.target, &done),
-                false => render::done(&path, &table.target, &done),
-            });
-        }
+        let accept = accepted(&table.target.path);
+        let manner = Manner { dry_run: args.dry_run, hold_reload: false, evidence, accept };
+        failures.note(take(config, table, &facts, &fleet, manner));
     }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         output::warning(&trouble);
     }
+}
+
+/// One file's turn, with what there is to say about it.
+fn take(
+    config: &Config,
+    table: &Render,
+    facts: &Facts,
+    fleet: &Fleet,
+    manner: Manner<'_>,
+) -> Result<(), CliError> {
+    let turn = turn::take(config, table, facts, fleet, manner);
+    let path = turn.path.display();
+    let warnings: Vec<String> =
+        turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
+    output::warnings(&warnings, fleet::ALL_PROBLEMS);
+    let done = turn.result?;
+    output::note(&match manner.dry_run {
+        true => render::would(&path, &table.target, &done),
+        false => render::done(&path, &table.target, &done),
+    });
+    Ok(())
+}
+
+/// Takes the list as it is for one file.
+pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
+    let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
+    output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
+    let manner = Manner { dry_run, hold_reload: false, evidence: Evidence::Nothing, accept: true };
+    take(config, table, &node::facts(config)?, &fleet, manner)
 }
 
 /// Begins to tell what changed on the list.

@@ -142,7 +142,7 @@ impl From<AgentError> for CliError {
 impl From<TurnError> for CliError {
     fn from(error: TurnError) -> CliError {
         match error {
-            TurnError::Unreachable { .. } | TurnError::Refused { .. } => {
+            TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. } => {
                 CliError::of(Kind::Kept, &error, error.hint())
             }
             TurnError::Template(error) => error.into(),

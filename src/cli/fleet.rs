@@ -39,9 +39,9 @@ pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fle
     judged(config, max_age, beats, Fleet::look(config, beats))
 }
 
-/// Reads the stores that were looked at. Those that fail are warned about.
+/// Reads the stores that were looked at. Those that fail are warned about. No node is made absent for its silence yet.
 pub(super) fn read_seen(config: &Config, max_age: &MaxAge, seen: Vec<Sight>) -> Result<Fleet, CliError> {
-    judged(config, max_age, max_age.max_age.is_some(), seen)
+    judged(config, &MaxAge::default(), max_age.max_age.is_some(), seen)
 }
 
 fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> Result<Fleet, CliError> {
@@ -79,9 +79,11 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
     tell(fleet::apply(config, edit), edit.id(), unchanged)
 }
 
-/// Publishes the record and leaves a heartbeat, in all stores. One success is enough.
-pub(super) fn announce(config: &Config, record: &Record) -> Result<(), CliError> {
+/// Publishes the record and leaves a heartbeat, in all stores. One success is enough. False if a store did not take the
+/// heartbeat.
+pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliError> {
     let announced = fleet::announce(config, record)?;
+    let whole = announced.changes.iter().all(Result::is_ok);
     tell(announced.changes, record.id(), UNCHANGED)?;
     let all = announced.beats.iter().all(Result::is_err);
     let failed: Vec<StoreError> = announced.beats.into_iter().filter_map(Result::err).collect();
@@ -90,7 +92,7 @@ pub(super) fn announce(config: &Config, record: &Record) -> Result<(), CliError>
     }
     match failed.into_iter().next() {
         Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
-        _ => Ok(()),
+        failed => Ok(whole && failed.is_none()),
     }
 }
 

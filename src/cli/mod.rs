@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the only place that prints.
 
+mod accept;
 mod agent;
 mod beat;
 mod check;
@@ -138,6 +139,7 @@ enum Command {
     Publish(publish::Args),
     Beat(beat::Args),
     Agent(agent::Args),
+    Accept(accept::Args),
     State(state::Args),
     Withdraw(withdraw::Args),
     List(list::Args),
@@ -195,6 +197,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Publish(args) => publish::run(args, &config),
         Command::Beat(args) => beat::run(args, &config),
         Command::Agent(args) => agent::run(args, &config),
+        Command::Accept(args) => accept::run(args, &config),
         Command::State(args) => state::run(args, &config),
         Command::Withdraw(args) => withdraw::run(args, &config),
         Command::List(args) => list::run(args, &config),

@@ -7,10 +7,10 @@ use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
 use super::{node, output};
-use crate::beat::awake::keep_awake;
+use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
-use crate::beat::rendering::{self, Before, ComposeError, Rendering};
-use crate::beat::turn;
+use crate::beat::rendering::{self, Before, ComposeError, Composition, Rendering};
+use crate::beat::{awake, holding, turn};
 use crate::config::{self, Config};
 use crate::record::Facts;
 use crate::roster::Identity;
@@ -108,14 +108,11 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     {
         return Ok(());
     }
-    let mut fleet = fleet::read_seen(config, &args.max_age, seen)?;
+    let fleet = fleet::read_seen(config, &args.max_age, seen)?;
     if !fleet.is_current() {
         return destination.keep(&memory, |message| {
             fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
         });
-    }
-    if let Some(parts) = &args.awake {
-        keep_awake(&mut fleet.roster, &who, parts);
     }
     let rendering = Rendering {
         name: &name,
@@ -125,12 +122,13 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         vars: &vars,
         limits: (!args.force).then_some(limits),
     };
-    let composition = match rendering::compose(&rendering, &fleet.roster, destination.before(last.as_ref())?)
-    {
-        Ok(composition) => composition,
-        Err(error) => return destination.fail(&memory, error.into()),
+    let composed = compose(args, &rendering, &fleet, limits, destination.before(last.as_ref())?);
+    let (composition, missed) = match composed {
+        Ok(composed) => composed,
+        Err(error) => return destination.fail(&memory, error),
     };
-    let warnings = warnings(&fleet, &composition.warnings, &who);
+    let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
+    let warnings = warnings(&fleet, &said, &who);
     warnings.iter().for_each(|warning| output::warning(warning));
     let (text, counts) = match composition.result {
         Ok(composed) => composed,
@@ -151,6 +149,45 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
     destination.write(&memory, LastGood::new(counts, &text, made), &text)
+}
+
+/// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
+/// rendering is refused; where it is too few of those on the list, they are kept.
+fn compose(
+    args: &Args,
+    rendering: &Rendering<'_>,
+    fleet: &Fleet,
+    limits: Limits,
+    before: Before,
+) -> Result<(Composition, Vec<String>), CliError> {
+    let mut missed = Missed::default();
+    let mut said = Vec::new();
+    if let Some(max_age) = args.max_age.max_age {
+        missed = absence::silent(&fleet.roster, fleet.evidence()?, max_age);
+    }
+    if let Some(parts) = &args.awake {
+        let asked = awake::ask(&fleet.roster, rendering.who, parts);
+        said.extend(asked.unasked);
+        missed.gone.extend(asked.silent);
+    }
+    // An operator who overrides the limits does without all that are missed.
+    let holds = if args.force { Limits { min_nodes: Some(0), max_shrink: 100 } } else { limits };
+    let holds = (holds, args.max_age.max_age);
+    let attendance = holding::attend(rendering, &fleet.roster, &missed, holds, None, &Remembered::default())?;
+    let strict = match attendance.remembered.held.is_empty() {
+        true => None,
+        false => {
+            let heard = absence::without(&fleet.roster, missed.gone.keys());
+            let strict = rendering::compose(rendering, &heard, before.clone())?;
+            Some(strict).filter(|strict| matches!(strict.result, Err(ComposeError::Refused(_))))
+        }
+    };
+    said.extend(attendance.warnings);
+    let composition = match strict {
+        Some(refused) => refused,
+        None => rendering::compose(rendering, &attendance.roster, before)?,
+    };
+    Ok((composition, said.into_iter().map(|warning| warning.text).collect()))
 }
 
 /// What this rendering is made from, if it may be repeated without being made again: somebody who only looks, who wants

@@ -106,6 +106,12 @@ impl Running {
         self.0.get(backend)
     }
 
+    /// The names of the servers that their own checks do not find down, in any backend. One in maintenance is not among
+    /// them, and one without a check neither: nobody looks whether it is up.
+    pub fn up(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().filter(|(_, seen)| seen.is_up()).map(|(name, _)| name.as_str())
+    }
+
     fn add_stat(&mut self, stat: &str) -> Result<(), SyntaxError> {
         let broken = |reason: String| SyntaxError { command: "show stat", reason };
         let mut lines = stat.lines().filter(|line| !line.is_empty());
@@ -169,6 +175,11 @@ impl Seen {
             state if state & CHECK_PAUSED != 0 => Check::Paused,
             _ => Check::On,
         }
+    }
+
+    /// Whether it has a check that is made, and that does not find it down.
+    pub fn is_up(&self) -> bool {
+        self.state() != State::Down && self.operational != 0 && self.check() == Check::On
     }
 
     /// Whether its last check was good.

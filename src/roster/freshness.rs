@@ -23,31 +23,6 @@ impl Roster {
         }
     }
 
-    /// Does not count the time in which nobody could be heard, from one moment until another: who had a heartbeat to leave
-    /// then could not, and has as long as before.
-    pub fn excuse(&mut self, (from, until): (Timestamp, Timestamp)) {
-        for seen in self.nodes.iter_mut().filter_map(|node| node.last_seen.as_mut()) {
-            if *seen < until {
-                *seen = until.min(*seen + until.duration_since(from));
-            }
-        }
-    }
-
-    /// How many nodes have been silent for longer than `max_age`, and in what time the next one will have been, if it
-    /// goes on being silent.
-    pub fn silence(&self, now: Timestamp, max_age: SignedDuration) -> (usize, Option<SignedDuration>) {
-        let counting = self.nodes.iter().filter(|node| node.availability != Availability::Absent);
-        let left = counting.map(|node| node.last_seen.map(|seen| max_age - now.duration_since(seen)));
-        let (mut silent, mut next) = (0, None::<SignedDuration>);
-        for left in left {
-            match left {
-                Some(left) if !left.is_negative() => next = Some(next.map_or(left, |next| next.min(left))),
-                _ => silent += 1,
-            }
-        }
-        (silent, next)
-    }
-
     /// Makes absent what gave no sign of life for longer than `max_age`, and says so. A clock that is ahead of ours
     /// expires nothing, and is told.
     pub fn expire(&mut self, now: Timestamp, max_age: SignedDuration) {
@@ -67,7 +42,7 @@ impl Roster {
             };
             if node.availability != Availability::Absent {
                 node.availability = Availability::Absent;
-                let reason = format!("{reason}, longer than {max_age:#}: it counts as absent");
+                let reason = format!("{reason}, longer than {max_age:#}: it is treated as absent");
                 self.problems.push(Problem { store: node.store.clone(), path: node.path.clone(), reason });
             }
         }
@@ -112,20 +87,6 @@ mod tests {
             Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default());
         roster.see(std::iter::once(&snapshot.beats));
         let max_age = SignedDuration::from_secs(300);
-        let (silent, next) = roster.silence(now, max_age);
-        assert_eq!(silent, 2);
-        let later = now + next.unwrap();
-        assert_eq!(roster.silence(later, max_age).0, 2, "not yet");
-        assert_eq!(roster.silence(later + SignedDuration::from_secs(1), max_age).0, 3);
-        // For the last ten minutes nobody could be heard: who was long silent before stays so.
-        let mut excused = roster.clone();
-        excused.excuse((at(600), now));
-        let seen: Vec<_> = excused
-            .nodes
-            .iter()
-            .map(|node| node.last_seen.map(|seen| now.duration_since(seen).as_secs()))
-            .collect();
-        assert_eq!(seen, [Some(-600), Some(0), None, Some(0), Some(7_260 - 600)]);
         roster.expire(now, max_age);
         let seen: Vec<_> =
             roster.nodes.iter().map(|node| format!("{} {}", node.record.id(), node.availability)).collect();
@@ -138,8 +99,8 @@ mod tests {
             told,
             [
                 "was last seen 10m in the future: a clock is wrong",
-                "has given no sign of life: no heartbeat and no `statetss`, longer than 5m: it counts as absent",
-                "was last seen 2h 1m ago, longer than 5m: it counts as absent",
+                "has given no sign of life: no heartbeat and no `statetss`, longer than 5m: it is treated as absent",
+                "was last seen 2h 1m ago, longer than 5m: it is treated as absent",
             ]
         );
     }

@@ -88,6 +88,12 @@ impl Roster {
         let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
         self.nodes.get(at)
     }
+
+    /// The node of that instance-id, to be changed.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Node> {
+        let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
+        self.nodes.get_mut(at)
+    }
 }
 
 /// The nodes that these files describe, and what is wrong with the rest.

@@ -159,6 +159,25 @@ impl Memory {
         remove(&self.pending())
     }
 
+    /// What the caller noted under that name. A note that cannot be read is no note.
+    pub fn note<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.dir.join(name)).ok()?).ok()
+    }
+
+    /// Notes something about the target under that name; nothing removes the note.
+    pub fn write_note<T: Serialize>(&self, name: &str, note: Option<&T>) -> Result<(), PathError> {
+        let path = self.dir.join(name);
+        let Some(note) = note else { return remove(&path) };
+        let text = serde_json::to_vec(note).map_err(std::io::Error::from).at("write", &path)?;
+        if fs::read(&path).is_ok_and(|known| known == text) {
+            return Ok(());
+        }
+        let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
+        staged.write_all(&text).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
+        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+        Ok(())
+    }
+
     /// How often the file was reloaded since it was replaced, or since it was last seen to be in use.
     pub fn reloads_in_vain(&self) -> u32 {
         let text = fs::read_to_string(self.in_vain()).unwrap_or_default();

@@ -58,7 +58,7 @@ impl Rounds<'_> {
     fn record(&mut self) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
-        self.talk.complain("record", complaint.into_iter().collect());
+        self.talk.complain("record", complaint);
         record.ok().map(Arc::new)
     }
 
@@ -76,11 +76,11 @@ impl Rounds<'_> {
             let complaint = answer.answer.clone().err();
             let complaint =
                 complaint.map(|reason| (format!("health check `{}`: {reason}", answer.name), None));
-            self.talk.complain(&format!("health check `{}`", answer.name), complaint.into_iter().collect());
+            self.talk.complain(&format!("health check `{}`", answer.name), complaint);
         }
         match announce::judge_health(self.config, answers) {
             Ok(state) => {
-                self.talk.complain("health", Vec::new());
+                self.talk.well("health");
                 if let Some(state) = &state {
                     self.talk.note(format!("this node is now `{state}`, by its health checks"));
                 }

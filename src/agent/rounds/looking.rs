@@ -1,13 +1,19 @@
 //! What the stores say.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Rounds;
-use super::waiting::PATIENCE;
 use crate::agent::hands::{Job, Role};
+use crate::agent::silence;
+use crate::agent::talk::Complaint;
 use crate::beat::fleet::Fleet;
+use crate::beat::holding::Warning;
 use crate::beat::node;
 use crate::errors::chain;
+use crate::liveness::{Clocks, Listed, Offset};
+use crate::roster::Availability;
+use crate::store::Reading;
 
 /// More problems than this are counted, not said.
 const MAX_PROBLEMS: usize = 20;
@@ -68,13 +74,9 @@ impl Rounds<'_> {
             }
         }
         let fleet = Fleet::of(self.config, self.config.wants_beats(), readings, beat_readings);
-        let mut fleet = Fleet { heard: self.heard, ..fleet };
-        if let Some(deaf) = self.deaf {
-            fleet.roster.excuse(deaf);
-        }
         let errors = fleet.readings.iter().chain(&fleet.beat_readings);
         let errors = errors.filter_map(|reading| reading.error.as_ref());
-        self.talk.complain("stores", errors.map(|error| (chain(error), error.hint())).collect());
+        self.talk.complain("stores", errors.map(Complaint::of_store));
         let current = fleet.is_current();
         if current {
             let versions = versions(&fleet);
@@ -100,32 +102,82 @@ impl Rounds<'_> {
         }
     }
 
-    /// Heartbeats were listened to.
-    pub(super) fn hear_beats(&mut self) {
-        let Ok(now) = node::now() else { return };
-        // Longer than from one beat to the next, which listens.
-        let too_long = self.config.agent.interval.saturating_add(PATIENCE);
-        if let Some(before) = self.heard.replace(now)
-            && now.duration_since(before).unsigned_abs() > too_long
-        {
-            self.deaf = Some((before, now));
+    /// The listener of the store at that place; none if it keeps no heartbeats.
+    pub(super) fn listener(&self, place: usize) -> Option<usize> {
+        match self.config.beat_stores.is_empty() {
+            true => Some(place),
+            false => place.checked_sub(self.config.stores.len()),
         }
     }
 
-    /// The clock changes the list too: somebody was silent for too long, or is back.
+    /// What a store says of heartbeats, or that it says nothing.
+    pub(super) fn hear_beats(&mut self, place: usize, reading: &Reading) {
+        let (Some(listener), true) = (self.listener(place), self.config.wants_beats()) else { return };
+        match (&reading.snapshot, &reading.error, node::now()) {
+            (Some(snapshot), None, Ok(wall)) => {
+                let now = self.now();
+                self.liveness.heard(listener, &snapshot.beats, now, wall);
+            }
+            _ => self.liveness.unheard(listener),
+        }
+    }
+
+    /// Silence changes the list too: somebody has been silent for too long, or is heard again.
     fn judge_silence(&mut self, fleet: &Fleet) {
-        let (Ok(until), true) = (fleet.heard_until(), fleet.hears_beats()) else { return };
-        let max_ages = self.config.renders.iter().filter_map(|render| render.max_age);
-        let silences: Vec<_> = max_ages.map(|max_age| fleet.roster.silence(until, max_age)).collect();
-        let silent = silences.iter().map(|(silent, _)| silent).sum();
+        if !self.config.wants_beats() {
+            return;
+        }
+        self.liveness.listed(listed(fleet));
+        let max_ages: BTreeSet<Duration> =
+            self.config.renders.iter().filter_map(|render| Some(render.max_age?.unsigned_abs())).collect();
+        let Some(least) = max_ages.first() else { return };
+        let (mut silent, mut next) = (BTreeSet::new(), None::<Duration>);
+        for node in fleet.roster.nodes.iter().filter(|node| node.availability != Availability::Absent) {
+            let silence = self.liveness.silence(node.record.id().as_str());
+            for max_age in &max_ages {
+                match max_age.checked_sub(silence) {
+                    Some(left) => next = Some(next.map_or(left, |next| next.min(left))),
+                    None => drop(silent.insert((node.record.id().to_string(), *max_age))),
+                }
+            }
+        }
         let now = self.now();
         if silent != self.silent {
             self.quiet.changed(now);
+            self.silent = silent;
+            self.remember_silence(fleet, *least);
         }
-        self.silent = silent;
-        // A moment after it: only who was silent for longer has expired.
-        let next = silences.iter().filter_map(|(_, left)| *left).min();
-        self.next_silence = next.map(|left| now + left.unsigned_abs() + Duration::from_millis(10));
+        // A moment after it: only a node that was silent for longer has expired. No more often than there are looks: while
+        // nothing proves that heartbeats arrive, the time that is left does not get shorter.
+        let soon = self.config.agent.poll;
+        self.next_silence = next.map(|left| now + (left + Duration::from_millis(10)).max(soon));
+        self.complain_of_clocks();
+    }
+
+    /// What the next agent on this machine is to know.
+    fn remember_silence(&mut self, fleet: &Fleet, longer_than: Duration) {
+        let silent = self.liveness.silent(listed(fleet), longer_than);
+        let saved = silence::save(&self.config.state_dir, &silent);
+        self.talk.complain("silence", saved.err().map(|error| (chain(&error), error.hint())));
+    }
+
+    fn complain_of_clocks(&mut self) {
+        let complaints: Vec<Warning> = match self.liveness.clocks() {
+            Clocks::Others(others) => {
+                let of = |(id, offset): (String, Offset)| Warning {
+                    text: format!("{id}: its clock is {offset} this machine's"),
+                    subject: id,
+                };
+                others.into_iter().take(MAX_PROBLEMS).map(of).collect()
+            }
+            Clocks::Ours { others, of, known } => vec![Warning {
+                subject: "this machine".to_owned(),
+                text: format!(
+                    "the clocks of {of} of {known} nodes are {others} this machine's: its own is probably wrong"
+                ),
+            }],
+        };
+        self.talk.complain("clocks", complaints);
     }
 
     fn complain_of_problems(&mut self, fleet: &Fleet) {
@@ -135,16 +187,25 @@ impl Rounds<'_> {
         if more > 0 {
             problems.push(format!("… and {more} more: `presence list --format json` lists all"));
         }
-        self.talk.complain("the list", problems.into_iter().map(|text| (text, None)).collect());
+        self.talk.complain("the list", problems.into_iter().map(Warning::from));
     }
 
     fn tell(&mut self, fleet: &Fleet) {
         let Some(notifier) = &mut self.notifier else { return };
         let Ok(now) = node::now() else { return };
         if let Err(error) = notifier.look(&fleet.roster, &self.config.states, now) {
-            self.talk.complain("telling", vec![(chain(&error), error.hint())]);
+            self.talk.complain("telling", [(chain(&error), error.hint())]);
         }
     }
+}
+
+/// The nodes on the list, as far as their liveness goes.
+pub(super) fn listed(fleet: &Fleet) -> impl Iterator<Item = Listed<'_>> {
+    fleet.roster.nodes.iter().map(|node| Listed {
+        id: node.record.id().as_str(),
+        changed: node.record.changed(),
+        last_seen: node.last_seen,
+    })
 }
 
 /// Names what the stores say: equal names, equal files. A heartbeat is no change.

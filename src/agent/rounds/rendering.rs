@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Rounds;
 use super::looking::versions;
+use crate::agent::talk::Complaint;
+use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
 use crate::beat::node;
 use crate::beat::turn::{self, Manner, Turn, TurnError};
@@ -57,19 +59,27 @@ impl Rounds<'_> {
     fn turn(&mut self, index: usize, facts: &Facts, fleet: &Fleet) -> bool {
         let render = &self.config.renders[index];
         let now = self.now();
-        let manner = Manner { dry_run: false, hold_reload: !self.budget.allows(now) };
+        let manner = Manner {
+            dry_run: false,
+            hold_reload: !self.budget.allows(now),
+            evidence: Evidence::Listened(&self.liveness, self.config.agent.interval),
+            accept: false,
+        };
         let turn = turn::take(self.config, render, facts, fleet, manner);
         let reloaded = has_reloaded(&turn, render.target.reload.is_some());
         if reloaded {
             self.budget.spend(now);
         }
         self.tally.turn(&turn, reloaded);
+        self.liveness.pardon(turn.pardoned.iter().map(String::as_str));
         let poll = self.config.agent.poll;
         let failed = self.again[index].map_or(0, |(_, failed)| failed);
         let soon = self.now() + poll;
         self.again[index] = match &turn.result {
             // The next look that finds a store says so.
-            Err(TurnError::Unreachable { .. } | TurnError::Refused { .. }) => None,
+            Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. }) => {
+                None
+            }
             Err(_) => {
                 let wait = back_off(failed + 1, poll, self.config.agent.interval, fastrand::f64());
                 Some((self.now() + wait, failed + 1))
@@ -92,7 +102,7 @@ impl Rounds<'_> {
         let topic = format!("`{path}`");
         match &turn.result {
             Ok(done) => {
-                self.talk.complain(&topic, Vec::new());
+                self.talk.well(&topic);
                 match done {
                     Done::Unchanged => {}
                     Done::Followed(followed) if followed.done.is_empty() => {}
@@ -101,7 +111,8 @@ impl Rounds<'_> {
             }
             Err(error) => self.talk.complain(&topic, vec![(chain(error), error.hint())]),
         }
-        let warnings = turn.warnings.iter().map(|text| (format!("{path}: {text}"), None)).collect();
+        let warnings = turn.warnings.iter().cloned();
+        let warnings = warnings.map(|warning| Complaint::from(warning).about(&path.to_string()));
         self.talk.complain(&format!("{topic}, its nodes"), warnings);
     }
 }

@@ -79,8 +79,12 @@ impl Rounds<'_> {
             Event::Answer(place, answer) => {
                 self.hands[place].has_answered();
                 match *answer {
-                    Answer::Announced { record, applied, complaints } => {
+                    Answer::Announced { record, applied, beat, complaints } => {
                         self.hands[place].complaints = complaints;
+                        if let (Some(taken), Some(listener)) = (beat, self.listener(place)) {
+                            let now = self.now();
+                            self.liveness.own_heartbeat(listener, taken, now);
+                        }
                         if let Some(applied) = applied {
                             self.announced(record.as_deref(), applied);
                         }
@@ -89,10 +93,7 @@ impl Rounds<'_> {
                         let failed = reading.as_ref().is_some_and(|reading| reading.error.is_some());
                         self.looked(place, failed);
                         if let Some(reading) = reading {
-                            let role = self.hands[place].role;
-                            if !failed && (role == Role::Beats || self.config.beat_stores.is_empty()) {
-                                self.hear_beats();
-                            }
+                            self.hear_beats(place, &reading);
                             self.readings.insert(place, reading);
                         }
                     }

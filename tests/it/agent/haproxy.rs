@@ -143,6 +143,11 @@ fn a_node_that_is_silent_for_too_long_expires() {
         node.fact("statetss", "20260102-010000");
         assert!(node.command(&["beat", "-q"]).env("PRESENCE_NOW", now).output().unwrap().status.success());
     }
+    // HAProxy's own check finds it up: it is alive, whatever the list has not heard of it.
+    balancer.machine.run(&["beat"]).code(0).says("i-c: silent, but kept: HAProxy's own checks find them up");
+    assert!(balancer.config().contains("i-c "), "{}", balancer.config());
+    servers[2].set_status(500);
+    balancer.haproxy.wait("it to be down", || balancer.running().contains(&("i-c".into(), false)));
     balancer.machine.run(&["beat"]).code(0).says("was last seen 2h 4m ago");
     let config = balancer.config();
     assert!(config.contains("i-b ") && !config.contains("i-c "), "{config}");
@@ -181,6 +186,13 @@ fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays() {
     let mut alive = alive.into_iter();
     let still = (alive.next(), alive.next());
     drop(alive);
+    // Longer than anybody may be silent: it stays for as long as HAProxy's own check finds it up.
+    agent.wait_for("it to be kept", || agent.log().contains("i-c: silent, but kept"));
+    assert_eq!(there(), ["i-a", "i-b", "i-c"], "{}", agent.log());
+    servers[2].set_status(500);
+    // The next beat would see to it; a signal makes one at once.
+    balancer.haproxy.wait("it to be down", || balancer.running().contains(&("i-c".into(), false)));
+    agent.signal(rustix::process::Signal::HUP);
     agent.wait_for("it to expire", || there() == ["i-a", "i-b"]);
     assert!(agent.log().contains("i-c.json: was last seen"), "{}", agent.log());
     // Longer than anybody may be silent.

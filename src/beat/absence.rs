@@ -1,0 +1,221 @@
+//! Nodes that a file may have to do without although their records call them active: the silent ones, and those that do
+//! not answer.
+//!
+//! Silence is judged against the list, not against the last output: groups that expire one after the other would each be
+//! small. If a file would lose more of its nodes than its safety limits allow, the network or the store is ill rather than
+//! the nodes, and the nodes are held: the file keeps them, whatever it had before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use glob::Pattern;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::liveness::Liveness;
+use crate::roster::{Availability, Identity, Node, Roster};
+use crate::target::limits::{self, Counts, Limits};
+
+/// Nodes that were missed, by instance-id, with their last sign of life as they state it.
+pub type Ids = BTreeMap<String, Option<Timestamp>>;
+
+/// How it is known which nodes are silent.
+#[derive(Debug, Clone, Copy)]
+pub enum Evidence<'a> {
+    /// By an agent that has listened. Heartbeats are this far apart.
+    Listened(&'a Liveness, Duration),
+    /// By the times that the last heartbeats state, compared with this time: all that a single run has.
+    Stated(Timestamp),
+    /// Not at all: no node is silent.
+    Nothing,
+}
+
+/// Why a node is missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No heartbeat was heard for so long.
+    Silent(Duration),
+    /// It has never left a heartbeat, nor stated when its state changed.
+    NeverSeen,
+    /// It does not accept a connection, for this reason.
+    NoAnswer(String),
+}
+
+impl std::fmt::Display for Reason {
+    /// The rest of a sentence that begins with the node.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::Silent(age) => {
+                let seconds = age.as_secs().try_into().unwrap_or(i64::MAX);
+                let whole = if seconds < 3600 { seconds } else { seconds / 60 * 60 };
+                write!(f, "was last seen {:#} ago", SignedDuration::from_secs(whole))
+            }
+            Reason::NeverSeen => f.write_str("has given no sign of life: no heartbeat and no `statetss`"),
+            Reason::NoAnswer(reason) => write!(f, "does not answer {reason}"),
+        }
+    }
+}
+
+/// The nodes that are missed.
+#[derive(Debug, Clone, Default)]
+pub struct Missed {
+    /// Those that have been silent for too long, or do not answer.
+    pub gone: BTreeMap<String, Reason>,
+    /// Those that have missed a heartbeat and are not silent for long enough. When the first of a group falls silent,
+    /// the others are here already.
+    pub doubtful: BTreeSet<String>,
+    /// Nodes whose last sign of life is in the future, by so much: a clock is wrong.
+    pub ahead: BTreeMap<String, Duration>,
+}
+
+/// A time that is this far ahead of ours is no wrong clock yet.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// The nodes that have been silent for longer than `max_age`. Those that are absent anyway are passed over.
+pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) -> Missed {
+    let limit = max_age.unsigned_abs();
+    let mut missed = Missed::default();
+    for node in roster.nodes.iter().filter(|node| node.availability != Availability::Absent) {
+        let id = node.record.id().to_string();
+        let (silence, doubt) = match evidence {
+            Evidence::Nothing => continue,
+            Evidence::Listened(liveness, interval) => {
+                // A node that is well beats once an interval.
+                let doubt = limit.saturating_sub(interval).max(limit / 2);
+                (liveness.silence(&id), doubt)
+            }
+            Evidence::Stated(now) => match node.last_seen {
+                None => {
+                    missed.gone.insert(id, Reason::NeverSeen);
+                    continue;
+                }
+                Some(seen) => {
+                    let age = now.duration_since(seen);
+                    if age < -SKEW {
+                        missed.ahead.insert(id.clone(), age.unsigned_abs());
+                    }
+                    // What is in the future is no silence.
+                    (age.try_into().unwrap_or_default(), limit)
+                }
+            },
+        };
+        if silence > limit {
+            missed.gone.insert(id, Reason::Silent(silence));
+        } else if silence > doubt {
+            missed.doubtful.insert(id);
+        }
+    }
+    missed
+}
+
+/// What is to be done about the nodes that are missed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Those that the file does without.
+    pub dropped: BTreeSet<String>,
+    /// Those that it keeps, because too many are missed at once.
+    pub held: BTreeSet<String>,
+}
+
+impl Decision {
+    /// Keeps the servers that HAProxy's own checks find up: they are alive, whatever the list has not heard. Gives those
+    /// that would have been dropped.
+    pub fn keep(&mut self, up: &BTreeSet<String>) -> BTreeSet<String> {
+        self.dropped.extract_if(.., |id| up.contains(id)).collect()
+    }
+
+    /// Keeps the nodes that were held until now: what has ended the hold may reach the last of them a little later. Gives
+    /// them, so that they get all their time again to be heard.
+    pub fn pardon(&mut self, held_before: &Ids) -> BTreeSet<String> {
+        self.dropped.extract_if(.., |id| held_before.contains_key(id)).collect()
+    }
+}
+
+/// What a file would be given, in counts of its questions; none if its template cannot be rendered with these nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// With all nodes that call themselves active.
+    pub listed: Option<Counts>,
+    /// Without those that are missed or doubtful.
+    pub heard: Option<Counts>,
+}
+
+/// Drops the nodes that are missed, or holds those of a part of which more are missed than the limits allow; and all of
+/// them, if that is so of the whole scope.
+pub fn decide(missed: &Missed, roster: &Roster, who: &Identity, limits: Limits, given: &Given) -> Decision {
+    let refusals = match (&given.listed, &given.heard) {
+        (Some(listed), Some(heard)) => limits::judge(limits, Some(listed), heard),
+        // The template is at fault, and says so when it is rendered.
+        (None, _) => Vec::new(),
+        // It cannot do without them.
+        (Some(_), None) => {
+            return Decision { held: missed.gone.keys().cloned().collect(), ..Decision::default() };
+        }
+    };
+    let parts: Vec<Option<Pattern>> = refusals.iter().map(|refusal| parts_of(&refusal.question)).collect();
+    let active: Vec<&Node> = roster
+        .nodes
+        .iter()
+        .filter(|node| node.availability == Availability::Active && who.sees(node))
+        .collect();
+    let is_missed = |id: &str| missed.gone.contains_key(id) || missed.doubtful.contains(id);
+    let lost = active.iter().filter(|node| is_missed(node.record.id().as_str())).count() as u64;
+    // One alone is one node's matter.
+    let all = lost > 1 && lost * 100 > u64::from(limits.max_shrink) * active.len() as u64;
+    let mut decision = Decision::default();
+    for id in missed.gone.keys() {
+        let part = roster.get(id).and_then(|node| node.record.part());
+        let part = part.unwrap_or_default();
+        let is_meant = |pattern: &Option<Pattern>| pattern.as_ref().is_none_or(|glob| glob.matches(&part));
+        match all || parts.iter().any(is_meant) {
+            true => decision.held.insert(id.clone()),
+            false => decision.dropped.insert(id.clone()),
+        };
+    }
+    decision
+}
+
+/// The parts that a question is about (`app*`, `app*/app1`, `app* zone=a`); none if that cannot be said.
+fn parts_of(question: &str) -> Option<Pattern> {
+    let innermost = question.rsplit('/').next()?;
+    Pattern::new(innermost.split(' ').next()?).ok()
+}
+
+/// The roster with these nodes absent.
+pub fn without<'a>(roster: &Roster, ids: impl Iterator<Item = &'a String>) -> Roster {
+    let mut roster = roster.clone();
+    for id in ids {
+        if let Some(node) = roster.get_mut(id) {
+            node.availability = Availability::Absent;
+        }
+    }
+    roster
+}
+
+/// The nodes of a roster that are among these, with their last signs of life.
+pub fn ids<'a>(roster: &Roster, among: impl Iterator<Item = &'a String>) -> Ids {
+    among.map(|id| (id.clone(), roster.get(id).and_then(|node| node.last_seen))).collect()
+}
+
+/// What is remembered of a file's missed nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remembered {
+    /// Nodes that the file holds although they are missed.
+    pub held: Ids,
+    /// Nodes that an operator has accepted as gone. One that gives a sign of life is not gone.
+    pub accepted: Ids,
+}
+
+impl Remembered {
+    /// Those that were accepted as gone and have given no sign of life since.
+    pub fn gone(&self, roster: &Roster) -> BTreeSet<String> {
+        let still = |(id, seen): &(&String, &Option<Timestamp>)| {
+            roster.get(id).is_some_and(|node| node.last_seen == **seen)
+        };
+        self.accepted.iter().filter(still).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! From the nodes that are missed to the roster that a file is rendered from, and what there is to say about it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::absence::{self, Decision, Given, Missed, Remembered};
+use super::rendering::{self, Rendering};
+use crate::haproxy::{Socket, SocketError};
+use crate::roster::Roster;
+use crate::target::Runtime;
+use crate::target::limits::Limits;
+use crate::template::TemplateError;
+
+/// More names than this are counted, not listed.
+const MAX_NAMES: usize = 5;
+
+/// Something to say about a file, besides what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Names what it is about. It stays the same while the text changes, so that a log need not repeat it.
+    pub subject: String,
+    /// One sentence.
+    pub text: String,
+}
+
+impl From<String> for Warning {
+    /// A warning whose text does not change.
+    fn from(text: String) -> Warning {
+        Warning { subject: text.clone(), text }
+    }
+}
+
+/// What a file is rendered from.
+#[derive(Debug)]
+pub struct Attendance<'r> {
+    /// The roster without the nodes that the file does without.
+    pub roster: Cow<'r, Roster>,
+    /// What is to be said about nodes that are missed.
+    pub warnings: Vec<Warning>,
+    /// What the next run is to know.
+    pub remembered: Remembered,
+    /// Nodes that were held, are not held any more, and have all their time again to be heard.
+    pub pardoned: BTreeSet<String>,
+}
+
+/// Decides about the nodes that are missed. `limits` are those of the file, `runtime` the HAProxy that reads it, and
+/// `max_age` is only repeated in messages.
+pub fn attend<'r>(
+    rendering: &Rendering<'_>,
+    roster: &'r Roster,
+    missed: &Missed,
+    (limits, max_age): (Limits, Option<SignedDuration>),
+    runtime: Option<&Runtime>,
+    before: &Remembered,
+) -> Result<Attendance<'r>, TemplateError> {
+    let accepted = before.gone(roster);
+    let mut missed = missed.clone();
+    missed.gone.retain(|id, _| !accepted.contains(id));
+    missed.doubtful.retain(|id| !accepted.contains(id));
+    let listed = match accepted.is_empty() {
+        true => Cow::Borrowed(roster),
+        false => Cow::Owned(absence::without(roster, accepted.iter())),
+    };
+    let accepted = absence::ids(roster, accepted.iter());
+    let mut warnings: Vec<Warning> = missed.ahead.iter().map(|(id, by)| told_of_clock(id, *by)).collect();
+    if missed.gone.is_empty() {
+        let remembered = Remembered { accepted, ..Remembered::default() };
+        return Ok(Attendance { roster: listed, warnings, remembered, pardoned: BTreeSet::new() });
+    }
+    let heard = absence::without(&listed, missed.gone.keys().chain(&missed.doubtful));
+    let given = Given {
+        listed: rendering::counts(rendering, &listed)?,
+        heard: rendering::counts(rendering, &heard)?,
+    };
+    let mut decision = absence::decide(&missed, &listed, rendering.who, limits, &given);
+    let pardoned = decision.pardon(&before.held);
+    keep_what_is_up(&mut decision, runtime, &mut warnings);
+    let Decision { dropped, held } = decision;
+    if !held.is_empty() {
+        warnings.push(told_of_held(&held, limits));
+    }
+    for id in &dropped {
+        let path = listed.get(id).map(|node| node.path.escape_debug().to_string()).unwrap_or_default();
+        let reason = missed.gone.get(id).map(ToString::to_string).unwrap_or_default();
+        let limit = max_age.map(|age| format!(", longer than {age:#}")).unwrap_or_default();
+        let limit =
+            if matches!(missed.gone.get(id), Some(absence::Reason::NoAnswer(_))) { "" } else { &limit };
+        let text = format!("{path}: {reason}{limit}: the node is left out");
+        warnings.push(Warning { subject: format!("{path}: missed"), text });
+    }
+    let remembered = Remembered { held: absence::ids(&listed, held.iter()), accepted };
+    let roster = match dropped.is_empty() {
+        true => listed,
+        false => Cow::Owned(absence::without(&listed, dropped.iter())),
+    };
+    Ok(Attendance { roster, warnings, remembered, pardoned })
+}
+
+/// Asks the HAProxy that reads the file which servers are up. Where it cannot be asked, nobody knows, and all are kept.
+fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings: &mut Vec<Warning>) {
+    let Some(runtime) = runtime.filter(|_| !decision.dropped.is_empty()) else { return };
+    let (kept, subject, why) = match up(runtime) {
+        Ok(up) => (decision.keep(&up), "kept as up", "HAProxy's own checks find them up".to_owned()),
+        Err(error) => {
+            let why = format!("HAProxy cannot be asked for its own view: {}", crate::errors::chain(&error));
+            (std::mem::take(&mut decision.dropped), "kept unasked", why)
+        }
+    };
+    if !kept.is_empty() {
+        let text = format!("{}: silent, but kept: {why}", names(&kept));
+        warnings.push(Warning { subject: subject.to_owned(), text });
+    }
+}
+
+/// The servers that HAProxy's checks do not find down, in whatever backend.
+fn up(runtime: &Runtime) -> Result<BTreeSet<String>, SocketError> {
+    Ok(Socket::new(&runtime.socket).running()?.up().map(str::to_owned).collect())
+}
+
+fn told_of_clock(id: &str, by: Duration) -> Warning {
+    let seconds = SignedDuration::from_secs(by.as_secs().try_into().unwrap_or(i64::MAX));
+    let text = format!("{id}: was last seen {seconds:#} in the future: a clock is wrong");
+    Warning { subject: format!("{id}: clock"), text }
+}
+
+fn told_of_held(held: &BTreeSet<String>, limits: Limits) -> Warning {
+    let text = format!(
+        "{}: silent, but kept: more nodes are silent at once than the safety limits allow (max-shrink {}%), so the \
+         network or the store is at fault rather than the nodes; `presence accept` with this file drops them",
+        names(held),
+        limits.max_shrink
+    );
+    Warning { subject: "held".to_owned(), text }
+}
+
+/// The first few names, and how many more there are.
+fn names(ids: &BTreeSet<String>) -> String {
+    let mut names: Vec<&str> = ids.iter().take(MAX_NAMES).map(String::as_str).collect();
+    let more = format!("{} more", ids.len().saturating_sub(MAX_NAMES));
+    if ids.len() > MAX_NAMES {
+        names.push(&more);
+    }
+    names.join(", ")
+}

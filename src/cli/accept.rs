@@ -1,0 +1,45 @@
+use std::path::PathBuf;
+
+use super::error::CliError;
+use super::{beat, output};
+use crate::config::{Config, Render};
+
+/// Take the list as it is for a file that a safety limit holds
+///
+/// FILE is the `output` of a `[[render]]` table of presence.toml. It is rendered once without safety limits, with the
+/// table's own variables, check and reload. Nodes that the file has kept although they are silent are dropped, until they
+/// give a sign of life. A running agent goes on from there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  presence accept /etc/haproxy/haproxy.cfg
+  presence accept /etc/haproxy/haproxy.cfg --dry-run")]
+pub(super) struct Args {
+    /// The file
+    file: PathBuf,
+    /// Say what would be done, and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let table = table(config, &args.file)?;
+    if !args.dry_run {
+        output::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
+    }
+    beat::accept(config, table, args.dry_run)
+}
+
+/// The table of that file.
+pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render, CliError> {
+    let path = std::path::absolute(file)
+        .map_err(|error| CliError::usage(format!("cannot find `{}`: {error}", file.display())))?;
+    config.renders.iter().find(|render| render.target.path == path).ok_or_else(|| {
+        let known: Vec<String> =
+            config.renders.iter().map(|render| format!("`{}`", render.target.path.display())).collect();
+        let hint = match known.is_empty() {
+            true => format!("`{}` has no [[render]] table", config.file.display()),
+            false => format!("the tables of `{}` are for {}", config.file.display(), known.join(", ")),
+        };
+        CliError::usage(format!("no [[render]] table is for `{}`", path.display())).hint(hint)
+    })
+}
