@@ -78,9 +78,19 @@ pub enum StoreErrorKind {
     /// It was asked, and may still answer.
     #[error("has not answered yet")]
     NotYet,
-    /// Another process of this machine holds the mirror's lock.
-    #[error("another presence process has held `{0}` for too long")]
-    Locked(std::path::PathBuf),
+    /// Another process of this machine holds the mirror's lock, or another thread of this one.
+    #[error("{} has held `{}` for {seconds} s", process(*.holder), path.display())]
+    Locked {
+        /// The lock's file.
+        path: std::path::PathBuf,
+        /// The pid that the holder wrote into it.
+        holder: Option<u32>,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// This thread holds the mirror's lock already: it would wait for itself.
+    #[error("presence holds `{}` itself and asked for it once more: this is a defect of presence", .0.display())]
+    LockedByItself(std::path::PathBuf),
 }
 
 impl StoreError {
@@ -116,11 +126,22 @@ impl StoreError {
                     .into(),
             ),
             StoreErrorKind::Busy { .. } => Some("run the same command again".into()),
-            StoreErrorKind::Locked(_) => {
-                Some("see with `ps` what it is waiting for; if it hangs, end it".into())
+            StoreErrorKind::Locked { holder: Some(pid), .. } => {
+                Some(format!("`ps -fp {pid}` shows what it is; if it hangs, end it"))
+            }
+            StoreErrorKind::Locked { path, holder: None, .. } => {
+                Some(format!("`fuser -v {}` shows who holds it; if it hangs, end it", path.display()))
+            }
+            StoreErrorKind::LockedByItself(_) => {
+                Some("run the same command again, and report the defect".into())
             }
         }
     }
+}
+
+/// The holder of a lock, as far as it is known.
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// Adds the store's URL to an error.

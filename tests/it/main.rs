@@ -13,6 +13,8 @@ mod heartbeats;
 mod judges;
 mod kill;
 mod linear;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod locks;
 mod messages;
 mod publish;
 mod render;

@@ -1,14 +1,18 @@
 //! What this machine has of a repository behind a network: its objects, and what its refs named when they were last seen.
 
+mod lock;
+
 use std::collections::BTreeMap;
-use std::fs::{self, TryLockError};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use git2::{
     AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteConnection, Repository, RepositoryInitOptions,
 };
+
+use lock::Lock;
 
 use super::{branch_ref, network};
 use crate::errors::AtPath;
@@ -53,19 +57,19 @@ pub(super) struct Upstream<'a> {
     pub(super) also: &'a dyn Fn(&str) -> bool,
 }
 
-/// The mirror, held by this process alone.
+/// The mirror, held by this thread alone.
 pub(super) struct Mirror {
     pub(super) repo: Repository,
     place: PathBuf,
-    _lock: fs::File,
+    _lock: Lock,
 }
 
 impl Mirror {
-    /// Opens the mirror below `place`, made if it is not there, and waits for another process that holds it. The lock
-    /// goes with the process, however that ends. A mirror is a cache: one that cannot be opened is made anew.
+    /// Opens the mirror below `place`, made if it is not there, and waits for another process or
+    /// thread that holds it. A mirror is a cache: one that cannot be opened is made anew.
     pub(super) fn open(place: &Path, patience: Duration) -> Result<Mirror, StoreErrorKind> {
         fs::create_dir_all(place).at("make", place)?;
-        let lock = lock(&place.join("lock"), patience)?;
+        let lock = Lock::take(&place.join("lock"), patience)?;
         let path = place.join("mirror.git");
         let repo = match Repository::open_bare(&path) {
             Ok(repo) => repo,
@@ -79,7 +83,7 @@ impl Mirror {
     pub(super) fn discard(place: &Path, patience: Duration) -> Result<(), StoreErrorKind> {
         let room = tempfile::tempfile_in(place).and_then(|mut file| file.write_all(&[0; ROOM]));
         room.at("write a file in", place)?;
-        let _lock = lock(&place.join("lock"), patience)?;
+        let _lock = Lock::take(&place.join("lock"), patience)?;
         let path = place.join("mirror.git");
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -177,21 +181,6 @@ impl Mirror {
         let count =
             |dir: &str| fs::read_dir(self.repo.path().join("objects").join(dir)).map_or(0, Iterator::count);
         count("17") * 256 > MAX_LOOSE * 2 || count("pack") > MAX_PACKS * 2
-    }
-}
-
-fn lock(path: &Path, patience: Duration) -> Result<fs::File, StoreErrorKind> {
-    let file = fs::File::create(path).at("open", path)?;
-    let started = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if started.elapsed() < patience => {
-                std::thread::sleep(Duration::from_millis(5 + fastrand::u64(..20)));
-            }
-            Err(TryLockError::WouldBlock) => return Err(StoreErrorKind::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),
-        }
     }
 }
 

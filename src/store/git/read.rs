@@ -46,6 +46,11 @@ impl Found {
         self.0.map_or_else(|| EMPTY.to_owned(), |tree| tree.to_string())
     }
 
+    /// The folder's tree; none if there is no folder.
+    pub(super) fn tree(self) -> Option<Oid> {
+        self.0
+    }
+
     /// Reads the files that `known` does not have as they are now.
     pub(super) fn read(self, repo: &Repository, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
         let Some(tree) = self.0 else {

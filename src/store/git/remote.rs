@@ -100,18 +100,10 @@ impl Remote {
 
     /// Does it again with a new mirror if git failed, and not the network: the mirror may be broken.
     fn repairing<T>(&self, act: impl Fn() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
-        self.repaired(act(), &act)
-    }
-
-    fn repaired<T>(
-        &self,
-        result: Result<T, StoreErrorKind>,
-        again: impl FnOnce() -> Result<T, StoreErrorKind>,
-    ) -> Result<T, StoreErrorKind> {
-        match result {
+        match act() {
             Err(StoreErrorKind::Git { .. }) => {
                 Mirror::discard(self.copy.place(), self.options.patience)?;
-                again()
+                act()
             }
             result => result,
         }
@@ -123,6 +115,17 @@ impl Remote {
         let heads = self.fetch(&mut mirror, None)?;
         let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
         Ok((mirror, seen))
+    }
+
+    /// Reads what was seen. If another process has made the mirror anew meanwhile, it looks again.
+    fn read(&self, seen: &Seen) -> Result<Snapshot, StoreErrorKind> {
+        let mirror = self.mirror()?;
+        if seen.is_here(&mirror.repo) {
+            return seen.read(&mirror.repo, &self.copy);
+        }
+        drop(mirror);
+        let (mirror, seen) = self.see()?;
+        seen.read(&mirror.repo, &self.copy)
     }
 
     /// Sorts what the connection has shown.
@@ -171,19 +174,15 @@ impl Store for Remote {
     }
 
     fn look(&self) -> Result<Look, StoreError> {
-        let (mirror, seen) = self.repairing(|| self.see()).in_store(&self.url)?;
+        // Not the mirror: its lock must not live in a value that is read whenever somebody likes.
+        let (stamp, seen) = self
+            .repairing(|| {
+                let (_mirror, seen) = self.see()?;
+                Ok((seen.stamp(), seen))
+            })
+            .in_store(&self.url)?;
         let remote = self.clone();
-        Ok(Look::new(seen.stamp(), move || {
-            // The mirror stays locked while it is read: nobody renews it meanwhile.
-            let result = seen.read(&mirror.repo, &remote.copy);
-            drop(mirror);
-            remote
-                .repaired(result, || {
-                    let (mirror, seen) = remote.see()?;
-                    seen.read(&mirror.repo, &remote.copy)
-                })
-                .in_store(&remote.url)
-        }))
+        Ok(Look::new(stamp, move || remote.repairing(|| remote.read(&seen)).in_store(&remote.url)))
     }
 
     fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {

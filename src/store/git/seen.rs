@@ -35,16 +35,24 @@ impl Seen {
         self.waiting.is_empty().then(|| self.found.version())
     }
 
+    /// Whether the repository has what was seen. A mirror may have been made anew since.
+    pub(super) fn is_here(&self, repo: &Repository) -> bool {
+        let Ok(odb) = repo.odb() else { return false };
+        let beats = self.beats.iter().flatten().copied();
+        let waiting = self.waiting.iter().map(|entry| entry.commit);
+        self.found.tree().into_iter().chain(waiting).chain(beats).all(|oid| odb.exists(oid))
+    }
+
     /// The folder at the branch's tip, with what waits counted in, and with heartbeats if they are asked for.
-    pub(super) fn read(self, repo: &Repository, copy: &Copy) -> Result<Snapshot, StoreErrorKind> {
+    pub(super) fn read(&self, repo: &Repository, copy: &Copy) -> Result<Snapshot, StoreErrorKind> {
         let mut snapshot = copy.refresh(|known| self.found.read(repo, known))?;
         if !self.waiting.is_empty() {
             let waiting = inbox::read(repo, &self.folder, &self.waiting)?;
             snapshot = tree::with(repo, snapshot, waiting.values())?;
         }
-        let beats = self.beats.map(|shards| {
+        let beats = self.beats.as_ref().map(|shards| {
             let mut latest = Beats::new();
-            for (id, time) in shards.into_iter().flat_map(|commit| beats::read(repo, commit)) {
+            for (id, time) in shards.iter().flat_map(|commit| beats::read(repo, *commit)) {
                 let known = latest.entry(id).or_insert(time);
                 *known = time.max(*known);
             }
