@@ -21,8 +21,14 @@ pub(super) const PREFIX: &str = "refs/presence/beats/";
 /// The file of a shard: a line `<instance-id> <seconds since 1970>` for each node.
 const FILE: &str = "beats";
 
-/// A node that has not beaten for so long is dropped from its shard, in seconds: the list stays bounded by the fleet.
+/// A line that is so much older than most lines of its shard is dropped, in seconds: a shard stays bounded by the fleet.
 const FORGOTTEN: i64 = 30 * 24 * 60 * 60;
+
+/// A shard of no more lines than this (2 KB) keeps all of them, so that a node with a wrong clock can be heard.
+const FEW: usize = 64;
+
+/// No shard has more lines than this (2 MB). With 64 shards, that is four million nodes.
+const MOST: usize = 65_536;
 
 /// When nodes beat last.
 pub type Beats = BTreeMap<String, Timestamp>;
@@ -57,8 +63,7 @@ pub(super) fn write(
     id: &Name,
     time: Timestamp,
 ) -> Result<Oid, StoreErrorKind> {
-    beats.insert(id.to_string(), time);
-    beats.retain(|_, known| time.as_second() - known.as_second() < FORGOTTEN);
+    add(&mut beats, id.as_ref(), time, MOST);
     let mut text = String::new();
     for (id, time) in &beats {
         // Writing to a string does not fail.
@@ -68,26 +73,110 @@ pub(super) fn write(
     commit::alone(repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "presence", "heartbeats\n")
 }
 
+/// Adds this node's line, and forgets nodes that are long gone.
+///
+/// The lines are compared with each other, never with the clock of who writes: one wrong clock, whoever's it is, drops
+/// no line. A line goes if it is older than the lower median of all by more than [`FORGOTTEN`]; with more than `most`
+/// lines, those go that are farthest from the median. The line that is just being written stays.
+fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize) {
+    beats.insert(id.to_owned(), time);
+    if beats.len() <= FEW {
+        return;
+    }
+    let mut times: Vec<i64> = beats.values().map(|time| time.as_second()).collect();
+    let middle = (times.len() - 1) / 2;
+    let (_, median, _) = times.select_nth_unstable(middle);
+    let median = *median;
+    beats.retain(|known, time| known == id || median - time.as_second() <= FORGOTTEN);
+    if beats.len() > most {
+        let mut far: Vec<(u64, String)> = beats
+            .iter()
+            .filter(|(known, _)| known.as_str() != id)
+            .map(|(known, time)| (time.as_second().abs_diff(median), known.clone()))
+            .collect();
+        far.sort_unstable();
+        for (_, known) in far.drain(most.saturating_sub(1)..) {
+            beats.remove(&known);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    const DAY: i64 = 24 * 60 * 60;
+
+    /// A day in 2026, in seconds since 1970.
+    const TODAY: i64 = 20_500 * DAY;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
-    fn a_beat_replaces_the_last_and_drops_who_is_long_gone() {
+    fn a_beat_replaces_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(dir.path()).unwrap();
-        let at = |second| Timestamp::from_second(second).unwrap();
         let name = |text| Name::parse(text).unwrap();
         let mut beats = Beats::new();
-        for (id, second) in
-            [("i-old", 1), ("i-1", FORGOTTEN), ("i-1", FORGOTTEN + 60), ("i-2", FORGOTTEN + 61)]
-        {
+        for (id, second) in [("i-1", TODAY), ("i-1", TODAY + 60), ("i-2", TODAY + 61)] {
             beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap());
         }
-        assert_eq!(
-            beats,
-            Beats::from([("i-1".into(), at(FORGOTTEN + 60)), ("i-2".into(), at(FORGOTTEN + 61))])
-        );
+        assert_eq!(beats, Beats::from([("i-1".into(), at(TODAY + 60)), ("i-2".into(), at(TODAY + 61))]));
+    }
+
+    #[test]
+    fn nodes_come_and_go_and_the_shard_stays_bounded() {
+        // Each day ten nodes come, beat twice, and are gone.
+        let mut beats = Beats::new();
+        for day in 0..200 {
+            for node in 0..10 {
+                for of in [day - 1, day] {
+                    add(&mut beats, &format!("i-{of}-{node}"), at(TODAY + day * DAY + node), MOST);
+                }
+            }
+            let live = beats.keys().filter(|id| id.starts_with(&format!("i-{day}-"))).count();
+            assert_eq!(live, 10);
+        }
+        assert!(beats.len() <= 10 * 62, "{} lines", beats.len());
+        assert!(beats.contains_key("i-190-0"), "but nobody of this month is forgotten");
+    }
+
+    #[test]
+    fn too_many_lines_leave_those_about_the_median() {
+        let mut beats = Beats::new();
+        for node in 0..200 {
+            add(&mut beats, &format!("i-{node}"), at(TODAY + node), 100);
+        }
+        assert_eq!(beats.len(), 100);
+        add(&mut beats, "i-future", at(TODAY + 1000 * DAY), 100);
+        assert!(beats.len() == 100 && beats.contains_key("i-future"), "it has just been written");
+        add(&mut beats, "i-next", at(TODAY + 200), 100);
+        assert!(beats.len() == 100 && !beats.contains_key("i-future"), "it is the farthest");
+    }
+
+    proptest! {
+        #[test]
+        fn one_line_of_any_time_drops_no_other(
+            ages in proptest::collection::vec(0..=FORGOTTEN, 1..200),
+            wrong in -1_000 * 365 * DAY..1_000 * 365 * DAY,
+            writer in 0_usize..200,
+        ) {
+            let mut beats = Beats::new();
+            for (node, age) in ages.iter().enumerate() {
+                beats.insert(format!("i-{node}"), at(TODAY - age));
+            }
+            let honest = beats.clone();
+            // Who has the wrong clock writes, then any of the others does.
+            add(&mut beats, "i-wrong", at(TODAY + wrong), MOST);
+            prop_assert!(honest.keys().all(|id| beats.contains_key(id)));
+            prop_assert!(beats.contains_key("i-wrong"));
+            add(&mut beats, &format!("i-{}", writer % ages.len()), at(TODAY), MOST);
+            prop_assert!(honest.keys().all(|id| beats.contains_key(id)));
+        }
     }
 
     #[test]
