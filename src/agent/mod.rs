@@ -7,7 +7,6 @@ mod events;
 mod hands;
 mod lock;
 mod rounds;
-mod silence;
 mod systemd;
 mod talk;
 mod tally;

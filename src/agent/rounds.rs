@@ -11,12 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::events::Event;
 use super::hands::{Hand, Job, Role};
-use super::silence;
 use super::systemd::Systemd;
 use super::talk::{Said, Talk};
 use super::tally::Tally;
 use crate::beat::fleet::Fleet;
-use crate::beat::{announce, node};
+use crate::beat::{announce, heard, node};
 use crate::config::{Config, OnStop};
 use crate::errors::chain;
 use crate::liveness::Liveness;
@@ -97,7 +96,7 @@ impl<'a> Rounds<'a> {
             liveness: Liveness::new(
                 if config.beat_stores.is_empty() { config.stores.len() } else { config.beat_stores.len() },
                 config.agent.interval.saturating_add(waiting::PATIENCE),
-                silence::load(&config.state_dir),
+                heard::silent(&config.state_dir),
             ),
             silent: BTreeSet::new(),
             next_silence: None,

@@ -12,7 +12,7 @@ use glob::Pattern;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, Sightings};
 use crate::roster::{Availability, Identity, Node, Roster};
 use crate::target::limits::{self, Counts, Limits};
 
@@ -24,7 +24,9 @@ pub type Ids = BTreeMap<String, Option<Timestamp>>;
 pub enum Evidence<'a> {
     /// By an agent that has listened. Heartbeats are this far apart.
     Listened(&'a Liveness, Duration),
-    /// By the times that the last heartbeats state, compared with this time: all that a single run has.
+    /// By what single runs have seen, up to this time.
+    Seen(&'a Sightings, Timestamp),
+    /// By the times that the last heartbeats state, compared with this time: all that one run alone has.
     Stated(Timestamp),
     /// Not at all: no node is silent.
     Nothing,
@@ -68,6 +70,15 @@ pub struct Missed {
     pub ahead: BTreeMap<String, Duration>,
 }
 
+impl Missed {
+    fn note_if_ahead(&mut self, node: &Node, now: Timestamp) {
+        let ahead = node.last_seen.map(|seen| seen.duration_since(now)).filter(|ahead| *ahead > SKEW);
+        if let Some(ahead) = ahead {
+            self.ahead.insert(node.record.id().to_string(), ahead.unsigned_abs());
+        }
+    }
+}
+
 /// A time that is this far ahead of ours is no wrong clock yet.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
@@ -84,18 +95,19 @@ pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) 
                 let doubt = limit.saturating_sub(interval).max(limit / 2);
                 (liveness.silence(&id), doubt)
             }
+            Evidence::Seen(sightings, now) => {
+                missed.note_if_ahead(node, now);
+                (sightings.silence(&id), limit)
+            }
             Evidence::Stated(now) => match node.last_seen {
                 None => {
                     missed.gone.insert(id, Reason::NeverSeen);
                     continue;
                 }
                 Some(seen) => {
-                    let age = now.duration_since(seen);
-                    if age < -SKEW {
-                        missed.ahead.insert(id.clone(), age.unsigned_abs());
-                    }
+                    missed.note_if_ahead(node, now);
                     // What is in the future is no silence.
-                    (age.try_into().unwrap_or_default(), limit)
+                    (now.duration_since(seen).try_into().unwrap_or_default(), limit)
                 }
             },
         };

@@ -6,6 +6,7 @@ pub mod absence;
 pub mod announce;
 pub mod awake;
 pub mod fleet;
+pub mod heard;
 pub mod holding;
 pub mod inputs;
 pub mod node;

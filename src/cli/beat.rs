@@ -1,14 +1,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
 use super::{accept, node, output, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce;
+use crate::beat::heard;
 use crate::beat::turn::{self, Manner};
 use crate::config::{Config, Render};
 use crate::errors::chain;
+use crate::liveness::Sightings;
 use crate::notify::Notifier;
 use crate::record::Facts;
 use crate::store::shown_url;
@@ -61,9 +65,9 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         failures.note(health(config));
     }
     // A store that does not take this node's heartbeat may not take those of others either.
-    let heard = failures.note(announce(args, config)).unwrap_or(false);
+    let accepted = failures.note(announce(args, config)).unwrap_or(false);
     if !config.renders.is_empty() || !config.notifies.is_empty() {
-        read_and_render(args, config, heard, &mut failures);
+        read_and_render(args, config, accepted, &mut failures);
     }
     match failures.0 {
         None => Ok(()),
@@ -95,7 +99,7 @@ fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
     fleet::announce(config, &record)
 }
 
-fn read_and_render(args: &Args, config: &Config, heard: bool, failures: &mut Failures) {
+fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut Failures) {
     let beats = config.wants_beats();
     let Some(fleet) = failures.note(fleet::read(config, &MaxAge::default(), beats)) else { return };
     output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
@@ -104,8 +108,14 @@ fn read_and_render(args: &Args, config: &Config, heard: bool, failures: &mut Fai
         false => failures.note(tell(config, &fleet)).flatten(),
     };
     let facts = failures.note(node::facts(config)).unwrap_or_default();
-    let evidence = failures.note(fleet.evidence().map_err(CliError::from)).filter(|_| heard);
-    let evidence = evidence.unwrap_or(Evidence::Nothing);
+    let sightings = match accepted {
+        true => failures.note(see(args, config, &fleet)).flatten(),
+        false => None,
+    };
+    let evidence = match &sightings {
+        Some((sightings, now)) => Evidence::Seen(sightings, *now),
+        None => Evidence::Nothing,
+    };
     let accepted =
         |path: &Path| args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| file == path));
     for table in &config.renders {
@@ -116,6 +126,21 @@ fn read_and_render(args: &Args, config: &Config, heard: bool, failures: &mut Fai
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         output::warning(&trouble);
     }
+}
+
+/// Adds what this run sees of heartbeats to what the runs before have seen; nothing if a store of heartbeats is away.
+fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings, Timestamp)>, CliError> {
+    let max_ages = config.renders.iter().filter_map(|render| render.max_age);
+    let Some(least) = max_ages.min() else { return Ok(None) };
+    let Evidence::Stated(now) = fleet.evidence()? else { return Ok(None) };
+    // A run that is late by as much as this has heard all that it should have.
+    let gap = least.unsigned_abs() / 2;
+    let before = heard::sightings(&config.state_dir);
+    let sightings = before.after(heard::listed(fleet), now, gap.max(config.agent.interval));
+    if !args.dry_run {
+        heard::save_sightings(&config.state_dir, &sightings)?;
+    }
+    Ok(Some((sightings, now)))
 }
 
 /// One file's turn, with what there is to say about it.

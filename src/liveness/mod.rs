@@ -12,6 +12,7 @@
 
 mod clock;
 mod listener;
+mod sightings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use jiff::civil::DateTime;
 
 pub use clock::{Clocks, Offset};
 use listener::Listener;
+pub use sightings::Sightings;
 
 use crate::store::Beats;
 

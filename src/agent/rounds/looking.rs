@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::Rounds;
 use crate::agent::hands::{Job, Role};
-use crate::agent::silence;
 use crate::agent::talk::Complaint;
 use crate::beat::fleet::Fleet;
 use crate::beat::holding::Warning;
-use crate::beat::node;
+use crate::beat::{heard, node};
 use crate::errors::chain;
-use crate::liveness::{Clocks, Listed, Offset};
+use crate::liveness::{Clocks, Offset};
 use crate::roster::Availability;
 use crate::store::Reading;
 
@@ -127,7 +126,7 @@ impl Rounds<'_> {
         if !self.config.wants_beats() {
             return;
         }
-        self.liveness.listed(listed(fleet));
+        self.liveness.listed(heard::listed(fleet));
         let max_ages: BTreeSet<Duration> =
             self.config.renders.iter().filter_map(|render| Some(render.max_age?.unsigned_abs())).collect();
         let Some(least) = max_ages.first() else { return };
@@ -156,8 +155,8 @@ impl Rounds<'_> {
 
     /// What the next agent on this machine is to know.
     fn remember_silence(&mut self, fleet: &Fleet, longer_than: Duration) {
-        let silent = self.liveness.silent(listed(fleet), longer_than);
-        let saved = silence::save(&self.config.state_dir, &silent);
+        let silent = self.liveness.silent(heard::listed(fleet), longer_than);
+        let saved = heard::save_silent(&self.config.state_dir, &silent);
         self.talk.complain("silence", saved.err().map(|error| (chain(&error), error.hint())));
     }
 
@@ -197,15 +196,6 @@ impl Rounds<'_> {
             self.talk.complain("telling", [(chain(&error), error.hint())]);
         }
     }
-}
-
-/// The nodes on the list, as far as their liveness goes.
-pub(super) fn listed(fleet: &Fleet) -> impl Iterator<Item = Listed<'_>> {
-    fleet.roster.nodes.iter().map(|node| Listed {
-        id: node.record.id().as_str(),
-        changed: node.record.changed(),
-        last_seen: node.last_seen,
-    })
 }
 
 /// Names what the stores say: equal names, equal files. A heartbeat is no change.
