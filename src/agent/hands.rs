@@ -67,6 +67,8 @@ pub(super) struct Hand {
     pub(super) next_look: Duration,
     /// So many looks in a row were in vain.
     pub(super) failures: u32,
+    /// Whether the last look was not in vain.
+    pub(super) answers: bool,
     /// What went wrong when this node was announced last.
     pub(super) complaints: Vec<Complaint>,
 }
@@ -105,6 +107,7 @@ impl Hand {
             asked: Duration::ZERO,
             next_look: if role == Role::List { Duration::ZERO } else { Duration::MAX },
             failures: 0,
+            answers: false,
             complaints: Vec::new(),
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     targets: BTreeMap<String, OfTarget>,
     store_errors: BTreeMap<String, u64>,
     announce_errors: u64,
+    /// For each store of heartbeats, whether silence in it proves anything at present.
+    proven: BTreeMap<String, bool>,
     /// When a store was read last.
     roster: Option<SystemTime>,
     /// When a beat ended last with everything as it should be.
@@ -54,6 +56,11 @@ impl Tally {
 
     pub(super) fn announce_error(&mut self) {
         self.announce_errors += 1;
+    }
+
+    /// Notes whether silence in that store proves anything.
+    pub(super) fn proves(&mut self, store: &str, proves: bool) {
+        self.proven.insert(store.to_owned(), proves);
     }
 
     /// Counts a turn.
@@ -109,6 +116,11 @@ impl Tally {
         page.family("presence_store_errors_total", "counter", "Failed readings of a store.");
         for (store, count) in &self.store_errors {
             page.series("presence_store_errors_total", &[("store", store)], count);
+        }
+        let help = "Whether the store answers and takes this node's heartbeat.";
+        page.family("presence_heartbeats_proven", "gauge", help);
+        for (store, proves) in &self.proven {
+            page.series("presence_heartbeats_proven", &[("store", store)], u8::from(*proves));
         }
         self.of_targets(&mut page);
         page.into_text()

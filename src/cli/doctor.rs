@@ -208,6 +208,14 @@ fn look_at_renders(config: &Config, who: &Identity, findings: &mut Findings) {
             Ok(found) => findings.add(Verdict::Good, format!("`{path}` is rendered from {}", found.path)),
             Err(error) => findings.advise(Verdict::Bad, format!("`{path}`: {}", chain(&error)), error.hint()),
         }
+        let short = config.agent.interval.saturating_mul(3);
+        if let Some(max_age) = render.max_age.filter(|max_age| max_age.unsigned_abs() < short) {
+            findings.advise(
+                Verdict::Doubtful,
+                format!("`{path}`: `max-age` {max_age:#} is shorter than three heartbeats"),
+                Some("a healthy node that misses one or two would be left out; raise `max-age`, or lower `interval` in [agent]"),
+            );
+        }
         if !render.target.path.parent().is_some_and(Path::is_dir) {
             findings.add(Verdict::Bad, format!("`{path}`: there is no such directory"));
         }

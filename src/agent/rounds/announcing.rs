@@ -19,7 +19,9 @@ impl Rounds<'_> {
             let heartbeat = hand.role == Role::Beats || !elsewhere;
             let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
             let read = (hand.role == Role::List || wants_beats).then_some(Job::Read);
-            announce.into_iter().chain(read).collect()
+            // A publisher is patient with a server that does not answer; the reason why it does not is wanted sooner.
+            let first = read.clone().filter(|_| !hand.answers && announce.is_some());
+            first.into_iter().chain(announce).chain(read).collect()
         });
         if !self.taken {
             self.tally.announce_error();

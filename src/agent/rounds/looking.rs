@@ -119,6 +119,7 @@ impl Rounds<'_> {
             }
             _ => self.liveness.unheard(listener),
         }
+        self.tally.proves(&reading.url, self.liveness.proves(listener));
     }
 
     /// Silence changes the list too: somebody has been silent for too long, or is heard again.

@@ -36,7 +36,9 @@ impl Rounds<'_> {
 
     /// Waits for the answers of these stores, and meanwhile for everything else. A signal to end ends the wait.
     pub(super) fn attend(&mut self, asked: &[usize]) {
-        let mut end = self.now() + PATIENCE;
+        // A store that cannot be reached says so within `connect`, before anything is said about files.
+        let patience = PATIENCE.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
+        let mut end = self.now() + patience;
         let mut heard = false;
         while self.stopping.is_none() && asked.iter().any(|place| self.hands[*place].is_busy()) {
             let answered = |hand: &Hand| hand.role == Role::List && !hand.is_busy() && hand.failures == 0;
@@ -110,6 +112,7 @@ impl Rounds<'_> {
             // What it has not heard while it was away.
             self.given_out = None;
         }
+        hand.answers = !failed;
         hand.failures = if failed { hand.failures.saturating_add(1) } else { 0 };
         let wait = back_off(hand.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
         // From look to look, however long one takes; after one in vain, from its end.
