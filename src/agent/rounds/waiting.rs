@@ -40,11 +40,16 @@ impl Rounds<'_> {
         let patience = PATIENCE.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
         let mut end = self.now() + patience;
         let mut heard = false;
-        while self.stopping.is_none() && asked.iter().any(|place| self.hands[*place].is_busy()) {
+        while self.stopping.is_none() {
             let answered = |hand: &Hand| hand.role == Role::List && !hand.is_busy() && hand.failures == 0;
             if !heard && asked.iter().any(|place| answered(&self.hands[*place])) {
                 heard = true;
                 end = end.min(self.now() + GRACE);
+            }
+            // A store that did not answer the last time does not hold up what the others say.
+            let awaited = |hand: &Hand| hand.is_busy() && !(heard && hand.failures > 0);
+            if !asked.iter().any(|place| awaited(&self.hands[*place])) {
+                break;
             }
             let left = end.saturating_sub(self.now());
             if left.is_zero() {
