@@ -1,5 +1,9 @@
 //! What can go wrong with a store, and what to do about it.
 
+mod refusal;
+
+use refusal::Refusal;
+
 use crate::errors::PathError;
 use crate::store::git::transport::TransportError;
 
@@ -46,6 +50,15 @@ pub enum StoreErrorKind {
         /// What libgit2 said.
         #[source]
         source: git2::Error,
+    },
+    /// The server lists a ref, and sends no objects for it.
+    #[error("the server lists `{name}` and does not send it")]
+    Unsent {
+        /// The ref.
+        name: String,
+        /// How it failed.
+        #[source]
+        source: Box<StoreErrorKind>,
     },
     /// The conversation with a server broke off, or is none in git's protocol.
     #[error("git cannot {doing}")]
@@ -120,11 +133,13 @@ impl StoreError {
             StoreErrorKind::Layout(_) => {
                 Some("state the fact in nodeinfo, or change `layout` in presence.toml".into())
             }
-            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
-            StoreErrorKind::Refused { .. } => Some(
-                "ask whoever keeps the repository: its hooks or permissions do not let this node write"
+            StoreErrorKind::Unsent { .. } => Some(
+                "run the same command again; if that does not help, `git fsck --connectivity-only` in the server's \
+                 repository names the objects that it lacks"
                     .into(),
             ),
+            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
+            StoreErrorKind::Refused { reason, said } => Some(Refusal::of(reason, said).hint().into()),
             StoreErrorKind::Busy { .. } => Some("run the same command again".into()),
             StoreErrorKind::Locked { holder: Some(pid), .. } => {
                 Some(format!("`ps -fp {pid}` shows what it is; if it hangs, end it"))
@@ -136,6 +151,29 @@ impl StoreError {
                 Some("run the same command again, and report the defect".into())
             }
         }
+    }
+}
+
+impl StoreErrorKind {
+    /// Whether the server may just have had too much to do.
+    pub(super) fn is_overload(&self) -> bool {
+        match self {
+            StoreErrorKind::Transport(error) => error.is_overload(),
+            StoreErrorKind::Unsent { source, .. } => source.is_overload(),
+            _ => false,
+        }
+    }
+
+    /// Whether the server refused a push because a ref of its own names an object that it has not.
+    pub(super) fn lacks_objects(&self) -> bool {
+        matches!(self, StoreErrorKind::Refused { reason, said } if Refusal::of(reason, said) == Refusal::LacksObjects)
+    }
+
+    /// Whether the server said that this ref is such a one.
+    pub(super) fn names_bad_ref(&self, name: &str) -> bool {
+        let StoreErrorKind::Refused { said, .. } = self else { return false };
+        let bad = said.lines().filter_map(|line| line.split_once("bad object "));
+        bad.map(|(_, rest)| rest.split_whitespace().next()).any(|bad| bad == Some(name))
     }
 }
 
@@ -165,5 +203,23 @@ pub(super) trait Doing<T> {
 impl<T> Doing<T> for Result<T, git2::Error> {
     fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind> {
         self.map_err(|source| StoreErrorKind::Git { doing, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_names_the_ref_that_makes_it_refuse_a_push() {
+        let refused =
+            |reason: &str, said: &str| StoreErrorKind::Refused { reason: reason.into(), said: said.into() };
+        // The words of git 2.47.
+        let error =
+            refused("missing necessary objects", "\n  | fatal: bad object refs/presence/beats/00a      ");
+        assert!(error.lacks_objects());
+        assert!(error.names_bad_ref("refs/presence/beats/00a"));
+        assert!(!error.names_bad_ref("refs/presence/beats/00"));
+        assert!(!refused("hook declined", "").lacks_objects());
     }
 }

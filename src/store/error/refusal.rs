@@ -1,0 +1,95 @@
+//! Why a server refused a push, from its words: what to do depends on that.
+
+/// The cause of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A hook, or a rule of the server, does not want it.
+    Policy,
+    /// The server's file system takes no more: it is full, over a quota, or read-only.
+    Disk,
+    /// The server's user may not write in the repository.
+    Permission,
+    /// One of the server's refs names an object that is not there. git then takes no push.
+    LacksObjects,
+}
+
+/// What git servers and their systems say, and what it means. The first that fits counts.
+const WORDS: [(Refusal, &[&str]); 4] = [
+    (Refusal::LacksObjects, &["missing necessary objects"]),
+    (Refusal::Permission, &["insufficient permission", "Permission denied"]),
+    (
+        Refusal::Disk,
+        &[
+            "No space left on device",
+            "Disk quota exceeded",
+            "Read-only file system",
+            "File too large",
+            "unable to write",
+            "unable to create temporary",
+            "Input/output error",
+        ],
+    ),
+    // Who unpacks has died, and nobody said of what. Most often it is the disk.
+    (Refusal::Disk, &["unpack-objects abnormal exit", "index-pack abnormal exit", "unpacker error"]),
+];
+
+impl Refusal {
+    /// The cause, from git's reason and from what the server said besides. A hook may say anything: if it was the hook
+    /// that refused, its words do not count.
+    pub(super) fn of(reason: &str, said: &str) -> Refusal {
+        if reason.contains("hook declined") {
+            return Refusal::Policy;
+        }
+        let fits = |words: &[&str]| words.iter().any(|words| reason.contains(words) || said.contains(words));
+        WORDS.iter().find(|(_, words)| fits(words)).map_or(Refusal::Policy, |(refusal, _)| *refusal)
+    }
+
+    /// What to do next.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Refusal::Policy => {
+                "ask whoever keeps the repository: its hooks or permissions do not let this node write"
+            }
+            Refusal::Disk => {
+                "look at the file system of the repository on the server: it is full, over a quota or read-only"
+            }
+            Refusal::Permission => {
+                "on the server, give the repository's files to the user that git runs as there (`chown -R`)"
+            }
+            Refusal::LacksObjects => {
+                "in the server's repository, `git for-each-ref` and `git fsck --connectivity-only` name the ref; \
+                 `git update-ref -d REF` deletes it"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_read_from_the_words_of_git_and_of_its_system() {
+        let check = |reason: &str, said: &str, expect: Refusal| {
+            assert_eq!(Refusal::of(reason, said), expect, "{reason} / {said}");
+        };
+        check("pre-receive hook declined", "", Refusal::Policy);
+        check("pre-receive hook declined", "No space left on device", Refusal::Policy);
+        check("deny updating a hidden ref", "", Refusal::Policy);
+        check("unpack-objects abnormal exit", "", Refusal::Disk);
+        let full = "error: unable to write file ./objects/tmp: No space left on device";
+        check("unpack-objects abnormal exit", full, Refusal::Disk);
+        check("failed to write", "fatal: Disk quota exceeded", Refusal::Disk);
+        check("unable to create temporary object directory", "", Refusal::Disk);
+        check("unable to create temporary object directory", "error: Read-only file system", Refusal::Disk);
+        let denied = "error: insufficient permission for adding an object to repository database ./objects";
+        check("unpacker error", denied, Refusal::Permission);
+        check("missing necessary objects", "fatal: bad object refs/x", Refusal::LacksObjects);
+    }
+
+    #[test]
+    fn a_full_disk_does_not_hint_at_hooks() {
+        let hint = Refusal::of("unpack-objects abnormal exit", "No space left on device").hint();
+        assert!(hint.contains("full") && hint.contains("read-only") && !hint.contains("hooks"));
+    }
+}
