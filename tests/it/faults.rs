@@ -1,6 +1,7 @@
 //! What happens to a list behind a real git server when things go wrong: after each fault no update is lost, none is
 //! there twice, and nobody has to repair anything.
 
+mod dangling;
 mod disk;
 mod history;
 

@@ -136,7 +136,7 @@ impl Local {
                 others.insert(name.to_owned(), oid);
             }
         }
-        let seen = Seen::new(&repo, &Heads { branch, tip, others }, &self.options)?;
+        let seen = Seen::new(&repo, &Heads { branch, tip, others, broken: BTreeMap::new() }, &self.options)?;
         Ok((repo, seen))
     }
 }

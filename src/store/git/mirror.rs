@@ -1,17 +1,17 @@
 //! What this machine has of a repository behind a network: its objects, and what its refs named when they were last seen.
 
+mod broken;
 mod lock;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteConnection, Repository, RepositoryInitOptions,
-};
+use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
 
+use broken::Refs;
 use lock::Lock;
 
 use super::{branch_ref, network};
@@ -25,9 +25,6 @@ const FETCHED: &str = "refs/presence/fetched";
 /// The branch of an empty repository that names none: git's own default, so that HEAD of a fresh `git init --bare`
 /// names what was pushed. Git hosts take the first branch pushed as their default, whatever its name.
 const FALLBACK_BRANCH: &str = "master";
-
-/// A ref may go between the server's word of it and our question for it: a fetch over HTTP is asked again this often.
-const FETCH_TRIES: u32 = 3;
 
 /// A mirror with more packs than this, or more loose objects, is made anew: cheaper than to tidy it.
 const MAX_PACKS: usize = 100;
@@ -44,7 +41,21 @@ pub(super) struct Heads {
     /// Its tip; none if it has no commit yet.
     pub(super) tip: Option<Oid>,
     /// All that this program writes besides: what waits, and heartbeats.
-    pub(super) others: BTreeMap<String, Oid>,
+    pub(super) others: Refs,
+    /// Those of them that the server lists and does not send. They are not among the others.
+    pub(super) broken: Refs,
+}
+
+impl Heads {
+    /// Takes these refs, if they still name that, from the others.
+    fn set_aside(&mut self, broken: &Refs) {
+        for (name, oid) in broken {
+            if self.others.get(name) == Some(oid) {
+                self.others.remove(name);
+                self.broken.insert(name.clone(), *oid);
+            }
+        }
+    }
 }
 
 /// Where to fetch from, and which refs.
@@ -131,22 +142,74 @@ impl Mirror {
     /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
     pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
-            self.renew(upstream)?;
-        }
-        let mut tries = 0;
-        let mut reach = Reach::of(&self.repo);
-        loop {
-            tries += 1;
-            match fetch(&self.repo, upstream, reach) {
-                Ok(heads) => {
-                    self.note(&heads)?;
-                    return Ok(heads);
-                }
-                Err(error) if tries < FETCH_TRIES && is_gone(&error) => {}
-                Err(error) if reach == Reach::Tip && cannot_be_shallow(&error) => reach = Reach::News,
-                Err(error) => return Err(error),
+            match self.renew(upstream) {
+                // A broken ref perhaps, which is found below.
+                Err(Trouble::Download(_)) => {}
+                result => result?,
             }
         }
+        let mut asked_again = false;
+        let mut reach = Reach::of(&self.repo);
+        let heads = loop {
+            match fetch(&self.repo, upstream, reach, &self.broken()) {
+                Ok(heads) => break heads,
+                Err(Trouble::Download(error)) if reach == Reach::Tip && cannot_be_shallow(&error) => {
+                    reach = Reach::News;
+                }
+                // Over HTTP, a ref may go between the server's word of it and our question for it.
+                Err(Trouble::Download(error)) if !asked_again && is_gone(&error) => asked_again = true,
+                Err(Trouble::Download(error)) if broken::may_lack_objects(&error) => {
+                    break self.fetch_in_parts(upstream, reach, error)?;
+                }
+                Err(trouble) => return Err(trouble.into()),
+            }
+        };
+        self.note(&heads)?;
+        Ok(heads)
+    }
+
+    /// Fetches the branch alone, then of the rest what can be had. `error` is why all at once cannot.
+    fn fetch_in_parts(
+        &self,
+        upstream: Upstream<'_>,
+        reach: Reach,
+        error: StoreErrorKind,
+    ) -> Result<Heads, StoreErrorKind> {
+        let known = self.broken();
+        let listing = Listing::of(&self.repo, upstream, &known)?;
+        let mut heads = listing.heads.clone();
+        let missing = listing.missing(&self.repo, reach)?;
+        let unsent = |source| StoreErrorKind::Unsent { name: heads.branch.clone(), source: Box::new(source) };
+        let others: Refs =
+            heads.others.iter().filter(|(name, _)| missing.contains(*name)).map(owned).collect();
+        if missing.contains(&heads.branch) {
+            if others.is_empty() {
+                return Err(unsent(error));
+            }
+            listing.download(&[heads.branch.as_str()], reach).map_err(unsent)?;
+        }
+        let found = broken::find(&others, |part| {
+            let mut listing = Listing::of(&self.repo, upstream, &known)?;
+            // One that has gone or moved meanwhile is no longer asked for.
+            listing.heads.others.retain(|name, oid| part.get(name) == Some(oid));
+            let names = listing.missing(&self.repo, Reach::News)?;
+            let names: Vec<&str> =
+                names.iter().map(String::as_str).filter(|name| part.contains_key(*name)).collect();
+            if names.is_empty() { Ok(()) } else { listing.download(&names, reach) }
+        })?;
+        if !found.broken.is_empty() {
+            let all = known.iter().chain(&found.broken).map(owned).collect();
+            broken::remember(&self.place, &all)?;
+        }
+        heads.set_aside(&found.broken);
+        heads.set_aside(&found.undecided);
+        heads.others.retain(|_, oid| self.has(*oid));
+        Ok(heads)
+    }
+
+    /// The refs that the server was seen not to send, not long ago.
+    pub(super) fn broken(&self) -> Refs {
+        broken::remembered(&self.place)
     }
 
     /// Whether commits of long ago are missing: then an object that is not here may be on the branch all the same.
@@ -156,7 +219,7 @@ impl Mirror {
 
     /// Brings here all commits of the branch that are missing.
     pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
-        let heads = fetch(&self.repo, upstream, Reach::History)?;
+        let heads = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
         // libgit2 remembers of commits that it has read that they had no parents.
         self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
         self.note(&heads)?;
@@ -165,13 +228,17 @@ impl Mirror {
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
     /// copy of the list counts if the server fails just now.
-    fn renew(&mut self, upstream: Upstream<'_>) -> Result<(), StoreErrorKind> {
+    fn renew(&mut self, upstream: Upstream<'_>) -> Result<(), Trouble> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
-        let fresh = fresh.at("make a repository in", &self.place)?;
-        fetch(&init(fresh.path())?, upstream, Reach::Tip)?;
+        let fresh = fresh.at("make a repository in", &self.place).map_err(StoreErrorKind::from)?;
+        fetch(&init(fresh.path())?, upstream, Reach::Tip, &self.broken())?;
+        self.replace_with(&fresh.keep()).map_err(Trouble::Other)
+    }
+
+    fn replace_with(&mut self, fresh: &Path) -> Result<(), StoreErrorKind> {
         let path = self.place.join("mirror.git");
         fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
-        fs::rename(fresh.keep(), &path).at("replace", &path)?;
+        fs::rename(fresh, &path).at("replace", &path)?;
         self.repo = Repository::open_bare(&path).doing("open the mirror")?;
         Ok(())
     }
@@ -210,7 +277,8 @@ fn read_heads(place: &Path) -> Option<Heads> {
         Some((name.to_owned(), Oid::from_str(oid).ok()?))
     });
     let (branch, tip) = lines.next()??;
-    Some(Heads { branch, tip: Some(tip).filter(|tip| !tip.is_zero()), others: lines.collect::<Option<_>>()? })
+    let tip = Some(tip).filter(|tip| !tip.is_zero());
+    Some(Heads { branch, tip, others: lines.collect::<Option<_>>()?, broken: broken::remembered(place) })
 }
 
 /// How much of the branch's history a fetch brings.
@@ -240,39 +308,89 @@ impl Reach {
     }
 }
 
-fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach) -> Result<Heads, StoreErrorKind> {
-    let mut remote: Remote<'_> = repo.remote_anonymous(upstream.url).doing("use the URL")?;
-    let mut connection =
-        remote.connect_auth(Direction::Fetch, None, None).map_err(|error| network("connect", error))?;
-    let branch = branch_of(&connection, upstream.branch)?;
-    let list = connection.list().map_err(|error| network("list the branches", error))?;
-    let mut heads = Heads { branch, tip: None, others: BTreeMap::new() };
-    for head in list {
-        if head.name() == heads.branch {
-            heads.tip = Some(head.oid());
-        } else if (upstream.also)(head.name()) {
-            heads.others.insert(head.name().to_owned(), head.oid());
+/// At which point a fetch failed.
+enum Trouble {
+    /// The server had listed its refs and did not send what they name.
+    Download(StoreErrorKind),
+    Other(StoreErrorKind),
+}
+
+impl From<StoreErrorKind> for Trouble {
+    fn from(error: StoreErrorKind) -> Trouble {
+        Trouble::Other(error)
+    }
+}
+
+impl From<Trouble> for StoreErrorKind {
+    fn from(trouble: Trouble) -> StoreErrorKind {
+        let (Trouble::Download(error) | Trouble::Other(error)) = trouble;
+        error
+    }
+}
+
+/// A connection on which the server has listed its refs.
+struct Listing<'repo> {
+    remote: Remote<'repo>,
+    heads: Heads,
+}
+
+impl<'repo> Listing<'repo> {
+    /// Connects. The refs that are known as broken are set aside.
+    fn of(
+        repo: &'repo Repository,
+        upstream: Upstream<'_>,
+        known: &Refs,
+    ) -> Result<Listing<'repo>, StoreErrorKind> {
+        let mut remote = repo.remote_anonymous(upstream.url).doing("use the URL")?;
+        remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
+        let branch = branch_of(&remote, upstream.branch)?;
+        let mut heads = Heads { branch, tip: None, others: Refs::new(), broken: Refs::new() };
+        for head in remote.list().map_err(|error| network("list the branches", error))? {
+            if head.name() == heads.branch {
+                heads.tip = Some(head.oid());
+            } else if (upstream.also)(head.name()) {
+                heads.others.insert(head.name().to_owned(), head.oid());
+            }
         }
+        heads.set_aside(known);
+        Ok(Listing { remote, heads })
     }
-    let odb = repo.odb().doing("open the mirror")?;
-    let missing = |oid: &Oid| !odb.exists(*oid);
-    let mut names: Vec<&str> =
-        heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name.as_str()).collect();
-    if heads.tip.as_ref().is_some_and(|tip| reach == Reach::History || missing(tip)) {
-        names.push(&heads.branch);
+
+    /// The refs whose objects are not here yet.
+    fn missing(&self, repo: &Repository, reach: Reach) -> Result<BTreeSet<String>, StoreErrorKind> {
+        let odb = repo.odb().doing("open the mirror")?;
+        let missing = |oid: &Oid| !odb.exists(*oid);
+        let heads = &self.heads;
+        let others = heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name);
+        let branch = heads.tip.as_ref().filter(|tip| reach == Reach::History || missing(tip));
+        Ok(others.chain(branch.map(|_| &heads.branch)).cloned().collect())
     }
-    if !names.is_empty() {
+
+    /// Fetches these refs.
+    fn download(mut self, names: &[&str], reach: Reach) -> Result<(), StoreErrorKind> {
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
-        connection.remote().download(&names, Some(&mut options)).map_err(|error| network("fetch", error))?;
+        self.remote.download(names, Some(&mut options)).map_err(|error| network("fetch", error))
+    }
+}
+
+/// Fetches what is missing of all refs but those that are known as broken.
+fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach, known: &Refs) -> Result<Heads, Trouble> {
+    let listing = Listing::of(repo, upstream, known)?;
+    let names = listing.missing(repo, reach)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let heads = listing.heads.clone();
+    if !names.is_empty() {
+        listing.download(&names, reach).map_err(Trouble::Download)?;
     }
     Ok(heads)
 }
 
-fn branch_of(
-    connection: &RemoteConnection<'_, '_, '_>,
-    branch: Option<&str>,
-) -> Result<String, StoreErrorKind> {
+fn owned((name, oid): (&String, &Oid)) -> (String, Oid) {
+    (name.clone(), *oid)
+}
+
+fn branch_of(connection: &Remote<'_>, branch: Option<&str>) -> Result<String, StoreErrorKind> {
     if let Some(branch) = branch {
         return Ok(branch_ref(branch));
     }

@@ -1,5 +1,6 @@
 //! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
+mod clearing;
 mod heartbeat;
 mod merge;
 mod publish;
@@ -90,9 +91,7 @@ impl Remote {
         let mut backoff = Backoff::new(self.options.patience);
         loop {
             match ask() {
-                Err(StoreErrorKind::Transport(error)) if error.is_overload() => {
-                    backoff.lost().map_err(|_| StoreErrorKind::Transport(error))?;
-                }
+                Err(error) if error.is_overload() => backoff.lost().map_err(|_| error)?,
                 result => return result,
             }
         }
@@ -132,8 +131,10 @@ impl Remote {
     fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> View {
         let refs = &session.advert().refs;
         let tip = refs.get(branch).copied();
-        let (merged, waiting) =
-            inbox::entries(refs).into_iter().partition(|entry| entry.is_merged(&mirror.repo, tip));
+        let broken = mirror.broken();
+        let mut entries = inbox::entries(refs);
+        entries.retain(|entry| broken.get(&entry.name()) != Some(&entry.commit));
+        let (merged, waiting) = entries.into_iter().partition(|entry| entry.is_merged(&mirror.repo, tip));
         View { session, tip, waiting, merged }
     }
 
@@ -170,7 +171,11 @@ impl Store for Remote {
 
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
         let beat = Heartbeat::new(id, time, self.options.beat_shards);
-        self.repairing(|| self.leave_heartbeat(&mut self.mirror()?, &beat)).in_store(&self.url)
+        self.repairing(|| {
+            let mirror = &mut self.mirror()?;
+            self.clearing(mirror, |mirror| self.leave_heartbeat(mirror, &beat))
+        })
+        .in_store(&self.url)
     }
 
     fn look(&self) -> Result<Look, StoreError> {

@@ -6,7 +6,11 @@ use super::mirror::Heads;
 use super::read::Found;
 use super::{beats, inbox, tree};
 use crate::store::copy::Copy;
+use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
+
+/// What is wrong with a ref, as the end of a sentence that begins with its name.
+const UNSENT: &str = "names objects that the server does not send; the next node that publishes deletes the ref if the server lacks them";
 
 /// What there is to be read.
 pub(super) struct Seen {
@@ -14,6 +18,8 @@ pub(super) struct Seen {
     waiting: Vec<inbox::Entry>,
     /// The shards of the heartbeats, if they are asked for.
     beats: Option<Vec<Oid>>,
+    /// The refs that the server lists and does not send.
+    broken: Vec<String>,
     folder: Folder,
 }
 
@@ -26,13 +32,14 @@ impl Seen {
             found: Found::new(repo, heads.tip, &options.folder)?,
             waiting,
             beats: options.beats.then(|| shards.map(|(_, commit)| *commit).collect()),
+            broken: heads.broken.keys().cloned().collect(),
             folder: options.folder.clone(),
         })
     }
 
     /// Names the records. What waits may not all be there to be read: then only reading tells.
     pub(super) fn stamp(&self) -> Option<String> {
-        self.waiting.is_empty().then(|| self.found.version())
+        (self.waiting.is_empty() && self.broken.is_empty()).then(|| self.found.version())
     }
 
     /// Whether the repository has what was seen. A mirror may have been made anew since.
@@ -50,6 +57,9 @@ impl Seen {
             let waiting = inbox::read(repo, &self.folder, &self.waiting)?;
             snapshot = tree::with(repo, snapshot, waiting.values())?;
         }
+        if !self.broken.is_empty() {
+            snapshot = with_problems(snapshot, &self.broken);
+        }
         let beats = self.beats.as_ref().map(|shards| {
             let mut latest = Beats::new();
             for (id, time) in shards.iter().flat_map(|commit| beats::read(repo, *commit)) {
@@ -60,4 +70,15 @@ impl Seen {
         });
         Ok(copy.with_beats(snapshot, beats))
     }
+}
+
+/// The snapshot with a problem for each of the refs.
+fn with_problems(snapshot: Snapshot, broken: &[String]) -> Snapshot {
+    let mut version = snapshot.version.clone();
+    let mut batch = Batch::default();
+    for name in broken {
+        version.push_str(&format!("!{name}"));
+        batch.add(0, name.as_bytes(), NO_KEY, Err(UNSENT.to_owned()));
+    }
+    Snapshot { version, ..snapshot.overlaid(|_| false, batch) }
 }

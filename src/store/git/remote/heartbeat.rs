@@ -26,9 +26,11 @@ impl Heartbeat<'_> {
         Heartbeat { id, time, shard: beats::shard(id, shards) }
     }
 
-    /// Whether this machine has the beats that the server has in the shard: without them none can be added.
+    /// Whether this machine has the beats that the server has in the shard: without them none can be added. If the server
+    /// itself has them no more, the shard starts anew.
     pub(super) fn is_ready(&self, mirror: &Mirror, refs: &BTreeMap<String, Oid>) -> bool {
-        refs.get(&self.shard).is_none_or(|base| mirror.has(*base))
+        refs.get(&self.shard)
+            .is_none_or(|base| mirror.has(*base) || mirror.broken().get(&self.shard) == Some(base))
     }
 
     /// What adds it to the shard, if this machine is ready for that.

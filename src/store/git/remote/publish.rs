@@ -49,8 +49,9 @@ impl Remote {
     ) -> Result<(Option<Outcome>, Result<(), StoreErrorKind>), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, self.options.beat_shards));
-        let outcome = self.put(&mut mirror, edit, &mut beat)?;
-        let beat = beat.map_or(Ok(()), |beat| self.leave_heartbeat(&mut mirror, &beat));
+        let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat))?;
+        let beat = beat
+            .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
         Ok((outcome, beat))
     }
 

@@ -60,6 +60,8 @@ pub(super) trait Channel: Send + 'static {
 pub(super) struct Greeted<C> {
     /// What was read of the answer, and is yet to be handed on.
     start: Cursor<Vec<u8>>,
+    /// Why the server does not go on, in its words.
+    refusal: Option<String>,
     pub(super) channel: C,
 }
 
@@ -82,8 +84,25 @@ impl<C: Channel> Greeted<C> {
                 return Err(TransportError::Refused { peer: channel.peer().to_owned(), said: words });
             }
         }
-        Ok(Greeted { start: Cursor::new(start), channel })
+        Ok(Greeted { start: Cursor::new(start), refusal: None, channel })
     }
+
+    /// The reason why the connection ended. What the server has said of it says more than the end itself.
+    fn reason(&mut self, error: TransportError) -> TransportError {
+        match self.refusal.take() {
+            Some(said) => TransportError::Refused { peer: self.channel.peer().to_owned(), said },
+            None => error,
+        }
+    }
+}
+
+/// The words of an error packet (gitprotocol-pack(5)) at the beginning of what was just read. libgit2 takes it for a
+/// broken answer, or reads on and finds the connection reset.
+pub(super) fn refusal(bytes: &[u8]) -> Option<String> {
+    let (length, rest) = bytes.split_at_checked(4)?;
+    let length = usize::from_str_radix(str::from_utf8(length).ok()?, 16).ok()?;
+    let words = rest[..rest.len().min(length.checked_sub(4)?)].strip_prefix(b"ERR ")?;
+    Some(said(&String::from_utf8_lossy(words), SAID))
 }
 
 /// Reads until there are `length` bytes, or the end comes.
@@ -106,10 +125,18 @@ impl<C: Channel> Read for Greeted<C> {
             0 => {}
             count => return Ok(count),
         }
-        let count = self.channel.read(buffer).map_err(error::to_io)?;
+        let count = self.channel.read(buffer).map_err(|error| error::to_io(self.reason(error)))?;
         if count == 0 && !buffer.is_empty() {
             // It may be the end that libgit2 waits for. If it is not, this says why.
-            error::remember(self.channel.ended());
+            let ended = self.channel.ended();
+            error::remember(self.reason(ended));
+        }
+        if let Some(said) = refusal(&buffer[..count]) {
+            error::remember(TransportError::Refused {
+                peer: self.channel.peer().to_owned(),
+                said: said.clone(),
+            });
+            self.refusal = Some(said);
         }
         Ok(count)
     }
@@ -175,6 +202,15 @@ mod tests {
         check("", "`h` closed the connection before its answer was complete");
         check("000eERR gone\n\n0000", "`h` refused: gone");
         check("ffffERR a\u{1b}b", r"`h` refused: a\u{1b}b");
+    }
+
+    #[test]
+    fn a_refusal_in_the_middle_is_the_reason_of_the_end() {
+        assert_eq!(refusal(b"0010ERR not our ref").as_deref(), Some("not our"));
+        assert_eq!(refusal(b"0049ERR upload-pack: gone\n").as_deref(), Some("upload-pack: gone"));
+        for other in [&b""[..], b"0008NAK\n", b"0003ERR x", b"ERR gone", b"00"] {
+            assert_eq!(refusal(other), None);
+        }
     }
 
     #[test]

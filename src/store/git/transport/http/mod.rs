@@ -16,7 +16,7 @@ use git2::transport::{Service as Action, SmartSubtransport};
 use ureq::BodyReader;
 
 use super::address::{Address, Secret};
-use super::wire::Service;
+use super::wire::{self, Service};
 use super::{Stream, TransportError, error, forget_last_error};
 
 pub(super) use client::Client;
@@ -62,7 +62,8 @@ impl Http {
     fn call(&self, url: &str, service: Service) -> Result<Stream, TransportError> {
         let place = self.place.borrow().clone();
         let address = place.map_or_else(|| Address::parse(url), Ok)?;
-        Ok(Box::new(Call { client: self.client.clone(), address, service, body: Vec::new(), answer: None }))
+        let (client, body) = (self.client.clone(), Vec::new());
+        Ok(Box::new(Call { client, address, service, body, answer: None, refusal: None }))
     }
 }
 
@@ -93,6 +94,8 @@ struct Call {
     service: Service,
     body: Vec<u8>,
     answer: Option<BodyReader<'static>>,
+    /// Why the server does not go on, in its words.
+    refusal: Option<String>,
 }
 
 impl Call {
@@ -112,8 +115,16 @@ impl Read for Call {
         let read = self.answer().map_err(error::to_io)?.read(buffer);
         let count = read
             .map_err(|error| error::to_io(failure::of(error.into(), &self.address, self.client.limits())))?;
+        let peer = || self.address.peer();
         if count == 0 && !buffer.is_empty() {
-            error::remember(TransportError::Closed { peer: self.address.peer() });
+            error::remember(match self.refusal.take() {
+                Some(said) => TransportError::Refused { peer: peer(), said },
+                None => TransportError::Closed { peer: peer() },
+            });
+        }
+        if let Some(said) = wire::refusal(&buffer[..count]) {
+            error::remember(TransportError::Refused { peer: peer(), said: said.clone() });
+            self.refusal = Some(said);
         }
         Ok(count)
     }

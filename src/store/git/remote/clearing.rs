@@ -1,0 +1,53 @@
+//! Takes away refs whose objects the server lacks. As long as there is one, git takes no push but of deletions.
+
+use super::Remote;
+use crate::store::StoreErrorKind;
+use crate::store::git::mirror::Mirror;
+use crate::store::git::push::Command;
+use crate::store::git::{beats, inbox, network};
+
+/// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
+const CLEARINGS: u32 = 4;
+
+impl Remote {
+    /// Does it, and does it again once those refs are gone which made the server refuse it.
+    pub(super) fn clearing<T>(
+        &self,
+        mirror: &mut Mirror,
+        mut act: impl FnMut(&mut Mirror) -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreErrorKind> {
+        for _ in 0..CLEARINGS {
+            match act(mirror) {
+                Err(refusal) if refusal.lacks_objects() => {
+                    if !self.clear(mirror, &refusal)? {
+                        return Err(refusal);
+                    }
+                }
+                result => return result,
+            }
+        }
+        act(mirror)
+    }
+
+    /// Deletes what waits and the heartbeats that the server has only the names of. Their nodes say it again. False if
+    /// nothing was deleted.
+    fn clear(&self, mirror: &mut Mirror, refusal: &StoreErrorKind) -> Result<bool, StoreErrorKind> {
+        let ours = |name: &str| name.starts_with(inbox::PREFIX) || name.starts_with(beats::PREFIX);
+        // Fetching all shows which ones they are. If it fails, those remain that the server has named.
+        let _ = mirror.fetch(self.upstream(&ours));
+        let broken = mirror.broken();
+        let session = self.session()?;
+        let refs = session.advert().refs.iter();
+        let bad = refs.filter(|(name, oid)| {
+            ours(name) && (broken.get(*name) == Some(oid) || refusal.names_bad_ref(name))
+        });
+        let deletions: Vec<Command> =
+            bad.map(|(name, oid)| Command { name: name.clone(), old: Some(*oid), new: None }).collect();
+        if deletions.is_empty() {
+            session.leave();
+            return Ok(false);
+        }
+        let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
+        Ok(report.refused.len() < deletions.len())
+    }
+}
