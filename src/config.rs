@@ -398,6 +398,17 @@ mod tests {
     }
 
     #[test]
+    fn a_health_check_is_damped_unless_that_is_switched_off() {
+        let check = |line: &str, seconds: u64| {
+            let config = load(&format!("[[health]]\ntcp = '80'\n{line}\n"), Given::default()).unwrap();
+            assert_eq!(config.healths[0].damp.as_secs(), seconds, "{line}");
+        };
+        check("", 15 * 60);
+        check("damp = '2h'", 2 * 3600);
+        check("damp = '0s'", 0);
+    }
+
+    #[test]
     fn a_mistake_is_told_with_its_place() {
         let check = |text: &str, expect: &str| {
             let error = load(text, Given::default()).unwrap_err();
@@ -421,6 +432,7 @@ mod tests {
         check(&twice.repeat(2), "two [[render]] tables write `/x`");
         check("[[health]]\nrise = 2", "[[health]] at line 1: one of `command`, `tcp` and `http`");
         check("[[health]]\nhttp = 'http://example.net/'", "with an address in numbers");
+        check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
         check("[agent]\ninterval = -1", "line 2");
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };

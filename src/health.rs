@@ -3,15 +3,21 @@
 //! Verdicts need several answers in a row (rise, fall), and are kept over restarts. Only a state that says "use me" is
 //! taken back, and only a `wedged` that was set here is lifted again: setup, draining and what an operator said stand.
 
+mod damping;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Check, Health};
 use crate::errors::{AtPath, PathError, chain};
 use crate::probe;
 use crate::roster::{Availability, States};
+pub use damping::Failures;
+use damping::Turn;
 
 /// What an ill node says.
 pub const WEDGED: &str = "wedged";
@@ -51,6 +57,20 @@ pub struct Memory {
     pub pulses: BTreeMap<String, Pulse>,
     /// Whether `wedged` was said here, and not by an operator.
     pub wedged: bool,
+    /// The failures of late, which put off the return.
+    pub failures: Failures,
+}
+
+/// What follows from the verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// The state of this node stays as it is.
+    Stay,
+    /// This node enters that state.
+    Enter(&'static str),
+    /// All checks are good again, but this node failed often: it enters [`DONE`] at that time if they stay good. Told
+    /// once, when that begins.
+    Hold(Timestamp),
 }
 
 impl Memory {
@@ -82,9 +102,53 @@ impl Memory {
             checks.iter().map(|check| self.pulses.get(&check.name)?.healthy).collect();
         verdicts.filter(|verdicts| !verdicts.is_empty()).map(|verdicts| verdicts.into_iter().all(|good| good))
     }
+
+    /// Whether the last answer of a check was against its verdict.
+    fn is_in_doubt(&self) -> bool {
+        self.pulses.values().any(|pulse| pulse.doubts > 0)
+    }
+
+    /// Counts in one answer of a check.
+    pub fn hear(&mut self, check: &Health, good: bool) {
+        let pulse = self.pulses.entry(check.name.clone()).or_default();
+        *pulse = pulse.after(good, check.rise, check.fall);
+    }
+
+    /// What follows for a node that is in this state now.
+    pub fn judge(
+        &mut self,
+        checks: &[Health],
+        state: Option<&str>,
+        states: &States,
+        now: Timestamp,
+    ) -> Judgement {
+        if state != Some(WEDGED) {
+            self.wedged = false;
+        }
+        let longest = checks.iter().map(|check| check.damp).max().unwrap_or(Duration::ZERO);
+        let healthy = self.healthy(checks);
+        let turn = healthy.map_or(Turn::None, |healthy| self.failures.note(healthy, now));
+        match decide(state, healthy, self.wedged, states) {
+            Some(WEDGED) => {
+                self.wedged = true;
+                if turn == Turn::Bad {
+                    self.failures.add(longest);
+                }
+                Judgement::Enter(WEDGED)
+            }
+            Some(state) => match self.failures.returns_at(longest) {
+                Some(time) if now < time && turn == Turn::Good => Judgement::Hold(time),
+                Some(time) if now < time => Judgement::Stay,
+                // It may be about to fail once more.
+                Some(_) if turn == Turn::None && self.is_in_doubt() => Judgement::Stay,
+                _ => Judgement::Enter(state),
+            },
+            None => Judgement::Stay,
+        }
+    }
 }
 
-/// The state that this node is to enter, if its health calls for one. `ours`: `wedged` was said here.
+/// The state that this node is to enter, if its health calls for one, damping aside. `ours`: `wedged` was said here.
 pub fn decide(
     state: Option<&str>,
     healthy: Option<bool>,
@@ -161,6 +225,7 @@ mod tests {
             fall: 1,
             timeout: std::time::Duration::ZERO,
             interval: std::time::Duration::ZERO,
+            damp: std::time::Duration::ZERO,
         };
         let checks = [named("a"), named("b")];
         let mut memory = Memory::default();
@@ -173,5 +238,191 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         memory.save(dir.path()).unwrap();
         assert_eq!(Memory::load(dir.path()), memory);
+    }
+
+    const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+    /// A node with one check, and a clock that can be moved.
+    struct Node {
+        check: [Health; 1],
+        memory: Memory,
+        state: &'static str,
+        now: Timestamp,
+        states: States,
+        /// How often it entered a state.
+        changes: usize,
+        /// How often it was said that it is held back.
+        holds: usize,
+    }
+
+    impl Node {
+        fn new(rise: u32, fall: u32, damp: Duration) -> Node {
+            let check = Health {
+                name: "web".into(),
+                check: Check::Answers(([127, 0, 0, 1], 1).into(), probe::Question::Connect),
+                rise,
+                fall,
+                timeout: Duration::ZERO,
+                interval: Duration::ZERO,
+                damp,
+            };
+            Node {
+                check: [check],
+                memory: Memory::default(),
+                state: DONE,
+                now: "2026-01-02T03:04:05Z".parse().unwrap(),
+                states: States::default(),
+                changes: 0,
+                holds: 0,
+            }
+        }
+
+        fn hear(&mut self, good: bool) {
+            self.memory.hear(&self.check[0], good);
+            match self.memory.judge(&self.check, Some(self.state), &self.states, self.now) {
+                Judgement::Stay => {}
+                Judgement::Hold(_) => self.holds += 1,
+                Judgement::Enter(state) => {
+                    assert_ne!(state, self.state);
+                    self.state = state;
+                    self.changes += 1;
+                }
+            }
+        }
+
+        /// One answer each so many seconds.
+        fn hear_all(&mut self, every_s: i64, answers: impl IntoIterator<Item = bool>) {
+            for good in answers {
+                self.move_clock(every_s);
+                self.hear(good);
+            }
+        }
+
+        fn move_clock(&mut self, seconds: i64) {
+            self.now += jiff::SignedDuration::from_secs(seconds);
+        }
+
+        /// Answers that change as often as the node lets them: bad while it is `done`, good until it is again.
+        fn hear_the_worst(&mut self, every_s: i64, seconds: i64) {
+            for _ in 0..seconds / every_s {
+                let good = self.state == WEDGED;
+                self.hear_all(every_s, [good]);
+            }
+        }
+    }
+
+    #[test]
+    fn going_out_is_prompt_and_coming_back_is_damped() {
+        let mut node = Node::new(2, 3, LONGEST);
+        node.hear_all(5, [true; 10]);
+        for (failure, minutes) in [0, 1, 2, 4, 8, 15, 15].into_iter().enumerate() {
+            node.hear_all(5, [false, false]);
+            assert_eq!(node.state, DONE);
+            node.hear_all(5, [false]);
+            assert_eq!(node.state, WEDGED, "failure {failure}");
+            node.hear_all(5, [true]);
+            node.hear_all(5, vec![true; minutes * 12]);
+            assert_eq!((node.state, node.holds), (WEDGED, failure), "failure {failure}");
+            node.hear_all(5, [true]);
+            assert_eq!(node.state, DONE, "failure {failure}");
+        }
+        // A failure during the hold begins it again, and is no further one.
+        node.hear_all(5, [false; 3]);
+        node.hear_all(5, [true; 170]);
+        node.hear_all(5, [false; 3]);
+        node.hear_all(5, [true; 181]);
+        assert_eq!((node.state, node.memory.failures.count), (WEDGED, 6));
+        node.hear_all(5, [true]);
+        assert_eq!(node.state, DONE);
+        // Six hours later all is forgotten.
+        node.hear_all(60, [true; 360]);
+        node.hear_all(5, [false, false, false, true, true]);
+        assert_eq!(node.state, DONE);
+    }
+
+    #[test]
+    fn flapping_answers_of_an_hour_make_few_changes() {
+        let changes = |damp: Duration, flap: &dyn Fn(&mut Node)| {
+            let mut node = Node::new(2, 3, damp);
+            node.hear(true);
+            flap(&mut node);
+            node.changes
+        };
+        // Without damping, and with it.
+        let check = |flap: &dyn Fn(&mut Node), expect: (usize, usize)| {
+            assert_eq!((changes(Duration::ZERO, flap), changes(LONGEST, flap)), expect);
+        };
+        let periodic = |good: usize, bad: usize| {
+            move |node: &mut Node| {
+                let one = (0..bad).map(|_| false).chain((0..good).map(|_| true));
+                node.hear_all(5, one.cycle().take(720));
+            }
+        };
+        check(&periodic(2, 3), (288, 3));
+        // Two minutes up, one down.
+        check(&periodic(24, 12), (40, 5));
+        check(&|node| node.hear_the_worst(5, 3600), (288, 15));
+        // Each answer counts, and one comes every second.
+        check(
+            &|node| {
+                (node.check[0].rise, node.check[0].fall) = (1, 1);
+                node.hear_the_worst(1, 3600);
+            },
+            (3600, 15),
+        );
+    }
+
+    #[test]
+    fn an_operator_ends_the_hold() {
+        let mut node = Node::new(1, 1, LONGEST);
+        node.hear_all(5, [true, false, true, false, true]);
+        assert_eq!((node.state, node.holds), (WEDGED, 1));
+        node.state = DONE;
+        node.hear_all(5, [true; 3]);
+        assert_eq!(node.state, DONE);
+        node.hear_all(5, [false]);
+        assert_eq!(node.state, WEDGED);
+    }
+
+    #[test]
+    fn a_memory_from_before_damping_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = r#"{"pulses":{"web":{"healthy":false,"doubts":1}},"wedged":true}"#;
+        std::fs::write(Memory::path(dir.path()), old).unwrap();
+        let mut node = Node::new(2, 3, LONGEST);
+        node.memory = Memory::load(dir.path());
+        assert!(node.memory.wedged);
+        node.state = WEDGED;
+        node.hear_all(5, [true]);
+        assert_eq!(node.state, DONE);
+    }
+
+    proptest::proptest! {
+        /// Eight failures and the returns from them fit in an hour: the holds before the ninth are an hour.
+        #[test]
+        fn an_hour_of_any_answers_makes_sixteen_changes_at_most(
+            answers in proptest::collection::vec(proptest::bool::weighted(0.7), 720),
+            (rise, fall) in (1u32..4, 1u32..4),
+        ) {
+            let mut node = Node::new(rise, fall, LONGEST);
+            node.hear_all(5, answers);
+            assert!(node.changes <= 16, "{}", node.changes);
+        }
+
+        /// Whatever was before, and wherever its clock is set to: a node that is well for the longest hold is `done`.
+        #[test]
+        fn no_node_is_held_for_ever(
+            stretches in proptest::collection::vec((1usize..200, proptest::bool::ANY), 0..40),
+            jump in -1_000_000i64..1_000_000,
+            (rise, fall) in (1u32..4, 1u32..4),
+        ) {
+            let mut node = Node::new(rise, fall, LONGEST);
+            for (length, good) in stretches {
+                node.hear_all(5, vec![good; length]);
+            }
+            node.move_clock(jump);
+            node.hear_all(5, vec![true; rise as usize + 15 * 12]);
+            assert_eq!(node.state, DONE);
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! What this node says of itself: its health first, then its record and a heartbeat.
 
+use std::fmt;
+
+use jiff::Timestamp;
+
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::errors::PathError;
-use crate::health::{self, Memory};
+use crate::health::{self, Judgement, Memory};
 use crate::name::Name;
 
 /// The state of this node could not be made to agree with its health.
@@ -51,35 +55,60 @@ pub fn ask_health(config: &Config) -> Vec<Answer> {
     })
 }
 
-/// Counts the answers in, and writes the state that follows into nodeinfo. Gives the state if it is a new one.
-pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Option<Name>, HealthError> {
+/// What came of answers to health checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing new.
+    Nothing,
+    /// This node has entered that state.
+    Entered(Name),
+    /// All checks are good again, but this node failed often: it stays `wedged` until then.
+    Held(Timestamp),
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Judged::Nothing => f.write_str("the state of this node stays as it is"),
+            Judged::Entered(state) => write!(f, "this node is now `{state}`, by its health checks"),
+            Judged::Held(until) => write!(
+                f,
+                "the health checks are good again, but have failed repeatedly: this node stays `{}` until {} at least",
+                health::WEDGED,
+                until.strftime("%FT%TZ")
+            ),
+        }
+    }
+}
+
+/// Counts the answers in, and writes the state that follows into nodeinfo.
+pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, HealthError> {
     if config.healths.is_empty() {
-        return Ok(None);
+        return Ok(Judged::Nothing);
     }
     let before = Memory::load(&config.state_dir);
     let mut memory = before.clone();
     // Another check of that name is gone; a verdict of old must not count when it comes back.
     memory.pulses.retain(|name, _| config.healths.iter().any(|health| health.name == *name));
     for answer in answers {
-        let Some(health) = config.healths.iter().find(|health| health.name == answer.name) else { continue };
-        let pulse = memory.pulses.entry(answer.name.clone()).or_default();
-        *pulse = pulse.after(answer.answer.is_ok(), health.rise, health.fall);
+        if let Some(health) = config.healths.iter().find(|health| health.name == answer.name) {
+            memory.hear(health, answer.answer.is_ok());
+        }
     }
     let facts = node::facts(config)?;
     let state = facts.get("state").and_then(|state| state.as_str()).filter(|state| !state.is_empty());
-    if state != Some(health::WEDGED) {
-        memory.wedged = false;
-    }
-    let verdict = memory.healthy(&config.healths);
-    let next = health::decide(state, verdict, memory.wedged, &config.states);
-    if next == Some(health::WEDGED) {
-        // Remembered before it is said: killed in between, it would look like an operator's word for ever.
-        memory.wedged = true;
-    }
+    let judgement = memory.judge(&config.healths, state, &config.states, node::now()?);
+    // Remembered before it is said: killed in between, `wedged` would look like an operator's word for ever.
     if memory != before {
         memory.save(&config.state_dir)?;
     }
-    let Some(next) = next.and_then(|state| Name::parse(state).ok()) else { return Ok(None) };
-    node::enter_state(config, &next)?;
-    Ok(Some(next))
+    match judgement {
+        Judgement::Stay => Ok(Judged::Nothing),
+        Judgement::Hold(until) => Ok(Judged::Held(until)),
+        Judgement::Enter(state) => {
+            let Ok(state) = Name::parse(state) else { return Ok(Judged::Nothing) };
+            node::enter_state(config, &state)?;
+            Ok(Judged::Entered(state))
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
 use super::{accept, node, output, render};
 use crate::beat::absence::Evidence;
-use crate::beat::announce;
+use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
 use crate::beat::turn::{self, Manner};
 use crate::config::{Config, Render};
@@ -82,8 +82,9 @@ fn health(config: &Config) -> Result<(), CliError> {
             output::warning(&format!("health check `{}`: {reason}", answer.name));
         }
     }
-    if let Some(state) = announce::judge_health(config, &answers)? {
-        output::note(&format!("this node is now `{state}`, by its health checks"));
+    let judged = announce::judge_health(config, &answers)?;
+    if judged != Judged::Nothing {
+        output::note(&judged.to_string());
     }
     Ok(())
 }

@@ -193,6 +193,7 @@ nodeinfo = \"{nodeinfo}\"
 # fall = 3
 # timeout = \"5s\"
 # interval = \"10s\"
+# damp = \"15m\"                # how long at most a node that fails repeatedly must be well before it is `done` again
 # [[health]]
 # tcp = \"8080\"
 # [[health]]

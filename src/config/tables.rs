@@ -90,6 +90,8 @@ pub struct Health {
     pub timeout: Duration,
     /// From question to question.
     pub interval: Duration,
+    /// A node that fails again and again must be well for so long at most before it is announced as well.
+    pub damp: Duration,
 }
 
 /// What a health check asks.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Rounds;
 use crate::agent::hands::{Hand, Job, Role};
-use crate::beat::announce::{self, Answer};
+use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
 use crate::errors::chain;
 use crate::record::Record;
@@ -81,10 +81,10 @@ impl Rounds<'_> {
             self.talk.complain(&format!("health check `{}`", answer.name), complaint);
         }
         match announce::judge_health(self.config, answers) {
-            Ok(state) => {
+            Ok(judged) => {
                 self.talk.well("health");
-                if let Some(state) = &state {
-                    self.talk.note(format!("this node is now `{state}`, by its health checks"));
+                if judged != Judged::Nothing {
+                    self.talk.note(judged.to_string());
                 }
             }
             Err(error) => self.talk.complain("health", vec![(chain(&error), error.hint())]),

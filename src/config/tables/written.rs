@@ -188,6 +188,7 @@ pub(in crate::config) struct HealthTable {
     fall: Option<u32>,
     timeout: Option<Time>,
     interval: Option<Time>,
+    damp: Option<Time>,
 }
 
 impl HealthTable {
@@ -226,6 +227,7 @@ impl HealthTable {
                 .interval
                 .map_or(Duration::from_secs(10), Time::wait)
                 .max(Duration::from_millis(100)),
+            damp: self.damp.map_or(Duration::from_secs(15 * 60), Time::wait),
         })
     }
 }

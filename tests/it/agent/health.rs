@@ -74,3 +74,41 @@ fn what_an_operator_says_stands() {
     }
     assert_eq!(state(&node), "wedged", "it was not the health checks that said so");
 }
+
+#[test]
+fn a_node_that_fails_repeatedly_is_held_back() {
+    let server = HttpServer::start(200);
+    let node = node(&server);
+    let path = node.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("rise = 2\nfall = 3", "rise = 1\nfall = 1")).unwrap();
+    node.fact("state", "done");
+    let beat = |status: usize, time: &str| {
+        server.set_status(status);
+        let mut beat = node.command(&["beat"]);
+        let output = beat.env("PRESENCE_NOW", format!("2026-01-02T{time}Z")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (state(&node), String::from_utf8(output.stderr).unwrap())
+    };
+    for (status, time, expect) in [
+        (200, "03:00:00", "done"),
+        (500, "03:00:10", "wedged"),
+        // Nothing is held against it the first time.
+        (200, "03:00:20", "done"),
+        (500, "03:00:30", "wedged"),
+    ] {
+        let (state, said) = beat(status, time);
+        assert_eq!(state, expect, "at {time}: {said}");
+        assert!(!said.contains("stays"), "at {time}: {said}");
+    }
+    let held = "this node stays `wedged` until 2026-01-02T03:01:40Z at least";
+    let (now, said) = beat(200, "03:00:40");
+    assert!(now == "wedged" && said.contains(held), "{said}");
+    // It is said once.
+    let (now, said) = beat(200, "03:01:39");
+    assert!(now == "wedged" && !said.contains("stays"), "{said}");
+    let (now, said) = beat(200, "03:01:40");
+    assert!(now == "done" && said.contains("this node is now `done`"), "{said}");
+    let log = fs::read_to_string(node.path("nodeinfo/statelog.txt")).unwrap();
+    assert_eq!(log.matches("wedged:").count(), 2, "{log}");
+}
