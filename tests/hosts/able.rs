@@ -1,0 +1,22 @@
+//! Whether this machine lets us make networks.
+
+use std::sync::OnceLock;
+
+use crate::namespaces::{self, Namespaces};
+use crate::table::say;
+
+/// True if it does. Otherwise says so loudly.
+pub(crate) fn able() -> bool {
+    static ABLE: OnceLock<bool> = OnceLock::new();
+    let able = *ABLE.get_or_init(|| {
+        let able = rustix::process::geteuid().is_root() && Namespaces::can_be_made();
+        if able {
+            namespaces::sweep();
+        }
+        able
+    });
+    if !able {
+        say("SKIPPED: tests/hosts needs root and network namespaces (ip netns): nothing was tested");
+    }
+    able
+}

@@ -1,0 +1,140 @@
+//! A load balancer: HAProxy, and an agent that keeps its file right.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::haproxy::HaProxy;
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::process::Process;
+
+pub(crate) struct Balancer {
+    haproxy: Option<HaProxy>,
+    agent: Option<Process>,
+    pub(crate) host: Host,
+}
+
+impl Balancer {
+    /// Nothing runs yet, and there is no file.
+    pub(crate) fn new(host: Host, plan: &Plan, stores: &str) -> Balancer {
+        let dir = host.dir();
+        let text = format!(
+            "{stores}[agent]\ninterval = '{interval:?}'\npoll = '{poll:?}'\nmetrics = '{dir}/metrics.prom'\n\
+             [[render]]\nname = 'haproxy'\noutput = '{config}'\ncheck = 'haproxy -dW -c -f {{}}'\n\
+             reload = 'sh -c \"echo x >> {dir}/reloads; test ! -e {dir}/pid || kill -USR2 $(cat {dir}/pid)\"'\n\
+             apply = 'runtime'\nsocket = '{socket}'\nstate-file = '{dir}/states'\nmax-age = '{max_age:?}'\n\
+             [render.vars]\napp_parts = 'app'\nbind_address = '{address}'\nmaxconn = 2000\n",
+            interval = plan.interval,
+            poll = plan.poll,
+            max_age = plan.max_age,
+            dir = dir.display(),
+            config = HaProxy::config_in(dir).display(),
+            socket = HaProxy::socket_in(dir).display(),
+            address = host.address,
+        );
+        host.become_node("lb1", &text);
+        fs::write(host.path("states"), "1\n").unwrap();
+        Balancer { haproxy: None, agent: None, host }
+    }
+
+    /// Writes the file by one beat. False if it cannot be written yet.
+    pub(crate) fn render(&self) -> bool {
+        self.host.run(&["beat"]).status.success()
+    }
+
+    /// Starts HAProxy from its file.
+    pub(crate) fn start_haproxy(&mut self) {
+        self.haproxy = None;
+        let config = fs::read_to_string(HaProxy::config_in(self.host.dir())).unwrap();
+        let haproxy = HaProxy::start_as(self.host.command("haproxy"), self.host.dir(), &config);
+        fs::write(self.host.path("pid"), haproxy.pid().as_raw_nonzero().to_string()).unwrap();
+        self.haproxy = Some(haproxy);
+    }
+
+    /// Kills HAProxy.
+    pub(crate) fn kill_haproxy(&mut self) {
+        self.haproxy = None;
+    }
+
+    /// Starts its agent, or kills it and starts another.
+    pub(crate) fn start_agent(&mut self) {
+        self.agent = None;
+        self.agent = Some(self.host.agent());
+    }
+
+    /// Kills its agent.
+    pub(crate) fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// Ends its agent by SIGTERM, as systemd does. False if it still runs after ten seconds; then it is killed.
+    pub(crate) fn end_agent(&mut self) -> bool {
+        let Some(mut agent) = self.agent.take() else { return true };
+        agent.signal(Signal::TERM);
+        crate::wait::until(Duration::from_secs(10), || !agent.runs())
+    }
+
+    /// Where its clients come.
+    pub(crate) fn front(&self) -> SocketAddr {
+        SocketAddr::from((self.host.address, 80))
+    }
+
+    /// Where an eye can be kept on it.
+    pub(crate) fn view(&self) -> View {
+        View { dir: self.host.dir().to_owned() }
+    }
+
+    /// How often the reload command was run.
+    pub(crate) fn reloads(&self) -> usize {
+        fs::read_to_string(self.host.path("reloads")).unwrap_or_default().lines().count()
+    }
+}
+
+/// What a balancer serves, seen from outside.
+#[derive(Clone)]
+pub(crate) struct View {
+    dir: PathBuf,
+}
+
+impl View {
+    /// The servers in its file.
+    pub(crate) fn listed(&self) -> BTreeSet<String> {
+        let config = fs::read_to_string(HaProxy::config_in(&self.dir)).unwrap_or_default();
+        let servers = config.lines().filter_map(|line| line.trim().strip_prefix("server "));
+        servers.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    }
+
+    /// The line of that server in its file.
+    pub(crate) fn line(&self, id: &str) -> Option<String> {
+        let config = fs::read_to_string(HaProxy::config_in(&self.dir)).ok()?;
+        config.lines().find(|line| line.trim().starts_with(&format!("server {id} "))).map(str::to_owned)
+    }
+
+    /// The servers to which HAProxy sends requests; none if it does not say.
+    pub(crate) fn up(&self) -> BTreeSet<String> {
+        let stat = ask(&HaProxy::socket_in(&self.dir), "show stat").unwrap_or_default();
+        stat.lines()
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .filter(|words| words.len() > 18 && words[0] == "app" && !words[1].ends_with("END"))
+            // The columns are the state and the weight; one that drains has the weight 0.
+            .filter(|words| words[17].starts_with("UP") && words[18] != "0")
+            .map(|words| words[1].to_owned())
+            .collect()
+    }
+}
+
+fn ask(socket: &Path, command: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.write_all(format!("{command}\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

@@ -1,0 +1,182 @@
+//! One row of the table: a fault, what it did, and what of that is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::fleet::Fleet;
+use crate::load::{Count, Load};
+use crate::watch::{Sample, Watch, series};
+
+/// A fault's trace is gone by then, or never goes.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(90);
+/// More lines than this of the same wording, in one fault, are a flood.
+const SAME_LINES: usize = 3;
+
+/// A fault under observation.
+pub(crate) struct Trial {
+    name: String,
+    watch: Watch,
+    load: Load,
+    begin: Instant,
+    reloads: usize,
+    /// Where the agents' logs ended when the fault began.
+    logs: Vec<usize>,
+    problems: Vec<String>,
+}
+
+impl Trial {
+    /// Waits until the fleet is whole, and begins to observe it.
+    pub(crate) fn begin(fleet: &Fleet, name: impl Into<String>) -> Trial {
+        let whole = fleet.wait_whole(CONVERGE_LIMIT);
+        let problems = if whole { Vec::new() } else { vec!["the fleet was not whole before".to_owned()] };
+        // Heartbeats of all nodes, and the checks' first verdicts.
+        std::thread::sleep(fleet.plan.interval + Duration::from_secs(1));
+        Trial {
+            name: name.into(),
+            watch: Watch::start(fleet.views()),
+            load: fleet.load(),
+            begin: Instant::now(),
+            reloads: reloads(fleet),
+            logs: fleet.balancers.iter().map(|balancer| balancer.host.log().len()).collect(),
+            problems,
+        }
+    }
+
+    /// Something that must hold, and what to say if it does not.
+    pub(crate) fn must(&mut self, holds: bool, otherwise: impl Into<String>) {
+        if !holds {
+            self.problems.push(otherwise.into());
+        }
+    }
+
+    /// The fault has ended: waits until the fleet is whole again and a while longer, and works out the row.
+    pub(crate) fn end(self, fleet: &Fleet) -> Row {
+        let end = Instant::now();
+        let log: Vec<String> = fleet
+            .balancers
+            .iter()
+            .zip(&self.logs)
+            .map(|(balancer, offset)| balancer.host.log()[*offset..].to_owned())
+            .collect();
+        fleet.wait_whole(CONVERGE_LIMIT);
+        // What comes after that is part of it: servers that are dropped when heartbeats come back, say.
+        std::thread::sleep(fleet.plan.interval * 2);
+        fleet.wait_whole(CONVERGE_LIMIT);
+        let samples = self.watch.finish();
+        let ids = fleet.ids();
+        let bad = |sample: &&Sample| sample.listed != ids || sample.up != ids;
+        let last = samples.iter().map(|sample| sample.at).max().unwrap_or(end);
+        let converged = match samples.iter().filter(bad).map(|sample| sample.at).max() {
+            Some(bad) if last - bad < Duration::from_millis(400) => None,
+            Some(bad) => Some(bad.saturating_duration_since(end)),
+            None => Some(Duration::ZERO),
+        };
+        let mut row = Row {
+            name: self.name,
+            listed: series(&samples, self.begin, |sample| sample.listed.len()),
+            up: series(&samples, self.begin, |sample| sample.up.len()),
+            count: self.load.finish(),
+            reloads: reloads(fleet) - self.reloads,
+            converged,
+            log_lines: log[0].lines().count(),
+            problems: self.problems,
+            begin: self.begin,
+            samples,
+            measured: None,
+        };
+        for (lines, text) in flood(&log[0]) {
+            row.problems.push(format!("the agent said {lines} times: {text}"));
+        }
+        if converged.is_none() {
+            row.problems.push("it did not become whole again".into());
+        }
+        row
+    }
+}
+
+fn reloads(fleet: &Fleet) -> usize {
+    fleet.balancers.iter().map(|balancer| balancer.reloads()).sum()
+}
+
+/// The wordings, without numbers, that came too often.
+fn flood(log: &str) -> Vec<(usize, String)> {
+    let mut counts: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for line in log.lines() {
+        let wording: String = line.chars().filter(|char| !char.is_ascii_digit()).collect();
+        counts.entry(wording).or_insert_with(|| (0, line.chars().take(100).collect())).0 += 1;
+    }
+    counts.into_values().filter(|(count, _)| *count > SAME_LINES).collect()
+}
+
+/// What was seen.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    listed: String,
+    up: String,
+    count: Count,
+    reloads: usize,
+    converged: Option<Duration>,
+    log_lines: usize,
+    pub(crate) problems: Vec<String>,
+    begin: Instant,
+    samples: Vec<Sample>,
+    /// What else was measured, in words.
+    measured: Option<String>,
+}
+
+impl Row {
+    /// Every server of these was in every balancer's file all the time.
+    pub(crate) fn keeps(mut self, ids: &BTreeSet<String>) -> Row {
+        let lost = |sample: &Sample| ids.difference(&sample.listed).count();
+        if let Some(worst) = self.samples.iter().max_by_key(|sample| lost(sample)).filter(|s| lost(s) > 0) {
+            let second = (worst.at - self.begin).as_secs();
+            self.problems.push(format!("{} of {} servers dropped (at {second} s)", lost(worst), ids.len()));
+        }
+        self
+    }
+
+    /// Every server of these got requests all the time.
+    pub(crate) fn keeps_up(mut self, ids: &BTreeSet<String>) -> Row {
+        let lost = self.samples.iter().map(|sample| ids.difference(&sample.up).count()).max().unwrap_or(0);
+        if lost > 0 {
+            self.problems.push(format!("{lost} of {} servers got no requests", ids.len()));
+        }
+        self
+    }
+
+    /// No request failed.
+    pub(crate) fn serves_all(mut self) -> Row {
+        if self.count.failed() > 0 {
+            let (failed, all) = (self.count.failed(), self.count.requests);
+            self.problems.push(format!("{failed} of {all} requests failed: {:?}", self.count.failures));
+        }
+        self
+    }
+
+    /// A figure more.
+    pub(crate) fn measured(mut self, text: impl Into<String>) -> Row {
+        self.measured = Some(text.into());
+        self
+    }
+}
+
+/// The table's head.
+pub(crate) const HEAD: &str = "\
+| fault | servers in the file | servers that get requests | failed requests | reloads | whole again after | log lines | |
+|---|---|---|---|---|---|---|---|";
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| {} | {} | {} | ", self.name, self.listed, self.up)?;
+        write!(f, "{} of {} ", self.count.failed(), self.count.requests)?;
+        for (failure, count) in &self.count.failures {
+            write!(f, "({failure}: {count}) ")?;
+        }
+        match self.converged {
+            Some(time) => write!(f, "| {} | {:.1} s ", self.reloads, time.as_secs_f64())?,
+            None => write!(f, "| {} | never ", self.reloads)?,
+        }
+        write!(f, "| {} | {} |", self.log_lines, self.measured.as_deref().unwrap_or_default())
+    }
+}

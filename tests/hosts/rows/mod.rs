@@ -1,0 +1,22 @@
+//! The faults. Each function is one row: it does harm to a whole fleet, makes it good again, and says what must hold.
+
+mod balancers;
+mod clocks;
+mod network;
+mod nodes;
+mod stores;
+
+use std::time::Duration;
+
+pub(crate) use balancers::{agents_restarted, balancers_cut_off, power_outage};
+pub(crate) use clocks::clock;
+pub(crate) use network::{cut_off, cut_off_while_one_comes, link_down};
+pub(crate) use nodes::{drain, flapping, node_dead, several_dead, several_hung};
+pub(crate) use stores::{
+    black_hole, disk_full, git_killed, git_stopped, read_only, refused, refused_for_some, split,
+};
+
+/// How long it may take until a balancer heeds what was said to a store that can be reached. It looks once a second.
+const HEEDED: Duration = Duration::from_secs(3);
+/// A row that is wrong is wrong by then.
+const LIMIT: Duration = Duration::from_secs(90);
