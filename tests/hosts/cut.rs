@@ -1,17 +1,21 @@
-//! Cuts: packets between two hosts that the bridge drops. Nobody is told; everybody else is reached as before.
+//! Cuts: packets between two hosts that the bridge drops, all of them or some. Nobody is told; everybody else is reached as
+//! before.
 
 use std::net::Ipv4Addr;
 
 use crate::namespaces::{Namespaces, inside};
 use crate::process::run;
 
-/// The set holds pairs of addresses, which hear nothing of each other.
+/// The sets hold pairs of addresses, which hear nothing of each other, or miss every fifth packet.
 const RULES: &str = "table bridge cuts {
     set pairs { type ipv4_addr . ipv4_addr; }
+    set lossy { type ipv4_addr . ipv4_addr; }
     chain forward {
         type filter hook forward priority 0;
         ip saddr . ip daddr @pairs drop
         ip daddr . ip saddr @pairs drop
+        ip saddr . ip daddr @lossy numgen random mod 5 == 0 drop
+        ip daddr . ip saddr @lossy numgen random mod 5 == 0 drop
     }
 }";
 
@@ -20,15 +24,28 @@ pub(crate) fn prepare(network: &Namespaces) {
     nft(network, RULES);
 }
 
+/// How much is lost between two hosts.
+#[derive(Clone, Copy)]
+pub(crate) enum Loss {
+    /// Every packet.
+    All,
+    /// Each packet with a chance of one in five, in both directions.
+    Fifth,
+}
+
 /// Cuts each pair.
-pub(crate) fn cut(network: &Namespaces, pairs: &[(Ipv4Addr, Ipv4Addr)]) {
+pub(crate) fn cut(network: &Namespaces, loss: Loss, pairs: &[(Ipv4Addr, Ipv4Addr)]) {
+    let set = match loss {
+        Loss::All => "pairs",
+        Loss::Fifth => "lossy",
+    };
     let pairs: Vec<String> = pairs.iter().map(|(one, other)| format!("{one} . {other}")).collect();
-    nft(network, &format!("add element bridge cuts pairs {{ {} }}", pairs.join(", ")));
+    nft(network, &format!("add element bridge cuts {set} {{ {} }}", pairs.join(", ")));
 }
 
 /// Ends all cuts.
 pub(crate) fn heal(network: &Namespaces) {
-    nft(network, "flush set bridge cuts pairs");
+    nft(network, "flush set bridge cuts pairs; flush set bridge cuts lossy");
 }
 
 #[track_caller]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::balancer::{Balancer, View};
-use crate::cut;
+use crate::cut::{self, Loss};
 use crate::git::GitServer;
 use crate::host::Host;
 use crate::load::{self, Load};
@@ -94,6 +94,11 @@ impl Fleet {
         self.balancers.iter().map(Balancer::view).collect()
     }
 
+    /// Whether it is whole, and stays so for a while.
+    pub(crate) fn stays_whole(&self, time: Duration) -> bool {
+        self.wait_whole(Duration::ZERO) && !wait::until(time, || !self.wait_whole(Duration::ZERO))
+    }
+
     /// Waits until every balancer lists all application servers, and no other, and sends requests to each. False if that
     /// takes too long.
     pub(crate) fn wait_whole(&self, limit: Duration) -> bool {
@@ -109,10 +114,15 @@ impl Fleet {
 
     /// Cuts these hosts off from these git servers, and from nothing else.
     pub(crate) fn cut<'a>(&self, hosts: impl IntoIterator<Item = &'a Host>, git: &[usize]) {
+        self.lose(Loss::All, hosts, git);
+    }
+
+    /// The same, but so much is lost.
+    pub(crate) fn lose<'a>(&self, loss: Loss, hosts: impl IntoIterator<Item = &'a Host>, git: &[usize]) {
         let git: Vec<Ipv4Addr> = git.iter().map(|number| self.git[*number].host.address).collect();
         let pair = |host: &Host| git.iter().map(|server| (host.address, *server)).collect::<Vec<_>>();
         let pairs: Vec<_> = hosts.into_iter().flat_map(pair).collect();
-        cut::cut(&self.network, &pairs);
+        cut::cut(&self.network, loss, &pairs);
     }
 
     /// Ends all cuts.

@@ -55,6 +55,11 @@ impl Host {
         format!("i-{}", self.name)
     }
 
+    /// Where its programs run.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A file of this host.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

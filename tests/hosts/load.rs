@@ -92,7 +92,7 @@ pub(crate) fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> T + 
 }
 
 /// Moves this thread.
-fn enter(namespace: &str) {
+pub(crate) fn enter(namespace: &str) {
     let file = File::open(namespaces::file(namespace)).unwrap();
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }

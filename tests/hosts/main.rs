@@ -6,6 +6,7 @@ mod able;
 mod app;
 mod balancer;
 mod cut;
+mod delay;
 mod fleet;
 mod git;
 #[path = "../it/fixture/haproxy.rs"]
@@ -27,13 +28,40 @@ use plan::Plan;
 use row::Row;
 use table::Table;
 
-/// A row of the table.
-type Fault = dyn Fn(&mut Fleet) -> Row + Sync;
+/// A row of the table, and its short name.
+type Fault = (&'static str, &'static (dyn Fn(&mut Fleet) -> Row + Sync));
 
-/// The fleet goes through the faults, one after the other.
-fn go_through(plan: Plan, faults: &[&Fault], table: &Table) {
+const DRAIN: Fault = ("drain", &rows::drain);
+const DEAD: Fault = ("dead", &rows::node_dead);
+const LINK: Fault = ("link", &rows::link_down);
+const STOPPED: Fault = ("git-stopped", &rows::git_stopped);
+const KILLED: Fault = ("git-killed", &rows::git_killed);
+const BLACK_HOLE: Fault = ("git-black-hole", &rows::black_hole);
+const LOSS: Fault = ("git-loss", &rows::packets_lost);
+const SLOW: Fault = ("git-slow", &rows::git_slow);
+const DISK: Fault = ("disk-full", &rows::disk_full);
+const READ_ONLY: Fault = ("read-only", &rows::read_only);
+const REFUSED: Fault = ("hook-all", &rows::refused);
+const REFUSED_FOR_SOME: Fault = ("hook-some", &rows::refused_for_some);
+const SPLIT: Fault = ("split", &rows::split);
+const HOUR: Fault = ("clock-1h", &|fleet| rows::clock(fleet, "-1h"));
+const SECONDS: Fault = ("clock-15s", &|fleet| rows::clock(fleet, "-15s"));
+const DAYS: Fault = ("clock+30d", &|fleet| rows::clock(fleet, "+30d"));
+const BALANCERS: Fault = ("balancers-cut", &rows::balancers_cut_off);
+const RESTART: Fault = ("restart", &rows::agents_restarted);
+const OUTAGE: Fault = ("outage", &rows::power_outage);
+
+/// The fleet goes through the faults, one after the other. `HOSTS_ROWS` chooses some, by their short names with commas
+/// between.
+fn go_through(plan: Plan, faults: &[Fault], table: &Table) {
+    let chosen = std::env::var("HOSTS_ROWS").ok();
+    let is_chosen = |name| chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|word| word == name));
+    let faults: Vec<&Fault> = faults.iter().filter(|(name, _)| is_chosen(*name)).collect();
+    if faults.is_empty() {
+        return;
+    }
     let mut fleet = Fleet::start(plan);
-    for fault in faults {
+    for (_, fault) in faults {
         table.add(fault(&mut fleet));
     }
 }
@@ -44,18 +72,14 @@ fn the_short_table() {
     if !able::able() {
         return;
     }
-    let nodes: &[&Fault] = &[
-        &rows::drain,
-        &|fleet| rows::cut_off_while_one_comes(fleet, 4),
-        &|fleet| rows::cut_off(fleet, 7),
-        &rows::node_dead,
+    let nodes: &[Fault] = &[
+        DRAIN,
+        ("cut-4", &|fleet| rows::cut_off_while_one_comes(fleet, 4)),
+        ("cut-7", &|fleet| rows::cut_off(fleet, 7)),
+        DEAD,
     ];
-    let stores: &[&Fault] =
-        &[&rows::git_stopped, &rows::disk_full, &rows::refused_for_some, &rows::power_outage];
-    let two_stores: &[&Fault] =
-        &[&rows::split, &rows::agents_restarted, &|fleet| rows::clock(fleet, "-1h"), &|fleet| {
-            rows::clock(fleet, "+30d")
-        }];
+    let stores = &[STOPPED, DISK, REFUSED_FOR_SOME, OUTAGE];
+    let two_stores = &[SPLIT, RESTART, HOUR, DAYS];
     let (table, short) = (Table::default(), Plan::short());
     std::thread::scope(|scope| {
         scope.spawn(|| go_through(short.clone(), nodes, &table));
@@ -72,33 +96,35 @@ fn the_whole_table() {
     if !able::able() {
         return;
     }
-    let faults: &[&Fault] = &[
-        &rows::drain,
-        &rows::node_dead,
-        &rows::link_down,
-        &|fleet| rows::cut_off(fleet, 6),
-        &|fleet| rows::cut_off(fleet, 9),
-        &|fleet| rows::cut_off(fleet, 15),
-        &rows::git_stopped,
-        &rows::git_killed,
-        &rows::black_hole,
-        &rows::disk_full,
-        &rows::read_only,
-        &rows::refused,
-        &rows::refused_for_some,
-        &|fleet| rows::clock(fleet, "-1h"),
-        &|fleet| rows::clock(fleet, "-15s"),
-        &|fleet| rows::clock(fleet, "+30d"),
-        &rows::balancers_cut_off,
-        &rows::agents_restarted,
-        &rows::power_outage,
-        &rows::several_dead,
-        &rows::several_hung,
-        &rows::flapping,
-        &|fleet| rows::cut_off_while_one_comes(fleet, 15),
+    let faults: &[Fault] = &[
+        DRAIN,
+        DEAD,
+        LINK,
+        ("cut-6", &|fleet| rows::cut_off(fleet, 6)),
+        ("cut-9", &|fleet| rows::cut_off(fleet, 9)),
+        ("cut-15", &|fleet| rows::cut_off(fleet, 15)),
+        STOPPED,
+        KILLED,
+        BLACK_HOLE,
+        LOSS,
+        SLOW,
+        DISK,
+        READ_ONLY,
+        REFUSED,
+        REFUSED_FOR_SOME,
+        HOUR,
+        SECONDS,
+        DAYS,
+        BALANCERS,
+        RESTART,
+        OUTAGE,
+        ("several-dead", &rows::several_dead),
+        ("several-hung", &rows::several_hung),
+        ("flapping", &rows::flapping),
+        ("cut-all-joins", &|fleet| rows::cut_off_while_one_comes(fleet, 15)),
     ];
     let table = Table::default();
     go_through(Plan::long(), faults, &table);
-    go_through(Plan::long().two_stores(), &[&rows::split], &table);
+    go_through(Plan::long().two_stores(), &[SPLIT], &table);
     table.finish();
 }

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) max_age: Duration,
     /// Requests a second through all balancers.
     pub(crate) rate: u32,
+    /// How soon balancers must heed what a store was told: they look once a second. The suite's machine may be busy.
+    pub(crate) heeded: Duration,
     /// How long a fault lasts that must do no harm.
     pub(crate) fault: Duration,
 }
@@ -31,6 +33,7 @@ impl Plan {
             poll: Duration::from_secs(1),
             max_age: Duration::from_secs(10),
             rate: 100,
+            heeded: Duration::from_secs(10),
             fault: Duration::from_secs(16),
         }
     }
@@ -44,8 +47,14 @@ impl Plan {
             poll: Duration::from_secs(1),
             max_age: Duration::from_secs(20),
             rate: 400,
+            heeded: Duration::from_secs(3),
             fault: Duration::from_secs(45),
         }
+    }
+
+    /// How soon the record of a node that has died must be off every file: its last heartbeat was just left.
+    pub(crate) fn expired(&self) -> Duration {
+        self.max_age + self.interval + self.heeded
     }
 
     /// The same with two stores.

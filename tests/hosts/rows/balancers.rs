@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{HEEDED, LIMIT};
+use super::LIMIT;
 use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
 use crate::wait;
@@ -61,7 +61,7 @@ pub(crate) fn power_outage(fleet: &mut Fleet) -> Row {
     let mut trial = Trial::begin(fleet, "everything restarted after a power outage");
     trial.must(whole, "the fleet was not whole before");
     fleet.balancers.iter_mut().for_each(|balancer| balancer.start_agent());
-    std::thread::sleep(fleet.plan.interval.max(HEEDED + Duration::from_secs(1)));
+    std::thread::sleep(Duration::from_secs(5));
     fleet.apps.iter_mut().for_each(|app| app.start_agent());
     trial.end(fleet).keeps(&all).keeps_up(&all).serves_all()
 }

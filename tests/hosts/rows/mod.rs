@@ -13,10 +13,9 @@ pub(crate) use clocks::clock;
 pub(crate) use network::{cut_off, cut_off_while_one_comes, link_down};
 pub(crate) use nodes::{drain, flapping, node_dead, several_dead, several_hung};
 pub(crate) use stores::{
-    black_hole, disk_full, git_killed, git_stopped, read_only, refused, refused_for_some, split,
+    black_hole, disk_full, git_killed, git_slow, git_stopped, packets_lost, read_only, refused,
+    refused_for_some, split,
 };
 
-/// How long it may take until a balancer heeds what was said to a store that can be reached. It looks once a second.
-const HEEDED: Duration = Duration::from_secs(3);
 /// A row that is wrong is wrong by then.
 const LIMIT: Duration = Duration::from_secs(90);

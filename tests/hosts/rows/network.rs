@@ -1,6 +1,6 @@
 //! Hosts that a part of the network cannot reach.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::LIMIT;
 use crate::fleet::Fleet;
@@ -47,8 +47,7 @@ pub(crate) fn link_down(fleet: &mut Fleet) -> Row {
     let views = fleet.views();
     let off = wait::until(LIMIT, || views.iter().all(|view| !view.listed().contains(&id)));
     let time = pulled.elapsed();
-    let limit = fleet.plan.max_age + fleet.plan.interval + Duration::from_secs(5);
-    trial.must(off && time < limit, format!("its record expired after {time:.1?}"));
+    trial.must(off && time < fleet.plan.expired(), format!("its record expired after {time:.1?}"));
     fleet.plug(&fleet.apps[2].host, true);
     trial
         .end(fleet)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{HEEDED, LIMIT};
+use super::LIMIT;
 use crate::app::App;
 use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
@@ -22,7 +22,7 @@ pub(crate) fn drain(fleet: &mut Fleet) -> Row {
         let heeded = wait::until(LIMIT, || views.iter().all(|view| drains(view.line(&id))));
         let time = said.elapsed().as_secs_f64();
         trial.must(
-            heeded && time <= HEEDED.as_secs_f64(),
+            heeded && time <= fleet.plan.heeded.as_secs_f64(),
             format!("{state} was in the files after {time:.1} s"),
         );
         times.push(format!("{state}: {time:.1} s"));
@@ -41,8 +41,7 @@ pub(crate) fn node_dead(fleet: &mut Fleet) -> Row {
     let down = down.then(|| died.elapsed());
     let off = wait::until(LIMIT, || views.iter().all(|view| !view.listed().contains(&id)));
     let off = off.then(|| died.elapsed());
-    // Besides, what a busy machine needs for a look and a render.
-    let limit = fleet.plan.max_age + fleet.plan.interval + Duration::from_secs(5);
+    let limit = fleet.plan.expired();
     trial.must(down.is_some_and(|time| time < Duration::from_secs(10)), format!("its check took {down:?}"));
     trial.must(off.is_some_and(|time| time < limit), format!("its record expired after {off:?}"));
     fleet.apps[1].serve();

@@ -1,5 +1,9 @@
 //! Git servers that are away, deaf, or away for half of the fleet.
 
+use std::time::Duration;
+
+use crate::cut::Loss;
+use crate::delay::Delay;
 use crate::fleet::Fleet;
 use crate::host::Host;
 use crate::row::{Row, Trial};
@@ -27,6 +31,22 @@ pub(crate) fn git_stopped(fleet: &mut Fleet) -> Row {
 /// It refuses connections.
 pub(crate) fn git_killed(fleet: &mut Fleet) -> Row {
     harmless(fleet, "git server killed", |fleet| fleet.git[0].kill(), |fleet| fleet.git[0].restart())
+}
+
+/// Every fifth packet between it and anybody is lost.
+pub(crate) fn packets_lost(fleet: &mut Fleet) -> Row {
+    harmless(
+        fleet,
+        "20 % of packets to and from the git server lost",
+        |fleet| fleet.lose(Loss::Fifth, everybody(fleet), &[0]),
+        |fleet| fleet.heal(),
+    )
+}
+
+/// What it is told, and what it says, comes half a second later.
+pub(crate) fn git_slow(fleet: &mut Fleet) -> Row {
+    let delay = Delay::start(&fleet.git[0], Duration::from_millis(500));
+    harmless(fleet, "git server 0.5 s away, each way", |_| (), |_| drop(delay))
 }
 
 /// Nobody's packets reach it.
