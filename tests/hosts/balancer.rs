@@ -44,9 +44,15 @@ impl Balancer {
         Balancer { haproxy: None, agent: None, host }
     }
 
-    /// Writes the file by one beat. False if it cannot be written yet.
-    pub(crate) fn render(&self) -> bool {
-        self.host.run(&["beat"]).status.success()
+    /// The nodes that it finds on the list.
+    pub(crate) fn list(&self) -> BTreeSet<String> {
+        let output = self.host.run(&["list", "--part", "app", "--format", "ids"]);
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// Writes the file by one beat. While HAProxy does not run, that cannot be a full success.
+    pub(crate) fn render(&self) {
+        self.host.run(&["beat"]);
     }
 
     /// Starts HAProxy from its file.

@@ -10,11 +10,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::git::GitServer;
+use crate::host::Host;
 use crate::load;
 use crate::process::run;
 
 /// Where the relay listens.
 const PORT: u16 = 9419;
+
+/// Lets the host redirect connections. That must be so before it has connections that are not to be redirected.
+pub(crate) fn prepare(host: &Host) {
+    let chain = "table ip delays { chain prerouting { type nat hook prerouting priority -100; }; }";
+    run(host.command("nft").arg(chain));
+}
 
 /// Ends when it is dropped; connections that it has still last until one of their ends goes.
 pub(crate) struct Delay {
@@ -29,12 +36,8 @@ impl Delay {
     pub(crate) fn start(git: &GitServer, delay: Duration) -> Delay {
         let (namespace, server) = (git.host.namespace().to_owned(), git.address());
         let listener = load::in_namespace(&namespace, || TcpListener::bind((server.ip(), PORT)).unwrap());
-        let rules = format!(
-            "table ip delays {{ chain prerouting {{ type nat hook prerouting priority -100; \
-             tcp dport {} redirect to :{PORT}; }}; }}",
-            server.port()
-        );
-        run(git.host.command("nft").arg(rules));
+        let rule = format!("add rule ip delays prerouting tcp dport {} redirect to :{PORT}", server.port());
+        run(git.host.command("nft").arg(rule));
         let stop = Arc::<AtomicBool>::default();
         let (stopped, inside) = (stop.clone(), namespace.clone());
         let thread = std::thread::spawn(move || {
@@ -55,8 +58,10 @@ impl Delay {
 impl Drop for Delay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // With new connections the server is as fast as before.
-        let _ = crate::namespaces::inside(&self.namespace, "nft").arg("delete table ip delays").output();
+        // New connections go to the server itself. Those that the relay has still need the chain, though not the rule.
+        let _ = crate::namespaces::inside(&self.namespace, "nft")
+            .arg("flush chain ip delays prerouting")
+            .output();
         let wake = SocketAddr::from((self.server.ip(), PORT));
         let _ = load::in_namespace(&self.namespace, || TcpStream::connect(wake));
         if let Some(thread) = self.thread.take() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::app::App;
 use crate::balancer::{Balancer, View};
@@ -55,12 +55,12 @@ impl Fleet {
         }
         let ids = fleet.ids();
         for balancer in &mut fleet.balancers {
-            let complete = || balancer.render() && balancer.view().listed() == ids;
-            assert!(
-                wait::until(START_LIMIT, complete),
-                "no complete file; the log:\n{}",
-                balancer.host.log()
-            );
+            assert!(wait::until(START_LIMIT, || balancer.list() == ids), "the list is not complete");
+            let complete = || {
+                balancer.render();
+                balancer.view().listed() == ids
+            };
+            assert!(wait::until(START_LIMIT, complete), "the file is not complete");
             balancer.start_haproxy();
             balancer.start_agent();
         }
@@ -94,9 +94,15 @@ impl Fleet {
         self.balancers.iter().map(Balancer::view).collect()
     }
 
-    /// Whether it is whole, and stays so for a while.
-    pub(crate) fn stays_whole(&self, time: Duration) -> bool {
-        self.wait_whole(Duration::ZERO) && !wait::until(time, || !self.wait_whole(Duration::ZERO))
+    /// Waits until the fleet is whole and has been so for a while. False if that takes too long.
+    pub(crate) fn settle(&self, time: Duration, limit: Duration) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < limit && self.wait_whole(limit.saturating_sub(begin.elapsed())) {
+            if !wait::until(time, || !self.wait_whole(Duration::ZERO)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits until every balancer lists all application servers, and no other, and sends requests to each. False if that

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::delay;
 use crate::host::Host;
 use crate::namespaces::Namespaces;
 use crate::process::{Process, run};
@@ -22,6 +23,7 @@ impl GitServer {
     /// Serves an empty repository.
     pub(crate) fn start(network: &Namespaces, name: &str, last: u8) -> GitServer {
         let host = Host::new(network, name, last);
+        delay::prepare(&host);
         let disk = host.path("disk");
         fs::create_dir(&disk).unwrap();
         run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=256m", "tmpfs"]).arg(&disk));

@@ -126,5 +126,6 @@ fn the_whole_table() {
     let table = Table::default();
     go_through(Plan::long(), faults, &table);
     go_through(Plan::long().two_stores(), &[SPLIT], &table);
+    table.print();
     table.finish();
 }

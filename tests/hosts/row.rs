@@ -28,10 +28,9 @@ pub(crate) struct Trial {
 impl Trial {
     /// Waits until the fleet is whole, and begins to observe it.
     pub(crate) fn begin(fleet: &Fleet, name: impl Into<String>) -> Trial {
-        let whole = fleet.wait_whole(CONVERGE_LIMIT);
+        // Heartbeats of all nodes, and the checks' first verdicts, come meanwhile.
+        let whole = fleet.settle(fleet.plan.interval + Duration::from_secs(1), CONVERGE_LIMIT);
         let problems = if whole { Vec::new() } else { vec!["the fleet was not whole before".to_owned()] };
-        // Heartbeats of all nodes, and the checks' first verdicts.
-        std::thread::sleep(fleet.plan.interval + Duration::from_secs(1));
         Trial {
             name: name.into(),
             watch: Watch::start(fleet.views()),
@@ -60,9 +59,7 @@ impl Trial {
             .map(|(balancer, offset)| balancer.host.log()[*offset..].to_owned())
             .collect();
         // What comes after that is part of it: servers that are dropped when heartbeats come back, say.
-        while !fleet.stays_whole(fleet.plan.interval * 2) && end.elapsed() < CONVERGE_LIMIT {
-            fleet.wait_whole(CONVERGE_LIMIT.saturating_sub(end.elapsed()));
-        }
+        fleet.settle(fleet.plan.interval * 2, CONVERGE_LIMIT);
         let samples = self.watch.finish();
         let ids = fleet.ids();
         let bad = |sample: &&Sample| sample.listed != ids || sample.up != ids;
@@ -113,14 +110,14 @@ fn flood(log: &str) -> Vec<(usize, String)> {
 
 /// What was seen.
 pub(crate) struct Row {
-    pub(crate) name: String,
+    name: String,
     listed: String,
     up: String,
     count: Count,
     reloads: usize,
     converged: Option<Duration>,
     log_lines: usize,
-    pub(crate) problems: Vec<String>,
+    problems: Vec<String>,
     begin: Instant,
     samples: Vec<Sample>,
     /// What else was measured, in words.
@@ -154,6 +151,11 @@ impl Row {
             self.problems.push(format!("{failed} of {all} requests failed: {:?}", self.count.failures));
         }
         self
+    }
+
+    /// What does not hold.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.problems.iter().map(|problem| format!("{}: {problem}", self.name)).collect()
     }
 
     /// A figure more.

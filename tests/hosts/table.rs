@@ -1,4 +1,4 @@
-//! The rows so far, printed as they come.
+//! The rows so far, printed as they come: the test harness shows that if the test fails, or with `--nocapture`.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -10,24 +10,29 @@ pub(crate) struct Table(Mutex<Vec<Row>>);
 
 impl Table {
     /// Adds a row, and prints it.
+    #[expect(clippy::print_stderr, reason = "to be read")]
     pub(crate) fn add(&self, row: Row) {
         let mut rows = self.0.lock().unwrap();
         if rows.is_empty() {
-            say(HEAD);
+            eprintln!("{HEAD}");
         }
-        say(&row.to_string());
-        for problem in &row.problems {
-            say(&format!("  WRONG ({}): {problem}", row.name));
-        }
+        eprintln!("{row}");
+        row.wrongs().iter().for_each(|wrong| eprintln!("  WRONG: {wrong}"));
         rows.push(row);
+    }
+
+    /// Prints all rows together, as Markdown.
+    #[expect(clippy::print_stdout, reason = "to be read")]
+    pub(crate) fn print(&self) {
+        println!("\n{HEAD}");
+        self.0.lock().unwrap().iter().for_each(|row| println!("{row}"));
     }
 
     /// Fails if a row is wrong.
     #[track_caller]
     pub(crate) fn finish(self) {
         let rows = self.0.into_inner().unwrap();
-        let of = |row: &Row| row.problems.iter().map(|problem| format!("{}: {problem}", row.name)).collect();
-        let wrong: Vec<String> = rows.iter().flat_map(|row| -> Vec<String> { of(row) }).collect();
+        let wrong: Vec<String> = rows.iter().flat_map(Row::wrongs).collect();
         assert!(wrong.is_empty(), "{} rows:\n{}", rows.len(), wrong.join("\n"));
     }
 }
