@@ -33,7 +33,7 @@ impl Plan {
             poll: Duration::from_secs(1),
             max_age: Duration::from_secs(10),
             rate: 100,
-            heeded: Duration::from_secs(10),
+            heeded: Duration::from_secs(30),
             fault: Duration::from_secs(16),
         }
     }
