@@ -30,7 +30,10 @@ pub(crate) fn cut_off_while_one_comes(fleet: &mut Fleet, count: usize) -> Row {
     let views = fleet.views();
     let served = wait::until(LIMIT, || views.iter().all(|view| view.up().contains(&id)));
     let time = joined.elapsed().as_secs_f64();
-    trial.must(served && time < 15.0, format!("the new one got requests after {time:.1} s"));
+    trial.must(
+        served && time < fleet.plan.heeded.as_secs_f64() + 12.0,
+        format!("the new one got requests after {time:.1} s"),
+    );
     std::thread::sleep(fleet.plan.fault.saturating_sub(begun.elapsed()));
     fleet.heal();
     trial.end(fleet).keeps(&all).keeps_up(&all).serves_all().measured(format!("the new one: {time:.1} s"))

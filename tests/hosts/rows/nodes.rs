@@ -42,7 +42,10 @@ pub(crate) fn node_dead(fleet: &mut Fleet) -> Row {
     let off = wait::until(LIMIT, || views.iter().all(|view| !view.listed().contains(&id)));
     let off = off.then(|| died.elapsed());
     let limit = fleet.plan.expired();
-    trial.must(down.is_some_and(|time| time < Duration::from_secs(10)), format!("its check took {down:?}"));
+    trial.must(
+        down.is_some_and(|time| time < fleet.plan.heeded + Duration::from_secs(7)),
+        format!("its check took {down:?}"),
+    );
     trial.must(off.is_some_and(|time| time < limit), format!("its record expired after {off:?}"));
     fleet.apps[1].serve();
     fleet.apps[1].start_agent();
