@@ -82,8 +82,10 @@ pub struct Config {
     pub limits: Limits,
     /// Time limits of the network.
     pub network: transport::Limits,
-    /// How long a publisher goes on trying.
+    /// How long a change of the stores may take.
     pub patience: Duration,
+    /// How long looking at the stores and reading them may take.
+    pub reading: Duration,
     /// For how long a store behind a network need not be asked again about an unchanged record.
     pub recheck: Duration,
     /// The stores for heartbeats; none means those of the records.
@@ -210,6 +212,7 @@ struct Timeouts {
     connect: u64,
     silence: u64,
     publish: u64,
+    read: u64,
     recheck: u64,
     command: u64,
 }
@@ -221,6 +224,7 @@ impl Default for Timeouts {
             connect: network.connect.as_secs(),
             silence: network.silence.as_secs(),
             publish: 60,
+            read: 30,
             recheck: 60,
             command: 60,
         }
@@ -279,7 +283,8 @@ impl Config {
                 connect: Duration::from_secs(file.timeouts.connect.max(1)),
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
             },
-            patience: Duration::from_secs(file.timeouts.publish),
+            patience: Duration::from_secs(file.timeouts.publish.max(1)),
+            reading: Duration::from_secs(file.timeouts.read.max(1)),
             recheck: Duration::from_secs(file.timeouts.recheck),
             beat_stores: file.beat_store.into(),
             beat_shards: file.beat_shards.unwrap_or(BEAT_SHARDS).clamp(1, 4096),

@@ -6,6 +6,7 @@ pub mod beat;
 pub mod change;
 pub mod cli;
 pub mod config;
+pub mod deadline;
 pub mod endpoint;
 pub mod errors;
 pub mod escape;

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::absence::Evidence;
 use super::node::{self, NodeError};
 use crate::config::Config;
+use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
@@ -35,16 +36,17 @@ impl Fleet {
 
     /// Reads the stores that were looked at.
     pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
-        let beat_readings = match beats {
-            true => Fleet::read_beats(config),
-            false => Vec::new(),
+        let beat_readings = match (beats, seen.first()) {
+            (true, Some(sight)) => read_beats(config, sight.deadline().at_least(config.network.connect)),
+            (true, None) => Fleet::read_beats(config),
+            (false, _) => Vec::new(),
         };
         Fleet::of(config, beats, store::read_seen(seen), beat_readings)
     }
 
     /// Reads the stores that are for heartbeats alone.
     pub fn read_beats(config: &Config) -> Vec<Reading> {
-        store::read(&config.beat_stores, &Options { beats: true, ..options(config) })
+        read_beats(config, Deadline::new(Limit::Read, config.reading))
     }
 
     /// What the last copies say, before any store has answered.
@@ -131,6 +133,10 @@ impl Fleet {
     }
 }
 
+fn read_beats(config: &Config, deadline: Deadline) -> Vec<Reading> {
+    store::read(&config.beat_stores, &Options { beats: true, ..options(config) }, deadline)
+}
+
 /// What became of an announcement.
 #[derive(Debug)]
 pub struct Announced {
@@ -144,13 +150,14 @@ pub struct Announced {
 /// configuration keeps for heartbeats.
 pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
     let now = node::now()?;
-    let (edit, options) = (Edit::Put(record), options(config));
+    let (edit, options, deadline) = (Edit::Put(record), options(config), to_publish(config));
     if !config.beat_stores.is_empty() {
-        let changes = store::apply(&config.stores, &options, &edit, None);
-        let beats = store::beat(&config.beat_stores, &options, record.id(), now);
+        let changes = store::apply(&config.stores, &options, &edit, None, deadline);
+        let deadline = deadline.at_least(config.network.connect);
+        let beats = store::beat(&config.beat_stores, &options, record.id(), now, deadline);
         return Ok(Announced { changes, beats });
     }
-    let mut changes = store::apply(&config.stores, &options, &edit, Some(now));
+    let mut changes = store::apply(&config.stores, &options, &edit, Some(now), deadline);
     let beats = changes.iter_mut().flatten().map(|applied| std::mem::replace(&mut applied.beat, Ok(())));
     let beats = beats.collect();
     Ok(Announced { changes, beats })
@@ -158,20 +165,26 @@ pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError
 
 /// Makes one change in all stores.
 pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    store::apply(&config.stores, &options(config), edit, None)
+    store::apply(&config.stores, &options(config), edit, None, to_publish(config))
 }
 
 /// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.
 pub fn history(config: &Config, id: Option<&Name>, most: usize) -> Result<Vec<Event>, Vec<StoreError>> {
-    let options = options(config);
+    // It may have to fetch the whole history, which takes as long as a publishing may take.
+    let asked = store::history(&config.stores, &options(config), id, most, to_publish(config));
     let mut errors = Vec::new();
-    for url in &config.stores {
-        match store::open(url, &options).and_then(|store| store.history(id, most)) {
+    for history in asked {
+        match history {
             Ok(events) => return Ok(events),
             Err(error) => errors.push(error),
         }
     }
     Err(errors)
+}
+
+/// When a change of the stores that begins now must be over.
+fn to_publish(config: &Config) -> Deadline {
+    Deadline::new(Limit::Publish, config.patience)
 }
 
 fn options(config: &Config) -> Options {
@@ -182,6 +195,7 @@ fn options(config: &Config) -> Options {
         branch: config.branch.clone(),
         author: author(config),
         patience: config.patience,
+        reading: config.reading,
         recheck: config.recheck,
         beats: false,
         beat_shards: config.beat_shards,

@@ -146,6 +146,7 @@ nodeinfo = \"{nodeinfo}\"
 # connect = 10
 # silence = 30
 # publish = 60
+# read = 30
 # recheck = 60
 # command = 60
 

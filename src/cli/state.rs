@@ -28,5 +28,13 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if !enter_state(config, &state)? {
         output::note(&format!("this node is in the state `{state}` already"));
     }
-    publish::publish(config, &node::record(config)?)
+    publish::publish(config, &node::record(config)?).map_err(|error| error.after(&unpublished(&state)))
+}
+
+/// What is so although no store has confirmed it.
+fn unpublished(state: &Name) -> String {
+    format!(
+        "the state `{state}` is set on this machine, and the next `presence publish`, `presence beat` or beat of the \
+         agent publishes it"
+    )
 }

@@ -19,7 +19,11 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
         None => node::record(config)?.id().clone(),
     };
-    let changed = fleet::apply(config, &Edit::Remove(&id), "not on the list")?;
+    let changed = fleet::apply(config, &Edit::Remove(&id), "not on the list").map_err(|error| {
+        error.after(&format!(
+            "no store has confirmed that it took `{id}` off the list: run the same command again"
+        ))
+    })?;
     if !changed && args.id.is_some() {
         return Err(CliError::failed(format!("no store has a record of `{id}`"))
             .hint("`presence list --format ids` lists the nodes".to_owned()));

@@ -19,6 +19,7 @@ use super::{
     StoreErrorKind,
 };
 use crate::change::Change;
+use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
@@ -107,7 +108,7 @@ impl Store for Directory {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError> {
+    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>, _: Deadline) -> Result<Applied, StoreError> {
         let change = match edit {
             Edit::Put(record) => self.put(record),
             Edit::Remove(id) => self.remove(id.as_ref()),
@@ -117,11 +118,11 @@ impl Store for Directory {
         Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+    fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<(), StoreError> {
         self.beat(id, time).in_store(&self.url)
     }
 
-    fn look(&self) -> Result<Look, StoreError> {
+    fn look(&self, _: Deadline) -> Result<Look, StoreError> {
         let look = || {
             let folder = self.folder()?;
             let seen = Seen::new(&folder, self.copy.exists(), SystemTime::now())?;
@@ -130,13 +131,13 @@ impl Store for Directory {
         };
         let (seen, beats) = look().in_store(&self.url)?;
         let copy = self.copy.clone();
-        Ok(Look::new(seen.stamp(), move || {
+        Ok(Look::new(seen.stamp(), move |_| {
             let snapshot = copy.refresh(|known| Ok(seen.read(known)))?;
             Ok(copy.with_beats(snapshot, beats))
         }))
     }
 
-    fn history(&self, _: Option<&Name>, _: usize) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, _: Option<&Name>, _: usize, _: Deadline) -> Result<Vec<Event>, StoreError> {
         Err(StoreErrorKind::NoHistory).in_store(&self.url)
     }
 

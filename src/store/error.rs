@@ -4,6 +4,7 @@ mod refusal;
 
 use refusal::Refusal;
 
+use crate::deadline::Deadline;
 use crate::errors::PathError;
 use crate::store::git::transport::TransportError;
 
@@ -87,6 +88,22 @@ pub enum StoreErrorKind {
         tries: u32,
         /// For how long.
         seconds: u64,
+        /// The key of the limit.
+        key: &'static str,
+    },
+    /// Its time is over. It may still do what it was asked for.
+    #[error("has not answered within {seconds} s")]
+    Late {
+        /// The limit.
+        seconds: u64,
+        /// Its key.
+        key: &'static str,
+    },
+    /// Another store has answered, and this one has not soon after.
+    #[error("has not answered within {seconds} s after another store had")]
+    Behind {
+        /// The limit.
+        seconds: u64,
     },
     /// It was asked, and may still answer.
     #[error("has not answered yet")]
@@ -100,6 +117,8 @@ pub enum StoreErrorKind {
         holder: Option<u32>,
         /// How long it was waited for.
         seconds: u64,
+        /// The key of the limit.
+        key: &'static str,
     },
     /// This thread holds the mirror's lock already: it would wait for itself.
     #[error("presence holds `{}` itself and asked for it once more: this is a defect of presence", .0.display())]
@@ -140,13 +159,24 @@ impl StoreError {
             ),
             StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
             StoreErrorKind::Refused { reason, said } => Some(Refusal::of(reason, said).hint().into()),
-            StoreErrorKind::Busy { .. } => Some("run the same command again".into()),
-            StoreErrorKind::Locked { holder: Some(pid), .. } => {
-                Some(format!("`ps -fp {pid}` shows what it is; if it hangs, end it"))
+            StoreErrorKind::Busy { key, .. } => {
+                Some(format!("run the same command again; `{key}` in `[timeouts]` of presence.toml is the limit"))
             }
-            StoreErrorKind::Locked { path, holder: None, .. } => {
-                Some(format!("`fuser -v {}` shows who holds it; if it hangs, end it", path.display()))
+            StoreErrorKind::Late { key, .. } => {
+                Some(format!("it hangs, or is slow; `{key}` in `[timeouts]` of presence.toml is the limit"))
             }
+            StoreErrorKind::Behind { .. } => Some(
+                "it hangs, or is slow; `connect` in `[timeouts]` of presence.toml is the limit for a store once \
+                 another one has answered"
+                    .into(),
+            ),
+            StoreErrorKind::Locked { path, holder, key, .. } => Some(format!(
+                "`{}` shows who it is; if it hangs, end it; `{key}` in `[timeouts]` of presence.toml is the limit",
+                match holder {
+                    Some(pid) => format!("ps -fp {pid}"),
+                    None => format!("fuser -v {}", path.display()),
+                }
+            )),
             StoreErrorKind::LockedByItself(_) => {
                 Some("run the same command again, and report the defect".into())
             }
@@ -155,6 +185,11 @@ impl StoreError {
 }
 
 impl StoreErrorKind {
+    /// That the deadline is over.
+    pub(super) fn late(deadline: Deadline) -> StoreErrorKind {
+        StoreErrorKind::Late { seconds: deadline.within().as_secs(), key: deadline.limit().key() }
+    }
+
     /// Whether the server may just have had too much to do.
     pub(super) fn is_overload(&self) -> bool {
         match self {

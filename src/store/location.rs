@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::copy::Copy;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote};
-use super::{Options, Store, StoreError, StoreErrorKind, embedded_url};
+use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +92,28 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
         Location::Path(path) if is_repository(&path) => Ok(Box::new(Local::new(url, path, options))),
         // What is not there now may be a file system that is not mounted: its last copy still counts.
         Location::Path(path) => Ok(Box::new(Directory::new(url, path, options))),
+    }
+}
+
+/// Whether there seems to be a copy of that store on this machine. The store itself is not asked.
+pub(super) fn has_copy(url: &str, options: &Options) -> bool {
+    match locate(url) {
+        Location::Remote(url) => Remote::new(url, options).has_copy(),
+        // A file system needs no first fetch.
+        Location::Path(_) | Location::Unknown(_) => true,
+    }
+}
+
+/// What the last successful reading of that store saw. The store itself is not asked: its file system may hang.
+pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
+    match locate(url) {
+        Location::Remote(url) => Remote::new(url, options).last_copy(),
+        Location::Path(_) => {
+            // As `open` names it: a repository has a branch, a directory has none.
+            let copy = |branch| Copy::new(&options.state_dir, url, options.folder.as_ref(), branch).last();
+            copy(options.branch.as_deref()).or_else(|| copy(None))
+        }
+        Location::Unknown(_) => None,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod git;
 mod layout;
 mod location;
 mod snapshot;
+mod together;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::change::Change;
+use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 
@@ -26,6 +28,7 @@ pub use git::beats::Beats;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
 pub use snapshot::{File, Snapshot};
+use together::Task;
 
 /// How to open stores.
 #[derive(Debug, Clone)]
@@ -40,8 +43,10 @@ pub struct Options {
     pub branch: Option<String>,
     /// Who signs the commits: an instance-id or a user.
     pub author: String,
-    /// No publishing takes longer, however busy the store is.
+    /// No change takes longer in all stores together, however busy they are.
     pub patience: Duration,
+    /// Looking at all stores and reading them takes no longer.
+    pub reading: Duration,
     /// For how long a store behind a network need not be asked whether it still has what it confirmed.
     pub recheck: Duration,
     /// Whether snapshots shall say when nodes beat last.
@@ -67,6 +72,30 @@ impl Edit<'_> {
         match self {
             Edit::Put(record) => record.id(),
             Edit::Remove(id) => id,
+        }
+    }
+}
+
+/// A change that keeps what it is about.
+enum OwnedEdit {
+    Put(Record),
+    Remove(Name),
+}
+
+impl Edit<'_> {
+    fn to_owned(self) -> OwnedEdit {
+        match self {
+            Edit::Put(record) => OwnedEdit::Put(record.clone()),
+            Edit::Remove(id) => OwnedEdit::Remove(id.clone()),
+        }
+    }
+}
+
+impl OwnedEdit {
+    fn borrow(&self) -> Edit<'_> {
+        match self {
+            OwnedEdit::Put(record) => Edit::Put(record),
+            OwnedEdit::Remove(id) => Edit::Remove(id),
         }
     }
 }
@@ -129,16 +158,21 @@ pub trait Store: Send + Sync {
 
     /// Makes one change, and with `beat` leaves the node's heartbeat of that time, where that can be with no more effort.
     /// When this returns, the change is durable in the store.
-    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError>;
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        beat: Option<Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Applied, StoreError>;
 
     /// Leaves a heartbeat: says that this node is still here, without leaving history. The node need not be on the list.
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError>;
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError>;
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
-    fn look(&self) -> Result<Look, StoreError>;
+    fn look(&self, deadline: Deadline) -> Result<Look, StoreError>;
 
     /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
-    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError>;
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError>;
 
     /// What the last successful reading on this machine saw, without asking the store. None if there is none.
     fn last_copy(&self) -> Option<Snapshot>;
@@ -149,20 +183,23 @@ pub struct Look {
     /// Names the content: as long as it is the same for one folder and branch of one store, so is every file. None if
     /// that cannot be said without reading.
     pub stamp: Option<String>,
-    read: Box<dyn FnOnce() -> Result<Snapshot, StoreError> + Send>,
+    read: Reader,
 }
+
+/// What reads the folder after a look.
+type Reader = Box<dyn FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send>;
 
 impl Look {
     fn new(
         stamp: Option<String>,
-        read: impl FnOnce() -> Result<Snapshot, StoreError> + Send + 'static,
+        read: impl FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send + 'static,
     ) -> Look {
         Look { stamp, read: Box::new(read) }
     }
 
     /// Reads the folder as it was at the look.
-    pub fn read(self) -> Result<Snapshot, StoreError> {
-        (self.read)()
+    pub fn read(self, deadline: Deadline) -> Result<Snapshot, StoreError> {
+        (self.read)(deadline)
     }
 }
 
@@ -194,8 +231,12 @@ pub struct Reading {
 
 /// A store that was looked at and is not read yet.
 pub struct Sight {
+    /// As it was opened.
+    name: String,
+    /// As it may be shown.
     url: String,
-    store: Option<Box<dyn Store>>,
+    options: Options,
+    deadline: Deadline,
     look: Result<Look, StoreError>,
 }
 
@@ -210,44 +251,88 @@ impl Sight {
         self.look.as_ref().ok()?.stamp.as_deref()
     }
 
-    fn read(self) -> Reading {
-        let Sight { url, store, look } = self;
-        match look.and_then(Look::read) {
-            Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
-            Err(error) => {
-                let snapshot = store.and_then(|store| store.last_copy());
-                Reading { url, snapshot, error: Some(error) }
-            }
-        }
+    /// When looking and reading must be over.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
     }
 }
 
-/// Looks at all stores, in their order.
+/// To read what was seen there is always so much time: it is on this machine most often.
+const TO_READ: Duration = Duration::from_secs(2);
+
+/// Looks at all stores, in their order, with a new deadline.
 pub fn look(urls: &[String], options: &Options) -> Vec<Sight> {
-    at_once(urls.iter().collect(), |url| match open(url, options) {
-        Ok(store) => Sight { url: store.url().to_owned(), look: store.look(), store: Some(store) },
-        Err(error) => Sight { url: url.clone(), look: Err(error), store: None },
+    look_until(urls, options, Deadline::new(Limit::Read, options.reading))
+}
+
+/// Looks at all stores, in their order.
+///
+/// A store of which there is no copy yet has the time of a publishing, whatever the others do: its first fetch brings
+/// the whole list, and if that were cut short it would begin anew each time.
+fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Sight> {
+    let deadlines: Vec<(bool, Deadline)> = urls
+        .iter()
+        .map(|url| match location::has_copy(url, options) {
+            true => (false, deadline),
+            false if options.patience > options.reading => {
+                (true, Deadline::new(Limit::Publish, options.patience))
+            }
+            false => (true, deadline),
+        })
+        .collect();
+    let tasks = urls.iter().zip(&deadlines).map(|(url, (alone, deadline))| Task {
+        url: shown_url(url),
+        store: url.clone(),
+        deadline: *deadline,
+        alone: *alone,
+    });
+    let own = options.clone();
+    let looks = together::ask(tasks.collect(), options.limits.connect, move |url, deadline| {
+        open(&url, &own)?.look(deadline)
+    });
+    let seen = urls.iter().zip(deadlines).zip(looks);
+    seen.map(|((url, (_, deadline)), look)| Sight {
+        name: url.clone(),
+        url: shown_url(url),
+        options: options.clone(),
+        deadline,
+        look,
     })
+    .collect()
 }
 
 /// Reads the stores that were looked at. One that fails is an entry with its error and its last copy.
 pub fn read_seen(seen: Vec<Sight>) -> Vec<Reading> {
-    at_once(seen, Sight::read)
+    let Some(connect) = seen.first().map(|sight| sight.options.limits.connect) else { return Vec::new() };
+    let mut of = Vec::with_capacity(seen.len());
+    let mut tasks = Vec::with_capacity(seen.len());
+    for sight in seen {
+        let Sight { name, url, options, deadline, look } = sight;
+        let deadline = deadline.at_least(TO_READ);
+        tasks.push(Task { url: url.clone(), store: look, deadline, alone: false });
+        of.push((name, url, options));
+    }
+    let readings = together::ask(tasks, connect, |look, deadline| look?.read(deadline));
+    of.into_iter()
+        .zip(readings)
+        .map(|((name, url, options), reading)| match reading {
+            Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
+            Err(error) => Reading { url, snapshot: location::last_copy(&name, &options), error: Some(error) },
+        })
+        .collect()
 }
 
 /// Reads all stores, in their order. One that fails is an entry with its error and its last copy.
-pub fn read(urls: &[String], options: &Options) -> Vec<Reading> {
-    read_seen(look(urls, options))
+pub fn read(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Reading> {
+    read_seen(look_until(urls, options, deadline))
 }
 
 /// The last copies of all stores, none of which is asked.
 pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
-    let copy = |url: &String| match open(url, options) {
-        Ok(store) => {
-            let error = StoreError { url: store.url().to_owned(), kind: StoreErrorKind::NotYet };
-            Reading { url: error.url.clone(), snapshot: store.last_copy(), error: Some(error) }
-        }
-        Err(error) => Reading { url: url.clone(), snapshot: None, error: Some(error) },
+    let copy = |url: &String| {
+        let error = StoreError { url: shown_url(url), kind: StoreErrorKind::NotYet };
+        let snapshot = location::last_copy(url, options);
+        Reading { url: error.url.clone(), snapshot, error: Some(error) }
     };
     urls.iter().map(copy).collect()
 }
@@ -259,26 +344,44 @@ pub fn apply(
     options: &Options,
     edit: &Edit<'_>,
     beat: Option<Timestamp>,
+    deadline: Deadline,
 ) -> Vec<Result<Applied, StoreError>> {
-    at_once(urls.iter().collect(), |url| open(url, options)?.apply(edit, beat))
+    let (own, edit) = (options.clone(), (*edit).to_owned());
+    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+        open(&url, &own)?.apply(&edit.borrow(), beat, deadline)
+    })
 }
 
 /// Leaves a heartbeat in all stores. The results are in the order of the stores.
-pub fn beat(urls: &[String], options: &Options, id: &Name, time: Timestamp) -> Vec<Result<(), StoreError>> {
-    at_once(urls.iter().collect(), |url| open(url, options)?.beat(id, time))
+pub fn beat(
+    urls: &[String],
+    options: &Options,
+    id: &Name,
+    time: Timestamp,
+    deadline: Deadline,
+) -> Vec<Result<(), StoreError>> {
+    let (own, id) = (options.clone(), id.clone());
+    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+        open(&url, &own)?.beat(&id, time, deadline)
+    })
 }
 
-/// Does something with each store, at the same time: one that does not answer must not keep the others waiting.
-fn at_once<S: Send, T: Send>(stores: Vec<S>, act: impl Fn(S) -> T + Sync) -> Vec<T> {
-    if stores.len() == 1 {
-        return stores.into_iter().map(act).collect();
-    }
-    std::thread::scope(|scope| {
-        let act = &act;
-        let threads: Vec<_> = stores.into_iter().map(|store| scope.spawn(move || act(store))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+/// The last `most` changes of one node or of all in each store, the newest first. The results are in the order of the
+/// stores.
+pub fn history(
+    urls: &[String],
+    options: &Options,
+    id: Option<&Name>,
+    most: usize,
+    deadline: Deadline,
+) -> Vec<Result<Vec<Event>, StoreError>> {
+    let (own, id) = (options.clone(), id.cloned());
+    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+        open(&url, &own)?.history(id.as_ref(), most, deadline)
     })
+}
+
+/// What is to be done at each of the stores until the same moment.
+fn tasks(urls: &[String], deadline: Deadline) -> Vec<Task<String>> {
+    urls.iter().map(|url| Task { url: shown_url(url), store: url.clone(), deadline, alone: false }).collect()
 }

@@ -2,6 +2,7 @@
 //! there twice, and nobody has to repair anything.
 
 mod dangling;
+mod deadlines;
 mod disk;
 mod history;
 
@@ -136,6 +137,7 @@ fn a_connection_cut_in_the_middle() {
             let cut = cut.config("[timeouts]\npublish = 1\nrecheck = 0\n");
             cut.run(&["publish"]);
             relay.heal();
+            cut.configure("[timeouts]\nrecheck = 0\n");
             cut.good(&["publish"]);
             let record = cut.good(&["emit"]);
             settle(&list, &host);
@@ -216,6 +218,7 @@ fn a_server_that_is_gone_and_comes_back() {
         one.run(&["publish"]).code(1).says("list.git");
         one.run(&["list"]).code(3);
         relay.heal();
+        one.configure("[timeouts]\nrecheck = 0\n");
         one.good(&["publish"]);
         assert_eq!(list.files(), ["it/presence/all/i-001.json"]);
     }

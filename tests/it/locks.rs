@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use presence::deadline::{Deadline, Limit};
 use presence::store::git::transport::Limits;
 use presence::store::{Folder, Layout, Options, Snapshot, open};
 
@@ -14,6 +15,10 @@ use crate::fixture::machine::Machine;
 /// For what takes no time: less than the wait for a lock, and enough for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
+fn soon() -> Deadline {
+    Deadline::new(Limit::Publish, Duration::from_secs(60))
+}
+
 fn options(state_dir: &Path) -> Options {
     Options {
         folder: Folder::parse("it/presence/all").unwrap(),
@@ -22,6 +27,7 @@ fn options(state_dir: &Path) -> Options {
         branch: None,
         author: "t".into(),
         patience: Duration::from_secs(60),
+        reading: Duration::from_secs(30),
         recheck: Duration::ZERO,
         beats: true,
         beat_shards: 4,
@@ -49,11 +55,11 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
     let (server, _app, state) = list();
     let store = open(&server.url("list.git"), &options(&state)).unwrap();
     let started = Instant::now();
-    let first = store.look().unwrap();
+    let first = store.look(soon()).unwrap();
     // As an agent that needs the heartbeats as well, on the same thread.
-    let second = store.look().unwrap().read().unwrap();
-    store.beat(&presence::name::Name::parse("i-app2").unwrap(), jiff::Timestamp::now()).unwrap();
-    let first = first.read().unwrap();
+    let second = store.look(soon()).unwrap().read(soon()).unwrap();
+    store.beat(&presence::name::Name::parse("i-app2").unwrap(), jiff::Timestamp::now(), soon()).unwrap();
+    let first = first.read(soon()).unwrap();
     assert!(started.elapsed() < AT_ONCE, "it waited for itself");
     assert_eq!((first.len(), ids(&first)), (1, vec!["i-app1"]), "as it was at the look");
     assert_eq!((second.len(), ids(&second)), (1, vec!["i-app1"]));
@@ -63,15 +69,15 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
 fn a_mirror_that_is_made_anew_between_look_and_reading_is_looked_at_again() {
     let (server, app, state) = list();
     let store = open(&server.url("list.git"), &options(&state)).unwrap();
-    let look = store.look().unwrap();
+    let look = store.look(soon()).unwrap();
     app.fact("port", 9001);
     app.good(&["publish"]);
     // Another process has thrown the mirror away and fetched what there is now.
     let place = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap().path();
     fs::remove_dir_all(place.join("mirror.git")).unwrap();
-    store.look().unwrap().read().unwrap();
+    store.look(soon()).unwrap().read(soon()).unwrap();
     let made = fs::metadata(place.join("mirror.git")).unwrap();
-    let snapshot = look.read().unwrap();
+    let snapshot = look.read(soon()).unwrap();
     let record = snapshot.files().next().unwrap().record().unwrap();
     assert_eq!(
         record.text("port").as_deref(),

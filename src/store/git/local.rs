@@ -16,6 +16,7 @@ use super::mirror::Heads;
 use super::seen::Seen;
 use super::{Backoff, beats, branch_ref, history, inbox, tip};
 use crate::change::Change;
+use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::name::Name;
 use crate::store::copy::Copy;
@@ -73,14 +74,14 @@ impl Local {
         }
     }
 
-    fn apply(&self, edit: &Edit<'_>) -> Result<Option<Change>, StoreErrorKind> {
+    fn apply(&self, edit: &Edit<'_>, deadline: Deadline) -> Result<Option<Change>, StoreErrorKind> {
         write_durably();
         let repo = self.repository()?;
         let branch = self.branch(&repo)?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
         // What this node has left there over a network is older than what it says now.
         let outdated = inbox::of(edit.id());
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut backoff = Backoff::new(deadline);
         loop {
             let base = tip(&repo, &branch)?;
             let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)?
@@ -106,10 +107,10 @@ impl Local {
 }
 
 impl Local {
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreErrorKind> {
         let repo = self.repository()?;
         let shard = beats::shard(id, self.options.beat_shards);
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut backoff = Backoff::new(deadline);
         loop {
             let base = tip(&repo, &shard)?;
             let known = base.map(|base| beats::read(&repo, base)).unwrap_or_default();
@@ -146,23 +147,28 @@ impl Store for Local {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError> {
-        let outcome = self.apply(edit).in_store(&self.url)?.map(Outcome::Merged);
-        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time)).in_store(&self.url);
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        beat: Option<Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Applied, StoreError> {
+        let outcome = self.apply(edit, deadline).in_store(&self.url)?.map(Outcome::Merged);
+        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
         Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
-        self.beat(id, time).in_store(&self.url)
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
+        self.beat(id, time, deadline).in_store(&self.url)
     }
 
-    fn look(&self) -> Result<Look, StoreError> {
+    fn look(&self, _: Deadline) -> Result<Look, StoreError> {
         let (repo, seen) = self.see().in_store(&self.url)?;
         let (url, copy) = (self.url.clone(), self.copy.clone());
-        Ok(Look::new(seen.stamp(), move || seen.read(&repo, &copy).in_store(&url)))
+        Ok(Look::new(seen.stamp(), move |_| seen.read(&repo, &copy).in_store(&url)))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, id: Option<&Name>, most: usize, _: Deadline) -> Result<Vec<Event>, StoreError> {
         let read = || {
             let repo = self.repository()?;
             let tip = tip(&repo, &self.branch(&repo)?)?;
@@ -233,7 +239,7 @@ fn remove_stale_lock(repo: &Repository, branch: &str) {
         .ok()
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_some_and(|age| age > STALE_LOCK) {
-        // If it cannot be removed, the next try says that the branch is locked, until the patience ends.
+        // If it cannot be removed, the next try says that the branch is locked, until the time is over.
         let _ = fs::remove_file(lock);
     }
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
 
@@ -15,6 +14,7 @@ use broken::Refs;
 use lock::Lock;
 
 use super::{branch_ref, network};
+use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
@@ -78,9 +78,9 @@ pub(super) struct Mirror {
 impl Mirror {
     /// Opens the mirror below `place`, made if it is not there, and waits for another process or
     /// thread that holds it. A mirror is a cache: one that cannot be opened is made anew.
-    pub(super) fn open(place: &Path, patience: Duration) -> Result<Mirror, StoreErrorKind> {
+    pub(super) fn open(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
         fs::create_dir_all(place).at("make", place)?;
-        let lock = Lock::take(&place.join("lock"), patience)?;
+        let lock = Lock::take(&place.join("lock"), deadline)?;
         let path = place.join("mirror.git");
         let repo = match Repository::open_bare(&path) {
             Ok(repo) => repo,
@@ -91,10 +91,10 @@ impl Mirror {
 
     /// Removes the mirror. It is a cache: the next who opens it makes it anew. Not if the disk is full: then the mirror is
     /// not what is broken, and its copy of the list is all there is.
-    pub(super) fn discard(place: &Path, patience: Duration) -> Result<(), StoreErrorKind> {
+    pub(super) fn discard(place: &Path, deadline: Deadline) -> Result<(), StoreErrorKind> {
         let room = tempfile::tempfile_in(place).and_then(|mut file| file.write_all(&[0; ROOM]));
         room.at("write a file in", place)?;
-        let _lock = Lock::take(&place.join("lock"), patience)?;
+        let _lock = Lock::take(&place.join("lock"), deadline)?;
         let path = place.join("mirror.git");
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -102,6 +102,11 @@ impl Mirror {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether there seems to be a mirror of an earlier run.
+    pub(super) fn is_there(place: &Path) -> bool {
+        place.join("heads").exists()
     }
 
     /// The mirror of an earlier run, to read from while the server does not answer.

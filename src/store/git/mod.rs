@@ -21,12 +21,13 @@ mod tree;
 pub(super) use local::Local;
 pub(super) use remote::{Remote, without_secrets};
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use git2::{Oid, Repository};
 
 use super::StoreErrorKind;
 use super::error::Doing;
+use crate::deadline::Deadline;
 
 /// Where a branch lives.
 fn branch_ref(branch: &str) -> String {
@@ -53,8 +54,7 @@ fn network(doing: &'static str, error: impl Into<push::SessionError>) -> StoreEr
 
 /// Waits between tries: full jitter below a limit that doubles, so that those who collided spread themselves.
 struct Backoff {
-    started: Instant,
-    patience: Duration,
+    deadline: Deadline,
     tries: u32,
 }
 
@@ -62,21 +62,19 @@ impl Backoff {
     /// The longest single wait.
     const CEILING: Duration = Duration::from_secs(2);
 
-    fn new(patience: Duration) -> Backoff {
-        Backoff { started: Instant::now(), patience, tries: 0 }
+    fn new(deadline: Deadline) -> Backoff {
+        Backoff { deadline, tries: 0 }
     }
 
-    /// Counts a lost try and waits, or gives up when the patience is at its end.
+    /// Counts a lost try and waits, or gives up at the deadline.
     fn lost(&mut self) -> Result<(), StoreErrorKind> {
         self.tries += 1;
-        if self.started.elapsed() >= self.patience {
-            return Err(StoreErrorKind::Busy {
-                tries: self.tries,
-                seconds: self.started.elapsed().as_secs(),
-            });
+        if self.deadline.is_over() {
+            let (seconds, key) = (self.deadline.elapsed().as_secs(), self.deadline.limit().key());
+            return Err(StoreErrorKind::Busy { tries: self.tries, seconds, key });
         }
         let limit = Duration::from_millis(10 << self.tries.min(8)).min(Self::CEILING);
-        std::thread::sleep(limit.mul_f64(fastrand::f64()));
+        self.deadline.sleep(limit.mul_f64(fastrand::f64()));
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use super::mirror::{Heads, Mirror, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::Seen;
 use super::{Backoff, beats, history, network, transport};
+use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
@@ -33,6 +34,12 @@ pub(crate) struct Remote {
     url: String,
     copy: Copy,
     options: Options,
+}
+
+/// Something that is done at the repository, and must be over at the deadline.
+struct Operation<'a> {
+    remote: &'a Remote,
+    deadline: Deadline,
 }
 
 /// The server's refs as a connection has shown them, seen through this machine's mirror.
@@ -51,8 +58,33 @@ impl Remote {
         Remote { url: without_secrets(&url), address: url, copy, options: options.clone() }
     }
 
+    /// Whether there seems to be a copy of it here.
+    pub(crate) fn has_copy(&self) -> bool {
+        Mirror::is_there(self.copy.place())
+    }
+
+    /// Does something until the deadline, and again with a new mirror if git failed, and not the network: the mirror may
+    /// be broken.
+    fn operate<T>(
+        &self,
+        deadline: Deadline,
+        act: impl Fn(&Operation<'_>) -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreError> {
+        let operation = Operation { remote: self, deadline };
+        let act = || match act(&operation) {
+            Err(StoreErrorKind::Git { .. }) => {
+                Mirror::discard(self.copy.place(), deadline)?;
+                act(&operation)
+            }
+            result => result,
+        };
+        transport::until(deadline, act).in_store(&self.url)
+    }
+}
+
+impl Operation<'_> {
     fn mirror(&self) -> Result<Mirror, StoreErrorKind> {
-        Mirror::open(self.copy.place(), self.options.patience)
+        Mirror::open(self.remote.copy.place(), self.deadline)
     }
 
     /// Brings here what is missing: the branch, what waits, and of the heartbeats those that are asked for or that `beat`
@@ -60,7 +92,7 @@ impl Remote {
     fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<Heads, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
-                || (self.options.beats && name.starts_with(beats::PREFIX))
+                || (self.remote.options.beats && name.starts_with(beats::PREFIX))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
         let upstream = self.upstream(&also);
@@ -73,38 +105,35 @@ impl Remote {
     }
 
     fn upstream<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Upstream<'a> {
-        Upstream { url: &self.address, branch: self.options.branch.as_deref(), also }
+        Upstream { url: &self.remote.address, branch: self.remote.options.branch.as_deref(), also }
     }
 
     /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
-            transport::open(&self.address)
+            transport::open(&self.remote.address)
                 .map_err(SessionError::from)
-                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.address))
+                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.remote.address))
                 .map_err(|error| network("connect", error))
         })
     }
 
-    /// Asks a server that is too busy to answer again, as long as the patience lasts. Only for what changes nothing.
+    /// Asks a server that is too busy to answer again, until the deadline. Only for what changes nothing.
     fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut backoff = Backoff::new(self.deadline);
+        let mut last = None;
         loop {
             match ask() {
-                Err(error) if error.is_overload() => backoff.lost().map_err(|_| error)?,
+                Err(error) if error.is_overload() => {
+                    if backoff.lost().is_err() {
+                        return Err(error);
+                    }
+                    last = Some(error);
+                }
+                // Why it was tried again says more than that the time was over in the middle of the last try.
+                Err(error) if self.deadline.is_over() => return Err(last.unwrap_or(error)),
                 result => return result,
             }
-        }
-    }
-
-    /// Does it again with a new mirror if git failed, and not the network: the mirror may be broken.
-    fn repairing<T>(&self, act: impl Fn() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
-        match act() {
-            Err(StoreErrorKind::Git { .. }) => {
-                Mirror::discard(self.copy.place(), self.options.patience)?;
-                act()
-            }
-            result => result,
         }
     }
 
@@ -112,7 +141,7 @@ impl Remote {
     fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let heads = self.fetch(&mut mirror, None)?;
-        let seen = Seen::new(&mirror.repo, &heads, &self.options)?;
+        let seen = Seen::new(&mirror.repo, &heads, &self.remote.options)?;
         Ok((mirror, seen))
     }
 
@@ -120,11 +149,11 @@ impl Remote {
     fn read(&self, seen: &Seen) -> Result<Snapshot, StoreErrorKind> {
         let mirror = self.mirror()?;
         if seen.is_here(&mirror.repo) {
-            return seen.read(&mirror.repo, &self.copy);
+            return seen.read(&mirror.repo, &self.remote.copy);
         }
         drop(mirror);
         let (mirror, seen) = self.see()?;
-        seen.read(&mirror.repo, &self.copy)
+        seen.read(&mirror.repo, &self.remote.copy)
     }
 
     /// Sorts what the connection has shown.
@@ -144,7 +173,7 @@ impl Remote {
         tip: Option<Oid>,
         edits: &[NodeFiles],
     ) -> Result<Option<Prepared>, StoreErrorKind> {
-        commit::prepare(&mirror.repo, tip, &self.options.folder, edits, &self.options.author)
+        commit::prepare(&mirror.repo, tip, &self.remote.options.folder, edits, &self.remote.options.author)
     }
 }
 
@@ -153,7 +182,12 @@ impl Store for Remote {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>) -> Result<Applied, StoreError> {
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        beat: Option<Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Applied, StoreError> {
         let confirmed = Confirmed::new(self.copy.place(), &self.options);
         if let Edit::Put(record) = edit
             && beat.is_none()
@@ -162,44 +196,40 @@ impl Store for Remote {
             return Ok(Applied::unchanged(&self.url));
         }
         confirmed.forget().in_store(&self.url)?;
-        let (outcome, beat) = self.repairing(|| self.publish(edit, beat)).in_store(&self.url)?;
+        let (outcome, beat) = self.operate(deadline, |operation| operation.publish(edit, beat))?;
         if let Edit::Put(record) = edit {
             confirmed.remember(record);
         }
         Ok(Applied { url: self.url.clone(), outcome, beat: beat.in_store(&self.url) })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreError> {
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
         let beat = Heartbeat::new(id, time, self.options.beat_shards);
-        self.repairing(|| {
-            let mirror = &mut self.mirror()?;
-            self.clearing(mirror, |mirror| self.leave_heartbeat(mirror, &beat))
+        self.operate(deadline, |operation| {
+            let mirror = &mut operation.mirror()?;
+            operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))
         })
-        .in_store(&self.url)
     }
 
-    fn look(&self) -> Result<Look, StoreError> {
+    fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
         // Not the mirror: its lock must not live in a value that is read whenever somebody likes.
-        let (stamp, seen) = self
-            .repairing(|| {
-                let (_mirror, seen) = self.see()?;
-                Ok((seen.stamp(), seen))
-            })
-            .in_store(&self.url)?;
+        let (stamp, seen) = self.operate(deadline, |operation| {
+            let (_mirror, seen) = operation.see()?;
+            Ok((seen.stamp(), seen))
+        })?;
         let remote = self.clone();
-        Ok(Look::new(stamp, move || remote.repairing(|| remote.read(&seen)).in_store(&remote.url)))
+        Ok(Look::new(stamp, move |deadline| remote.operate(deadline, |operation| operation.read(&seen))))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize) -> Result<Vec<Event>, StoreError> {
-        let read = || {
-            let mut mirror = self.mirror()?;
-            let mut heads = self.fetch(&mut mirror, None)?;
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
+        self.operate(deadline, |operation| {
+            let mut mirror = operation.mirror()?;
+            let mut heads = operation.fetch(&mut mirror, None)?;
             if mirror.is_shallow() {
-                heads = mirror.deepen(self.upstream(&|name| heads.others.contains_key(name)))?;
+                heads = mirror.deepen(operation.upstream(&|name| heads.others.contains_key(name)))?;
             }
             history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
-        };
-        self.repairing(read).in_store(&self.url)
+        })
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

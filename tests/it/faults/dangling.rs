@@ -71,7 +71,7 @@ fn a_branch_that_dangles_is_an_error_and_never_an_empty_list() {
     for host in Host::each() {
         let list = host.repository("list.git");
         let url = host.url("list.git");
-        let one = in_one_shard(guest(1, &host, &url)).config("[timeouts]\nrecheck = 0\npublish = 2\n");
+        let one = in_one_shard(guest(1, &host, &url));
         one.good(&["publish"]);
         assert_eq!(ids(&one), ["i-001"]);
         list.dangle("refs/heads/master");

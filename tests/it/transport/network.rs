@@ -6,7 +6,7 @@ use crate::fixture::{GitDaemon, GitHttpServer, Relay, silent_server};
 
 /// A node that does not wait for long.
 fn impatient() -> Machine {
-    Machine::new("app1").config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 2\n")
+    Machine::new("app1").config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 4\n")
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn no_ssh() {
 #[test]
 fn an_ssh_that_hangs_is_ended_with_all_that_it_started() {
     let node = Machine::new("app1");
-    let node = node.config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 2\n");
+    let node = node.config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 20\n");
     let pids = node.path("pids");
     let script = format!("sleep 600 & echo $$ $! > '{}'; wait", pids.display());
     let script = program(&node, &script);

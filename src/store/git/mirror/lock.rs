@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::store::StoreErrorKind;
 
@@ -33,8 +34,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, and waits up to `patience` for another process or thread that holds it.
-    pub(super) fn take(path: &Path, patience: Duration) -> Result<Lock, StoreErrorKind> {
+    /// Takes the lock, and waits until the deadline for another process or thread that holds it.
+    pub(super) fn take(path: &Path, deadline: Deadline) -> Result<Lock, StoreErrorKind> {
         // Not truncated: it may hold the pid of the holder.
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = file.at("open", path)?;
@@ -47,14 +48,15 @@ impl Lock {
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if started.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(5 + fastrand::u64(..20)));
+                Err(TryLockError::WouldBlock) if !deadline.is_over() => {
+                    deadline.sleep(Duration::from_millis(5 + fastrand::u64(..20)));
                 }
                 Err(TryLockError::WouldBlock) => {
                     return Err(StoreErrorKind::Locked {
                         path: path.to_owned(),
                         holder: holder(path),
                         seconds: started.elapsed().as_secs(),
+                        key: deadline.limit().key(),
                     });
                 }
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),
@@ -84,6 +86,11 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::deadline::Limit;
+
+    fn within(seconds: f64) -> Deadline {
+        Deadline::new(Limit::Publish, Duration::from_secs_f64(seconds))
+    }
 
     fn place() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -95,31 +102,31 @@ mod tests {
     fn a_thread_that_waits_for_itself_is_told_so_at_once() {
         let (dir, path) = place();
         let started = Instant::now();
-        let lock = Lock::take(&path, Duration::from_secs(600)).unwrap();
+        let lock = Lock::take(&path, within(600.0)).unwrap();
         // By another name it is the same lock.
         let other = dir.path().join("other-name");
         std::os::unix::fs::symlink(&path, &other).unwrap();
         for name in [&path, &other] {
-            let error = Lock::take(name, Duration::from_secs(600)).err().unwrap();
+            let error = Lock::take(name, within(600.0)).err().unwrap();
             assert!(matches!(&error, StoreErrorKind::LockedByItself(_)), "{error}");
             let text = error.to_string();
             assert!(text.contains("a defect of presence") && text.contains(name.to_str().unwrap()), "{text}");
         }
         assert!(started.elapsed() < Duration::from_secs(60));
         drop(lock);
-        Lock::take(&path, Duration::ZERO).unwrap();
+        Lock::take(&path, within(0.0)).unwrap();
     }
 
     #[test]
     fn threads_of_one_process_wait_for_each_other() {
         let (_dir, path) = place();
-        let lock = Lock::take(&path, Duration::ZERO).unwrap();
+        let lock = Lock::take(&path, within(0.0)).unwrap();
         let (sender, receiver) = mpsc::channel();
         let other = path.clone();
         let thread = std::thread::spawn(move || {
-            let refused = Lock::take(&other, Duration::from_millis(50)).err().unwrap();
+            let refused = Lock::take(&other, within(0.05)).err().unwrap();
             sender.send(refused.to_string()).unwrap();
-            Lock::take(&other, Duration::from_secs(60)).map(drop).is_ok()
+            Lock::take(&other, within(60.0)).map(drop).is_ok()
         });
         let refused = receiver.recv().unwrap();
         let own = std::process::id();
@@ -133,7 +140,7 @@ mod tests {
         let (_dir, path) = place();
         let foreign = fs::File::create(&path).unwrap();
         foreign.lock().unwrap();
-        let error = Lock::take(&path, Duration::ZERO).err().unwrap();
+        let error = Lock::take(&path, within(0.0)).err().unwrap();
         assert_eq!(error.to_string(), format!("another process has held `{}` for 0 s", path.display()));
     }
 }

@@ -1,6 +1,6 @@
 //! Takes away refs whose objects the server lacks. As long as there is one, git takes no push but of deletions.
 
-use super::Remote;
+use super::Operation;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::push::Command;
@@ -9,7 +9,7 @@ use crate::store::git::{beats, inbox, network};
 /// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
 
-impl Remote {
+impl Operation<'_> {
     /// Does it, and does it again once those refs are gone which made the server refuse it.
     pub(super) fn clearing<T>(
         &self,

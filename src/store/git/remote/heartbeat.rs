@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use git2::Oid;
 use jiff::Timestamp;
 
-use super::Remote;
+use super::Operation;
 use super::verdict::{Pushed, judge};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
@@ -49,14 +49,14 @@ impl Heartbeat<'_> {
     }
 }
 
-impl Remote {
+impl Operation<'_> {
     /// Leaves the heartbeat in pushes of its own, until one of them gets through.
     pub(super) fn leave_heartbeat(
         &self,
         mirror: &mut Mirror,
         beat: &Heartbeat<'_>,
     ) -> Result<(), StoreErrorKind> {
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut backoff = Backoff::new(self.deadline);
         loop {
             let session = self.session()?;
             if !beat.is_ready(mirror, &session.advert().refs) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::verdict::{Pushed, judge};
 use super::watch::{Next, Watch};
-use super::{Remote, View};
+use super::{Operation, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
 use crate::store::git::commit::{NodeFiles, Prepared};
@@ -29,7 +29,7 @@ pub(super) enum Merged {
     Lost,
 }
 
-impl Remote {
+impl Operation<'_> {
     /// Looks, until nothing is left to be done, whether what waits is to be merged by us, and does that. `answer` is the
     /// time that the server took to answer last. Gives the nodes whose updates were merged.
     pub(super) fn look_after(
@@ -41,7 +41,12 @@ impl Remote {
         let mut merged = Vec::new();
         let mut lost = 0;
         for _ in 0..LOOKS {
-            std::thread::sleep(watch.pause(answer));
+            let pause = watch.pause(answer);
+            if self.deadline.left() < pause + answer {
+                // What waits is durable, and others look as well.
+                break;
+            }
+            self.deadline.sleep(pause);
             let session = self.session()?;
             answer = session.opened_in();
             let heads = match mirror.known() {
@@ -91,7 +96,7 @@ impl Remote {
                 return Ok(Merged::Stale(view));
             }
         }
-        let mut edits = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?;
+        let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
         if view.waiting.is_empty() {
             return Ok(Merged::Stale(view));

@@ -8,7 +8,7 @@ use super::heartbeat::{Heartbeat, push_heartbeat};
 use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
 use super::watch::Watch;
-use super::{Remote, View};
+use super::{Operation, View};
 use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::crowd::{Company, Crowd};
@@ -40,7 +40,7 @@ struct Update<'a> {
     change: Change,
 }
 
-impl Remote {
+impl Operation<'_> {
     /// Makes the change, and leaves the heartbeat of that time; the second result is what became of that.
     pub(super) fn publish(
         &self,
@@ -48,7 +48,7 @@ impl Remote {
         beat: Option<Timestamp>,
     ) -> Result<(Option<Outcome>, Result<(), StoreErrorKind>), StoreErrorKind> {
         let mut mirror = self.mirror()?;
-        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, self.options.beat_shards));
+        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, self.remote.options.beat_shards));
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat))?;
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
@@ -62,10 +62,10 @@ impl Remote {
         edit: &Edit<'_>,
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let files = NodeFiles::of(&mirror.repo, &self.options.layout, edit)?;
+        let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
         let asked = Instant::now();
         let session = self.session()?;
-        let company = Crowd::new(self.copy.place()).guess(asked.elapsed(), session.opened_in());
+        let company = Crowd::new(self.remote.copy.place()).guess(asked.elapsed(), session.opened_in());
         let mut heads = match mirror.known() {
             Some(heads) => heads,
             // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
@@ -97,7 +97,7 @@ impl Remote {
             false => (None, changed),
         };
         let company = company.of(view.waiting.len());
-        let mine = inbox::read(&mirror.repo, &self.options.folder, &view.waiting)?.remove(&files.id);
+        let mine = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?.remove(&files.id);
         let said = match &mine {
             Some(mine) => *mine == files,
             None => here && prepared.is_none(),
@@ -143,10 +143,10 @@ impl Remote {
         company: Company,
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let window = company.window(self.options.patience / 2);
+        let window = company.window(self.deadline.left() / 2);
         let end = Instant::now() + window;
         let turn = fastrand::f64();
-        std::thread::sleep(window.mul_f64(turn));
+        self.deadline.sleep(window.mul_f64(turn));
         let known = view.waiting.len() + 1;
         let looks = company.falls_to_one() || (!window.is_zero() && turn > LATE);
         let branch = heads.as_ref().map_or("", |heads| &heads.branch);
@@ -163,7 +163,7 @@ impl Remote {
                 let merged = self.look_after(mirror, Watch::new(Some(&files.id), known), company.answer);
                 if !window.is_zero() {
                     // Others have come meanwhile, who may rely on us.
-                    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                    self.deadline.sleep(end.saturating_duration_since(Instant::now()));
                     let _ = self.look_after(mirror, Watch::new(None, 0), company.answer);
                 }
                 match merged.is_ok_and(|ids| ids.contains(&files.id)) {
@@ -208,7 +208,8 @@ impl Remote {
         (offer, looks): (Option<&Prepared>, bool),
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
-        let entry = inbox::write(&mirror.repo, &self.options.folder, files, &self.options.author)?;
+        let entry =
+            inbox::write(&mirror.repo, &self.remote.options.folder, files, &self.remote.options.author)?;
         let last = view.waiting.iter().chain(&view.merged).map(Entry::time).max();
         let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
         let refs = &view.session.advert().refs;
@@ -247,7 +248,7 @@ impl Remote {
     /// The branch and nothing else, for servers that take no other ref: fetch, commit, push, and again if others were
     /// faster.
     fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
-        let mut backoff = Backoff::new(self.options.patience);
+        let mut backoff = Backoff::new(self.deadline);
         loop {
             let mut heads = self.persist(|| self.fetch(mirror, None))?;
             let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {

@@ -49,6 +49,16 @@ pub enum TransportError {
         /// The limit.
         seconds: u64,
     },
+    /// The time of the operation is over, whatever the server has said so far.
+    #[error("`{peer}` has not finished its answer within {seconds} s")]
+    Late {
+        /// The server.
+        peer: String,
+        /// The limit of the whole operation.
+        seconds: u64,
+        /// Its key.
+        key: &'static str,
+    },
     /// The connection ended with an error.
     #[error("the connection to `{peer}` broke")]
     Broken {

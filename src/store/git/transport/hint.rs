@@ -17,6 +17,11 @@ impl TransportError {
             Self::Silent { .. } => {
                 "the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit"
             }
+            Self::Late { key, .. } => {
+                return Some(format!(
+                    "the server or the network hangs, or is slow; `{key}` in `[timeouts]` of presence.toml is the limit"
+                ));
+            }
             Self::Broken { .. } | Self::Closed { .. } => {
                 "run the same command again; if that does not help, look at the log of the server"
             }

@@ -10,7 +10,7 @@
 //! | `ssh`, `user@host:path` | the `ssh` program, as git runs it, with the user's keys, agent and known_hosts |
 //! | `http`, `https` | ureq and rustls |
 //!
-//! Every wait has a limit. What nothing has come of yet, because the server is busy, is tried again.
+//! Every wait has a limit, and ends with the deadline of the operation (see [`until`]). What nothing has come of yet, because the server is busy, is tried again.
 
 mod address;
 mod error;
@@ -21,6 +21,7 @@ mod retry;
 #[cfg(feature = "ssh")]
 mod ssh;
 mod tcp;
+mod until;
 mod wire;
 
 use std::cell::Cell;
@@ -36,6 +37,7 @@ use wire::Service;
 
 pub use address::AddressError;
 pub use error::{TransportError, take_last_error};
+pub(super) use until::until;
 
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::TransportError;
+use super::{TransportError, until};
 
 /// How often a connection is tried.
 const TRIES: u32 = 6;
@@ -18,7 +18,7 @@ pub(super) fn connecting<T>(
     limit: Duration,
     mut attempt: impl FnMut(Instant) -> Result<T, TransportError>,
 ) -> Result<T, TransportError> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + until::at_most(limit);
     let mut tries = 0;
     loop {
         let error = match attempt(deadline) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::wire::{Channel, Greeted, Service, request};
-use super::{ANSWERED_IN, Limits, TransportError, retry};
+use super::{ANSWERED_IN, Limits, TransportError, retry, until};
 
 /// The port that IANA gave to git.
 const PORT: u16 = 9418;
@@ -17,6 +17,8 @@ pub(super) struct Tcp {
     stream: TcpStream,
     peer: String,
     silence: Duration,
+    /// The time limit that the socket has now.
+    limit: Duration,
 }
 
 /// Connects, asks for the service, and waits until the server begins to answer.
@@ -30,8 +32,10 @@ pub(super) fn open(
     retry::connecting(limits.connect, |deadline| {
         let stream = connect(address, deadline)?;
         let connected = Instant::now();
-        let mut tcp = Tcp { stream, peer: peer.clone(), silence: limits.silence };
-        tcp.prepare().and_then(|()| tcp.stream.write_all(&request)).map_err(|error| tcp.failure(error))?;
+        let mut tcp = Tcp { stream, peer: peer.clone(), silence: limits.silence, limit: Duration::ZERO };
+        tcp.prepare().map_err(|error| tcp.failure(error))?;
+        tcp.limit()?;
+        tcp.stream.write_all(&request).map_err(|error| tcp.failure(error))?;
         let greeted = Greeted::new(tcp)?;
         ANSWERED_IN.set(Some(connected.elapsed()));
         greeted.channel.patient().map_err(|error| greeted.channel.failure(error))?;
@@ -86,8 +90,6 @@ impl Tcp {
     fn prepare(&self) -> io::Result<()> {
         // The protocol is a dialogue of short messages; waiting to fill a packet costs 40 ms each.
         self.stream.set_nodelay(true)?;
-        self.stream.set_read_timeout(Some(self.silence))?;
-        self.stream.set_write_timeout(Some(self.silence))?;
         self.unacknowledged(ONE_TRY)
     }
 
@@ -108,11 +110,28 @@ impl Tcp {
         Ok(())
     }
 
+    /// Before each read and write: it waits for no longer than the operation has left.
+    fn limit(&mut self) -> Result<(), TransportError> {
+        if let Some(late) = until::late(&self.peer) {
+            return Err(late);
+        }
+        let wanted = until::at_most(self.silence);
+        if self.limit.is_zero() || self.limit > wanted + until::SLACK {
+            let set = self.stream.set_read_timeout(Some(wanted));
+            set.and_then(|()| self.stream.set_write_timeout(Some(wanted)))
+                .map_err(|error| self.failure(error))?;
+            self.limit = wanted;
+        }
+        Ok(())
+    }
+
     fn failure(&self, error: io::Error) -> TransportError {
         let peer = self.peer.clone();
         match error.kind() {
             // What a socket says when its time limit is over (socket(7)).
-            ErrorKind::WouldBlock => TransportError::Silent { peer, seconds: self.silence.as_secs() },
+            ErrorKind::WouldBlock => {
+                until::late(&peer).unwrap_or(TransportError::Silent { peer, seconds: self.silence.as_secs() })
+            }
             _ => TransportError::Broken { peer, source: error },
         }
     }
@@ -120,10 +139,12 @@ impl Tcp {
 
 impl Channel for Tcp {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
+        self.limit()?;
         uninterrupted(|| self.stream.read(buffer)).map_err(|error| self.failure(error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
+        self.limit()?;
         uninterrupted(|| self.stream.write(bytes)).map_err(|error| self.failure(error))
     }
 

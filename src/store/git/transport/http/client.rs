@@ -2,16 +2,17 @@
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ureq::http::{self, Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, BodyReader};
+use ureq::{Agent, AsSendBody, Body, BodyReader};
 
 use super::login::{Login, Logins};
 use super::{Settings, failure, redirect};
 use crate::store::git::transport::address::{Address, Scheme};
 use crate::store::git::transport::wire::Service;
-use crate::store::git::transport::{Limits, TransportError, retry};
+use crate::store::git::transport::{Limits, TransportError, retry, until};
 
 /// How often an answer may send us elsewhere.
 const MAX_REDIRECTS: usize = 5;
@@ -139,6 +140,10 @@ impl Client {
         request: &Request<'_>,
         login: Option<&Login>,
     ) -> Result<Response<Body>, TransportError> {
+        let peer = address.peer();
+        if let Some(late) = until::late(&peer) {
+            return Err(late);
+        }
         let agent = self.agent(address.scheme)?;
         let url = format!("{}{}", base_url(address), request.suffix());
         let proxy = proxy(agent, &url);
@@ -147,13 +152,13 @@ impl Client {
             builder = builder.header(header::AUTHORIZATION, login.header());
         }
         let sent = match request.body {
-            None => builder.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request)),
+            None => builder.body(()).map_err(ureq::Error::from).and_then(|request| run(agent, request)),
             Some(body) => builder
                 .method(http::Method::POST)
                 .header(header::CONTENT_TYPE, format!("application/x-{}-request", request.service.program()))
                 .body(body)
                 .map_err(ureq::Error::from)
-                .and_then(|request| agent.run(request)),
+                .and_then(|request| run(agent, request)),
         };
         sent.map_err(|error| match proxy {
             Some(proxy) => failure::on_the_way(error, proxy, address, &self.limits),
@@ -184,6 +189,15 @@ impl Client {
             peer: address.peer(),
             reason: format!("it redirected more than {MAX_REDIRECTS} times"),
         })
+    }
+}
+
+/// Sends the request. It and its answer take no longer than the operation has left.
+fn run<S: AsSendBody>(agent: &Agent, request: http::Request<S>) -> Result<Response<Body>, ureq::Error> {
+    let left = until::at_most(Duration::MAX);
+    match left {
+        Duration::MAX => agent.run(request),
+        left => agent.run(agent.configure_request(request).timeout_global(Some(left)).build()),
     }
 }
 

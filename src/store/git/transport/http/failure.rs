@@ -10,7 +10,7 @@ use super::login::{Login, Source, is_unheard};
 use crate::excerpt::said;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
-use crate::store::git::transport::{Limits, TransportError};
+use crate::store::git::transport::{Limits, TransportError, until};
 
 /// A request that came to no answer, and was to go through that proxy.
 pub(super) fn on_the_way(error: Error, proxy: String, address: &Address, limits: &Limits) -> TransportError {
@@ -32,6 +32,11 @@ pub(super) fn on_the_way(error: Error, proxy: String, address: &Address, limits:
 /// A request that came to no answer.
 pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportError {
     let peer = address.peer();
+    if let Error::Timeout(_) = error
+        && let Some(late) = until::late(&peer)
+    {
+        return late;
+    }
     match error {
         Error::HostNotFound | Error::Timeout(Timeout::Resolve) => TransportError::Resolve { peer },
         Error::Timeout(Timeout::Connect) => {

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::store::git::transport::address::{Address, Scheme, Secret};
+use crate::store::git::transport::until;
 
 /// With a token, most git hosts take any name; the apps of one want this.
 const TOKEN_USER: &str = "x-access-token";
@@ -123,7 +124,7 @@ fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, Str
         // Nobody waits any longer.
         let _ = sender.send(found);
     });
-    receiver.recv_timeout(limit).ok().flatten()
+    receiver.recv_timeout(until::at_most(limit)).ok().flatten()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use wait_timeout::ChildExt;
 use super::address::Address;
 use super::tcp::uninterrupted;
 use super::wire::{Channel, Greeted, Service};
-use super::{Limits, TransportError, retry};
+use super::{Limits, TransportError, retry, until};
 
 /// How long ssh may take to end when everything is said.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -182,12 +182,17 @@ impl Ssh {
         mut act: impl FnMut(&mut Ssh) -> io::Result<usize>,
     ) -> Result<usize, TransportError> {
         let started = Instant::now();
+        let limit = until::at_most(self.limit);
         loop {
+            if let Some(late) = until::late(&self.peer) {
+                self.given_up = true;
+                return Err(late);
+            }
             let error = match act(self) {
                 Ok(count) => return Ok(count),
                 Err(error) => error,
             };
-            let left = self.limit.saturating_sub(started.elapsed());
+            let left = limit.saturating_sub(started.elapsed());
             match error.kind() {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock if left.is_zero() => {
@@ -232,7 +237,8 @@ impl Channel for Ssh {
         self.stdin = None;
         let started = Instant::now();
         let mut status = None;
-        while status.is_none() && started.elapsed() < GOODBYE {
+        let goodbye = until::at_most(GOODBYE).max(until::SLACK);
+        while status.is_none() && started.elapsed() < goodbye {
             // In small steps: what it still has to say may be more than a pipe holds.
             status = self.child.wait_timeout(Duration::from_millis(20)).ok().flatten();
             self.listen();
@@ -251,7 +257,8 @@ impl Drop for Ssh {
     fn drop(&mut self) {
         // Whatever it still wants to say, nobody listens; it must not wait for that.
         (self.stdin, self.stdout, self.stderr) = (None, None, None);
-        let ended = !self.given_up && matches!(self.child.wait_timeout(GOODBYE), Ok(Some(_)));
+        let goodbye = until::at_most(GOODBYE);
+        let ended = !self.given_up && matches!(self.child.wait_timeout(goodbye), Ok(Some(_)));
         if !ended {
             let group = rustix::process::Pid::from_child(&self.child);
             // It may have ended this moment; then there is nothing to kill.

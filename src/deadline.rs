@@ -1,0 +1,102 @@
+//! The moment at which an operation must be over: made once, and passed to everything in it that waits.
+
+use std::time::{Duration, Instant};
+
+/// Which limit of the configuration a deadline comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A change, in all stores.
+    Publish,
+    /// Looking at all stores, and reading them.
+    Read,
+}
+
+impl Limit {
+    /// Its key in the table `[timeouts]` of presence.toml.
+    pub fn key(self) -> &'static str {
+        match self {
+            Limit::Publish => "publish",
+            Limit::Read => "read",
+        }
+    }
+}
+
+/// When an operation must be over.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    started: Instant,
+    within: Duration,
+    limit: Limit,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn new(limit: Limit, within: Duration) -> Deadline {
+        Deadline { started: Instant::now(), within, limit }
+    }
+
+    /// The limit that it comes from.
+    pub fn limit(self) -> Limit {
+        self.limit
+    }
+
+    /// How long the whole operation may take.
+    pub fn within(self) -> Duration {
+        self.within
+    }
+
+    /// How long the operation has taken.
+    pub fn elapsed(self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How much time is left.
+    pub fn left(self) -> Duration {
+        self.within.saturating_sub(self.elapsed())
+    }
+
+    /// Whether no time is left.
+    pub fn is_over(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// The wait, or the time that is left if that is less.
+    pub fn at_most(self, wait: Duration) -> Duration {
+        wait.min(self.left())
+    }
+
+    /// The same deadline, put off until there is so much time left.
+    pub fn at_least(self, left: Duration) -> Deadline {
+        Deadline { within: self.within.max(self.elapsed() + left), ..self }
+    }
+
+    /// Sleeps so long, or until the deadline.
+    pub fn sleep(self, wait: Duration) {
+        std::thread::sleep(self.at_most(wait));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_wait_ends_with_the_deadline() {
+        let over = Deadline::new(Limit::Read, Duration::ZERO);
+        assert!(over.is_over() && over.left().is_zero() && over.at_most(HOUR).is_zero());
+        over.sleep(HOUR);
+        let far = Deadline::new(Limit::Publish, HOUR);
+        assert!(!far.is_over() && far.left() <= HOUR && far.left() > HOUR / 2);
+        assert_eq!(far.at_most(Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!((far.limit().key(), far.within()), ("publish", HOUR));
+    }
+
+    #[test]
+    fn it_can_be_put_off_and_never_comes_sooner() {
+        let over = Deadline::new(Limit::Read, Duration::ZERO).at_least(HOUR);
+        assert!(over.left() > HOUR / 2);
+        assert_eq!(Deadline::new(Limit::Read, HOUR).at_least(Duration::ZERO).within(), HOUR);
+    }
+}

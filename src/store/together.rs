@@ -1,0 +1,149 @@
+//! Does something with several stores at the same time, and waits for none of them longer than it may take.
+//!
+//! Each store has a thread of its own. What waits in there knows its deadline; but a file system that hangs knows none,
+//! so this is the last bound: a thread that has not answered is left behind.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::{StoreError, StoreErrorKind};
+use crate::deadline::Deadline;
+
+/// What is waited for beyond the deadline, so that a store can say itself what it waited for.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// What is to be done at one store.
+pub(super) struct Task<S> {
+    /// The store as it may be shown.
+    pub(super) url: String,
+    pub(super) store: S,
+    pub(super) deadline: Deadline,
+    /// Whether it may take its whole time, even if another store has answered.
+    pub(super) alone: bool,
+}
+
+/// Does something at each store. The results are in the order of the tasks. Once one store has answered with success, the
+/// others get `more` time at most.
+pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
+    tasks: Vec<Task<S>>,
+    more: Duration,
+    act: impl Fn(S, Deadline) -> Result<T, StoreError> + Send + Sync + 'static,
+) -> Vec<Result<T, StoreError>> {
+    let act = Arc::new(act);
+    let (sender, receiver) = mpsc::channel();
+    let mut waiting = Vec::with_capacity(tasks.len());
+    for (place, task) in tasks.into_iter().enumerate() {
+        let Task { url, store, deadline, alone } = task;
+        let (act, sender) = (act.clone(), sender.clone());
+        waiting.push(Waiting { url, deadline, alone, shortened: None });
+        std::thread::spawn(move || {
+            let done = catch_unwind(AssertUnwindSafe(|| act(store, deadline)));
+            // Nobody waits any longer.
+            let _ = sender.send((place, done));
+        });
+    }
+    drop(sender);
+    let mut results: Vec<Option<Result<T, StoreError>>> = waiting.iter().map(|_| None).collect();
+    loop {
+        let open = waiting.iter().zip(&results).filter(|(_, result)| result.is_none());
+        let Some(left) = open.map(|(waiting, _)| waiting.left()).max() else { break };
+        match receiver.recv_timeout(left) {
+            Ok((place, Ok(result))) => {
+                if result.is_ok() {
+                    waiting.iter_mut().for_each(|waiting| waiting.hurry(more));
+                }
+                results[place] = Some(result);
+            }
+            Ok((_, Err(panic))) => std::panic::resume_unwind(panic),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let result = |(result, waiting): (Option<_>, Waiting)| result.unwrap_or_else(|| Err(waiting.late()));
+    results.into_iter().zip(waiting).map(result).collect()
+}
+
+/// A store that has not answered yet.
+struct Waiting {
+    url: String,
+    deadline: Deadline,
+    alone: bool,
+    /// When it must have answered because another store has, and how long that is after the other.
+    shortened: Option<(Instant, Duration)>,
+}
+
+impl Waiting {
+    fn left(&self) -> Duration {
+        let left = self.deadline.left() + MARGIN;
+        match self.shortened {
+            Some((end, _)) => left.min(end.saturating_duration_since(Instant::now())),
+            None => left,
+        }
+    }
+
+    /// Another store has answered.
+    fn hurry(&mut self, more: Duration) {
+        if !self.alone && self.shortened.is_none() {
+            self.shortened = Some((Instant::now() + more, more));
+        }
+    }
+
+    fn late(self) -> StoreError {
+        let kind = match self.shortened {
+            Some((_, more)) if !self.deadline.is_over() => StoreErrorKind::Behind { seconds: more.as_secs() },
+            _ => StoreErrorKind::late(self.deadline),
+        };
+        StoreError { url: self.url, kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Limit;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// A store that answers after so long.
+    fn task(after: Duration, within: Duration) -> Task<Duration> {
+        let url = format!("{} ms", after.as_millis());
+        Task { url, store: after, deadline: Deadline::new(Limit::Read, within), alone: false }
+    }
+
+    fn answers(tasks: Vec<Task<Duration>>, more: Duration) -> Vec<Result<Duration, String>> {
+        let started = Instant::now();
+        let results = ask(tasks, more, |after, _| {
+            std::thread::sleep(after);
+            match after.is_zero() {
+                true => Err(StoreError { url: "none".into(), kind: StoreErrorKind::NotYet }),
+                false => Ok(after),
+            }
+        });
+        assert!(started.elapsed() < LONG / 10);
+        results.into_iter().map(|result| result.map_err(|error| crate::errors::chain(&error))).collect()
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_left_behind() {
+        let hung = answers(vec![task(LONG, Duration::from_millis(10))], LONG);
+        assert_eq!(hung, [Err("store `600000 ms`: has not answered within 0 s".to_owned())]);
+    }
+
+    #[test]
+    fn once_one_has_answered_the_others_must_hurry() {
+        let soon = Duration::from_millis(5);
+        let results = answers(vec![task(LONG, LONG), task(soon, LONG)], Duration::from_millis(50));
+        let late = "store `600000 ms`: has not answered within 0 s after another store had".to_owned();
+        assert_eq!(results, [Err(late), Ok(soon)]);
+    }
+
+    #[test]
+    fn a_failure_hurries_nobody_and_one_may_be_left_its_time() {
+        let (soon, later) = (Duration::from_millis(5), Duration::from_millis(300));
+        let results = answers(vec![task(later, LONG), task(Duration::ZERO, LONG)], Duration::ZERO);
+        assert!(results[0] == Ok(later) && results[1].is_err());
+        let alone = Task { alone: true, ..task(later, LONG) };
+        assert_eq!(answers(vec![alone, task(soon, LONG)], Duration::ZERO), [Ok(later), Ok(soon)]);
+    }
+}
