@@ -45,6 +45,17 @@ pub(super) fn late(peer: &str) -> Option<TransportError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::super::address::Address;
+    #[cfg(feature = "https")]
+    use super::super::http;
+    #[cfg(feature = "ssh")]
+    use super::super::ssh;
+    use super::super::wire::Service;
+    use super::super::{Limits, take_last_error, tcp};
     use super::*;
     use crate::deadline::Limit;
 
@@ -63,5 +74,72 @@ mod tests {
         let panicked = std::panic::catch_unwind(|| until(over, || panic!("on purpose")));
         assert!(panicked.is_err() && late("h").is_none());
         assert_eq!(at_most(long), long);
+    }
+
+    /// A server that takes one connection, says this, and then says a byte again and again.
+    fn dripping(start: &'static str, byte: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(start.as_bytes()).unwrap();
+            while stream.write_all(byte.as_bytes()).is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        port
+    }
+
+    const LIMITS: Limits = Limits { connect: Duration::from_secs(600), silence: Duration::from_secs(600) };
+
+    /// Reads until the end, which never comes. The deadline must end it.
+    #[track_caller]
+    fn is_ended(url: &str, read: impl FnOnce(&Address) -> Result<Box<dyn Read>, TransportError>) {
+        let started = Instant::now();
+        let deadline = Deadline::new(Limit::Read, Duration::from_millis(500));
+        let error = until(deadline, || match read(&Address::parse(url).unwrap()) {
+            Ok(mut stream) => {
+                stream.read_to_end(&mut Vec::new()).unwrap_err();
+                drop(stream);
+                take_last_error().unwrap()
+            }
+            Err(error) => error,
+        });
+        assert!(matches!(error, TransportError::Late { seconds: 0, key: "read", .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_connection_that_drips_is_ended() {
+        for start in ["", "0000"] {
+            let port = dripping(start, "0");
+            is_ended(&format!("git://127.0.0.1:{port}/p"), |address| {
+                Ok(Box::new(tcp::open(address, Service::UploadPack, &LIMITS)?))
+            });
+        }
+    }
+
+    #[cfg(feature = "https")]
+    #[test]
+    fn an_answer_over_http_that_drips_is_ended() {
+        let good = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n";
+        for start in ["HTTP/1.1 200 OK\r\nX: ", good] {
+            let port = dripping(start, "a");
+            is_ended(&format!("http://127.0.0.1:{port}/p"), |address| {
+                let client = http::Client::new(http::Settings::default(), LIMITS);
+                client.references(address.clone(), Service::UploadPack)?;
+                Ok(Box::new(std::io::empty()))
+            });
+        }
+    }
+
+    #[cfg(feature = "ssh")]
+    #[test]
+    fn an_ssh_that_drips_is_ended() {
+        let command = "sh -c 'while printf 0; do sleep 0.1; done'".to_owned();
+        let settings = ssh::Settings { command: Some(command), simple: true, ..ssh::Settings::default() };
+        is_ended("ssh://h/p", |address| {
+            Ok(Box::new(ssh::open(address, Service::UploadPack, &LIMITS, &settings)?))
+        });
     }
 }

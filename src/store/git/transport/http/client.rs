@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// Asks for the references. Returns where the repository turned out to be, and the answer.
-    pub(super) fn references(
+    pub(in super::super) fn references(
         &self,
         mut address: Address,
         service: Service,
