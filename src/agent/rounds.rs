@@ -22,6 +22,7 @@ use crate::liveness::Liveness;
 use crate::name::Name;
 use crate::notify::Notifier;
 use crate::pace::{Budget, Quiet, phase, until_beat};
+use crate::record::Record;
 use crate::roster::Availability;
 use crate::store::Reading;
 
@@ -54,6 +55,8 @@ pub(super) struct Rounds<'a> {
     next_silence: Option<Duration>,
     /// The bytes of the record that was given out last; none if it is to be given out again.
     given_out: Option<Vec<u8>>,
+    /// The bytes of the record that stores are to take now; none if this node is to leave the list.
+    wanted: Option<Vec<u8>>,
     /// Whether a store has taken it since.
     taken: bool,
     next_beat: Duration,
@@ -101,6 +104,7 @@ impl<'a> Rounds<'a> {
             silent: BTreeSet::new(),
             next_silence: None,
             given_out: None,
+            wanted: None,
             taken: false,
             next_beat: Duration::ZERO,
             stopping: None,
@@ -208,23 +212,16 @@ impl<'a> Rounds<'a> {
                 let state = Name::parse("draining").ok();
                 match state.map(|state| node::enter_state(self.config, &state)) {
                     Some(Ok(_)) => {
-                        self.announce();
-                        self.complain_if_unheard();
+                        if let Some(record) = self.record() {
+                            let job = Job::Announce { record: record.clone(), heartbeat: false };
+                            self.say_at_last(Some(&record), &job);
+                        }
                     }
                     Some(Err(error)) => self.talk.complain("record", [(chain(&error), error.hint())]),
                     None => {}
                 }
             }
-            (OnStop::Withdraw, Ok(record)) => {
-                self.taken = false;
-                let withdraw = |hand: &Hand, _| match hand.role {
-                    Role::List => vec![Job::Withdraw(record.id().clone())],
-                    Role::Beats => Vec::new(),
-                };
-                let asked = self.ask(withdraw);
-                self.attend(&asked);
-                self.complain_if_unheard();
-            }
+            (OnStop::Withdraw, Ok(record)) => self.say_at_last(None, &Job::Withdraw(record.id().clone())),
         }
         if let Some(notifier) = self.notifier.take() {
             let troubles = notifier.finish(LAST_WORDS);
@@ -234,8 +231,18 @@ impl<'a> Rounds<'a> {
         self.write_metrics();
     }
 
-    /// The last words must not be lost in silence.
-    fn complain_if_unheard(&mut self) {
+    /// Gives every store of the list its last job, also those at work, which come to it when they are done. It must not
+    /// be lost in silence.
+    fn say_at_last(&mut self, record: Option<&Record>, job: &Job) {
+        self.want(record);
+        let list = self.hands.iter_mut().enumerate().filter(|(_, hand)| hand.role == Role::List);
+        let asked: Vec<usize> = list
+            .map(|(place, hand)| {
+                hand.give(job.clone());
+                place
+            })
+            .collect();
+        self.attend_for(&asked, LAST_WORDS);
         if !self.taken {
             let text = "no store has taken in time what this node says at its end".to_owned();
             let hint = "`presence state` and `presence withdraw` say it again".to_owned();

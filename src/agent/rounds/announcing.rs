@@ -30,7 +30,7 @@ impl Rounds<'_> {
     }
 
     /// Gives this node's record to the stores.
-    pub(super) fn announce(&mut self) {
+    fn announce(&mut self) {
         if let Some(record) = self.record() {
             self.give_out(Some(&record), |hand, _| match hand.role {
                 Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
@@ -49,7 +49,7 @@ impl Rounds<'_> {
     }
 
     fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) {
-        self.taken = false;
+        self.want(record.map(Arc::as_ref));
         let asked = self.ask(jobs);
         if !asked.is_empty() {
             self.given_out = record.map(|record| record.to_bytes());
@@ -57,7 +57,13 @@ impl Rounds<'_> {
         self.attend(&asked);
     }
 
-    fn record(&mut self) -> Option<Arc<Record>> {
+    /// From now on it matters whether a store takes this record, or that this node leaves; what it said before does not.
+    pub(super) fn want(&mut self, record: Option<&Record>) {
+        self.wanted = record.map(Record::to_bytes);
+        self.taken = false;
+    }
+
+    pub(super) fn record(&mut self) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
         self.talk.complain("record", complaint);
@@ -66,7 +72,7 @@ impl Rounds<'_> {
 
     /// A store has taken the record, or has forgotten it.
     pub(super) fn announced(&mut self, record: Option<&Record>, applied: Applied) {
-        self.taken = true;
+        self.taken |= record.map(Record::to_bytes) == self.wanted;
         if let (Some(outcome), Some(record)) = (applied.outcome, record) {
             self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
         }

@@ -38,6 +38,11 @@ impl Rounds<'_> {
     pub(super) fn attend(&mut self, asked: &[usize]) {
         // A store that cannot be reached says so within `connect`, before anything is said about files.
         let patience = PATIENCE.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
+        self.attend_for(asked, patience);
+    }
+
+    /// The same, and no longer than that.
+    pub(super) fn attend_for(&mut self, asked: &[usize], patience: Duration) {
         let mut end = self.now() + patience;
         let mut heard = false;
         while self.stopping.is_none() {
