@@ -10,6 +10,7 @@ mod kill;
 mod load;
 #[cfg(feature = "https")]
 mod notify;
+mod place;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod stores;
 #[cfg(feature = "https")]
@@ -23,24 +24,48 @@ use rustix::process::Signal;
 
 use crate::fixture::machine::{Machine, bare_repository};
 use daemon::{Daemon, wait};
+use place::{Place, over_each_store};
 
 /// A machine with a bare repository as its store, and a table that renders the hosts file.
 fn machine(part: &str, agent: &str) -> Machine {
     let machine = Machine::new(part);
     let repository = machine.path("list.git");
     bare_repository(&repository);
-    let out = machine.path("hosts");
-    let text = format!("[[render]]\nname = 'hosts'\noutput = '{}'\n{agent}", out.display());
-    fs::write(machine.path("presence.toml"), text).unwrap();
+    renders_hosts(&machine, agent);
     machine.store(repository.display())
 }
+
+/// The same with the list at that place.
+fn machine_at(place: &Place, part: &str, agent: &str) -> Machine {
+    let machine = place.machine(part);
+    renders_hosts(&machine, &format!("{}{agent}", place.max_age()));
+    machine
+}
+
+fn renders_hosts(machine: &Machine, more: &str) {
+    let hosts = machine.path("hosts");
+    let text = format!("[[render]]\nname = 'hosts'\noutput = '{}'\n{more}", hosts.display());
+    fs::write(machine.path("presence.toml"), text).unwrap();
+}
+
+over_each_store!(
+    a_beat_publishes_and_keeps_every_file_right,
+    the_agent_follows_the_list_and_ends_cleanly,
+    who_is_stopped_can_say_so,
+    the_store_goes_away_and_comes_back,
+    of_beats_at_the_same_time_one_reloads,
+);
+over_each_store!(but ssh:
+    a_hangup_beats_at_once,
+    a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing,
+    many_changes_make_few_renders,
+);
 
 /// What makes an agent quick.
 const QUICK: &str = "[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n";
 
-#[test]
-fn a_beat_publishes_and_keeps_every_file_right() {
-    let lb = machine("lb1", "[[render]]\nname = 'no-such-template'\noutput = '/nonexistent/x'\n");
+fn a_beat_publishes_and_keeps_every_file_right(place: Place) {
+    let lb = machine_at(&place, "lb1", "[[render]]\nname = 'no-such-template'\noutput = '/nonexistent/x'\n");
     let outcome = lb.run(&["beat", "--dry-run"]).code(2).says("would publish i-lb1");
     assert!(!lb.path("hosts").exists(), "{outcome}");
     lb.run(&["beat"]).code(2).says("there is no template `no-such-template`");
@@ -52,13 +77,11 @@ fn a_beat_publishes_and_keeps_every_file_right() {
     assert!(lb.good(&["list", "--max-age", "1h"]).contains("i-lb1"));
 }
 
-#[test]
-fn the_agent_follows_the_list_and_ends_cleanly() {
-    let lb = machine("lb1", QUICK);
-    let store = lb.path("list.git");
+fn the_agent_follows_the_list_and_ends_cleanly(place: Place) {
+    let lb = machine_at(&place, "lb1", QUICK);
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
-    let app = Machine::new("app1").store(store.display());
+    let app = place.machine("app1");
     app.good(&["publish"]);
     let has = |text: &str| fs::read_to_string(lb.path("hosts")).unwrap().contains(text);
     agent.wait_for("the new node", || has("10.0.0.2"));
@@ -76,13 +99,12 @@ fn the_agent_follows_the_list_and_ends_cleanly() {
     assert!(log.contains("SIGTERM: the agent ends"), "{log}");
 }
 
-#[test]
-fn a_hangup_beats_at_once() {
-    let lb = machine("lb1", "[agent]\ninterval = '1h'\n");
+fn a_hangup_beats_at_once(place: Place) {
+    let lb = machine_at(&place, "lb1", "[agent]\ninterval = '1h'\n");
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
     agent.wait_for("signals to be heard", || agent.log().contains("agent started"));
-    let app = Machine::new("app1").store(lb.path("list.git").display());
+    let app = place.machine("app1");
     app.good(&["publish"]);
     agent.signal(Signal::HUP);
     agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
@@ -125,10 +147,10 @@ fn systemd_is_told() {
     until("STOPPING=1");
 }
 
-#[test]
-fn who_is_stopped_can_say_so() {
+fn who_is_stopped_can_say_so(place: Place) {
+    place.machine("db1").good(&["publish"]);
     for (word, expect) in [("draining", "draining"), ("withdraw", "")] {
-        let lb = machine("lb1", &format!("{QUICK}on-stop = '{word}'\n"));
+        let lb = machine_at(&place, "lb1", &format!("{QUICK}on-stop = '{word}'\n"));
         lb.good(&["state", "done"]);
         let agent = Daemon::start(&lb);
         agent.wait_for("the first file", || lb.path("hosts").exists());
@@ -136,48 +158,46 @@ fn who_is_stopped_can_say_so() {
         assert_eq!(code, Some(0), "{log}");
         let listed = lb.good(&["list"]);
         match expect {
-            "" => assert!(!listed.contains("i-lb1"), "{listed}"),
+            "" => assert!(!listed.contains("i-lb1"), "{listed}\n{log}"),
             state => assert!(listed.contains(state), "{listed}"),
         }
     }
 }
 
-#[test]
-fn the_store_goes_away_and_comes_back() {
-    let lb = machine("lb1", &format!("{QUICK}metrics = 'metrics.prom'\n"));
+fn the_store_goes_away_and_comes_back(mut place: Place) {
+    let lb = machine_at(&place, "lb1", &format!("{QUICK}metrics = 'metrics.prom'\n"));
     let metrics = || fs::read_to_string(lb.path("metrics.prom")).unwrap_or_default();
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
     let before = fs::read(lb.path("hosts")).unwrap();
-    let (here, away) = (lb.path("list.git"), lb.path("away.git"));
-    fs::rename(&here, &away).unwrap();
+    place.go_away();
     agent.wait_for("the error to be counted", || metrics().contains("presence_store_errors_total{"));
     agent.wait_for("a beat without a store", || metrics().contains("result=\"unreachable\""));
     assert_eq!(fs::read(lb.path("hosts")).unwrap(), before);
     assert!(metrics().contains("presence_file_good{"), "{}", metrics());
     assert!(agent.log().contains("is left as it is"), "{}", agent.log());
     lb.run(&["beat"]).code(3).says("is left as it is");
-    fs::rename(&away, &here).unwrap();
-    Machine::new("app1").store(here.display()).good(&["publish"]);
+    place.come_back();
+    place.machine("app1").good(&["publish"]);
     agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
     agent.wait_for("all to be well again", || agent.log().contains("stores: well again"));
     // The same complaint was not said at every look.
-    let said = agent.log().matches("there is no directory or repository").count();
+    let said = agent.log().matches(place.complaint()).count();
     assert!(said <= 3, "{}", agent.log());
 }
 
-#[test]
-fn a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing() {
-    let lb = machine(
+fn a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing(mut place: Place) {
+    let lb = machine_at(
+        &place,
         "lb1",
         "[agent]\ninterval = '1h'\npoll = '100ms'\nquiet-min = '2s'\nmetrics = 'metrics.prom'\n",
     );
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
-    Machine::new("app1").store(lb.path("list.git").display()).good(&["publish"]);
+    place.machine("app1").good(&["publish"]);
     // Long enough to see the change, and too short for the quiet.
     std::thread::sleep(Duration::from_millis(700));
-    fs::rename(lb.path("list.git"), lb.path("away.git")).unwrap();
+    place.go_away();
     let errors = || -> u64 {
         let metrics = fs::read_to_string(lb.path("metrics.prom")).unwrap_or_default();
         let line = metrics.lines().find(|line| line.starts_with("presence_store_errors_total{"));
@@ -186,13 +206,13 @@ fn a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing() {
     agent.wait_for("some looks in vain", || errors() >= 4);
     std::thread::sleep(Duration::from_secs(2));
     assert!(errors() < 40, "{} looks: no wait between them", errors());
-    fs::rename(lb.path("away.git"), lb.path("list.git")).unwrap();
+    place.come_back();
     agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
 }
 
-#[test]
-fn many_changes_make_few_renders() {
-    let lb = machine(
+fn many_changes_make_few_renders(place: Place) {
+    let lb = machine_at(
+        &place,
         "lb1",
         "reload = 'sh -c \"echo x >> reloads\"'\n[agent]\ninterval = '1h'\npoll = '100ms'\nquiet-min = '2s'\nquiet-max = '60s'\n",
     );
@@ -200,7 +220,7 @@ fn many_changes_make_few_renders() {
     let reloads = || fs::read_to_string(lb.path("reloads")).unwrap_or_default().lines().count();
     agent.wait_for("the first file", || reloads() == 1);
     for number in 1..=10 {
-        let app = Machine::new(&format!("app{number}")).store(lb.path("list.git").display());
+        let app = place.machine(&format!("app{number}"));
         app.good(&["publish"]);
     }
     let all = || fs::read_to_string(lb.path("hosts")).unwrap().matches("10.0.0.2").count() == 10;
@@ -238,9 +258,9 @@ fn reloads_have_a_budget_and_what_is_over_it_is_owed() {
     assert_eq!(reloads(), 3);
 }
 
-#[test]
-fn of_beats_at_the_same_time_one_reloads() {
-    let lb = machine(
+fn of_beats_at_the_same_time_one_reloads(place: Place) {
+    let lb = machine_at(
+        &place,
         "lb1",
         "reload = 'sh -c \"mkdir alone || exit 9; sleep 0.3; rmdir alone; echo x >> reloads\"'\n",
     );

@@ -1,0 +1,167 @@
+//! Where the list of an agent under test is: a repository on this machine, or one behind a server.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::fixture::machine::{Machine, bare_repository};
+#[cfg(all(feature = "https", feature = "ssh"))]
+use crate::fixture::{GitDaemon, Sshd};
+
+const LIST: &str = "list.git";
+
+/// A list that can go away and come back.
+pub(crate) enum Place {
+    Here(TempDir),
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    Git(GitDaemon),
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    Ssh(Sshd),
+}
+
+impl Place {
+    /// A repository that is used by its path.
+    pub(crate) fn here() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        bare_repository(&dir.path().join(LIST));
+        Place::Here(dir)
+    }
+
+    /// A repository behind `git://`.
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    pub(crate) fn git() -> Place {
+        let server = GitDaemon::start();
+        server.repository(LIST);
+        Place::Git(server)
+    }
+
+    /// A repository behind `ssh://`.
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    pub(crate) fn ssh() -> Place {
+        let server = Sshd::start();
+        server.repository(LIST);
+        Place::Ssh(server)
+    }
+
+    /// The machine with this list as one more of its stores.
+    pub(crate) fn admit(&self, machine: Machine) -> Machine {
+        #[cfg(all(feature = "https", feature = "ssh"))]
+        if let Place::Ssh(server) = self {
+            server.admit(&machine);
+            server.introduce(&machine);
+        }
+        machine.store(self.url())
+    }
+
+    /// A machine of that part with this list as its store.
+    pub(crate) fn machine(&self, part: &str) -> Machine {
+        self.admit(Machine::new(part))
+    }
+
+    /// What a `[[render]]` table says of silence: behind a network, a time much longer than any test, so that heartbeats
+    /// are read and nobody is silent.
+    pub(crate) fn max_age(&self) -> &'static str {
+        match self {
+            Place::Here(_) => "",
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            _ => "max-age = '10h'\n",
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Place::Here(_) => self.repository().display().to_string(),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Git(server) => server.url(LIST),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Ssh(server) => server.url(LIST),
+        }
+    }
+
+    /// The repository itself, for those who look at it from the server's side.
+    pub(crate) fn repository(&self) -> PathBuf {
+        match self {
+            Place::Here(dir) => dir.path().join(LIST),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Git(server) => server.path(LIST),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Ssh(server) => server.path(LIST).into(),
+        }
+    }
+
+    /// From now on nobody reaches it.
+    pub(crate) fn go_away(&mut self) {
+        match self {
+            Place::Here(dir) => fs::rename(dir.path().join(LIST), dir.path().join("away.git")).unwrap(),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Git(server) => server.kill(),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Ssh(server) => server.kill(),
+        }
+    }
+
+    /// It is back where it was.
+    pub(crate) fn come_back(&mut self) {
+        match self {
+            Place::Here(dir) => fs::rename(dir.path().join("away.git"), dir.path().join(LIST)).unwrap(),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Git(server) => server.restart(),
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            Place::Ssh(server) => server.restart(),
+        }
+    }
+
+    /// What is said of it while it is away.
+    pub(crate) fn complaint(&self) -> &'static str {
+        match self {
+            Place::Here(_) => "there is no directory or repository",
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            _ => "Connection refused",
+        }
+    }
+}
+
+/// Makes a test of each of these functions for each kind of place. A connection of ssh costs a tenth of a second of CPU on
+/// either side, so not all are worth it: those after `but ssh:` do without.
+macro_rules! over_each_store {
+    (but ssh: $($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use crate::agent::place::Place;
+
+            #[test]
+            fn here() {
+                super::$test(Place::here());
+            }
+
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            #[test]
+            fn behind_git() {
+                super::$test(Place::git());
+            }
+        }
+    )+};
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use crate::agent::place::Place;
+
+            #[test]
+            fn here() {
+                super::$test(Place::here());
+            }
+
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            #[test]
+            fn behind_git() {
+                super::$test(Place::git());
+            }
+
+            #[cfg(all(feature = "https", feature = "ssh"))]
+            #[test]
+            fn behind_ssh() {
+                super::$test(Place::ssh());
+            }
+        }
+    )+};
+}
+pub(crate) use over_each_store;
