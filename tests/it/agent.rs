@@ -7,6 +7,8 @@ mod figures;
 mod haproxy;
 mod health;
 mod kill;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod liveness;
 mod load;
 #[cfg(feature = "https")]
 mod notify;
