@@ -133,13 +133,19 @@ impl Decision {
     /// Keeps the servers that HAProxy's own checks find up: they are alive, whatever the list has not heard. Gives those
     /// that would have been dropped.
     pub fn keep(&mut self, up: &BTreeSet<String>) -> BTreeSet<String> {
-        self.dropped.extract_if(.., |id| up.contains(id)).collect()
+        self.spare(|id| up.contains(id))
     }
 
     /// Keeps the nodes that were held until now: what has ended the hold may reach the last of them a little later. Gives
     /// them, so that they get all their time again to be heard.
     pub fn pardon(&mut self, held_before: &Ids) -> BTreeSet<String> {
-        self.dropped.extract_if(.., |id| held_before.contains_key(id)).collect()
+        self.spare(|id| held_before.contains_key(id))
+    }
+
+    fn spare(&mut self, is_spared: impl Fn(&String) -> bool) -> BTreeSet<String> {
+        let (spared, dropped) = std::mem::take(&mut self.dropped).into_iter().partition(is_spared);
+        self.dropped = dropped;
+        spared
     }
 }
 

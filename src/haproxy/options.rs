@@ -220,6 +220,10 @@ mod tests {
         check("", "", Some(""));
         check("inter 2s fall 3", "check inter 1s", Some(" check fall 3 inter 1s"));
         check("check ssl", "no-check verify none", Some(" ssl verify none"));
+        let observed = "observe layer4 error-limit 2 on-error sudden-death";
+        check(observed, "", Some(" error-limit 2 observe layer4 on-error sudden-death"));
+        // As a user would take it back.
+        check(observed, "observe none", Some(" error-limit 2 observe none on-error sudden-death"));
         check("non-stick disabled", "stick enabled", Some(""));
         check("init-addr none resolvers dns resolve-prefer ipv4", "", Some(""));
         check("", "no-tlsv10 cookie c", Some(" cookie c no-tlsv10"));

@@ -73,7 +73,7 @@ impl World {
         self.liveness.listed(listed);
         for place in 0..self.stores.len() {
             let reaches = self.readable[place];
-            if self.now % INTERVAL == 0 {
+            if self.now.is_multiple_of(INTERVAL) {
                 let accepted = reaches && self.writable[place];
                 if accepted {
                     self.stores[place].insert("i-me".to_owned(), at(self.now as i64));

@@ -3,6 +3,7 @@
 mod balancer;
 mod check;
 mod daemon;
+mod deaths;
 mod figures;
 mod haproxy;
 mod health;

@@ -1,12 +1,11 @@
 //! A load balancer of a fleet: a store, a HAProxy, and an agent that keeps it right.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::daemon::Daemon;
+use super::load;
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::{CHECK_PATH, HttpServer};
 use crate::fixture::machine::{Machine, bare_repository};
@@ -101,12 +100,7 @@ impl Balancer {
 
     /// The status of a request to the balancer, on a connection of its own.
     pub(crate) fn get(&self) -> Option<u16> {
-        let mut stream = TcpStream::connect(self.front).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.split(' ').nth(1)?.parse().ok()
+        load::get(self.front)
     }
 
     /// Whether this server got a request lately, while there are some.

@@ -1,4 +1,4 @@
-//! Clients of a balancer, none of whose requests may fail.
+//! Clients of a balancer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// `wrk`, and clients that keep an idle connection and ask now and then.
+/// `wrk`, and clients that keep an idle connection and ask now and then. None of their requests may fail.
 pub(crate) struct Load {
     wrk: Option<Child>,
     idle: Option<JoinHandle<()>>,
@@ -79,6 +79,57 @@ impl Drop for Load {
             let _ = wrk.wait();
         }
     }
+}
+
+/// How long an answer took, and its status if there was one.
+pub(crate) type Answer = (Duration, Option<u16>);
+
+/// Clients that together send so many requests a second, each on a connection of its own, however long the answers take.
+pub(crate) struct Steady {
+    clients: Vec<JoinHandle<Vec<Answer>>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// More clients than requests are under way at once.
+const CLIENTS: u32 = 100;
+
+impl Steady {
+    pub(crate) fn start(front: SocketAddr, per_second: u32) -> Steady {
+        let stop = Arc::<AtomicBool>::default();
+        let started = Instant::now();
+        let clients = (0..CLIENTS).map(|client| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut answers = Vec::new();
+                let mut due = started + Duration::from_secs(1) * client / per_second;
+                while !stop.load(Ordering::SeqCst) {
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let asked = Instant::now();
+                    let status = get(front);
+                    answers.push((asked.elapsed(), status));
+                    due += Duration::from_secs(1) * CLIENTS / per_second;
+                }
+                answers
+            })
+        });
+        Steady { clients: clients.collect(), stop }
+    }
+
+    /// Ends them, and gives all answers.
+    pub(crate) fn finish(self) -> Vec<Answer> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    }
+}
+
+/// The status of the answer to one request.
+pub(crate) fn get(front: SocketAddr) -> Option<u16> {
+    let mut stream = TcpStream::connect(front).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
 }
 
 /// Ends `wrk`, and gives its count.
