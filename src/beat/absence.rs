@@ -91,8 +91,9 @@ pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) 
         let (silence, doubt) = match evidence {
             Evidence::Nothing => continue,
             Evidence::Listened(liveness, interval) => {
-                // A node that is well beats once an interval.
-                let doubt = limit.saturating_sub(interval).max(limit / 2);
+                // Of nodes that die together one may have beaten an interval before another, and heartbeats are read once an
+                // interval too.
+                let doubt = limit.saturating_sub(interval * 2).max(limit / 2);
                 (liveness.silence(&id), doubt)
             }
             Evidence::Seen(sightings, now) => {

@@ -127,6 +127,34 @@ fn stated_times_are_judged_by_the_clock_and_a_time_in_the_future_is_told() {
     assert!(nothing.gone.is_empty());
 }
 
+#[test]
+fn when_the_first_of_a_group_falls_silent_the_others_are_doubtful() {
+    let fleet = roster(&[("app1", 5)]);
+    let second = Duration::from_secs(1);
+    let mut liveness = Liveness::new(1, 10 * second, BTreeMap::new());
+    let mut beats = crate::store::Beats::new();
+    let mut hear = |liveness: &mut Liveness, ids: &[usize], at_ms: u64| {
+        let wall = Timestamp::from_millisecond(at_ms.try_into().unwrap()).unwrap();
+        beats.extend(ids.iter().map(|number| (format!("i-app1-{number}"), wall)));
+        let listed = fleet.nodes.iter().map(|node| crate::liveness::Listed {
+            id: node.record.id().as_str(),
+            changed: None,
+            last_seen: None,
+        });
+        liveness.listed(listed);
+        liveness.heard(0, &beats, Duration::from_millis(at_ms), wall);
+    };
+    hear(&mut liveness, &[0, 1, 2, 3, 4], 9_000);
+    hear(&mut liveness, &[0, 1, 2, 3, 4], 10_000);
+    // Three die at the same time: one had its turn before this reading, two after it, and the next reading is a little late.
+    hear(&mut liveness, &[1, 2, 3, 4], 11_200);
+    (12..=18).for_each(|now| hear(&mut liveness, &[3, 4], now * 1_000));
+    hear(&mut liveness, &[3, 4], 18_050);
+    let missed = silent(&fleet, Evidence::Listened(&liveness, second), SignedDuration::from_secs(8));
+    assert_eq!(missed.gone.into_keys().collect::<Vec<_>>(), ["i-app1-0"]);
+    assert_eq!(missed.doubtful.into_iter().collect::<Vec<_>>(), ["i-app1-1", "i-app1-2"]);
+}
+
 proptest! {
     /// Whatever is missed: a server that HAProxy's checks find up stays, one that was held is not dropped at once, and of
     /// no part more goes than the limit allows.
