@@ -6,45 +6,43 @@ use std::path::{Path, PathBuf};
 
 use super::daemon::Daemon;
 use super::load;
+use super::place::Place;
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::{CHECK_PATH, HttpServer};
-use crate::fixture::machine::{Machine, bare_repository};
+use crate::fixture::machine::Machine;
 
 pub(crate) struct Balancer {
     pub(crate) machine: Machine,
     pub(crate) haproxy: HaProxy,
     pub(crate) front: SocketAddr,
-    store: String,
+    /// Where the list is.
+    pub(crate) place: Place,
 }
 
 impl Balancer {
     /// A balancer over these nodes, which are on the list already, and checks them often. Its agent is not started.
     pub(crate) fn start(nodes: &[(&str, &HttpServer)]) -> Balancer {
+        Balancer::start_at(Place::here(), nodes)
+    }
+
+    /// The same over a list at that place.
+    pub(crate) fn start_at(place: Place, nodes: &[(&str, &HttpServer)]) -> Balancer {
         let agent = "interval = '5s'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n";
         let often = "server_options = 'inter 500ms downinter 500ms fastinter 100ms slowstart 1ms'\n";
-        Balancer::start_with(nodes, agent, often)
+        Balancer::start_with(place, nodes, agent, often)
     }
 
     /// With these lines of `[agent]` and `[render.vars]`.
-    pub(crate) fn start_with(nodes: &[(&str, &HttpServer)], agent: &str, vars: &str) -> Balancer {
-        let machine = Machine::new("lb1");
-        let repository = machine.path("list.git");
-        bare_repository(&repository);
-        Balancer::start_over(machine, &repository.display().to_string(), nodes, agent, vars)
-    }
-
-    /// Over that store.
-    pub(crate) fn start_over(
-        machine: Machine,
-        store: &str,
+    pub(crate) fn start_with(
+        place: Place,
         nodes: &[(&str, &HttpServer)],
         agent: &str,
         vars: &str,
     ) -> Balancer {
-        let machine = machine.store(store);
+        let machine = place.machine("lb1");
         let front = HaProxy::free_address();
         machine.good(&["state", "done"]);
-        let starting = Starting { machine, front, store, agent, vars };
+        let starting = Starting { machine, front, place: &place, agent, vars };
         for (part, server) in nodes {
             starting.join(part, server);
         }
@@ -57,7 +55,7 @@ impl Balancer {
         let haproxy = HaProxy::start(&dir, &config);
         starting.configure(&format!("kill -USR2 $(cat {})", pid_file(&dir).display()));
         note_pid(&dir, &haproxy);
-        Balancer { machine: starting.machine, haproxy, front, store: store.to_owned() }
+        Balancer { machine: starting.machine, haproxy, front, place }
     }
 
     /// Ends HAProxy with all that it knows only at run time.
@@ -72,17 +70,20 @@ impl Balancer {
         note_pid(&dir, &self.haproxy);
     }
 
+    /// From the next start on, the file leaves out nodes that are silent for longer.
+    pub(crate) fn set_max_age(&self, age: &str) {
+        let path = self.machine.path("presence.toml");
+        let text = fs::read_to_string(&path).unwrap().replace(self.place.max_age(), "");
+        fs::write(&path, text.replace("[[render]]\n", &format!("[[render]]\nmax-age = '{age}'\n"))).unwrap();
+    }
+
     pub(crate) fn agent(&self) -> Daemon {
         Daemon::start(&self.machine)
     }
 
     /// A node of the same fleet, with facts and a state directory of its own.
     pub(crate) fn node(&self, part: &str, server: &HttpServer) -> Machine {
-        node(&self.store, part, server)
-    }
-
-    pub(crate) fn store(&self) -> &str {
-        &self.store
+        node(&self.place, part, server)
     }
 
     /// How often the reload command was run since the start.
@@ -138,14 +139,14 @@ fn note_pid(dir: &Path, haproxy: &HaProxy) {
 struct Starting<'a> {
     machine: Machine,
     front: SocketAddr,
-    store: &'a str,
+    place: &'a Place,
     agent: &'a str,
     vars: &'a str,
 }
 
 impl Starting<'_> {
     fn join(&self, part: &str, server: &HttpServer) {
-        node(self.store, part, server).good(&["state", "done"]);
+        node(self.place, part, server).good(&["state", "done"]);
     }
 
     fn configure(&self, reload: &str) {
@@ -155,10 +156,11 @@ impl Starting<'_> {
              metrics = '{dir}/metrics.prom'\n\
              [[render]]\nname = 'haproxy'\noutput = '{config}'\ncheck = 'haproxy -dW -c -f {{}}'\n\
              reload = 'sh -c \"echo x >> {dir}/reloads; {reload}\"'\napply = 'runtime'\nsocket = '{socket}'\n\
-             state-file = '{dir}/states'\npatience = '1s'\n\
+             state-file = '{dir}/states'\npatience = '1s'\n{max_age}\
              [render.vars]\napp_parts = 'app'\nbind_address = '{ip}'\nfrontend_port = {port}\ncheck_path = '{CHECK_PATH}'\n\
              maxconn = 400\n{vars}",
             agent = self.agent,
+            max_age = self.place.max_age(),
             vars = self.vars,
             dir = dir.display(),
             config = HaProxy::config_in(&dir).display(),
@@ -170,9 +172,9 @@ impl Starting<'_> {
     }
 }
 
-fn node(store: &str, id: &str, server: &HttpServer) -> Machine {
-    Machine::new("app")
-        .store(store)
+fn node(place: &Place, id: &str, server: &HttpServer) -> Machine {
+    place
+        .machine("app")
         .with("instance-id", format!("i-{id}"))
         .with("address", server.address().ip())
         .with("port", server.address().port())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::balancer::Balancer;
 use super::daemon::{Daemon, wait};
 use super::load::Load;
+use super::place::Place;
 use crate::fixture::fleet;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::Machine;
@@ -67,7 +68,7 @@ const AS_SHIPPED: &str = "interval = '60s'\npoll = '1s'\n";
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_fleet_under_load() {
     let servers = servers(10);
-    let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
+    let balancer = Balancer::start_with(Place::here(), &first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
     let load = Load::start(balancer.front);
@@ -86,7 +87,7 @@ fn figures_of_a_fleet_under_load() {
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_new_server() {
     let servers = servers(21);
-    let balancer = Balancer::start_with(&[("n0", &servers[0])], AS_SHIPPED, "");
+    let balancer = Balancer::start_with(Place::here(), &[("n0", &servers[0])], AS_SHIPPED, "");
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
     let mut times: Vec<Duration> = Vec::new();
@@ -123,7 +124,7 @@ fn figures_of_a_new_server() {
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_a_silent_death() {
     let mut servers = servers(3);
-    let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
+    let balancer = Balancer::start_with(Place::here(), &first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
     // Before, one bad check is enough: HAProxy starts with all servers on probation.
     agent.wait_for("many checks", || servers.iter().all(|server| server.checks() >= 5));
@@ -151,7 +152,7 @@ fn figures_of_a_silent_death() {
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figures_of_an_expiry() {
     let servers = servers(3);
-    let balancer = Balancer::start_with(&first_three(&servers), AS_SHIPPED, "");
+    let balancer = Balancer::start_with(Place::here(), &first_three(&servers), AS_SHIPPED, "");
     let path = balancer.machine.path("presence.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '30s'")).unwrap();

@@ -4,13 +4,19 @@ use std::fs;
 
 use super::balancer::Balancer;
 use super::daemon::Daemon;
+use super::place::{Place, over_each_store};
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, git};
 
-#[test]
-fn nodes_come_change_and_go_without_a_reload() {
+over_each_store!(nodes_come_change_and_go_without_a_reload);
+over_each_store!(but ssh:
+    bad_lists_leave_haproxy_as_it_is,
+    who_falls_silent_expires_by_the_clock_and_who_is_heard_stays,
+);
+
+fn nodes_come_change_and_go_without_a_reload(place: Place) {
     let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
-    let balancer = Balancer::start(&[("a", &servers[0])]);
+    let balancer = Balancer::start_at(place, &[("a", &servers[0])]);
     let agent = balancer.agent();
     agent.wait_for("a request to be served", || balancer.get() == Some(200));
     let b = balancer.node("b", &servers[1]);
@@ -59,13 +65,12 @@ fn another_part_of_the_file_is_one_checked_reload() {
     assert_eq!(balancer.get(), Some(200));
 }
 
-#[test]
-fn bad_lists_leave_haproxy_as_it_is() {
+fn bad_lists_leave_haproxy_as_it_is(place: Place) {
     let servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
     let nodes: Vec<(String, &HttpServer)> =
         servers.iter().enumerate().map(|(number, server)| (format!("n{number}"), server)).collect();
     let nodes: Vec<(&str, &HttpServer)> = nodes.iter().map(|(id, server)| (id.as_str(), *server)).collect();
-    let balancer = Balancer::start(&nodes);
+    let balancer = Balancer::start_at(place, &nodes);
     let agent = balancer.agent();
     let all = || balancer.running().iter().filter(|(_, up)| *up).count();
     agent.wait_for("all to serve", || all() == 4);
@@ -91,7 +96,7 @@ fn bad_lists_leave_haproxy_as_it_is() {
     let clone = balancer.machine.path("clone");
     let before = balancer.config();
     let dir = balancer.machine.path("");
-    git(&dir, &["clone", "--quiet", balancer.store(), clone.to_str().unwrap()]);
+    git(&dir, &["clone", "--quiet", balancer.place.repository().to_str().unwrap(), clone.to_str().unwrap()]);
     git(
         &clone,
         &[
@@ -129,9 +134,7 @@ fn bad_lists_leave_haproxy_as_it_is() {
 fn a_node_that_is_silent_for_too_long_expires() {
     let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
     let balancer = Balancer::start(&[("a", &servers[0]), ("b", &servers[1]), ("c", &servers[2])]);
-    let path = balancer.machine.path("presence.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '1h'")).unwrap();
+    balancer.set_max_age("1h");
     let nodes: Vec<Machine> = [("a", 0), ("b", 1), ("c", 2)]
         .into_iter()
         .map(|(id, server)| balancer.node(id, &servers[server]))
@@ -154,15 +157,12 @@ fn a_node_that_is_silent_for_too_long_expires() {
     assert_eq!(balancer.running().len(), 2);
 }
 
-#[test]
-fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays() {
+fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays(place: Place) {
     let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
     let agent = "interval = '1h'\npoll = '200ms'\nquiet-min = '100ms'\n";
     let nodes = [("a", &servers[0]), ("b", &servers[1]), ("c", &servers[2])];
-    let balancer = Balancer::start_with(&nodes, agent, "");
-    let path = balancer.machine.path("presence.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("[[render]]", "[[render]]\nmax-age = '12s'")).unwrap();
+    let balancer = Balancer::start_with(place, &nodes, agent, "");
+    balancer.set_max_age("12s");
     let nodes: Vec<Machine> = ["a", "b", "c"]
         .into_iter()
         .zip(&servers)

@@ -4,29 +4,40 @@ use std::fs;
 
 use super::QUICK;
 use super::daemon::Daemon;
+use super::place::{Place, over_each_store};
 use crate::fixture::http_server::{CHECK_PATH, HttpServer};
 use crate::fixture::machine::{Machine, bare_repository};
 
 fn node(server: &HttpServer) -> Machine {
-    let node = Machine::new("app1");
-    let repository = node.path("list.git");
+    let machine = Machine::new("app1");
+    let repository = machine.path("list.git");
     bare_repository(&repository);
+    let machine = machine.store(repository.display());
+    asks(&machine, server, "");
+    machine
+}
+
+/// The machine asks the server how it is.
+fn asks(machine: &Machine, server: &HttpServer, more: &str) {
     let text = format!(
-        "{QUICK}[[health]]\nname = 'web'\nhttp = 'http://{}{CHECK_PATH}'\ninterval = '100ms'\nrise = 2\nfall = 3\n",
+        "{QUICK}[[health]]\nname = 'web'\nhttp = 'http://{}{CHECK_PATH}'\ninterval = '100ms'\nrise = 2\nfall = 3\n{more}",
         server.address()
     );
-    fs::write(node.path("presence.toml"), text).unwrap();
-    node.store(repository.display())
+    fs::write(machine.path("presence.toml"), text).unwrap();
 }
 
 fn state(node: &Machine) -> String {
     fs::read_to_string(node.path("nodeinfo/state.txt")).unwrap().trim().to_owned()
 }
 
-#[test]
-fn a_broken_application_takes_itself_off_the_list_and_back() {
+over_each_store!(a_broken_application_takes_itself_off_the_list_and_back);
+
+fn a_broken_application_takes_itself_off_the_list_and_back(place: Place) {
     let server = HttpServer::start(200);
-    let node = node(&server);
+    let node = place.machine("app1");
+    let hosts = node.path("hosts");
+    let table = format!("[[render]]\nname = 'hosts'\noutput = '{}'\n{}", hosts.display(), place.max_age());
+    asks(&node, &server, &table);
     node.good(&["state", "done"]);
     let agent = Daemon::start(&node);
     agent.wait_for("some checks", || server.checks() > 3);

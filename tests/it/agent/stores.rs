@@ -10,6 +10,7 @@ use super::QUICK;
 use super::balancer::Balancer;
 use super::daemon::Daemon;
 use super::load::Load;
+use super::place::Place;
 use crate::fixture::GitDaemon;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, bare_repository};
@@ -153,34 +154,35 @@ fn nobody_is_silent_while_the_store_of_heartbeats_hangs() {
     assert!(!agent.log().contains("i-lb1.json: was last seen"), "{}", agent.log());
 }
 
+fn metric(balancer: &Balancer, name: &str) -> u64 {
+    let metrics = balancer.metrics();
+    let line = metrics.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
 /// The store of a balancer goes away for as long as `meanwhile` takes, and comes back.
 fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, usize) {
-    let mut server = GitDaemon::start();
-    server.repository("list.git");
     let servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
     let nodes = [("n0", &servers[0]), ("n1", &servers[1]), ("n2", &servers[2])];
-    let balancer = Balancer::start_over(Machine::new("lb1"), &server.url("list.git"), &nodes, agent, "");
+    let mut balancer = Balancer::start_with(Place::git(), &nodes, agent, "");
     let agent = balancer.agent();
-    let metric = |name: &str| -> u64 {
-        let metrics = balancer.metrics();
-        let line = metrics.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
-        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
-    };
-    agent.wait_for("the first beat", || metric("presence_file_good{") == 1);
+    agent.wait_for("the first beat", || metric(&balancer, "presence_file_good{") == 1);
     let load = Load::light(balancer.front);
     let (before, loaded, said) = (balancer.config(), balancer.haproxy.worker(), agent.log().lines().count());
 
-    server.kill();
-    agent.wait_for("the store to be missed", || metric("presence_store_errors_total{") > 0);
-    let (errors, read) =
-        (metric("presence_store_errors_total{"), metric("presence_roster_timestamp_seconds"));
+    balancer.place.go_away();
+    agent.wait_for("the store to be missed", || metric(&balancer, "presence_store_errors_total{") > 0);
+    let (errors, read) = (
+        metric(&balancer, "presence_store_errors_total{"),
+        metric(&balancer, "presence_roster_timestamp_seconds"),
+    );
     meanwhile(&balancer, &agent);
     // Exit code, log and metrics say so, and nothing else has happened.
     balancer.machine.run(&["beat"]).code(3).says("is left as it is");
-    agent.wait_for("more looks in vain", || metric("presence_store_errors_total{") > errors);
+    agent.wait_for("more looks in vain", || metric(&balancer, "presence_store_errors_total{") > errors);
     agent.wait_for("a beat in vain", || balancer.metrics().contains("result=\"unreachable\""));
-    assert_eq!(metric("presence_file_good{"), 0, "{}", balancer.metrics());
-    assert_eq!(metric("presence_roster_timestamp_seconds"), read, "it was read meanwhile");
+    assert_eq!(metric(&balancer, "presence_file_good{"), 0, "{}", balancer.metrics());
+    assert_eq!(metric(&balancer, "presence_roster_timestamp_seconds"), read, "it was read meanwhile");
     assert_eq!((balancer.config(), balancer.haproxy.worker()), (before, loaded));
     assert_eq!(balancer.running().iter().filter(|(_, up)| *up).count(), 3);
     let log: Vec<String> = agent.log().lines().skip(said).map(str::to_owned).collect();
@@ -188,11 +190,11 @@ fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, u
     // The store, to read and to write, and the file: each once.
     assert!((2..=4).contains(&warnings), "{log:#?}");
 
-    server.restart();
+    balancer.place.come_back();
     agent.wait_for("the store to be found", || agent.log().contains("stores: well again"));
     balancer.node("n3", &servers[3]).good(&["state", "done"]);
     agent.wait_for("the new server", || balancer.running().contains(&("i-n3".into(), true)));
-    agent.wait_for("all to be well", || metric("presence_file_good{") == 1);
+    agent.wait_for("all to be well", || metric(&balancer, "presence_file_good{") == 1);
     assert_eq!(balancer.reloads(), 0);
     (log.join("\n"), load.finish())
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::balancer::Balancer;
 use super::daemon::Daemon;
+use super::place::{Place, over_each_store};
 use super::{QUICK, machine};
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
@@ -31,10 +32,11 @@ fn a_haproxy_that_was_restarted_by_hand_serves_the_same() {
     assert_eq!(balancer.get(), Some(200));
 }
 
-#[test]
-fn an_agent_that_is_there_before_haproxy_waits_for_it() {
+over_each_store!(but ssh: an_agent_that_is_there_before_haproxy_waits_for_it);
+
+fn an_agent_that_is_there_before_haproxy_waits_for_it(place: Place) {
     let servers: Vec<HttpServer> = (0..2).map(|_| HttpServer::start(200)).collect();
-    let mut balancer = Balancer::start(&[("a", &servers[0])]);
+    let mut balancer = Balancer::start_at(place, &[("a", &servers[0])]);
     balancer.kill_haproxy();
     balancer.node("b", &servers[1]).good(&["state", "done"]);
     balancer.machine.run(&["beat"]).code(5).says("its reload failed").says("it will be tried again");
