@@ -1,6 +1,9 @@
 //! Which nodes a balancer's file has, over a network that carries heartbeats: what is silent leaves, and nothing else.
 
+mod clocks;
 mod fleet;
+mod starts;
+mod stores;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,6 +14,9 @@ use fleet::{Fleet, MAX_AGE};
 
 /// Longer than anybody may be silent.
 const LONGER: Duration = Duration::from_secs(MAX_AGE.as_secs() + 4);
+
+/// Enough for a wrong judgement to show itself.
+const SOME_BEATS: Duration = Duration::from_secs(4);
 
 /// What a look finds arrives at once, although the file depends on heartbeats, and no beat comes to help.
 fn changes_arrive(place: Place) {
@@ -70,7 +76,7 @@ fn many_that_fall_silent_at_once_are_kept_until_enough_are_heard_again() {
     // What else happens is followed.
     fleet.start_app(6);
     fleet.become_served(&[1, 2, 3, 4, 5, 6]);
-    fleet.stay_served(&[1, 2, 3, 4, 5, 6], LONGER);
+    fleet.stay_served(&[1, 2, 3, 4, 5, 6], SOME_BEATS);
     assert!(held(&fleet, 3));
     assert_eq!(fleet.said("silent, but kept"), 1, "{}", fleet.log());
     // Two of seven may be missed: that is the end of it, and these two have all their time again.
@@ -78,7 +84,7 @@ fn many_that_fall_silent_at_once_are_kept_until_enough_are_heard_again() {
     fleet.wait_for("the end", || held(&fleet, 0));
     fleet.start_app(2);
     fleet.start_app(3);
-    fleet.stay_served(&[1, 2, 3, 4, 5, 6], LONGER);
+    fleet.stay_served(&[1, 2, 3, 4, 5, 6], SOME_BEATS);
     assert!(held(&fleet, 0));
     assert_eq!(fleet.said("silent, but kept"), 1, "{}", fleet.log());
     fleet.end();
@@ -95,24 +101,10 @@ fn what_is_accepted_as_gone_stays_gone_until_it_is_heard() {
     let output = accept.env_remove("PRESENCE_NOW").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fleet.served(), [4, 5]);
-    fleet.stay_served(&[4, 5], Duration::from_secs(5));
+    fleet.stay_served(&[4, 5], SOME_BEATS);
     fleet.start_app(2);
     fleet.become_served(&[2, 4, 5]);
-    fleet.stay_served(&[2, 4, 5], Duration::from_secs(3));
+    fleet.stay_served(&[2, 4, 5], SOME_BEATS);
     assert_eq!(fleet.metric("presence_file_held{"), Some(0));
-    fleet.end();
-}
-
-#[test]
-fn a_store_that_takes_no_heartbeats_makes_nobody_silent() {
-    let mut fleet = Fleet::start(Place::git(), 3);
-    let list = fleet.repository();
-    list.hook("pre-receive", "exit 1");
-    fleet.stay_served(&[1, 2, 3], LONGER);
-    assert!(fleet.said("pre-receive hook declined") > 0, "{}", fleet.log());
-    list.unhook("pre-receive");
-    fleet.stay_served(&[1, 2, 3], LONGER);
-    fleet.kill_apps(&[2]);
-    fleet.become_served(&[1, 3]);
     fleet.end();
 }

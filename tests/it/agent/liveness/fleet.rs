@@ -104,6 +104,10 @@ impl Fleet {
         self.agent = Some(Daemon::start_with(&self.balancer, more));
     }
 
+    pub(super) fn kill_balancer(&mut self) {
+        self.agent = None;
+    }
+
     /// The repository of the list, from the server's side.
     pub(super) fn repository(&self) -> Repository {
         Repository::at(&self.place.repository())

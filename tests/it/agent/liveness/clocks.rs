@@ -1,0 +1,73 @@
+//! Clocks that are wrong, by libfaketime (Debian package of that name).
+
+use std::fs;
+use std::process::Command;
+
+use super::fleet::{Fleet, id};
+use super::{Place, SOME_BEATS};
+
+/// Gives a program a clock that is wrong by that much, as faketime writes it (`-1h`).
+fn wrong(command: &mut Command, by: &str) {
+    let library = fs::read_dir("/usr/lib")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"))
+        .find(|path| path.exists())
+        .expect("libfaketime, of the Debian package of that name");
+    // The clock for waits stays right, as it does when somebody sets a clock.
+    command.env("LD_PRELOAD", library).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
+/// Whether the log has one line that says this of the clock, with one of these sizes.
+fn says_once(fleet: &Fleet, whose: &str, sizes: &[&str]) -> bool {
+    let log = fleet.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(whose)).collect();
+    assert!(lines.len() <= 1, "{log}");
+    let said = |size: &&str| lines.iter().any(|line| line.contains(&format!("about {size} ")));
+    assert!(lines.is_empty() || sizes.iter().any(said), "{log}");
+    !lines.is_empty()
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_stays_and_is_named() {
+    let mut fleet = Fleet::new(Place::git());
+    for number in 1..=5 {
+        fleet.add(number);
+        fleet.start_app_with(number, |command| match number {
+            1 => wrong(command, "-1h"),
+            2 => wrong(command, "-15s"),
+            _ => {}
+        });
+    }
+    fleet.start_balancer();
+    fleet.become_served(&[1, 2, 3, 4, 5]);
+    let told = |fleet: &Fleet| {
+        // Heartbeats are read once a second, and a busy machine may take its time.
+        let first =
+            says_once(fleet, &format!("{}: its clock is", id(1)), &["1h", "59m 59s", "59m 58s", "1h 1s"]);
+        let second = says_once(fleet, &format!("{}: its clock is", id(2)), &["13s", "14s", "15s", "16s"]);
+        first && second
+    };
+    fleet.wait_for("both to be named", || told(&fleet));
+    fleet.stay_served(&[1, 2, 3, 4, 5], SOME_BEATS);
+    assert!(told(&fleet));
+    assert!(!fleet.log().contains("its own is probably wrong"), "{}", fleet.log());
+    fleet.end();
+}
+
+#[test]
+fn a_balancer_whose_own_clock_is_wrong_drops_nobody_and_says_so() {
+    let mut fleet = Fleet::new(Place::git());
+    for number in 1..=4 {
+        fleet.add(number);
+        fleet.start_app(number);
+    }
+    fleet.start_balancer_with(|command| wrong(command, "+1h"));
+    fleet.become_served(&[1, 2, 3, 4]);
+    let told = |fleet: &Fleet| {
+        says_once(fleet, "its own is probably wrong", &["1h", "59m 59s", "59m 58s", "1h 1s", "1h 2s"])
+    };
+    fleet.wait_for("it to be said", || told(&fleet));
+    fleet.stay_served(&[1, 2, 3, 4], SOME_BEATS);
+    assert!(told(&fleet) && fleet.log().contains("behind this machine's"), "{}", fleet.log());
+    fleet.end();
+}
