@@ -55,7 +55,7 @@ impl Lock {
                     return Err(StoreErrorKind::Locked {
                         path: path.to_owned(),
                         holder: holder(path),
-                        seconds: started.elapsed().as_secs(),
+                        seconds: started.elapsed().as_secs_f64().round() as u64,
                         key: deadline.limit().key(),
                     });
                 }
