@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::balancer::Balancer;
 use super::load::Steady;
+use super::place::Place;
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 
@@ -38,7 +39,7 @@ fn wait_for_full_health(balancer: &Balancer, servers: &[&str]) {
 fn a_dead_server_is_found_by_requests_that_go_elsewhere() {
     let mut servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
     let nodes = [("a", &servers[0]), ("b", &servers[1]), ("c", &servers[2])];
-    let balancer = Balancer::start_with(&nodes, AGENT, UNCHECKED);
+    let balancer = Balancer::start_with(Place::here(), &nodes, AGENT, UNCHECKED);
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
     // What is added at run time inherits nothing from the file's `default-server`.
@@ -73,7 +74,7 @@ fn two_die(balancer: &Balancer, servers: &mut Vec<HttpServer>) {
 #[test]
 fn clients_that_go_away_take_no_server_out() {
     let server = HttpServer::start(200);
-    let balancer = Balancer::start_with(&[("a", &server)], AGENT, UNCHECKED);
+    let balancer = Balancer::start_with(Place::here(), &[("a", &server)], AGENT, UNCHECKED);
     wait_for_full_health(&balancer, &["i-a"]);
     server.set_delay(Duration::from_millis(300));
     let requests = server.requests();
@@ -157,7 +158,7 @@ fn figure(
     let servers: Vec<HttpServer> = (0..count).map(|_| serve("127.0.0.1:0".parse().unwrap())).collect();
     let names: Vec<String> = (0..count).map(|number| format!("n{number}")).collect();
     let nodes: Vec<(&str, &HttpServer)> = names.iter().map(String::as_str).zip(&servers).collect();
-    let mut balancer = Balancer::start_with(&nodes, AGENT, "");
+    let mut balancer = Balancer::start_with(Place::here(), &nodes, AGENT, "");
     balancer.kill_haproxy();
     let path = HaProxy::config_in(&balancer.machine.path(""));
     fs::write(path, change(&balancer.config())).unwrap();
