@@ -229,6 +229,12 @@ impl Operation<'_> {
         if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {
             *beat = None;
         }
+        if let Err(refusal) = judge(&report, &name, false)
+            && refusal.lacks_objects()
+        {
+            // So would every other push be refused.
+            return Err(refusal);
+        }
         let waits = report.unpack.is_none() && !report.refuses(&name);
         match judge(&report, branch, false) {
             Ok(Pushed::Done) if offer.is_some() => Ok(Left::Merged),
