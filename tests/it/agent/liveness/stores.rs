@@ -1,8 +1,9 @@
 //! Stores that take no heartbeats, and stores that not everybody reaches.
 
 use std::fs;
+use std::time::Duration;
 
-use super::fleet::{Fleet, id};
+use super::fleet::{Fleet, MAX_AGE, id};
 use super::{LONGER, Place, SOME_BEATS};
 use crate::fixture::machine::Machine;
 use crate::fixture::{GitDaemon, Relay};
@@ -12,7 +13,8 @@ fn a_store_that_takes_no_heartbeats_makes_nobody_silent() {
     let mut fleet = Fleet::start(Place::git(), 3);
     let list = fleet.repository();
     list.hook("pre-receive", "exit 1");
-    fleet.stay_served(&[1, 2, 3], LONGER);
+    // Longer than anybody may be silent, and no longer than what an agent that was not stopped itself may take to beat.
+    fleet.stay_served(&[1, 2, 3], MAX_AGE + Duration::from_secs(2));
     assert!(fleet.said("pre-receive hook declined") > 0, "{}", fleet.log());
     list.unhook("pre-receive");
     fleet.stay_served(&[1, 2, 3], SOME_BEATS);
