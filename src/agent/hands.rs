@@ -162,8 +162,8 @@ fn work(config: &Config, job: Job) -> Answer {
                 return Answer::Looked(None);
             }
             match config.wants_beats() {
-                // Heartbeats change all the time, so they are fetched only when they are needed. What was seen without
-                // them is given up first: it may hold what the second look needs.
+                // Heartbeats change all the time, so they are fetched only when they are needed. The first look is dropped
+                // before the second one begins.
                 true => {
                     drop(seen);
                     read(config)

@@ -137,8 +137,8 @@ impl Decision {
         self.spare(|id| up.contains(id))
     }
 
-    /// Keeps the nodes that were held until now: what has ended the hold may reach the last of them a little later. Gives
-    /// them, so that they get all their time again to be heard.
+    /// Keeps the nodes that were held until now, and returns them: they get their whole time again to be heard. The end of
+    /// an outage may reach the last of them a little later.
     pub fn pardon(&mut self, held_before: &Ids) -> BTreeSet<String> {
         self.spare(|id| held_before.contains_key(id))
     }

@@ -34,7 +34,7 @@ pub type Moment = Duration;
 pub struct Liveness {
     /// One for each store of heartbeats.
     listeners: Vec<Listener>,
-    /// Each node on the list: what its record last said, and the listeners' times then.
+    /// For each node on the list, what its record last said, and the listeners' times then.
     met: HashMap<String, Met>,
     /// Nodes that were silent before a restart, with their last sign of life and how long they had been silent.
     silent_before: BTreeMap<String, Silent>,
@@ -138,7 +138,7 @@ impl Liveness {
         silent.filter(|(_, silent)| silent.silent_for > longer_than).collect()
     }
 
-    /// Gives these nodes as long as all had at the beginning: what was known of their silence proves nothing any more.
+    /// Begins anew to listen for these nodes: their silence until now proves nothing.
     pub fn pardon<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
         let now: Vec<Duration> = self.listeners.iter().map(Listener::listened).collect();
         for id in ids {

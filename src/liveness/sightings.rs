@@ -26,8 +26,8 @@ struct Sighting {
 }
 
 impl Sightings {
-    /// With what a run sees at `now`. Time beyond `gap` since the last run does not count as silence: nobody knows whether
-    /// nodes could be heard then. The very first run has nothing but the times that heartbeats state.
+    /// Adds what a run sees at `now`. Time beyond `gap` since the last run is not silence, since nobody listened. The very
+    /// first run has nothing but the times that heartbeats state.
     pub fn after<'a>(
         mut self,
         nodes: impl Iterator<Item = Listed<'a>>,
