@@ -57,7 +57,7 @@ fn a_node_whose_clock_is_wrong_stays_and_is_named() {
     fleet.stay_served(&[1, 2, 3, 4, 5], SOME_BEATS);
     assert!(told(&fleet));
     assert!(!fleet.log().contains("its own is probably wrong"), "{}", fleet.log());
-    fleet.end();
+    fleet.end(0);
 }
 
 #[test]
@@ -73,5 +73,5 @@ fn a_balancer_whose_own_clock_is_wrong_drops_nobody_and_says_so() {
     fleet.wait_for("it to be said", || told(&fleet));
     fleet.stay_served(&[1, 2, 3, 4], SOME_BEATS);
     assert!(told(&fleet) && fleet.log().contains("behind this machine's"), "{}", fleet.log());
-    fleet.end();
+    fleet.end(0);
 }

@@ -167,13 +167,14 @@ impl Fleet {
         }
     }
 
-    /// Ends all agents. The balancer's has never waited for a lock.
+    /// Ends all agents. The balancer's has never waited for a lock, and has told so often that it keeps silent nodes.
     #[track_caller]
-    pub(super) fn end(self) {
+    pub(super) fn end(self, holds: usize) {
         let log = self.log();
         for words in ["has held", "holds `"] {
             assert!(!log.contains(words), "{log}");
         }
+        assert_eq!(self.said("silent, but kept"), holds, "{log}");
     }
 }
 

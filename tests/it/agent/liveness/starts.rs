@@ -33,7 +33,7 @@ fn who_was_dropped_stays_dropped_over_a_restart() {
     fleet.become_served(&[1, 2, 3, 4, 5]);
     fleet.become_served(&[1, 2, 4, 5]);
     assert!(started.elapsed() > MAX_AGE, "after {:?}\n{}", started.elapsed(), fleet.log());
-    fleet.end();
+    fleet.end(0);
 }
 
 #[test]
@@ -56,5 +56,5 @@ fn a_fresh_agent_listens_before_it_judges_old_heartbeats() {
     fleet.become_served(&[1, 2, 3, 4]);
     assert!(started.elapsed() > MAX_AGE, "after {:?}\n{}", started.elapsed(), fleet.log());
     fleet.stay_served(&[1, 2, 3, 4], Duration::from_secs(2));
-    fleet.end();
+    fleet.end(0);
 }

@@ -13,14 +13,15 @@ fn a_store_that_takes_no_heartbeats_makes_nobody_silent() {
     let mut fleet = Fleet::start(Place::git(), 3);
     let list = fleet.repository();
     list.hook("pre-receive", "exit 1");
-    // Longer than anybody may be silent, and no longer than what an agent that was not stopped itself may take to beat.
-    fleet.stay_served(&[1, 2, 3], MAX_AGE + Duration::from_secs(2));
+    // Longer than anybody may be silent, and shorter than what passes for a stop of the agent itself, which proves nothing
+    // either: ten seconds between two heartbeats.
+    fleet.stay_served(&[1, 2, 3], MAX_AGE + Duration::from_millis(500));
     assert!(fleet.said("pre-receive hook declined") > 0, "{}", fleet.log());
     list.unhook("pre-receive");
     fleet.stay_served(&[1, 2, 3], SOME_BEATS);
     fleet.kill_apps(&[2]);
     fleet.become_served(&[1, 3]);
-    fleet.end();
+    fleet.end(0);
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn who_reaches_only_the_store_that_is_away_here_is_not_silent() {
     fleet.stay_served(&[1, 2, 3, 4], SOME_BEATS);
     fleet.kill_apps(&[1]);
     fleet.become_served(&[2, 3, 4]);
-    fleet.end();
+    fleet.end(0);
 }
 
 /// One run, and not the agent: the times that heartbeats state are all it has.
