@@ -11,8 +11,12 @@ const MAX_COPY: usize = 0x00ff_ffff;
 /// The most that one insert instruction can hold.
 const MAX_INSERT: usize = 127;
 
-/// The instructions that make `new` from `base`, both the raw bytes of trees. None if one of them is no tree.
+/// The instructions that make `new` from `base`, both the raw bytes of trees. None if one of them is no tree, or if `new` is
+/// empty: git refuses differences of less than four bytes (`DELTA_SIZE_MIN` in its delta.h).
 pub(super) fn between_trees(base: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    if new.is_empty() {
+        return None;
+    }
     let mut delta = Delta::default();
     varint(&mut delta.instructions, base.len());
     varint(&mut delta.instructions, new.len());
@@ -225,13 +229,15 @@ mod tests {
     #[test]
     fn what_is_no_tree_has_no_difference() {
         assert_eq!(between_trees(b"100644 x\0short", b""), None);
+        let whole = [b"100644 x\0".as_slice(), &[7; 20]].concat();
+        assert_eq!(between_trees(&whole, b""), None, "git refuses so short a difference");
     }
 
     proptest! {
         #[test]
         fn the_new_tree_comes_back(
             old in proptest::collection::vec(("[a-c.]{1,3}", 0_u8..3), 0..40),
-            new in proptest::collection::vec(("[a-c.]{1,3}", 0_u8..3), 0..40),
+            new in proptest::collection::vec(("[a-c.]{1,3}", 0_u8..3), 1..40),
         ) {
             let (old, new) = (tree(&old), tree(&new));
             prop_assert_eq!(apply(&old, &between_trees(&old, &new).unwrap()), new);
