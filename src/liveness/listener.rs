@@ -112,11 +112,11 @@ impl Listener {
 
     /// The store took heartbeats at that moment. If it did so all the time since the last proof, the time counts.
     fn prove(&mut self, moment: Moment) {
-        match self.proven {
-            Some(before) if !self.broken && moment - before <= self.gap => {
-                self.listened += moment - before;
-            }
-            _ => {}
+        if let Some(before) = self.proven
+            && !self.broken
+            && moment - before <= self.gap
+        {
+            self.listened += moment - before;
         }
         self.proven = Some(moment);
         self.broken = false;

@@ -120,9 +120,8 @@ impl Liveness {
     /// For how long a node was listened for in vain, in the store where that time is the shortest.
     pub fn silence(&self, id: &str) -> Duration {
         let Some(met) = self.met.get(id) else { return Duration::ZERO };
-        let since = met.since.iter().copied().chain(std::iter::repeat(Duration::ZERO));
-        let here = self.listeners.iter().zip(since);
-        let here = here.map(|(listener, met)| listener.silence(id, met)).min().unwrap_or_default();
+        let here = self.listeners.iter().zip(&met.since);
+        let here = here.map(|(listener, met)| listener.silence(id, *met)).min().unwrap_or_default();
         self.silent_before.get(id).map_or(here, |before| here.max(before.silent_for))
     }
 
