@@ -10,7 +10,7 @@ use presence::store::git::transport::Limits;
 use presence::store::{Folder, Layout, Options, Snapshot, open};
 
 use crate::fixture::GitDaemon;
-use crate::fixture::machine::Machine;
+use crate::fixture::machine::{Machine, bare_repository, git};
 
 /// For what takes no time: less than the wait for a lock, and enough for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(30);
@@ -113,4 +113,20 @@ fn a_lock_that_another_process_holds_is_waited_for_and_its_holder_is_named() {
         .says(&format!("ps -fp {}", holder.id()));
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+#[test]
+fn a_lock_that_a_killed_publisher_left_is_removed_before_the_other_store_gives_it_up() {
+    let app = Machine::new("app1");
+    let (repository, directory) = (app.path("list.git"), app.path("directory"));
+    bare_repository(&repository);
+    fs::create_dir(&directory).unwrap();
+    let app = app.store(repository.display()).store(directory.display());
+    app.good(&["publish"]);
+    let branch = git(&repository, &["symbolic-ref", "HEAD"]);
+    fs::write(repository.join(format!("{}.lock", branch.trim())), "").unwrap();
+    app.fact("port", 9001);
+    let outcome = app.run(&["publish"]).code(0);
+    assert!(outcome.stderr.is_empty(), "{outcome}");
+    git(&repository, &["grep", "9001", "HEAD"]);
 }

@@ -26,7 +26,9 @@ use crate::store::{
 };
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
-const STALE_LOCK: Duration = Duration::from_secs(10);
+///
+/// Well below the `connect` limit: another store that has answered leaves no more than that for this one.
+const STALE_LOCK: Duration = Duration::from_secs(5);
 
 /// The branch of a repository that this program makes.
 const NEW_BRANCH: &str = "main";
