@@ -4,6 +4,7 @@
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::Config;
+use crate::haproxy::Installed;
 use crate::program;
 use crate::record::Facts;
 use crate::template::Lookup;
@@ -26,6 +27,7 @@ impl Inputs {
         inputs.add(&format!("{args:?}"));
         inputs.add(&format!("{config:?}"));
         inputs.add(&format!("{facts:?}"));
+        inputs.add(&Installed::find().map_or(String::new(), |installed| installed.stamp().to_owned()));
         Some(inputs)
     }
 

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::haproxy::Installed;
 use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster};
 use crate::target::limits::{self, Count, Counts, Limits, Refusal};
-use crate::template::{self, Lookup, Rendered, Request, TemplateError};
+use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, Request, TemplateError};
 use crate::threads;
 
 /// Fewer nodes than this are not worth a second thread.
@@ -30,6 +31,22 @@ pub struct Rendering<'a> {
     pub vars: &'a Map<String, Value>,
     /// The safety limits; none are asked for when they are overridden.
     pub limits: Option<Limits>,
+}
+
+/// The variables, among them the version of the HAProxy that is installed here, if the template depends on it and nobody
+/// has said it. Where none is installed nothing is known.
+pub fn variables(
+    mut given: Map<String, Value>,
+    lookup: &Lookup,
+    name: &str,
+) -> Result<Map<String, Value>, TemplateError> {
+    if !given.contains_key(HAPROXY_VERSION)
+        && template::depends_on_haproxy(lookup, name)?
+        && let Some(installed) = Installed::find()
+    {
+        given.insert(HAPROXY_VERSION.to_owned(), installed.version()?.to_string().into());
+    }
+    Ok(given)
 }
 
 /// What was there before.

@@ -152,6 +152,7 @@ impl Turn {
         let lookup = Lookup::new(&dirs, &who)?;
         let mut vars = config.vars.clone();
         vars.extend(render.vars.clone());
+        let vars = rendering::variables(vars, &lookup, &render.name)?;
         let rendering = Rendering {
             name: &render.name,
             lookup: &lookup,

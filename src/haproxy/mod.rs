@@ -22,6 +22,7 @@ mod running;
 mod socket;
 pub mod state_file;
 mod step;
+mod version;
 
 pub use apply::{ApplyError, Outcome, Request, apply};
 pub use config::{Backend, Config, Server, State};
@@ -30,3 +31,4 @@ pub use plan::{Plan, Round, needs_reload, plan};
 pub use running::{Running, Seen, SyntaxError};
 pub use socket::{Socket, SocketError};
 pub use step::{Action, ServerName, Step, Waiting, Why};
+pub use version::{Installed, Version, VersionError};

@@ -96,6 +96,12 @@ pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
     load(lookup, &lookup.find(name)?).map(drop)
 }
 
+/// Whether what the template makes depends on the version of HAProxy.
+pub fn depends_on_haproxy(lookup: &Lookup, name: &str) -> Result<bool, TemplateError> {
+    let (_, templates) = load(lookup, &lookup.find(name)?)?;
+    Ok(Survey::of(&templates).haproxy)
+}
+
 /// Names the texts: the same templates give the same digest on any machine.
 fn digest(sources: &BTreeMap<String, Source>) -> String {
     use std::hash::Hasher;

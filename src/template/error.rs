@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::errors::PathError;
+use crate::haproxy::VersionError;
 
 /// A template was not found, or could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum TemplateError {
     /// A template could not be read.
     #[error(transparent)]
     Io(#[from] PathError),
+    /// The template depends on the version of HAProxy, and that cannot be found out.
+    #[error(transparent)]
+    Haproxy(#[from] VersionError),
     /// A template is longer than anybody's template.
     #[error("template `{}` is larger than {max} bytes", path.display())]
     TooLarge {
@@ -76,6 +80,7 @@ impl TemplateError {
                 format!("name it whole, for example `presence render {}`", candidates.first().map_or("", String::as_str))
             }
             TemplateError::Io(error) => return error.hint(),
+            TemplateError::Haproxy(error) => error.hint(),
             TemplateError::TooLarge { .. } | TemplateError::NotText(_) => {
                 "move the file out of the template directory if it is no template".into()
             }

@@ -14,6 +14,9 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{Rendered, Request, compile, render};
+pub use engine::{Rendered, Request, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
 pub use lookup::{Found, Lookup};
+
+/// The variable that says for which version of HAProxy a config is.
+pub const HAPROXY_VERSION: &str = "haproxy_version";

@@ -1,5 +1,6 @@
 //! What a template uses, found out without rendering it.
 
+use super::helpers::HAPROXY_AT_LEAST;
 use handlebars::Path;
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Template, TemplateElement};
 
@@ -11,6 +12,8 @@ pub(super) struct Survey {
     /// Names may mean something else than usual, or lines may be indented: `as |name|`, arguments of partials, partials
     /// that do not begin their line.
     pub(super) scoped: bool,
+    /// The version of HAProxy is asked for.
+    pub(super) haproxy: bool,
 }
 
 impl Survey {
@@ -40,12 +43,14 @@ impl Survey {
                 _ => {
                     self.lists = true;
                     self.scoped = true;
+                    self.haproxy = true;
                 }
             }
         }
     }
 
     fn helper(&mut self, helper: &HelperTemplate) {
+        self.haproxy |= helper.name.as_name() == Some(HAPROXY_AT_LEAST);
         self.parameter(&helper.name);
         helper.params.iter().chain(helper.hash.values()).for_each(|parameter| self.parameter(parameter));
         self.scoped |= helper.block_param.is_some();
@@ -92,6 +97,13 @@ mod tests {
 
     fn survey(text: &str) -> Survey {
         Survey::of(&[Template::compile(text).unwrap()])
+    }
+
+    #[test]
+    fn the_version_of_haproxy_is_asked_for_by_its_helper() {
+        assert!(survey("{{#if a}}{{#unless (haproxy_at_least \"2.6\")}}x{{/unless}}{{/if}}").haproxy);
+        assert!(survey("{{#*inline \"x\"}}{{haproxy_at_least \"2.6\"}}{{/inline}}").haproxy);
+        assert!(!survey("{{haproxy_id instance-id}} {{vars.haproxy_version}} haproxy_at_least").haproxy);
     }
 
     #[test]

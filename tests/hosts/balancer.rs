@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::haproxy::HaProxy;
+use crate::haproxy::{self, HaProxy};
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::process::Process;
@@ -59,7 +59,7 @@ impl Balancer {
     pub(crate) fn start_haproxy(&mut self) {
         self.haproxy = None;
         let config = fs::read_to_string(HaProxy::config_in(self.host.dir())).unwrap();
-        let haproxy = HaProxy::start_as(self.host.command("haproxy"), self.host.dir(), &config);
+        let haproxy = HaProxy::start_as(self.host.command(&haproxy::program()), self.host.dir(), &config);
         fs::write(self.host.path("pid"), haproxy.pid().as_raw_nonzero().to_string()).unwrap();
         self.haproxy = Some(haproxy);
     }

@@ -1,5 +1,6 @@
 //! One host: a namespace, an address, a directory, and the program under test on it.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::haproxy;
 use crate::namespaces::{self, Namespaces};
 use crate::process::Process;
 
@@ -71,11 +73,11 @@ impl Host {
     }
 
     /// A program on this host, not started.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = namespaces::inside(&self.namespace, program);
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", haproxy::path())
             .env("HOME", &self.dir)
             .env("LC_ALL", "C.UTF-8")
             .env("GIT_CONFIG_NOSYSTEM", "1")

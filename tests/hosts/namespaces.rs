@@ -2,6 +2,7 @@
 //!
 //! Everything is inside namespaces of its own, so two fleets never meet, and the machine's own network is not touched.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -90,9 +91,9 @@ impl Drop for Namespaces {
 }
 
 /// A program in a namespace. It takes the place of `ip`: the child is the program itself.
-pub(crate) fn inside(namespace: &str, program: &str) -> Command {
+pub(crate) fn inside(namespace: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, program]);
+    command.args(["netns", "exec", namespace]).arg(program);
     command
 }
 

@@ -5,14 +5,22 @@ use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
-use super::choice::argument;
+use super::choice::{argument, is_given, other};
 use super::frontend::FrontendPort;
 use super::{Shared, add};
 use crate::escape::haproxy::{assign_ids_in_order, server_id};
+use crate::excerpt::excerpt;
+use crate::haproxy::Version;
+use crate::record::text;
+use crate::template::HAPROXY_VERSION;
+
+/// The helper that asks for the version of HAProxy.
+pub(in crate::template) const AT_LEAST: &str = "haproxy_at_least";
 
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "haproxy_id", Id(shared.clone()));
     add(engine, "haproxy_backend_id", BackendId(shared.clone()));
+    add(engine, AT_LEAST, AtLeast);
     add(engine, "frontend_port", FrontendPort(shared.clone()));
 }
 
@@ -52,5 +60,34 @@ impl HelperDef for BackendId<'_> {
             None => server_id(&part),
         };
         Ok(ScopedJson::Derived(id.into()))
+    }
+}
+
+/// `{{#if (haproxy_at_least "2.6")}}`: whether the config is for this version or a later one, as the variable
+/// `haproxy_version` says. Without it nothing is known, and the answer is no.
+struct AtLeast;
+
+impl HelperDef for AtLeast {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        h: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        ctx: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let version = |text: &str, whose: &str| {
+            let wrong = || format!("{whose} is no version of HAProxy such as 2.6: `{}`", excerpt(text));
+            Version::parse(text).ok_or_else(|| other(wrong()))
+        };
+        let least = version(&argument(h, 0)?, "the argument of {{haproxy_at_least}}")?;
+        let given = ctx.data().pointer("/vars").and_then(|vars| vars.get(HAPROXY_VERSION));
+        let is = match given.filter(|given| is_given(given, false)) {
+            None => None,
+            Some(given) => {
+                let whose = format!("the variable `{HAPROXY_VERSION}`");
+                Some(version(&text(given).unwrap_or_default(), &whose)?)
+            }
+        };
+        Ok(ScopedJson::Derived(is.is_some_and(|is| is >= least).into()))
     }
 }

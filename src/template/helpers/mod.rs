@@ -20,10 +20,11 @@ mod shared;
 
 use handlebars::{Handlebars, HelperDef};
 
+pub(super) use haproxy::AT_LEAST as HAPROXY_AT_LEAST;
 pub(super) use shared::Shared;
 
 /// All helpers but the spellings: those of the engine, then ours. `{{name}}` of one of them is no fact.
-const IN_THE_ENGINE: [&str; 29] = [
+const IN_THE_ENGINE: [&str; 30] = [
     "if",
     "unless",
     "each",
@@ -51,6 +52,7 @@ const IN_THE_ENGINE: [&str; 29] = [
     "hosts_names",
     "haproxy_id",
     "haproxy_backend_id",
+    haproxy::AT_LEAST,
     "frontend_port",
     "host_port",
 ];

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::server::Server;
 use super::{as_nobody, run, stdout, write};
+use crate::fixture::haproxy::program;
 
 /// HAProxy must take the file without a warning.
 #[track_caller]
@@ -18,11 +19,22 @@ pub(crate) fn accepts(config: &str) {
     let file = directory.path().join("haproxy.cfg");
     write(&file, config);
     stdout(run("haproxy", "haproxy", command(&file).arg("-c")));
+    shares_no_name(config);
+}
+
+/// No frontend may have the name of a backend: HAProxy 3.2 warns of that, and 3.3 refuses it.
+#[track_caller]
+fn shares_no_name(config: &str) {
+    let names = |section: &str| -> BTreeSet<&str> {
+        config.lines().filter_map(|line| line.strip_prefix(section)?.strip_prefix(' ')).collect()
+    };
+    let both = &names("frontend") & &names("backend");
+    assert!(both.is_empty(), "names of a frontend and of a backend: {both:?}");
 }
 
 /// `haproxy -dW -f FILE`, in the foreground. The variable is what a leak would show.
 pub(crate) fn command(file: &Path) -> Command {
-    let mut command = Command::new("haproxy");
+    let mut command = Command::new(program());
     command.args(["-db", "-dW", "-f"]).arg(file).env("HOME", "/leaked");
     command
 }
@@ -64,31 +76,32 @@ impl Running {
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
         let (socket, file) = (directory.path().join("admin.sock"), directory.path().join("haproxy.cfg"));
         write(&file, config(socket.to_str().unwrap()));
-        let script = format!("ulimit -n {open_files} && exec haproxy -db -dW -f \"$1\"");
+        let script = format!("ulimit -n {open_files} && exec \"$2\" -db -dW -f \"$1\"");
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh"]).arg(&file);
+        command.args(["-c", &script, "sh"]).arg(&file).arg(program());
         as_nobody(&mut command);
         Running { server: Server::start(&mut command, &socket), _directory: directory }
     }
 
-    /// All servers of all backends. The fields are those of version 1 (HAProxy 2.6 management guide, section 9.3,
+    /// All servers of all backends, by the header of version 1 (HAProxy 2.6 management guide, section 9.3,
     /// "show servers state").
     pub(crate) fn servers(&self) -> BTreeSet<Known> {
         let state = self.server.ask("show servers state\n");
-        let lines = state.lines().filter(|line| line.contains(' ') && !line.starts_with('#'));
+        let mut lines = state.lines().filter(|line| line.contains(' '));
+        let header: Vec<&str> = lines.next().unwrap().trim_start_matches("# ").split(' ').collect();
         lines
             .map(|line| {
                 let fields: Vec<&str> = line.split(' ').collect();
-                assert_eq!(fields.len(), 25, "{line}");
+                let field = |name: &str| fields[header.iter().position(|known| *known == name).unwrap()];
                 Known {
-                    backend: fields[1].to_owned(),
-                    name: fields[3].to_owned(),
-                    address: fields[4].parse().unwrap(),
-                    port: fields[18].to_owned(),
-                    check_port: fields[21].to_owned(),
-                    weight: fields[8].to_owned(),
+                    backend: field("be_name").to_owned(),
+                    name: field("srv_name").to_owned(),
+                    address: field("srv_addr").parse().unwrap(),
+                    port: field("srv_port").to_owned(),
+                    check_port: field("srv_check_port").to_owned(),
+                    weight: field("srv_uweight").to_owned(),
                     // SRV_ADMF_CMAINT: in maintenance because the config says so.
-                    disabled: fields[6].parse::<u8>().unwrap() & 4 != 0,
+                    disabled: field("srv_admin_state").parse::<u8>().unwrap() & 4 != 0,
                 }
             })
             .collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::fleet::{Fleet, mixed, node};
+use crate::fixture::machine::Machine;
 use crate::fixture::port::free_port;
 use crate::judges::{haproxy, nagios, nginx, pgbouncer};
 
@@ -63,7 +64,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
         ("app_parts", "app[12]", "backend app2".into()),
         ("app_port", "8079", ":8079 id ".into()),
         ("balance", "source", "    balance source".into()),
-        ("stick_on", "src", "    stick-table type ipv6 size 100k expire 30m srvkey name".into()),
+        ("stick_on", "src", "    stick-table type ipv6 size 100k expire 30m".into()),
         ("stick_type", "ip", String::new()),
         ("check_path", "/alive?x=1", "    http-check send meth GET uri /alive?x=1 ver".into()),
         ("check_host", "shop.example.org", " hdr Host 'shop.example.org'".into()),
@@ -89,9 +90,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
         haproxy::accepts(fleet.render("haproxy", &http).good());
     }
     let sticky = fleet.render("haproxy", &all);
-    assert!(
-        sticky.good().contains("    stick-table type ip size 100k expire 30m srvkey name peers presence\n")
-    );
+    assert!(sticky.good().contains("    stick-table type ip size 100k expire 30m peers presence\n"));
     for balance in ["roundrobin", "first", "random", "uri", "hdr(host)", "rdp-cookie"] {
         haproxy::accepts(fleet.render("haproxy", &[("balance", balance)]).good());
     }
@@ -211,4 +210,47 @@ fn pgbouncer_takes_all_its_variables() {
     });
     let read = ["name", "host", "port", "pool_size"].map(|column| pgbouncer::column(&rows[0], column));
     assert_eq!(read, ["shop", "127.1.0.2", "5433", "7"]);
+}
+
+#[test]
+fn haproxy_gets_the_keywords_of_its_version() {
+    let fleet = fleet();
+    let newer = "    option idle-close-on-response\n";
+    for (version, expect) in
+        [("", false), ("2.2", false), ("2.5.14", false), ("2.6", true), ("2.10", true), ("3.5-dev5", true)]
+    {
+        let outcome = fleet.render("haproxy", &[("haproxy_version", version)]);
+        assert_eq!(outcome.good().contains(newer), expect, "{version}");
+        haproxy::accepts(outcome.good());
+    }
+    let outcome = fleet.render("haproxy", &[("haproxy_version", "new")]);
+    let error = outcome.text.unwrap_err().to_string();
+    assert!(
+        error.contains("the variable `haproxy_version` is no version of HAProxy such as 2.6: `new`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_installed_haproxy_says_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = |answer: &str| {
+        let path = dir.path().join("haproxy");
+        fs::write(&path, format!("#!/bin/sh\n{answer}\n")).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let machine = Machine::new("app1").env("PATH", dir.path());
+    machine.good(&["publish"]);
+    let newer = "    option idle-close-on-response\n";
+    install("echo 'HA-Proxy version 2.2.9-2+deb11u6 2023/12/16'");
+    assert!(!machine.good(&["render", "haproxy"]).contains(newer));
+    // Nothing else has changed, and the output that was made for the older version is not repeated.
+    install("echo 'HAProxy version 3.0.11-1+deb13u2 2026/01/01'");
+    assert!(machine.good(&["render", "haproxy"]).contains(newer));
+    assert!(!machine.good(&["render", "haproxy", "--set", "haproxy_version=2.4"]).contains(newer));
+    // No guess: the file would change now and again.
+    install("echo broken");
+    let outcome = machine.run(&["render", "haproxy"]).code(1);
+    outcome.says("haproxy -v` does not say it in its first line").says("haproxy_version");
+    machine.good(&["render", "database.yml", "--set", "db_host=db.example.org"]);
 }
