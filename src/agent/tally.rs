@@ -76,7 +76,12 @@ impl Tally {
         of.pending = match &turn.result {
             Ok(Done::Followed(followed)) => followed.pending.len(),
             Ok(Done::Held)
-            | Err(TurnError::Target(TargetError::Reload { .. } | TargetError::Unfollowed { .. })) => 1,
+            | Err(TurnError::Target(
+                TargetError::Reload { .. }
+                | TargetError::NotLoaded { .. }
+                | TargetError::NotAsked { .. }
+                | TargetError::Unfollowed { .. },
+            )) => 1,
             _ => 0,
         };
         of.warnings = turn.warnings.len();
@@ -207,8 +212,8 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
         Err(TurnError::Refused { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
-        Err(TurnError::Target(TargetError::Reload { .. })) => "reload_failed",
-        Err(TurnError::Target(TargetError::Unfollowed { .. })) => "unfollowed",
+        Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => "reload_failed",
+        Err(TurnError::Target(TargetError::Unfollowed { .. } | TargetError::NotAsked { .. })) => "unfollowed",
         Err(_) => "failed",
     }
 }

@@ -242,7 +242,7 @@ pub fn before(target: &Target, last: Option<&LastGood>) -> Result<Before, Target
 pub fn put(target: &Target, memory: &Memory, good: LastGood, text: &str) -> Result<Done, TargetError> {
     let result = target.apply(memory, text.as_bytes());
     // In place is good, whether or not the reload succeeded.
-    if matches!(result, Ok(_) | Err(TargetError::Reload { .. } | TargetError::Unfollowed { .. })) {
+    if result.as_ref().map_or_else(TargetError::is_in_place, |_| true) {
         memory.keep(&good, None)?;
     }
     result

@@ -197,7 +197,10 @@ impl From<TargetError> for CliError {
     fn from(error: TargetError) -> CliError {
         let kind = match error {
             TargetError::Check { .. } => Kind::CheckRefused,
-            TargetError::Reload { .. } | TargetError::Unfollowed { .. } => Kind::ReloadFailed,
+            TargetError::Reload { .. }
+            | TargetError::NotLoaded { .. }
+            | TargetError::NotAsked { .. }
+            | TargetError::Unfollowed { .. } => Kind::ReloadFailed,
             _ => Kind::Failed,
         };
         CliError::of(kind, &error, error.hint())

@@ -250,6 +250,7 @@ impl Destination {
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
+                    socket: None,
                     runtime: None,
                     hold_reload: false,
                     command_limit: limit,

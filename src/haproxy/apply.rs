@@ -50,6 +50,11 @@ impl ApplyError {
     pub fn hint(&self) -> Option<String> {
         self.0.hint()
     }
+
+    /// Whether a reload may help.
+    pub fn may_pass(&self) -> bool {
+        self.0.may_pass()
+    }
 }
 
 impl Outcome {

@@ -264,7 +264,8 @@ mod tests {
         let told = backend.servers.iter().map(|(name, server)| {
             let port = server.check_port.map_or(String::new(), |port| format!(" port {port}"));
             let id = server.id.map_or(String::new(), |id| format!(" id {id}"));
-            let options = server.options.at_run_time().replace(" pool-max-conn -1 pool-purge-delay 5s", "");
+            let options =
+                server.options.at_run_time(None).replace(" pool-max-conn -1 pool-purge-delay 5s", "");
             format!("{name} {}{id} {:?}{port}{options}", server.address, server.state)
         });
         told.chain(backend.left_alone.iter().map(|name| format!("left {name}")))

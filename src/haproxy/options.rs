@@ -11,7 +11,7 @@ pub struct Options(BTreeMap<String, Option<String>>);
 pub(super) struct Unread;
 
 /// Options without a value (HAProxy 2.6 manual, section 5.2).
-const FLAGS: [&str; 28] = [
+const FLAGS: [&str; 29] = [
     "allow-0rtt",
     "backup",
     "check",
@@ -24,6 +24,7 @@ const FLAGS: [&str; 28] = [
     "force-tlsv11",
     "force-tlsv12",
     "force-tlsv13",
+    "no-check-ssl",
     "no-sslv3",
     "no-ssl-reuse",
     "no-tls-tickets",
@@ -102,12 +103,11 @@ const VALUED: [&str; 54] = [
 ];
 
 /// How a flag of a default is taken back: the word, and what it takes back.
-const TAKEN_BACK: [(&str, &str); 11] = [
+const TAKEN_BACK: [(&str, &str); 10] = [
     ("enabled", "disabled"),
     ("no-backup", "backup"),
     ("no-check", "check"),
     ("no-check-send-proxy", "check-send-proxy"),
-    ("no-check-ssl", "check-ssl"),
     ("no-send-proxy", "send-proxy"),
     ("no-send-proxy-v2", "send-proxy-v2"),
     ("no-send-proxy-v2-ssl", "send-proxy-v2-ssl"),
@@ -115,6 +115,12 @@ const TAKEN_BACK: [(&str, &str); 11] = [
     ("no-ssl", "ssl"),
     ("stick", "non-stick"),
 ];
+
+/// Flags that take each other back. Both are remembered: without either, a check does as the server's traffic does.
+const OPPOSED: [(&str, &str); 2] = [("check-ssl", "no-check-ssl"), ("no-check-ssl", "check-ssl")];
+
+/// The PROXY protocol for the server's traffic.
+const SEND_PROXY: [&str; 4] = ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
 
 /// `add server` refuses these; for an IP address they mean nothing, so that they are not said.
 const NAME_RESOLUTION: [&str; 5] =
@@ -139,6 +145,9 @@ impl Options {
             if let Some((_, flag)) = TAKEN_BACK.iter().find(|(back, _)| *back == word) {
                 all.0.remove(*flag);
             } else if FLAGS.contains(&word) {
+                if let Some((_, other)) = OPPOSED.iter().find(|(flag, _)| *flag == word) {
+                    all.0.remove(*other);
+                }
                 all.0.insert(word.to_owned(), None);
             } else if VALUED.contains(&word) {
                 let value = words.next().filter(|value| is_plain(value)).ok_or(Unread)?;
@@ -173,12 +182,17 @@ impl Options {
         self.0.iter().find(differs).or_else(missing).map(|(option, _)| option.as_str())
     }
 
-    /// The options as `add server` takes them, each after a space. It inherits nothing from `default-server`
+    /// The options as `add server` takes them, each after a space, for a server whose check goes to this port if it is
+    /// another one. It inherits nothing from `default-server`
     /// (<https://github.com/haproxy/haproxy/issues/1994>), so that all of them are here.
-    pub fn at_run_time(&self) -> String {
+    pub fn at_run_time(&self, check_port: Option<u16>) -> String {
         let mut all: BTreeMap<&str, Option<&str>> =
             self.0.iter().map(|(option, value)| (option.as_str(), value.as_deref())).collect();
-        all.retain(|option, _| !NAME_RESOLUTION.contains(option));
+        // It refuses `no-check-ssl`, which is what it does anyway.
+        all.retain(|option, _| !NAME_RESOLUTION.contains(option) && *option != "no-check-ssl");
+        for option in self.check_transport(check_port) {
+            all.insert(option, None);
+        }
         let observed = OBSERVED.into_iter().filter(|_| self.has("observe"));
         for (option, value) in POOL.into_iter().chain(observed) {
             all.entry(option).or_insert(Some(value));
@@ -188,6 +202,20 @@ impl Options {
             None => format!(" {option}"),
         };
         all.into_iter().map(word).collect()
+    }
+
+    /// What makes the check speak as the server's traffic does. A server of the file does that by itself, unless its check
+    /// goes elsewhere; one that is added at run time does not (HAProxy's `init_srv_check`), and its check fails for ever.
+    fn check_transport(&self, check_port: Option<u16>) -> Vec<&'static str> {
+        if !self.has("check") || check_port.is_some() || self.has("addr") {
+            return Vec::new();
+        }
+        let ssl = self.has("ssl") && !self.has("no-check-ssl");
+        let proxy = SEND_PROXY.iter().any(|option| self.has(option));
+        [(ssl, "check-ssl"), (proxy, "check-send-proxy")]
+            .into_iter()
+            .filter_map(|(needed, option)| needed.then_some(option))
+            .collect()
     }
 
     /// The first option that would be lost if the server were added at run time.
@@ -210,7 +238,7 @@ mod tests {
     fn check(default: &str, server: &str, expect: Option<&str>) {
         let default = Options::default().with(&default.split_whitespace().collect::<Vec<_>>());
         let all = default.and_then(|default| default.with(&server.split_whitespace().collect::<Vec<_>>()));
-        let said = all.ok().map(|all| all.at_run_time());
+        let said = all.ok().map(|all| all.at_run_time(None));
         let pool = " pool-max-conn -1 pool-purge-delay 5s";
         assert_eq!(said.as_ref().map(|said| said.replace(pool, "")).as_deref(), expect);
     }
@@ -232,13 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn a_check_speaks_as_the_traffic_does() {
+        check("ssl verify none", "check", Some(" check check-ssl ssl verify none"));
+        check("", "check send-proxy-v2", Some(" check check-send-proxy send-proxy-v2"));
+        check("no-check-ssl", "check ssl", Some(" check ssl"));
+        check("no-check-ssl", "check check-ssl", Some(" check check-ssl"));
+        check("check-ssl", "check no-check-ssl", Some(" check"));
+        check("ssl", "check no-ssl", Some(" check"));
+        // HAProxy forgets `no-check-send-proxy` too.
+        check("", "check send-proxy no-check-send-proxy", Some(" check check-send-proxy send-proxy"));
+        check("", "ssl send-proxy", Some(" send-proxy ssl"));
+        // Where the check goes elsewhere, it says itself how it speaks.
+        check("", "check ssl send-proxy addr 10.0.0.9", Some(" addr 10.0.0.9 check send-proxy ssl"));
+        let tls = Options::default().with(&["check", "ssl"]).unwrap();
+        assert!(!tls.at_run_time(Some(8081)).contains("check-ssl"));
+    }
+
+    #[test]
     fn what_haproxy_adds_to_a_file_is_said_too() {
         let options =
             |text: &str| Options::default().with(&text.split_whitespace().collect::<Vec<_>>()).unwrap();
-        assert_eq!(options("").at_run_time(), " pool-max-conn -1 pool-purge-delay 5s");
-        assert_eq!(options("pool-max-conn 3").at_run_time(), " pool-max-conn 3 pool-purge-delay 5s");
+        assert_eq!(options("").at_run_time(None), " pool-max-conn -1 pool-purge-delay 5s");
+        assert_eq!(options("pool-max-conn 3").at_run_time(None), " pool-max-conn 3 pool-purge-delay 5s");
         assert_eq!(
-            options("observe layer7 on-error sudden-death").at_run_time(),
+            options("observe layer7 on-error sudden-death").at_run_time(None),
             " error-limit 10 observe layer7 on-error sudden-death pool-max-conn -1 pool-purge-delay 5s"
         );
     }

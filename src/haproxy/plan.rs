@@ -195,7 +195,7 @@ impl Pool<'_> {
             self.wait(server, Why::Id(seen.id), soon, round);
             return Ok(());
         }
-        let mut words = format!("{}{}", wanted.address, wanted.options.at_run_time());
+        let mut words = format!("{}{}", wanted.address, wanted.options.at_run_time(wanted.check_port));
         for (option, value) in [("port", wanted.check_port.map(u32::from)), ("id", wanted.id)] {
             if let Some(value) = value {
                 words.push_str(&format!(" {option} {value}"));

@@ -66,6 +66,12 @@ pub struct SyntaxError {
     reason: String,
 }
 
+impl SyntaxError {
+    pub(super) fn new(command: &'static str, reason: String) -> SyntaxError {
+        SyntaxError { command, reason }
+    }
+}
+
 /// `enum srv_admin` of HAProxy: forced, inherited and resolution maintenance. The mark that it came from the file
 /// (4) stays set when the server is ready again, and says nothing.
 const ADMIN_MAINT: u8 = 0x01 | 0x02 | 0x20;

@@ -1,6 +1,7 @@
 //! HAProxy's stats socket: commands out, answers in, and never for longer than a limit.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,6 +21,15 @@ const BATCH: usize = 4096;
 /// How HAProxy ends an answer in interactive mode (HAProxy 2.6 management guide, section 9.3, `prompt`). Without it,
 /// some answers end with an empty line and some do not.
 const PROMPT: &[u8] = b"\n> ";
+
+/// What a master says to a question that is for a process that serves.
+const UNKNOWN_COMMAND: &str = "Unknown command";
+
+/// The first of the workers in the answer to `show proc`; those of before a reload follow under "# old workers".
+fn newest_worker(answer: &str) -> Option<u32> {
+    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# workers"));
+    lines.nth(1)?.split_whitespace().next()?.parse().ok()
+}
 
 /// The stats socket of a HAProxy.
 #[derive(Debug, Clone)]
@@ -44,6 +54,9 @@ pub enum SocketError {
     /// It was closed in the middle of an answer.
     #[error("HAProxy closed its socket `{}` in the middle of an answer", .0.display())]
     Cut(PathBuf),
+    /// The master process listens there, not the one that serves.
+    #[error("`{}` is the socket of HAProxy's master process, not a stats socket", .0.display())]
+    Master(PathBuf),
     /// An answer cannot be read.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
@@ -64,7 +77,23 @@ impl SocketError {
                 _ => None,
             },
             SocketError::Cut(_) => Some("it was probably being reloaded: try again".to_owned()),
+            SocketError::Master(_) => Some(
+                "name the path of a line `stats socket … level admin` instead; a master's socket can confirm reloads, \
+                 without `apply = \"runtime\"`"
+                    .to_owned(),
+            ),
             SocketError::Syntax(_) => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
+        }
+    }
+}
+
+impl SocketError {
+    /// Whether it may be otherwise after a reload. Another socket stays another socket.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            SocketError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            SocketError::Cut(_) => true,
+            SocketError::Master(_) | SocketError::Syntax(_) => false,
         }
     }
 }
@@ -79,19 +108,40 @@ impl Socket {
     pub fn running(&self) -> Result<Running, SocketError> {
         let states = self.states()?;
         // Servers only (4), of all proxies (-1) and all ids (-1). Never the JSON form, which is fifty times as long.
-        let stat = self.ask("show stat -1 4 -1")?;
+        let stat = self.ask_worker("show stat -1 4 -1")?;
         Ok(Running::parse(&states, &stat)?)
     }
 
     /// The answer to `show servers state`, which is also the form of a server-state file.
     pub fn states(&self) -> Result<String, SocketError> {
-        self.ask("show servers state")
+        self.ask_worker("show servers state")
+    }
+
+    /// The process that serves: its number. The master's socket is as good for this as a stats socket.
+    pub fn worker(&self) -> Result<u32, SocketError> {
+        let found = match self.ask_worker("show info") {
+            Ok(info) => info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok()),
+            Err(SocketError::Master(_)) => newest_worker(&self.ask("show proc")?),
+            Err(error) => return Err(error),
+        };
+        Ok(found.ok_or_else(|| SyntaxError::new("show info", "it names no process".to_owned()))?)
+    }
+
+    /// Asks a question that only a process that serves can answer.
+    fn ask_worker(&self, command: &str) -> Result<String, SocketError> {
+        let answer = self.ask(command)?;
+        match answer.starts_with(UNKNOWN_COMMAND) && self.ask("show proc")?.starts_with("#<PID>") {
+            true => Err(SocketError::Master(self.path.clone())),
+            false => Ok(answer),
+        }
     }
 
     /// Asks one question whose answer ends with an empty line.
     fn ask(&self, command: &str) -> Result<String, SocketError> {
         let mut talk = self.connect()?;
         talk.write(format!("{command}\n").as_bytes())?;
+        // A master keeps the connection until it sees that nothing more will come.
+        talk.stream.shutdown(Shutdown::Write).map_err(|source| talk.error("write to", source))?;
         while talk.read()? {}
         // Half of a list would pass for a list of half as many servers.
         if !talk.heard.ends_with(b"\n\n") {

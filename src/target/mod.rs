@@ -17,10 +17,17 @@ pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{Followed, Runtime};
 
-use crate::errors::{AtPath, PathError};
+use crate::errors::{AtPath, PathError, chain};
+use crate::haproxy::{self, ApplyError, NotLoaded, Serving};
 
 /// So many reloads of one file may leave HAProxy as it was: a signal can be lost, and a process may be slow to start.
 const MAX_VAIN: u32 = 3;
+
+/// How long a reload is waited for. One that takes longer is found to have happened at the next run.
+const LOADING: Duration = Duration::from_secs(5);
+
+/// Under which name the memory has the process that had not loaded the file.
+const SERVING: &str = "serving.json";
 
 /// A file to keep right.
 #[derive(Debug, Clone)]
@@ -35,6 +42,8 @@ pub struct Target {
     pub check: Option<Command>,
     /// Run after the file was replaced.
     pub reload: Option<Command>,
+    /// A socket of the HAProxy that reads the file, its stats socket or its master's: it says whether a reload has happened.
+    pub socket: Option<PathBuf>,
     /// A HAProxy that follows changes of servers without a reload.
     pub runtime: Option<Runtime>,
     /// Not to reload now, but to owe it: there were enough reloads lately.
@@ -124,6 +133,25 @@ pub enum TargetError {
         #[source]
         source: CommandError,
     },
+    /// The new file is in place, the reload command succeeded, and HAProxy goes on with the old one. The reload is owed until
+    /// another process serves.
+    #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
+    NotLoaded {
+        /// The target.
+        path: PathBuf,
+        /// Which process serves.
+        #[source]
+        source: NotLoaded,
+    },
+    /// The file is in place, and whether HAProxy follows cannot be asked at that socket, now or after a reload.
+    #[error("`{}` is in place, but whether HAProxy follows is not known", path.display())]
+    NotAsked {
+        /// The target.
+        path: PathBuf,
+        /// Why it cannot be asked.
+        #[source]
+        source: ApplyError,
+    },
     /// The file is in place, and what runs is another one however often it is reloaded.
     #[error("`{}` is in place, but HAProxy does not follow, nor did {MAX_VAIN} reloads help: {why}", path.display())]
     Unfollowed {
@@ -135,6 +163,20 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Whether the new file is in place all the same.
+    pub fn is_in_place(&self) -> bool {
+        match self {
+            TargetError::Reload { .. }
+            | TargetError::NotLoaded { .. }
+            | TargetError::NotAsked { .. }
+            | TargetError::Unfollowed { .. } => true,
+            TargetError::Io(_)
+            | TargetError::Link(_)
+            | TargetError::NotAFile(_)
+            | TargetError::Check { .. } => false,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -152,8 +194,12 @@ impl TargetError {
                     .into(),
             ),
             TargetError::Unfollowed { .. } => Some(
-                "see that `socket` is that of the HAProxy which reads this file, and that it answers; `presence doctor` asks it"
+                "see that `socket` is that of the HAProxy which reads this file, and that it answers (`presence doctor` asks it); then reload HAProxy by hand"
                     .into(),
+            ),
+            TargetError::NotAsked { source, .. } => source.hint(),
+            TargetError::NotLoaded { .. } => Some(
+                "HAProxy's log says why: a port that is taken, for one. If the command is no reload of the HAProxy at `socket`, mend that".into(),
             ),
             TargetError::Reload { source: CommandError::Start { .. }, .. } => {
                 Some("see that the program is installed and in PATH, then run the same command again".into())
@@ -219,7 +265,11 @@ impl Target {
                 (done, _) => done,
             })
         };
-        if self.reload.is_some() && memory.owes_reload() {
+        if self.reload.is_some() && memory.owes_reload() && !self.was_reloaded_since(memory)? {
+            if memory.reloads_in_vain() >= MAX_VAIN {
+                let why = "the process of before still serves".to_owned();
+                return Err(TargetError::Unfollowed { path: self.path.clone(), why });
+            }
             return reload(why);
         }
         let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
@@ -230,6 +280,11 @@ impl Target {
                 return Ok(if nothing { Done::Unchanged } else { Done::Followed(followed) });
             }
             runtime::Verdict::Reload(why) => why,
+            // The new file needs a reload. Without one there is nothing more to do, nor to know.
+            runtime::Verdict::Unknown(error) if old != new => chain(&error),
+            runtime::Verdict::Unknown(source) => {
+                return Err(TargetError::NotAsked { path: self.path.clone(), source });
+            }
         };
         // Another socket, another file, a hung process: nobody is helped by a reload a minute.
         if memory.reloads_in_vain() >= MAX_VAIN {
@@ -301,6 +356,20 @@ impl Target {
         Ok(file::current(&self.path)?.map(|(bytes, _)| bytes))
     }
 
+    /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or later than it was waited for. Then
+    /// nothing is owed any more.
+    fn was_reloaded_since(&self, memory: &Memory) -> Result<bool, TargetError> {
+        let (Some(socket), Some(before)) = (&self.socket, memory.note::<Serving>(SERVING)) else {
+            return Ok(false);
+        };
+        let since = haproxy::serving(socket).is_some_and(|now| now != before);
+        if since {
+            memory.reloaded()?;
+            memory.write_note::<Serving>(SERVING, None)?;
+        }
+        Ok(since)
+    }
+
     fn check(&self, staged: &std::path::Path) -> Result<(), TargetError> {
         let Some(check) = &self.check else { return Ok(()) };
         check
@@ -316,9 +385,21 @@ impl Target {
         if let Some(runtime) = &self.runtime {
             runtime.remember(bytes);
         }
+        let before = self.socket.as_deref().and_then(haproxy::serving);
         reload
             .run(&self.path, self.command_limit)
             .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
+        // Where HAProxy is followed at run time and did not answer before, the next look asks what runs.
+        if let Some(socket) = &self.socket
+            && (before.is_some() || self.runtime.is_none())
+        {
+            let loaded = haproxy::confirm(socket, before, LOADING.min(self.command_limit));
+            if let Err(source) = loaded {
+                memory.count_reload()?;
+                memory.write_note(SERVING, before.as_ref())?;
+                return Err(TargetError::NotLoaded { path: self.path.clone(), source });
+            }
+        }
         memory.reloaded()?;
         if self.runtime.is_some() {
             // Until it is seen to follow.
@@ -357,6 +438,7 @@ mod tests {
             owner: None,
             check: None,
             reload: None,
+            socket: None,
             runtime: None,
             hold_reload: false,
             command_limit: Duration::from_secs(10),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::haproxy::{self, Config, Request, state_file};
+use crate::haproxy::{self, ApplyError, Config, Request, state_file};
 
 /// How changes reach a running HAProxy.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,8 @@ pub(super) enum Verdict {
     Followed(Followed),
     /// Only a reload will do, for this reason.
     Reload(String),
+    /// HAProxy cannot be asked, and a reload will not mend that.
+    Unknown(ApplyError),
 }
 
 impl Runtime {
@@ -56,7 +58,8 @@ impl Runtime {
                     pending: outcome.pending.iter().map(ToString::to_string).collect(),
                 }),
             },
-            // Nobody is there to be told, or he does not understand: the reload command knows how to start him.
+            Err(error) if !error.may_pass() => Verdict::Unknown(error),
+            // Nobody is there to be told: the reload command knows how to start him.
             Err(error) => Verdict::Reload(crate::errors::chain(&error)),
         }
     }

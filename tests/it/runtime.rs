@@ -53,7 +53,7 @@ defaults
     timeout server 60s
     timeout check 2s
     default-server inter 500ms fastinter 200ms downinter 500ms fall 3 rise 2 init-addr none
-frontend app
+frontend app:in
     bind {front}
     default_backend app
 backend app

@@ -121,7 +121,7 @@ fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
     match &turn.result {
         Ok(Done::Replaced) => has_command,
         Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
-        Err(TurnError::Target(TargetError::Reload { .. })) => true,
+        Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => true,
         _ => false,
     }
 }

@@ -78,12 +78,12 @@ impl RenderTable {
             return Err(format!("`output` is no absolute path: `{}`", self.output.display()));
         }
         let mut vars = self.vars;
+        let socket = self.socket.clone();
         let runtime = match (self.apply, self.socket) {
-            (Apply::Reload, None) if self.state_file.is_some() || self.patience.is_some() => {
+            (Apply::Reload, _) if self.state_file.is_some() || self.patience.is_some() => {
                 return Err("`state-file` and `patience` need `apply = \"runtime\"`".into());
             }
-            (Apply::Reload, Some(_)) => return Err("`socket` needs `apply = \"runtime\"`".into()),
-            (Apply::Reload, None) => None,
+            (Apply::Reload, _) => None,
             (Apply::Runtime, None) => return Err("`apply = \"runtime\"` needs `socket`".into()),
             (Apply::Runtime, Some(_)) if self.reload.is_none() => {
                 return Err(
@@ -120,6 +120,7 @@ impl RenderTable {
                 owner: self.owner.map(|owner| owner.0),
                 check: self.check.map(|line| line.0),
                 reload: self.reload.map(|line| line.0),
+                socket,
                 runtime,
                 hold_reload: false,
                 command_limit,

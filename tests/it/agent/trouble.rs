@@ -97,6 +97,85 @@ fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
 }
 
 #[test]
+fn the_masters_socket_is_named_and_makes_no_reload() {
+    let server = HttpServer::start(200);
+    let balancer = Balancer::start(&[("a", &server)]);
+    let dir = balancer.machine.path("");
+    let ours = HaProxy::socket_in(&dir).display().to_string();
+    let masters = HaProxy::master_in(&dir).display().to_string();
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let vars = format!("[render.vars]\nstats_socket = '{ours}'\n");
+    let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{masters}'"));
+    fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
+    let named = format!("`{masters}` is the socket of HAProxy's master process");
+    for _ in 0..2 {
+        balancer.machine.run(&["beat"]).code(5).says(&named).says("level admin");
+    }
+    let agent = balancer.agent();
+    agent.wait_for("it to be named", || agent.log().contains(&named));
+    assert_eq!(balancer.reloads(), 0, "{}", agent.log());
+    // A change is a reload: there is no other way.
+    balancer.node("b", &server).good(&["state", "done"]);
+    agent.wait_for("the new server", || balancer.running().len() == 2);
+    assert_eq!(balancer.reloads(), 1, "{}", agent.log());
+}
+
+#[test]
+fn a_reload_that_haproxy_does_not_load_is_a_failure() {
+    for socket in [HaProxy::socket_in, HaProxy::master_in] {
+        let server = HttpServer::start(200);
+        let balancer = Balancer::start(&[("a", &server)]);
+        let dir = balancer.machine.path("");
+        let path = balancer.machine.path("presence.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let (ours, confirms) = (HaProxy::socket_in(&dir), socket(&dir));
+        let text = text
+            .lines()
+            .filter(|line| {
+                !["apply ", "patience ", "state-file ", "socket "].iter().any(|key| line.starts_with(key))
+            })
+            .map(|line| match line {
+                "[render.vars]" => format!(
+                    "socket = '{}'\n[render.vars]\nstats_socket = '{}'\nserver_state_file = '{}/states'\n",
+                    confirms.display(),
+                    ours.display(),
+                    dir.display()
+                ),
+                line => format!("{line}\n"),
+            })
+            .collect::<String>();
+        fs::write(&path, &text).unwrap();
+        balancer.machine.run(&["beat"]).code(0).says("haproxy.cfg is unchanged");
+        assert_eq!(balancer.reloads(), 0);
+
+        // Somebody else has the port of the statistics.
+        let taken = TcpListener::bind(HaProxy::free_address()).unwrap();
+        let stats = format!("stats_bind = '{}'\n", taken.local_addr().unwrap());
+        fs::write(&path, format!("{text}{stats}")).unwrap();
+        let outcome = balancer.machine.run(&["beat"]).code(5);
+        outcome
+            .says("is in place, but its reload failed")
+            .says("of before still serves")
+            .says("a port that is taken");
+        assert_eq!((balancer.reloads(), balancer.get()), (1, Some(200)));
+        // The reload is owed, but not for ever.
+        for _ in 0..2 {
+            balancer.machine.run(&["beat"]).code(5).says("its reload failed");
+        }
+        balancer.machine.run(&["beat"]).code(5).says("nor did 3 reloads help");
+        assert_eq!(balancer.reloads(), 3);
+        // Mended by hand.
+        drop(taken);
+        balancer.haproxy.reload();
+        balancer.machine.run(&["beat"]).code(0).says("is unchanged");
+        fs::write(&path, &text).unwrap();
+        balancer.machine.run(&["beat"]).code(0).says("replaced and reloaded");
+        assert_eq!(balancer.reloads(), 4);
+    }
+}
+
+#[test]
 fn commands_and_webhooks_that_hang_hold_nothing_up() {
     // Takes connections and never answers.
     let hook = TcpListener::bind("127.0.0.1:0").unwrap();

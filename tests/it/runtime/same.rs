@@ -203,3 +203,68 @@ fn haproxy_takes_at_run_time_what_is_said_to_it() {
         .collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
+
+/// A certificate of our own, with its key, in one file.
+fn certificate(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("cert.pem");
+    let output = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=app.example.org", "-keyout"])
+        .arg(dir.join("cert.pem.key"))
+        .arg("-out")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+#[test]
+fn a_server_that_speaks_tls_or_the_proxy_protocol_comes_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let crt = certificate(dir.path());
+    // A HAProxy that stands for the applications: it speaks TLS, the PROXY protocol, and both.
+    let addresses: Vec<_> = (0..3).map(|_| HaProxy::free_address()).collect();
+    let tls = format!("ssl crt {}", crt.display());
+    let binds: String = [&tls, "accept-proxy", &format!("{tls} accept-proxy")]
+        .iter()
+        .zip(&addresses)
+        .map(|(options, address)| format!("    bind {address} {options}\n"))
+        .collect();
+    let apps = tempfile::tempdir().unwrap();
+    let config = format!(
+        "{}defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\
+         frontend apps\n{binds}    http-request return status 200\n",
+        HaProxy::global(apps.path())
+    );
+    let _apps = HaProxy::start(apps.path(), &config);
+
+    let plain = HttpServer::start(200);
+    let mut balancer = Balancer::start(&lines([(0, &plain, "")]));
+    let worker = balancer.haproxy.worker();
+    let mut servers = lines([(0, &plain, "")]);
+    let other_port = format!("ssl verify none check-ssl port {}", addresses[0].port());
+    let options = ["ssl verify none", "send-proxy-v2", "ssl verify none send-proxy", &other_port];
+    for (number, (option, address)) in options.iter().zip(addresses.iter().chain(&addresses)).enumerate() {
+        servers.push_str(&format!("    server t{number} {address} id {} check {option}\n", 200 + number));
+    }
+    let outcome = balancer.change(&servers, PATIENCE);
+    assert!(outcome.is_settled(), "{}", told(&outcome));
+    assert_eq!(balancer.haproxy.worker(), worker, "no reload");
+    // A reload of the file gives the same.
+    balancer.haproxy.reload();
+    assert_eq!(told(&balancer.again(PATIENCE)), "");
+    for _ in 0..10 {
+        assert_eq!(balancer.get(), Some(200));
+    }
+}

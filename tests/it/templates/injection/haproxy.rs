@@ -59,7 +59,7 @@ fn haproxy_knows_what_the_rules_say_and_nothing_else() {
         .filter_map(Model::app_part)
         .map(|part| format!("{part} BACKEND"))
         .collect();
-    proxies.extend(["app1 FRONTEND".to_owned(), "app2 FRONTEND".to_owned()]);
+    proxies.extend(["app1:in FRONTEND".to_owned(), "app2:in FRONTEND".to_owned()]);
     assert_eq!(running.proxies(), proxies);
     assert_eq!(running.ports(), BTreeSet::from([first, first + 1]));
 
