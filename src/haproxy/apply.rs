@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::overrides::{self, Look, Overrides, Remember};
 use super::plan::{Plan, plan};
+use super::reload::serving;
 use super::socket::{Socket, SocketError};
 use super::step::{Action, ServerName, Step, Waiting, Why};
+use crate::errors::PathError;
 
 /// The least time between two looks at what runs.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -16,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MAX_TRIES: u8 = 3;
 
 /// What shall run, and where.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The stats socket, with `level admin`.
     pub socket: &'a Path,
@@ -25,6 +28,8 @@ pub struct Request<'a> {
     pub old: &'a str,
     /// The file that is in place now.
     pub new: &'a str,
+    /// What is known of servers that somebody else has set.
+    pub overrides: &'a dyn Remember,
     /// How long to stand by while checks judge and sessions end. What takes longer is pending, and for the next call.
     pub patience: Duration,
 }
@@ -34,26 +39,40 @@ pub struct Request<'a> {
 pub struct Outcome {
     /// What was done, in this order.
     pub done: Vec<Step>,
+    /// What somebody else has done since the last call, and is left so, one sentence each.
+    pub left: Vec<String>,
     /// What a later call will finish. Nothing here and no reload needed: what runs is what the file says.
     pub pending: Vec<Waiting>,
     /// Why only a reload will do. What was done before that was found out is no harm: the reload replaces it.
     pub reload_needed: Option<String>,
 }
 
-/// Nothing is known of what runs, or no more.
+/// Nothing can be done at run time, or no more.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ApplyError(#[from] SocketError);
+pub enum ApplyError {
+    /// HAProxy cannot be asked.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// What is about to be done cannot be noted.
+    #[error(transparent)]
+    Memory(#[from] PathError),
+}
 
 impl ApplyError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
-        self.0.hint()
+        match self {
+            ApplyError::Socket(error) => error.hint(),
+            ApplyError::Memory(error) => error.hint(),
+        }
     }
 
     /// Whether a reload may help.
     pub fn may_pass(&self) -> bool {
-        self.0.may_pass()
+        match self {
+            ApplyError::Socket(error) => error.may_pass(),
+            ApplyError::Memory(_) => false,
+        }
     }
 }
 
@@ -68,6 +87,21 @@ impl Outcome {
 ///
 /// Killed at any point, or out of patience, the next call goes on from what runs then.
 pub fn apply(request: &Request<'_>) -> Result<Outcome, ApplyError> {
+    let mut kept = request.overrides.recall();
+    let mut known = kept.clone();
+    let outcome = bring(request, &mut known, &mut kept)?;
+    if let Some(known) = known.filter(|known| kept.as_ref() != Some(known)) {
+        request.overrides.keep(&known)?;
+    }
+    Ok(outcome)
+}
+
+/// [`apply`]. `known` is what is known of overrides in the end, `kept` what was kept of it: enough, if this is killed.
+fn bring(
+    request: &Request<'_>,
+    known: &mut Option<Overrides>,
+    kept: &mut Option<Overrides>,
+) -> Result<Outcome, ApplyError> {
     let (old, new) = (Config::parse(request.old), Config::parse(request.new));
     let socket = Socket::new(request.socket);
     let deadline = Instant::now() + request.patience;
@@ -76,7 +110,16 @@ pub fn apply(request: &Request<'_>) -> Result<Outcome, ApplyError> {
     loop {
         let looked = Instant::now();
         let running = socket.running()?;
-        let round = match plan(&old, &new, &running, request.patience) {
+        let worker = serving(request.socket);
+        let look = Look { old: (request.old, &old), new: (request.new, &new), running: &running, worker };
+        let overrides = overrides::judge(known.as_ref(), &look);
+        outcome.left.extend(overrides.news(known.as_ref()));
+        if !kept.as_ref().is_some_and(|kept| kept.covers(&overrides)) {
+            request.overrides.keep(&overrides)?;
+            *kept = Some(overrides.clone());
+        }
+        let overrides = known.insert(overrides);
+        let round = match plan(&old, &new, &running, overrides, request.patience) {
             Plan::Nothing => return Ok(outcome),
             Plan::Reload(reason) => return Ok(Outcome { reload_needed: Some(reason), ..outcome }),
             Plan::Runtime(round) => round,
@@ -206,8 +249,13 @@ mod tests {
     #[track_caller]
     fn check(server: &'static str, answer: &'static str, expect: &str) {
         let (_dir, socket) = stubborn(server, answer);
-        let request =
-            Request { socket: &socket, old: CONFIG, new: CONFIG, patience: Duration::from_millis(50) };
+        let request = Request {
+            socket: &socket,
+            old: CONFIG,
+            new: CONFIG,
+            overrides: &(),
+            patience: Duration::from_millis(50),
+        };
         let outcome = apply(&request).unwrap();
         let pending: Vec<String> = outcome.pending.iter().map(Waiting::to_string).collect();
         assert_eq!(outcome.reload_needed.unwrap_or_else(|| pending.join("; ")), expect);
@@ -238,8 +286,13 @@ mod tests {
             "Server still has connections attached to it, cannot remove it.",
         );
         let config = "backend b\n";
-        let request =
-            Request { socket: &socket, old: config, new: config, patience: Duration::from_millis(50) };
+        let request = Request {
+            socket: &socket,
+            old: config,
+            new: config,
+            overrides: &(),
+            patience: Duration::from_millis(50),
+        };
         let outcome = apply(&request).unwrap();
         assert_eq!((outcome.pending.len(), outcome.reload_needed), (1, None));
         assert_eq!(outcome.pending[0].to_string(), "b/a waits for its idle connections to be closed");

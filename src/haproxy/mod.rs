@@ -5,7 +5,7 @@
 //! and looks again, until nothing is left or the patience is over. What is done next depends only on what runs, so a
 //! call that was killed at any point is finished by the next one, and a call on a finished state does nothing.
 //!
-//! The file is the truth: what somebody changed by hand on the socket (a state, a weight, a server) is put back.
+//! The file is the truth, but for what somebody else sets at the socket meanwhile: see [`Overrides`].
 //!
 //! How a caller uses it, the file being replaced first so that a restart gives the same:
 //! 1. [`state_file::clear`], then check the new file (see there for why in this order);
@@ -17,6 +17,7 @@
 mod apply;
 mod config;
 mod options;
+mod overrides;
 mod plan;
 mod reload;
 mod running;
@@ -28,6 +29,7 @@ mod version;
 pub use apply::{ApplyError, Outcome, Request, apply};
 pub use config::{Backend, Config, Server, State};
 pub use options::Options;
+pub use overrides::{Overrides, Remember};
 pub use plan::{Plan, Round, needs_reload, plan};
 pub use reload::{NotLoaded, Serving, confirm, serving};
 pub use running::{Running, Seen, SyntaxError};

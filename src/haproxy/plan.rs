@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::{Backend, Config, Server, State, is_section};
+use super::overrides::Overrides;
 use super::running::{Check, Running, Seen};
 use super::step::{Action, ServerName, Step, Waiting, Why};
 
@@ -75,14 +76,20 @@ fn cannot_add(backend: &Backend, server: &Server) -> Option<String> {
 }
 
 /// What to do next so that what runs becomes what the new file says. A server is stood by for as long as `patience`
-/// after it last changed.
-pub fn plan(old: &Config, new: &Config, running: &Running, patience: Duration) -> Plan {
+/// after it last changed. Those that somebody else has set are left as they are.
+pub fn plan(
+    old: &Config,
+    new: &Config,
+    running: &Running,
+    overrides: &Overrides,
+    patience: Duration,
+) -> Plan {
     if let Some(reason) = needs_reload(old, new) {
         return Plan::Reload(reason);
     }
     let mut round = Round::default();
     for (name, backend) in &new.backends {
-        let pool = Pool { name, backend, running, patience };
+        let pool = Pool { name, backend, running, overrides, patience };
         if let Err(reason) = pool.plan(&mut round) {
             return Plan::Reload(reason);
         }
@@ -95,6 +102,7 @@ struct Pool<'a> {
     name: &'a str,
     backend: &'a Backend,
     running: &'a Running,
+    overrides: &'a Overrides,
     patience: Duration,
 }
 
@@ -115,6 +123,7 @@ impl Pool<'_> {
         for (server, wanted) in &self.backend.servers {
             match self.seen(server) {
                 None => self.add(server, wanted, round)?,
+                Some(_) if self.overrides.is_left(self.name, server) => {}
                 Some(seen) if !wanted.is_seen_as(seen) => {
                     let busy = || self.is_stuck(seen).then(|| "its sessions do not end".to_owned());
                     if let Some(reason) = cannot_add(self.backend, wanted).or_else(busy) {
@@ -127,7 +136,8 @@ impl Pool<'_> {
         }
         for (server, seen) in self.running.servers(self.name).into_iter().flatten() {
             let known = self.backend.servers.contains_key(server) || self.backend.left_alone.contains(server);
-            if !known && !self.backend.has_template {
+            let left = known || self.overrides.is_left(self.name, server);
+            if !left && !self.backend.has_template {
                 self.remove(server, seen, &standing, round);
             }
         }
@@ -143,6 +153,10 @@ impl Pool<'_> {
         let (mut wanted_ready, mut moved) = (0, 0);
         for (server, wanted) in &self.backend.servers {
             if !matches!(wanted.state, State::Ready(_)) {
+                continue;
+            }
+            if self.overrides.is_left(self.name, server) {
+                standing.serves |= self.seen(server).is_some_and(Seen::serves);
                 continue;
             }
             wanted_ready += 1;

@@ -273,7 +273,7 @@ impl Target {
             return reload(why);
         }
         let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
-        let why = match runtime.follow(old, new) {
+        let why = match runtime.follow(memory, old, new) {
             runtime::Verdict::Followed(followed) => {
                 memory.follows()?;
                 let nothing = followed == Followed::default();

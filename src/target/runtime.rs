@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::haproxy::{self, ApplyError, Config, Request, state_file};
+use super::Memory;
+use crate::errors::PathError;
+use crate::haproxy::{self, ApplyError, Config, Overrides, Remember, Request, state_file};
 
 /// How changes reach a running HAProxy.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,20 @@ pub(super) enum Verdict {
     Unknown(ApplyError),
 }
 
+/// Under which name the memory has what somebody else has set.
+const OVERRIDES: &str = "overrides.json";
+
+impl Remember for Memory {
+    fn recall(&self) -> Option<Overrides> {
+        self.note(OVERRIDES)
+    }
+
+    fn keep(&self, overrides: &Overrides) -> Result<(), PathError> {
+        // What cannot be noted (the disk is full) must not be remembered as it was before either.
+        self.write_note(OVERRIDES, Some(overrides)).or_else(|_| self.write_note::<Overrides>(OVERRIDES, None))
+    }
+}
+
 impl Runtime {
     /// Whether a file needs a reload after that one, and why.
     pub(super) fn needs_reload(&self, old: &[u8], new: &[u8]) -> Option<String> {
@@ -43,18 +59,19 @@ impl Runtime {
     }
 
     /// Makes what runs follow the new file, which is in place.
-    pub(super) fn follow(&self, old: &[u8], new: &[u8]) -> Verdict {
+    pub(super) fn follow(&self, memory: &Memory, old: &[u8], new: &[u8]) -> Verdict {
         let request = Request {
             socket: &self.socket,
             old: &String::from_utf8_lossy(old),
             new: &String::from_utf8_lossy(new),
+            overrides: memory,
             patience: self.patience,
         };
         match haproxy::apply(&request) {
             Ok(outcome) => match outcome.reload_needed {
                 Some(reason) => Verdict::Reload(reason),
                 None => Verdict::Followed(Followed {
-                    done: outcome.done.iter().map(ToString::to_string).collect(),
+                    done: outcome.done.iter().map(ToString::to_string).chain(outcome.left).collect(),
                     pending: outcome.pending.iter().map(ToString::to_string).collect(),
                 }),
             },

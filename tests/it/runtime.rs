@@ -80,7 +80,7 @@ backend app
     }
 
     fn request<'a>(&'a self, old: &'a str, patience: Duration) -> Request<'a> {
-        Request { socket: &self.socket, old, new: &self.config, patience }
+        Request { socket: &self.socket, old, new: &self.config, overrides: &(), patience }
     }
 
     /// One more call for the same file.

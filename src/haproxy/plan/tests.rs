@@ -66,7 +66,7 @@ fn config(servers: &str) -> Config {
 /// What the plan comes to, in words, when the file says `new` and this runs.
 fn planned(old: &Config, new: &Config, running: &[&str]) -> String {
     let running = Running::of(running.iter().map(|text| seen(text)));
-    match plan(old, new, &running, PATIENCE) {
+    match plan(old, new, &running, &Overrides::default(), PATIENCE) {
         Plan::Nothing => "nothing".to_owned(),
         Plan::Reload(reason) => format!("reload: {reason}"),
         Plan::Runtime(round) => {
@@ -317,7 +317,7 @@ fn every_way_ends() {
             let mut servers = vec![seen(&format!("a {start}"))];
             let mut rounds = 0;
             loop {
-                match plan(&wanted, &wanted, &Running::of(servers.clone()), PATIENCE) {
+                match plan(&wanted, &wanted, &Running::of(servers.clone()), &Overrides::default(), PATIENCE) {
                     Plan::Nothing => break,
                     Plan::Reload(reason) => panic!("{start}: {reason}"),
                     Plan::Runtime(round) => simulate(&mut servers, &round),

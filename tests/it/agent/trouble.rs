@@ -122,6 +122,45 @@ fn the_masters_socket_is_named_and_makes_no_reload() {
 }
 
 #[test]
+fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_else() {
+    let servers: Vec<HttpServer> = (0..3).map(|_| HttpServer::start(200)).collect();
+    let balancer = Balancer::start(&[("a", &servers[0]), ("b", &servers[1])]);
+    let agent = balancer.agent();
+    agent.wait_for("both to serve", || balancer.running().iter().filter(|(_, up)| *up).count() == 2);
+    // Until the agent has seen them serve, it may be at work itself.
+    balancer.machine.run(&["beat"]).code(0);
+    let state = |server: &str| {
+        let states = balancer.haproxy.ask("show servers state app");
+        let line = states.lines().find(|line| line.contains(&format!(" {server} "))).unwrap();
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields[6].parse::<u8>().unwrap() & 1 != 0, fields[7].to_owned())
+    };
+    balancer.haproxy.ask("set server app/i-a state maint");
+    balancer.haproxy.ask("set server app/i-b weight 7");
+    let said = "app/i-a was set to maintenance by somebody else, and is left so";
+    agent.wait_for("it to be noticed", || agent.log().contains(said));
+    agent.wait_for("the weight, too", || agent.log().contains("app/i-b was set to ready with weight 7"));
+    // Changes go on around them, by this program and by another run of it, over a restart of the agent too.
+    let c = balancer.node("c", &servers[2]);
+    c.good(&["state", "done"]);
+    agent.wait_for("the new server to serve", || balancer.serves(&servers[2]));
+    drop(agent);
+    balancer.machine.run(&["beat"]).code(0);
+    let agent = balancer.agent();
+    c.good(&["state", "draining"]);
+    agent.wait_for("it to drain", || balancer.running().contains(&("i-c".into(), false)));
+    assert_eq!((state("i-a").0, state("i-b").1), (true, "7".to_owned()));
+    assert_eq!(agent.log().matches(said).count(), 1, "{}", agent.log());
+    // The list's own word comes later, and holds.
+    let a = balancer.node("a", &servers[0]);
+    a.good(&["state", "draining"]);
+    agent.wait_for("it to drain", || agent.log().contains("app/i-a draining"));
+    a.good(&["state", "done"]);
+    agent.wait_for("it to serve", || !state("i-a").0 && balancer.serves(&servers[0]));
+    assert_eq!((state("i-b").1, balancer.reloads()), ("7".to_owned(), 0));
+}
+
+#[test]
 fn a_reload_that_haproxy_does_not_load_is_a_failure() {
     for socket in [HaProxy::socket_in, HaProxy::master_in] {
         let server = HttpServer::start(200);

@@ -84,7 +84,9 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     let haproxy = HaProxy::start(dir.path(), &old);
     let (worker, before) = (haproxy.worker(), servers(&haproxy));
     let socket = HaProxy::socket_in(dir.path());
-    let outcome = apply(&Request { socket: &socket, old: &old, new: &new, patience: PATIENCE }).unwrap();
+    let outcome =
+        apply(&Request { socket: &socket, old: &old, new: &new, overrides: &(), patience: PATIENCE })
+            .unwrap();
     assert!(outcome.is_settled(), "{}", told(&outcome));
     assert_eq!(haproxy.worker(), worker, "no reload");
     let at_run_time = servers(&haproxy);
@@ -95,7 +97,9 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     HaProxy::check(dir.path()).unwrap();
     haproxy.reload();
     assert_eq!(servers(&haproxy), at_run_time);
-    let outcome = apply(&Request { socket: &socket, old: &new, new: &new, patience: PATIENCE }).unwrap();
+    let outcome =
+        apply(&Request { socket: &socket, old: &new, new: &new, overrides: &(), patience: PATIENCE })
+            .unwrap();
     assert_eq!(told(&outcome), "");
 }
 

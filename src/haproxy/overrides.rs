@@ -1,0 +1,271 @@
+//! What somebody else has set at the socket, and this program leaves so: a server in maintenance, another weight, a server
+//! of theirs.
+//!
+//! A server that is not as the file says is either on its way, by this program, or was set so by somebody. What runs does
+//! not show which; so before anything is sent, the servers that are on their way are noted. One that is not among them,
+//! while neither the file's word on it nor HAProxy's process has changed, was set by somebody else. Where that is not
+//! certain, the file holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{Backend, Config, Server, State};
+use super::reload::Serving;
+use super::running::{Running, Seen};
+use super::step::ServerName;
+use crate::errors::PathError;
+
+/// What is known of the servers of one file that are not as the file says, from one look at HAProxy to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overrides {
+    /// Names the file.
+    file: String,
+    /// The process that served.
+    worker: Option<Serving>,
+    /// Servers that are on their way, as `BACKEND/SERVER`.
+    moving: BTreeSet<String>,
+    /// Servers that somebody else has set.
+    left: BTreeMap<String, Left>,
+}
+
+/// A server that somebody else has set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Left {
+    /// What the file says of it.
+    wanted: String,
+    /// How it is.
+    is: String,
+}
+
+/// Where [`Overrides`] are kept between looks.
+pub trait Remember {
+    /// What was kept last; none if nothing was, or if it cannot be read.
+    fn recall(&self) -> Option<Overrides>;
+    /// Keeps it. If this fails, [`Remember::recall`] gives none afterwards, or it is an error.
+    fn keep(&self, overrides: &Overrides) -> Result<(), PathError>;
+}
+
+/// Remembers nothing: then the file holds for every server.
+impl Remember for () {
+    fn recall(&self) -> Option<Overrides> {
+        None
+    }
+
+    fn keep(&self, _: &Overrides) -> Result<(), PathError> {
+        Ok(())
+    }
+}
+
+/// The two files, and what runs.
+pub(super) struct Look<'a> {
+    pub(super) old: (&'a str, &'a Config),
+    pub(super) new: (&'a str, &'a Config),
+    pub(super) running: &'a Running,
+    /// The process that serves; none if that is not known.
+    pub(super) worker: Option<Serving>,
+}
+
+impl Overrides {
+    /// Whether somebody else has set this server.
+    pub(super) fn is_left(&self, backend: &str, server: &str) -> bool {
+        !self.left.is_empty() && self.left.contains_key(&full_name(backend, server))
+    }
+
+    /// Whether nothing is lost if this is remembered in place of the other: of servers that were on their way, one more does
+    /// no harm.
+    pub(super) fn covers(&self, other: &Overrides) -> bool {
+        (&self.file, self.worker, &self.left) == (&other.file, other.worker, &other.left)
+            && self.moving.is_superset(&other.moving)
+    }
+
+    /// One sentence for each server that is left, and was not left before.
+    pub(super) fn news(&self, before: Option<&Overrides>) -> Vec<String> {
+        let known =
+            |name: &String, left: &Left| before.is_some_and(|before| before.left.get(name) == Some(left));
+        let news = self.left.iter().filter(|(name, left)| !known(name, left));
+        news.map(|(name, left)| match left.wanted.as_str() {
+            ABSENT => format!("{name} was added by somebody else, and is left alone"),
+            wanted => format!(
+                "{name} was set to {} by somebody else, and is left so; the file says {wanted}",
+                left.is
+            ),
+        })
+        .collect()
+    }
+}
+
+/// What the file says of a server that is not in it.
+const ABSENT: &str = "nothing";
+
+/// Judges each server that is not as the new file says.
+pub(super) fn judge(known: Option<&Overrides>, look: &Look<'_>) -> Overrides {
+    let (old, new) = (digest(look.old.0), digest(look.new.0));
+    let same_process = |known: &&Overrides| look.worker.is_some() && known.worker == look.worker;
+    let same_file = |known: &&Overrides| known.file == old || known.file == new;
+    let judge = Judge { known, trusted: known.filter(same_process).filter(same_file) };
+    let mut now = Overrides { file: new, worker: look.worker, ..Overrides::default() };
+    for (name, backend) in &look.new.1.backends {
+        let before = look.old.1.backends.get(name);
+        let running = look.running.servers(name);
+        for (server, wanted) in &backend.servers {
+            let seen = running.and_then(|running| running.get(server));
+            let before = before.and_then(|before| before.servers.get(server));
+            judge.server(full_name(name, server), before, wanted, seen, &mut now);
+        }
+        for (server, seen) in running.into_iter().flatten() {
+            if is_unknown(backend, server) {
+                let was_ours = before.is_some_and(|before| !is_unknown(before, server));
+                judge.unknown(full_name(name, server), was_ours, seen, &mut now);
+            }
+        }
+    }
+    now
+}
+
+/// Whether a server is none of the file's.
+fn is_unknown(backend: &Backend, server: &str) -> bool {
+    !backend.servers.contains_key(server) && !backend.left_alone.contains(server) && !backend.has_template
+}
+
+struct Judge<'a> {
+    known: Option<&'a Overrides>,
+    /// The same, if neither the file nor the process has changed unseen.
+    trusted: Option<&'a Overrides>,
+}
+
+impl Judge<'_> {
+    fn server(
+        &self,
+        name: String,
+        before: Option<&Server>,
+        wanted: &Server,
+        seen: Option<&Seen>,
+        now: &mut Overrides,
+    ) {
+        match seen {
+            Some(seen) if wanted.is_seen_as(seen) => {
+                if seen.state() == wanted.state {
+                    return;
+                }
+                let same = before.is_some_and(|before| before.state == wanted.state);
+                self.note(name, Left { wanted: words(wanted.state), is: words(seen.state()) }, same, now);
+            }
+            _ => drop(now.moving.insert(name)),
+        }
+    }
+
+    fn unknown(&self, name: String, was_ours: bool, seen: &Seen, now: &mut Overrides) {
+        self.note(name, Left { wanted: ABSENT.to_owned(), is: words(seen.state()) }, !was_ours, now);
+    }
+
+    /// Notes whose work it is. `same`: the file has not changed its word on it.
+    fn note(&self, name: String, left: Left, same: bool, now: &mut Overrides) {
+        let stays = self.known.and_then(|known| known.left.get(&name)).is_some_and(|before| *before == left);
+        let is_new = same && self.trusted.is_some_and(|known| !known.moving.contains(&name));
+        match stays || is_new {
+            true => drop(now.left.insert(name, left)),
+            false => drop(now.moving.insert(name)),
+        }
+    }
+}
+
+fn words(state: State) -> String {
+    match state {
+        State::Ready(weight) => format!("ready with weight {weight}"),
+        State::Drain => "drain".to_owned(),
+        State::Down => "maintenance".to_owned(),
+    }
+}
+
+fn full_name(backend: &str, server: &str) -> String {
+    ServerName { backend: backend.to_owned(), server: server.to_owned() }.to_string()
+}
+
+fn digest(text: &str) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "backend b\n server s 10.0.0.1:80\n";
+    const WEIGHTY: &str = "backend b\n server s 10.0.0.1:80 weight 9\n";
+    const WITHOUT: &str = "backend b\n";
+
+    fn running(servers: &[(&str, u8, u16)]) -> Running {
+        Running::of(servers.iter().map(|&(server, admin, weight)| {
+            let address = Some("10.0.0.1:80".parse().unwrap());
+            let name = ServerName { backend: "b".into(), server: server.into() };
+            (name, Seen { address, admin, weight, operational: 2, ..Seen::default() })
+        }))
+    }
+
+    fn look(known: Option<&Overrides>, old: &str, new: &str, running: &Running, worker: u32) -> Overrides {
+        let (before, after) = (Config::parse(old), Config::parse(new));
+        let worker = Some(serde_json::from_value(worker.into()).unwrap());
+        judge(known, &Look { old: (old, &before), new: (new, &after), running, worker })
+    }
+
+    fn told(overrides: &Overrides) -> String {
+        let moving = overrides.moving.iter().map(|name| format!("{name} moves"));
+        let left = overrides.left.iter().map(|(name, left)| format!("{name} left in {}", left.is));
+        moving.chain(left).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_somebody_sets_is_left_until_the_file_says_something_else() {
+        let (ready, maint) = (running(&[("s", 0, 1)]), running(&[("s", 1, 1)]));
+        let settled = look(None, A, A, &ready, 7);
+        assert_eq!(told(&settled), "");
+        let set = look(Some(&settled), A, A, &maint, 7);
+        assert_eq!(told(&set), "b/s left in maintenance");
+        assert_eq!(
+            set.news(Some(&settled)),
+            [
+                "b/s was set to maintenance by somebody else, and is left so; the file says ready with weight 1"
+            ]
+        );
+        // Said once; kept over a change elsewhere and, if HAProxy keeps it, over a reload.
+        let other = "backend b\n server s 10.0.0.1:80\nbackend c\n";
+        let kept = look(Some(&set), A, other, &maint, 8);
+        assert_eq!((told(&kept), kept.news(Some(&set))), ("b/s left in maintenance".to_owned(), vec![]));
+        // Set back, and forgotten.
+        assert_eq!(told(&look(Some(&kept), other, other, &ready, 8)), "");
+        // The file's word is newer.
+        assert_eq!(told(&look(Some(&kept), other, WEIGHTY, &maint, 8)), "b/s moves");
+    }
+
+    #[test]
+    fn weights_and_servers_of_others_are_left_too() {
+        let settled = look(None, A, A, &running(&[("s", 0, 1)]), 7);
+        let set = look(Some(&settled), A, A, &running(&[("s", 0, 5), ("x", 0, 1)]), 7);
+        assert_eq!(told(&set), "b/s left in ready with weight 5; b/x left in ready with weight 1");
+        assert_eq!(set.news(Some(&settled))[1], "b/x was added by somebody else, and is left alone");
+        // A server that leaves the file goes, whatever somebody has set.
+        assert_eq!(told(&look(Some(&set), A, WITHOUT, &running(&[("s", 0, 5)]), 7)), "b/s moves");
+    }
+
+    #[test]
+    fn what_is_on_its_way_or_uncertain_is_brought_to_what_the_file_says() {
+        let maint = running(&[("s", 1, 1)]);
+        // Nothing is remembered.
+        let moving = look(None, A, A, &maint, 7);
+        assert_eq!(told(&moving), "b/s moves");
+        // On its way since.
+        assert_eq!(told(&look(Some(&moving), A, A, &maint, 7)), "b/s moves");
+        let settled = look(None, A, A, &running(&[("s", 0, 1)]), 7);
+        // HAProxy was restarted, perhaps with states of before.
+        assert_eq!(told(&look(Some(&settled), A, A, &maint, 8)), "b/s moves");
+        // The file was replaced by a run that was killed then.
+        assert_eq!(told(&look(Some(&settled), WEIGHTY, WEIGHTY, &maint, 7)), "b/s moves");
+        // It has moved, or is not there.
+        let elsewhere = "backend b\n server s 10.0.0.2:80\n";
+        assert_eq!(told(&look(Some(&settled), A, elsewhere, &maint, 7)), "b/s moves");
+        assert_eq!(told(&look(Some(&settled), A, A, &Running::default(), 7)), "b/s moves");
+        // One that has left the file, and still has sessions.
+        let leaving = look(Some(&settled), A, WITHOUT, &running(&[("s", 8, 1)]), 7);
+        assert_eq!(told(&look(Some(&leaving), WITHOUT, WITHOUT, &maint, 7)), "b/s moves");
+    }
+}
