@@ -34,6 +34,7 @@ struct OfTarget {
     pending: usize,
     warnings: usize,
     held: usize,
+    failed: usize,
     /// When the file was as it should be last.
     success: Option<SystemTime>,
 }
@@ -86,6 +87,10 @@ impl Tally {
         };
         of.warnings = turn.warnings.len();
         of.held = turn.held;
+        of.failed = match &turn.result {
+            Ok(Done::Followed(followed)) => followed.failed.len(),
+            _ => 0,
+        };
         if of.good {
             of.success = Some(SystemTime::now());
         }
@@ -139,7 +144,7 @@ impl Tally {
             }
         }
         type Series = (&'static str, &'static str, &'static str, fn(&OfTarget) -> Option<u64>);
-        let series: [Series; 7] = [
+        let series: [Series; 8] = [
             ("presence_reloads_total", "counter", "Reloads that were run.", |of| Some(of.reloads)),
             ("presence_refusals_total", "counter", "Outputs refused by a limit or a check.", |of| {
                 Some(of.refusals)
@@ -164,6 +169,12 @@ impl Tally {
                 "gauge",
                 "Silent nodes that the file keeps, because too many are silent at once.",
                 |of| Some(of.held as u64),
+            ),
+            (
+                "presence_file_servers_not_up",
+                "gauge",
+                "New servers that get no requests, since their checks find them bad.",
+                |of| Some(of.failed as u64),
             ),
             (
                 "presence_file_success_timestamp_seconds",

@@ -16,6 +16,7 @@ use crate::liveness::Sightings;
 use crate::notify::Notifier;
 use crate::record::Facts;
 use crate::store::shown_url;
+use crate::target::Done;
 
 /// How long notifications may hold up the end of a beat; what is left is sent by the next.
 const LAST_WORDS: Duration = Duration::from_secs(15);
@@ -162,7 +163,11 @@ fn take(
         true => render::would(&path, &table.target, &done),
         false => render::done(&path, &table.target, &done),
     });
-    Ok(())
+    match done {
+        // Which, the warnings have said.
+        Done::Followed(followed) if !followed.failed.is_empty() => Err(CliError::new(Kind::ReloadFailed, "")),
+        _ => Ok(()),
+    }
 }
 
 /// Takes the list as it is for one file.

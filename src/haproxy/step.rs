@@ -112,11 +112,28 @@ impl fmt::Display for Step {
     }
 }
 
+impl Waiting {
+    /// Whether it is no use to wait longer: its checks have judged it for as long as the patience, and found it bad.
+    pub fn is_failed(&self) -> bool {
+        !self.fresh && matches!(&self.why, Why::Verdict(last) if !is_none(last))
+    }
+}
+
+/// Whether that is no verdict yet.
+fn is_none(verdict: &str) -> bool {
+    verdict.is_empty() || verdict == "INI"
+}
+
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} waits for ", self.server)?;
-        match &self.why {
-            Why::Verdict(last) if last.is_empty() || last == "INI" => f.write_str("the verdict of its check"),
+        write!(f, "{} waits for {}", self.server, self.why)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Verdict(last) if is_none(last) => f.write_str("the verdict of its check"),
             Why::Verdict(last) => write!(f, "a good verdict of its check; the last was {last}"),
             Why::Sessions(1) => f.write_str("its last session to end"),
             Why::Sessions(count) => write!(f, "its {count} sessions to end"),

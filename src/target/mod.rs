@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
-pub use runtime::{Followed, Runtime};
+pub use runtime::{FailedServer, Followed, Runtime};
 
 use crate::errors::{AtPath, PathError, chain};
 use crate::haproxy::{self, ApplyError, NotLoaded, Serving};
@@ -75,7 +75,7 @@ impl Done {
     /// Whether there is nothing left to be done for this file by a later run.
     pub fn is_settled(&self) -> bool {
         match self {
-            Done::Followed(followed) => followed.pending.is_empty(),
+            Done::Followed(followed) => followed.pending.is_empty() && followed.failed.is_empty(),
             Done::Held => false,
             // Whether the reload has loaded what it should, only another look can say.
             Done::Reloaded | Done::ReloadedFor(_) => false,

@@ -25,6 +25,17 @@ pub struct Followed {
     pub done: Vec<String>,
     /// What a later run will finish.
     pub pending: Vec<String>,
+    /// New servers that get no requests, since their checks find them bad.
+    pub failed: Vec<FailedServer>,
+}
+
+/// A new server that does not come up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedServer {
+    /// Its name, with that of its backend.
+    pub name: String,
+    /// What it waits for.
+    pub why: String,
 }
 
 /// What is to be done about a file at run time.
@@ -70,10 +81,19 @@ impl Runtime {
         match haproxy::apply(&request) {
             Ok(outcome) => match outcome.reload_needed {
                 Some(reason) => Verdict::Reload(reason),
-                None => Verdict::Followed(Followed {
-                    done: outcome.done.iter().map(ToString::to_string).chain(outcome.left).collect(),
-                    pending: outcome.pending.iter().map(ToString::to_string).collect(),
-                }),
+                None => {
+                    let (failed, pending): (Vec<_>, Vec<_>) =
+                        outcome.pending.iter().partition(|waiting| waiting.is_failed());
+                    let failed = failed.into_iter().map(|waiting| FailedServer {
+                        name: waiting.server.to_string(),
+                        why: waiting.why.to_string(),
+                    });
+                    Verdict::Followed(Followed {
+                        done: outcome.done.iter().map(ToString::to_string).chain(outcome.left).collect(),
+                        pending: pending.into_iter().map(ToString::to_string).collect(),
+                        failed: failed.collect(),
+                    })
+                }
             },
             Err(error) if !error.may_pass() => Verdict::Unknown(error),
             // Nobody is there to be told: the reload command knows how to start him.

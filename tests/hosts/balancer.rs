@@ -59,7 +59,7 @@ impl Balancer {
     pub(crate) fn start_haproxy(&mut self) {
         self.haproxy = None;
         let config = fs::read_to_string(HaProxy::config_in(self.host.dir())).unwrap();
-        let haproxy = HaProxy::start_as(self.host.command(&haproxy::program()), self.host.dir(), &config);
+        let haproxy = HaProxy::start_as(self.host.command(haproxy::program()), self.host.dir(), &config);
         fs::write(self.host.path("pid"), haproxy.pid().as_raw_nonzero().to_string()).unwrap();
         self.haproxy = Some(haproxy);
     }

@@ -37,6 +37,20 @@ fn nodes_come_change_and_go_without_a_reload(place: Place) {
     }
     assert_eq!(servers[1].requests() + servers[2].requests(), before);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
+    // The one that its check finds bad is a failure, in words, in the exit code and in a metric.
+    let bad = "app/i-c gets no requests: it waits for a good verdict of its check; the last was L7STS";
+    agent.wait_for("it to be told of", || agent.log().contains(bad));
+    balancer.machine.run(&["beat"]).code(5).says(bad);
+    let count = |number| {
+        balancer
+            .metrics()
+            .lines()
+            .any(|line| line.starts_with("presence_file_servers_not_up{") && line.ends_with(number))
+    };
+    agent.wait_for("it to be counted", || count(" 1"));
+    servers[2].set_status(200);
+    agent.wait_for("it to serve", || balancer.serves(&servers[2]) && count(" 0"));
+    balancer.machine.run(&["beat"]).code(0);
     let doctor = balancer.machine.run(&["doctor"]).stdout;
     assert!(doctor.contains("HAProxy answers at") && doctor.contains("is rendered from"), "{doctor}");
     // A restart would give the same.
