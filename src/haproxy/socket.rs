@@ -25,10 +25,18 @@ const PROMPT: &[u8] = b"\n> ";
 /// What a master says to a question that is for a process that serves.
 const UNKNOWN_COMMAND: &str = "Unknown command";
 
-/// The first of the workers in the answer to `show proc`; those of before a reload follow under "# old workers".
-fn newest_worker(answer: &str) -> Option<u32> {
-    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# workers"));
-    lines.nth(1)?.split_whitespace().next()?.parse().ok()
+/// The worker in the answer to `show proc`, and the newest of those of before a reload.
+fn workers(answer: &str) -> (Option<u32>, Option<u32>) {
+    let first = |section: &str| {
+        let mut lines = answer.lines().skip_while(|line| *line != section);
+        lines.nth(1)?.split_whitespace().next()?.parse().ok()
+    };
+    (first("# workers"), first("# old workers"))
+}
+
+/// The process in the answer to `show info`.
+fn pid(info: &str) -> Option<u32> {
+    info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok())
 }
 
 /// The stats socket of a HAProxy.
@@ -120,11 +128,19 @@ impl Socket {
     /// The process that serves: its number. The master's socket is as good for this as a stats socket.
     pub fn worker(&self) -> Result<u32, SocketError> {
         let found = match self.ask_worker("show info") {
-            Ok(info) => info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok()),
-            Err(SocketError::Master(_)) => newest_worker(&self.ask("show proc")?),
+            Ok(info) => pid(&info),
+            Err(SocketError::Master(_)) => self.worker_of_master()?,
             Err(error) => return Err(error),
         };
         Ok(found.ok_or_else(|| SyntaxError::new("show info", "it names no process".to_owned()))?)
+    }
+
+    /// The master lists a worker before that has loaded its file: it serves once it answers. While there is none, and after
+    /// a reload that failed, the one of before does.
+    fn worker_of_master(&self) -> Result<Option<u32>, SocketError> {
+        let (new, old) = workers(&self.ask("show proc")?);
+        let Some(new) = new else { return Ok(old) };
+        Ok(self.ask(&format!("@!{new} show info")).ok().and_then(|info| pid(&info)).or(old))
     }
 
     /// Asks a question that only a process that serves can answer.
@@ -287,6 +303,17 @@ mod tests {
         let answers = socket.tell(&commands).unwrap();
         assert_eq!(answers, ["", "Server deleted.", "New server registered."]);
         assert_eq!(served.join().unwrap(), ["prompt\na\nb\nc\n"]);
+    }
+
+    #[test]
+    fn a_master_lists_its_workers() {
+        let head = "#<PID>          <type>          <reloads>       <uptime>        <version>\n\
+            6899            master          1 [failed: 1]   0d00h00m04s     3.2.0\n# workers\n";
+        let old = "# old workers\n6902            worker          1               0d00h00m04s     3.2.0\n\n";
+        let new = "7001            worker          0               0d00h00m01s     3.2.0\n";
+        assert_eq!(workers(&format!("{head}{old}")), (None, Some(6902)));
+        assert_eq!(workers(&format!("{head}{new}{old}")), (Some(7001), Some(6902)));
+        assert_eq!(workers(&format!("{head}{new}# programs\n\n")), (Some(7001), None));
     }
 
     #[test]
