@@ -396,7 +396,10 @@ impl Target {
             let loaded = haproxy::confirm(socket, before, LOADING.min(self.command_limit));
             if let Err(source) = loaded {
                 memory.count_reload()?;
-                memory.write_note(SERVING, before.as_ref())?;
+                // If it does not answer now, what it was before still says whether it has been reloaded.
+                if before.is_some() {
+                    memory.write_note(SERVING, before.as_ref())?;
+                }
                 return Err(TargetError::NotLoaded { path: self.path.clone(), source });
             }
         }
