@@ -72,6 +72,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The branch of git stores; none means the one that HEAD names.
     pub branch: Option<String>,
+    /// Whether that branch may be begun beside others: an option of `publish`, and nothing of the file.
+    pub create_branch: bool,
     /// Where templates are looked for, in order, before the built-in ones.
     pub template_dirs: Vec<PathBuf>,
     /// Variables for templates.
@@ -275,6 +277,7 @@ impl Config {
             layout: Layout::parse(&Vec::from(file.layout))?,
             state_dir,
             branch: file.branch,
+            create_branch: false,
             template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),
             vars: file.vars,
             states: States::default().extended(file.states),

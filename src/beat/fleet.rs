@@ -193,6 +193,7 @@ fn options(config: &Config) -> Options {
         layout: config.layout.clone(),
         state_dir: config.state_dir.clone(),
         branch: config.branch.clone(),
+        create_branch: config.create_branch,
         author: author(config),
         patience: config.patience,
         reading: config.reading,

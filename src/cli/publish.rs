@@ -17,6 +17,9 @@ pub(super) struct Args {
     /// Print the record and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Begin the branch that `branch` in presence.toml names, in a repository that has others and not this one
+    #[arg(long)]
+    create_branch: bool,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
@@ -28,7 +31,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         }
         return output::data(&String::from_utf8_lossy(&record.to_bytes()));
     }
-    publish(config, &record)
+    publish(&Config { create_branch: args.create_branch, ..config.clone() }, &record)
 }
 
 /// Writes the record into every store and says what that did.

@@ -53,6 +53,12 @@ impl Copy {
         Copy { place, label: format!("{folder} {branch:?} {url}") }
     }
 
+    /// The same of a store at a path. A relative path is another one in another directory.
+    pub(super) fn of_path(state_dir: &Path, path: &Path, folder: &str, branch: Option<&str>) -> Copy {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Copy::new(state_dir, &path.display().to_string(), folder, branch)
+    }
+
     /// The directory of the state directory that belongs to the store.
     pub(super) fn place(&self) -> &Path {
         &self.place

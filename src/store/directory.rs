@@ -14,6 +14,7 @@ use walkdir::WalkDir;
 
 use super::copy::Copy;
 use super::error::InStore;
+use super::kind::{self, Identity, Memory};
 use super::{
     Applied, Beats, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
     StoreErrorKind,
@@ -23,6 +24,7 @@ use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
+use listing::Listing;
 use read::Seen;
 
 /// Sub-folders deeper than this below the folder are not looked into.
@@ -39,18 +41,21 @@ pub(super) struct Directory {
     layout: Layout,
     beats: bool,
     copy: Copy,
+    /// What the state directory knows of it.
+    memory: Memory,
 }
 
 impl Directory {
-    pub(super) fn new(url: &str, root: PathBuf, options: &Options) -> Directory {
-        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), None);
+    pub(super) fn new(url: &str, root: PathBuf, options: &Options, memory: Memory) -> Directory {
+        let copy = Copy::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
-        Directory { url: url.to_owned(), root, folder, layout, beats: options.beats, copy }
+        let url = super::shown_url(url);
+        Directory { url, root, folder, layout, beats: options.beats, copy, memory }
     }
 
     /// The folder in this directory; where there is none inside, the directory itself.
     fn folder(&self) -> Result<PathBuf, StoreErrorKind> {
-        if !self.root.is_dir() {
+        if !kind::is_dir(&self.root)? {
             return Err(StoreErrorKind::Missing(self.root.clone()));
         }
         let mut path = self.root.clone();
@@ -59,20 +64,32 @@ impl Directory {
             match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_symlink() => return Err(StoreErrorKind::Link(path)),
                 Ok(found) if found.is_dir() => {}
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).at("look at", &path)?;
+                }
                 _ => return Ok(self.root.clone()),
             }
         }
         Ok(path)
     }
 
-    fn put(&self, record: &Record) -> Result<Option<Change>, StoreErrorKind> {
+    /// The folder to write to, if it is still the one that it was.
+    fn folder_to_write(&self) -> Result<(PathBuf, Identity), StoreErrorKind> {
         let folder = self.folder()?;
+        let open = fs::File::open(&folder).at("open", &folder)?;
+        let identity = Identity::of(&open, &folder)?;
+        self.memory.judge(&folder, identity, || Ok(Listing::new(&folder)?.len() > 0))?;
+        Ok((folder, identity))
+    }
+
+    fn put(&self, record: &Record) -> Result<Option<Change>, StoreErrorKind> {
+        let (folder, identity) = self.folder_to_write()?;
         let bytes = record.to_bytes();
         let paths: Vec<PathBuf> = self.layout.paths(record)?.iter().map(|path| folder.join(path)).collect();
-        let old = read_plain(&paths[0]).ok().flatten();
+        let old = read_own(&paths[0])?;
         let mut changed = false;
         for path in &paths {
-            if read_plain(path).ok().flatten().as_deref() != Some(&bytes[..]) {
+            if read_own(path)?.as_deref() != Some(&bytes[..]) {
                 changed = true;
                 replace(&folder, path, &bytes)?;
             }
@@ -81,17 +98,18 @@ impl Directory {
             // It is new here, or was elsewhere: a file that it left there would outlive it.
             changed |= remove_files(&folder, record.id().as_ref(), &paths)?;
         }
+        self.memory.is_directory(identity, true);
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
         Ok(changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined)))
     }
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
-        Ok(remove_files(&self.folder()?, id, &[])?.then_some(Change::Left))
+        Ok(remove_files(&self.folder_to_write()?.0, id, &[])?.then_some(Change::Left))
     }
 
     /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
     fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
-        let folder = self.folder()?;
+        let (folder, _) = self.folder_to_write()?;
         let dir = folder.join(BEATS);
         make_dirs(&folder, &dir)?;
         let path = dir.join(id.as_ref());
@@ -126,6 +144,9 @@ impl Store for Directory {
         let look = || {
             let folder = self.folder()?;
             let seen = Seen::new(&folder, self.copy.exists(), SystemTime::now())?;
+            let (identity, records) = (seen.identity(&folder)?, seen.holds_records());
+            self.memory.judge(&folder, identity, || Ok(records))?;
+            self.memory.is_directory(identity, records);
             let beats = if self.beats { Some(read_beats(&folder)?) } else { None };
             Ok::<_, StoreErrorKind>((seen, beats))
         };
@@ -154,12 +175,16 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(beats),
         entries => entries.at("read", &dir)?,
     };
-    for entry in entries.flatten() {
-        // One that goes just now, or cannot be looked at, is no sign of life.
-        let modified =
-            entry.metadata().ok().filter(fs::Metadata::is_file).and_then(|found| found.modified().ok());
-        if let (Some(modified), Ok(id)) = (modified, entry.file_name().into_string())
-            && let Ok(time) = Timestamp::try_from(modified)
+    for entry in entries {
+        let entry = entry.at("read", &dir)?;
+        let found = match entry.metadata() {
+            // One that goes just now is no sign of life.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            found => found.at("look at", &entry.path())?,
+        };
+        if found.is_file()
+            && let Ok(id) = entry.file_name().into_string()
+            && let Ok(time) = Timestamp::try_from(found.modified().at("look at", &entry.path())?)
         {
             beats.insert(id, time);
         }
@@ -171,7 +196,17 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
 fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<bool, PathError> {
     let wanted = format!("{id}.json");
     let mut found = false;
-    for entry in walk(folder).filter_map(Result::ok) {
+    for entry in walk(folder) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => match error.into_io_error() {
+                // It went just now.
+                Some(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).at("look for this node's files in", folder);
+                }
+                _ => continue,
+            },
+        };
         let named = entry.file_name() == wanted.as_str() && !entry.file_type().is_dir();
         if named && !keep.iter().any(|path| path == entry.path()) {
             fs::remove_file(entry.path()).at("remove", entry.path())?;
@@ -203,6 +238,14 @@ fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(1024);
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
+}
+
+/// The bytes of this node's own file; none if there is none, or if something else is in its place, which is replaced.
+fn read_own(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
+    match read_plain(path) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
+        result => result.at("read", path),
+    }
 }
 
 fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreErrorKind> {

@@ -2,11 +2,15 @@
 
 mod refusal;
 
+use std::path::Path;
+
 use refusal::Refusal;
 
 use crate::deadline::Deadline;
 use crate::errors::PathError;
+use crate::store::git::Obstacle;
 use crate::store::git::transport::TransportError;
+use crate::store::kind::Difference;
 
 /// A store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +27,29 @@ pub struct StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreErrorKind {
     /// There is nothing at that path.
-    #[error("there is no directory or repository `{0}`")]
+    #[error("there is no directory or repository `{}`", shown(.0))]
     Missing(std::path::PathBuf),
+    /// There is a repository, or what is left of one, and it cannot be opened.
+    #[error("cannot open the repository `{}`: {obstacle}", shown(path))]
+    Unopenable {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// Why.
+        obstacle: Obstacle,
+        /// What libgit2 said.
+        #[source]
+        source: git2::Error,
+    },
+    /// It is not what it was when it was last used.
+    #[error("{}", changed(path, *was))]
+    Changed {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// How it differs.
+        was: Difference,
+        /// The file that remembers what it was.
+        memory: std::path::PathBuf,
+    },
     /// The URL has a scheme that this build cannot speak.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
@@ -40,9 +65,22 @@ pub enum StoreErrorKind {
     /// Only a git store has a history.
     #[error("a plain directory keeps no history")]
     NoHistory,
-    /// The repository has no branch to read, and HEAD names none.
-    #[error("HEAD of the repository names no branch")]
-    NoBranch,
+    /// HEAD names no branch that is there, and it cannot be said which of several holds the list.
+    #[error("HEAD names {}; there are {there}", unborn(head.as_deref()))]
+    NoBranch {
+        /// The branch that HEAD names, if it names one.
+        head: Option<String>,
+        /// Some branches that are there.
+        there: String,
+    },
+    /// The branch of the configuration is not there.
+    #[error("there is no branch `{branch}`, which the configuration names; there are {there}")]
+    NoSuchBranch {
+        /// Its name.
+        branch: String,
+        /// Some branches that are there.
+        there: String,
+    },
     /// libgit2 failed.
     #[error("git cannot {doing}")]
     Git {
@@ -131,7 +169,17 @@ impl StoreError {
         match &self.kind {
             StoreErrorKind::Missing(path) => Some(format!(
                 "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
-                path.display()
+                shown(path)
+            )),
+            StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),
+            StoreErrorKind::Changed { was, memory, .. } => Some(format!(
+                "{}; if it is meant to be as it is now, `rm {}`, and run the same command again",
+                match was {
+                    Difference::Repository => "bring the repository back",
+                    Difference::Directory => "remove what `git init` has made",
+                    Difference::Emptied | Difference::Elsewhere => "mount or restore it",
+                },
+                shell_words::quote(&memory.display().to_string())
             )),
             StoreErrorKind::UnknownScheme(_) => Some(
                 "use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four \
@@ -143,9 +191,14 @@ impl StoreError {
             StoreErrorKind::Transport(error) => error.hint(),
             StoreErrorKind::NotYet => None,
             StoreErrorKind::NoHistory => Some("name a git store with --store".into()),
-            StoreErrorKind::NoBranch => {
-                Some("check out a branch there, or name one with `branch` in presence.toml".into())
-            }
+            StoreErrorKind::NoBranch { .. } => Some(
+                "name the list's branch with `branch` in presence.toml, or let HEAD name it: `git symbolic-ref HEAD \
+                 refs/heads/BRANCH` in the repository"
+                    .into(),
+            ),
+            StoreErrorKind::NoSuchBranch { .. } => Some(
+                "correct `branch` in presence.toml; `presence publish --create-branch` begins a new branch".into(),
+            ),
             StoreErrorKind::Conversation { .. } => {
                 Some("see that the URL is that of a git repository, and run the same command again".into())
             }
@@ -212,6 +265,32 @@ impl StoreErrorKind {
     }
 }
 
+/// A path as it may be shown: a mistyped URL with a password is taken for a path.
+fn shown(path: &Path) -> String {
+    super::shown_url(&path.display().to_string())
+}
+
+fn changed(path: &Path, was: Difference) -> String {
+    let path = shown(path);
+    match was {
+        Difference::Repository => format!("`{path}` was a git repository, and nothing of one is there now"),
+        Difference::Directory => {
+            format!("`{path}` was a plain directory with records, and is a git repository now")
+        }
+        Difference::Emptied => format!("`{path}` held records, and is another directory without any now"),
+        Difference::Elsewhere => {
+            format!("`{path}` held records on another file system, which is not mounted there now")
+        }
+    }
+}
+
+fn unborn(head: Option<&str>) -> String {
+    match head {
+        Some(branch) => format!("the branch `{}`, which is not there", branch.escape_debug()),
+        None => "no branch".to_owned(),
+    }
+}
+
 /// The holder of a lock, as far as it is known.
 fn process(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
@@ -225,7 +304,7 @@ pub(super) trait InStore<T> {
 
 impl<T, E: Into<StoreErrorKind>> InStore<T> for Result<T, E> {
     fn in_store(self, url: &str) -> Result<T, StoreError> {
-        self.map_err(|kind| StoreError { url: url.to_owned(), kind: kind.into() })
+        self.map_err(|kind| StoreError { url: super::shown_url(url), kind: kind.into() })
     }
 }
 

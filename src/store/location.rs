@@ -1,12 +1,13 @@
 //! Which kind of store a URL or path names, and where inside it the folder is.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::copy::Copy;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote};
+use super::kind::{self, Kind, Memory, Signs};
 use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.
@@ -54,7 +55,7 @@ enum Location {
     /// A path of this machine.
     Path(PathBuf),
     /// A URL for a transport.
-    Remote(String),
+    Remote,
     /// A scheme that nothing here speaks.
     Unknown(String),
 }
@@ -64,16 +65,16 @@ fn locate(url: &str) -> Location {
     if let Some((scheme, rest)) = url.split_once("://") {
         return match scheme {
             "file" => Location::Path(PathBuf::from(rest.strip_prefix("localhost").unwrap_or(rest))),
-            "git" => Location::Remote(url.to_owned()),
-            "ssh" | "ssh+git" | "git+ssh" if cfg!(feature = "ssh") => Location::Remote(url.to_owned()),
-            "http" | "https" if cfg!(feature = "https") => Location::Remote(url.to_owned()),
+            "git" => Location::Remote,
+            "ssh" | "ssh+git" | "git+ssh" if cfg!(feature = "ssh") => Location::Remote,
+            "http" | "https" if cfg!(feature = "https") => Location::Remote,
             _ => Location::Unknown(scheme.to_owned()),
         };
     }
     match url.find(':') {
         Some(colon) if !url[..colon].contains('/') => {
             if cfg!(feature = "ssh") {
-                Location::Remote(url.to_owned())
+                Location::Remote
             } else {
                 Location::Unknown("user@host:path".into())
             }
@@ -84,21 +85,28 @@ fn locate(url: &str) -> Location {
 
 pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> {
     match locate(url) {
-        Location::Remote(url) => Ok(Box::new(Remote::new(url, options))),
+        Location::Remote => Ok(Box::new(Remote::new(url.to_owned(), options))),
         Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
         Location::Path(path) if url == embedded_url(&options.state_dir) => {
             Ok(Box::new(Local::embedded(path, options).in_store(url)?))
         }
-        Location::Path(path) if is_repository(&path) => Ok(Box::new(Local::new(url, path, options))),
-        // What is not there now may be a file system that is not mounted: its last copy still counts.
-        Location::Path(path) => Ok(Box::new(Directory::new(url, path, options))),
+        Location::Path(path) => {
+            let place = Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
+            let memory = Memory::of(place.place());
+            let signs = Signs::of(&path).in_store(url)?;
+            match kind::judge(&path, signs, &memory).in_store(url)? {
+                Kind::Repository => Ok(Box::new(Local::new(url, path, options, Some(memory)))),
+                // What is not there now may be a file system that is not mounted: its last copy still counts.
+                Kind::Directory => Ok(Box::new(Directory::new(url, path, options, memory))),
+            }
+        }
     }
 }
 
 /// Whether there seems to be a copy of that store on this machine. The store itself is not asked.
 pub(super) fn has_copy(url: &str, options: &Options) -> bool {
     match locate(url) {
-        Location::Remote(url) => Remote::new(url, options).has_copy(),
+        Location::Remote => Remote::new(url.to_owned(), options).has_copy(),
         // A file system needs no first fetch.
         Location::Path(_) | Location::Unknown(_) => true,
     }
@@ -107,20 +115,15 @@ pub(super) fn has_copy(url: &str, options: &Options) -> bool {
 /// What the last successful reading of that store saw. The store itself is not asked: its file system may hang.
 pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
     match locate(url) {
-        Location::Remote(url) => Remote::new(url, options).last_copy(),
-        Location::Path(_) => {
+        Location::Remote => Remote::new(url.to_owned(), options).last_copy(),
+        Location::Path(path) => {
             // As `open` names it: a repository has a branch, a directory has none.
-            let copy = |branch| Copy::new(&options.state_dir, url, options.folder.as_ref(), branch).last();
+            let copy =
+                |branch| Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
             copy(options.branch.as_deref()).or_else(|| copy(None))
         }
         Location::Unknown(_) => None,
     }
-}
-
-/// The root of a bare repository, or of a clone; a directory deep inside a work tree is just a directory.
-fn is_repository(path: &Path) -> bool {
-    git2::Repository::open_ext(path, git2::RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
-        .is_ok()
 }
 
 #[cfg(test)]
@@ -135,10 +138,10 @@ mod tests {
         assert_eq!(locate("./with:colon"), path("./with:colon"));
         assert_eq!(locate("file:///srv/list.git"), path("/srv/list.git"));
         assert_eq!(locate("file://localhost/srv"), path("/srv"));
-        assert_eq!(locate("git://h/p"), Location::Remote("git://h/p".into()));
+        assert_eq!(locate("git://h/p"), Location::Remote);
         assert_eq!(locate("s3://bucket"), Location::Unknown("s3".into()));
         if cfg!(feature = "ssh") {
-            assert_eq!(locate("git@host:list.git"), Location::Remote("git@host:list.git".into()));
+            assert_eq!(locate("git@host:list.git"), Location::Remote);
         }
     }
 

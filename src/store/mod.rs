@@ -7,6 +7,7 @@ mod copy;
 mod directory;
 mod error;
 pub mod git;
+mod kind;
 mod layout;
 mod location;
 mod snapshot;
@@ -24,7 +25,9 @@ use crate::name::Name;
 use crate::record::Record;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use git::Obstacle;
 pub use git::beats::Beats;
+pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
 pub use snapshot::{File, Snapshot};
@@ -41,6 +44,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The branch in git stores; none means the one that HEAD of the repository names.
     pub branch: Option<String>,
+    /// Whether that branch may be begun in a repository that has others.
+    pub create_branch: bool,
     /// Who signs the commits: an instance-id or a user.
     pub author: String,
     /// No change takes longer in all stores together, however busy they are.
@@ -55,6 +60,12 @@ pub struct Options {
     pub beat_shards: u16,
     /// Time limits of the network.
     pub limits: git::transport::Limits,
+}
+
+impl Options {
+    fn wanted_branch(&self) -> git::Wanted<'_> {
+        git::Wanted { configured: self.branch.as_deref(), create: self.create_branch }
+    }
 }
 
 /// One change of the list.

@@ -25,6 +25,7 @@ fn options(state_dir: &Path) -> Options {
         layout: Layout::parse(&[]).unwrap(),
         state_dir: state_dir.to_owned(),
         branch: None,
+        create_branch: false,
         author: "t".into(),
         patience: Duration::from_secs(60),
         reading: Duration::from_secs(30),

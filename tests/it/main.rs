@@ -16,6 +16,7 @@ mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;
 mod messages;
+mod places;
 mod publish;
 mod render;
 mod runtime;
@@ -26,3 +27,4 @@ mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;
 mod unchanged;
+mod unreadable;

@@ -9,8 +9,9 @@ use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::listing::{Listing, Sort, open_dir};
-use crate::errors::PathError;
+use crate::errors::{AtPath, PathError};
 use crate::record::MAX_BYTES;
+use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot};
 use crate::threads;
 use crate::unread::Times;
@@ -41,6 +42,17 @@ impl Seen {
             seen.keys = Some(keys.concat());
         }
         Ok(seen)
+    }
+
+    /// Which directory was listed.
+    pub(super) fn identity(&self, folder: &Path) -> Result<Identity, PathError> {
+        let dir = self.listing.root.try_clone().at("look at", folder)?;
+        Identity::of(&std::fs::File::from(dir), folder)
+    }
+
+    /// Whether there is any file that may be a record. What could not be listed may hold some.
+    pub(super) fn holds_records(&self) -> bool {
+        self.listing.len() > 0 || !self.listing.problems.is_empty()
     }
 
     /// See [`Look::stamp`](crate::store::Look::stamp).

@@ -40,20 +40,30 @@ pub(super) fn shard(id: &Name, shards: u16) -> String {
     format!("{PREFIX}{:03x}", hash.finish() % u64::from(shards.max(1)))
 }
 
-/// The beats in a shard's commit. What is no beat is passed over: it is replaced with the next.
-pub(super) fn read(repo: &Repository, commit: Oid) -> Beats {
-    let blob = repo.find_commit(commit).and_then(|commit| {
-        let entry = commit.tree()?.get_path(FILE.as_ref())?.id();
-        repo.find_blob(entry)
-    });
-    let Ok(blob) = blob else { return Beats::new() };
+/// The beats in a shard's commit. A line that is no beat is passed over: it is replaced with the next.
+pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Beats, StoreErrorKind> {
+    let tree = repo.find_commit(commit).and_then(|commit| commit.tree()).doing("read heartbeats")?;
+    // A commit without that file is none of this program, and nobody has beaten there.
+    let Some(entry) = tree.get_name(FILE) else { return Ok(Beats::new()) };
+    let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
     let text = String::from_utf8_lossy(blob.content());
-    text.lines()
+    Ok(text
+        .lines()
         .filter_map(|line| {
             let (id, time) = line.split_once(' ')?;
             Some((id.to_owned(), Timestamp::from_second(time.parse().ok()?).ok()?))
         })
-        .collect()
+        .collect())
+}
+
+/// The same, to be written anew: a shard whose objects are lost begins anew, and its nodes beat again soon.
+pub(super) fn read_or_lost(repo: &Repository, commit: Oid) -> Result<Beats, StoreErrorKind> {
+    match read(repo, commit) {
+        Err(StoreErrorKind::Git { source, .. }) if source.code() == git2::ErrorCode::NotFound => {
+            Ok(Beats::new())
+        }
+        result => result,
+    }
 }
 
 /// A commit with these beats and this node's new one.
@@ -123,7 +133,7 @@ mod tests {
         let name = |text| Name::parse(text).unwrap();
         let mut beats = Beats::new();
         for (id, second) in [("i-1", TODAY), ("i-1", TODAY + 60), ("i-2", TODAY + 61)] {
-            beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap());
+            beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap()).unwrap();
         }
         assert_eq!(beats, Beats::from([("i-1".into(), at(TODAY + 60)), ("i-2".into(), at(TODAY + 61))]));
     }

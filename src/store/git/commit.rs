@@ -120,12 +120,13 @@ fn standing(
     edits: &[NodeFiles],
 ) -> Result<BTreeMap<Name, BTreeMap<String, Oid>>, StoreErrorKind> {
     let mut found: BTreeMap<Name, BTreeMap<String, Oid>> = BTreeMap::new();
-    let Some(start) = base.and_then(|base| tree::folder(repo, base, folder)) else { return Ok(found) };
+    let start = base.map(|base| tree::folder(repo, base, folder)).transpose()?;
+    let Some(start) = start.flatten() else { return Ok(found) };
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
     for edit in edits {
         let mut files = BTreeMap::new();
         for path in edit.files.keys() {
-            if let Ok(entry) = start.get_path(path.as_ref()) {
+            if let Some(entry) = tree::entry(repo, &start, path)? {
                 files.insert(path.clone(), entry.id());
             }
         }
@@ -150,7 +151,7 @@ fn standing(
     Ok(found)
 }
 
-/// The record in the first of these files.
+/// The record in the first of these files. One that cannot be read is replaced by what comes, and that is new to readers.
 fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
     let blob = repo.find_blob(*files.values().next()?).ok()?;
     Record::parse(blob.content()).ok()

@@ -75,10 +75,13 @@ fn files(
         };
         let Some(id) = id.file_stem().and_then(|stem| Name::parse(stem.to_str()?).ok()) else { continue };
         // A file that is no record, before or after, is a node that is not on the list.
-        let record = |oid: Oid| repo.find_blob(oid).ok().and_then(|blob| Record::parse(blob.content()).ok());
+        let record = |oid: Oid| match oid.is_zero() {
+            true => Ok(None),
+            false => repo.find_blob(oid).map(|blob| Record::parse(blob.content()).ok()),
+        };
         let versions = files.entry(id).or_default();
-        versions.0 = record(delta.old_file().id()).or(versions.0.take());
-        versions.1 = record(delta.new_file().id()).or(versions.1.take());
+        versions.0 = record(delta.old_file().id())?.or(versions.0.take());
+        versions.1 = record(delta.new_file().id())?.or(versions.1.take());
     }
     Ok(files)
 }

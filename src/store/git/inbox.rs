@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{Commit, ObjectType, Oid, Repository};
 
 use super::commit::{self, NodeFiles};
 use crate::name::Name;
@@ -42,9 +42,9 @@ impl Entry {
 
     /// Whether the branch, which is at `tip`, has it already. Only a repository that has the tip can tell of others than
     /// the last.
-    pub(super) fn is_merged(&self, repo: &Repository, tip: Option<Oid>) -> bool {
-        let (Some(offered), Some(tip)) = (self.offered, tip) else { return false };
-        offered == tip || has_ancestor(repo, tip, offered)
+    pub(super) fn is_merged(&self, repo: &Repository, tip: Option<Oid>) -> Result<bool, StoreErrorKind> {
+        let (Some(offered), Some(tip)) = (self.offered, tip) else { return Ok(false) };
+        Ok(offered == tip || has_ancestor(repo, tip, offered).doing("read the history")?)
     }
 
     /// Whether [`is_merged`](Self::is_merged) can be said of it only by a repository that has the whole history.
@@ -60,21 +60,30 @@ impl Entry {
 }
 
 /// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there.
-fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> bool {
-    let Ok(offer) = repo.find_commit(offered) else { return false };
+fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> Result<bool, git2::Error> {
+    let Some(offer) = there(repo, offered)? else { return Ok(false) };
     let mut seen: HashSet<Oid> = offer.parent_ids().collect();
     let mut waiting = vec![tip];
     while let Some(oid) = waiting.pop() {
         if oid == offered {
-            return true;
+            return Ok(true);
         }
         if seen.insert(oid)
-            && let Ok(commit) = repo.find_commit(oid)
+            && let Some(commit) = there(repo, oid)?
         {
             waiting.extend(commit.parent_ids());
         }
     }
-    false
+    Ok(false)
+}
+
+/// The commit; none if the repository does not have it, as a shallow one does not have those of long ago.
+fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit<'_>>, git2::Error> {
+    match repo.find_commit(oid) {
+        Ok(commit) => Ok(Some(commit)),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The updates among these refs, the oldest first. What is not named as this program names them is not its business.
@@ -164,7 +173,8 @@ pub(super) fn read(
     let odb = repo.odb().doing("open the object database")?;
     let mut latest = BTreeMap::new();
     for entry in entries {
-        let Ok(root) = repo.find_commit(entry.commit).and_then(|commit| commit.tree()) else { continue };
+        let Some(commit) = there(repo, entry.commit).doing("read an update")? else { continue };
+        let root = commit.tree().doing("read an update")?;
         let file = format!("{}.json", entry.id);
         let mut files = BTreeMap::new();
         let mut leaves = false;
@@ -173,9 +183,9 @@ pub(super) fn read(
             if path.rsplit('/').next() != Some(&file) {
                 continue;
             }
-            match odb.read_header(found.id()) {
-                Ok((0, _)) => leaves = true,
-                Ok((_, ObjectType::Blob)) => drop(files.insert(path, found.id())),
+            match odb.read_header(found.id()).doing("read an update")? {
+                (0, _) => leaves = true,
+                (_, ObjectType::Blob) => drop(files.insert(path, found.id())),
                 _ => {}
             }
         }

@@ -3,49 +3,72 @@
 //! libgit2's own transport for `file://` overwrites a branch that moved between its look and its write. Here the branch
 //! moves by compare-and-swap, so that no update is lost.
 
+mod hold;
+mod shared;
+mod swap;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions};
 use jiff::Timestamp;
 
+use super::branch::{self, Head};
 use super::commit::{NodeFiles, prepare};
 use super::mirror::Heads;
-use super::seen::Seen;
-use super::{Backoff, beats, branch_ref, history, inbox, tip};
+use super::seen::{Read, Seen};
+use super::{Backoff, beats, branch_ref, history, inbox, opening, tip};
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
+use crate::store::kind::Memory;
 use crate::store::{
     Applied, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
+use hold::Hold;
+use swap::Swap;
 
-/// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
-///
-/// Well below the `connect` limit: another store that has answered leaves no more than that for this one.
-const STALE_LOCK: Duration = Duration::from_secs(5);
+/// How often something may be found missing before that is an error: `git gc` and `git repack` remove what they have just
+/// put elsewhere.
+const MISSING: u32 = 6;
+
+/// Before libgit2's own backends: what is written goes to the memory.
+const FIRST: i32 = 1000;
+
+/// HEAD names a branch, which names no other one; git itself follows five.
+const SYMBOLIC: usize = 5;
 
 /// The branch of a repository that this program makes.
 const NEW_BRANCH: &str = "main";
 
 /// A bare repository, or a clone.
+#[derive(Clone)]
 pub(crate) struct Local {
     url: String,
     path: PathBuf,
     options: Options,
     copy: Copy,
+    /// What the state directory knows of it; none of the embedded store, which is made anew where it is not there.
+    memory: Option<Memory>,
+}
+
+/// What one try to change something came to.
+enum Try<T> {
+    Done(T),
+    /// Somebody else was faster.
+    Lost,
 }
 
 impl Local {
-    pub(crate) fn new(url: &str, path: PathBuf, options: &Options) -> Local {
+    pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<Memory>) -> Local {
         let branch = options.branch.as_deref();
-        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), branch);
-        Local { url: url.to_owned(), path, options: options.clone(), copy }
+        let copy = Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
+        Local { url: crate::store::shown_url(url), path, options: options.clone(), copy, memory }
     }
 
     /// The repository in the state directory, made if it is not there.
@@ -53,95 +76,208 @@ impl Local {
         if !path.exists() {
             create(&path)?;
         }
-        Ok(Local::new(&path.display().to_string(), path.clone(), options))
+        Ok(Local::new(&path.display().to_string(), path.clone(), options, None))
     }
 
     fn repository(&self) -> Result<Repository, StoreErrorKind> {
-        if !self.path.exists() {
-            return Err(StoreErrorKind::Missing(self.path.clone()));
+        let repo = opening::open(&self.path)?;
+        if let Some(memory) = &self.memory {
+            memory.is_repository();
         }
-        Repository::open_ext(&self.path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
-            .doing("open the repository")
+        Ok(repo)
     }
 
-    /// The branch's reference: the one of the options, else what HEAD names (also when it has no commit yet).
+    /// The ref of the list's branch.
     fn branch(&self, repo: &Repository) -> Result<String, StoreErrorKind> {
-        if let Some(branch) = &self.options.branch {
-            return Ok(branch_ref(branch));
+        let configured = self.options.branch.as_deref();
+        let head = match configured {
+            Some(branch) => Head::Names(branch_ref(branch)),
+            None => head(repo)?,
+        };
+        let mut branches = BTreeMap::new();
+        if let Head::Names(name) = &head
+            && let Some(tip) = tip(repo, name)?
+        {
+            branches.insert(name.clone(), tip);
+        } else {
+            for reference in repo.references_glob("refs/heads/*").doing("list the branches")? {
+                let reference = reference.doing("list the branches")?;
+                if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+                    branches.insert(name.to_owned(), oid);
+                }
+            }
         }
-        let head = repo.find_reference("HEAD").doing("read HEAD")?;
-        match head.symbolic_target() {
-            Ok(Some(target)) => Ok(target.to_owned()),
-            _ => Err(StoreErrorKind::NoBranch),
+        branch::choose(self.options.wanted_branch(), &head, &branches)
+    }
+
+    /// Tries until it is done or the time is over. A change that somebody else makes at the same time is waited for;
+    /// what `git gc` may have removed a moment ago is looked for again, some times.
+    fn persist<T>(
+        deadline: Deadline,
+        mut attempt: impl FnMut() -> Result<Try<T>, StoreErrorKind>,
+    ) -> Result<T, StoreErrorKind> {
+        let mut backoff = Backoff::new(deadline);
+        let mut missing = 0;
+        loop {
+            match attempt() {
+                Ok(Try::Done(done)) => return Ok(done),
+                Ok(Try::Lost) => {}
+                Err(error) if is_race(&error) => {}
+                Err(error) if may_be_moving(&error) && missing < MISSING => {
+                    missing += 1;
+                    if backoff.lost().is_err() {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            backoff.lost()?;
         }
     }
 
     fn apply(&self, edit: &Edit<'_>, deadline: Deadline) -> Result<Option<Change>, StoreErrorKind> {
-        write_durably();
-        let repo = self.repository()?;
-        let branch = self.branch(&repo)?;
-        let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
+        let change = Local::persist(deadline, || self.try_to_apply(edit))?;
         // What this node has left there over a network is older than what it says now.
-        let outdated = inbox::of(edit.id());
-        let mut backoff = Backoff::new(deadline);
-        loop {
-            let base = tip(&repo, &branch)?;
-            let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)?
-            else {
-                remove_references(&repo, &outdated)?;
-                return Ok(None);
-            };
-            let Some(change) = prepared.changes.into_values().next() else { return Ok(None) };
-            match swap(&repo, &branch, base, prepared.commit, &change.to_string()) {
-                Ok(()) => {
-                    refresh_work_tree(&repo, &branch, base, prepared.commit);
-                    remove_references(&repo, &outdated)?;
-                    return Ok(Some(change));
-                }
-                Err(error) if is_race(&error) => {
-                    remove_stale_lock(&repo, &branch);
-                    backoff.lost()?;
-                }
-                Err(error) => return Err(error).doing("move the branch"),
-            }
-        }
+        Local::persist(deadline, || {
+            let repo = self.repository()?;
+            remove_references(&repo, &inbox::of(edit.id()))?;
+            Ok(Try::Done(()))
+        })?;
+        Ok(change)
     }
-}
 
-impl Local {
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreErrorKind> {
+    fn try_to_apply(&self, edit: &Edit<'_>) -> Result<Try<Option<Change>>, StoreErrorKind> {
         let repo = self.repository()?;
-        let shard = beats::shard(id, self.options.beat_shards);
-        let mut backoff = Backoff::new(deadline);
-        loop {
-            let base = tip(&repo, &shard)?;
-            let known = base.map(|base| beats::read(&repo, base)).unwrap_or_default();
-            let commit = beats::write(&repo, known, id, time)?;
-            match swap(&repo, &shard, base, commit, "heartbeat") {
-                Ok(()) => return Ok(()),
-                Err(error) if is_race(&error) => {
-                    remove_stale_lock(&repo, &shard);
-                    backoff.lost()?;
-                }
-                Err(error) => return Err(error).doing("note a heartbeat"),
+        let hold = Hold::of(&repo)?;
+        let branch = self.branch(&repo)?;
+        let record = match edit {
+            Edit::Put(record) => Some(record.to_bytes()),
+            Edit::Remove(_) => None,
+        };
+        let odb = repo.odb().doing("open the object database")?;
+        // A record whose object was lost is written again, though the list names it.
+        let lost = record.filter(|bytes| {
+            let oid = Oid::hash_object(ObjectType::Blob, bytes);
+            !oid.is_ok_and(|oid| odb.read_header(oid).is_ok())
+        });
+        let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
+        let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
+        let base = tip(&repo, &branch)?;
+        let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)? else {
+            if let Some(bytes) = lost {
+                let oid = Oid::hash_object(ObjectType::Blob, &bytes).doing("write the record")?;
+                hold.store_one(oid, ObjectType::Blob, &bytes)?;
             }
+            return Ok(Try::Done(None));
+        };
+        let Some(change) = prepared.changes.into_values().next() else { return Ok(Try::Done(None)) };
+        if !self.swap(&repo, &hold, &branch, base, prepared.commit, &change.to_string())? {
+            return Ok(Try::Lost);
         }
+        refresh_work_tree(&repo, &hold, &branch, base, prepared.commit);
+        Ok(Try::Done(Some(change)))
+    }
+
+    /// Writes a commit that is in memory, and moves the ref to it from `base`. False if somebody else was faster.
+    fn swap(
+        &self,
+        repo: &Repository,
+        hold: &Hold,
+        name: &str,
+        base: Option<Oid>,
+        commit: Oid,
+        what: &str,
+    ) -> Result<bool, StoreErrorKind> {
+        hold.store(repo, base, commit)?;
+        let note = format!("presence: {what}");
+        let swap = Swap { name, old: base, new: commit, author: &self.options.author, note: &note };
+        let moved = swap.make(hold, repo)?;
+        if moved {
+            // `git prune` may have removed them before the ref named them. From now on it leaves them.
+            hold.store(repo, base, commit)?;
+        }
+        Ok(moved)
+    }
+
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreErrorKind> {
+        let shard = beats::shard(id, self.options.beat_shards);
+        Local::persist(deadline, || {
+            let repo = self.repository()?;
+            let hold = Hold::of(&repo)?;
+            let odb = repo.odb().doing("open the object database")?;
+            let base = tip(&repo, &shard)?;
+            let known = match base {
+                Some(base) => beats::read_or_lost(&repo, base)?,
+                None => beats::Beats::new(),
+            };
+            let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
+            let commit = beats::write(&repo, known, id, time)?;
+            hold.store(&repo, None, commit)?;
+            match self.swap(&repo, &hold, &shard, base, commit, "heartbeat")? {
+                true => Ok(Try::Done(())),
+                false => Ok(Try::Lost),
+            }
+        })
     }
 
     /// The folder, with what waits counted in: a server's repository may be read in place.
-    fn see(&self) -> Result<(Repository, Seen), StoreErrorKind> {
-        let repo = self.repository()?;
-        let branch = self.branch(&repo)?;
-        let tip = tip(&repo, &branch)?;
-        let mut others = BTreeMap::new();
-        for reference in repo.references_glob("refs/presence/*").doing("list the references")?.flatten() {
-            if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
-                others.insert(name.to_owned(), oid);
+    fn see(&self, deadline: Deadline) -> Result<(Repository, Seen), StoreErrorKind> {
+        Local::persist(deadline, || {
+            let repo = self.repository()?;
+            let branch = self.branch(&repo)?;
+            let tip = tip(&repo, &branch)?;
+            let mut others = BTreeMap::new();
+            for reference in repo.references_glob("refs/presence/*").doing("list the references")? {
+                let reference = reference.doing("list the references")?;
+                if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+                    others.insert(name.to_owned(), oid);
+                }
             }
-        }
-        let seen = Seen::new(&repo, &Heads { branch, tip, others, broken: BTreeMap::new() }, &self.options)?;
-        Ok((repo, seen))
+            let heads = Heads { branch, tip, others, broken: BTreeMap::new() };
+            let seen = Seen::new(&repo, &heads, &self.options)?.in_place();
+            Ok(Try::Done((repo, seen)))
+        })
     }
+
+    /// Reads what was seen, and looks again if something is no longer where it was.
+    fn read(&self, repo: Repository, seen: Seen, deadline: Deadline) -> Result<Snapshot, StoreErrorKind> {
+        let mut known = Some((repo, seen));
+        let mut tries = 0;
+        Local::persist(deadline, || {
+            let (repo, seen) = match known.take() {
+                Some(known) => known,
+                None => self.see(deadline)?,
+            };
+            let Read { snapshot, unreadable } = seen.read(&repo, &self.copy)?;
+            tries += 1;
+            // A repack moves objects; what is unreadable after some looks is broken.
+            match unreadable > 0 && tries < 3 {
+                true => Ok(Try::Lost),
+                false => Ok(Try::Done(snapshot)),
+            }
+        })
+    }
+}
+
+/// What HEAD says. A branch that is only another name for one is followed.
+fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
+    let mut name = "HEAD".to_owned();
+    for _ in 0..=SYMBOLIC {
+        let reference = match repo.find_reference(&name) {
+            Ok(reference) => reference,
+            Err(error) if error.code() == ErrorCode::NotFound && name != "HEAD" => {
+                return Ok(Head::Names(name));
+            }
+            Err(error) => return Err(error).doing("read HEAD"),
+        };
+        match (reference.symbolic_target(), reference.target()) {
+            (Ok(Some(target)), _) => name = target.to_owned(),
+            (_, Some(oid)) if name == "HEAD" => return Ok(Head::At(oid)),
+            _ => return Ok(Head::Names(name)),
+        }
+    }
+    Err(git2::Error::from_str("it names refs that name each other")).doing("read HEAD")
 }
 
 impl Store for Local {
@@ -164,59 +300,24 @@ impl Store for Local {
         self.beat(id, time, deadline).in_store(&self.url)
     }
 
-    fn look(&self, _: Deadline) -> Result<Look, StoreError> {
-        let (repo, seen) = self.see().in_store(&self.url)?;
-        let (url, copy) = (self.url.clone(), self.copy.clone());
-        Ok(Look::new(seen.stamp(), move |_| seen.read(&repo, &copy).in_store(&url)))
+    fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
+        let (repo, seen) = self.see(deadline).in_store(&self.url)?;
+        let local = self.clone();
+        Ok(Look::new(seen.stamp(), move |deadline| local.read(repo, seen, deadline).in_store(&local.url)))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize, _: Deadline) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
         let read = || {
             let repo = self.repository()?;
             let tip = tip(&repo, &self.branch(&repo)?)?;
-            history::read(&repo, tip, &self.options.folder, id, most)
+            history::read(&repo, tip, &self.options.folder, id, most).map(Try::Done)
         };
-        read().in_store(&self.url)
+        Local::persist(deadline, read).in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
         self.copy.last()
     }
-}
-
-/// What publish reported as written must outlast a power cut, in any repository that is used in place.
-///
-/// libgit2 has this as a setting of the process, or as `core.fsyncObjectFiles` in the repository, of which git
-/// complains since 2.36.
-fn write_durably() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        // Safety: libgit2 is initialised first; the option takes one int and sets one global variable (libgit2's
-        // common.h, GIT_OPT_ENABLE_FSYNC_GITDIR). Another thread that writes objects just then syncs or does not.
-        unsafe {
-            libgit2_sys::init();
-            libgit2_sys::git_libgit2_opts(
-                libgit2_sys::GIT_OPT_ENABLE_FSYNC_GITDIR as std::ffi::c_int,
-                1 as std::ffi::c_int,
-            );
-        }
-    });
-}
-
-/// Moves the branch from `base` to `commit`, if it still is at `base`.
-fn swap(
-    repo: &Repository,
-    branch: &str,
-    base: Option<Oid>,
-    commit: Oid,
-    what: &str,
-) -> Result<(), git2::Error> {
-    let note = format!("presence: {what}");
-    match base {
-        Some(base) => repo.reference_matching(branch, commit, true, base, &note),
-        None => repo.reference(branch, commit, false, &note),
-    }
-    .map(drop)
 }
 
 /// Deletes the references that match.
@@ -227,29 +328,28 @@ fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind
     Ok(())
 }
 
-/// Whether another process moved the reference, or is just about to.
-fn is_race(error: &git2::Error) -> bool {
-    matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked)
+/// Whether another process changes the same thing: a ref, or the packed refs.
+fn is_race(error: &StoreErrorKind) -> bool {
+    let StoreErrorKind::Git { source, .. } = error else { return false };
+    matches!(source.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked)
 }
 
-/// A publisher that was killed while it moved the branch leaves git's lock file; without this nobody could publish
-/// again before somebody removed it by hand.
-fn remove_stale_lock(repo: &Repository, branch: &str) {
-    let lock = repo.commondir().join(format!("{branch}.lock"));
-    let age = fs::symlink_metadata(&lock)
-        .and_then(|found| found.modified())
-        .ok()
-        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    if age.is_some_and(|age| age > STALE_LOCK) {
-        // If it cannot be removed, the next try says that the branch is locked, until the time is over.
-        let _ = fs::remove_file(lock);
+/// Whether something is missing that `git gc` may have put elsewhere a moment ago.
+fn may_be_moving(error: &StoreErrorKind) -> bool {
+    match error {
+        StoreErrorKind::Git { source, .. } => {
+            matches!(source.class(), ErrorClass::Odb | ErrorClass::Os | ErrorClass::Reference)
+        }
+        StoreErrorKind::Io(error) => error.source.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
 /// In a clone with a work tree, the files there follow the branch, so that `git status` stays clean.
-fn refresh_work_tree(repo: &Repository, branch: &str, base: Option<Oid>, commit: Oid) {
+fn refresh_work_tree(repo: &Repository, hold: &Hold, branch: &str, base: Option<Oid>, commit: Oid) {
     let checked_out = repo.head().is_ok_and(|head| head.name() == Ok(branch));
-    if repo.is_bare() || !checked_out {
+    // One that was moved away must not be made anew by a checkout.
+    if repo.is_bare() || !checked_out || !hold.is_in_place().is_ok_and(|is_in_place| is_in_place) {
         return;
     }
     // The record is on the branch, which is what counts; a work tree that is in disorder is its owner's.

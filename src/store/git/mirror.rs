@@ -3,16 +3,18 @@
 mod broken;
 mod lock;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
 
 use broken::Refs;
 use lock::Lock;
 
+use super::branch::{self, Head, Wanted};
 use super::{branch_ref, network};
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
@@ -29,6 +31,9 @@ const FALLBACK_BRANCH: &str = "master";
 /// A mirror with more packs than this, or more loose objects, is made anew: cheaper than to tidy it.
 const MAX_PACKS: usize = 100;
 const MAX_LOOSE: usize = 1_000;
+
+/// A mirror in which records cannot be read is not made anew more often than this.
+const RENEWED: Duration = Duration::from_secs(300);
 
 /// Less room than this, in bytes, and no mirror can be made anew.
 const ROOM: usize = 256 * 1024;
@@ -62,8 +67,8 @@ impl Heads {
 #[derive(Clone, Copy)]
 pub(super) struct Upstream<'a> {
     pub(super) url: &'a str,
-    /// The branch's name, if the configuration says one.
-    pub(super) branch: Option<&'a str>,
+    /// What the configuration says of the branch.
+    pub(super) branch: Wanted<'a>,
     /// Chooses the refs besides the branch.
     pub(super) also: &'a dyn Fn(&str) -> bool,
 }
@@ -102,6 +107,20 @@ impl Mirror {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Removes the mirror because objects in it cannot be read. False if that was done not long ago: then it does not help.
+    pub(super) fn renew_once(place: &Path, deadline: Deadline) -> Result<bool, StoreErrorKind> {
+        let mark = place.join("renewed");
+        let age = fs::metadata(&mark)
+            .and_then(|found| found.modified())
+            .ok()
+            .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        if age.is_some_and(|age| age < RENEWED) {
+            return Ok(false);
+        }
+        fs::write(&mark, "").at("write", &mark)?;
+        Mirror::discard(place, deadline).map(|()| true)
     }
 
     /// Whether there seems to be a mirror of an earlier run.
@@ -395,24 +414,31 @@ fn owned((name, oid): (&String, &Oid)) -> (String, Oid) {
     (name.clone(), *oid)
 }
 
-fn branch_of(connection: &Remote<'_>, branch: Option<&str>) -> Result<String, StoreErrorKind> {
-    if let Some(branch) = branch {
-        return Ok(branch_ref(branch));
+fn branch_of(connection: &Remote<'_>, wanted: Wanted<'_>) -> Result<String, StoreErrorKind> {
+    let mut head = None;
+    let mut branches = BTreeMap::new();
+    for listed in connection.list().map_err(|error| network("list the branches", error))? {
+        if listed.name() == "HEAD" {
+            head = Some(match listed.symref_target() {
+                Some(target) => Head::Names(target.to_owned()),
+                None => Head::At(listed.oid()),
+            });
+        } else if listed.name().starts_with("refs/heads/") {
+            branches.insert(listed.name().to_owned(), listed.oid());
+        }
     }
-    if let Ok(branch) = connection.default_branch()
-        && let Ok(name) = branch.as_str()
+    if let Some(Head::Names(name)) = &head
+        && let Some(listed) = connection
+            .list()
+            .map_err(|error| network("list the branches", error))?
+            .iter()
+            .find(|listed| listed.name() == name)
     {
-        return Ok(name.to_owned());
+        branches.insert(name.clone(), listed.oid());
     }
     // HEAD names a branch without a commit, which this protocol does not tell.
-    let heads = connection.list().map_err(|error| network("list the branches", error))?;
-    let mut branches =
-        heads.iter().map(git2::RemoteHead::name).filter(|name| name.starts_with("refs/heads/"));
-    match (branches.next(), branches.next()) {
-        (None, _) => Ok(branch_ref(&default_branch())),
-        (Some(only), None) => Ok(only.to_owned()),
-        (Some(_), Some(_)) => Err(StoreErrorKind::NoBranch),
-    }
+    let head = head.unwrap_or_else(|| Head::Unknown { default: branch_ref(&default_branch()) });
+    branch::choose(wanted, &head, &branches)
 }
 
 fn default_branch() -> String {

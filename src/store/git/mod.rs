@@ -1,6 +1,7 @@
 //! The folder in a git repository: one readable commit for each change, no work tree.
 
 pub(super) mod beats;
+mod branch;
 mod commit;
 mod confirmed;
 mod crowd;
@@ -10,6 +11,7 @@ mod inbox;
 mod local;
 mod mirror;
 mod objects;
+mod opening;
 mod packs;
 mod push;
 mod read;
@@ -18,7 +20,9 @@ mod seen;
 pub mod transport;
 mod tree;
 
+pub(super) use branch::Wanted;
 pub(super) use local::Local;
+pub use opening::Obstacle;
 pub(super) use remote::{Remote, without_secrets};
 
 use std::time::Duration;

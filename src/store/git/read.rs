@@ -38,7 +38,7 @@ impl Found {
     pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<Found, StoreErrorKind> {
         let Some(tip) = tip else { return Ok(Found(None)) };
         let root = repo.find_commit(tip).and_then(|commit| commit.tree()).doing("read the tree")?;
-        Ok(Found(tree::id(&root, folder)))
+        Ok(Found(tree::id(repo, &root, folder)?))
     }
 
     /// Names the content.

@@ -17,13 +17,15 @@ use super::confirmed::Confirmed;
 use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror, Upstream};
 use super::push::{Session, SessionError};
-use super::seen::Seen;
+use super::seen::{Read, Seen};
 use super::{Backoff, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
-use crate::store::{Applied, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind};
+use crate::store::{
+    Applied, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
+};
 
 /// A repository behind a URL.
 #[derive(Clone)]
@@ -105,15 +107,16 @@ impl Operation<'_> {
     }
 
     fn upstream<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Upstream<'a> {
-        Upstream { url: &self.remote.address, branch: self.remote.options.branch.as_deref(), also }
+        Upstream { url: &self.remote.address, branch: self.remote.options.wanted_branch(), also }
     }
 
     /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
-            transport::open(&self.remote.address)
+            let url = &self.remote.address;
+            transport::open(url)
                 .map_err(SessionError::from)
-                .and_then(|(transport, rpc)| Session::open(transport, rpc, &self.remote.address))
+                .and_then(|(transport, rpc)| Session::open(transport, rpc, url))
                 .map_err(|error| network("connect", error))
         })
     }
@@ -146,7 +149,7 @@ impl Operation<'_> {
     }
 
     /// Reads what was seen. If another process has made the mirror anew meanwhile, it looks again.
-    fn read(&self, seen: &Seen) -> Result<Snapshot, StoreErrorKind> {
+    fn read(&self, seen: &Seen) -> Result<Read, StoreErrorKind> {
         let mirror = self.mirror()?;
         if seen.is_here(&mirror.repo) {
             return seen.read(&mirror.repo, &self.remote.copy);
@@ -157,14 +160,20 @@ impl Operation<'_> {
     }
 
     /// Sorts what the connection has shown.
-    fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> View {
+    fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> Result<View, StoreErrorKind> {
         let refs = &session.advert().refs;
         let tip = refs.get(branch).copied();
         let broken = mirror.broken();
         let mut entries = inbox::entries(refs);
         entries.retain(|entry| broken.get(&entry.name()) != Some(&entry.commit));
-        let (merged, waiting) = entries.into_iter().partition(|entry| entry.is_merged(&mirror.repo, tip));
-        View { session, tip, waiting, merged }
+        let (mut merged, mut waiting) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry.is_merged(&mirror.repo, tip)? {
+                true => merged.push(entry),
+                false => waiting.push(entry),
+            }
+        }
+        Ok(View { session, tip, waiting, merged })
     }
 
     fn prepare(
@@ -218,7 +227,14 @@ impl Store for Remote {
             Ok((seen.stamp(), seen))
         })?;
         let remote = self.clone();
-        Ok(Look::new(stamp, move |deadline| remote.operate(deadline, |operation| operation.read(&seen))))
+        Ok(Look::new(stamp, move |deadline| {
+            let read = || remote.operate(deadline, |operation| operation.read(&seen));
+            let found = read()?;
+            // The server has what its list names: the mirror is broken.
+            let renewed = found.unreadable > 0
+                && Mirror::renew_once(remote.copy.place(), deadline).in_store(&remote.url)?;
+            Ok(if renewed { read()? } else { found }.snapshot)
+        }))
     }
 
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
@@ -233,8 +249,13 @@ impl Store for Remote {
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        let (repo, heads) = Mirror::last(self.copy.place())?;
-        Seen::new(&repo, &heads, &self.options).and_then(|seen| seen.read(&repo, &self.copy)).ok()
+        let of_mirror = || {
+            let (repo, heads) = Mirror::last(self.copy.place())?;
+            let seen = Seen::new(&repo, &heads, &self.options).ok()?;
+            Some(seen.read(&repo, &self.copy).ok()?.snapshot)
+        };
+        // A mirror that is broken is no reason to forget what was read from it.
+        of_mirror().or_else(|| self.copy.last())
     }
 }
 

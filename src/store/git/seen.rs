@@ -6,10 +6,13 @@ use super::mirror::Heads;
 use super::read::Found;
 use super::{beats, inbox, tree};
 use crate::store::copy::Copy;
+use crate::store::error::Doing;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
 
 /// What is wrong with a ref, as the end of a sentence that begins with its name.
+const LOST: &str =
+    "names objects that the repository lacks; a node's next update or heartbeat replaces what was lost";
 const UNSENT: &str = "names objects that the server does not send; the next node that publishes deletes the ref if the server lacks them";
 
 /// What there is to be read.
@@ -17,24 +20,44 @@ pub(super) struct Seen {
     found: Found,
     waiting: Vec<inbox::Entry>,
     /// The shards of the heartbeats, if they are asked for.
-    beats: Option<Vec<Oid>>,
+    beats: Option<Vec<(String, Oid)>>,
     /// The refs that the server lists and does not send.
     broken: Vec<String>,
     folder: Folder,
+    /// It is in a repository that is used in place: a ref below `refs/presence/` whose objects are lost there costs only
+    /// itself. A mirror in which something is lost can be made anew.
+    in_place: bool,
+}
+
+/// What was read.
+pub(super) struct Read {
+    pub(super) snapshot: Snapshot,
+    /// So many records are named by the list, and their objects cannot be read.
+    pub(super) unreadable: usize,
 }
 
 impl Seen {
     pub(super) fn new(repo: &Repository, heads: &Heads, options: &Options) -> Result<Seen, StoreErrorKind> {
-        let mut waiting = inbox::entries(&heads.others);
-        waiting.retain(|entry| !entry.is_merged(repo, heads.tip));
+        let mut waiting = Vec::new();
+        for entry in inbox::entries(&heads.others) {
+            if !entry.is_merged(repo, heads.tip)? {
+                waiting.push(entry);
+            }
+        }
         let shards = heads.others.iter().filter(|(name, _)| name.starts_with(beats::PREFIX));
         Ok(Seen {
             found: Found::new(repo, heads.tip, &options.folder)?,
             waiting,
-            beats: options.beats.then(|| shards.map(|(_, commit)| *commit).collect()),
+            beats: options.beats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
             broken: heads.broken.keys().cloned().collect(),
             folder: options.folder.clone(),
+            in_place: false,
         })
+    }
+
+    /// The same in a repository that is used in place.
+    pub(super) fn in_place(self) -> Seen {
+        Seen { in_place: true, ..self }
     }
 
     /// Names the records. What waits may not all be there to be read: then only reading tells.
@@ -45,40 +68,73 @@ impl Seen {
     /// Whether the repository has what was seen. A mirror may have been made anew since.
     pub(super) fn is_here(&self, repo: &Repository) -> bool {
         let Ok(odb) = repo.odb() else { return false };
-        let beats = self.beats.iter().flatten().copied();
+        let beats = self.beats.iter().flatten().map(|(_, commit)| *commit);
         let waiting = self.waiting.iter().map(|entry| entry.commit);
         self.found.tree().into_iter().chain(waiting).chain(beats).all(|oid| odb.exists(oid))
     }
 
     /// The folder at the branch's tip, with what waits counted in, and with heartbeats if they are asked for.
-    pub(super) fn read(&self, repo: &Repository, copy: &Copy) -> Result<Snapshot, StoreErrorKind> {
-        let mut snapshot = copy.refresh(|known| self.found.read(repo, known))?;
+    pub(super) fn read(&self, repo: &Repository, copy: &Copy) -> Result<Read, StoreErrorKind> {
+        let mut unreadable = 0;
+        let mut snapshot = copy.refresh(|known| {
+            let snapshot = self.found.read(repo, known)?;
+            unreadable = snapshot.unsure();
+            Ok::<_, StoreErrorKind>(snapshot)
+        })?;
+        let mut lost = Vec::new();
         if !self.waiting.is_empty() {
-            let waiting = inbox::read(repo, &self.folder, &self.waiting)?;
+            let mut there = Vec::with_capacity(self.waiting.len());
+            for entry in &self.waiting {
+                match self.in_place && is_lost(repo, entry.commit)? {
+                    true => lost.push(entry.name()),
+                    false => there.push(entry.clone()),
+                }
+            }
+            let waiting = inbox::read(repo, &self.folder, &there)?;
             snapshot = tree::with(repo, snapshot, waiting.values())?;
         }
-        if !self.broken.is_empty() {
-            snapshot = with_problems(snapshot, &self.broken);
-        }
-        let beats = self.beats.as_ref().map(|shards| {
-            let mut latest = Beats::new();
-            for (id, time) in shards.iter().flat_map(|commit| beats::read(repo, *commit)) {
-                let known = latest.entry(id).or_insert(time);
-                *known = time.max(*known);
+        let beats = match &self.beats {
+            Some(shards) => {
+                let mut latest = Beats::new();
+                for (name, commit) in shards {
+                    if self.in_place && is_lost(repo, *commit)? {
+                        lost.push(name.clone());
+                        continue;
+                    }
+                    for (id, time) in beats::read(repo, *commit)? {
+                        let known = latest.entry(id).or_insert(time);
+                        *known = time.max(*known);
+                    }
+                }
+                Some(latest)
             }
-            latest
-        });
-        Ok(copy.with_beats(snapshot, beats))
+            None => None,
+        };
+        for (broken, reason) in [(&self.broken, UNSENT), (&lost, LOST)] {
+            if !broken.is_empty() {
+                snapshot = with_problems(snapshot, broken, reason);
+            }
+        }
+        Ok(Read { snapshot: copy.with_beats(snapshot, beats), unreadable })
+    }
+}
+
+/// Whether the repository has not that commit.
+fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
+    match repo.find_commit(commit) {
+        Ok(_) => Ok(false),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(true),
+        Err(error) => Err(error).doing("read what a ref names"),
     }
 }
 
 /// The snapshot with a problem for each of the refs.
-fn with_problems(snapshot: Snapshot, broken: &[String]) -> Snapshot {
+fn with_problems(snapshot: Snapshot, broken: &[String], reason: &str) -> Snapshot {
     let mut version = snapshot.version.clone();
     let mut batch = Batch::default();
     for name in broken {
         version.push_str(&format!("!{name}"));
-        batch.add(0, name.as_bytes(), NO_KEY, Err(UNSENT.to_owned()));
+        batch.add(0, name.as_bytes(), NO_KEY, Err(reason.to_owned()));
     }
     Snapshot { version, ..snapshot.overlaid(|_| false, batch) }
 }

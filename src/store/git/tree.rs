@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use git2::{ObjectType, Oid, Repository, Tree};
+use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::commit::NodeFiles;
 use crate::store::directory::MAX_DEPTH;
@@ -34,10 +34,35 @@ pub(super) fn with<'a>(
     Ok(Snapshot { version, ..snapshot.overlaid(replaced, batch) })
 }
 
+/// The entry at that path; none if it is not there. A tree on the way that cannot be read is an error.
+pub(super) fn entry<'repo>(
+    repo: &'repo Repository,
+    root: &Tree<'repo>,
+    path: &str,
+) -> Result<Option<TreeEntry<'static>>, StoreErrorKind> {
+    let mut parts = path.split('/').peekable();
+    let mut tree = root.clone();
+    while let Some(part) = parts.next() {
+        let Some(found) = tree.get_name(part).map(|found| found.to_owned()) else { return Ok(None) };
+        if parts.peek().is_none() {
+            return Ok(Some(found));
+        }
+        if found.kind() != Some(ObjectType::Tree) {
+            return Ok(None);
+        }
+        tree = repo.find_tree(found.id()).doing("read the tree")?;
+    }
+    Ok(None)
+}
+
 /// The name of the folder's own tree; none if there is no such folder.
-pub(super) fn id(root: &Tree<'_>, folder: &Folder) -> Option<Oid> {
-    let entry = root.get_path(folder.as_ref().as_ref()).ok()?;
-    (entry.kind() == Some(ObjectType::Tree)).then(|| entry.id())
+pub(super) fn id<'repo>(
+    repo: &'repo Repository,
+    root: &Tree<'repo>,
+    folder: &Folder,
+) -> Result<Option<Oid>, StoreErrorKind> {
+    let entry = entry(repo, root, folder.as_ref())?;
+    Ok(entry.filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id()))
 }
 
 /// The folder's own tree; none if there is no such folder.
@@ -45,8 +70,8 @@ pub(super) fn folder<'repo>(
     repo: &'repo Repository,
     root: &Tree<'repo>,
     folder: &Folder,
-) -> Option<Tree<'repo>> {
-    repo.find_tree(id(root, folder)?).ok()
+) -> Result<Option<Tree<'repo>>, StoreErrorKind> {
+    id(repo, root, folder)?.map(|id| repo.find_tree(id)).transpose().doing("read the tree")
 }
 
 /// Calls `seen` for every `*.json` below the tree that is a file or a link, in the order of the paths.

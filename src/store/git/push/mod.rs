@@ -17,7 +17,7 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
 use super::transport::take_answered_in;
 use advert::Advert;
-pub(super) use pack::pack_of;
+pub(super) use pack::{added, pack_of};
 
 /// What this client can do, besides `report-status`.
 const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];

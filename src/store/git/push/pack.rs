@@ -19,13 +19,7 @@ pub(in crate::store::git) fn pack_of(
     repo: &Repository,
     commits: &[(Option<Oid>, Oid)],
 ) -> Result<Vec<u8>, git2::Error> {
-    let mut objects = Objects { repo, found: BTreeMap::new() };
-    for (base, commit) in commits {
-        let new = repo.find_commit(*commit)?.tree()?;
-        let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
-        objects.found.insert(*commit, None);
-        objects.add_tree(old.as_ref(), &new)?;
-    }
+    let objects = Objects::of(repo, commits)?;
     let mut pack = Vec::from(*b"PACK\0\0\0\x02");
     pack.extend_from_slice(&u32::try_from(objects.found.len()).unwrap_or(u32::MAX).to_be_bytes());
     let odb = repo.odb()?;
@@ -55,6 +49,15 @@ pub(in crate::store::git) fn pack_of(
     Ok(pack)
 }
 
+/// The objects that a commit has and its base does not.
+pub(in crate::store::git) fn added(
+    repo: &Repository,
+    base: Option<Oid>,
+    commit: Oid,
+) -> Result<Vec<Oid>, git2::Error> {
+    Ok(Objects::of(repo, &[(base, commit)])?.found.into_keys().collect())
+}
+
 /// The new objects, and for trees the one that they differ little from. By id, so that the pack is always the same.
 struct Objects<'repo> {
     repo: &'repo Repository,
@@ -62,6 +65,20 @@ struct Objects<'repo> {
 }
 
 impl Objects<'_> {
+    fn of<'repo>(
+        repo: &'repo Repository,
+        commits: &[(Option<Oid>, Oid)],
+    ) -> Result<Objects<'repo>, git2::Error> {
+        let mut objects = Objects { repo, found: BTreeMap::new() };
+        for (base, commit) in commits {
+            let new = repo.find_commit(*commit)?.tree()?;
+            let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
+            objects.found.insert(*commit, None);
+            objects.add_tree(old.as_ref(), &new)?;
+        }
+        Ok(objects)
+    }
+
     fn add_tree(&mut self, old: Option<&Tree<'_>>, new: &Tree<'_>) -> Result<(), git2::Error> {
         if old.is_some_and(|old| old.id() == new.id()) || self.found.contains_key(&new.id()) {
             return Ok(());

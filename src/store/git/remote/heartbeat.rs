@@ -43,7 +43,11 @@ impl Heartbeat<'_> {
             return Ok(None);
         }
         let base = refs.get(&self.shard).copied();
-        let known = base.map(|base| beats::read(&mirror.repo, base)).unwrap_or_default();
+        let known = match base {
+            // What the server itself has lost begins anew.
+            Some(base) if mirror.has(base) => beats::read(&mirror.repo, base)?,
+            _ => beats::Beats::new(),
+        };
         let commit = beats::write(&mirror.repo, known, self.id, self.time)?;
         Ok(Some(Command { name: self.shard.clone(), old: base, new: Some(commit) }))
     }

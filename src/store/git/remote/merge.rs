@@ -53,7 +53,7 @@ impl Operation<'_> {
                 Some(heads) => heads,
                 None => self.persist(|| self.fetch(mirror, None))?,
             };
-            let view = self.view(mirror, session, &heads.branch);
+            let view = self.view(mirror, session, &heads.branch)?;
             match watch.next(&view.waiting) {
                 Next::Wait => view.session.leave(),
                 Next::Leave => {
@@ -91,7 +91,7 @@ impl Operation<'_> {
         };
         if is_missing(mirror, &view) {
             heads = self.persist(|| self.fetch(mirror, None))?;
-            view = self.view(mirror, view.session, &heads.branch);
+            view = self.view(mirror, view.session, &heads.branch)?;
             if heads.tip != view.tip {
                 return Ok(Merged::Stale(view));
             }

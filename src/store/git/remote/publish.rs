@@ -71,14 +71,14 @@ impl Operation<'_> {
             // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
             // came has left over.
             None if inbox::entries(&session.advert().refs).len() > 1 => {
-                let view = self.view(mirror, session, "");
+                let view = self.view(mirror, session, "")?;
                 let update = Update { files: &files, offer: None, change: Change::Joined };
                 let company = company.of(view.waiting.len());
                 return self.leave_in_turn(mirror, view, None, update, company, beat);
             }
             None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
         };
-        let mut view = self.view(mirror, session, &heads.branch);
+        let mut view = self.view(mirror, session, &heads.branch)?;
         let known = heads.tip;
         let changed = self.prepare(mirror, known, std::slice::from_ref(&files))?;
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
@@ -88,7 +88,7 @@ impl Operation<'_> {
             || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advert().refs))
         {
             heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
-            view = self.view(mirror, view.session, &heads.branch);
+            view = self.view(mirror, view.session, &heads.branch)?;
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
         let (prepared, changed) = match here {
@@ -126,7 +126,7 @@ impl Operation<'_> {
                 }
                 Ok(Merged::Stale(view)) => view,
                 // Who cannot merge now leaves what it has to say.
-                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &heads.branch),
+                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &heads.branch)?,
             };
         }
         let update = Update { files: &files, offer, change };

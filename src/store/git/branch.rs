@@ -1,0 +1,156 @@
+//! Which branch holds the list: one rule, for a repository on this machine and for one behind a network.
+//!
+//! Two rules would make two lists: who publishes by path would begin a branch that readers behind a network do not look
+//! at.
+
+use std::collections::BTreeMap;
+
+use git2::Oid;
+
+use super::branch_ref;
+use crate::store::StoreErrorKind;
+
+/// What HEAD of a repository says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Head {
+    /// It names this ref, which may not be there.
+    Names(String),
+    /// It names a commit, or the server does not say which branch it means.
+    At(Oid),
+    /// It names a branch that is not there, which the protocol does not tell. An empty repository gets this one.
+    Unknown {
+        /// The ref.
+        default: String,
+    },
+}
+
+/// Which branch to use, and whether one that is not there may be begun.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::store) struct Wanted<'a> {
+    /// The name in the configuration.
+    pub(in crate::store) configured: Option<&'a str>,
+    /// Whether that branch may be begun beside others.
+    pub(in crate::store) create: bool,
+}
+
+/// The ref of the branch. `branches` are those that are there, and the ref that HEAD names if it is there.
+///
+/// The configured branch; else the one that HEAD names. Where that is not there, the only branch that is. A new branch is
+/// begun only in a repository that has none, or by `--create-branch`.
+pub(super) fn choose(
+    wanted: Wanted<'_>,
+    head: &Head,
+    branches: &BTreeMap<String, Oid>,
+) -> Result<String, StoreErrorKind> {
+    if let Some(branch) = wanted.configured {
+        let name = branch_ref(branch);
+        return match wanted.create || branches.is_empty() || branches.contains_key(&name) {
+            true => Ok(name),
+            false => Err(StoreErrorKind::NoSuchBranch { branch: branch.to_owned(), there: names(branches) }),
+        };
+    }
+    let named = match head {
+        Head::Names(name) => Some(name),
+        Head::At(oid) => at(*oid, branches),
+        Head::Unknown { .. } => None,
+    };
+    if let Some(name) = named.filter(|name| branches.contains_key(*name)) {
+        return Ok(name.clone());
+    }
+    let mut all = branches.keys();
+    match (all.next(), all.next(), head) {
+        (Some(only), None, _) => Ok(only.clone()),
+        (None, _, Head::Names(name) | Head::Unknown { default: name }) => Ok(name.clone()),
+        _ => {
+            let head = match head {
+                Head::Names(name) => Some(short(name).to_owned()),
+                Head::At(_) | Head::Unknown { .. } => None,
+            };
+            Err(StoreErrorKind::NoBranch { head, there: names(branches) })
+        }
+    }
+}
+
+/// The branch at that commit. Of several, it is git's old default (`guess_remote_head` in its remote.c), or none.
+fn at(oid: Oid, branches: &BTreeMap<String, Oid>) -> Option<&String> {
+    let candidates: Vec<&String> =
+        branches.iter().filter(|(_, tip)| **tip == oid).map(|(name, _)| name).collect();
+    match candidates[..] {
+        [only] => Some(only),
+        _ => candidates.into_iter().find(|name| *name == "refs/heads/master"),
+    }
+}
+
+/// The names of some branches, for a message.
+fn names(branches: &BTreeMap<String, Oid>) -> String {
+    const MOST: usize = 5;
+    let shown: Vec<String> =
+        branches.keys().take(MOST).map(|name| format!("`{}`", short(name).escape_debug())).collect();
+    match branches.len() {
+        0 => "none".to_owned(),
+        count if count > MOST => format!("{} and {} more", shown.join(", "), count - MOST),
+        _ => shown.join(", "),
+    }
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("refs/heads/").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(configured: Option<&str>, create: bool, head: &Head, there: &[(&str, u8)]) -> String {
+        let branches = there
+            .iter()
+            .map(|(name, oid)| (branch_ref(name), Oid::from_bytes(&[*oid; 20]).unwrap()))
+            .collect();
+        match choose(Wanted { configured, create }, head, &branches) {
+            Ok(name) => short(&name).to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_rule() {
+        let main = Head::Names("refs/heads/main".into());
+        let unknown = Head::Unknown { default: "refs/heads/main".into() };
+        let at = Head::At(Oid::from_bytes(&[1; 20]).unwrap());
+        for (head, there, expect) in [
+            (&main, &[("main", 1), ("x", 1)][..], "main"),
+            (&main, &[], "main"),
+            (&main, &[("master", 1)], "master"),
+            (
+                &main,
+                &[("a", 1), ("b", 2)],
+                "HEAD names the branch `main`, which is not there; there are `a`, `b`",
+            ),
+            (&unknown, &[], "main"),
+            (&unknown, &[("master", 1)], "master"),
+            (&unknown, &[("a", 1), ("main", 2)], "HEAD names no branch; there are `a`, `main`"),
+            (&at, &[("a", 2), ("b", 1)], "b"),
+            (&at, &[("a", 1), ("b", 1)], "HEAD names no branch; there are `a`, `b`"),
+            (&at, &[("a", 1), ("master", 1)], "master"),
+            (&at, &[("a", 2)], "a"),
+            (&at, &[], "HEAD names no branch; there are none"),
+        ] {
+            assert_eq!(chosen(None, false, head, there), expect);
+        }
+    }
+
+    #[test]
+    fn a_configured_branch_is_never_begun_beside_others_unasked() {
+        let head = Head::Names("refs/heads/main".into());
+        assert_eq!(chosen(Some("list"), false, &head, &[("list", 1), ("main", 1)]), "list");
+        assert_eq!(chosen(Some("list"), false, &head, &[]), "list");
+        assert_eq!(
+            chosen(Some("lits"), false, &head, &[("list", 1)]),
+            "there is no branch `lits`, which the configuration names; there are `list`"
+        );
+        assert_eq!(chosen(Some("new"), true, &head, &[("list", 1)]), "new");
+        let many: Vec<String> = (0..9).map(|n| format!("b{n}")).collect();
+        let many: Vec<(&str, u8)> = many.iter().map(|name| (name.as_str(), 1)).collect();
+        assert!(chosen(Some("x"), false, &head, &many).ends_with("`b4` and 4 more"));
+    }
+}

@@ -1,0 +1,268 @@
+//! Writes into a repository on this machine through its open directory.
+//!
+//! libgit2 writes by path. Where the repository has just been moved away, it makes the directories anew, and what it
+//! writes there is lost. Here every write goes to the directory that was opened, wherever that is now, and to nothing if it
+//! was removed. So commits are made in memory, and the objects and the branch are written by this module. It also gives
+//! new files the modes that `core.sharedRepository` wants, which libgit2 does not, and it outlasts `git gc` and
+//! `git prune`, which remove directories and temporary files under a writer.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use git2::{ObjectType, Oid, Repository};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
+
+use super::shared::Shared;
+use crate::errors::{AtPath, PathError};
+use crate::store::StoreErrorKind;
+use crate::store::error::Doing;
+use crate::store::git::push;
+
+/// How often a file or directory may be removed under a write before that is an error.
+const TRIES: usize = 16;
+
+/// A repository's directory, opened.
+pub(super) struct Hold {
+    dir: OwnedFd,
+    /// Where it was when it was opened.
+    pub(super) path: PathBuf,
+    shared: Shared,
+}
+
+impl Hold {
+    /// Opens the directory of the objects and refs of that repository.
+    pub(super) fn of(repo: &Repository) -> Result<Hold, StoreErrorKind> {
+        let path = repo.commondir().to_owned();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from);
+        let shared = Shared::of(&repo.config().doing("read the configuration")?);
+        Ok(Hold { dir: dir.at("open", &path)?, path, shared })
+    }
+
+    /// Whether the path still names this directory. An error if it names nothing.
+    pub(super) fn is_in_place(&self) -> Result<bool, StoreErrorKind> {
+        let here = rustix::fs::fstat(&self.dir).map_err(io::Error::from).at("look at", &self.path)?;
+        match std::fs::metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (here.st_dev, here.st_ino)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreErrorKind::Missing(self.path.clone()))
+            }
+            Err(error) => Err(error).at("look at", &self.path)?,
+        }
+    }
+
+    /// Writes the objects that a commit adds to its base, as loose objects that outlast a power cut. What is there
+    /// already becomes young again, so that `git prune` leaves it.
+    pub(super) fn store(
+        &self,
+        repo: &Repository,
+        base: Option<Oid>,
+        commit: Oid,
+    ) -> Result<(), StoreErrorKind> {
+        let added = push::added(repo, base, commit).doing("list the new objects")?;
+        let odb = repo.odb().doing("open the object database")?;
+        for oid in added {
+            let object = odb.read(oid).doing("read a new object")?;
+            self.store_one(oid, object.kind(), object.data())?;
+        }
+        Ok(())
+    }
+
+    /// Writes one object.
+    pub(super) fn store_one(&self, oid: Oid, kind: ObjectType, bytes: &[u8]) -> Result<(), StoreErrorKind> {
+        let hex = oid.to_string();
+        let dir = format!("objects/{}", &hex[..2]);
+        let name = format!("{dir}/{}", &hex[2..]);
+        if self.refresh(&name)? {
+            return Ok(());
+        }
+        let mut loose = ZlibEncoder::new(Vec::new(), Compression::fast());
+        let packed = write!(loose, "{} {}\0", kind.str(), bytes.len())
+            .and_then(|()| loose.write_all(bytes))
+            .and_then(|()| loose.finish());
+        let path = self.path.join(&name);
+        let packed = packed.at("compress", &path)?;
+        let staged = format!("{dir}/tmp_obj_{:016x}", fastrand::u64(..));
+        let write = || {
+            let mut file = self.create(&staged, 0o444)?;
+            file.write_all(&packed)?;
+            file.sync_all()?;
+            rustix::fs::renameat(&self.dir, &staged, &self.dir, &name)?;
+            self.sync(&dir)
+        };
+        self.persist(write).map_err(|error| {
+            // It is no object yet, and `git prune` removes what cannot be removed now.
+            let _ = rustix::fs::unlinkat(&self.dir, &staged, AtFlags::empty());
+            PathError { doing: "write", path, source: error }.into()
+        })
+    }
+
+    /// Whether that file is there; it is young again then.
+    fn refresh(&self, name: &str) -> Result<bool, PathError> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        match rustix::fs::utimensat(&self.dir, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            // Another user's: it is as old as it is.
+            Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Ok(true),
+            Err(error) => Err(io::Error::from(error)).at("touch", &self.path.join(name)),
+        }
+    }
+
+    /// Writes again what `git gc` or `git prune` has just removed: a directory, or a file that has no name yet.
+    fn persist<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let mut tries = 0;
+        loop {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes a file that is not there yet, and the directories on the way to it.
+    pub(super) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(mode));
+        let made = match open() {
+            Err(Errno::NOENT) => {
+                self.make_dirs(name)?;
+                open()?
+            }
+            result => result?,
+        };
+        self.adjust(&made, false)?;
+        Ok(File::from(made))
+    }
+
+    /// Makes the directories above that name, but never the first of them: a repository without it is none.
+    fn make_dirs(&self, name: &str) -> io::Result<()> {
+        let firsts = name.find('/').unwrap_or(name.len());
+        for (end, _) in name.match_indices('/').filter(|(end, _)| *end > firsts || name.starts_with("logs/"))
+        {
+            let dir = &name[..end];
+            match rustix::fs::mkdirat(&self.dir, dir, Mode::from_raw_mode(0o777)) {
+                Ok(()) if self.shared != Shared::Umask => {
+                    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let made = rustix::fs::openat(&self.dir, dir, flags, Mode::empty())?;
+                    self.adjust(&made, true)?;
+                }
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what was just made the mode that the repository's configuration wants.
+    fn adjust(&self, made: &OwnedFd, is_dir: bool) -> io::Result<()> {
+        if self.shared == Shared::Umask {
+            return Ok(());
+        }
+        let found = rustix::fs::fstat(made)?.st_mode & 0o7777;
+        let wanted = self.shared.mode(found, is_dir);
+        if wanted != found {
+            rustix::fs::fchmod(made, Mode::from_raw_mode(wanted))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the names in that directory outlast a power cut.
+    pub(super) fn sync(&self, dir: &str) -> io::Result<()> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.dir, dir, flags, Mode::empty())?;
+        Ok(rustix::fs::fsync(dir)?)
+    }
+
+    /// Opens a file below the directory.
+    pub(super) fn open(&self, name: &str, flags: OFlags) -> rustix::io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Gives a file a new name, in the place of one that has it.
+    pub(super) fn rename(&self, from: &str, to: &str) -> rustix::io::Result<()> {
+        rustix::fs::renameat(&self.dir, from, &self.dir, to)
+    }
+
+    /// Removes a file, or with `REMOVEDIR` an empty directory.
+    pub(super) fn remove(&self, name: &str, flags: AtFlags) -> rustix::io::Result<()> {
+        rustix::fs::unlinkat(&self.dir, name, flags)
+    }
+
+    /// The path of a file, for messages.
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.path.join(Path::new(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, Repository) {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path().join("list.git")).unwrap();
+        (dir, repo)
+    }
+
+    fn write(hold: &Hold, text: &str) -> Result<Oid, StoreErrorKind> {
+        let oid = Oid::hash_object(ObjectType::Blob, text.as_bytes()).unwrap();
+        hold.store_one(oid, ObjectType::Blob, text.as_bytes()).map(|()| oid)
+    }
+
+    #[test]
+    fn an_object_is_one_for_libgit2() {
+        let (_dir, repo) = repository();
+        let oid = write(&Hold::of(&repo).unwrap(), "a record").unwrap();
+        assert_eq!(repo.find_blob(oid).unwrap().content(), b"a record");
+    }
+
+    #[test]
+    fn what_was_moved_away_is_not_made_anew() {
+        let (dir, repo) = repository();
+        let hold = Hold::of(&repo).unwrap();
+        let (here, away) = (dir.path().join("list.git"), dir.path().join("away.git"));
+        fs::rename(&here, &away).unwrap();
+        let oid = write(&hold, "a record").unwrap();
+        assert!(!here.exists());
+        assert!(Repository::open_bare(&away).unwrap().find_blob(oid).is_ok());
+        assert!(matches!(hold.is_in_place(), Err(StoreErrorKind::Missing(_))));
+        fs::create_dir(&here).unwrap();
+        assert!(!hold.is_in_place().unwrap());
+        fs::remove_dir_all(&away).unwrap();
+        assert!(write(&hold, "another record").is_err());
+        assert!(!away.exists() && fs::read_dir(&here).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_repository_without_its_objects_gets_no_new_ones() {
+        let (dir, repo) = repository();
+        let hold = Hold::of(&repo).unwrap();
+        fs::rename(dir.path().join("list.git/objects"), dir.path().join("objects")).unwrap();
+        assert!(write(&hold, "a record").is_err());
+        assert!(!dir.path().join("list.git/objects").exists());
+    }
+
+    #[test]
+    fn several_users_share_what_is_new() {
+        let (dir, repo) = repository();
+        repo.config().unwrap().set_str("core.sharedRepository", "0660").unwrap();
+        let oid = write(&Hold::of(&repo).unwrap(), "a record").unwrap().to_string();
+        let mode = |path: &str| {
+            fs::metadata(dir.path().join("list.git").join(path)).unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!(mode(&format!("objects/{}", &oid[..2])), 0o2770);
+        assert_eq!(mode(&format!("objects/{}/{}", &oid[..2], &oid[2..])), 0o440);
+    }
+}

@@ -1,0 +1,204 @@
+//! Opens a repository on this machine, and says why it cannot be opened.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+
+use crate::store::StoreErrorKind;
+use crate::store::kind::is_dir;
+
+/// Opens the root of a bare repository, or of a clone; nothing above it is looked at.
+pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
+    if !is_dir(path)? {
+        return Err(StoreErrorKind::Missing(path.to_owned()));
+    }
+    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
+        |source| match is_dir(path) {
+            // It went away meanwhile.
+            Ok(false) => StoreErrorKind::Missing(path.to_owned()),
+            _ => {
+                let obstacle = Obstacle::of(path, &source);
+                StoreErrorKind::Unopenable { path: path.to_owned(), obstacle, source }
+            }
+        },
+    )
+}
+
+/// Why a repository cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It belongs to another user (git-config(1), `safe.directory`).
+    Owner,
+    /// Its configuration is no configuration.
+    Config,
+    /// It uses something of git that libgit2 does not know.
+    Extension(&'static str),
+    /// Something that every repository has is not there.
+    Lacks(&'static str),
+    /// There is nothing of a repository in it.
+    Nothing,
+    /// Something else; libgit2 says what.
+    Other,
+}
+
+/// What libgit2 cannot open: the key in the configuration, its value, what git calls it. A key without a value stands for
+/// all values.
+const UNSUPPORTED: [(&str, Option<&str>, &str); 3] = [
+    ("extensions.objectformat", Some("sha256"), "the object format sha256"),
+    ("extensions.refstorage", Some("reftable"), "the ref storage format reftable"),
+    ("extensions.partialclone", None, "a partial clone"),
+];
+
+impl Obstacle {
+    fn of(path: &Path, error: &git2::Error) -> Obstacle {
+        if error.code() == ErrorCode::Owner {
+            return Obstacle::Owner;
+        }
+        let dir = git_dir(path);
+        let lacks = |name: &str, wanted: fn(&fs::Metadata) -> bool| {
+            !fs::metadata(dir.join(name)).is_ok_and(|found| wanted(&found))
+        };
+        let parts = [
+            ("HEAD", lacks("HEAD", fs::Metadata::is_file)),
+            ("objects", lacks("objects", fs::Metadata::is_dir)),
+            ("refs", lacks("refs", fs::Metadata::is_dir)),
+        ];
+        if parts.iter().all(|(_, lacks)| *lacks) && dir == path {
+            return Obstacle::Nothing;
+        }
+        match git2::Config::open(&dir.join("config")) {
+            Err(_) => return Obstacle::Config,
+            Ok(config) => {
+                for (key, value, name) in UNSUPPORTED {
+                    let found = config.get_string(key).ok();
+                    if found.is_some_and(|found| value.is_none_or(|value| found.eq_ignore_ascii_case(value)))
+                    {
+                        return Obstacle::Extension(name);
+                    }
+                }
+            }
+        }
+        match parts.into_iter().find(|(_, lacks)| *lacks) {
+            Some((name, _)) => Obstacle::Lacks(name),
+            None => Obstacle::Other,
+        }
+    }
+
+    /// What to do about it.
+    pub(in crate::store) fn hint(&self, path: &Path) -> String {
+        let shown = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let shown = shell_words::quote(&shown.display().to_string()).into_owned();
+        match self {
+            Obstacle::Owner => format!(
+                "run presence as the owner, or trust the repository: `git config --system --add safe.directory {shown}`"
+            ),
+            Obstacle::Config => {
+                format!("`git config --file {shown}/config --list` says where; correct the file")
+            }
+            Obstacle::Extension("a partial clone") => {
+                "make a whole clone: `git clone` without --filter".to_owned()
+            }
+            Obstacle::Extension(_) => {
+                "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
+            }
+            Obstacle::Lacks(_) => {
+                format!("nothing was read or written; bring it back, or look with `git -C {shown} fsck`")
+            }
+            Obstacle::Nothing => format!(
+                "`git init --bare {shown}` makes a repository there; a plain directory must not be called `….git`"
+            ),
+            Obstacle::Other => format!("`git -C {shown} fsck` looks at it"),
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::Owner => f.write_str("it belongs to another user"),
+            Obstacle::Config => f.write_str("its `config` cannot be read"),
+            Obstacle::Extension("a partial clone") => {
+                f.write_str("it is a partial clone, which is not supported")
+            }
+            Obstacle::Extension(name) => write!(f, "it has {name}, which is not supported"),
+            Obstacle::Lacks(name) => write!(f, "its `{name}` is not there"),
+            Obstacle::Nothing => f.write_str("there is no git repository in it"),
+            Obstacle::Other => f.write_str("libgit2 cannot open it"),
+        }
+    }
+}
+
+/// Where the repository itself is: in `.git` for a clone, which may be a file that names the place.
+fn git_dir(path: &Path) -> PathBuf {
+    let dot_git = path.join(".git");
+    match fs::metadata(&dot_git) {
+        Ok(found) if found.is_dir() => dot_git,
+        Ok(_) => {
+            let text = fs::read_to_string(&dot_git).unwrap_or_default();
+            text.strip_prefix("gitdir:").map_or(dot_git, |dir| path.join(dir.trim()))
+        }
+        Err(_) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacle(break_it: impl FnOnce(&Path)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.git");
+        Repository::init_bare(&path).unwrap();
+        break_it(&path);
+        match open(&path) {
+            Err(StoreErrorKind::Unopenable { obstacle, .. }) => obstacle.to_string(),
+            Err(other) => other.to_string(),
+            Ok(_) => "opened".to_owned(),
+        }
+    }
+
+    fn configured(text: &str) -> String {
+        obstacle(|path| {
+            let config = format!("[core]\nrepositoryformatversion = 1\nbare = true\n{text}\n");
+            fs::write(path.join("config"), config).unwrap();
+        })
+    }
+
+    #[test]
+    fn the_reason_is_named() {
+        assert_eq!(obstacle(|_| {}), "opened");
+        assert_eq!(
+            configured("[extensions]\nobjectformat = sha256"),
+            "it has the object format sha256, which is not supported"
+        );
+        assert_eq!(
+            configured("[extensions]\nrefstorage = reftable"),
+            "it has the ref storage format reftable, which is not supported"
+        );
+        assert_eq!(
+            configured("[extensions]\npartialclone = origin"),
+            "it is a partial clone, which is not supported"
+        );
+        assert_eq!(configured("[extensions]\nbrandnew = 1"), "libgit2 cannot open it");
+        assert_eq!(configured("[broken"), "its `config` cannot be read");
+        for part in ["HEAD", "objects", "refs"] {
+            let gone = obstacle(|path| fs::rename(path.join(part), path.with_extension("part")).unwrap());
+            assert_eq!(gone, format!("its `{part}` is not there"));
+        }
+        let fifo = obstacle(|path| {
+            let head = path.join("HEAD");
+            fs::remove_file(&head).unwrap();
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, &head, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        });
+        assert_eq!(fifo, "its `HEAD` is not there");
+        let nothing = obstacle(|path| {
+            fs::remove_dir_all(path).unwrap();
+            fs::create_dir(path).unwrap();
+        });
+        assert_eq!(nothing, "there is no git repository in it");
+        assert!(obstacle(|path| fs::remove_dir_all(path).unwrap()).contains("no directory or repository"));
+    }
+}

@@ -1,0 +1,310 @@
+//! What a store at a path is: a git repository or a plain directory.
+//!
+//! What is there decides, and what was there before: a repository that cannot be opened is not a plain directory, and an
+//! empty directory where a share should be mounted is not an empty list. So the state directory remembers what a store
+//! was when it was last used. The decisions are pure; [`Memory`] reads and writes one small file, and writes it only if
+//! something is different.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::StoreErrorKind;
+use crate::errors::{AtPath, PathError};
+
+/// The kind of a store at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A git repository, bare or with a work tree.
+    Repository,
+    /// A folder that is just a folder.
+    Directory,
+}
+
+/// What a path shows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Signs {
+    /// There is a directory.
+    pub(super) is_there: bool,
+    /// Its name ends in `.git`.
+    pub(super) suffix: bool,
+    /// There is a `.git` in it, a directory or a file.
+    pub(super) dot_git: bool,
+    /// How many of `HEAD`, `objects` and `refs` are in it.
+    pub(super) parts: usize,
+}
+
+impl Signs {
+    /// Looks at the path. What cannot be looked at is an error.
+    pub(super) fn of(path: &Path) -> Result<Signs, PathError> {
+        let suffix = path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b".git"));
+        if !is_dir(path)? {
+            return Ok(Signs { suffix, ..Signs::default() });
+        }
+        let has = |name: &str| match fs::symlink_metadata(path.join(name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).at("look into", path),
+        };
+        let parts = usize::from(has("HEAD")?) + usize::from(has("objects")?) + usize::from(has("refs")?);
+        Ok(Signs { is_there: true, suffix, dot_git: has(".git")?, parts })
+    }
+
+    fn are_of_git(self) -> bool {
+        self.suffix || self.dot_git || self.parts >= 2
+    }
+}
+
+/// Whether there is a directory. Not being allowed to look is an error.
+pub(super) fn is_dir(path: &Path) -> Result<bool, PathError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error).at("look at", path),
+    }
+}
+
+/// The kind of the store at a path.
+///
+/// Where nothing is now, it is what it was: the store itself says then that it is missing. A directory that shows no sign
+/// of git and was a repository is an error, and so is the reverse where there were records.
+pub(super) fn judge(path: &Path, signs: Signs, memory: &Memory) -> Result<Kind, StoreErrorKind> {
+    let changed = |was| StoreErrorKind::Changed { path: path.to_owned(), was, memory: memory.path.clone() };
+    match (signs.is_there, signs.are_of_git(), &memory.known) {
+        (true, false, Some(Known::Repository)) => Err(changed(Difference::Repository)),
+        (true, true, Some(Known::Directory { records: true, .. })) => Err(changed(Difference::Directory)),
+        (_, true, _) | (false, _, Some(Known::Repository)) => Ok(Kind::Repository),
+        _ => Ok(Kind::Directory),
+    }
+}
+
+/// How a store differs from what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// It was a repository, and shows no sign of one.
+    Repository,
+    /// It was a plain directory with records, and shows signs of a repository.
+    Directory,
+    /// It held records, and is another directory without any.
+    Emptied,
+    /// It held records, and is on another file system.
+    Elsewhere,
+}
+
+/// Which directory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The kind of its file system (statfs(2)).
+    system: i64,
+    device: u64,
+    inode: u64,
+    /// When it was made, in nanoseconds since 1970; 0 where the file system does not say.
+    born: u64,
+    /// Whether it is on another file system than `/`.
+    mounted: bool,
+}
+
+impl Identity {
+    /// Of an open directory.
+    pub(super) fn of(dir: &fs::File, path: &Path) -> Result<Identity, PathError> {
+        let found = dir.metadata().at("look at", path)?;
+        let system = rustix::fs::fstatfs(dir).map_err(io::Error::from).at("look at", path)?;
+        let born = found.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let root = fs::metadata("/").at("look at", Path::new("/"))?;
+        Ok(Identity {
+            system: system.f_type as i64,
+            device: found.dev(),
+            inode: found.ino(),
+            born: born.and_then(|age| u64::try_from(age.as_nanos()).ok()).unwrap_or_default(),
+            mounted: found.dev() != root.dev(),
+        })
+    }
+
+    /// The same directory. After a restart a share may have another device number: then this cannot be said.
+    fn is_same(self, other: Identity) -> bool {
+        let born = self.born == other.born || self.born == 0 || other.born == 0;
+        (self.device, self.inode) == (other.device, other.inode) && born
+    }
+
+    /// Certainly on another file system: of another kind, or on that of `/` and not on one that was mounted.
+    fn is_elsewhere(self, before: Identity) -> bool {
+        self.system != before.system || (before.mounted && !self.mounted)
+    }
+}
+
+/// What is remembered of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Repository,
+    Directory { identity: Identity, records: bool },
+}
+
+impl Known {
+    fn parse(text: &str) -> Option<Known> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words[..] {
+            ["repository"] => Some(Known::Repository),
+            ["directory", system, device, inode, born, mounted, records] => Some(Known::Directory {
+                identity: Identity {
+                    system: system.parse().ok()?,
+                    device: device.parse().ok()?,
+                    inode: inode.parse().ok()?,
+                    born: born.parse().ok()?,
+                    mounted: mounted == "mounted",
+                },
+                records: records == "records",
+            }),
+            _ => None,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Known::Repository => "repository\n".to_owned(),
+            Known::Directory { identity: Identity { system, device, inode, born, mounted }, records } => {
+                let mounted = if mounted { "mounted" } else { "root" };
+                let records = if records { "records" } else { "none" };
+                format!("directory {system} {device} {inode} {born} {mounted} {records}\n")
+            }
+        }
+    }
+}
+
+/// What the state directory remembers of one store. It is a safeguard: where it cannot be read or written, there is none.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    path: PathBuf,
+    known: Option<Known>,
+}
+
+impl Memory {
+    /// Reads it from the store's place in the state directory.
+    pub(super) fn of(place: &Path) -> Memory {
+        let path = place.join("kind");
+        let known = fs::read_to_string(&path).ok().and_then(|text| Known::parse(&text));
+        Memory { path, known }
+    }
+
+    /// Remembers that it is a repository, which has been opened.
+    pub(super) fn is_repository(&self) {
+        self.remember(Known::Repository);
+    }
+
+    /// Whether this directory may be the list, if it holds `records` now.
+    ///
+    /// The same directory may: its last node has left. Another one with records may as well, since a share that is
+    /// mounted anew may look like that; but not one on the file system below the mount point.
+    pub(super) fn judge(
+        &self,
+        path: &Path,
+        now: Identity,
+        records: impl FnOnce() -> Result<bool, PathError>,
+    ) -> Result<(), StoreErrorKind> {
+        let Some(Known::Directory { identity, records: true }) = self.known else { return Ok(()) };
+        let was = match () {
+            () if now.is_same(identity) => return Ok(()),
+            () if now.is_elsewhere(identity) => Difference::Elsewhere,
+            () if !records()? => Difference::Emptied,
+            () => return Ok(()),
+        };
+        Err(StoreErrorKind::Changed { path: path.to_owned(), was, memory: self.path.clone() })
+    }
+
+    /// Remembers which directory it is, and whether it holds records.
+    pub(super) fn is_directory(&self, identity: Identity, records: bool) {
+        self.remember(Known::Directory { identity, records });
+    }
+
+    fn remember(&self, known: Known) {
+        if self.known == Some(known) {
+            return;
+        }
+        let write = || -> io::Result<()> {
+            let dir = self.path.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(dir)?;
+            let mut staged = tempfile::NamedTempFile::new_in(dir)?;
+            staged.write_all(known.text().as_bytes())?;
+            staged.persist(&self.path)?;
+            Ok(())
+        };
+        // Without a state directory that can be written, nothing is remembered.
+        let _ = write();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(known: Option<Known>) -> Memory {
+        Memory { path: "/state/kind".into(), known }
+    }
+
+    const HERE: Identity = Identity { system: 61267, device: 7, inode: 12, born: 5, mounted: true };
+
+    fn held(records: bool) -> Option<Known> {
+        Some(Known::Directory { identity: HERE, records })
+    }
+
+    #[test]
+    fn what_is_there_and_what_was_there_decide() {
+        let there = Signs { is_there: true, ..Signs::default() };
+        let kind = |signs, known| judge(Path::new("/srv/list"), signs, &memory(known)).ok();
+        for signs in [
+            Signs { suffix: true, ..there },
+            Signs { dot_git: true, ..there },
+            Signs { parts: 2, ..there },
+            Signs { parts: 3, suffix: true, ..there },
+        ] {
+            assert_eq!(kind(signs, None), Some(Kind::Repository), "{signs:?}");
+            assert_eq!(kind(signs, held(false)), Some(Kind::Repository), "{signs:?}");
+            assert_eq!(kind(signs, held(true)), None, "{signs:?}");
+        }
+        for signs in [there, Signs { parts: 1, ..there }] {
+            assert_eq!(kind(signs, None), Some(Kind::Directory));
+            assert_eq!(kind(signs, held(true)), Some(Kind::Directory));
+            assert_eq!(kind(signs, Some(Known::Repository)), None, "it was git yesterday");
+        }
+        let gone = Signs::default();
+        assert_eq!(kind(gone, Some(Known::Repository)), Some(Kind::Repository));
+        assert_eq!(kind(gone, None), Some(Kind::Directory));
+    }
+
+    #[test]
+    fn an_emptied_list_is_told_from_a_share_that_is_not_mounted() {
+        let judged = |now: Identity, records: bool| {
+            memory(held(true)).judge(Path::new("/mnt/list"), now, || Ok(records)).is_ok()
+        };
+        assert!(judged(HERE, true) && judged(HERE, false), "the last node has left");
+        let again = Identity { device: 9, ..HERE };
+        assert!(judged(again, true), "mounted anew");
+        assert!(!judged(again, false));
+        assert!(!judged(Identity { inode: 13, ..HERE }, false), "made anew");
+        assert!(!judged(Identity { born: 6, ..HERE }, false), "made anew, with the number of the old one");
+        assert!(judged(Identity { born: 0, ..HERE }, false), "a kernel that does not say");
+        for below in [Identity { device: 1, mounted: false, ..HERE }, Identity { system: 1, ..again }] {
+            assert!(!judged(below, true) && !judged(below, false), "below the mount point");
+            assert!(memory(held(false)).judge(Path::new("/"), below, || Ok(false)).is_ok());
+        }
+    }
+
+    #[test]
+    fn it_is_read_back_and_written_only_if_different() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("store");
+        Memory::of(&place).is_directory(HERE, true);
+        let memory = Memory::of(&place);
+        assert_eq!(memory.known, held(true));
+        fs::remove_file(&memory.path).unwrap();
+        memory.is_directory(HERE, true);
+        assert!(!memory.path.exists());
+        memory.is_repository();
+        assert_eq!(Memory::of(&place).known, Some(Known::Repository));
+        fs::write(&memory.path, "directory x").unwrap();
+        assert_eq!(Memory::of(&place).known, None);
+    }
+}

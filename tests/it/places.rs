@@ -1,0 +1,359 @@
+//! What a store at a path is, and stores that go away, come back, and are broken. An error is never an empty list.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::fixture::machine::{Machine, bare_repository, git};
+
+/// Where this machine remembers what its only store is.
+fn memory(machine: &Machine) -> PathBuf {
+    fs::read_dir(machine.path("state/stores")).unwrap().next().unwrap().unwrap().path().join("kind")
+}
+
+/// A repository with one node's record, and that node.
+fn published(name: &str) -> (Machine, PathBuf) {
+    let app = Machine::new("app1");
+    let list = app.path(name);
+    bare_repository(&list);
+    let app = app.store(list.display());
+    app.good(&["publish"]);
+    assert_eq!(app.good(&["list", "--format", "ids"]), "i-app1\n");
+    (app, list)
+}
+
+/// Neither reads an empty list nor writes a record beside the repository's files, and says this.
+#[track_caller]
+fn is_refused(app: &Machine, list: &Path, says: &str) {
+    app.fact("port", 9999);
+    app.run(&["publish"]).code(1).says(says);
+    app.run(&["list"]).code(3).says(says);
+    let outcome = app.run(&["doctor"]).code(1);
+    assert!(outcome.stdout.contains(says), "{outcome}");
+    // Also on a machine that never saw the repository.
+    let new = Machine::new("app2").store(list.display());
+    new.run(&["publish"]).code(1).says(says);
+    let outcome = new.run(&["render", "hosts"]);
+    assert!(outcome.code != Some(0) && outcome.stdout.is_empty(), "{outcome}");
+    for file in ["i-app1.json", "i-app2.json", "it", ".beats"] {
+        assert!(!list.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_no_plain_directory() {
+    for (what, says) in [
+        ("--object-format=sha256", "object format sha256"),
+        ("--ref-format=reftable", "ref storage format reftable"),
+    ] {
+        let app = Machine::new("app1");
+        let list = app.path("list");
+        git(&app.path(""), &["init", "--quiet", "--bare", what, "list"]);
+        let app = app.store(list.display());
+        is_refused(&app, &list, says);
+    }
+    type Break = fn(&Path);
+    let broken: [(&str, Break); 6] = [
+        ("`config` cannot be read", |list| {
+            let config = fs::read_to_string(list.join("config")).unwrap();
+            fs::write(list.join("config"), format!("{config}\n[broken")).unwrap();
+        }),
+        ("partial clone", |list| {
+            git(list, &["config", "core.repositoryformatversion", "1"]);
+            git(list, &["config", "extensions.partialclone", "origin"]);
+        }),
+        ("`objects` is not there", |list| fs::rename(list.join("objects"), list.join("away")).unwrap()),
+        ("`refs` is not there", |list| fs::rename(list.join("refs"), list.join("away")).unwrap()),
+        ("`HEAD` is not there", |list| {
+            let head = list.join("HEAD");
+            fs::remove_file(&head).unwrap();
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, &head, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+        ("git config --system --add safe.directory", |list| {
+            std::os::unix::fs::chown(list, Some(65534), Some(65534)).unwrap();
+        }),
+    ];
+    for (says, break_it) in broken {
+        for name in ["list", "list.git"] {
+            if says.contains("safe.directory") && !rustix::process::geteuid().is_root() {
+                continue;
+            }
+            let (app, list) = published(name);
+            break_it(&list);
+            is_refused(&app, &list, says);
+        }
+    }
+}
+
+#[test]
+fn a_clone_that_cannot_be_opened_is_no_plain_directory() {
+    let app = Machine::new("app1");
+    let list = app.path("list");
+    git(&app.path(""), &["init", "--quiet", "list"]);
+    git(&list, &["config", "core.repositoryformatversion", "1"]);
+    git(&list, &["config", "extensions.partialclone", "origin"]);
+    let app = app.store(list.display());
+    is_refused(&app, &list, "partial clone");
+    // A `.git` file that leads nowhere.
+    fs::remove_dir_all(list.join(".git")).unwrap();
+    fs::write(list.join(".git"), "gitdir: /nowhere\n").unwrap();
+    is_refused(&app, &list, "cannot open the repository");
+}
+
+#[test]
+fn what_was_a_repository_is_none_until_told_otherwise() {
+    let (app, list) = published("list");
+    fs::rename(&list, app.path("away")).unwrap();
+    app.run(&["publish"]).code(1).says("there is no directory or repository");
+    assert!(!list.exists());
+    fs::create_dir(&list).unwrap();
+    let refused = app.run(&["publish"]).code(1).says("was a git repository");
+    let hint = format!("`rm {}`", memory(&app).display());
+    assert!(refused.stderr.contains(&hint), "{refused}");
+    app.run(&["list", "--format", "ids"]).code(3).says("was a git repository");
+    assert_eq!(fs::read_dir(&list).unwrap().count(), 0);
+    // It is back.
+    fs::remove_dir(&list).unwrap();
+    fs::rename(app.path("away"), &list).unwrap();
+    assert!(app.good(&["publish"]).contains("unchanged"));
+    // A plain directory from now on.
+    fs::rename(&list, app.path("away")).unwrap();
+    fs::create_dir(&list).unwrap();
+    fs::remove_file(memory(&app)).unwrap();
+    app.good(&["publish"]);
+    assert!(list.join("i-app1.json").exists());
+}
+
+#[test]
+fn a_directory_with_records_does_not_become_an_empty_repository() {
+    let app = Machine::new("app1");
+    let list = app.path("list");
+    fs::create_dir(&list).unwrap();
+    let app = app.store(list.display());
+    app.good(&["publish"]);
+    git(&list, &["init", "--quiet"]);
+    app.run(&["list"]).code(3).says("was a plain directory with records");
+    fs::remove_dir_all(list.join(".git")).unwrap();
+    assert_eq!(app.good(&["list", "--format", "ids"]), "i-app1\n");
+}
+
+#[test]
+fn a_directory_that_is_not_mounted_is_not_an_empty_list() {
+    for inside in ["", "it/presence/all"] {
+        let app = Machine::new("app1");
+        let list = app.path("list");
+        fs::create_dir_all(list.join(inside)).unwrap();
+        let app = app.store(list.display());
+        app.good(&["beat"]);
+        app.good(&["list"]);
+        // What is below the mount point.
+        let away = app.path("away");
+        fs::rename(&list, &away).unwrap();
+        app.run(&["publish"]).code(1).says("there is no directory or repository");
+        fs::create_dir(&list).unwrap();
+        let listed = app.run(&["list", "--format", "ids"]).code(3).says("held records");
+        assert_eq!(listed.stdout, "i-app1\n", "its last copy");
+        for command in ["publish", "beat", "withdraw"] {
+            app.run(&[command]).code(1).says("held records");
+        }
+        app.run(&["render", "hosts", "-o", "hosts"]).code(3);
+        assert_eq!(fs::read_dir(&list).unwrap().count(), 0);
+        // It is mounted again.
+        fs::remove_dir(&list).unwrap();
+        fs::rename(&away, &list).unwrap();
+        assert_eq!(app.good(&["list", "--format", "ids"]), "i-app1\n");
+        // The list is meant to begin anew there.
+        fs::rename(&list, &away).unwrap();
+        fs::create_dir(&list).unwrap();
+        fs::remove_file(memory(&app)).unwrap();
+        assert_eq!(app.good(&["list", "--format", "ids"]), "");
+        app.good(&["publish"]);
+    }
+}
+
+#[test]
+fn the_last_node_leaves_a_directory_in_order() {
+    let list = tempfile::tempdir().unwrap();
+    let (app, reader) =
+        (Machine::new("app1").store(list.path().display()), Machine::new("lb1").store(list.path().display()));
+    app.good(&["publish"]);
+    assert_eq!(reader.good(&["list", "--format", "ids"]), "i-app1\n");
+    app.good(&["withdraw"]);
+    // Who did it, and who sees it.
+    for machine in [&app, &reader] {
+        assert_eq!(machine.good(&["list", "--format", "ids"]), "");
+        let written = || fs::metadata(memory(machine)).unwrap().mtime_nsec();
+        let before = written();
+        assert_eq!(machine.good(&["list", "--format", "ids"]), "");
+        assert_eq!(written(), before, "nothing has changed");
+    }
+    app.good(&["publish"]);
+    // Files that were copied elsewhere, and put in its place, are the list as well.
+    let path = list.path().join("i-app1.json");
+    let record = fs::read(&path).unwrap();
+    fs::remove_dir_all(list.path()).unwrap();
+    fs::create_dir(list.path()).unwrap();
+    fs::write(&path, record).unwrap();
+    assert_eq!(reader.good(&["list", "--format", "ids"]), "i-app1\n");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_missing() {
+    if rustix::process::geteuid().is_root() {
+        // Nothing is kept from root.
+        return;
+    }
+    let app = Machine::new("app1");
+    let list = app.path("closed/list");
+    fs::create_dir_all(&list).unwrap();
+    let app = app.store(list.display());
+    app.good(&["publish"]);
+    fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0)).unwrap();
+    app.run(&["list"]).code(3).says("Permission denied");
+    fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Publishes and reads while the repository is moved away and back: whatever comes of each try, nothing is made at the old
+/// place, and nothing that was confirmed is lost.
+#[test]
+fn a_repository_that_is_moved_away_is_not_made_anew() {
+    let (app, list) = published("list.git");
+    let away = app.path("away.git");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (2..5)
+            .map(|number| {
+                let node = Machine::new("app1").with("instance-id", format!("i-{number}"));
+                let node = node.store(list.display());
+                let over = &over;
+                scope.spawn(move || {
+                    let (mut port, mut confirmed) = (0, 0);
+                    while !over.load(Ordering::Relaxed) {
+                        port += 1;
+                        node.fact("port", port);
+                        if node.run(&["beat"]).code == Some(0) {
+                            confirmed = port;
+                        }
+                    }
+                    (number, confirmed)
+                })
+            })
+            .collect();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            fs::rename(&list, &away).unwrap();
+            thread::sleep(Duration::from_millis(3));
+            assert!(!list.exists(), "something was made at its old place");
+            fs::rename(&away, &list).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+        over.store(true, Ordering::Relaxed);
+        for writer in writers {
+            let (number, confirmed) = writer.join().unwrap();
+            assert!(confirmed > 0);
+            let path = format!("main:it/presence/all/i-{number}.json");
+            let record = git(&list, &["show", &path]);
+            let port = record.split("\"port\": \"").nth(1).unwrap().split('"').next().unwrap();
+            assert!(port.parse::<u32>().unwrap() >= confirmed, "{record}");
+        }
+    });
+    git(&list, &["fsck", "--strict"]);
+}
+
+/// Publishes beside those who tidy the repository up, which remove objects, directories and refs under a writer.
+#[test]
+fn publishing_beside_those_who_tidy_up() {
+    let (app, list) = published("list.git");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let tidy = |commands: &'static [&'static [&'static str]]| {
+            let (list, over) = (&list, &over);
+            scope.spawn(move || {
+                for args in commands.iter().cycle() {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // Two of them may be in each other's way.
+                    let ran =
+                        Command::new("git").args(*args).current_dir(list).stderr(Stdio::null()).status();
+                    assert!(ran.unwrap().code().is_some());
+                }
+            })
+        };
+        tidy(&[&["repack", "-q", "-a", "-d"], &["prune-packed", "-q"], &["gc", "-q"]]);
+        tidy(&[&["pack-refs", "--all"], &["prune", "--expire=10.seconds.ago"]]);
+        let nodes: Vec<_> = (2..4)
+            .map(|number| {
+                let node = Machine::new("app1").with("instance-id", format!("i-{number}"));
+                let node = node.store(list.display());
+                scope.spawn(move || {
+                    for port in 1..60 {
+                        node.fact("port", port);
+                        node.good(&["beat"]);
+                        assert!(node.good(&["list", "--format", "ids"]).contains("i-app1"));
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = nodes.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    app.good(&["beat"]);
+    assert_eq!(app.good(&["list", "--format", "ids", "--max-age", "1d"]), "i-2\ni-3\ni-app1\n");
+    assert_eq!(git(&list, &["log", "--oneline", "main"]).lines().count(), 1 + 2 * 59);
+    git(&list, &["fsck", "--strict"]);
+}
+
+/// Two users of one group publish in turn, with an umask that keeps the group out.
+#[test]
+fn several_users_publish_by_path() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    const GROUP: u32 = 54_320;
+    let shared = tempfile::tempdir().unwrap();
+    let list = shared.path().join("list.git");
+    git(shared.path(), &["init", "--quiet", "--bare", "--shared=group", "--initial-branch=main", "list.git"]);
+    let give = |path: &Path, user: u32| {
+        let status = Command::new("chown").arg("-R").arg(format!("{user}:{GROUP}")).arg(path).status();
+        assert!(status.unwrap().success());
+    };
+    give(&list, 54_321);
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let users: Vec<(Machine, u32)> = [54_321, 54_322]
+        .into_iter()
+        .map(|user| {
+            let node = Machine::new("app1").with("instance-id", format!("i-{user}")).store(list.display());
+            fs::write(node.path("home/.gitconfig"), "[safe]\n\tdirectory = *\n").unwrap();
+            node.command(&[]);
+            give(&node.path(""), user);
+            (node, user)
+        })
+        .collect();
+    let run = |node: &Machine, user: u32, args: &[&str]| {
+        let mut command = node.command(args);
+        command.uid(user).gid(GROUP);
+        command.output()
+    };
+    if run(&users[0].0, users[0].1, &["--version"]).is_ok_and(|ran| !ran.status.success()) {
+        // The program lies where other users may not go.
+        return;
+    }
+    for port in 1..12 {
+        for (node, user) in &users {
+            node.fact("port", port);
+            let ran = run(node, *user, &["beat"]).unwrap();
+            assert!(ran.status.success(), "{user} {port}: {}", String::from_utf8_lossy(&ran.stderr));
+        }
+    }
+    assert_eq!(git(&list, &["-c", "safe.directory=*", "rev-list", "--count", "main"]), "22\n");
+    let wrong = Command::new("find").arg(&list).args(["-type", "d", "!", "-perm", "-2070"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&wrong.stdout), "", "as git would have made them");
+}
