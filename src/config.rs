@@ -16,7 +16,7 @@ use toml::Spanned;
 use crate::errors::{AtPath, PathError};
 use crate::roster::{Availability, States};
 use crate::store::git::transport;
-use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url};
+use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, without_urls_secrets};
 use crate::target::limits::{DEFAULT_MAX_SHRINK, Limits};
 
 pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
@@ -355,7 +355,8 @@ fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError>
     };
     let file = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
-        reason: error.to_string().trim_end().to_owned(),
+        // It shows the line, which may hold a store's password.
+        reason: without_urls_secrets(error.to_string().trim_end()),
     })?;
     Ok((file, Some(text)))
 }

@@ -53,6 +53,14 @@ pub enum StoreErrorKind {
     /// The URL has a scheme that this build cannot speak.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
+    /// git's configuration names two places of which one is a path.
+    #[error("git's configuration reads from `{read}` and pushes to `{write}`, and one of them is a path")]
+    Split {
+        /// Where it is read.
+        read: String,
+        /// Where it is written.
+        write: String,
+    },
     /// A file or directory could not be read or written.
     #[error(transparent)]
     Io(#[from] PathError),
@@ -186,6 +194,9 @@ impl StoreError {
                  need the Cargo features `ssh` and `https`"
                     .into(),
             ),
+            StoreErrorKind::Split { .. } => {
+                Some("make `insteadOf` and `pushInsteadOf` name the same path, or a URL each".into())
+            }
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),

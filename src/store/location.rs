@@ -1,12 +1,14 @@
 //! Which kind of store a URL or path names, and where inside it the folder is.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::copy::Copy;
 use super::directory::Directory;
 use super::error::InStore;
-use super::git::{Local, Remote};
+use super::git::{Local, Remote, Urls};
 use super::kind::{self, Kind, Memory, Signs};
 use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
@@ -64,7 +66,7 @@ enum Location {
 fn locate(url: &str) -> Location {
     if let Some((scheme, rest)) = url.split_once("://") {
         return match scheme {
-            "file" => Location::Path(PathBuf::from(rest.strip_prefix("localhost").unwrap_or(rest))),
+            "file" => Location::Path(decoded(rest.strip_prefix("localhost").unwrap_or(rest))),
             "git" => Location::Remote,
             "ssh" | "ssh+git" | "git+ssh" if cfg!(feature = "ssh") => Location::Remote,
             "http" | "https" if cfg!(feature = "https") => Location::Remote,
@@ -83,9 +85,45 @@ fn locate(url: &str) -> Location {
     }
 }
 
+/// The path of a `file://` URL: `%20` is a blank, as git has it; a `%` without two digits stands for itself.
+fn decoded(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|code| *code != 0) {
+            Some(code) if first == b'%' => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// Where the store is read and written, as git's configuration has it.
+fn resolve(url: &str, options: &Options) -> Result<(Location, Urls), StoreErrorKind> {
+    let urls = match url == embedded_url(&options.state_dir) {
+        true => Urls::same(url),
+        false => Urls::of(url)?,
+    };
+    let location = locate(&urls.read);
+    if urls.read != urls.write && (location != Location::Remote || locate(&urls.write) != Location::Remote) {
+        let (read, write) = (super::shown_url(&urls.read), super::shown_url(&urls.write));
+        return Err(StoreErrorKind::Split { read, write });
+    }
+    Ok((location, urls))
+}
+
 pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> {
-    match locate(url) {
-        Location::Remote => Ok(Box::new(Remote::new(url.to_owned(), options))),
+    let (location, urls) = resolve(url, options).in_store(url)?;
+    match location {
+        Location::Remote => Ok(Box::new(Remote::new(url, urls, options))),
         Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
         Location::Path(path) if url == embedded_url(&options.state_dir) => {
             Ok(Box::new(Local::embedded(path, options).in_store(url)?))
@@ -105,17 +143,19 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
 
 /// Whether there seems to be a copy of that store on this machine. The store itself is not asked.
 pub(super) fn has_copy(url: &str, options: &Options) -> bool {
-    match locate(url) {
-        Location::Remote => Remote::new(url.to_owned(), options).has_copy(),
+    match resolve(url, options) {
+        Ok((Location::Remote, urls)) => Remote::new(url, urls, options).has_copy(),
         // A file system needs no first fetch.
-        Location::Path(_) | Location::Unknown(_) => true,
+        Ok((Location::Path(_) | Location::Unknown(_), _)) | Err(_) => true,
     }
 }
 
 /// What the last successful reading of that store saw. The store itself is not asked: its file system may hang.
 pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
-    match locate(url) {
-        Location::Remote => Remote::new(url.to_owned(), options).last_copy(),
+    // Without git's configuration the copy is where the URL itself says.
+    let (location, urls) = resolve(url, options).unwrap_or_else(|_| (locate(url), Urls::same(url)));
+    match location {
+        Location::Remote => Remote::new(url, urls, options).last_copy(),
         Location::Path(path) => {
             // As `open` names it: a repository has a branch, a directory has none.
             let copy =
@@ -138,6 +178,9 @@ mod tests {
         assert_eq!(locate("./with:colon"), path("./with:colon"));
         assert_eq!(locate("file:///srv/list.git"), path("/srv/list.git"));
         assert_eq!(locate("file://localhost/srv"), path("/srv"));
+        assert_eq!(locate("file:///srv/my%20list%2Egit"), path("/srv/my list.git"));
+        assert_eq!(locate("file:///srv/100%/%zz%0"), path("/srv/100%/%zz%0"));
+        assert_eq!(locate("/srv/my%20list.git"), path("/srv/my%20list.git"));
         assert_eq!(locate("git://h/p"), Location::Remote);
         assert_eq!(locate("s3://bucket"), Location::Unknown("s3".into()));
         if cfg!(feature = "ssh") {

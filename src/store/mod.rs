@@ -10,6 +10,7 @@ pub mod git;
 mod kind;
 mod layout;
 mod location;
+mod secrets;
 mod snapshot;
 mod together;
 
@@ -30,6 +31,7 @@ pub use git::beats::Beats;
 pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
+pub use secrets::without_urls_secrets;
 pub use snapshot::{File, Snapshot};
 use together::Task;
 
@@ -221,7 +223,7 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> 
 
 /// The URL as it may be shown: without a password.
 pub fn shown_url(url: &str) -> String {
-    git::without_secrets(url)
+    secrets::without_secrets(url)
 }
 
 /// The URL of the embedded store: a git repository in the state directory, made on first use.

@@ -214,7 +214,7 @@ fn what_cannot_be_looked_at_is_not_missing() {
     fs::create_dir_all(&list).unwrap();
     let app = app.store(list.display());
     app.good(&["publish"]);
-    fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     app.run(&["list"]).code(3).says("Permission denied");
     fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -12,6 +12,7 @@ mod http;
 mod login;
 mod network;
 mod proxy;
+mod resolver;
 mod ssh;
 
 /// Publishes to an empty store and lists it: every request that there is.

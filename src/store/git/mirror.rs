@@ -15,6 +15,7 @@ use broken::Refs;
 use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
+use super::configuration::configuration;
 use super::{branch_ref, network};
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
@@ -365,6 +366,12 @@ impl<'repo> Listing<'repo> {
         upstream: Upstream<'_>,
         known: &Refs,
     ) -> Result<Listing<'repo>, StoreErrorKind> {
+        // The URL is as git's configuration has it: libgit2 must not rewrite it once more.
+        let own = git2::Config::new().and_then(|mut config| {
+            config.add_file(&repo.path().join("config"), git2::ConfigLevel::Local, false)?;
+            repo.set_config(&config)
+        });
+        own.doing("configure the mirror")?;
         let mut remote = repo.remote_anonymous(upstream.url).doing("use the URL")?;
         remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
@@ -442,7 +449,7 @@ fn branch_of(connection: &Remote<'_>, wanted: Wanted<'_>) -> Result<String, Stor
 }
 
 fn default_branch() -> String {
-    git2::Config::open_default()
+    configuration()
         .and_then(|config| config.get_string("init.defaultBranch"))
         .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
 }

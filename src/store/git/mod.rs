@@ -3,6 +3,7 @@
 pub(super) mod beats;
 mod branch;
 mod commit;
+mod configuration;
 mod confirmed;
 mod crowd;
 mod delta;
@@ -19,14 +20,17 @@ mod remote;
 mod seen;
 pub mod transport;
 mod tree;
+mod urls;
 
 pub(super) use branch::Wanted;
 pub(super) use local::Local;
 pub use opening::Obstacle;
-pub(super) use remote::{Remote, without_secrets};
+pub(super) use remote::Remote;
+pub(super) use urls::Urls;
 
 use std::time::Duration;
 
+use configuration::configuration;
 use git2::{Oid, Repository};
 
 use super::StoreErrorKind;

@@ -18,20 +18,20 @@ use super::inbox::{self, Entry};
 use super::mirror::{Heads, Mirror, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::{Read, Seen};
-use super::{Backoff, beats, history, network, transport};
+use super::{Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
 use crate::store::{
-    Applied, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind, shown_url,
 };
 
 /// A repository behind a URL.
 #[derive(Clone)]
 pub(crate) struct Remote {
-    /// As the transports need it, with its secrets.
-    address: String,
+    /// As the transports need them, with their secrets.
+    urls: Urls,
     /// As it may be shown.
     url: String,
     copy: Copy,
@@ -54,10 +54,11 @@ struct View {
 }
 
 impl Remote {
-    pub(crate) fn new(url: String, options: &Options) -> Remote {
+    /// The repository that the user calls `url`, at these places.
+    pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
         transport::install(transport::Settings::from_env(options.limits));
-        let copy = Copy::new(&options.state_dir, &url, options.folder.as_ref(), options.branch.as_deref());
-        Remote { url: without_secrets(&url), address: url, copy, options: options.clone() }
+        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
+        Remote { url: shown_url(url), urls, copy, options: options.clone() }
     }
 
     /// Whether there seems to be a copy of it here.
@@ -107,13 +108,13 @@ impl Operation<'_> {
     }
 
     fn upstream<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Upstream<'a> {
-        Upstream { url: &self.remote.address, branch: self.remote.options.wanted_branch(), also }
+        Upstream { url: &self.remote.urls.read, branch: self.remote.options.wanted_branch(), also }
     }
 
     /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
-            let url = &self.remote.address;
+            let url = &self.remote.urls.write;
             transport::open(url)
                 .map_err(SessionError::from)
                 .and_then(|(transport, rpc)| Session::open(transport, rpc, url))
@@ -256,34 +257,5 @@ impl Store for Remote {
         };
         // A mirror that is broken is no reason to forget what was read from it.
         of_mirror().or_else(|| self.copy.last())
-    }
-}
-
-/// The URL as it may be shown: without a password.
-pub(crate) fn without_secrets(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((user, host)) if user.contains(':') => {
-            format!("{scheme}://{}:***@{host}{path}", user.split(':').next().unwrap_or_default())
-        }
-        // What stands alone before the host is a user for ssh, and as often a token for https.
-        Some((user, host)) if scheme.starts_with("http") && user != "git" => {
-            format!("{scheme}://***@{host}{path}")
-        }
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_not_shown() {
-        assert_eq!(without_secrets("https://u:p@h/x@y"), "https://u:***@h/x@y");
-        assert_eq!(without_secrets("https://t0k3n@h/x"), "https://***@h/x");
-        assert_eq!(without_secrets("ssh://git@h/x"), "ssh://git@h/x");
-        assert_eq!(without_secrets("git@h:x"), "git@h:x");
     }
 }

@@ -181,6 +181,12 @@ pub enum TransportError {
         /// The beginning of its words, after a colon; empty if it said nothing.
         said: String,
     },
+    /// The repository has names of objects that libgit2 does not know.
+    #[error("the repository at `{peer}` has the object format sha256, which is not supported")]
+    Sha256 {
+        /// The server.
+        peer: String,
+    },
     /// What answered is no git server, or none of our time.
     #[error("what answers at `{peer}` is not git's protocol: {reason}")]
     Protocol {

@@ -12,7 +12,8 @@ impl TransportError {
             }
             Self::Connect { .. } => "check that the server runs, its port, and the firewalls on the way",
             Self::Proxy { .. } => {
-                "`https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts that are reached without one"
+                "`http.proxy` of git's configuration, `https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts \
+                 that are reached without one"
             }
             Self::Silent { .. } => {
                 "the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit"
@@ -55,6 +56,9 @@ impl TransportError {
                 "it takes no bodies of that size; with nginx, raise client_max_body_size"
             }
             Self::Status { .. } => "look at the log of the web server",
+            Self::Sha256 { .. } => {
+                "make a repository with `git init --bare --object-format=sha1` on the server"
+            }
             Self::Protocol { .. } => "check the URL: it is the one that `git clone` takes",
         };
         Some(hint.to_owned())

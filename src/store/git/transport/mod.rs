@@ -14,6 +14,7 @@
 
 mod address;
 mod error;
+mod gitproxy;
 mod hint;
 #[cfg(feature = "https")]
 mod http;
@@ -89,6 +90,7 @@ pub fn install(settings: Settings) {
         let mut kinds = Vec::new();
         kinds.push(register(&["git"], false, move || {
             Dialogue(move |address: &Address, service| {
+                gitproxy::refuse(address)?;
                 Ok(Box::new(tcp::open(address, service, &limits)?) as Stream)
             })
         }));

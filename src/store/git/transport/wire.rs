@@ -83,6 +83,10 @@ impl<C: Channel> Greeted<C> {
                 let words = said(&String::from_utf8_lossy(&start[8..]), SAID);
                 return Err(TransportError::Refused { peer: channel.peer().to_owned(), said: words });
             }
+            read_up_to(&mut channel, &mut start, length.min(FIRST))?;
+            if is_sha256(&start) {
+                return Err(TransportError::Sha256 { peer: channel.peer().to_owned() });
+            }
         }
         Ok(Greeted { start: Cursor::new(start), refusal: None, channel })
     }
@@ -103,6 +107,19 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<String> {
     let length = usize::from_str_radix(str::from_utf8(length).ok()?, 16).ok()?;
     let words = rest[..rest.len().min(length.checked_sub(4)?)].strip_prefix(b"ERR ")?;
     Some(said(&String::from_utf8_lossy(words), SAID))
+}
+
+/// The most of the first packet that is looked at before it is handed on: one reference and the abilities of the server.
+const FIRST: usize = 4096;
+
+/// Whether the first line of an advertisement says that the repository has the object format sha256
+/// (gitprotocol-capabilities(5), `object-format`).
+pub(super) fn is_sha256(advertisement: &[u8]) -> bool {
+    let line = advertisement.split(|byte| *byte == b'\n').find(|line| line.contains(&0));
+    let Some(abilities) = line.and_then(|line| line.splitn(2, |byte| *byte == 0).nth(1)) else {
+        return false;
+    };
+    abilities.split(|byte| *byte == b' ').any(|ability| ability == b"object-format=sha256")
 }
 
 /// Reads until there are `length` bytes, or the end comes.
@@ -202,6 +219,19 @@ mod tests {
         check("", "`h` closed the connection before its answer was complete");
         check("000eERR gone\n\n0000", "`h` refused: gone");
         check("ffffERR a\u{1b}b", r"`h` refused: a\u{1b}b");
+    }
+
+    #[test]
+    fn the_object_format_is_seen_before_a_name_of_64_digits_is_read() {
+        let line = |format: &str| {
+            format!("{} capabilities^{{}}\0report-status {format} agent=git/2", "0".repeat(64))
+        };
+        for prefix in ["", "001f# service=git-receive-pack\n0000"] {
+            let advertisement = |format| format!("{prefix}00a0{}\n0000", line(format));
+            assert!(is_sha256(advertisement("object-format=sha256").as_bytes()));
+            assert!(!is_sha256(advertisement("object-format=sha1").as_bytes()));
+        }
+        assert!(!is_sha256(b"00a0 object-format=sha256\n"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The requests, and the connections that are kept between them.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{self, Response, StatusCode, header};
@@ -9,9 +11,11 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, BodyReader};
 
 use super::login::{Login, Logins};
+use super::proxy::{self, Proxy};
 use super::{Settings, failure, redirect};
+use crate::store::git::configuration::{configuration, of_http};
 use crate::store::git::transport::address::{Address, Scheme};
-use crate::store::git::transport::wire::Service;
+use crate::store::git::transport::wire::{self, Service};
 use crate::store::git::transport::{Limits, TransportError, retry, until};
 
 /// How often an answer may send us elsewhere.
@@ -31,9 +35,18 @@ pub(in super::super) struct Client {
     settings: Settings,
     limits: Limits,
     logins: Logins,
-    plain: OnceLock<Agent>,
-    /// Made when it is needed: to read the certificates of all authorities costs more than a whole publishing.
-    secure: OnceLock<Agent>,
+    /// One for each way to a server, made when it is needed: to read the certificates of all authorities costs more than
+    /// a whole publishing.
+    agents: Mutex<HashMap<Way, Agent>>,
+}
+
+/// What connections have in common: whom they trust, and through which proxy they go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Way {
+    secure: bool,
+    /// The file of authorities, and who names it; none are those of the system.
+    authorities: Option<(&'static str, PathBuf)>,
+    proxy: Option<Proxy>,
 }
 
 /// One request.
@@ -62,27 +75,37 @@ impl Request<'_> {
 impl Client {
     pub(in super::super) fn new(settings: Settings, limits: Limits) -> Client {
         let logins = Logins::new(settings.token.clone(), limits.silence);
-        Client { settings, limits, logins, plain: OnceLock::new(), secure: OnceLock::new() }
+        Client { settings, limits, logins, agents: Mutex::default() }
     }
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    fn agent(&self, scheme: Scheme) -> Result<&Agent, TransportError> {
-        if scheme == Scheme::Http {
-            return Ok(self.plain.get_or_init(|| self.new_agent(RootCerts::PlatformVerifier)));
-        }
-        if let Some(agent) = self.secure.get() {
-            return Ok(agent);
-        }
-        let roots = self.roots()?;
-        Ok(self.secure.get_or_init(|| self.new_agent(roots)))
+    /// How that repository is reached.
+    fn way(&self, address: &Address) -> Result<Way, TransportError> {
+        let url = base_url(address);
+        let proxy = proxy::of(&self.settings.proxies, address, &url)?;
+        let secure = address.scheme == Scheme::Https;
+        let authorities = if secure { self.authorities(&url)? } else { None };
+        Ok(Way { secure, authorities, proxy })
     }
 
-    fn new_agent(&self, roots: RootCerts) -> Agent {
-        Agent::config_builder()
+    fn agent(&self, way: &Way) -> Result<Agent, TransportError> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(way) {
+            return Ok(agent.clone());
+        }
+        let agent = self.new_agent(way)?;
+        agents.insert(way.clone(), agent.clone());
+        Ok(agent)
+    }
+
+    fn new_agent(&self, way: &Way) -> Result<Agent, TransportError> {
+        let roots = roots(way.authorities.as_ref())?;
+        let agent = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .proxy(way.proxy.as_ref().and_then(Proxy::to_ureq))
             // Both are judged here: see `failure` and `redirect`.
             .http_status_as_error(false)
             .max_redirects(0)
@@ -93,26 +116,28 @@ impl Client {
             .timeout_per_read(Some(self.limits.silence))
             .timeout_per_write(Some(self.limits.silence))
             .build()
-            .new_agent()
+            .new_agent();
+        Ok(agent)
     }
 
-    /// Whom to trust: the authorities of the named file and no others, else those of the system.
-    fn roots(&self) -> Result<RootCerts, TransportError> {
-        let Some((variable, path)) = &self.settings.authorities else {
-            return Ok(RootCerts::PlatformVerifier);
-        };
-        let unusable = |reason| TransportError::Authorities { path: path.clone(), variable, reason };
-        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-        let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        match certificates.is_empty() {
-            true => Err(unusable("there is no certificate in it".into())),
-            false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    /// The file of the authorities to trust: `GIT_SSL_CAINFO`, `http.sslCAInfo` of git's configuration, `SSL_CERT_FILE`.
+    fn authorities(&self, url: &str) -> Result<Option<(&'static str, PathBuf)>, TransportError> {
+        let [first, last] = &self.settings.authorities;
+        if first.is_some() {
+            return Ok(first.clone());
         }
+        let variable = "http.sslCAInfo";
+        let configured = configuration().and_then(|config| of_http(&config, "sslcainfo", url));
+        let configured = configured.map_err(|error| {
+            let reason = error.message().to_owned();
+            TransportError::Authorities { path: variable.into(), variable, reason }
+        })?;
+        let home = |path: String| match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+            (Some(below), Some(home)) => PathBuf::from(home).join(below),
+            _ => PathBuf::from(path),
+        };
+        let configured = configured.filter(|path| !path.is_empty()).map(|path| (variable, home(path)));
+        Ok(configured.or_else(|| last.clone()))
     }
 
     /// Sends the request, logs in if the server asks for it, and returns an answer that is neither an error nor
@@ -144,9 +169,9 @@ impl Client {
         if let Some(late) = until::late(&peer) {
             return Err(late);
         }
-        let agent = self.agent(address.scheme)?;
+        let way = self.way(address)?;
+        let agent = &self.agent(&way)?;
         let url = format!("{}{}", base_url(address), request.suffix());
-        let proxy = proxy(agent, &url);
         let mut builder = http::Request::builder().uri(url).header(header::ACCEPT, request.answer_type());
         if let Some(login) = login {
             builder = builder.header(header::AUTHORIZATION, login.header());
@@ -160,8 +185,8 @@ impl Client {
                 .map_err(ureq::Error::from)
                 .and_then(|request| run(agent, request)),
         };
-        sent.map_err(|error| match proxy {
-            Some(proxy) => failure::on_the_way(error, proxy, address, &self.limits),
+        sent.map_err(|error| match way.proxy {
+            Some(proxy) => failure::on_the_way(error, proxy.shown, address, &self.limits),
             None => failure::of(error, address, &self.limits),
         })
     }
@@ -183,7 +208,10 @@ impl Client {
             let mut bytes = Vec::new();
             let read = response.into_body().into_reader().take(MAX_REFERENCES).read_to_end(&mut bytes);
             read.map_err(|error| failure::of(error.into(), &address, &self.limits))?;
-            return Ok((address, bytes));
+            return match wire::is_sha256(&bytes) {
+                true => Err(TransportError::Sha256 { peer: address.peer() }),
+                false => Ok((address, bytes)),
+            };
         }
         Err(TransportError::Protocol {
             peer: address.peer(),
@@ -201,10 +229,21 @@ fn run<S: AsSendBody>(agent: &Agent, request: http::Request<S>) -> Result<Respon
     }
 }
 
-/// Host and port of the proxy through which that URL is reached, if there is one.
-fn proxy(agent: &Agent, url: &str) -> Option<String> {
-    let (proxy, url) = (agent.config().proxy()?, url.parse().ok()?);
-    (!proxy.is_no_proxy(&url)).then(|| format!("{}:{}", proxy.host(), proxy.port()))
+/// Whom to trust: the authorities of the named file and no others, else those of the system.
+fn roots(authorities: Option<&(&'static str, PathBuf)>) -> Result<RootCerts, TransportError> {
+    let Some((variable, path)) = authorities else { return Ok(RootCerts::PlatformVerifier) };
+    let unusable = |reason| TransportError::Authorities { path: path.clone(), variable, reason };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    match certificates.is_empty() {
+        true => Err(unusable("there is no certificate in it".into())),
+        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    }
 }
 
 /// The URL of the repository, without a login.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::store::git::configuration::configuration;
 use crate::store::git::transport::address::{Address, Scheme, Secret};
 use crate::store::git::transport::until;
 
@@ -117,7 +118,7 @@ fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, Str
     let (url, user) = (url.to_owned(), user.map(str::to_owned));
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let config = git2::Config::open_default();
+        let config = configuration();
         let found = config.ok().and_then(|config| {
             git2::CredentialHelper::new(&url).username(user.as_deref()).config(&config).execute()
         });

@@ -4,6 +4,7 @@
 mod client;
 mod failure;
 mod login;
+mod proxy;
 mod redirect;
 
 use std::cell::RefCell;
@@ -22,11 +23,13 @@ use super::{Stream, TransportError, error, forget_last_error};
 pub(super) use client::Client;
 use client::Request;
 
-/// What the environment says of http. Proxies are ureq's business: `$https_proxy`, `$http_proxy`, `$no_proxy`.
+/// What the environment says of http.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     token: Option<Secret>,
-    authorities: Option<(&'static str, PathBuf)>,
+    /// Files of trusted authorities: those before git's configuration, and those after it.
+    authorities: [Option<(&'static str, PathBuf)>; 2],
+    proxies: proxy::Variables,
 }
 
 impl Settings {
@@ -35,8 +38,8 @@ impl Settings {
         Settings {
             token: said("PRESENCE_GIT_TOKEN").map(|token| Secret(token.to_string_lossy().trim().to_owned())),
             authorities: ["GIT_SSL_CAINFO", "SSL_CERT_FILE"]
-                .into_iter()
-                .find_map(|name| Some((name, PathBuf::from(said(name)?)))),
+                .map(|name| Some((name, PathBuf::from(said(name)?)))),
+            proxies: proxy::Variables::from_env(),
         }
     }
 }

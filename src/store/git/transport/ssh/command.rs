@@ -9,6 +9,7 @@ use nix::unistd::{Uid, User};
 use tempfile::NamedTempFile;
 
 use super::Settings;
+use crate::store::git::configuration::configuration;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::Service;
 use crate::store::git::transport::{Limits, TransportError};
@@ -47,9 +48,19 @@ pub(super) fn words(
 
 /// git's order of precedence: the variable with a command line, the configuration, the variable with a program.
 fn program(settings: &Settings) -> Result<Vec<OsString>, TransportError> {
-    let configured =
-        || git2::Config::open_default().and_then(|config| config.get_string("core.sshCommand")).ok();
-    let Some(line) = settings.command.clone().or_else(configured) else {
+    let configured = || match configuration().and_then(|config| config.get_string("core.sshCommand")) {
+        Ok(line) => Ok(Some(line)),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => {
+            let source = std::io::Error::other(error.message().to_owned());
+            Err(TransportError::Program { program: "core.sshCommand".to_owned(), source })
+        }
+    };
+    let command = match &settings.command {
+        Some(line) => Some(line.clone()),
+        None => configured()?,
+    };
+    let Some(line) = command else {
         return Ok(vec![settings.program.clone().unwrap_or_else(|| "ssh".into())]);
     };
     let words = shell_words::split(&line).unwrap_or_default();
