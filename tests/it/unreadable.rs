@@ -197,6 +197,19 @@ fn by_path_and_by_network_it_is_the_same_branch() {
             fs::write(Path::new(path.trim()).join("HEAD"), tip).unwrap();
         }
         assert_eq!(branches(), "refs/heads/fleet\nrefs/heads/older\n", "{url}");
+        // Who knew another branch, that is not there any more, looks again.
+        let knows = far("app4").with("rack", "1");
+        fs::write(knows.path("presence.toml"), "[timeouts]\nrecheck = 0\n").unwrap();
+        list.git(["symbolic-ref", "HEAD", "refs/heads/fleet"]);
+        knows.good(&["publish"]);
+        list.git(["branch", "-D", "older"]);
+        list.git(["branch", "-m", "fleet", "renamed"]);
+        list.git(["symbolic-ref", "HEAD", "refs/heads/nothing"]);
+        knows.fact("rack", "2");
+        knows.good(&["publish"]);
+        assert_eq!(branches(), "refs/heads/renamed\n", "{url}");
+        list.git(["branch", "-m", "renamed", "fleet"]);
+        list.git(["branch", "older", "fleet~1"]);
         // HEAD names none of two.
         list.git(["symbolic-ref", "HEAD", "refs/heads/nothing"]);
         for node in [near("db3"), far("db3")] {

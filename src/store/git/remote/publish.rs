@@ -84,8 +84,12 @@ impl Operation<'_> {
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
         // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
+        // The branch that was seen is not there: the list may be on another one by now.
+        let astray = view.tip.is_none()
+            && view.session.advert().refs.keys().any(|name| name.starts_with("refs/heads/"));
         if (looks && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
             || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advert().refs))
+            || astray
         {
             heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
             view = self.view(mirror, view.session, &heads.branch)?;
