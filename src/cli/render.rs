@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
     owner: Option<String>,
-    /// A command that must succeed on the new file before it is used; {} is the file
+    /// A command that must succeed on the new file before it is used; {} is the new file, and must be in it
     #[arg(long, value_name = "CMD")]
     check: Option<String>,
     /// A command to run after the file was replaced; {} is the file
@@ -226,7 +226,7 @@ enum DestinationKind {
 
 impl Destination {
     fn new(args: &Args, config: &Config, name: &str, who: &Identity) -> Result<Destination, CliError> {
-        let check = args.check.as_deref().map(Command::parse).transpose()?;
+        let check = args.check.as_deref().map(Command::parse_check).transpose()?;
         let limit = config.command_limit;
         let rehearsal = args.diff || args.dry_run;
         match args.output.as_deref().filter(|path| path.as_os_str() != "-") {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+mod shell;
+
 /// What stands for the file in a command's words.
 const FILE: &str = "{}";
 
@@ -31,6 +33,36 @@ pub enum BadCommand {
     /// A quote is not closed.
     #[error("`{0}` has a quote that is not closed")]
     Quote(String),
+    /// It needs a shell, and no shell runs it.
+    #[error("only a shell understands {what} in `{}`, and no shell runs this command: write {}", line.replace('\n', "\\n"), in_a_shell(line))]
+    Shell {
+        /// The command as it was written.
+        line: String,
+        /// The first thing in it that needs a shell.
+        what: String,
+    },
+    /// A check does not name the file that it is to check.
+    #[error("the check `{0}` has no `{{}}`: it would look at the old file, not at the new one")]
+    NoFile(String),
+}
+
+impl BadCommand {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            BadCommand::NoFile(_) => "write {} where the file's name belongs; `true {}` checks nothing",
+            BadCommand::Shell { .. } => {
+                "or quote it, if the program is to get it as part of a word; {} is the file, also in the script"
+            }
+            _ => "a command is words, as in --check 'haproxy -dW -c -f {}'",
+        }
+        .to_owned()
+    }
+}
+
+/// The same command for a shell, as it can be pasted.
+fn in_a_shell(line: &str) -> String {
+    format!("sh -c {}", shell_words::quote(line.trim()))
 }
 
 /// Why a command did not do what it was run for.
@@ -68,10 +100,27 @@ pub enum CommandError {
 }
 
 impl Command {
-    /// Splits a line into words: quotes and backslashes as in sh, and nothing else of sh.
+    /// Splits a line into words: quotes and backslashes as in sh. What else a shell would understand is refused.
     pub fn parse(line: &str) -> Result<Command, BadCommand> {
         let words = shell_words::split(line).map_err(|_| BadCommand::Quote(line.to_owned()))?;
+        if let Some(what) = shell::only_for_a_shell(line) {
+            return Err(BadCommand::Shell { line: line.to_owned(), what });
+        }
         if words.is_empty() { Err(BadCommand::Empty) } else { Ok(Command { words }) }
+    }
+
+    /// The same for a check, which must name the file: one that does not would look at the old file.
+    pub fn parse_check(line: &str) -> Result<Command, BadCommand> {
+        let check = Command::parse(line)?;
+        match check.words.iter().any(|word| word.contains(FILE)) {
+            true => Ok(check),
+            false => Err(BadCommand::NoFile(check.to_string())),
+        }
+    }
+
+    /// The program that it runs, as it is written.
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
     }
 
     /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
@@ -154,9 +203,28 @@ mod tests {
     #[test]
     fn words_are_words_and_nothing_is_a_shell() {
         assert_eq!(run("test '/tmp/a file' = {}"), Ok(()));
-        assert_eq!(run("test $HOME = '$HOME'"), Ok(()));
+        assert_eq!(run("test '$HOME' = \\$HOME"), Ok(()));
         assert!(matches!(Command::parse(" "), Err(BadCommand::Empty)));
         assert!(matches!(Command::parse("a 'b"), Err(BadCommand::Quote(_))));
+    }
+
+    #[test]
+    fn what_needs_a_shell_is_refused_with_a_line_that_can_be_pasted() {
+        let told = |line: &str| Command::parse(line).unwrap_err().to_string();
+        assert_eq!(
+            told("true && false"),
+            "only a shell understands `&&` in `true && false`, and no shell runs this command: write sh -c 'true && false'"
+        );
+        let pasted = told("echo 'a b' > c").split_once("write ").unwrap().1.to_owned();
+        assert_eq!(Command::parse(&pasted).unwrap().words, ["sh", "-c", "echo 'a b' > c"]);
+    }
+
+    #[test]
+    fn a_check_names_the_file() {
+        let check = |line: &str| Command::parse_check(line).map_err(|error| error.to_string());
+        assert!(check("haproxy -c -f {}").is_ok() && check("sh -c 'test -s {} && true'").is_ok());
+        assert!(check("x --config={}").is_ok());
+        assert!(check("haproxy -c -f /etc/haproxy/haproxy.cfg").unwrap_err().contains("has no `{}`"));
     }
 
     #[test]

@@ -91,6 +91,52 @@ fn of_the_command_line_and_the_configuration() {
 }
 
 #[test]
+fn of_commands_that_only_a_shell_understands_and_of_checks_without_the_file() {
+    let app = Machine::new("app1");
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "-o", "out", "--reload", "true && touch 'a b'"]), @r#"
+    exit code 2
+    --- stderr
+    error: only a shell understands `&&` in `true && touch 'a b'`, and no shell runs this command: write sh -c 'true && touch '\''a b'\'''
+    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    "#);
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f {} 2>&1"]), @"
+    exit code 2
+    --- stderr
+    error: only a shell understands `2>&1` in `haproxy -c -f {} 2>&1`, and no shell runs this command: write sh -c 'haproxy -c -f {} 2>&1'
+    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    ");
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f /etc/haproxy/haproxy.cfg"]), @"
+    exit code 2
+    --- stderr
+    error: the check `haproxy -c -f /etc/haproxy/haproxy.cfg` has no `{}`: it would look at the old file, not at the new one
+    hint: write {} where the file's name belongs; `true {}` checks nothing
+    ");
+    assert!(!app.path("out").exists());
+    let table = |line: &str| format!("[[render]]\nname = 'hosts'\noutput = '/nonexistent/x'\n{line}\n");
+    for (text, expect) in [
+        (table("check = 'haproxy -c -f /etc/haproxy/haproxy.cfg'"), "has no `{}`"),
+        (table("check = 'true {} | cat'"), "sh -c 'true {} | cat'"),
+        (
+            table("reload = 'kill -USR2 $(cat /run/haproxy.pid)'"),
+            "sh -c 'kill -USR2 $(cat /run/haproxy.pid)'",
+        ),
+        ("[[health]]\ncommand = 'pgrep app > /dev/null'\n".to_owned(), "sh -c 'pgrep app > /dev/null'"),
+        ("[[notify]]\ncommand = 'mail root < {}'\n".to_owned(), "sh -c 'mail root < {}'"),
+    ] {
+        fs::write(app.path("presence.toml"), &text).unwrap();
+        for command in ["doctor", "beat"] {
+            app.run(&[command]).code(2).says(expect);
+        }
+    }
+    for (option, line) in
+        [("--check", "sh -c 'test -s \"$1\" && true' sh {}"), ("--reload", "sh -c 'true && true'")]
+    {
+        fs::write(app.path("presence.toml"), "").unwrap();
+        app.run(&["render", "hosts", "-o", "out", option, line]).code(0);
+    }
+}
+
+#[test]
 fn of_the_node_itself() {
     let app = Machine::new("app1");
     insta::assert_snapshot!(told(&app, &["emit", "--nodeinfo", "no-such"]), @"
@@ -223,10 +269,10 @@ fn of_templates_and_targets() {
     --- stderr
     error: templates/common/t.cfg.hbs:1:1: there is no partial `missing`
     ");
-    insta::assert_snapshot!(broken("x\n", &["--check", "sh -c 'echo bad line 3; exit 1'", "-o", "out"]), @"
+    insta::assert_snapshot!(broken("x\n", &["--check", "sh -c 'echo bad line 3; exit 1' {}", "-o", "out"]), @"
     exit code 4
     --- stderr
-    error: the new `[DIR]/out` was refused by its check; the old file stands: `sh -c 'echo bad line 3; exit 1'` ended with exit status 1
+    error: the new `[DIR]/out` was refused by its check; the old file stands: `sh -c 'echo bad line 3; exit 1' {}` ended with exit status 1
       | bad line 3
     hint: `presence render NAME --diff -o FILE` shows what would change; see the check's output above
     ");

@@ -146,8 +146,8 @@ fn a_refused_check_keeps_the_old_file_and_a_failed_reload_is_owed() {
 fn whatever_fails_stdout_gets_the_last_good_output() {
     let fleet = Fleet::new(1);
     let all = fleet.render(&[]).code(0).stdout;
-    assert_eq!(fleet.render(&["--check", "false"]).code(4).says("was printed instead").stdout, all);
-    assert_eq!(fleet.render(&["--check", "false", "--dry-run"]).code(4).stdout, "");
+    assert_eq!(fleet.render(&["--check", "false {}"]).code(4).says("was printed instead").stdout, all);
+    assert_eq!(fleet.render(&["--check", "false {}", "--dry-run"]).code(4).stdout, "");
     fs::create_dir_all(fleet.lb.path("worse/common")).unwrap();
     for template in ["{{vars.missing}}", "{{#nodes}}"] {
         fs::write(fleet.lb.path("worse/common/apps.hbs"), template).unwrap();
@@ -187,7 +187,7 @@ fn diff_and_dry_run_change_nothing() {
     let diff = fleet.render(&["-o", "out", "--diff"]).code(0).stdout;
     assert!(diff.contains("-i-app2 active\n+i-app2 draining\n"), "{diff}");
     fleet.render(&["-o", "out", "--dry-run", "--reload", "false"]).code(0).says("would replace");
-    fleet.render(&["-o", "out", "--dry-run", "--check", "false"]).code(4);
+    fleet.render(&["-o", "out", "--dry-run", "--check", "false {}"]).code(4);
     assert_eq!(fleet.out(), old);
     let stdout = fleet.render(&["--dry-run"]).code(0).stdout;
     assert_eq!(stdout, "i-app1 active\ni-app2 draining\n");

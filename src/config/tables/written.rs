@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::OneOrMany;
-use super::super::values::{Line, Mode, Ownership, Time};
+use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
 use super::{Agent, Check, Health, Notify, OnStop, Render};
 use crate::probe::Question;
 use crate::target::limits::Limits;
@@ -20,7 +20,7 @@ use crate::target::{Runtime, Target};
 pub(in crate::config) struct RenderTable {
     name: String,
     output: PathBuf,
-    check: Option<Line>,
+    check: Option<CheckLine>,
     reload: Option<Line>,
     owner: Option<Ownership>,
     mode: Option<Mode>,
