@@ -85,7 +85,7 @@ fn create(path: &Path, bytes: &[u8]) -> Result<bool, PathError> {
 
 fn report(path: &Path, made: bool) -> Result<(), CliError> {
     let said = if made { "written" } else { "left as it is" };
-    output::data(&format!("{}: {said}\n", path.display()))
+    output::report(&format!("{}: {said}\n", path.display()))
 }
 
 /// Every key with its default, commented out.

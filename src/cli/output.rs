@@ -41,6 +41,12 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Writes to stdout what was done, line by line, for those who did not ask for silence: nobody wants a mail from cron
+/// that says that all is well.
+pub(super) fn report(lines: &str) -> Result<(), CliError> {
+    if volume() >= NORMAL { data(lines) } else { Ok(()) }
+}
+
 /// Says what was done.
 pub(super) fn note(text: &str) {
     if volume() >= NORMAL {

@@ -391,7 +391,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
         Done::Unchanged => format!("{path} is unchanged"),
         Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
         Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-        Done::Held | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Held(_) | Done::Followed(_) => format!("{path} is {done}"),
         Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }
 }

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wait_timeout::ChildExt;
@@ -66,7 +67,7 @@ fn in_a_shell(line: &str) -> String {
 }
 
 /// Why a command did not do what it was run for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CommandError {
     /// It could not be started.
     #[error("cannot run `{command}`")]
@@ -75,7 +76,7 @@ pub enum CommandError {
         command: String,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// It ended with an error.
     #[error("`{command}` ended with {status}{output}")]
@@ -112,10 +113,15 @@ impl Command {
     /// The same for a check, which must name the file: one that does not would look at the old file.
     pub fn parse_check(line: &str) -> Result<Command, BadCommand> {
         let check = Command::parse(line)?;
-        match check.words.iter().any(|word| word.contains(FILE)) {
+        match check.names_the_file() {
             true => Ok(check),
             false => Err(BadCommand::NoFile(check.to_string())),
         }
+    }
+
+    /// Whether `{}` is in it.
+    pub fn names_the_file(&self) -> bool {
+        self.words.iter().any(|word| word.contains(FILE))
     }
 
     /// The program that it runs, as it is written.
@@ -126,7 +132,7 @@ impl Command {
     /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
         let command = self.to_string();
-        let start = |source| CommandError::Start { command: command.clone(), source };
+        let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
         // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
         let output = tempfile::tempfile().map_err(start)?;
         let file = file.to_string_lossy();

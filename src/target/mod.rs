@@ -68,7 +68,32 @@ pub enum Done {
     /// It is right, and HAProxy could not follow without a reload, for this reason.
     ReloadedFor(String),
     /// It is right; a reload is owed, and was not run now.
-    Held,
+    Held(Held),
+}
+
+/// What a reload that is owed is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Whether the file was replaced now.
+    replaced: bool,
+    /// Why HAProxy cannot follow without it.
+    why: Option<String>,
+}
+
+impl Held {
+    /// What was done once that reload has succeeded.
+    pub fn reloaded(self) -> Done {
+        match self.why {
+            Some(why) => Done::ReloadedFor(why),
+            None if self.replaced => Done::Replaced,
+            None => Done::Reloaded,
+        }
+    }
+
+    /// What was done if somebody else has run that reload.
+    pub fn settled(self) -> Done {
+        if self.replaced { Done::Replaced } else { Done::Unchanged }
+    }
 }
 
 impl Done {
@@ -76,7 +101,7 @@ impl Done {
     pub fn is_settled(&self) -> bool {
         match self {
             Done::Followed(followed) => followed.pending.is_empty() && followed.failed.is_empty(),
-            Done::Held => false,
+            Done::Held(_) => false,
             // Whether the reload has loaded what it should, only another look can say.
             Done::Reloaded | Done::ReloadedFor(_) => false,
             Done::Unchanged | Done::Adjusted | Done::Replaced => true,
@@ -93,7 +118,7 @@ impl fmt::Display for Done {
             Done::Replaced => f.write_str("replaced"),
             Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
             Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
-            Done::Held => f.write_str("right; its reload is owed"),
+            Done::Held(_) => f.write_str("right; its reload is owed"),
             Done::Followed(followed) => {
                 let steps: Vec<&str> =
                     followed.done.iter().chain(&followed.pending).map(String::as_str).collect();
@@ -238,6 +263,7 @@ impl Target {
         memory.follows()?;
         match self.settle(memory, old.as_deref().unwrap_or(bytes), bytes, why)? {
             Done::Unchanged | Done::Reloaded => Ok(Done::Replaced),
+            Done::Held(held) => Ok(Done::Held(Held { replaced: true, ..held })),
             done => Ok(done),
         }
     }
@@ -262,6 +288,7 @@ impl Target {
             let done = self.reload(memory, new)?;
             Ok(match (done, why) {
                 (Done::Reloaded, Some(why)) if self.runtime.is_some() => Done::ReloadedFor(why),
+                (Done::Held(held), why) if self.runtime.is_some() => Done::Held(Held { why, ..held }),
                 (done, _) => done,
             })
         };
@@ -380,15 +407,24 @@ impl Target {
     fn reload(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
         let Some(reload) = &self.reload else { return Ok(Done::Unchanged) };
         if self.hold_reload {
-            return Ok(Done::Held);
+            return Ok(Done::Held(Held { replaced: false, why: None }));
         }
         if let Some(runtime) = &self.runtime {
             runtime.remember(bytes);
         }
         let before = self.socket.as_deref().and_then(haproxy::serving);
-        reload
-            .run(&self.path, self.command_limit)
-            .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
+        self.reloaded(memory, reload.run(&self.path, self.command_limit), before)?;
+        Ok(Done::Reloaded)
+    }
+
+    /// Notes what came of a reload. `before` served until then.
+    fn reloaded(
+        &self,
+        memory: &Memory,
+        outcome: Result<(), CommandError>,
+        before: Option<Serving>,
+    ) -> Result<(), TargetError> {
+        outcome.map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
         // Where HAProxy is followed at run time and did not answer before, the next look asks what runs.
         if let Some(socket) = &self.socket
             && (before.is_some() || self.runtime.is_none())
@@ -408,8 +444,27 @@ impl Target {
             // Until it is seen to follow.
             memory.count_reload()?;
         }
-        Ok(Done::Reloaded)
+        Ok(())
     }
+}
+
+/// Runs the reload that these files owe once for all of them: the command of the first one, which is that of the others
+/// too. Gives what came of it for each.
+pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetError>> {
+    let Some((first, _)) = files.first() else { return Vec::new() };
+    let serving = |target: &Target| target.socket.as_deref().and_then(haproxy::serving);
+    let before: Vec<Option<Serving>> = files.iter().map(|(target, _)| serving(target)).collect();
+    for (target, _) in files {
+        if let (Some(runtime), Ok(Some(bytes))) = (&target.runtime, target.current()) {
+            runtime.remember(&bytes);
+        }
+    }
+    let outcome = match &first.reload {
+        Some(reload) => reload.run(&first.path, first.command_limit),
+        None => Ok(()),
+    };
+    let outcomes = files.iter().zip(before);
+    outcomes.map(|((target, memory), before)| target.reloaded(memory, outcome.clone(), before)).collect()
 }
 
 /// Runs a check on a text that will be no file of its own, under that file name.
@@ -537,8 +592,10 @@ mod tests {
         let mut fixture = fixture();
         fixture.reload_by("exit 0");
         fixture.target.hold_reload = true;
-        assert_eq!(fixture.apply("a\n").unwrap(), Done::Held);
-        assert_eq!(fixture.apply("b\n").unwrap(), Done::Held);
+        let held = |replaced| Done::Held(Held { replaced, why: None });
+        assert_eq!(fixture.apply("a\n").unwrap(), held(true));
+        assert_eq!(fixture.apply("a\n").unwrap(), held(false));
+        assert_eq!(fixture.apply("b\n").unwrap(), held(true));
         assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("b\n", 0));
         fixture.target.hold_reload = false;
         assert_eq!(fixture.apply("b\n").unwrap(), Done::Reloaded);
