@@ -170,6 +170,7 @@ nodeinfo = \"{nodeinfo}\"
 # reload = \"systemctl reload-or-restart haproxy\"
 # owner = \"root:root\"
 # mode = \"0644\"
+# in-place = false             # true for a file that is a mount point: it is written over, not replaced
 # part = \"lb1\"                # stand in for another part, stacktype or deployment
 # stacktype = \"lad1\"
 # deployment = \"fed1\"

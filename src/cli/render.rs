@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
     owner: Option<String>,
+    /// Write into the file instead of replacing it, for a file that is a mount point: readers can see it half written
+    #[arg(long, requires = "output")]
+    in_place: bool,
     /// A command that must succeed on the new file before it is used; {} is the new file, and must be in it
     #[arg(long, value_name = "CMD")]
     check: Option<String>,
@@ -99,6 +102,9 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     };
 
     let memory = Memory::open(&config.state_dir, &destination.key)?;
+    if let (DestinationKind::File(target), false) = (&destination.kind, destination.rehearsal) {
+        target.recover(&memory)?;
+    }
     let last = memory.last_good();
     let inputs = inputs(args, config, &facts, &lookup);
     let seen = fleet::look(config, &args.max_age);
@@ -248,6 +254,7 @@ impl Destination {
                 let target = Target {
                     mode: args.mode,
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
+                    in_place: args.in_place,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
                     socket: None,
@@ -359,7 +366,10 @@ impl Destination {
                 output::data(text)
             }
             DestinationKind::File(target) => {
-                let result = turn::put(target, memory, good, text)?;
+                let mut lost = Vec::new();
+                let result = turn::put(target, memory, good, text, &mut lost);
+                lost.iter().for_each(|lost| output::warning(&format!("{}: {lost}", target.path.display())));
+                let result = result?;
                 output::note(&done(&target.path.display(), target, &result));
                 Ok(())
             }

@@ -24,6 +24,8 @@ pub(in crate::config) struct RenderTable {
     reload: Option<Line>,
     owner: Option<Ownership>,
     mode: Option<Mode>,
+    #[serde(default)]
+    in_place: bool,
     part: Option<String>,
     stacktype: Option<String>,
     deployment: Option<String>,
@@ -118,6 +120,7 @@ impl RenderTable {
                 path: self.output,
                 mode: self.mode.map(|mode| mode.0),
                 owner: self.owner.map(|owner| owner.0),
+                in_place: self.in_place,
                 check: self.check.map(|line| line.0),
                 reload: self.reload.map(|line| line.0),
                 socket,
