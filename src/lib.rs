@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod beat;
 pub mod change;
+mod children;
 pub mod cli;
 pub mod config;
 pub mod deadline;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+use crate::children;
+
 mod shell;
 
 /// What stands for the file in a command's words.
@@ -137,14 +139,14 @@ impl Command {
         let output = tempfile::tempfile().map_err(start)?;
         let file = file.to_string_lossy();
         let mut words = self.words.iter().map(|word| word.replace(FILE, &file));
-        let mut child = std::process::Command::new(words.next().unwrap_or_default())
+        let mut program = std::process::Command::new(words.next().unwrap_or_default());
+        program
             .args(words)
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(start)?)
             .stderr(output.try_clone().map_err(start)?)
-            .process_group(0)
-            .spawn()
-            .map_err(start)?;
+            .process_group(0);
+        let mut child = children::start(&mut program).map_err(start)?;
         let ended = child.wait_timeout(limit).map_err(start)?;
         let Some(status) = ended else {
             if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {

@@ -5,6 +5,7 @@ mod check;
 mod daemon;
 mod deaths;
 mod figures;
+mod first;
 mod haproxy;
 mod health;
 mod kill;
