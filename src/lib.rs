@@ -24,6 +24,7 @@ pub mod probe;
 mod program;
 pub mod record;
 pub mod roster;
+mod same_file;
 pub mod store;
 pub mod target;
 pub mod template;

@@ -10,7 +10,7 @@ use super::holding::{self, Attendance, Warning};
 use super::node::NodeError;
 use super::rendering::{self, Before, ComposeError, Rendering};
 use crate::config::{Config, Render};
-use crate::errors::PathError;
+use crate::errors::{PathError, pasted};
 use crate::record::Facts;
 use crate::roster::Identity;
 use crate::target::{Done, LastGood, Memory, Target, TargetError};
@@ -92,7 +92,7 @@ impl TurnError {
             TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
             TurnError::Refused { path, .. } => Some(format!(
                 "`presence list` shows the nodes; if this is meant, run `presence accept {}`",
-                shell_word(path)
+                pasted(path)
             )),
             TurnError::Template(error) => error.hint(),
             TurnError::Node(error) => error.hint(),
@@ -227,16 +227,6 @@ impl Turn {
             memory.write_note(MISSED, (!is_nothing).then_some(&attendance.remembered))?;
         }
         Ok(attendance)
-    }
-}
-
-/// A path as a shell takes it, for commands that are meant to be pasted.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    match text.bytes().all(is_plain) {
-        true => text,
-        false => crate::escape::shell(&text).unwrap_or(text),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
 use crate::notify::Notifier;
+use crate::same_file::is_same_file;
 use crate::store::shown_url;
 use crate::target::Done;
 
@@ -118,8 +119,9 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
         Some((sightings, now)) => Evidence::Seen(sightings, *now),
         None => Evidence::Nothing,
     };
-    let accepted =
-        |path: &Path| args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| file == path));
+    let accepted = |path: &Path| {
+        args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| is_same_file(&file, path)))
+    };
     let shared = reloads::shared(&config.renders);
     let mut waiting = Vec::new();
     for (place, table) in config.renders.iter().enumerate() {

@@ -101,16 +101,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         max_shrink: args.max_shrink.unwrap_or(config.limits.max_shrink),
     };
 
-    let memory = Memory::open(&config.state_dir, &destination.key)?;
-    if let (DestinationKind::File(target), false) = (&destination.kind, destination.rehearsal) {
-        target.recover(&memory)?;
-    }
-    let last = memory.last_good();
+    let memory = destination.memory(config)?;
+    let memory = memory.as_ref();
+    let last = memory.and_then(Memory::last_good);
     let inputs = inputs(args, config, &facts, &lookup);
     let seen = fleet::look(config, &args.max_age);
     let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
-        && destination.repeat(&memory, last.as_ref(), &inputs)?
+        && destination.repeat(memory, last.as_ref(), &inputs)?
     {
         return Ok(());
     }
@@ -120,7 +118,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Err(error) => return destination.fail(&memory, error.into()),
     };
     if !fleet.is_current() {
-        return destination.keep(&memory, |message| {
+        return destination.keep(memory, |message| {
             fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
         });
     }
@@ -135,7 +133,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let composed = compose(args, &rendering, &fleet, limits, destination.before(last.as_ref())?);
     let (composition, missed) = match composed {
         Ok(composed) => composed,
-        Err(error) => return destination.fail(&memory, error),
+        Err(error) => return destination.fail(memory, error),
     };
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
     let warnings = warnings(&fleet, &said, &who);
@@ -143,22 +141,22 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let (text, counts) = match composition.result {
         Ok(composed) => composed,
         Err(error @ ComposeError::Refused(_)) => {
-            return destination.keep(&memory, |message| CliError::from(error).after(message));
+            return destination.keep(memory, |message| CliError::from(error).after(message));
         }
-        Err(error) => return destination.fail(&memory, error.into()),
+        Err(error) => return destination.fail(memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(&memory, &text)?);
+        return output::data(&destination.diff(memory, &text)?);
     }
     if let Err(error) = destination.check_stdout(&text) {
-        return destination.fail(&memory, error);
+        return destination.fail(memory, error);
     }
     if args.dry_run {
         return destination.rehearse(&text);
     }
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    destination.write(&memory, LastGood::new(counts, &text, made), &text)
+    destination.write(memory, LastGood::new(counts, &text, made), &text)
 }
 
 /// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
@@ -272,6 +270,28 @@ impl Destination {
         }
     }
 
+    /// What is remembered of the output. To stdout there is a rendering also where nothing can be remembered: it is one
+    /// without a last good output, as the first one is.
+    fn memory(&self, config: &Config) -> Result<Option<Memory>, CliError> {
+        let memory = Memory::open(&config.state_dir, &self.key);
+        match (&self.kind, memory) {
+            (DestinationKind::Stdout { .. }, Err(error)) => {
+                output::warning(&format!(
+                    "{}; no copy of the output is kept, and no safety limit holds",
+                    crate::errors::chain(&error)
+                ));
+                Ok(None)
+            }
+            (DestinationKind::File(target), Ok(memory)) => {
+                if !self.rehearsal {
+                    target.recover(&memory)?;
+                }
+                Ok(Some(memory))
+            }
+            (_, memory) => Ok(Some(memory?)),
+        }
+    }
+
     fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
@@ -283,7 +303,13 @@ impl Destination {
 
     /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
     /// nothing. False, and nothing done, if there is more to do.
-    fn repeat(&self, memory: &Memory, last: Option<&LastGood>, inputs: &str) -> Result<bool, CliError> {
+    fn repeat(
+        &self,
+        memory: Option<&Memory>,
+        last: Option<&LastGood>,
+        inputs: &str,
+    ) -> Result<bool, CliError> {
+        let Some(memory) = memory else { return Ok(false) };
         let Some((last, made)) = last.and_then(|last| Some((last, last.made.as_ref()?))) else {
             return Ok(false);
         };
@@ -307,7 +333,7 @@ impl Destination {
     }
 
     /// Leaves the file as it is, or prints the last good output, and says why.
-    fn keep(&self, memory: &Memory, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
+    fn keep(&self, memory: Option<&Memory>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
         let message = match &self.kind {
             DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
             DestinationKind::Stdout { .. } if self.rehearsal => "nothing was printed".to_owned(),
@@ -320,7 +346,7 @@ impl Destination {
     }
 
     /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
-    fn fail(&self, memory: &Memory, error: CliError) -> Result<(), CliError> {
+    fn fail(&self, memory: Option<&Memory>, error: CliError) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(memory)? => {
                 Err(error.after("the last good output was printed instead"))
@@ -329,16 +355,18 @@ impl Destination {
         }
     }
 
-    fn print_last(&self, memory: &Memory) -> Result<bool, CliError> {
-        match memory.last_output() {
+    fn print_last(&self, memory: Option<&Memory>) -> Result<bool, CliError> {
+        match memory.and_then(Memory::last_output) {
             Some(output) => output::data(&output).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn diff(&self, memory: &Memory, new: &str) -> Result<String, CliError> {
+    fn diff(&self, memory: Option<&Memory>, new: &str) -> Result<String, CliError> {
         let (name, old) = match &self.kind {
-            DestinationKind::Stdout { name, .. } => (name.clone(), memory.last_output().unwrap_or_default()),
+            DestinationKind::Stdout { name, .. } => {
+                (name.clone(), memory.and_then(Memory::last_output).unwrap_or_default())
+            }
             DestinationKind::File(target) => {
                 let bytes = target.current()?.unwrap_or_default();
                 (target.path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned())
@@ -359,13 +387,21 @@ impl Destination {
         }
     }
 
-    fn write(&self, memory: &Memory, good: LastGood, text: &str) -> Result<(), CliError> {
+    fn write(&self, memory: Option<&Memory>, good: LastGood, text: &str) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                memory.keep(&good, Some(text))?;
+                // A disk that is full must not cost the output as well.
+                if let Some(Err(error)) = memory.map(|memory| memory.keep(&good, Some(text))) {
+                    output::warning(&format!(
+                        "{}; no copy of the output is kept",
+                        crate::errors::chain(&error)
+                    ));
+                }
                 output::data(text)
             }
             DestinationKind::File(target) => {
+                // It was opened: without one there is an error before.
+                let Some(memory) = memory else { return Ok(()) };
                 let mut lost = Vec::new();
                 let result = turn::put(target, memory, good, text, &mut lost);
                 lost.iter().for_each(|lost| output::warning(&format!("{}: {lost}", target.path.display())));

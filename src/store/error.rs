@@ -131,7 +131,7 @@ impl StoreError {
         match &self.kind {
             StoreErrorKind::Missing(path) => Some(format!(
                 "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
-                path.display()
+                crate::errors::pasted(path)
             )),
             StoreErrorKind::UnknownScheme(_) => Some(
                 "use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four \
@@ -174,7 +174,7 @@ impl StoreError {
                 "`{}` shows who it is; if it hangs, end it; `{key}` in `[timeouts]` of presence.toml is the limit",
                 match holder {
                     Some(pid) => format!("ps -fp {pid}"),
-                    None => format!("fuser -v {}", path.display()),
+                    None => format!("fuser -v {}", crate::errors::pasted(path)),
                 }
             )),
             StoreErrorKind::LockedByItself(_) => {
