@@ -88,6 +88,11 @@ pub(super) fn is_verbose() -> bool {
     volume() > NORMAL
 }
 
+/// Whether the user wants to hear of failures only.
+pub(super) fn is_quiet() -> bool {
+    volume() == QUIET
+}
+
 pub(super) fn error(text: &str) {
     say("error", AnsiColor::Red.on_default().bold(), text);
 }

@@ -133,6 +133,11 @@ impl Command {
 
     /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
+        self.output(file, limit).map(drop)
+    }
+
+    /// The same, and gives the end of what it printed.
+    pub fn output(&self, file: &Path, limit: Duration) -> Result<String, CommandError> {
         let command = self.to_string();
         let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
         // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
@@ -157,7 +162,7 @@ impl Command {
             return Err(CommandError::TooLong { command, seconds: limit.as_secs(), output: tail(output) });
         };
         if status.success() {
-            return Ok(());
+            return Ok(end_of(output));
         }
         // `ExitStatus` prints "exit status: 1" or "signal: 9 (SIGKILL)".
         Err(CommandError::Failed {
@@ -175,16 +180,8 @@ impl fmt::Display for Command {
 }
 
 /// The end of the output, indented, each line on its own; empty if there was none.
-fn tail(mut output: File) -> String {
-    let length = output.metadata().map_or(0, |found| found.len());
-    let mut bytes = Vec::new();
-    let read = output
-        .seek(SeekFrom::Start(length.saturating_sub(MAX_OUTPUT)))
-        .and_then(|_| output.read_to_end(&mut bytes));
-    if read.is_err() {
-        return String::new();
-    }
-    String::from_utf8_lossy(&bytes)
+fn tail(output: File) -> String {
+    end_of(output)
         .lines()
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
@@ -194,6 +191,19 @@ fn tail(mut output: File) -> String {
             )
         })
         .collect()
+}
+
+/// The end of the output as it is; empty if it cannot be read.
+fn end_of(mut output: File) -> String {
+    let length = output.metadata().map_or(0, |found| found.len());
+    let mut bytes = Vec::new();
+    let read = output
+        .seek(SeekFrom::Start(length.saturating_sub(MAX_OUTPUT)))
+        .and_then(|_| output.read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -165,26 +165,6 @@ fn a_link_is_never_followed() {
     assert_eq!(fs::read_to_string(fleet.lb.path("precious")).unwrap(), "x");
 }
 
-/// Runs a script in a mount namespace of its own, with the program as `$P`. Gives its output; none where that is not
-/// allowed.
-fn with_mounts(machine: &Machine, script: &str) -> Option<String> {
-    let able = std::process::Command::new("unshare")
-        .args(["-m", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !able {
-        // As a user that may not mount there is nothing to be seen.
-        return None;
-    }
-    let mut command = std::process::Command::new("unshare");
-    let program = machine.command(&[]);
-    command.args(["-m", "sh", "-c", script]).current_dir(machine.path("")).env_clear();
-    command.env("P", program.get_program());
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.output().unwrap();
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
 #[test]
 fn a_mount_point_is_refused_or_written_in_place() {
     let fleet = Fleet::new(2);
@@ -195,14 +175,14 @@ fn a_mount_point_is_refused_or_written_in_place() {
     let script = format!(
         "mount --bind source out; {render} --reload 'touch reloaded'; echo $?; {render} --dry-run; echo $?"
     );
-    let Some(said) = with_mounts(&fleet.lb, &script) else { return };
+    let Some(said) = fleet.lb.with_mounts(&script) else { return };
     assert!(said.contains("is a mount point") && said.contains("--in-place"), "{said}");
     assert_eq!(said.matches("1\n").count(), 2, "{said}");
     let source = || fs::read_to_string(fleet.lb.path("source")).unwrap();
     assert_eq!((source().as_str(), fleet.lb.path("reloaded").exists()), ("old\n", false));
     let script =
         format!("mount --bind source out; {render} --in-place --force --reload 'touch reloaded'; echo $?");
-    let said = with_mounts(&fleet.lb, &script).unwrap();
+    let said = fleet.lb.with_mounts(&script).unwrap();
     assert_eq!(source(), "i-app1 active\ni-app2 active\n", "{said}");
     assert!(fleet.lb.path("reloaded").exists());
     // A disk that is full leaves the old file whole.
@@ -210,7 +190,7 @@ fn a_mount_point_is_refused_or_written_in_place() {
         "mkdir full; mount -t tmpfs -o size=8k none full; echo old > full/out; head -c 4k /dev/zero > full/rest; \
          \"$P\" render haproxy --in-place -o full/out; echo $?; cat full/out; head -c 300 full/rest | wc -c"
     );
-    let said = with_mounts(&fleet.lb, &script).unwrap();
+    let said = fleet.lb.with_mounts(&script).unwrap();
     assert!(said.contains("1\nold\n") && said.contains("No space left"), "{said}");
 }
 
