@@ -124,7 +124,11 @@ impl Store for Directory {
     }
 
     fn rehearse(&self, _: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
-        let may_write = || Ok::<_, StoreErrorKind>(may_make_files_in(&self.folder()?)?);
+        let may_write = || {
+            let folder = self.folder()?;
+            may_make_files_in(&folder)?;
+            Ok::<_, StoreErrorKind>(may_make_files_in(&folder.join(BEATS))?)
+        };
         may_write().in_store(&self.url)?;
         Ok((None, None))
     }

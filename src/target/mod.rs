@@ -763,7 +763,7 @@ mod tests {
         let path = &fixture.target.path;
         let set = |path: &Path, name: &str, value: &[u8]| setxattr(path, name, value, XattrFlags::empty());
         let has = |name: &str| {
-            let mut value = vec![0; 100];
+            let mut value = [0; 100];
             getxattr(path, name, &mut value[..]).map(|length| value[..length].to_vec()).ok()
         };
         set(path, "user.note", b"x").unwrap();

@@ -82,6 +82,7 @@ fn what_is_wrong_with_a_file_fails() {
     check("check = 'no-such-checker {}'", "there is no program `no-such-checker` in PATH");
     check("reload = '/no/such/reloader'", "/no/such/reloader");
     check("check = 'false {}'", "was refused by its check");
+    check("template-dir = '/no/such/templates'", "there is no template directory `/no/such/templates`");
     check("min-nodes = 5", "refused by a safety limit");
     let templates = app.path("templates/common");
     fs::create_dir_all(&templates).unwrap();
@@ -162,7 +163,12 @@ fn what_is_wrong_with_a_store_fails() {
     git(&list, &["symbolic-ref", "HEAD", "refs/heads/main"]);
     let config = format!("store = '{}'\nbranch = 'mian'\n", list.display());
     fs::write(app.path("other.toml"), config).unwrap();
-    fails(app.run(&[&["doctor", "--config", "other.toml"][..], &store].concat()), "`mian`");
+    let mistyped = app.run(&[&["doctor", "--config", "other.toml"][..], &store].concat());
+    assert!(
+        !mistyped.stdout.contains("nodes on the list") && !mistyped.stdout.contains(" 0 files"),
+        "{mistyped}"
+    );
+    fails(mistyped, "there is no branch `mian`, but `main`");
 
     // Also root cannot write where nobody may.
     let script = "for d in all list.git; do mount --bind $d $d; mount -o remount,ro,bind $d; \
@@ -190,7 +196,9 @@ fn a_server_that_takes_no_pushes_fails_and_one_that_does_is_left_as_it_was() {
     assert!(outcome.stdout.contains("only a push can show"), "{outcome}");
     assert_eq!(list.git(["for-each-ref"]), before);
     let config = "branch = 'no-such-branch'\n".to_owned();
-    fails(doctor_with(&app, &config), "`no-such-branch`");
+    let mistyped = doctor_with(&app, &config);
+    assert!(!mistyped.stdout.contains("ok      0 nodes"), "{mistyped}");
+    fails(mistyped, "`no-such-branch`");
     fs::write(app.path("presence.toml"), "").unwrap();
     list.git(["config", "daemon.receivepack", "false"]);
     let outcome = app.run(&["doctor"]);

@@ -186,11 +186,9 @@ fn a_mount_point_is_refused_or_written_in_place() {
     assert_eq!(source(), "i-app1 active\ni-app2 active\n", "{said}");
     assert!(fleet.lb.path("reloaded").exists());
     // A disk that is full leaves the old file whole.
-    let script = format!(
-        "mkdir full; mount -t tmpfs -o size=8k none full; echo old > full/out; head -c 4k /dev/zero > full/rest; \
-         \"$P\" render haproxy --in-place -o full/out; echo $?; cat full/out; head -c 300 full/rest | wc -c"
-    );
-    let said = fleet.lb.with_mounts(&script).unwrap();
+    let script = "mkdir full; mount -t tmpfs -o size=8k none full; echo old > full/out; head -c 4k /dev/zero > full/rest; \
+                  \"$P\" render haproxy --in-place -o full/out; echo $?; cat full/out; head -c 300 full/rest | wc -c";
+    let said = fleet.lb.with_mounts(script).unwrap();
     assert!(said.contains("1\nold\n") && said.contains("No space left"), "{said}");
 }
 

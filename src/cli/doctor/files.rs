@@ -9,7 +9,7 @@ use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
 use crate::beat::turn::{self, Manner, TurnError};
 use crate::cli::render;
-use crate::config::{Config, Render};
+use crate::config::{Config, Render, TEMPLATE_DIR};
 use crate::errors::chain;
 use crate::record::Facts;
 use crate::roster::Identity;
@@ -24,6 +24,13 @@ pub(super) fn templates(args: &Args, config: &Config, who: &Identity, findings: 
         Ok(lookup) => lookup,
         Err(error) => return findings.bad("template", error.message(), error.advice().map(str::to_owned)),
     };
+    let tables = config.renders.iter().flat_map(|render| &render.template_dirs);
+    for dir in config.template_dirs.iter().chain(tables) {
+        if !dir.is_dir() && dir != Path::new(TEMPLATE_DIR) {
+            let advice = "correct `template-dir` in presence.toml".to_owned();
+            findings.bad("template", format!("there is no template directory `{}`", dir.display()), advice);
+        }
+    }
     let all = lookup.all();
     let mut good = 0;
     for found in &all {

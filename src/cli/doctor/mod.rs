@@ -49,8 +49,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let who = args.who.identity(facts.as_ref().unwrap_or(&crate::record::Facts::new()));
     own::identity(config, &who, &mut findings);
     own::directories(config, &mut findings);
-    let fleet = stores::read(config, &mut findings);
-    stores::publishing(config, &mut findings);
+    let fleet = stores::look(config, &mut findings);
     files::templates(args, config, &who, &mut findings);
     haproxy::installed(config, &mut findings);
     commands::programs(config, &mut findings);

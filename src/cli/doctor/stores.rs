@@ -9,7 +9,7 @@ use crate::cli::{fleet, node};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::roster::Node;
-use crate::store::{Branch, Rehearsal};
+use crate::store::{Branch, Rehearsal, StoreError};
 
 /// A time that is further ahead than this is no clock that is a little wrong.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
@@ -17,14 +17,22 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// More nodes are counted, not named.
 const MAX_NAMES: usize = 5;
 
-/// Reads all stores.
-pub(super) fn read(config: &Config, findings: &mut Findings) -> Fleet {
+/// Reads all stores, and goes through a publishing at each.
+pub(super) fn look(config: &Config, findings: &mut Findings) -> Fleet {
+    // First the reading: over a network, it tells which branch is meant.
     let fleet = Fleet::read(config, true);
+    let rehearsed = stores::rehearse(config);
+    let mut failed = false;
     let readings = fleet.readings.iter().map(|reading| (reading, "files"));
     let beat_readings = fleet.beat_readings.iter().map(|reading| (reading, "heartbeats"));
     for (reading, what) in readings.chain(beat_readings) {
         match (&reading.error, &reading.snapshot) {
-            (Some(error), _) => findings.bad("store", chain(error), error.hint()),
+            (Some(error), _) => {
+                failed = true;
+                findings.bad("store", chain(error), error.hint());
+            }
+            // Nothing was read from a branch that is not there.
+            _ if rehearsed.iter().flatten().any(|of| of.url == reading.url && missing(of).is_some()) => {}
             (None, Some(snapshot)) => {
                 let count = if what == "files" { snapshot.len() } else { snapshot.beats.len() };
                 findings.good("store", format!("store `{}`: {count} {what}", reading.url));
@@ -32,13 +40,18 @@ pub(super) fn read(config: &Config, findings: &mut Findings) -> Fleet {
             (None, None) => {}
         }
     }
-    list(&fleet, findings);
+    failed |= rehearsed.iter().any(|of| of.as_ref().map_or(true, |of| missing(of).is_some()));
+    publishing(rehearsed, findings);
+    list(&fleet, failed, findings);
     fleet
 }
 
-fn list(fleet: &Fleet, findings: &mut Findings) {
+fn list(fleet: &Fleet, failed: bool, findings: &mut Findings) {
     if !fleet.is_current() {
         return findings.untried("list", "the list: no store could be read");
+    }
+    if failed && fleet.roster.nodes.is_empty() {
+        return findings.untried("list", "the list: nothing is on it, as far as it could be read");
     }
     let answering = fleet.readings.iter().filter(|reading| reading.error.is_none()).count();
     let of = match answering == fleet.readings.len() {
@@ -89,9 +102,22 @@ fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
     );
 }
 
-/// Goes through a publishing at each store.
-pub(super) fn publishing(config: &Config, findings: &mut Findings) {
-    for rehearsed in stores::rehearse(config) {
+/// The branch that is not there, although others are.
+fn missing(rehearsal: &Rehearsal) -> Option<&Branch> {
+    rehearsal.branch.as_ref().filter(|branch| !branch.exists && !branch.others.is_empty())
+}
+
+fn publishing(rehearsed: Vec<Result<Rehearsal, StoreError>>, findings: &mut Findings) {
+    for rehearsed in rehearsed {
+        if let Some(Branch { name, others, .. }) = rehearsed.as_ref().ok().and_then(missing) {
+            let url = rehearsed.as_ref().map_or("", |of| of.url.as_str());
+            findings.bad(
+                "publish",
+                format!("store `{url}`: there is no branch `{name}`, but {}", quoted(others)),
+                "correct `branch` in presence.toml, or what HEAD of the repository names".to_owned(),
+            );
+            continue;
+        }
         let Rehearsal { url, branch, untried } = match rehearsed {
             Ok(rehearsed) => rehearsed,
             Err(error) => {
@@ -100,11 +126,6 @@ pub(super) fn publishing(config: &Config, findings: &mut Findings) {
             }
         };
         match branch {
-            Some(Branch { name, exists: false, others }) if !others.is_empty() => findings.bad(
-                "publish",
-                format!("store `{url}`: there is no branch `{name}`, but {}", quoted(&others)),
-                "correct `branch` in presence.toml, or what HEAD of the repository names".to_owned(),
-            ),
             Some(Branch { name, exists: true, .. }) => {
                 findings.good("publish", format!("store `{url}` takes a publishing to `{name}`"));
             }

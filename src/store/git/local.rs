@@ -153,7 +153,7 @@ impl Local {
         let folders = fs::read_dir(&objects).at("read", &objects)?.flatten().map(|entry| entry.path());
         let refs = ["refs", "refs/heads", "refs/presence"].map(|dir| repo.commondir().join(dir));
         let folders = folders.filter(|path| path.is_dir() && !path.ends_with("info"));
-        for dir in [objects.clone()].into_iter().chain(folders).chain(refs) {
+        for dir in [repo.commondir().to_owned(), objects.clone()].into_iter().chain(folders).chain(refs) {
             may_make_files_in(&dir)?;
         }
         let branch = self.branch(&repo)?;
