@@ -3,10 +3,13 @@
 //! No shell runs the commands of the user, so such a line would hand `&&` to the program as a word, and most programs
 //! ignore a word too many: the second command would never run, and nobody would hear of it.
 
+/// Programs that take a script as an argument.
+const SHELLS: [&str; 9] = ["ash", "bash", "busybox", "dash", "ksh", "sh", "ssh", "su", "zsh"];
+
 /// The first thing in the line that only a shell understands; none if the line is plain words.
 ///
-/// What stands in quotes or after a backslash is part of a word, so the script of `sh -c '…'` is not looked at. The
-/// operators are those of POSIX.1-2017, Shell Command Language, section 2.10.2; the expansions those of section 2.6.
+/// What stands in quotes or after a backslash is part of a word, so the script of `sh -c '…'` is not looked at. Only
+/// `"$(…)"` would be run by a shell all the same, and is found unless a shell is started, which may be meant to. The operators are those of POSIX.1-2017, Shell Command Language, section 2.10.2; the expansions those of section 2.6.
 pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
     let line = line.trim();
     let mut characters = line.char_indices().peekable();
@@ -17,6 +20,10 @@ pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
     while let Some((at, character)) = characters.next() {
         if let Some(mark) = quote {
             match character {
+                '$' if mark == '"' && line[at..].starts_with("$(") && !starts_a_shell(line) => {
+                    return Some(shown("$(…)"));
+                }
+                '`' if mark == '"' && !starts_a_shell(line) => return Some("a backquote".to_owned()),
                 '\\' if mark == '"' => drop(characters.next()),
                 _ if character == mark => quote = None,
                 _ => {}
@@ -63,6 +70,13 @@ pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
         word = word.or(Some(at));
     }
     None
+}
+
+/// Whether a word is the name of a program that runs a script for others.
+fn starts_a_shell(line: &str) -> bool {
+    let words = shell_words::split(line).unwrap_or_default();
+    let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+    words.iter().map(name).any(|name| SHELLS.contains(&name.as_str()))
 }
 
 fn shown(text: &str) -> String {
@@ -145,6 +159,8 @@ mod tests {
         check("(a)", "`(`");
         check("true $(false)", "`$(…)`");
         check("true `false`", "a backquote");
+        check("kill -USR2 \"$(cat pid)\"", "`$(…)`");
+        check("kill -USR2 \"`cat pid`\"", "a backquote");
         check("a $HOME/b", "`$HOME`");
         check("a x${HOME}", "`${…}`");
         check("kill $$", "`$$`");
@@ -164,6 +180,10 @@ mod tests {
             "haproxy -dW -c -f {}",
             "sh -c 'a && b | c > d; $(e) `f` $G'",
             "sh -c \"a && b \\\" | $C\"",
+            "/bin/sh -c \"kill -USR2 $(cat pid) `x`\"",
+            "ssh host \"kill $(cat pid)\"",
+            "kill '$(cat pid)'",
+            "echo \"\\$(x)\"",
             "test -s {} ",
             " true\n",
             "systemctl reload haproxy@*",
