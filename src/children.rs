@@ -104,6 +104,33 @@ mod tests {
         assert!(!is_zombie_of_first(""));
     }
 
+    /// The sources, without this file.
+    fn sources(dir: &std::path::Path) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => all.extend(sources(&path)),
+                false if path.ends_with("src/children.rs") => {}
+                false => all.push((path.display().to_string(), fs::read_to_string(&path).unwrap())),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_process_is_started_here() {
+        let sources = sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+        assert!(sources.len() > 100);
+        for (path, text) in sources {
+            // How a command is started without `start`; a thread has something in the parentheses.
+            for start in [".spawn()", ".output()"] {
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                assert!(!code.contains(start), "{path}: {start} instead of children::start");
+            }
+        }
+    }
+
     #[test]
     fn a_process_is_known_as_long_as_somebody_waits_for_it() {
         let mut child = start(&mut Command::new("true")).unwrap();

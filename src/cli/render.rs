@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let fleet = fleet::read_seen(config, &args.max_age, seen)?;
     let vars = match rendering::variables(vars, &lookup, &name) {
         Ok(vars) => vars,
-        Err(error) => return destination.fail(&memory, error.into()),
+        Err(error) => return destination.fail(memory, error.into()),
     };
     if !fleet.is_current() {
         return destination.keep(memory, |message| {

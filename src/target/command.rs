@@ -133,11 +133,6 @@ impl Command {
 
     /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
-        self.output(file, limit).map(drop)
-    }
-
-    /// The same, and gives the end of what it printed.
-    pub fn output(&self, file: &Path, limit: Duration) -> Result<String, CommandError> {
         let command = self.to_string();
         let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
         // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
@@ -162,7 +157,7 @@ impl Command {
             return Err(CommandError::TooLong { command, seconds: limit.as_secs(), output: tail(output) });
         };
         if status.success() {
-            return Ok(end_of(output));
+            return Ok(());
         }
         // `ExitStatus` prints "exit status: 1" or "signal: 9 (SIGKILL)".
         Err(CommandError::Failed {

@@ -14,12 +14,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::NamedTempFile;
+
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{FailedServer, Followed, Runtime};
-
-use tempfile::NamedTempFile;
 
 use crate::errors::{AtPath, PathError, chain};
 use crate::haproxy::{self, ApplyError, NotLoaded, Serving};

@@ -224,6 +224,7 @@ fn a_socket_below_admin_fails() {
         &format!("reload = 'true'\napply = 'runtime'\nsocket = '{}'", HaProxy::socket_in(&dir).display()),
     );
     fails(doctor_with(&lb, &table), "cannot connect to HAProxy's socket");
+    fails(doctor_with(&lb, &table.replace("apply = 'runtime'\n", "")), "HAProxy does not answer at");
     for (level, good) in [("operator", false), ("user", false), ("admin", true)] {
         let haproxy = HaProxy::start(&dir, &config(level));
         let outcome = doctor_with(&lb, &table);
@@ -231,6 +232,10 @@ fn a_socket_below_admin_fails() {
             true => assert!(outcome.code(0).stdout.contains("with level admin")),
             false => fails(outcome, &format!("with level `{level}`")),
         }
+        // A socket that only confirms reloads needs no right.
+        let confirms = table.replace("apply = 'runtime'\n", "");
+        let outcome = doctor_with(&lb, &confirms).code(0);
+        assert!(outcome.stdout.contains("which confirms reloads"), "{outcome}");
         drop(haproxy);
     }
 }

@@ -61,8 +61,10 @@ pub(super) fn targets(config: &Config, facts: Option<&Facts>, fleet: &Fleet, fin
                 None => findings.untried("file", format!("`{path}`: this node's facts cannot be read")),
             }
         }
-        if let Some(runtime) = &render.target.runtime {
-            haproxy::running(runtime, findings);
+        match (&render.target.runtime, &render.target.socket) {
+            (Some(runtime), _) => haproxy::running(runtime, findings),
+            (None, Some(socket)) => haproxy::confirming(socket, findings),
+            (None, None) => {}
         }
     }
 }

@@ -1,39 +1,43 @@
 //! HAProxy: the one that is installed, and those that run.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::findings::Findings;
 use crate::access::may_make_files_in;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::haproxy::Socket;
-use crate::target::{Command, Runtime};
-
-/// The oldest version that adds checked servers at run time.
-const LEAST: (u32, u32) = (2, 6);
-
-/// How long `haproxy -v` may take.
-const LIMIT: Duration = Duration::from_secs(5);
+use crate::haproxy::{Installed, Socket, Version, serving};
+use crate::target::Runtime;
 
 /// The HAProxy that is installed.
 pub(super) fn installed(config: &Config, findings: &mut Findings) {
-    let said =
-        Command::parse("haproxy -v").ok().and_then(|command| command.output(Path::new(""), LIMIT).ok());
-    let Some(said) = said else {
+    let Some(installed) = Installed::find() else {
         return findings.doubtful(
             "haproxy",
-            "haproxy is not installed, or does not run",
+            "haproxy is not installed",
             "only a load balancer needs it, and whoever uses --check 'haproxy -dW -c -f {}'".to_owned(),
         );
     };
     let at_run_time = config.renders.iter().any(|render| render.target.runtime.is_some());
-    match version(&said) {
-        Some(version) if at_run_time && version < LEAST => {
-            findings.bad("haproxy", format!("haproxy {} is installed", shown(version)), too_old())
+    match installed.version() {
+        Ok(version) if at_run_time && version < Version::RUNTIME => {
+            findings.bad("haproxy", format!("haproxy {version} is installed"), too_old());
         }
-        Some(version) => findings.good("haproxy", format!("haproxy {} is installed", shown(version))),
-        None => findings.doubtful("haproxy", "haproxy is installed, and does not tell its version", None),
+        Ok(version) => findings.good("haproxy", format!("haproxy {version} is installed")),
+        Err(error) => findings.doubtful("haproxy", chain(&error), error.hint()),
+    }
+}
+
+/// Whether the HAProxy at a socket that only confirms reloads can be asked.
+pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
+    let path = socket.display();
+    match serving(socket) {
+        Some(_) => findings.good("socket", format!("HAProxy answers at `{path}`, which confirms reloads")),
+        None => findings.bad(
+            "socket",
+            format!("HAProxy does not answer at `{path}`, which is to confirm reloads"),
+            "is it running, with a `stats socket` or a master's socket (`-S`) of that path?".to_owned(),
+        ),
     }
 }
 
@@ -59,8 +63,9 @@ pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
         ),
     }
     let stated = answer(1).lines().find_map(|line| line.strip_prefix("Version:"));
-    if let Some(version) = stated.and_then(numbers).filter(|version| *version < LEAST) {
-        findings.bad("socket", format!("HAProxy {} runs at `{path}`", shown(version)), too_old());
+    let version = stated.and_then(|stated| Version::parse(stated.trim()));
+    if let Some(version) = version.filter(|version| *version < Version::RUNTIME) {
+        findings.bad("socket", format!("HAProxy {version} runs at `{path}`"), too_old());
     }
     if let Some(Err(error)) = runtime.state_file.as_deref().and_then(Path::parent).map(may_make_files_in) {
         findings.bad("socket", format!("the server-state file: {}", chain(&error)), error.hint());
@@ -68,40 +73,6 @@ pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
 }
 
 fn too_old() -> String {
-    format!("`apply = \"runtime\"` needs {} or later: install it, or use `apply = \"reload\"`", shown(LEAST))
-}
-
-fn shown((major, minor): (u32, u32)) -> String {
-    format!("{major}.{minor}")
-}
-
-/// The version in the first line of `haproxy -v`: `HAProxy version 2.6.12-1+deb12u1 2023/12/16`, before 2.4
-/// `HA-Proxy version 2.2.9-2 2021/02/06`.
-fn version(said: &str) -> Option<(u32, u32)> {
-    numbers(said.lines().next()?.split_once("version ")?.1)
-}
-
-fn numbers(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.trim().split(|character: char| !character.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_is_read_from_the_first_line() {
-        assert_eq!(
-            version("HAProxy version 2.6.12-1+deb12u1 2023/12/16 - https://haproxy.org/\nx 9.9"),
-            Some((2, 6))
-        );
-        assert_eq!(version("HA-Proxy version 2.2.9-2 2021/02/06"), Some((2, 2)));
-        assert_eq!(version("HAProxy version 3.5-dev5-abc 2026/01/01"), Some((3, 5)));
-        assert_eq!(version(""), None);
-        let old = |said: &str| version(said).is_some_and(|version| version < LEAST);
-        assert!(
-            old("HAProxy version 2.4.0") && !old("HAProxy version 2.10.1") && !old("HAProxy version 3.0.0")
-        );
-    }
+    let least = Version::RUNTIME;
+    format!("`apply = \"runtime\"` needs {least} or later: install it, or use `apply = \"reload\"`")
 }
