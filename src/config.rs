@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use crate::errors::{AtPath, PathError};
+use crate::errors::{AtPath, PathError, pasted};
 use crate::roster::{Availability, States};
+use crate::same_file::is_same_file;
 use crate::store::git::transport;
 use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, without_urls_secrets};
 use crate::target::limits::{DEFAULT_MAX_SHRINK, Limits};
@@ -118,6 +119,9 @@ pub enum ConfigError {
     /// The file was named and cannot be read.
     #[error(transparent)]
     Io(#[from] PathError),
+    /// The file was named and is not there.
+    #[error("there is no configuration `{}`", .0.display())]
+    Missing(PathBuf),
     /// The file is not what this program reads.
     #[error("`{}`: {reason}", path.display())]
     Syntax {
@@ -142,6 +146,9 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ConfigError::Io(error) => error.hint(),
+            ConfigError::Missing(path) => {
+                Some(format!("`presence init --config {}` writes one", pasted(path)))
+            }
             ConfigError::Syntax { .. } => Some("`presence init` writes a file that shows every key".into()),
             ConfigError::Folder(_) => Some(format!("the default is `{FOLDER}`")),
             ConfigError::Layout(_) => {
@@ -260,8 +267,15 @@ impl Config {
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
         let place = Place { path: &path, text: text.as_deref().unwrap_or_default() };
         let renders = place.each("render", file.render, |table| table.resolve(limits, command_limit))?;
-        if let Some(twice) = twice(&renders) {
-            let reason = format!("two [[render]] tables write `{}`", twice.display());
+        if let Some((one, other)) = twice(&renders) {
+            let reason = match one == other {
+                true => format!("two [[render]] tables write `{}`", one.display()),
+                false => format!(
+                    "two [[render]] tables write one file: `{}` is `{}`",
+                    other.display(),
+                    one.display()
+                ),
+            };
             return Err(ConfigError::Syntax { path, reason });
         }
         Ok(Config {
@@ -307,13 +321,13 @@ impl Config {
     }
 }
 
-/// Two tables that would write the same file for ever.
-fn twice(renders: &[Render]) -> Option<&Path> {
+/// The paths of two tables that would write the same file for ever.
+fn twice(renders: &[Render]) -> Option<(&Path, &Path)> {
     let paths = || renders.iter().map(|render| render.target.path.as_path());
-    paths()
-        .enumerate()
-        .find(|(index, path)| paths().take(*index).any(|other| other == *path))
-        .map(|found| found.1)
+    paths().enumerate().find_map(|(index, path)| {
+        let mut others = paths().take(index);
+        others.find(|other| is_same_file(other, path)).map(|other| (other, path))
+    })
 }
 
 /// Where mistakes are told to be.
@@ -350,6 +364,9 @@ fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError>
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
             return Ok((File::default(), None));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ConfigError::Missing(path.to_owned()));
         }
         Err(error) => return Err(error).at("read", path).map_err(Into::into),
     };

@@ -49,6 +49,11 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
+/// The path as a shell takes it, for commands in messages that are meant to be pasted.
+pub fn pasted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
+}
+
 /// The error and its causes as one line, `what: why: why`. A cause that only repeats its parent is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -67,6 +72,15 @@ pub fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_can_be_pasted() {
+        let words = |path: &str| shell_words::split(&pasted(Path::new(path))).unwrap();
+        for path in ["/etc/haproxy/haproxy.cfg", "/srv/a b/c", "it's", "$HOME;x", "~/x"] {
+            assert_eq!(words(path), [path]);
+        }
+        assert_eq!(pasted(Path::new("/etc/haproxy/haproxy.cfg")), "/etc/haproxy/haproxy.cfg");
+    }
 
     #[test]
     fn a_chain_is_one_line_and_names_the_path() {

@@ -1,9 +1,11 @@
 //! Service discovery that is just a folder: every node puts its name on a list kept in git,
 //! and templates turn the list into the config of balancers and applications.
 
+mod access;
 pub mod agent;
 pub mod beat;
 pub mod change;
+mod children;
 pub mod cli;
 pub mod config;
 pub mod deadline;
@@ -23,6 +25,7 @@ pub mod probe;
 mod program;
 pub mod record;
 pub mod roster;
+mod same_file;
 pub mod store;
 pub mod target;
 pub mod template;

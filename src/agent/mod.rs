@@ -14,6 +14,7 @@ mod tally;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
+use crate::children;
 use crate::config::Config;
 use crate::errors::PathError;
 pub use talk::Said;
@@ -55,6 +56,7 @@ pub fn run(config: &Config, say: &dyn Fn(Said)) -> Result<(), AgentError> {
     let _lock = lock::take(&config.state_dir)?;
     let (sender, events) = mpsc::channel();
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
+    children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(config, &sender);
     rounds::Rounds::new(config, say, &sender, events).run();
     Ok(())

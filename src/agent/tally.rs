@@ -76,7 +76,7 @@ impl Tally {
         of.good = turn.result.is_ok();
         of.pending = match &turn.result {
             Ok(Done::Followed(followed)) => followed.pending.len(),
-            Ok(Done::Held)
+            Ok(Done::Held(_))
             | Err(TurnError::Target(
                 TargetError::Reload { .. }
                 | TargetError::NotLoaded { .. }
@@ -219,7 +219,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Ok(Done::Replaced | Done::ReloadedFor(_)) => "replaced",
         Ok(Done::Reloaded) => "reloaded",
         Ok(Done::Followed(_)) => "followed",
-        Ok(Done::Held) => "held",
+        Ok(Done::Held(_)) => "held",
         Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
         Err(TurnError::Refused { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",

@@ -9,7 +9,7 @@ use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, Event, Options, Reading, Sight, StoreError};
+use crate::store::{self, Applied, Edit, Event, Options, Reading, Rehearsal, Sight, StoreError};
 
 /// What the stores say now.
 #[derive(Debug)]
@@ -166,6 +166,12 @@ pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError
 /// Makes one change in all stores.
 pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
     store::apply(&config.stores, &options(config), edit, None, to_publish(config))
+}
+
+/// Goes through a publishing up to the change: in the stores of the records, and in those that are for heartbeats alone.
+pub fn rehearse(config: &Config) -> Vec<Result<Rehearsal, StoreError>> {
+    let urls: Vec<String> = config.stores.iter().chain(&config.beat_stores).cloned().collect();
+    store::rehearse(&urls, &options(config))
 }
 
 /// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.

@@ -10,5 +10,6 @@ pub mod heard;
 pub mod holding;
 pub mod inputs;
 pub mod node;
+pub mod reloads;
 pub mod rendering;
 pub mod turn;

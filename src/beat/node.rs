@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
+use crate::errors::pasted;
 use crate::facts::{self, FactsError};
 use crate::name::Name;
 use crate::record::{Facts, Record, RecordError};
@@ -39,10 +40,14 @@ impl NodeError {
         match self {
             NodeError::Facts(error) => error.hint(),
             NodeError::Record { file, source: RecordError::NoId } => {
-                Some(format!("write a unique name into `{}`; `presence init` does", file.display()))
+                let dir = file.parent().map_or_else(|| ".".to_owned(), pasted);
+                Some(format!(
+                    "write a unique name into `{}`; `presence init --nodeinfo {dir}` does",
+                    file.display()
+                ))
             }
             NodeError::Record { file, .. } => Some(format!("correct `{}`", file.display())),
-            NodeError::NoFolder(_) => Some("`presence init` makes it".to_owned()),
+            NodeError::NoFolder(dir) => Some(format!("`presence init --nodeinfo {}` makes it", pasted(dir))),
             NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
         }
     }

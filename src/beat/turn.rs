@@ -10,7 +10,7 @@ use super::holding::{self, Attendance, Warning};
 use super::node::NodeError;
 use super::rendering::{self, Before, ComposeError, Rendering};
 use crate::config::{Config, Render};
-use crate::errors::PathError;
+use crate::errors::{PathError, pasted};
 use crate::record::Facts;
 use crate::roster::Identity;
 use crate::target::{Done, LastGood, Memory, Target, TargetError};
@@ -92,7 +92,7 @@ impl TurnError {
             TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
             TurnError::Refused { path, .. } => Some(format!(
                 "`presence list` shows the nodes; if this is meant, run `presence accept {}`",
-                shell_word(path)
+                pasted(path)
             )),
             TurnError::Template(error) => error.hint(),
             TurnError::Node(error) => error.hint(),
@@ -132,6 +132,9 @@ impl Turn {
         let target = Target { hold_reload: manner.hold_reload, ..render.target.clone() };
         let path = &target.path;
         let memory = Memory::open(&config.state_dir, &key(path))?;
+        if !manner.dry_run {
+            target.recover(&memory)?;
+        }
         if !fleet.is_current() {
             let current = target.current()?;
             let exists = current.is_some();
@@ -140,7 +143,7 @@ impl Turn {
                 && let Some(bytes) = current
             {
                 // The file stands; what is left to be done for it does not need a store.
-                target.apply(&memory, &bytes)?;
+                target.apply(&memory, &bytes, &mut Vec::new())?;
             }
             let (path, hint) = (path.clone(), fleet.hint());
             return Err(match exists {
@@ -181,7 +184,12 @@ impl Turn {
         };
         match manner.dry_run {
             true => Ok(target.rehearse(text.as_bytes())?),
-            false => Ok(put(&target, &memory, LastGood::new(counts, &text, None), &text)?),
+            false => {
+                let mut lost = Vec::new();
+                let put = put(&target, &memory, LastGood::new(counts, &text, None), &text, &mut lost);
+                self.warnings.extend(lost.into_iter().map(Warning::from));
+                Ok(put?)
+            }
         }
     }
 
@@ -222,16 +230,6 @@ impl Turn {
     }
 }
 
-/// A path as a shell takes it, for commands that are meant to be pasted.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    match text.bytes().all(is_plain) {
-        true => text,
-        false => crate::escape::shell(&text).unwrap_or(text),
-    }
-}
-
 /// What the memory of that file is known by.
 pub fn key(path: &Path) -> String {
     format!("file {}", path.display())
@@ -244,9 +242,15 @@ pub fn before(target: &Target, last: Option<&LastGood>) -> Result<Before, Target
     Ok(Before { counts, in_place })
 }
 
-/// Takes a text into use, and remembers what is to be known of it.
-pub fn put(target: &Target, memory: &Memory, good: LastGood, text: &str) -> Result<Done, TargetError> {
-    let result = target.apply(memory, text.as_bytes());
+/// Takes a text into use, and remembers what is to be known of it. What of the file could not be kept is said in `lost`.
+pub fn put(
+    target: &Target,
+    memory: &Memory,
+    good: LastGood,
+    text: &str,
+    lost: &mut Vec<String>,
+) -> Result<Done, TargetError> {
+    let result = target.apply(memory, text.as_bytes(), lost);
     // In place is good, whether or not the reload succeeded.
     if result.as_ref().map_or_else(TargetError::is_in_place, |_| true) {
         memory.keep(&good, None)?;

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::error::CliError;
 use super::{beat, output};
 use crate::config::{Config, Render};
+use crate::same_file::is_same_file;
 
 /// Take the list as it is for a file that a safety limit holds
 ///
@@ -33,7 +34,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render, CliError> {
     let path = std::path::absolute(file)
         .map_err(|error| CliError::usage(format!("cannot find `{}`: {error}", file.display())))?;
-    config.renders.iter().find(|render| render.target.path == path).ok_or_else(|| {
+    config.renders.iter().find(|render| is_same_file(&render.target.path, &path)).ok_or_else(|| {
         let known: Vec<String> =
             config.renders.iter().map(|render| format!("`{}`", render.target.path.display())).collect();
         let hint = match known.is_empty() {

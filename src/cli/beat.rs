@@ -9,12 +9,13 @@ use super::{accept, node, output, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
-use crate::beat::turn::{self, Manner};
+use crate::beat::reloads;
+use crate::beat::turn::{self, Manner, Turn};
 use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
 use crate::notify::Notifier;
-use crate::record::Facts;
+use crate::same_file::is_same_file;
 use crate::store::shown_url;
 use crate::target::Done;
 
@@ -118,12 +119,23 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
         Some((sightings, now)) => Evidence::Seen(sightings, *now),
         None => Evidence::Nothing,
     };
-    let accepted =
-        |path: &Path| args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| file == path));
-    for table in &config.renders {
+    let accepted = |path: &Path| {
+        args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| is_same_file(&file, path)))
+    };
+    let shared = reloads::shared(&config.renders);
+    let mut waiting = Vec::new();
+    for (place, table) in config.renders.iter().enumerate() {
         let accept = accepted(&table.target.path);
-        let manner = Manner { dry_run: args.dry_run, hold_reload: false, evidence, accept };
-        failures.note(take(config, table, &facts, &fleet, manner));
+        let manner = Manner { dry_run: args.dry_run, hold_reload: shared[place], evidence, accept };
+        let turn = turn::take(config, table, &facts, &fleet, manner);
+        match shared[place] {
+            true => waiting.push((place, turn)),
+            false => drop(failures.note(report(table, turn, args.dry_run))),
+        }
+    }
+    reloads::run(config, &mut waiting, || true);
+    for (place, turn) in waiting {
+        failures.note(report(&config.renders[place], turn, args.dry_run));
     }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         output::warning(&trouble);
@@ -145,21 +157,14 @@ fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings,
     Ok(Some((sightings, now)))
 }
 
-/// One file's turn, with what there is to say about it.
-fn take(
-    config: &Config,
-    table: &Render,
-    facts: &Facts,
-    fleet: &Fleet,
-    manner: Manner<'_>,
-) -> Result<(), CliError> {
-    let turn = turn::take(config, table, facts, fleet, manner);
+/// Says what came of a file's turn.
+fn report(table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let path = turn.path.display();
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
     output::warnings(&warnings, fleet::ALL_PROBLEMS);
     let done = turn.result?;
-    output::note(&match manner.dry_run {
+    output::note(&match dry_run {
         true => render::would(&path, &table.target, &done),
         false => render::done(&path, &table.target, &done),
     });
@@ -175,7 +180,8 @@ pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(
     let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
     output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let manner = Manner { dry_run, hold_reload: false, evidence: Evidence::Nothing, accept: true };
-    take(config, table, &node::facts(config)?, &fleet, manner)
+    let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
+    report(table, turn, dry_run)
 }
 
 /// Begins to tell what changed on the list.

@@ -16,7 +16,8 @@ use crate::roster::{Availability, Node};
 /// Ask nodes whether they answer
 ///
 /// Connects to the address and port that each node states, many at a time; with --http, sends a GET and wants a status
-/// from 200 to 399. Without --state, active and draining nodes are asked. The exit code is 1 if one does not answer.
+/// from 200 to 399. Without --state, active and draining nodes are asked. The exit code is 1 if one does not answer. A node
+/// that states no port is not asked, unless --port names one, and does not count as one that is silent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence check
@@ -46,15 +47,32 @@ pub(super) struct Args {
 enum Format {
     /// For people
     Table,
-    /// One object: nodes, answering, silent
+    /// One object: nodes, answering, silent, unasked
     Json,
 }
+
+/// Why a node was not asked.
+const UNASKED: &str = "states no port; --port names one";
 
 /// One node's answer.
 struct Answer<'a> {
     node: &'a Node,
     place: Option<SocketAddr>,
-    answer: Result<Duration, String>,
+    said: Said,
+}
+
+enum Said {
+    Answer(Duration),
+    /// No answer, or nothing that could be asked: the record is wrong.
+    Nothing(String),
+    /// The node states no port: it may have no service at all.
+    Unasked,
+}
+
+impl Said {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Said::Nothing(_))
+    }
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
@@ -68,16 +86,21 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Format::Table => table(&answers),
         Format::Json => as_json(&answers)?,
     })?;
-    let silent = answers.iter().filter(|answer| answer.answer.is_err()).count();
+    let silent = answers.iter().filter(|answer| answer.said.is_nothing()).count();
+    let asked = answers.iter().filter(|answer| !matches!(answer.said, Said::Unasked)).count();
     if !fleet.is_current() {
         return Err(fleet::unreachable(
             &fleet,
             "no store could be read; nodes of the last copies were asked",
         ));
     }
-    match silent {
-        0 => Ok(()),
-        silent => Err(CliError::failed(format!("{silent} of {} nodes do not answer", answers.len()))),
+    match (silent, asked) {
+        (0, 0) if !answers.is_empty() => {
+            output::warning("no node was asked: none of them states a port; --port names one");
+            Ok(())
+        }
+        (0, _) => Ok(()),
+        (silent, asked) => Err(CliError::failed(format!("{silent} of {asked} nodes do not answer"))),
     }
 }
 
@@ -88,32 +111,38 @@ fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
     let limit = args.timeout.unsigned_abs();
     let mut answers = probe::ask_all(&addresses, &question, limit, args.parallel.into()).into_iter();
     let answer = |(node, place): (&&'a Node, Option<SocketAddr>)| {
-        let answer = match (&node.address, &node.port, place) {
-            (Err(reason), ..) | (_, Err(reason), _) => Err(reason.clone()),
-            (_, _, None) => Err("states no port; --port names one".to_owned()),
+        let said = match (&node.address, &node.port, place) {
+            (Err(reason), ..) | (_, Err(reason), _) => Said::Nothing(reason.clone()),
+            (_, _, None) => Said::Unasked,
             (_, _, Some(_)) => match answers.next() {
-                Some(answer) => answer.map_err(|silence| silence.to_string()),
-                None => Err("was not asked".to_owned()),
+                Some(Ok(time)) => Said::Answer(time),
+                Some(Err(silence)) => Said::Nothing(silence.to_string()),
+                None => Said::Nothing("was not asked".to_owned()),
             },
         };
-        Answer { node, place, answer }
+        Answer { node, place, said }
     };
     nodes.iter().zip(places).map(answer).collect()
 }
 
 fn table(answers: &[Answer<'_>]) -> String {
     let mut table = output::table(["ID", "PART", "STATE", "ADDRESS", "ANSWER"]);
-    for Answer { node, place, answer } in answers {
+    for Answer { node, place, said } in answers {
         let fact =
             |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
         table.add_row([
             node.record.id().to_string(),
             fact("nodepart"),
             fact("state"),
-            place.map_or_else(|| "?".to_owned(), |place| place.to_string()),
-            match answer {
-                Ok(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
-                Err(reason) => format!("NONE: {reason}"),
+            match (place, said, &node.address) {
+                (Some(place), ..) => place.to_string(),
+                (None, Said::Unasked, Ok(address)) => address.to_string(),
+                (None, ..) => "?".to_owned(),
+            },
+            match said {
+                Said::Answer(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
+                Said::Nothing(reason) => format!("NONE: {reason}"),
+                Said::Unasked => format!("not asked: {UNASKED}"),
             },
         ]);
     }
@@ -123,20 +152,30 @@ fn table(answers: &[Answer<'_>]) -> String {
 fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
     let nodes: Vec<Value> = answers
         .iter()
-        .map(|Answer { node, place, answer }| {
+        .map(|Answer { node, place, said }| {
+            let (answers, time, problem) = match said {
+                Said::Answer(time) => (Some(true), Some(*time), None),
+                Said::Nothing(reason) => (Some(false), None, Some(reason.as_str())),
+                Said::Unasked => (None, None, Some(UNASKED)),
+            };
             json!({
                 "instance-id": node.record.id().as_str(),
                 "nodepart": node.record.part(),
                 "state": node.record.state(),
                 "place": place.map(|place| place.to_string()),
-                "answers": answer.is_ok(),
-                "milliseconds": answer.as_ref().ok().map(|time| (time.as_secs_f64() * 10_000.0).round() / 10.0),
-                "problem": answer.as_ref().err(),
+                "answers": answers,
+                "milliseconds": time.map(|time| (time.as_secs_f64() * 10_000.0).round() / 10.0),
+                "problem": problem,
             })
         })
         .collect();
-    let silent = answers.iter().filter(|answer| answer.answer.is_err()).count();
-    let whole = json!({ "nodes": nodes, "answering": answers.len() - silent, "silent": silent });
+    let count = |is_meant: fn(&Said) -> bool| answers.iter().filter(|answer| is_meant(&answer.said)).count();
+    let whole = json!({
+        "nodes": nodes,
+        "answering": count(|said| matches!(said, Said::Answer(_))),
+        "silent": count(Said::is_nothing),
+        "unasked": count(|said| matches!(said, Said::Unasked)),
+    });
     serde_json::to_string_pretty(&whole)
         .map(|text| text + "\n")
         .map_err(|error| CliError::failed(format!("cannot write the answers as JSON: {error}")))

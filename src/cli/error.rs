@@ -167,11 +167,7 @@ impl From<SelectorError> for CliError {
 
 impl From<BadCommand> for CliError {
     fn from(error: BadCommand) -> CliError {
-        CliError::of(
-            Kind::Usage,
-            &error,
-            Some("a command is words, as in --check 'haproxy -dW -c -f {}'".into()),
-        )
+        CliError::of(Kind::Usage, &error, Some(error.hint()))
     }
 }
 

@@ -114,7 +114,7 @@ fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -
             Err(error) => errors.push(error),
         }
     }
-    output::data(&lines)?;
+    output::report(&lines)?;
     if lines.is_empty()
         && let Some(error) = errors.pop()
     {

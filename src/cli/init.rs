@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
         // A container, or an image before its first start: a name of its own, kept from now on.
         facts.push(("instance-id", format!("i-{:016x}", fastrand::u64(..))));
     }
-    let text = CONFIG.replace("{nodeinfo}", &absolute(&nodeinfo)?.display().to_string());
+    let text = written(&absolute(&nodeinfo)?, given);
     report(&file, create(&file, text.as_bytes())?)?;
     fs::create_dir_all(&nodeinfo).at("make", &nodeinfo)?;
     for (fact, value) in facts {
@@ -60,11 +60,58 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
     for fact in ["nodepart", "stacktype"] {
         let path = nodeinfo.join(format!("{fact}.txt"));
         if !path.exists() {
-            output::note(&format!("next: write this node's {fact} into {}", path.display()));
+            output::note(&format!("next: write this node's {fact} into `{}`", path.display()));
         }
     }
-    output::note("next: `presence emit` shows this node's record, `presence publish` puts it on the list");
+    let options = options(given);
+    output::note(&format!(
+        "next: `presence emit{options}` shows this node's record, `presence publish{options}` puts it on the list"
+    ));
     Ok(())
+}
+
+/// The options that were given, for the next command, each with a blank before it.
+fn options(given: &Given) -> String {
+    let path = |path: &PathBuf| path.display().to_string();
+    let options =
+        [("--config", given.config.as_ref().map(path)), ("--nodeinfo", given.nodeinfo.as_ref().map(path))];
+    let stores = given.stores.iter().map(|store| ("--store", Some(store.clone())));
+    let rest = [("--folder", given.folder.clone()), ("--state-dir", given.state_dir.as_ref().map(path))];
+    let all = options.into_iter().chain(stores).chain(rest);
+    let given = all.filter_map(|(option, value)| Some((option, value?)));
+    given.map(|(option, value)| format!(" {option} {}", shell_words::quote(&value))).collect()
+}
+
+/// A store as it is found from any directory.
+fn lasting(store: &str) -> String {
+    match std::path::absolute(store) {
+        Ok(path) if !store.contains(':') => path.display().to_string(),
+        _ => store.to_owned(),
+    }
+}
+
+/// The file, with what was given in place of the defaults.
+fn written(nodeinfo: &Path, given: &Given) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let mut text = CONFIG.replace("\"{nodeinfo}\"", &path(nodeinfo));
+    let mut set = |key: &str, value: String| {
+        let line = text.lines().find(|line| line.starts_with(&format!("# {key} = "))).map(str::to_owned);
+        if let Some(line) = line {
+            text = text.replacen(&line, &format!("{key} = {value}"), 1);
+        }
+    };
+    if !given.stores.is_empty() {
+        let stores: Vec<String> = given.stores.iter().map(|store| quoted(&lasting(store))).collect();
+        set("store", format!("[{}]", stores.join(", ")));
+    }
+    if let Some(folder) = &given.folder {
+        set("folder", quoted(folder));
+    }
+    if let Some(dir) = &given.state_dir {
+        set("state-dir", path(&std::path::absolute(dir).unwrap_or_else(|_| dir.clone())));
+    }
+    text
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, PathError> {
@@ -85,7 +132,7 @@ fn create(path: &Path, bytes: &[u8]) -> Result<bool, PathError> {
 
 fn report(path: &Path, made: bool) -> Result<(), CliError> {
     let said = if made { "written" } else { "left as it is" };
-    output::data(&format!("{}: {said}\n", path.display()))
+    output::report(&format!("{}: {said}\n", path.display()))
 }
 
 /// Every key with its default, commented out.
@@ -170,6 +217,7 @@ nodeinfo = \"{nodeinfo}\"
 # reload = \"systemctl reload-or-restart haproxy\"
 # owner = \"root:root\"
 # mode = \"0644\"
+# in-place = false             # true for a file that is a mount point: it is written over, not replaced
 # part = \"lb1\"                # stand in for another part, stacktype or deployment
 # stacktype = \"lad1\"
 # deployment = \"fed1\"
@@ -212,6 +260,31 @@ nodeinfo = \"{nodeinfo}\"
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_was_given_is_in_the_file_and_in_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("a \"b\".toml");
+        let given = crate::config::Given {
+            config: Some(config.clone()),
+            nodeinfo: Some(dir.path().join("it's")),
+            stores: vec!["/a".into(), "/b \\c".into()],
+            folder: Some("x/y".into()),
+            state_dir: Some("/s".into()),
+        };
+        std::fs::write(&config, super::written(given.nodeinfo.as_ref().unwrap(), &given)).unwrap();
+        let only_file = crate::config::Given { config: given.config.clone(), ..Default::default() };
+        let read = crate::config::Config::load(&only_file).unwrap();
+        assert_eq!((read.stores, Some(read.nodeinfo)), (given.stores.clone(), given.nodeinfo.clone()));
+        assert_eq!((read.folder.as_ref(), read.state_dir.to_str()), ("x/y", Some("/s")));
+        let words = shell_words::split(&super::options(&given)).unwrap();
+        let expect = ["--store", "/a", "--store", "/b \\c", "--folder", "x/y", "--state-dir", "/s"];
+        assert_eq!(
+            (words[1].as_str(), &words[4..]),
+            (config.to_str().unwrap(), &expect.map(str::to_owned)[..])
+        );
+        assert_eq!(super::options(&crate::config::Given::default()), "");
+    }
+
     #[test]
     fn every_key_of_the_file_is_understood() {
         let dir = tempfile::tempdir().unwrap();

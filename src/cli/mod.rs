@@ -103,7 +103,7 @@ struct Global {
     /// Say more
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PRESENCE_VERBOSE", hide_env_values = true, help_heading = "Global options")]
     verbose: u8,
-    /// Say errors only
+    /// Say errors only: nothing at all where nothing failed
     #[arg(
         short,
         long,
@@ -180,6 +180,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), CliError> {
     set_color(cli.global.color);
+    output::set_volume(cli.global.verbose, cli.global.quiet);
     match &cli.command {
         // These say nothing of this machine and must work whatever its configuration.
         Command::Completions(args) => return completions::run(args),

@@ -41,6 +41,12 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Writes to stdout what was done, line by line, for those who did not ask for silence: nobody wants a mail from cron
+/// that says that all is well.
+pub(super) fn report(lines: &str) -> Result<(), CliError> {
+    if volume() >= NORMAL { data(lines) } else { Ok(()) }
+}
+
 /// Says what was done.
 pub(super) fn note(text: &str) {
     if volume() >= NORMAL {
@@ -80,6 +86,11 @@ pub(super) fn shortened(texts: &[String], where_all: &str) -> Vec<String> {
 /// Whether the user wants to see more than is usual.
 pub(super) fn is_verbose() -> bool {
     volume() > NORMAL
+}
+
+/// Whether the user wants to hear of failures only.
+pub(super) fn is_quiet() -> bool {
+    volume() == QUIET
 }
 
 pub(super) fn error(text: &str) {

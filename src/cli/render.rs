@@ -51,7 +51,10 @@ pub(super) struct Args {
     /// The file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
     owner: Option<String>,
-    /// A command that must succeed on the new file before it is used; {} is the file
+    /// Write into the file instead of replacing it, for a file that is a mount point: readers can see it half written
+    #[arg(long, requires = "output")]
+    in_place: bool,
+    /// A command that must succeed on the new file before it is used; {} is the new file, and must be in it
     #[arg(long, value_name = "CMD")]
     check: Option<String>,
     /// A command to run after the file was replaced; {} is the file
@@ -98,23 +101,24 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         max_shrink: args.max_shrink.unwrap_or(config.limits.max_shrink),
     };
 
-    let memory = Memory::open(&config.state_dir, &destination.key)?;
-    let last = memory.last_good();
+    let memory = destination.memory(config)?;
+    let memory = memory.as_ref();
+    let last = memory.and_then(Memory::last_good);
     let inputs = inputs(args, config, &facts, &lookup);
     let seen = fleet::look(config, &args.max_age);
     let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
-        && destination.repeat(&memory, last.as_ref(), &inputs)?
+        && destination.repeat(memory, last.as_ref(), &inputs)?
     {
         return Ok(());
     }
     let fleet = fleet::read_seen(config, &args.max_age, seen)?;
     let vars = match rendering::variables(vars, &lookup, &name) {
         Ok(vars) => vars,
-        Err(error) => return destination.fail(&memory, error.into()),
+        Err(error) => return destination.fail(memory, error.into()),
     };
     if !fleet.is_current() {
-        return destination.keep(&memory, |message| {
+        return destination.keep(memory, |message| {
             fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
         });
     }
@@ -129,7 +133,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let composed = compose(args, &rendering, &fleet, limits, destination.before(last.as_ref())?);
     let (composition, missed) = match composed {
         Ok(composed) => composed,
-        Err(error) => return destination.fail(&memory, error),
+        Err(error) => return destination.fail(memory, error),
     };
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
     let warnings = warnings(&fleet, &said, &who);
@@ -137,22 +141,22 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let (text, counts) = match composition.result {
         Ok(composed) => composed,
         Err(error @ ComposeError::Refused(_)) => {
-            return destination.keep(&memory, |message| CliError::from(error).after(message));
+            return destination.keep(memory, |message| CliError::from(error).after(message));
         }
-        Err(error) => return destination.fail(&memory, error.into()),
+        Err(error) => return destination.fail(memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(&memory, &text)?);
+        return output::data(&destination.diff(memory, &text)?);
     }
     if let Err(error) = destination.check_stdout(&text) {
-        return destination.fail(&memory, error);
+        return destination.fail(memory, error);
     }
     if args.dry_run {
         return destination.rehearse(&text);
     }
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    destination.write(&memory, LastGood::new(counts, &text, made), &text)
+    destination.write(memory, LastGood::new(counts, &text, made), &text)
 }
 
 /// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
@@ -226,7 +230,7 @@ enum DestinationKind {
 
 impl Destination {
     fn new(args: &Args, config: &Config, name: &str, who: &Identity) -> Result<Destination, CliError> {
-        let check = args.check.as_deref().map(Command::parse).transpose()?;
+        let check = args.check.as_deref().map(Command::parse_check).transpose()?;
         let limit = config.command_limit;
         let rehearsal = args.diff || args.dry_run;
         match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
@@ -248,6 +252,7 @@ impl Destination {
                 let target = Target {
                     mode: args.mode,
                     owner: args.owner.as_deref().map(Owner::parse).transpose()?,
+                    in_place: args.in_place,
                     check,
                     reload: args.reload.as_deref().map(Command::parse).transpose()?,
                     socket: None,
@@ -265,6 +270,28 @@ impl Destination {
         }
     }
 
+    /// What is remembered of the output. To stdout there is a rendering also where nothing can be remembered: it is one
+    /// without a last good output, as the first one is.
+    fn memory(&self, config: &Config) -> Result<Option<Memory>, CliError> {
+        let memory = Memory::open(&config.state_dir, &self.key);
+        match (&self.kind, memory) {
+            (DestinationKind::Stdout { .. }, Err(error)) => {
+                output::warning(&format!(
+                    "{}; no copy of the output is kept, and no safety limit holds",
+                    crate::errors::chain(&error)
+                ));
+                Ok(None)
+            }
+            (DestinationKind::File(target), Ok(memory)) => {
+                if !self.rehearsal {
+                    target.recover(&memory)?;
+                }
+                Ok(Some(memory))
+            }
+            (_, memory) => Ok(Some(memory?)),
+        }
+    }
+
     fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
@@ -276,7 +303,13 @@ impl Destination {
 
     /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
     /// nothing. False, and nothing done, if there is more to do.
-    fn repeat(&self, memory: &Memory, last: Option<&LastGood>, inputs: &str) -> Result<bool, CliError> {
+    fn repeat(
+        &self,
+        memory: Option<&Memory>,
+        last: Option<&LastGood>,
+        inputs: &str,
+    ) -> Result<bool, CliError> {
+        let Some(memory) = memory else { return Ok(false) };
         let Some((last, made)) = last.and_then(|last| Some((last, last.made.as_ref()?))) else {
             return Ok(false);
         };
@@ -300,7 +333,7 @@ impl Destination {
     }
 
     /// Leaves the file as it is, or prints the last good output, and says why.
-    fn keep(&self, memory: &Memory, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
+    fn keep(&self, memory: Option<&Memory>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
         let message = match &self.kind {
             DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
             DestinationKind::Stdout { .. } if self.rehearsal => "nothing was printed".to_owned(),
@@ -313,7 +346,7 @@ impl Destination {
     }
 
     /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
-    fn fail(&self, memory: &Memory, error: CliError) -> Result<(), CliError> {
+    fn fail(&self, memory: Option<&Memory>, error: CliError) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(memory)? => {
                 Err(error.after("the last good output was printed instead"))
@@ -322,16 +355,18 @@ impl Destination {
         }
     }
 
-    fn print_last(&self, memory: &Memory) -> Result<bool, CliError> {
-        match memory.last_output() {
+    fn print_last(&self, memory: Option<&Memory>) -> Result<bool, CliError> {
+        match memory.and_then(Memory::last_output) {
             Some(output) => output::data(&output).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn diff(&self, memory: &Memory, new: &str) -> Result<String, CliError> {
+    fn diff(&self, memory: Option<&Memory>, new: &str) -> Result<String, CliError> {
         let (name, old) = match &self.kind {
-            DestinationKind::Stdout { name, .. } => (name.clone(), memory.last_output().unwrap_or_default()),
+            DestinationKind::Stdout { name, .. } => {
+                (name.clone(), memory.and_then(Memory::last_output).unwrap_or_default())
+            }
             DestinationKind::File(target) => {
                 let bytes = target.current()?.unwrap_or_default();
                 (target.path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned())
@@ -352,14 +387,25 @@ impl Destination {
         }
     }
 
-    fn write(&self, memory: &Memory, good: LastGood, text: &str) -> Result<(), CliError> {
+    fn write(&self, memory: Option<&Memory>, good: LastGood, text: &str) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                memory.keep(&good, Some(text))?;
+                // A disk that is full must not cost the output as well.
+                if let Some(Err(error)) = memory.map(|memory| memory.keep(&good, Some(text))) {
+                    output::warning(&format!(
+                        "{}; no copy of the output is kept",
+                        crate::errors::chain(&error)
+                    ));
+                }
                 output::data(text)
             }
             DestinationKind::File(target) => {
-                let result = turn::put(target, memory, good, text)?;
+                // It was opened: without one there is an error before.
+                let Some(memory) = memory else { return Ok(()) };
+                let mut lost = Vec::new();
+                let result = turn::put(target, memory, good, text, &mut lost);
+                lost.iter().for_each(|lost| output::warning(&format!("{}: {lost}", target.path.display())));
+                let result = result?;
                 output::note(&done(&target.path.display(), target, &result));
                 Ok(())
             }
@@ -391,7 +437,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
         Done::Unchanged => format!("{path} is unchanged"),
         Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
         Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
-        Done::Held | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Held(_) | Done::Followed(_) => format!("{path} is {done}"),
         Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }
 }

@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use crate::errors::chain;
 use crate::target::{Command, Owner};
 
 /// Reads a length of time: `500ms`, `90s`, `5m`, `2h`, `1d`.
@@ -71,7 +70,20 @@ impl TryFrom<String> for Line {
     type Error = String;
 
     fn try_from(text: String) -> Result<Line, String> {
-        Command::parse(&text).map(Line).map_err(|error| chain(&error))
+        Command::parse(&text).map(Line).map_err(|error| format!("{error}; {}", error.hint()))
+    }
+}
+
+/// A command line that checks a file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct CheckLine(pub(super) Command);
+
+impl TryFrom<String> for CheckLine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<CheckLine, String> {
+        Command::parse_check(&text).map(CheckLine).map_err(|error| format!("{error}; {}", error.hint()))
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+use crate::children;
+
 /// A release series of HAProxy, such as 2.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -134,12 +136,9 @@ impl Installed {
 fn answer(program: &Path) -> io::Result<String> {
     // A file, not a pipe: nothing that the program leaves behind can hold it open.
     let mut output = tempfile::tempfile()?;
-    let mut child = Command::new(program)
-        .arg("-v")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut command = Command::new(program);
+    command.arg("-v").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
+    let mut child = children::start(&mut command)?;
     match child.wait_timeout(LIMIT)? {
         Some(status) if status.success() => {}
         Some(status) => return Err(io::Error::other(status.to_string())),

@@ -16,9 +16,10 @@ use super::copy::Copy;
 use super::error::InStore;
 use super::kind::{self, Identity, Memory};
 use super::{
-    Applied, Beats, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
+    Applied, Beats, Branch, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
     StoreErrorKind,
 };
+use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
@@ -138,6 +139,16 @@ impl Store for Directory {
 
     fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<(), StoreError> {
         self.beat(id, time).in_store(&self.url)
+    }
+
+    fn rehearse(&self, _: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
+        let may_write = || {
+            let folder = self.folder()?;
+            may_make_files_in(&folder)?;
+            Ok::<_, StoreErrorKind>(may_make_files_in(&folder.join(BEATS))?)
+        };
+        may_write().in_store(&self.url)?;
+        Ok((None, None))
     }
 
     fn look(&self, _: Deadline) -> Result<Look, StoreError> {

@@ -177,7 +177,7 @@ impl StoreError {
         match &self.kind {
             StoreErrorKind::Missing(path) => Some(format!(
                 "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
-                shown(path)
+                crate::errors::pasted(Path::new(&shown(path)))
             )),
             StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),
             StoreErrorKind::Changed { was, memory, .. } => Some(format!(
@@ -187,7 +187,7 @@ impl StoreError {
                     Difference::Directory => "remove what `git init` has made",
                     Difference::Emptied | Difference::Elsewhere => "mount or restore it",
                 },
-                shell_words::quote(&memory.display().to_string())
+                crate::errors::pasted(memory)
             )),
             StoreErrorKind::UnknownScheme(_) => Some(
                 "use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four \
@@ -238,7 +238,7 @@ impl StoreError {
                 "`{}` shows who it is; if it hangs, end it; `{key}` in `[timeouts]` of presence.toml is the limit",
                 match holder {
                     Some(pid) => format!("ps -fp {pid}"),
-                    None => format!("fuser -v {}", path.display()),
+                    None => format!("fuser -v {}", crate::errors::pasted(path)),
                 }
             )),
             StoreErrorKind::LockedByItself(_) => {

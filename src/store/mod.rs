@@ -10,6 +10,7 @@ pub mod git;
 mod kind;
 mod layout;
 mod location;
+mod rehearsal;
 mod secrets;
 mod snapshot;
 mod together;
@@ -31,6 +32,7 @@ pub use git::beats::Beats;
 pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
+pub use rehearsal::{Branch, Rehearsal, rehearse};
 pub use secrets::without_urls_secrets;
 pub use snapshot::{File, Snapshot};
 use together::Task;
@@ -183,6 +185,9 @@ pub trait Store: Send + Sync {
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError>;
+
+    /// Goes through a publishing up to the change: what would move, and what only the change can show.
+    fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
     /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError>;

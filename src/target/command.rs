@@ -6,9 +6,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wait_timeout::ChildExt;
+
+use crate::children;
+
+mod shell;
 
 /// What stands for the file in a command's words.
 const FILE: &str = "{}";
@@ -31,10 +36,40 @@ pub enum BadCommand {
     /// A quote is not closed.
     #[error("`{0}` has a quote that is not closed")]
     Quote(String),
+    /// It needs a shell, and no shell runs it.
+    #[error("only a shell understands {what} in `{}`, and no shell runs this command: write {}", line.replace('\n', "\\n"), in_a_shell(line))]
+    Shell {
+        /// The command as it was written.
+        line: String,
+        /// The first thing in it that needs a shell.
+        what: String,
+    },
+    /// A check does not name the file that it is to check.
+    #[error("the check `{0}` has no `{{}}`: it would look at the old file, not at the new one")]
+    NoFile(String),
+}
+
+impl BadCommand {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            BadCommand::NoFile(_) => "write {} where the file's name belongs; `true {}` checks nothing",
+            BadCommand::Shell { .. } => {
+                "or quote it, if the program is to get it as part of a word; {} is the file, also in the script"
+            }
+            _ => "a command is words, as in --check 'haproxy -dW -c -f {}'",
+        }
+        .to_owned()
+    }
+}
+
+/// The same command for a shell, as it can be pasted.
+fn in_a_shell(line: &str) -> String {
+    format!("sh -c {}", shell_words::quote(line.trim()))
 }
 
 /// Why a command did not do what it was run for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CommandError {
     /// It could not be started.
     #[error("cannot run `{command}`")]
@@ -43,7 +78,7 @@ pub enum CommandError {
         command: String,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// It ended with an error.
     #[error("`{command}` ended with {status}{output}")]
@@ -68,28 +103,50 @@ pub enum CommandError {
 }
 
 impl Command {
-    /// Splits a line into words: quotes and backslashes as in sh, and nothing else of sh.
+    /// Splits a line into words: quotes and backslashes as in sh. What else a shell would understand is refused.
     pub fn parse(line: &str) -> Result<Command, BadCommand> {
         let words = shell_words::split(line).map_err(|_| BadCommand::Quote(line.to_owned()))?;
+        if let Some(what) = shell::only_for_a_shell(line) {
+            return Err(BadCommand::Shell { line: line.to_owned(), what });
+        }
         if words.is_empty() { Err(BadCommand::Empty) } else { Ok(Command { words }) }
+    }
+
+    /// The same for a check, which must name the file: one that does not would look at the old file.
+    pub fn parse_check(line: &str) -> Result<Command, BadCommand> {
+        let check = Command::parse(line)?;
+        match check.names_the_file() {
+            true => Ok(check),
+            false => Err(BadCommand::NoFile(check.to_string())),
+        }
+    }
+
+    /// Whether `{}` is in it.
+    pub fn names_the_file(&self) -> bool {
+        self.words.iter().any(|word| word.contains(FILE))
+    }
+
+    /// The program that it runs, as it is written.
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
     }
 
     /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
         let command = self.to_string();
-        let start = |source| CommandError::Start { command: command.clone(), source };
+        let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
         // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
         let output = tempfile::tempfile().map_err(start)?;
         let file = file.to_string_lossy();
         let mut words = self.words.iter().map(|word| word.replace(FILE, &file));
-        let mut child = std::process::Command::new(words.next().unwrap_or_default())
+        let mut program = std::process::Command::new(words.next().unwrap_or_default());
+        program
             .args(words)
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(start)?)
             .stderr(output.try_clone().map_err(start)?)
-            .process_group(0)
-            .spawn()
-            .map_err(start)?;
+            .process_group(0);
+        let mut child = children::start(&mut program).map_err(start)?;
         let ended = child.wait_timeout(limit).map_err(start)?;
         let Some(status) = ended else {
             if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
@@ -118,16 +175,8 @@ impl fmt::Display for Command {
 }
 
 /// The end of the output, indented, each line on its own; empty if there was none.
-fn tail(mut output: File) -> String {
-    let length = output.metadata().map_or(0, |found| found.len());
-    let mut bytes = Vec::new();
-    let read = output
-        .seek(SeekFrom::Start(length.saturating_sub(MAX_OUTPUT)))
-        .and_then(|_| output.read_to_end(&mut bytes));
-    if read.is_err() {
-        return String::new();
-    }
-    String::from_utf8_lossy(&bytes)
+fn tail(output: File) -> String {
+    end_of(output)
         .lines()
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
@@ -137,6 +186,19 @@ fn tail(mut output: File) -> String {
             )
         })
         .collect()
+}
+
+/// The end of the output as it is; empty if it cannot be read.
+fn end_of(mut output: File) -> String {
+    let length = output.metadata().map_or(0, |found| found.len());
+    let mut bytes = Vec::new();
+    let read = output
+        .seek(SeekFrom::Start(length.saturating_sub(MAX_OUTPUT)))
+        .and_then(|_| output.read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -154,9 +216,28 @@ mod tests {
     #[test]
     fn words_are_words_and_nothing_is_a_shell() {
         assert_eq!(run("test '/tmp/a file' = {}"), Ok(()));
-        assert_eq!(run("test $HOME = '$HOME'"), Ok(()));
+        assert_eq!(run("test '$HOME' = \\$HOME"), Ok(()));
         assert!(matches!(Command::parse(" "), Err(BadCommand::Empty)));
         assert!(matches!(Command::parse("a 'b"), Err(BadCommand::Quote(_))));
+    }
+
+    #[test]
+    fn what_needs_a_shell_is_refused_with_a_line_that_can_be_pasted() {
+        let told = |line: &str| Command::parse(line).unwrap_err().to_string();
+        assert_eq!(
+            told("true && false"),
+            "only a shell understands `&&` in `true && false`, and no shell runs this command: write sh -c 'true && false'"
+        );
+        let pasted = told("echo 'a b' > c").split_once("write ").unwrap().1.to_owned();
+        assert_eq!(Command::parse(&pasted).unwrap().words, ["sh", "-c", "echo 'a b' > c"]);
+    }
+
+    #[test]
+    fn a_check_names_the_file() {
+        let check = |line: &str| Command::parse_check(line).map_err(|error| error.to_string());
+        assert!(check("haproxy -c -f {}").is_ok() && check("sh -c 'test -s {} && true'").is_ok());
+        assert!(check("x --config={}").is_ok());
+        assert!(check("haproxy -c -f /etc/haproxy/haproxy.cfg").unwrap_err().contains("has no `{}`"));
     }
 
     #[test]

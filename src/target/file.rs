@@ -1,15 +1,15 @@
 //! A file on disk that is replaced whole: staged beside it, with its mode and owner, never through a link.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use tempfile::NamedTempFile;
 
-use super::TargetError;
+use super::{TargetError, attributes};
 use crate::errors::{AtPath, PathError};
 use crate::unread::{Key, Times};
 
@@ -58,8 +58,16 @@ impl Owner {
     }
 }
 
+/// A file as it was found.
+pub(super) struct Found {
+    pub(super) bytes: Vec<u8>,
+    pub(super) metadata: fs::Metadata,
+    /// Open for reading.
+    handle: fs::File,
+}
+
 /// What is at the path now; none if nothing is. A link, a directory or a device is an error.
-pub(super) fn current(path: &Path) -> Result<Option<(Vec<u8>, fs::Metadata)>, TargetError> {
+pub(super) fn current(path: &Path) -> Result<Option<Found>, TargetError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -71,12 +79,18 @@ pub(super) fn current(path: &Path) -> Result<Option<(Vec<u8>, fs::Metadata)>, Ta
     if !found.is_file() {
         return Err(TargetError::NotAFile(path.to_owned()));
     }
-    Ok(Some((fs::read(path).at("read", path)?, found)))
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let handle =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(std::io::Error::from).at("read", path)?;
+    let mut handle = fs::File::from(handle);
+    let mut bytes = Vec::new();
+    handle.read_to_end(&mut bytes).at("read", path)?;
+    let metadata = handle.metadata().at("look at", path)?;
+    Ok(Some(Found { bytes, metadata, handle }))
 }
 
 /// Names the bytes of the file that is at the path now; none if nothing does, or if it is no plain file.
 pub(super) fn key(path: &Path, now: SystemTime) -> Option<Key> {
-    use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
     let found = rustix::fs::fstat(&file).ok()?;
@@ -84,22 +98,43 @@ pub(super) fn key(path: &Path, now: SystemTime) -> Option<Key> {
     Times::of(&file, now).filter(|_| plain)?.key(&found)
 }
 
-/// Writes the bytes beside the file, ready to take its place: on disk, with the mode and owner that it shall have.
-pub(super) fn stage(
-    path: &Path,
-    bytes: &[u8],
-    old: Option<&fs::Metadata>,
-    mode: Option<u32>,
-    owner: Option<Owner>,
-) -> Result<NamedTempFile, PathError> {
-    let (dir, name) = split(path);
-    // The file's own ending stays at the end: some checkers go by it.
+/// Writes the bytes into a file in that folder that has the ending of the target's name: some checkers go by it.
+pub(super) fn draft(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, PathError> {
+    let (_, name) = split(path);
     let mut staged = tempfile::Builder::new()
         .prefix(STAGED)
         .suffix(&format!(".{name}"))
-        .tempfile_in(&dir)
-        .at("write a file in", &dir)?;
+        .tempfile_in(dir)
+        .at("write a file in", dir)?;
     staged.write_all(bytes).at("write", staged.path())?;
+    Ok(staged)
+}
+
+/// The same beside the target, for a file that keeps its place and is only to be checked; in that other folder if nobody
+/// may write there.
+pub(super) fn draft_beside(path: &Path, other: &Path, bytes: &[u8]) -> Result<NamedTempFile, PathError> {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match draft(&split(path).0, path, bytes) {
+        Err(error) if matches!(error.source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            draft(other, path, bytes)
+        }
+        drafted => drafted,
+    }
+}
+
+/// Writes the bytes beside the file, ready to take its place: on disk, with the mode, owner and attributes that it shall
+/// have. Also gives a sentence about each attribute that could not be kept.
+pub(super) fn stage(
+    path: &Path,
+    bytes: &[u8],
+    old: Option<&Found>,
+    mode: Option<u32>,
+    owner: Option<Owner>,
+) -> Result<(NamedTempFile, Vec<String>), PathError> {
+    let (dir, _) = split(path);
+    let staged = draft(&dir, path, bytes)?;
+    let handle = old.map(|old| &old.handle);
+    let old = old.map(|old| &old.metadata);
     let uid = owner.map(|owner| owner.uid).or(old.map(MetadataExt::uid));
     let gid = owner.and_then(|owner| owner.gid).or(old.map(MetadataExt::gid));
     let mine = staged.as_file().metadata().at("look at", staged.path())?;
@@ -109,6 +144,10 @@ pub(super) fn stage(
             .map_err(std::io::Error::from)
             .at("give the right owner to", staged.path())?;
     }
+    let lost = match handle {
+        Some(handle) => attributes::keep(handle, staged.as_file()).at("keep the attributes of", path)?,
+        None => Vec::new(),
+    };
     // After the owner: changing that drops set-id bits (chown(2)).
     let mode = mode.or(old.map(|old| old.mode() & 0o7777)).unwrap_or(NEW_FILE_MODE);
     staged
@@ -116,14 +155,19 @@ pub(super) fn stage(
         .set_permissions(fs::Permissions::from_mode(mode))
         .at("set the mode of", staged.path())?;
     staged.as_file().sync_all().at("write", staged.path())?;
-    Ok(staged)
+    Ok((staged, lost))
 }
 
 /// Puts the staged file in place, durably. Readers see the old file or the new one, never something between.
-pub(super) fn replace(staged: NamedTempFile, path: &Path) -> Result<(), PathError> {
-    staged.persist(path).map_err(|error| error.error).at("replace", path)?;
+pub(super) fn replace(staged: NamedTempFile, path: &Path) -> Result<(), TargetError> {
+    if let Err(error) = staged.persist(path) {
+        return match error.error.kind() {
+            std::io::ErrorKind::ResourceBusy => Err(TargetError::Mounted(path.to_owned())),
+            _ => Err(error.error).at("replace", path).map_err(TargetError::from),
+        };
+    }
     let (dir, _) = split(path);
-    fs::File::open(&dir).and_then(|dir| dir.sync_all()).at("write", &dir)
+    Ok(fs::File::open(&dir).and_then(|dir| dir.sync_all()).at("write", &dir)?)
 }
 
 /// Sets a mode and owner that were asked for on a file whose bytes are right. True if something changed.

@@ -133,7 +133,29 @@ impl Memory {
         Ok(())
     }
 
-    #[cfg(test)]
+    /// Keeps what is about to be written over a file that stays in its place, until [`Memory::end_in_place`].
+    pub(super) fn begin_in_place(&self, bytes: &[u8]) -> Result<(), PathError> {
+        let path = self.being_written();
+        let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
+        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
+        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).at("write", &self.dir)
+    }
+
+    /// What a run began to write over the file and did not finish.
+    pub(super) fn in_place(&self) -> Option<Vec<u8>> {
+        fs::read(self.being_written()).ok()
+    }
+
+    /// The file holds all of it, or none of it.
+    pub(super) fn end_in_place(&self) -> Result<(), PathError> {
+        remove(&self.being_written())
+    }
+
+    fn being_written(&self) -> PathBuf {
+        self.dir.join("being-written")
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

@@ -2,15 +2,19 @@
 //!
 //! A target knows nothing of nodes but their numbers, and nothing of where its bytes come from.
 
+mod attributes;
 mod command;
 mod file;
+mod in_place;
 pub mod limits;
 mod memory;
 mod runtime;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use tempfile::NamedTempFile;
 
 pub use command::{BadCommand, Command, CommandError};
 pub use file::{Owner, UnknownOwner};
@@ -38,6 +42,8 @@ pub struct Target {
     pub mode: Option<u32>,
     /// Its owner; none keeps the one it has.
     pub owner: Option<Owner>,
+    /// To write into the file that is there instead of replacing it: for a mount point. See [`TargetError::Mounted`].
+    pub in_place: bool,
     /// Must succeed on the new file before it takes the old one's place.
     pub check: Option<Command>,
     /// Run after the file was replaced.
@@ -68,7 +74,32 @@ pub enum Done {
     /// It is right, and HAProxy could not follow without a reload, for this reason.
     ReloadedFor(String),
     /// It is right; a reload is owed, and was not run now.
-    Held,
+    Held(Held),
+}
+
+/// What a reload that is owed is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Whether the file was replaced now.
+    replaced: bool,
+    /// Why HAProxy cannot follow without it.
+    why: Option<String>,
+}
+
+impl Held {
+    /// What was done once that reload has succeeded.
+    pub fn reloaded(self) -> Done {
+        match self.why {
+            Some(why) => Done::ReloadedFor(why),
+            None if self.replaced => Done::Replaced,
+            None => Done::Reloaded,
+        }
+    }
+
+    /// What was done if somebody else has run that reload.
+    pub fn settled(self) -> Done {
+        if self.replaced { Done::Replaced } else { Done::Unchanged }
+    }
 }
 
 impl Done {
@@ -76,7 +107,7 @@ impl Done {
     pub fn is_settled(&self) -> bool {
         match self {
             Done::Followed(followed) => followed.pending.is_empty() && followed.failed.is_empty(),
-            Done::Held => false,
+            Done::Held(_) => false,
             // Whether the reload has loaded what it should, only another look can say.
             Done::Reloaded | Done::ReloadedFor(_) => false,
             Done::Unchanged | Done::Adjusted | Done::Replaced => true,
@@ -93,7 +124,7 @@ impl fmt::Display for Done {
             Done::Replaced => f.write_str("replaced"),
             Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
             Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
-            Done::Held => f.write_str("right; its reload is owed"),
+            Done::Held(_) => f.write_str("right; its reload is owed"),
             Done::Followed(followed) => {
                 let steps: Vec<&str> =
                     followed.done.iter().chain(&followed.pending).map(String::as_str).collect();
@@ -115,6 +146,9 @@ pub enum TargetError {
     /// The path is a directory or a device.
     #[error("`{}` is no plain file", .0.display())]
     NotAFile(PathBuf),
+    /// Something is mounted on that very file, so that it cannot be replaced. The old file stands.
+    #[error("`{}` is a mount point, such as docker makes of `-v FILE:FILE`, and cannot be replaced; the old file stands", .0.display())]
+    Mounted(PathBuf),
     /// The check command refused the new file. The old file stands.
     #[error("the new `{}` was refused by its check; the old file stands", path.display())]
     Check {
@@ -173,6 +207,7 @@ impl TargetError {
             TargetError::Io(_)
             | TargetError::Link(_)
             | TargetError::NotAFile(_)
+            | TargetError::Mounted(_)
             | TargetError::Check { .. } => false,
         }
     }
@@ -185,6 +220,10 @@ impl TargetError {
                 "name the file that `{}` points to, or leave out -o to print to stdout",
                 path.display()
             )),
+            TargetError::Mounted(_) => Some(
+                "mount the folder instead of the file; or write into the file with --in-place (in a [[render]] table: in-place = true), where readers can see it half written"
+                    .into(),
+            ),
             TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
             TargetError::Check { source: CommandError::Start { .. }, .. } => {
                 Some("see that the program is installed and in PATH".into())
@@ -213,33 +252,71 @@ impl TargetError {
 
 impl Target {
     /// Makes the file hold these bytes: check, replace, reload. Killed at any point, the file is the old or the new
-    /// one, and the next run does what is left.
-    pub fn apply(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
+    /// one, and the next run does what is left. What is not as it was before is said in `warnings`, in sentences about the
+    /// file.
+    pub fn apply(
+        &self,
+        memory: &Memory,
+        bytes: &[u8],
+        warnings: &mut Vec<String>,
+    ) -> Result<Done, TargetError> {
         file::sweep(&self.path);
+        self.recover(memory)?;
         let old = file::current(&self.path)?;
-        if let Some((old, found)) = &old
-            && old == bytes
+        if let Some(old) = &old
+            && old.bytes == bytes
         {
-            return self.stand(memory, bytes, found);
+            return self.stand(memory, bytes, &old.metadata);
         }
-        let staged =
-            file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
+        let staged = self.stage(old.as_ref(), bytes, memory.dir(), warnings)?;
         if let Some(runtime) = &self.runtime {
             runtime.forget()?;
         }
         self.check(staged.path())?;
-        let old = old.map(|(old, _)| old);
-        let why = self.needs_reload(old.as_deref(), bytes);
+        let before = old.as_ref().map(|old| old.bytes.as_slice());
+        let why = self.needs_reload(before, bytes);
         if self.reload.is_some() && why.is_some() {
             // Before the replacement: killed after it, the next run would see the right bytes and reload nothing.
             memory.owe_reload()?;
         }
-        file::replace(staged, &self.path)?;
+        match &old {
+            Some(old) if self.in_place => {
+                in_place::write(memory, &self.path, &old.bytes, bytes)?;
+                file::adjust(&self.path, &old.metadata, self.mode, self.owner)?;
+            }
+            _ => file::replace(staged, &self.path)?,
+        }
         memory.follows()?;
-        match self.settle(memory, old.as_deref().unwrap_or(bytes), bytes, why)? {
+        match self.settle(memory, before.unwrap_or(bytes), bytes, why)? {
             Done::Unchanged | Done::Reloaded => Ok(Done::Replaced),
+            Done::Held(held) => Ok(Done::Held(Held { replaced: true, ..held })),
             done => Ok(done),
         }
+    }
+
+    /// Finishes what a run began that was killed while it wrote into the file. Before anybody takes the file as it is.
+    pub fn recover(&self, memory: &Memory) -> Result<(), TargetError> {
+        in_place::recover(memory, &self.path)?;
+        Ok(())
+    }
+
+    /// The new file, ready to be checked and to take the old one's place; for a file that keeps its place, a draft.
+    fn stage(
+        &self,
+        old: Option<&file::Found>,
+        bytes: &[u8],
+        other: &Path,
+        warnings: &mut Vec<String>,
+    ) -> Result<NamedTempFile, TargetError> {
+        if old.is_some() && self.in_place {
+            return Ok(file::draft_beside(&self.path, other, bytes)?);
+        }
+        if in_place::is_mount_point(&self.path) {
+            return Err(TargetError::Mounted(self.path.clone()));
+        }
+        let (staged, lost) = file::stage(&self.path, bytes, old, self.mode, self.owner)?;
+        warnings.extend(lost);
+        Ok(staged)
     }
 
     /// Why the new file is of no use without a reload. If there was no file before, nobody knows what runs.
@@ -262,6 +339,7 @@ impl Target {
             let done = self.reload(memory, new)?;
             Ok(match (done, why) {
                 (Done::Reloaded, Some(why)) if self.runtime.is_some() => Done::ReloadedFor(why),
+                (Done::Held(held), why) if self.runtime.is_some() => Done::Held(Held { why, ..held }),
                 (done, _) => done,
             })
         };
@@ -317,7 +395,7 @@ impl Target {
             }));
         }
         match file::current(&self.path)? {
-            Some((bytes, found)) if memory::digest(&bytes) == last.digest => {
+            Some(file::Found { bytes, metadata: found, .. }) if memory::digest(&bytes) == last.digest => {
                 file::sweep(&self.path);
                 if key.is_some() {
                     memory.keep(&LastGood { key, ..last.clone() }, None)?;
@@ -340,20 +418,17 @@ impl Target {
     /// What `apply` would do, up to the check, without touching the file.
     pub fn rehearse(&self, bytes: &[u8]) -> Result<Done, TargetError> {
         let old = file::current(&self.path)?;
-        if old.as_ref().is_some_and(|(old, _)| old == bytes) {
+        if old.as_ref().is_some_and(|old| old.bytes == bytes) {
             return Ok(Done::Unchanged);
         }
-        if self.check.is_some() {
-            let staged =
-                file::stage(&self.path, bytes, old.as_ref().map(|(_, found)| found), self.mode, self.owner)?;
-            self.check(staged.path())?;
-        }
+        let staged = self.stage(old.as_ref(), bytes, &std::env::temp_dir(), &mut Vec::new())?;
+        self.check(staged.path())?;
         Ok(Done::Replaced)
     }
 
     /// The bytes of the file now; none if there is no file.
     pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
-        Ok(file::current(&self.path)?.map(|(bytes, _)| bytes))
+        Ok(file::current(&self.path)?.map(|found| found.bytes))
     }
 
     /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or later than it was waited for. Then
@@ -370,7 +445,7 @@ impl Target {
         Ok(since)
     }
 
-    fn check(&self, staged: &std::path::Path) -> Result<(), TargetError> {
+    fn check(&self, staged: &Path) -> Result<(), TargetError> {
         let Some(check) = &self.check else { return Ok(()) };
         check
             .run(staged, self.command_limit)
@@ -380,15 +455,24 @@ impl Target {
     fn reload(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
         let Some(reload) = &self.reload else { return Ok(Done::Unchanged) };
         if self.hold_reload {
-            return Ok(Done::Held);
+            return Ok(Done::Held(Held { replaced: false, why: None }));
         }
         if let Some(runtime) = &self.runtime {
             runtime.remember(bytes);
         }
         let before = self.socket.as_deref().and_then(haproxy::serving);
-        reload
-            .run(&self.path, self.command_limit)
-            .map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
+        self.reloaded(memory, reload.run(&self.path, self.command_limit), before)?;
+        Ok(Done::Reloaded)
+    }
+
+    /// Notes what came of a reload. `before` served until then.
+    fn reloaded(
+        &self,
+        memory: &Memory,
+        outcome: Result<(), CommandError>,
+        before: Option<Serving>,
+    ) -> Result<(), TargetError> {
+        outcome.map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
         // Where HAProxy is followed at run time and did not answer before, the next look asks what runs.
         if let Some(socket) = &self.socket
             && (before.is_some() || self.runtime.is_none())
@@ -408,8 +492,27 @@ impl Target {
             // Until it is seen to follow.
             memory.count_reload()?;
         }
-        Ok(Done::Reloaded)
+        Ok(())
     }
+}
+
+/// Runs the reload that these files owe once for all of them: the command of the first one, which is that of the others
+/// too. Gives what came of it for each.
+pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetError>> {
+    let Some((first, _)) = files.first() else { return Vec::new() };
+    let serving = |target: &Target| target.socket.as_deref().and_then(haproxy::serving);
+    let before: Vec<Option<Serving>> = files.iter().map(|(target, _)| serving(target)).collect();
+    for (target, _) in files {
+        if let (Some(runtime), Ok(Some(bytes))) = (&target.runtime, target.current()) {
+            runtime.remember(&bytes);
+        }
+    }
+    let outcome = match &first.reload {
+        Some(reload) => reload.run(&first.path, first.command_limit),
+        None => Ok(()),
+    };
+    let outcomes = files.iter().zip(before);
+    outcomes.map(|((target, memory), before)| target.reloaded(memory, outcome.clone(), before)).collect()
 }
 
 /// Runs a check on a text that will be no file of its own, under that file name.
@@ -439,6 +542,7 @@ mod tests {
             path: dir.path().join("out.cfg"),
             mode: None,
             owner: None,
+            in_place: false,
             check: None,
             reload: None,
             socket: None,
@@ -451,7 +555,7 @@ mod tests {
 
     impl Fixture {
         fn apply(&self, text: &str) -> Result<Done, TargetError> {
-            self.target.apply(&self.memory, text.as_bytes())
+            self.target.apply(&self.memory, text.as_bytes(), &mut Vec::new())
         }
 
         fn text(&self) -> String {
@@ -480,7 +584,7 @@ mod tests {
         assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
         assert_eq!((fixture.text().as_str(), mode()), ("b\n", 0o640));
         let stricter = Target { mode: Some(0o600), ..fixture.target.clone() };
-        assert_eq!(stricter.apply(&fixture.memory, b"b\n").unwrap(), Done::Adjusted);
+        assert_eq!(stricter.apply(&fixture.memory, b"b\n", &mut Vec::new()).unwrap(), Done::Adjusted);
         assert_eq!(mode(), 0o600);
     }
 
@@ -537,8 +641,10 @@ mod tests {
         let mut fixture = fixture();
         fixture.reload_by("exit 0");
         fixture.target.hold_reload = true;
-        assert_eq!(fixture.apply("a\n").unwrap(), Done::Held);
-        assert_eq!(fixture.apply("b\n").unwrap(), Done::Held);
+        let held = |replaced| Done::Held(Held { replaced, why: None });
+        assert_eq!(fixture.apply("a\n").unwrap(), held(true));
+        assert_eq!(fixture.apply("a\n").unwrap(), held(false));
+        assert_eq!(fixture.apply("b\n").unwrap(), held(true));
         assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("b\n", 0));
         fixture.target.hold_reload = false;
         assert_eq!(fixture.apply("b\n").unwrap(), Done::Reloaded);
@@ -609,6 +715,70 @@ mod tests {
         fs::write(&foreign, "").unwrap();
         fixture.apply("a\n").unwrap();
         assert!(!left.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn a_file_that_keeps_its_place_is_written_over_and_a_killed_run_is_finished() {
+        use std::os::unix::fs::MetadataExt;
+        let mut fixture = fixture();
+        fixture.target.in_place = true;
+        assert_eq!(fixture.apply("a long one\n").unwrap(), Done::Replaced);
+        let inode = || fs::metadata(&fixture.target.path).unwrap().ino();
+        let before = inode();
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+        assert_eq!((fixture.text().as_str(), inode()), ("b\n", before));
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Unchanged);
+        // Killed while it wrote.
+        fixture.memory.begin_in_place(b"new and whole\n").unwrap();
+        fs::write(&fixture.target.path, "new an").unwrap();
+        fixture.target.recover(&fixture.memory).unwrap();
+        assert_eq!((fixture.text().as_str(), inode()), ("new and whole\n", before));
+        fixture.apply("c\n").unwrap();
+        assert_eq!(fixture.memory.in_place(), None);
+        fixture.target.recover(&fixture.memory).unwrap();
+        assert_eq!(fixture.text(), "c\n");
+        let left: Vec<_> = fs::read_dir(fixture.dir.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 2, "only the file and the state directory: {left:?}");
+        let mut fixture = fixture;
+        fixture.target.check = Some(Command::parse("grep -q good {}").unwrap());
+        assert!(matches!(fixture.apply("bad\n"), Err(TargetError::Check { .. })));
+        assert_eq!(fixture.text(), "c\n");
+    }
+
+    /// An access control list that lets user 65534 read, and others nothing.
+    fn acl() -> Vec<u8> {
+        let entries =
+            [(1, 6, u32::MAX), (2, 4, 65534), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+        let entry = |(tag, rights, id): (u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        2u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect()
+    }
+
+    #[test]
+    fn attributes_are_kept_and_none_is_added() {
+        use rustix::fs::{XattrFlags, getxattr, setxattr};
+        let fixture = fixture();
+        fixture.apply("a\n").unwrap();
+        let path = &fixture.target.path;
+        let set = |path: &Path, name: &str, value: &[u8]| setxattr(path, name, value, XattrFlags::empty());
+        let has = |name: &str| {
+            let mut value = [0; 100];
+            getxattr(path, name, &mut value[..]).map(|length| value[..length].to_vec()).ok()
+        };
+        set(path, "user.note", b"x").unwrap();
+        set(path, "system.posix_acl_access", &acl()).unwrap();
+        let mode = fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+        assert_eq!(has("user.note").as_deref(), Some(&b"x"[..]));
+        assert_eq!(has("system.posix_acl_access"), Some(acl()));
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode(), mode);
+        // What the folder gives to new files must not widen what the old one allowed.
+        rustix::fs::removexattr(path, "system.posix_acl_access").unwrap();
+        set(fixture.dir.path(), "system.posix_acl_default", &acl()).unwrap();
+        assert_eq!(fixture.apply("c\n").unwrap(), Done::Replaced);
+        assert_eq!(has("system.posix_acl_access"), None);
+        assert_eq!(has("user.note").as_deref(), Some(&b"x"[..]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod check;
 mod daemon;
 mod deaths;
 mod figures;
+mod first;
 mod haproxy;
 mod health;
 mod kill;
@@ -56,6 +57,7 @@ over_each_store!(
     the_agent_follows_the_list_and_ends_cleanly,
     who_is_stopped_can_say_so,
     the_store_goes_away_and_comes_back,
+    files_with_the_same_reload_are_reloaded_once,
     of_beats_at_the_same_time_one_reloads,
 );
 over_each_store!(but ssh:
@@ -259,6 +261,59 @@ fn reloads_have_a_budget_and_what_is_over_it_is_owed() {
     drop(agent);
     lb.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
     assert_eq!(reloads(), 3);
+}
+
+fn files_with_the_same_reload_are_reloaded_once(place: Place) {
+    let reload =
+        "reload = 'sh -c \"test ! -e broken && test -e hosts && test -e hosts2 && echo x >> reloads\"'\n";
+    let more = |machine: &Machine| {
+        format!(
+            "{reload}[[render]]\nname = 'hosts'\noutput = '{}2'\n{reload}",
+            machine.path("hosts").display()
+        )
+    };
+    let lb = place.machine("lb1");
+    renders_hosts(&lb, &format!("{}{QUICK}", more(&lb)));
+    let reloads = || fs::read_to_string(lb.path("reloads")).unwrap_or_default().lines().count();
+    lb.run(&["beat"]).code(0).says("hosts replaced and reloaded").says("hosts2 replaced and reloaded");
+    assert_eq!(reloads(), 1, "when both files are in place");
+    lb.run(&["beat"]).code(0).says("hosts2 is unchanged");
+    assert_eq!(reloads(), 1);
+    // One that fails is owed by both, and run once for both.
+    fs::write(lb.path("broken"), "").unwrap();
+    let app = place.machine("app1");
+    app.good(&["publish"]);
+    let failed = lb.run(&["beat"]).code(5);
+    assert_eq!(failed.stderr.matches("but its reload failed").count(), 2, "{failed}");
+    fs::remove_file(lb.path("broken")).unwrap();
+    lb.run(&["beat"]).code(0).says("hosts2 is unchanged; the reload that was owed has succeeded");
+    assert_eq!(reloads(), 2);
+    // The agent does the same.
+    let agent = Daemon::start(&lb);
+    app.good(&["withdraw"]);
+    agent.wait_for("the node to leave", || {
+        agent.log().matches("replaced").count() == 2
+            && !fs::read_to_string(lb.path("hosts2")).unwrap().contains("10.0.0.2")
+    });
+    assert_eq!(reloads(), 3, "{}", agent.log());
+}
+
+#[test]
+fn a_quiet_beat_says_nothing_where_nothing_failed() {
+    let lb = machine("lb1", "reload = 'true'\n");
+    for command in [
+        &["beat", "--quiet"][..],
+        &["beat", "-q"],
+        &["publish", "-q"],
+        &["state", "done", "-q"],
+        &["withdraw", "-q"],
+    ] {
+        assert_eq!(lb.good(command), "", "{command:?}");
+    }
+    let init = ["init", "-q", "--config", "new.toml", "--nodeinfo", "facts"];
+    assert_eq!(lb.good(&init), "");
+    assert!(lb.path("new.toml").exists());
+    lb.run(&["beat", "-q", "--store", "/no/such/place"]).code(3).says("/no/such/place");
 }
 
 fn of_beats_at_the_same_time_one_reloads(place: Place) {

@@ -47,8 +47,18 @@ fn a_renderer_may_be_killed_at_any_time() {
     let out = app.path("haproxy.cfg");
     let render = |port: &str, after: Option<Duration>| {
         let port = format!("frontend_port={port}");
-        let args =
-            ["render", "haproxy", "-o", "haproxy.cfg", "--set", &port, "--reload", "true", "--check", "true"];
+        let args = [
+            "render",
+            "haproxy",
+            "-o",
+            "haproxy.cfg",
+            "--set",
+            &port,
+            "--reload",
+            "true",
+            "--check",
+            "true {}",
+        ];
         match after {
             Some(after) => kill_after(&app, &args, after),
             None => drop(app.run(&args).code(0)),

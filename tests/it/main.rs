@@ -3,6 +3,7 @@
 
 mod agent;
 mod copies;
+mod doctor;
 mod documents;
 mod escaping;
 #[cfg(all(feature = "https", feature = "ssh"))]

@@ -74,8 +74,8 @@ fn of_the_command_line_and_the_configuration() {
     insta::assert_snapshot!(told(&app, &["list", "--config", "missing.toml"]), @"
     exit code 2
     --- stderr
-    error: cannot read `missing.toml`: No such file or directory (os error 2)
-    hint: make `missing.toml` first, or name another one
+    error: there is no configuration `missing.toml`
+    hint: `presence init --config missing.toml` writes one
     ");
     fs::write(app.path("presence.toml"), "folder = 'a'\nstores = 3\n").unwrap();
     insta::assert_snapshot!(told(&app, &["list"]), @"
@@ -88,6 +88,141 @@ fn of_the_command_line_and_the_configuration() {
     unknown field `stores`, expected one of `nodeinfo`, `store`, `folder`, `layout`, `beat-store`, `beat-shards`, `state-dir`, `branch`, `template-dir`, `verbose`, `quiet`, `color`, `vars`, `states`, `limits`, `timeouts`, `render`, `agent`, `health`, `notify`
     hint: `presence init` writes a file that shows every key
     ");
+}
+
+#[test]
+fn of_commands_that_only_a_shell_understands_and_of_checks_without_the_file() {
+    let app = Machine::new("app1");
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "-o", "out", "--reload", "true && touch 'a b'"]), @r#"
+    exit code 2
+    --- stderr
+    error: only a shell understands `&&` in `true && touch 'a b'`, and no shell runs this command: write sh -c 'true && touch '\''a b'\'''
+    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    "#);
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f {} 2>&1"]), @"
+    exit code 2
+    --- stderr
+    error: only a shell understands `2>&1` in `haproxy -c -f {} 2>&1`, and no shell runs this command: write sh -c 'haproxy -c -f {} 2>&1'
+    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    ");
+    insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f /etc/haproxy/haproxy.cfg"]), @"
+    exit code 2
+    --- stderr
+    error: the check `haproxy -c -f /etc/haproxy/haproxy.cfg` has no `{}`: it would look at the old file, not at the new one
+    hint: write {} where the file's name belongs; `true {}` checks nothing
+    ");
+    assert!(!app.path("out").exists());
+    let table = |line: &str| format!("[[render]]\nname = 'hosts'\noutput = '/nonexistent/x'\n{line}\n");
+    for (text, expect) in [
+        (table("check = 'haproxy -c -f /etc/haproxy/haproxy.cfg'"), "has no `{}`"),
+        (table("check = 'true {} | cat'"), "sh -c 'true {} | cat'"),
+        (
+            table("reload = 'kill -USR2 $(cat /run/haproxy.pid)'"),
+            "sh -c 'kill -USR2 $(cat /run/haproxy.pid)'",
+        ),
+        ("[[health]]\ncommand = 'pgrep app > /dev/null'\n".to_owned(), "sh -c 'pgrep app > /dev/null'"),
+        ("[[notify]]\ncommand = 'mail root < {}'\n".to_owned(), "sh -c 'mail root < {}'"),
+    ] {
+        fs::write(app.path("presence.toml"), &text).unwrap();
+        for command in ["doctor", "beat"] {
+            app.run(&[command]).code(2).says(expect);
+        }
+    }
+    for (option, line) in
+        [("--check", "sh -c 'test -s \"$1\" && true' sh {}"), ("--reload", "sh -c 'true && true'")]
+    {
+        fs::write(app.path("presence.toml"), "").unwrap();
+        app.run(&["render", "hosts", "-o", "out", option, line]).code(0);
+    }
+}
+
+/// What stands between the first two backquotes after `from`, as the words that a shell makes of it.
+fn words_after(text: &str, from: &str) -> Vec<String> {
+    let command = text.split_once(from).unwrap().1.split('`').nth(1).unwrap();
+    shell_words::split(command).unwrap()
+}
+
+#[test]
+fn of_commands_that_can_be_pasted_whatever_the_path() {
+    let app = Machine::new("app1");
+    for name in ["a b", "it's", "x;y"] {
+        let missing = format!("{name}.toml");
+        let said = told(&app, &["list", "--config", &missing]);
+        assert_eq!(words_after(&said, "hint: "), ["presence", "init", "--config", &missing]);
+        let said = told(&app, &["list", "--store", name]);
+        assert_eq!(words_after(&said, "hint: "), ["git", "init", "--bare", name]);
+        // What `init` was given is in its next step, which works.
+        let nodeinfo = format!("{name} facts");
+        let store = app.path(&format!("{name} list"));
+        let store = store.to_str().unwrap();
+        let options = ["--config", &missing, "--nodeinfo", &nodeinfo, "--store", store];
+        let init =
+            app.run(&[&["init", "--part", "app1", "--stacktype", "lad1"], &options[..]].concat()).code(0);
+        let next = words_after(&init.stderr, "next: ");
+        assert_eq!(next[..4], ["presence", "emit", "--config", &missing], "{init}");
+        assert!(next.windows(2).any(|pair| pair == ["--store", store]), "{init}");
+        let words: Vec<&str> = next[1..].iter().map(String::as_str).collect();
+        assert!(app.good(&words).contains("\"nodepart\": \"app1\""));
+        let config = fs::read_to_string(app.path(&missing)).unwrap();
+        assert!(config.lines().any(|line| line.starts_with("store = [")), "{config}");
+    }
+}
+
+#[test]
+fn of_two_tables_for_one_file() {
+    let app = Machine::new("app1");
+    fs::create_dir(app.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", app.path("link")).unwrap();
+    let tables = |paths: [&str; 2]| {
+        let table = |path| format!("[[render]]\nname = 'hosts'\noutput = '{}'\n", app.path(path).display());
+        fs::write(app.path("presence.toml"), paths.map(table).concat()).unwrap();
+    };
+    for other in ["link/hosts", "real/../real/hosts", "real/hosts"] {
+        tables(["real/hosts", other]);
+        app.run(&["beat"]).code(2).says("two [[render]] tables write");
+    }
+    tables(["real/hosts", "link/hosts2"]);
+    app.run(&["beat"]).code(0);
+    // A file is known by all of its names.
+    app.run(&["accept", "link/hosts"]).code(0);
+}
+
+#[test]
+fn of_a_state_directory_that_cannot_be_written() {
+    let app = Machine::new("app1");
+    let store = app.path("all");
+    fs::create_dir(&store).unwrap();
+    let app = app.store(store.display());
+    app.good(&["publish"]);
+    // Also root can write nothing below a file.
+    fs::write(app.path("file"), "").unwrap();
+    let nowhere = app.path("file/state");
+    let nowhere = nowhere.to_str().unwrap();
+    let outcome =
+        app.run(&["render", "hosts", "--state-dir", nowhere]).code(0).says("no copy of the output is kept");
+    assert!(outcome.stdout.contains("app1"), "{outcome}");
+    app.run(&["render", "hosts", "--state-dir", nowhere, "-o", "out"]).code(1);
+    assert!(!app.path("out").exists());
+}
+
+#[test]
+fn of_a_comparison_with_a_fact_that_a_node_does_not_state() {
+    let app = Machine::new("app1");
+    let store = app.path("all");
+    fs::create_dir(&store).unwrap();
+    let app = app.store(store.display());
+    app.good(&["publish"]);
+    fs::create_dir_all(app.path("templates/common")).unwrap();
+    let render = |body: &str| {
+        fs::write(app.path("templates/common/t.hbs"), format!("{{{{#nodes}}}}{body}{{{{/nodes}}}}")).unwrap();
+        app.run(&["render", "t", "--template-dir", "templates"])
+    };
+    let backup = "{{instance-id}}{{#if (eq backup \"yes\")}} backup{{/if}}";
+    assert_eq!(render(backup).code(0).stdout, "i-app1\n");
+    render("{{#if (gt weight 5)}}heavy{{/if}}").code(1).says("there is no `weight`");
+    app.fact("backup", "yes");
+    app.good(&["publish"]);
+    assert_eq!(render(backup).code(0).stdout, "i-app1 backup\n");
 }
 
 #[test]
@@ -223,10 +358,10 @@ fn of_templates_and_targets() {
     --- stderr
     error: templates/common/t.cfg.hbs:1:1: there is no partial `missing`
     ");
-    insta::assert_snapshot!(broken("x\n", &["--check", "sh -c 'echo bad line 3; exit 1'", "-o", "out"]), @"
+    insta::assert_snapshot!(broken("x\n", &["--check", "sh -c 'echo bad line 3; exit 1' {}", "-o", "out"]), @"
     exit code 4
     --- stderr
-    error: the new `[DIR]/out` was refused by its check; the old file stands: `sh -c 'echo bad line 3; exit 1'` ended with exit status 1
+    error: the new `[DIR]/out` was refused by its check; the old file stands: `sh -c 'echo bad line 3; exit 1' {}` ended with exit status 1
       | bad line 3
     hint: `presence render NAME --diff -o FILE` shows what would change; see the check's output above
     ");

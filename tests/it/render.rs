@@ -146,8 +146,8 @@ fn a_refused_check_keeps_the_old_file_and_a_failed_reload_is_owed() {
 fn whatever_fails_stdout_gets_the_last_good_output() {
     let fleet = Fleet::new(1);
     let all = fleet.render(&[]).code(0).stdout;
-    assert_eq!(fleet.render(&["--check", "false"]).code(4).says("was printed instead").stdout, all);
-    assert_eq!(fleet.render(&["--check", "false", "--dry-run"]).code(4).stdout, "");
+    assert_eq!(fleet.render(&["--check", "false {}"]).code(4).says("was printed instead").stdout, all);
+    assert_eq!(fleet.render(&["--check", "false {}", "--dry-run"]).code(4).stdout, "");
     fs::create_dir_all(fleet.lb.path("worse/common")).unwrap();
     for template in ["{{vars.missing}}", "{{#nodes}}"] {
         fs::write(fleet.lb.path("worse/common/apps.hbs"), template).unwrap();
@@ -163,6 +163,33 @@ fn a_link_is_never_followed() {
     symlink("precious", fleet.lb.path("out")).unwrap();
     fleet.render(&["-o", "out"]).code(1).says("is a link");
     assert_eq!(fs::read_to_string(fleet.lb.path("precious")).unwrap(), "x");
+}
+
+#[test]
+fn a_mount_point_is_refused_or_written_in_place() {
+    let fleet = Fleet::new(2);
+    fleet.render(&[]).code(0); // makes the templates
+    let render = "\"$P\" render apps --template-dir templates -o out";
+    fs::write(fleet.lb.path("source"), "old\n").unwrap();
+    fs::write(fleet.lb.path("out"), "").unwrap();
+    let script = format!(
+        "mount --bind source out; {render} --reload 'touch reloaded'; echo $?; {render} --dry-run; echo $?"
+    );
+    let Some(said) = fleet.lb.with_mounts(&script) else { return };
+    assert!(said.contains("is a mount point") && said.contains("--in-place"), "{said}");
+    assert_eq!(said.matches("1\n").count(), 2, "{said}");
+    let source = || fs::read_to_string(fleet.lb.path("source")).unwrap();
+    assert_eq!((source().as_str(), fleet.lb.path("reloaded").exists()), ("old\n", false));
+    let script =
+        format!("mount --bind source out; {render} --in-place --force --reload 'touch reloaded'; echo $?");
+    let said = fleet.lb.with_mounts(&script).unwrap();
+    assert_eq!(source(), "i-app1 active\ni-app2 active\n", "{said}");
+    assert!(fleet.lb.path("reloaded").exists());
+    // A disk that is full leaves the old file whole.
+    let script = "mkdir full; mount -t tmpfs -o size=8k none full; echo old > full/out; head -c 4k /dev/zero > full/rest; \
+                  \"$P\" render haproxy --in-place -o full/out; echo $?; cat full/out; head -c 300 full/rest | wc -c";
+    let said = fleet.lb.with_mounts(script).unwrap();
+    assert!(said.contains("1\nold\n") && said.contains("No space left"), "{said}");
 }
 
 #[test]
@@ -187,7 +214,7 @@ fn diff_and_dry_run_change_nothing() {
     let diff = fleet.render(&["-o", "out", "--diff"]).code(0).stdout;
     assert!(diff.contains("-i-app2 active\n+i-app2 draining\n"), "{diff}");
     fleet.render(&["-o", "out", "--dry-run", "--reload", "false"]).code(0).says("would replace");
-    fleet.render(&["-o", "out", "--dry-run", "--check", "false"]).code(4);
+    fleet.render(&["-o", "out", "--dry-run", "--check", "false {}"]).code(4);
     assert_eq!(fleet.out(), old);
     let stdout = fleet.render(&["--dry-run"]).code(0).stdout;
     assert_eq!(stdout, "i-app1 active\ni-app2 draining\n");

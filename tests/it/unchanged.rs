@@ -192,9 +192,9 @@ fn the_options_count() {
     fleet.render(&["--min-nodes", "9"]).code(3);
     fleet.render(&["--min-nodes", "9", "--force"]).code(0);
     fleet.render(&["--min-nodes", "9"]).code(3);
-    fleet.render(&["--check", "false"]).code(4);
+    fleet.render(&["--check", "false {}"]).code(4);
     fleet.render(&[]).code(0);
-    fleet.render(&["--check", "false"]).code(4);
+    fleet.render(&["--check", "false {}"]).code(4);
     assert!(fleet.render(&["-q"]).code(0).stderr.is_empty());
     fleet.render(&[]).code(0).says("unknown state");
     fleet.render(&["--part", "app1"]).code(0);

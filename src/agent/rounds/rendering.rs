@@ -7,8 +7,8 @@ use super::looking::versions;
 use crate::agent::talk::Complaint;
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
-use crate::beat::node;
 use crate::beat::turn::{self, Manner, Turn, TurnError};
+use crate::beat::{node, reloads};
 use crate::errors::chain;
 use crate::pace::back_off;
 use crate::record::Facts;
@@ -27,10 +27,7 @@ impl Rounds<'_> {
                 self.rendered = Some(versions(&fleet));
             }
             let facts = node::facts(self.config).unwrap_or_default();
-            for index in 0..self.config.renders.len() {
-                // A turn may take its time, and a signal to end does not wait for more than one.
-                good &= self.goes_on() && self.turn(index, &facts, &fleet);
-            }
+            good = self.turns(0..self.config.renders.len(), &facts, &fleet);
         }
         self.fleet = Some(fleet);
         self.write_metrics();
@@ -46,31 +43,61 @@ impl Rounds<'_> {
         }
         let Some(fleet) = self.fleet.take() else { return };
         let facts = node::facts(self.config).unwrap_or_default();
-        for index in 0..self.again.len() {
-            if due(&self.again[index]) && self.goes_on() {
-                self.turn(index, &facts, &fleet);
-            }
-        }
+        let places: Vec<usize> = (0..self.again.len()).filter(|index| due(&self.again[*index])).collect();
+        self.turns(places, &facts, &fleet);
         self.fleet = Some(fleet);
         self.write_metrics();
     }
 
-    /// One file's turn. False if it is not as it should be.
-    fn turn(&mut self, index: usize, facts: &Facts, fleet: &Fleet) -> bool {
-        let render = &self.config.renders[index];
-        let now = self.now();
-        let manner = Manner {
-            dry_run: false,
-            hold_reload: !self.budget.allows(now),
-            evidence: Evidence::Listened(&self.liveness, self.config.agent.interval),
-            accept: false,
-        };
-        let turn = turn::take(self.config, render, facts, fleet, manner);
-        let reloaded = has_reloaded(&turn, render.target.reload.is_some());
-        if reloaded {
-            self.budget.spend(now);
+    /// The turns of these files. A reload that several of them share is run once, after the last of them. False if one is
+    /// not as it should be.
+    fn turns(&mut self, places: impl IntoIterator<Item = usize>, facts: &Facts, fleet: &Fleet) -> bool {
+        let config = self.config;
+        let shared = reloads::shared(&config.renders);
+        let mut good = true;
+        let mut waiting = Vec::new();
+        for place in places {
+            // A turn may take its time, and a signal to end does not wait for more than one.
+            if !self.goes_on() {
+                good = false;
+                break;
+            }
+            let render = &config.renders[place];
+            let now = self.now();
+            let manner = Manner {
+                dry_run: false,
+                hold_reload: shared[place] || !self.budget.allows(now),
+                evidence: Evidence::Listened(&self.liveness, config.agent.interval),
+                accept: false,
+            };
+            let turn = turn::take(config, render, facts, fleet, manner);
+            if shared[place] {
+                waiting.push((place, turn));
+                continue;
+            }
+            let reloaded = has_reloaded(&turn, render.target.reload.is_some());
+            if reloaded {
+                self.budget.spend(now);
+            }
+            good &= self.taken(place, &turn, reloaded);
         }
-        self.tally.turn(&turn, reloaded);
+        let (now, budget) = (self.now(), &mut self.budget);
+        let ran = reloads::run(config, &mut waiting, || {
+            let allowed = budget.allows(now);
+            if allowed {
+                budget.spend(now);
+            }
+            allowed
+        });
+        for (place, turn) in waiting {
+            good &= self.taken(place, &turn, ran.contains(&place));
+        }
+        good
+    }
+
+    /// Notes what came of a file's turn, and when it gets another one. False if the file is not as it should be.
+    fn taken(&mut self, index: usize, turn: &Turn, reloaded: bool) -> bool {
+        self.tally.turn(turn, reloaded);
         self.liveness.pardon(turn.pardoned.iter().map(String::as_str));
         let poll = self.config.agent.poll;
         let failed = self.again[index].map_or(0, |(_, failed)| failed);
@@ -84,7 +111,7 @@ impl Rounds<'_> {
                 let wait = back_off(failed + 1, poll, self.config.agent.interval, fastrand::f64());
                 Some((self.now() + wait, failed + 1))
             }
-            Ok(Done::Held) => Some((self.budget.next().max(soon), 0)),
+            Ok(Done::Held(_)) => Some((self.budget.next().max(soon), 0)),
             // One that does not help is not repeated at once.
             Ok(Done::Reloaded | Done::ReloadedFor(_)) => {
                 let wait = back_off(failed, poll, self.config.agent.interval, 1.0);
@@ -93,7 +120,7 @@ impl Rounds<'_> {
             Ok(done) if !done.is_settled() => Some((soon, 0)),
             Ok(_) => None,
         };
-        self.report(&turn);
+        self.report(turn);
         turn.result.is_ok()
     }
 

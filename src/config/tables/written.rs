@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::OneOrMany;
-use super::super::values::{Line, Mode, Ownership, Time};
+use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
 use super::{Agent, Check, Health, Notify, OnStop, Render};
 use crate::probe::Question;
 use crate::target::limits::Limits;
@@ -20,10 +20,12 @@ use crate::target::{Runtime, Target};
 pub(in crate::config) struct RenderTable {
     name: String,
     output: PathBuf,
-    check: Option<Line>,
+    check: Option<CheckLine>,
     reload: Option<Line>,
     owner: Option<Ownership>,
     mode: Option<Mode>,
+    #[serde(default)]
+    in_place: bool,
     part: Option<String>,
     stacktype: Option<String>,
     deployment: Option<String>,
@@ -118,6 +120,7 @@ impl RenderTable {
                 path: self.output,
                 mode: self.mode.map(|mode| mode.0),
                 owner: self.owner.map(|owner| owner.0),
+                in_place: self.in_place,
                 check: self.check.map(|line| line.0),
                 reload: self.reload.map(|line| line.0),
                 socket,

@@ -20,6 +20,7 @@ use super::commit::{NodeFiles, prepare};
 use super::mirror::Heads;
 use super::seen::{Read, Seen};
 use super::{Backoff, beats, branch_ref, history, inbox, opening, tip};
+use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
@@ -28,7 +29,7 @@ use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
 use crate::store::kind::Memory;
 use crate::store::{
-    Applied, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -280,6 +281,24 @@ fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
     Err(git2::Error::from_str("it names refs that name each other")).doing("read HEAD")
 }
 
+impl Local {
+    /// Whether objects and refs can be written. A folder of objects that another user made may be closed to this one.
+    fn may_publish(&self) -> Result<Branch, StoreErrorKind> {
+        let repo = self.repository()?;
+        let objects = repo.commondir().join("objects");
+        let folders = fs::read_dir(&objects).at("read", &objects)?.flatten().map(|entry| entry.path());
+        let refs = ["refs", "refs/heads", "refs/presence"].map(|dir| repo.commondir().join(dir));
+        let folders = folders.filter(|path| path.is_dir() && !path.ends_with("info"));
+        for dir in [repo.commondir().to_owned(), objects.clone()].into_iter().chain(folders).chain(refs) {
+            may_make_files_in(&dir)?;
+        }
+        let branch = self.branch(&repo)?;
+        let heads = repo.references_glob("refs/heads/*").doing("list the branches")?.flatten();
+        let names: Vec<String> = heads.filter_map(|head| head.name().ok().map(str::to_owned)).collect();
+        Ok(Branch::among(&branch, names.iter().map(String::as_str)))
+    }
+}
+
 impl Store for Local {
     fn url(&self) -> &str {
         &self.url
@@ -298,6 +317,10 @@ impl Store for Local {
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
         self.beat(id, time, deadline).in_store(&self.url)
+    }
+
+    fn rehearse(&self, _: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
+        Ok((Some(self.may_publish().in_store(&self.url)?), None))
     }
 
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {

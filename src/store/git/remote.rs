@@ -4,6 +4,7 @@ mod clearing;
 mod heartbeat;
 mod merge;
 mod publish;
+mod rehearsal;
 mod verdict;
 mod watch;
 
@@ -24,7 +25,7 @@ use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
 use crate::store::{
-    Applied, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind, shown_url,
+    Applied, Branch, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind, shown_url,
 };
 
 /// A repository behind a URL.
@@ -219,6 +220,11 @@ impl Store for Remote {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))
         })
+    }
+
+    fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
+        let branch = self.operate(deadline, |operation| operation.rehearse())?;
+        Ok((branch, Some("whether hooks or rules of the server refuse a push, only a push can show")))
     }
 
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {

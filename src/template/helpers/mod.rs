@@ -2,6 +2,7 @@
 
 mod blame;
 mod choice;
+mod compare;
 mod count;
 mod default;
 mod escape;
@@ -67,6 +68,7 @@ pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "majority", majority::Majority(shared.clone()));
     add(engine, "default", default::Default(shared.clone()));
     add(engine, "hosts_names", hosts::HostsNames(shared.clone()));
+    compare::register(engine);
     haproxy::register(engine, shared);
     escape::register(engine);
 }

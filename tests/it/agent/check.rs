@@ -44,6 +44,28 @@ fn nodes_are_asked_and_who_does_not_answer_is_told() {
 }
 
 #[test]
+fn a_node_without_a_port_is_not_asked_and_fails_nothing() {
+    let server = HttpServer::start(200);
+    let (app, nodes) = fleet(&[&server]);
+    std::fs::remove_file(nodes[1].path("nodeinfo/port.txt")).unwrap();
+    nodes[1].good(&["publish"]);
+    let table = app.good(&["check", "--part", "db*"]);
+    assert!(table.contains("not asked: states no port"), "{table}");
+    let outcome = app.run(&["check", "--part", "db*", "--format", "json"]).code(0);
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&json["answering"], &json["silent"], &json["unasked"]), (&1.into(), &0.into(), &1.into()));
+    assert_eq!(json["nodes"][1]["answers"], Value::Null);
+    app.run(&["check", "--part", "db2"]).code(0).says("no node was asked");
+    // Whoever names a port wants an answer.
+    let free = HaProxy::free_address().port().to_string();
+    app.run(&["check", "--part", "db2", "--port", &free]).code(1).says("1 of 1 nodes do not answer");
+    // A port that is stated wrongly is no port that is not stated.
+    nodes[1].fact("port", "http");
+    nodes[1].run(&["publish"]);
+    app.run(&["check", "--part", "db2"]).code(1);
+}
+
+#[test]
 fn only_who_is_awake_is_rendered_and_limits_hold() {
     let server = HttpServer::start(200);
     let (app, _nodes) = fleet(&[&server]);

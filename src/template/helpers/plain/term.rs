@@ -172,15 +172,13 @@ impl<'c> Term<'c> {
                 return None;
             }
             Term::Equal(terms) => match (terms.0.value(place)?, terms.1.value(place)?) {
-                (Value::Missing, _) | (_, Value::Missing) => return None,
+                // As in `compare`.
+                (Value::Missing, _) | (_, Value::Missing) => Value::Bool(false),
                 (Value::Address(address), Value::Text(text))
                 | (Value::Text(text), Value::Address(address)) => Value::Bool(*address.to_string() == *text),
                 (one, other) => Value::Bool(one == other),
             },
-            Term::Not(term) => match term.value(place)? {
-                Value::Missing => return None,
-                value => Value::Bool(!value.is_true()),
-            },
+            Term::Not(term) => Value::Bool(!term.value(place)?.is_true()),
             Term::All(terms) => {
                 let values: Option<Vec<Value<'_>>> = terms.iter().map(|term| term.value(place)).collect();
                 Value::Bool(values?.iter().all(Value::is_true))

@@ -36,7 +36,7 @@ const FACTS: [&str; 9] =
 const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
 
 /// Bodies that are plain, and some that are not.
-const BODIES: [&str; 34] = [
+const BODIES: [&str; 37] = [
     "{{instance-id}} {{address}} {{port}}\n",
     "{{rack}}",
     "{{{rack}}}",
@@ -51,6 +51,9 @@ const BODIES: [&str; 34] = [
     "{{#if (eq rack \"x\")}}x{{/if}}{{#if (eq port 8080)}}y{{/if}}{{#if (eq address \"10.0.0.2\")}}z{{/if}}",
     "{{#if (eq rack port)}}same{{else}}other{{/if}}",
     "{{#if (not rack)}}a{{/if}}{{#if (and rack hostname)}}b{{/if}}{{#if (or rack hostname)}}c{{/if}}",
+    "{{#if (not backup)}}a{{/if}}{{#if (eq backup \"yes\")}}b{{/if}}{{#if (not (eq rack backup))}}c{{/if}}",
+    "{{#if (ne rack \"x\")}}x{{/if}}{{#if (eq @root.vars.missing rack)}}y{{/if}}",
+    "{{#if (gt rack 1)}}x{{/if}}",
     "{{#if (not (eq availability \"active\"))}}{{availability}}{{/if}}",
     "{{default rack hostname \"neither\"}}",
     "{{default port 80}} {{default @root.vars.missing rack}}",

@@ -11,11 +11,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wait_timeout::ChildExt;
+
+use crate::children::{self, Started};
 
 use super::address::Address;
 use super::tcp::uninterrupted;
@@ -73,7 +75,7 @@ pub(super) fn open(
 
 /// A running ssh, with a time limit on every wait for it.
 pub(super) struct Ssh {
-    child: Child,
+    child: Started,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
@@ -96,16 +98,16 @@ impl Ssh {
     ) -> Result<Ssh, TransportError> {
         let name = words[0].to_string_lossy().into_owned();
         let failed = |source| TransportError::Program { program: name.clone(), source };
-        let mut child = Command::new(&words[0])
+        let mut program = Command::new(&words[0]);
+        program
             .args(&words[1..])
             // So that what the server's git says can be recognised; Debian's ssh hands it on.
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+            .process_group(0);
+        let mut child = children::start(&mut program).map_err(failed)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

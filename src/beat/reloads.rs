@@ -1,0 +1,94 @@
+//! One reload command for several files: it is run once, when all of them are in place.
+
+use std::collections::BTreeMap;
+
+use super::turn::{self, Turn, TurnError};
+use crate::config::{Config, Render};
+use crate::target::{self, Done, Memory, Target};
+
+/// Whether another table has the same reload command as this one, by the tables' places. A command with the file's name
+/// in it is its own.
+pub fn shared(renders: &[Render]) -> Vec<bool> {
+    let same = |one: &Render, other: &Render| match (&one.target.reload, &other.target.reload) {
+        (Some(one), Some(other)) => one == other && !one.names_the_file(),
+        _ => false,
+    };
+    let others = |place: usize| renders.iter().enumerate().filter(move |(other, _)| *other != place);
+    let shares = |(place, render): (usize, &Render)| others(place).any(|(_, other)| same(render, other));
+    renders.iter().enumerate().map(shares).collect()
+}
+
+/// Runs each command that turns still owe, once for all files that share it, if `allow` says so. The turns become what
+/// they would have been with a reload of their own. Gives the place of one file for each command that was run.
+///
+/// `turns` are turns of tables with a [`shared`] command, taken with `hold_reload`, and the tables' places.
+pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut() -> bool) -> Vec<usize> {
+    let mut ran = Vec::new();
+    for at in 0..turns.len() {
+        let (place, turn) = &turns[at];
+        if !matches!(turn.result, Ok(Done::Held { .. })) || !allow() {
+            continue;
+        }
+        let command = &config.renders[*place].target.reload;
+        // Also of files that have no turn now: what they owe is this very command.
+        let sharing =
+            (0..config.renders.len()).filter(|other| config.renders[*other].target.reload == *command);
+        let mut outcomes = reload(config, sharing);
+        if outcomes.values().any(|outcome| !matches!(outcome, Err(TurnError::Memory(_)))) {
+            ran.push(*place);
+        }
+        for (other, turn) in
+            turns.iter_mut().filter(|(other, _)| config.renders[*other].target.reload == *command)
+        {
+            if let Ok(Done::Held(held)) = &turn.result {
+                turn.result = match outcomes.remove(other) {
+                    Some(Ok(())) => Ok(held.clone().reloaded()),
+                    Some(Err(error)) => Err(error),
+                    // Another process has run it meanwhile.
+                    None => Ok(held.clone().settled()),
+                };
+            }
+        }
+    }
+    ran
+}
+
+/// Runs the command of these tables for those that owe it, and gives what came of that, by their places.
+fn reload(config: &Config, sharing: impl Iterator<Item = usize>) -> BTreeMap<usize, Result<(), TurnError>> {
+    let mut outcomes = BTreeMap::new();
+    let mut owing = Vec::new();
+    // In the order of the configuration, as every process does that takes more than one of these locks.
+    for place in sharing {
+        let target = &config.renders[place].target;
+        match Memory::open(&config.state_dir, &turn::key(&target.path)) {
+            Ok(memory) if memory.owes_reload() => owing.push((place, target, memory)),
+            Ok(_) => {}
+            Err(error) => drop(outcomes.insert(place, Err(error.into()))),
+        }
+    }
+    let files: Vec<(&Target, &Memory)> = owing.iter().map(|(_, target, memory)| (*target, memory)).collect();
+    let reloaded = target::reload_together(&files);
+    let places = owing.iter().map(|(place, ..)| *place);
+    outcomes.extend(places.zip(reloaded.into_iter().map(|outcome| outcome.map_err(TurnError::from))));
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Given;
+
+    #[test]
+    fn a_command_is_shared_if_it_is_the_same_and_names_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("presence.toml");
+        let reloads = ["a b", "a 'b'", "a {}", "a {}", "c", ""];
+        let tables = reloads.iter().enumerate().map(|(number, reload)| {
+            let reload = if reload.is_empty() { String::new() } else { format!("reload = \"{reload}\"\n") };
+            format!("[[render]]\nname = 'hosts'\noutput = '/nonexistent/{number}'\n{reload}")
+        });
+        std::fs::write(&path, tables.collect::<String>()).unwrap();
+        let config = Config::load(&Given { config: Some(path), ..Given::default() }).unwrap();
+        assert_eq!(shared(&config.renders), [true, true, false, false, false, false]);
+    }
+}

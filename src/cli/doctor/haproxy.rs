@@ -1,0 +1,78 @@
+//! HAProxy: the one that is installed, and those that run.
+
+use std::path::Path;
+
+use super::findings::Findings;
+use crate::access::may_make_files_in;
+use crate::config::Config;
+use crate::errors::chain;
+use crate::haproxy::{Installed, Socket, Version, serving};
+use crate::target::Runtime;
+
+/// The HAProxy that is installed.
+pub(super) fn installed(config: &Config, findings: &mut Findings) {
+    let Some(installed) = Installed::find() else {
+        return findings.doubtful(
+            "haproxy",
+            "haproxy is not installed",
+            "only a load balancer needs it, and whoever uses --check 'haproxy -dW -c -f {}'".to_owned(),
+        );
+    };
+    let at_run_time = config.renders.iter().any(|render| render.target.runtime.is_some());
+    match installed.version() {
+        Ok(version) if at_run_time && version < Version::RUNTIME => {
+            findings.bad("haproxy", format!("haproxy {version} is installed"), too_old());
+        }
+        Ok(version) => findings.good("haproxy", format!("haproxy {version} is installed")),
+        Err(error) => findings.doubtful("haproxy", chain(&error), error.hint()),
+    }
+}
+
+/// Whether the HAProxy at a socket that only confirms reloads can be asked.
+pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
+    let path = socket.display();
+    match serving(socket) {
+        Some(_) => findings.good("socket", format!("HAProxy answers at `{path}`, which confirms reloads")),
+        None => findings.bad(
+            "socket",
+            format!("HAProxy does not answer at `{path}`, which is to confirm reloads"),
+            "is it running, with a `stats socket` or a master's socket (`-S`) of that path?".to_owned(),
+        ),
+    }
+}
+
+/// The HAProxy that reads a file and is told of changes.
+pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
+    let path = runtime.socket.display();
+    let socket = Socket::new(&runtime.socket);
+    let questions = ["show cli level", "show info"].map(str::to_owned);
+    let answers = match socket.running().and_then(|_| socket.tell(&questions)) {
+        Ok(answers) => answers,
+        Err(error) => return findings.bad("socket", chain(&error), error.hint()),
+    };
+    let answer = |index: usize| answers.get(index).map_or("", String::as_str).trim();
+    match answer(0) {
+        "admin" => findings.good("socket", format!("HAProxy answers at `{path}`, with level admin")),
+        level => findings.bad(
+            "socket",
+            format!(
+                "HAProxy answers at `{path}` with level `{}`: servers cannot be changed",
+                level.escape_debug()
+            ),
+            format!("write `stats socket {path} level admin` into its global section, and reload it"),
+        ),
+    }
+    let stated = answer(1).lines().find_map(|line| line.strip_prefix("Version:"));
+    let version = stated.and_then(|stated| Version::parse(stated.trim()));
+    if let Some(version) = version.filter(|version| *version < Version::RUNTIME) {
+        findings.bad("socket", format!("HAProxy {version} runs at `{path}`"), too_old());
+    }
+    if let Some(Err(error)) = runtime.state_file.as_deref().and_then(Path::parent).map(may_make_files_in) {
+        findings.bad("socket", format!("the server-state file: {}", chain(&error)), error.hint());
+    }
+}
+
+fn too_old() -> String {
+    let least = Version::RUNTIME;
+    format!("`apply = \"runtime\"` needs {least} or later: install it, or use `apply = \"reload\"`")
+}

@@ -1,0 +1,72 @@
+//! A rehearsal: everything that the agent and `render` would do, up to the effect.
+
+mod commands;
+mod files;
+mod findings;
+mod haproxy;
+mod others;
+mod own;
+mod stores;
+
+use super::error::{CliError, Kind};
+use super::output;
+use super::templates::Who;
+use crate::config::Config;
+use findings::{Findings, Verdict};
+
+/// Rehearse everything that this node does, and say what to do
+///
+/// Goes through what `beat`, `agent` and `render` would do, up to the effect: this node's record, the stores (read, and
+/// a publishing up to the change), every `[[render]]` file with its template, its safety limits and its check, HAProxy's
+/// sockets, the programs of all commands, health checks and webhooks. Changes nothing but the copies in the state directory.
+/// What only the deed itself can show is said as untried. The exit code is 1 if something failed. With -q, only what failed
+/// is shown.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  presence doctor
+  presence doctor --format json
+  presence doctor --store ssh://git@git.example.net/srv/list.git")]
+pub(super) struct Args {
+    /// How to show the findings
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One object: findings (verdict, subject, text, advice), ok, warnings, failed, untried
+    Json,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let mut findings = Findings::default();
+    own::configuration(config, &mut findings);
+    let facts = own::record(config, &mut findings);
+    let who = args.who.identity(facts.as_ref().unwrap_or(&crate::record::Facts::new()));
+    own::identity(config, &who, &mut findings);
+    own::directories(config, &mut findings);
+    let fleet = stores::look(config, &mut findings);
+    files::templates(args, config, &who, &mut findings);
+    haproxy::installed(config, &mut findings);
+    commands::programs(config, &mut findings);
+    files::targets(config, facts.as_ref(), &fleet, &mut findings);
+    others::health(config, &mut findings);
+    others::notifications(config, &mut findings);
+    let only = if output::is_quiet() { Some(Verdict::Bad) } else { None };
+    match args.format {
+        Format::Text => output::data(&findings.text(only))?,
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&findings.json())
+                .map_err(|error| CliError::failed(format!("cannot write the findings as JSON: {error}")))?;
+            output::data(&(text + "\n"))?;
+        }
+    }
+    match findings.count(Verdict::Bad) {
+        0 => Ok(()),
+        failed => Err(CliError::new(Kind::Failed, format!("{failed} of {} checks failed", findings.len()))),
+    }
+}

@@ -1,0 +1,111 @@
+//! What this node says of itself, and where it keeps things.
+
+use super::findings::Findings;
+use crate::access::may_make_files_in;
+use crate::cli::node;
+use crate::config::Config;
+use crate::errors::chain;
+use crate::record::{Facts, Record};
+use crate::roster::{Availability, Identity, Roster, Source};
+use crate::store::Snapshot;
+
+pub(super) fn configuration(config: &Config, findings: &mut Findings) {
+    let file = config.file.display();
+    match config.file_found {
+        true => findings.good("configuration", format!("configuration `{file}`")),
+        false => findings.good("configuration", format!("no configuration `{file}`; defaults hold")),
+    }
+}
+
+/// This node's facts and its record, judged as those who read it will. None if there are no facts.
+pub(super) fn record(config: &Config, findings: &mut Findings) -> Option<Facts> {
+    let facts = match node::facts(config) {
+        Ok(facts) => facts,
+        Err(error) => {
+            let text = format!("nodeinfo `{}`: {}", config.nodeinfo.display(), error.message());
+            findings.bad("record", text, error.advice().map(str::to_owned));
+            return None;
+        }
+    };
+    match node::record(config) {
+        Ok(record) => {
+            let size = record.to_bytes().len();
+            findings.good("record", format!("this node is {}, its record has {size} bytes", record.id()));
+            judge(config, &record, findings);
+        }
+        Err(error) => findings.bad("record", error.message(), error.advice().map(str::to_owned)),
+    }
+    Some(facts)
+}
+
+/// What a renderer will find wrong with the record.
+fn judge(config: &Config, record: &Record, findings: &mut Findings) {
+    if let Err(error) = config.layout.paths(record) {
+        let advice = "state the fact in nodeinfo, or change `layout` in presence.toml".to_owned();
+        findings.bad("record", chain(&error), advice);
+    }
+    let (name, bytes) = (format!("{}.json", record.id()), record.to_bytes());
+    let text = String::from_utf8_lossy(&bytes);
+    let snapshot = Snapshot::of([(name.as_str(), Ok(text.as_ref()))]);
+    let roster =
+        Roster::new(&[Source { store: "this node", snapshot: &snapshot, stale: false }], &config.states);
+    let Some(node) = roster.nodes.first() else {
+        let reason = roster.problems.first().map_or("it cannot be read", |problem| problem.reason.as_str());
+        return findings.bad("record", format!("nobody can use this record: {reason}"), None);
+    };
+    let advice = || Some(format!("correct the file of that fact in `{}`", config.nodeinfo.display()));
+    let unusable = [node.address.as_ref().err(), node.port.as_ref().err()];
+    for reason in unusable.into_iter().flatten() {
+        let text = format!("this node's record {reason}: templates leave the node out");
+        findings.bad("record", text, advice());
+    }
+    for problem in roster.problems.iter().filter(|problem| !unusable.contains(&Some(&problem.reason))) {
+        findings.doubtful("record", format!("this node's record {}", problem.reason), advice());
+    }
+    if node.availability == Availability::Absent {
+        let state = record.state().unwrap_or_default();
+        let text = format!("the state `{}` means absent: templates leave the node out", state.escape_debug());
+        findings.doubtful("record", text, "`presence state done` says that it is in service".to_owned());
+    }
+}
+
+pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings) {
+    for (fact, value) in
+        [("nodepart", &who.part), ("stacktype", &who.stacktype), ("deployment", &who.deployment)]
+    {
+        match value {
+            Some(value) => findings.good("record", format!("{fact} {}", value.escape_debug())),
+            None => {
+                let file = config.nodeinfo.join(format!("{fact}.txt"));
+                let advice = format!("write it into `{}`, if this machine is a node", file.display());
+                findings.doubtful("record", format!("no {fact}"), advice);
+            }
+        }
+    }
+}
+
+/// The folders that are written into besides the stores.
+pub(super) fn directories(config: &Config, findings: &mut Findings) {
+    let dir = &config.state_dir;
+    let usable = std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir).map(drop));
+    let shown = dir.display();
+    match usable {
+        Ok(()) => findings.good("state-dir", format!("state directory `{shown}` can be written")),
+        Err(error) => findings.bad(
+            "state-dir",
+            format!("state directory `{shown}`: {error}"),
+            "run as a user that may write there, or name another one with --state-dir".to_owned(),
+        ),
+    }
+    if !config.healths.is_empty()
+        && let Err(error) = may_make_files_in(&config.nodeinfo)
+    {
+        let text = format!("{}, where health checks note the state `wedged`", chain(&error));
+        findings.bad("health", text, error.hint());
+    }
+    if let Some(Err(error)) =
+        config.agent.metrics.as_deref().and_then(|path| path.parent()).map(may_make_files_in)
+    {
+        findings.bad("metrics", chain(&error), error.hint());
+    }
+}

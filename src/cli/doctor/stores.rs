@@ -1,0 +1,145 @@
+//! The stores: reading them, and publishing up to the change.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::findings::Findings;
+use crate::beat::fleet::{self as stores, Fleet};
+use crate::cli::{fleet, node};
+use crate::config::Config;
+use crate::errors::chain;
+use crate::roster::Node;
+use crate::store::{Branch, Rehearsal, StoreError};
+
+/// A time that is further ahead than this is no clock that is a little wrong.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+/// More nodes are counted, not named.
+const MAX_NAMES: usize = 5;
+
+/// Reads all stores, and goes through a publishing at each.
+pub(super) fn look(config: &Config, findings: &mut Findings) -> Fleet {
+    // First the reading: over a network, it tells which branch is meant.
+    let fleet = Fleet::read(config, true);
+    let rehearsed = stores::rehearse(config);
+    let mut failed = false;
+    let readings = fleet.readings.iter().map(|reading| (reading, "files"));
+    let beat_readings = fleet.beat_readings.iter().map(|reading| (reading, "heartbeats"));
+    for (reading, what) in readings.chain(beat_readings) {
+        match (&reading.error, &reading.snapshot) {
+            (Some(error), _) => {
+                failed = true;
+                findings.bad("store", chain(error), error.hint());
+            }
+            // Nothing was read from a branch that is not there.
+            _ if rehearsed.iter().flatten().any(|of| of.url == reading.url && missing(of).is_some()) => {}
+            (None, Some(snapshot)) => {
+                let count = if what == "files" { snapshot.len() } else { snapshot.beats.len() };
+                findings.good("store", format!("store `{}`: {count} {what}", reading.url));
+            }
+            (None, None) => {}
+        }
+    }
+    failed |= rehearsed.iter().any(|of| of.as_ref().map_or(true, |of| missing(of).is_some()));
+    publishing(rehearsed, findings);
+    list(&fleet, failed, findings);
+    fleet
+}
+
+fn list(fleet: &Fleet, failed: bool, findings: &mut Findings) {
+    if !fleet.is_current() {
+        return findings.untried("list", "the list: no store could be read");
+    }
+    if failed && fleet.roster.nodes.is_empty() {
+        return findings.untried("list", "the list: nothing is on it, as far as it could be read");
+    }
+    let answering = fleet.readings.iter().filter(|reading| reading.error.is_none()).count();
+    let of = match answering == fleet.readings.len() {
+        true => String::new(),
+        false => format!(", as {answering} of {} stores have it", fleet.readings.len()),
+    };
+    let nodes = fleet.roster.nodes.len();
+    let problems = fleet.problems();
+    match problems.first() {
+        None => findings.good("list", format!("{nodes} nodes on the list{of}")),
+        Some(first) => findings.doubtful(
+            "list",
+            format!("{nodes} nodes on the list{of}, and {} problems; the first: {first}", problems.len()),
+            fleet::ALL_PROBLEMS.to_owned(),
+        ),
+    }
+    match node::now() {
+        Ok(now) => ahead(fleet, now, findings),
+        Err(error) => findings.bad("clock", error.message(), error.advice().map(str::to_owned)),
+    }
+}
+
+/// Nodes whose times lie ahead of this machine's clock. A newer record of such a node counts as the older one, and its
+/// silence is never seen.
+fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
+    let latest = |node: &Node| {
+        let changed = node.record.changed().and_then(|time| time.to_zoned(TimeZone::UTC).ok());
+        changed.map(|time| time.timestamp()).max(node.last_seen)
+    };
+    let is_ahead = |node: &&Node| latest(node).is_some_and(|time| time.duration_since(now) > AHEAD);
+    let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(is_ahead).collect();
+    if nodes.is_empty() {
+        return;
+    }
+    let named = nodes.iter().take(MAX_NAMES).map(|node| {
+        let time = latest(node).map_or_else(String::new, |time| format!(" ({time})"));
+        format!("{}{time}", node.record.id())
+    });
+    let named: Vec<String> = named.collect();
+    let more = match nodes.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    findings.bad(
+        "clock",
+        format!("the times of {}{more} are ahead of this machine's clock, which says {now}", named.join(", ")),
+        "set the clock that is wrong; then `presence state STATE` on such a node gives its record a time of now".to_owned(),
+    );
+}
+
+/// The branch that is not there, although others are.
+fn missing(rehearsal: &Rehearsal) -> Option<&Branch> {
+    rehearsal.branch.as_ref().filter(|branch| !branch.exists && !branch.others.is_empty())
+}
+
+fn publishing(rehearsed: Vec<Result<Rehearsal, StoreError>>, findings: &mut Findings) {
+    for rehearsed in rehearsed {
+        if let Some(Branch { name, others, .. }) = rehearsed.as_ref().ok().and_then(missing) {
+            let url = rehearsed.as_ref().map_or("", |of| of.url.as_str());
+            findings.bad(
+                "publish",
+                format!("store `{url}`: there is no branch `{name}`, but {}", quoted(others)),
+                "correct `branch` in presence.toml, or what HEAD of the repository names".to_owned(),
+            );
+            continue;
+        }
+        let Rehearsal { url, branch, untried } = match rehearsed {
+            Ok(rehearsed) => rehearsed,
+            Err(error) => {
+                findings.bad("publish", format!("publishing: {}", chain(&error)), error.hint());
+                continue;
+            }
+        };
+        match branch {
+            Some(Branch { name, exists: true, .. }) => {
+                findings.good("publish", format!("store `{url}` takes a publishing to `{name}`"));
+            }
+            Some(Branch { name, .. }) => {
+                findings.good("publish", format!("store `{url}` takes a publishing, which makes `{name}`"));
+            }
+            None => findings.good("publish", format!("store `{url}` takes a publishing")),
+        }
+        if let Some(untried) = untried {
+            findings.untried("publish", format!("store `{url}`: {untried}"));
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

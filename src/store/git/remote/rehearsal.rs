@@ -1,0 +1,19 @@
+//! A push that is gone through up to what it would send.
+
+use super::Operation;
+use crate::store::git::branch_ref;
+use crate::store::{Branch, StoreErrorKind};
+
+impl Operation<'_> {
+    /// Connects to write, as a push does, and leaves again. None if it is not known which branch would move: nothing was
+    /// read there yet.
+    pub(super) fn rehearse(&self) -> Result<Option<Branch>, StoreErrorKind> {
+        let known = self.mirror()?.known().map(|heads| heads.branch);
+        let session = self.session()?;
+        let branch = self.remote.options.branch.as_deref().map(branch_ref).or(known);
+        let refs = &session.advert().refs;
+        let branch = branch.map(|branch| Branch::among(&branch, refs.keys().map(String::as_str)));
+        session.leave();
+        Ok(branch)
+    }
+}

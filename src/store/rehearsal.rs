@@ -1,0 +1,72 @@
+//! What a publishing would find, as far as that can be told without one.
+
+use super::{Options, StoreError, open, shown_url, tasks, together};
+use crate::deadline::{Deadline, Limit};
+
+/// More branches are not named.
+const MAX_NAMES: usize = 5;
+
+/// A publishing that was gone through up to the change.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// The store, as it may be shown.
+    pub url: String,
+    /// The branch that would move; none if the store has no branches.
+    pub branch: Option<Branch>,
+    /// What only the change itself can show.
+    pub untried: Option<&'static str>,
+}
+
+/// A branch of a git store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// Its name.
+    pub name: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Other branches, the first few. One that is not there is no surprise in a repository without any.
+    pub others: Vec<String>,
+}
+
+impl Branch {
+    /// The branch of that ref, among these refs.
+    pub(super) fn among<'r>(wanted: &str, refs: impl Iterator<Item = &'r str>) -> Branch {
+        let short = |name: &str| name.strip_prefix("refs/heads/").map(str::to_owned);
+        let mut exists = false;
+        let mut others = Vec::new();
+        for name in refs {
+            exists |= name == wanted;
+            if let Some(other) = short(name).filter(|_| name != wanted && others.len() < MAX_NAMES) {
+                others.push(other);
+            }
+        }
+        Branch { name: short(wanted).unwrap_or_else(|| wanted.to_owned()), exists, others }
+    }
+}
+
+/// Goes through a publishing at all stores, up to the change. The results are in the order of the stores.
+pub fn rehearse(urls: &[String], options: &Options) -> Vec<Result<Rehearsal, StoreError>> {
+    let own = options.clone();
+    let deadline = Deadline::new(Limit::Publish, options.patience);
+    together::ask(tasks(urls, deadline), options.limits.connect, move |url: String, deadline| {
+        let (branch, untried) = open(&url, &own)?.rehearse(deadline)?;
+        Ok(Rehearsal { url: shown_url(&url), branch, untried })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_there_or_others_are_named() {
+        let among = |wanted: &str, refs: &[&str]| {
+            let branch = Branch::among(wanted, refs.iter().copied());
+            (branch.name, branch.exists, branch.others.join(" "))
+        };
+        let refs = ["refs/heads/main", "refs/heads/old", "refs/presence/beats/00"];
+        assert_eq!(among("refs/heads/main", &refs), ("main".into(), true, "old".into()));
+        assert_eq!(among("refs/heads/mian", &refs), ("mian".into(), false, "main old".into()));
+        assert_eq!(among("refs/heads/main", &[]), ("main".into(), false, String::new()));
+    }
+}

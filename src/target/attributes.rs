@@ -1,0 +1,75 @@
+//! What a file has besides bytes, mode and owner: access control lists, security labels, attributes of users (xattr(7)).
+//!
+//! A file that takes another one's place is a new file, and has none of them unless they are copied.
+
+use std::fs::File;
+use std::io;
+
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
+use rustix::io::Errno;
+
+/// The kernel gives no list and no value that is longer (xattr(7)).
+const MAX: usize = 64 * 1024;
+
+/// The access control list (acl(5)).
+const ACL: &str = "system.posix_acl_access";
+
+/// What vouches for the bytes of the old file, and says nothing about those of the new one.
+const OF_THE_BYTES: [&str; 3] = ["security.capability", "security.evm", "security.ima"];
+
+/// Gives the new file the attributes of the old one. Gives a sentence about each that could not be kept.
+///
+/// Before the mode is set: that, too, changes what an access control list allows.
+pub(super) fn keep(old: &File, new: &File) -> io::Result<Vec<String>> {
+    let names = list(old)?;
+    let mut lost = Vec::new();
+    for name in names.iter().filter(|name| !OF_THE_BYTES.contains(&name.as_str())) {
+        if let Err(error) = copy(old, new, name) {
+            let error = io::Error::from(error);
+            lost.push(format!("the attribute `{name}`{} could not be kept: {error}", meaning(name)));
+        }
+    }
+    // The folder's default list goes to every file that is made in it, and may allow more than the old file did.
+    if !names.iter().any(|name| name == ACL) && list(new)?.iter().any(|name| name == ACL) {
+        fremovexattr(new, ACL)?;
+    }
+    Ok(lost)
+}
+
+fn copy(old: &File, new: &File, name: &str) -> Result<(), Errno> {
+    let value = value(old, name)?;
+    // What it has got by itself, such as a label, may not be set by everyone.
+    if self::value(new, name).is_ok_and(|known| known == value) {
+        return Ok(());
+    }
+    fsetxattr(new, name, &value, XattrFlags::empty())
+}
+
+fn value(file: &File, name: &str) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; MAX];
+    let length = fgetxattr(file, name, &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
+/// The names of the file's attributes, sorted; none where the file system knows no attributes.
+fn list(file: &File) -> io::Result<Vec<String>> {
+    let mut list = vec![0; MAX];
+    let length = match flistxattr(file, &mut list[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut names: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn meaning(name: &str) -> &'static str {
+    match name {
+        ACL => " (an access control list)",
+        "security.selinux" => " (the SELinux label)",
+        _ => "",
+    }
+}
