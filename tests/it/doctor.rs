@@ -158,6 +158,7 @@ fn what_is_wrong_with_a_store_fails() {
     app.good(&[&["publish"][..], &store].concat());
     let outcome = app.run(&[&["doctor"][..], &store].concat()).code(0);
     assert!(outcome.stdout.contains("takes a publishing to `main`"), "{outcome}");
+    git(&list, &["branch", "other"]);
     git(&list, &["symbolic-ref", "HEAD", "refs/heads/mian"]);
     fails(app.run(&[&["doctor"][..], &store].concat()), "`mian`");
     git(&list, &["symbolic-ref", "HEAD", "refs/heads/main"]);
