@@ -71,10 +71,12 @@ impl Tally {
         of.reloads += u64::from(reloaded);
         of.refusals += u64::from(matches!(
             turn.result,
-            Err(TurnError::Refused { .. } | TurnError::Target(TargetError::Check { .. }))
+            Err(TurnError::Refused { .. }
+                | TurnError::Limited { .. }
+                | TurnError::Target(TargetError::Check { .. }))
         ));
         of.good = turn.result.is_ok();
-        of.pending = match &turn.result {
+        of.pending = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
             Ok(Done::Followed(followed)) => followed.pending.len(),
             Ok(Done::Held)
             | Err(TurnError::Target(
@@ -167,7 +169,7 @@ impl Tally {
             (
                 "presence_file_held",
                 "gauge",
-                "Silent nodes that the file keeps, because too many are silent at once.",
+                "Nodes that the file keeps, because too many are silent, or away from the list, at once.",
                 |of| Some(of.held as u64),
             ),
             (
@@ -221,7 +223,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Ok(Done::Followed(_)) => "followed",
         Ok(Done::Held) => "held",
         Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
-        Err(TurnError::Refused { .. }) => "refused",
+        Err(TurnError::Refused { .. } | TurnError::Limited { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => "reload_failed",
         Err(TurnError::Target(TargetError::Unfollowed { .. } | TargetError::NotAsked { .. })) => "unfollowed",

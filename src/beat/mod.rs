@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod heard;
 pub mod holding;
 pub mod inputs;
+pub mod kept;
 pub mod node;
 pub mod rendering;
 pub mod turn;

@@ -158,12 +158,13 @@ fn take(
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
     output::warnings(&warnings, fleet::ALL_PROBLEMS);
-    let done = turn.result?;
-    output::note(&match manner.dry_run {
-        true => render::would(&path, &table.target, &done),
-        false => render::done(&path, &table.target, &done),
-    });
-    match done {
+    if let Some(done) = turn.done() {
+        output::note(&match manner.dry_run {
+            true => render::would(&path, &table.target, done),
+            false => render::done(&path, &table.target, done),
+        });
+    }
+    match turn.result? {
         // Which, the warnings have said.
         Done::Followed(followed) if !followed.failed.is_empty() => Err(CliError::new(Kind::ReloadFailed, "")),
         _ => Ok(()),

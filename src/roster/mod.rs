@@ -16,6 +16,7 @@ pub use select::{Identity, Selector, SelectorError};
 use serde::Serialize;
 
 use crate::excerpt::excerpt;
+use crate::record::Record;
 use crate::store::{File, Snapshot};
 use crate::text::Text;
 
@@ -93,6 +94,16 @@ impl Roster {
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Node> {
         let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
         self.nodes.get_mut(at)
+    }
+
+    /// Puts a node onto the roster, or in the place of the one that has its instance-id, as that record describes it.
+    /// The record is from earlier: the store's file does not say so now.
+    pub fn hold(&mut self, record: Record, store: Text, path: Text, states: &States) {
+        let node = Node::new(record, store, path, true, states);
+        match self.nodes.binary_search_by(|known| known.record.id().cmp(node.record.id())) {
+            Ok(at) => self.nodes[at] = node,
+            Err(at) => self.nodes.insert(at, node),
+        }
     }
 }
 

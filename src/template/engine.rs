@@ -33,6 +33,9 @@ pub struct Request<'a> {
     pub tree: String,
 }
 
+/// For each question the active nodes that it was answered with, by their places in the roster, in no order.
+pub type Given = BTreeMap<String, Vec<u32>>;
+
 /// A rendered template.
 #[derive(Debug)]
 pub struct Rendered {
@@ -42,6 +45,8 @@ pub struct Rendered {
     pub text: Result<String, TemplateError>,
     /// How many nodes the template was given for each question.
     pub counts: Counts,
+    /// Which nodes were active.
+    pub given: Given,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
 }
@@ -87,8 +92,8 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
         })
         .and_then(|text| finish(&found.path, text));
     drop(engine);
-    let (counts, warnings) = shared.finish();
-    Ok(Rendered { name: found.name, text, counts, warnings })
+    let (counts, given, warnings) = shared.finish();
+    Ok(Rendered { name: found.name, text, counts, given, warnings })
 }
 
 /// Reads and parses a template and its partials, for diagnosis.

@@ -12,6 +12,7 @@ mod fixture;
 mod heartbeats;
 mod judges;
 mod kill;
+mod limits;
 mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;

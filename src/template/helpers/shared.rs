@@ -12,6 +12,7 @@ use crate::escape::haproxy::{server_id, unique};
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
+use crate::template::Given;
 use crate::template::context::Member;
 use crate::threads;
 
@@ -50,6 +51,8 @@ struct Parts<'a> {
 #[derive(Default)]
 pub(super) struct Notes {
     counts: Counts,
+    /// The active nodes behind the counts.
+    given: Given,
     warnings: BTreeSet<String>,
     /// The question of the `#parts` block that is being rendered.
     pub(super) inside: Option<String>,
@@ -196,9 +199,13 @@ impl<'a> Shared<'a> {
         'a: 'm,
     {
         let mut count = Count::default();
+        let mut active = Vec::new();
         for member in given {
             match member.availability {
-                Availability::Active => count.active += 1,
+                Availability::Active => {
+                    count.active += 1;
+                    active.push(member.at);
+                }
                 Availability::Draining | Availability::Down => count.leaving += 1,
                 Availability::Absent => {}
             }
@@ -208,15 +215,10 @@ impl<'a> Shared<'a> {
             Some(parts) if parts != question => format!("{parts}/{question}"),
             _ => question.to_owned(),
         };
-        notes
-            .counts
-            .entry(question)
-            .and_modify(|known| {
-                if count.active < known.active {
-                    *known = count;
-                }
-            })
-            .or_insert(count);
+        if notes.counts.get(&question).is_none_or(|known| count.active < known.active) {
+            notes.counts.insert(question.clone(), count);
+            notes.given.insert(question, active);
+        }
     }
 
     /// What `{{…}}` does to a value: nothing. One with control characters is remembered, and refused afterwards, since
@@ -241,12 +243,13 @@ impl<'a> Shared<'a> {
         *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
-    pub(in crate::template) fn finish(&self) -> (Counts, Vec<String>) {
+    /// All counts, the nodes behind them, and the warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
+    pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>) {
         if self.notes().counts.is_empty() {
             self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
         let mut notes = self.notes();
-        (std::mem::take(&mut notes.counts), std::mem::take(&mut notes.warnings).into_iter().collect())
+        let notes = std::mem::take(&mut *notes);
+        (notes.counts, notes.given, notes.warnings.into_iter().collect())
     }
 }
