@@ -11,5 +11,6 @@ pub mod holding;
 pub mod inputs;
 pub mod kept;
 pub mod node;
+pub mod own;
 pub mod rendering;
 pub mod turn;

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{accept, node, output, render};
+use super::{accept, node, output, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
+use crate::beat::own::Firmness;
 use crate::beat::turn::{self, Manner};
 use crate::config::{Config, Render};
 use crate::errors::chain;
@@ -91,7 +92,8 @@ fn health(config: &Config) -> Result<(), CliError> {
 }
 
 fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
-    let record = node::record(config)?;
+    let firmness = if args.dry_run { Firmness::Look } else { Firmness::Say };
+    let record = publish::own(config, firmness)?;
     if args.dry_run {
         for store in &config.stores {
             output::note(&format!("would publish {} to {}", record.id(), shown_url(store)));

@@ -175,6 +175,8 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
     if bytes.len() > MAX_BYTES {
         return Err(RecordError::TooLarge(bytes.len() as u64));
     }
+    // Editors on Windows write a byte order mark, which RFC 8259 (section 8.1) lets a reader pass over.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let mut facts = Vec::with_capacity(32);
         if scan::facts(text, FILETYPE, &mut facts) {
@@ -247,6 +249,8 @@ mod tests {
         assert_eq!(record.state(), None);
         assert_eq!(record.changed().unwrap().to_string(), "2015-10-08T17:48:30");
         assert_eq!(record.to_bytes(), OF_2015);
+        let marked = [b"\xef\xbb\xbf", OF_2015].concat();
+        assert_eq!(Record::parse(&marked).unwrap(), record);
     }
 
     fn refused(bytes: &[u8], expect: &str) {

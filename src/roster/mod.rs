@@ -10,7 +10,7 @@ mod node;
 mod select;
 
 pub use availability::{Availability, States, UnknownAvailability};
-pub use node::Node;
+pub use node::{Fault, Node, faults};
 pub use select::{Identity, Selector, SelectorError};
 
 use serde::Serialize;

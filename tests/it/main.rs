@@ -17,6 +17,7 @@ mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;
 mod messages;
+mod own;
 mod publish;
 mod render;
 mod runtime;

@@ -128,7 +128,13 @@ fn of_the_node_itself() {
     --- stderr
     error: `half way` is no state: character 5 of the name `half way` is ` `; only letters, digits (ASCII), `_`, `.` and `-` are allowed
     ");
-    insta::assert_snapshot!(app.run(&["state", "sleepy"]).code(0).stderr, @"warning: the state `sleepy` is in no table and counts as absent; known are decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged (more with [states] in presence.toml)");
+    insta::assert_snapshot!(told(&app, &["state", "sleepy"]), @"
+    exit code 2
+    --- stderr
+    error: the state `sleepy` is in no table and counts as absent; nothing was changed
+    hint: known are decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged; add one to [states] in presence.toml, or set it with --anyway
+    ");
+    app.run(&["state", "sleepy", "--anyway"]).code(0).says("has the unknown state `sleepy`");
 }
 
 #[test]
