@@ -1,6 +1,6 @@
 //! What the agent counts, as a textfile for Prometheus's node exporter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,8 @@ pub(super) struct Tally {
     announce_errors: u64,
     /// For each store of heartbeats, whether silence in it proves anything at present.
     proven: BTreeMap<String, bool>,
+    /// The stores, by their places, in which another machine was met under this instance-id.
+    rivals: BTreeSet<usize>,
     /// When a store was read last.
     roster: Option<SystemTime>,
     /// When a beat ended last with everything as it should be.
@@ -62,6 +64,14 @@ impl Tally {
     /// Notes whether silence in that store proves anything.
     pub(super) fn proves(&mut self, store: &str, proves: bool) {
         self.proven.insert(store.to_owned(), proves);
+    }
+
+    /// Notes whether another machine was met under this instance-id in the store at that place.
+    pub(super) fn rival(&mut self, place: usize, met: bool) {
+        match met {
+            true => self.rivals.insert(place),
+            false => self.rivals.remove(&place),
+        };
     }
 
     /// Counts a turn.
@@ -129,6 +139,9 @@ impl Tally {
         for (store, count) in &self.store_errors {
             page.series("presence_store_errors_total", &[("store", store)], count);
         }
+        let help = "Whether another machine publishes under this node's instance-id.";
+        page.family("presence_instance_id_conflict", "gauge", help);
+        page.series("presence_instance_id_conflict", &[], u8::from(!self.rivals.is_empty()));
         let help = "Whether the store answers and takes this node's heartbeat.";
         page.family("presence_heartbeats_proven", "gauge", help);
         for (store, proves) in &self.proven {

@@ -13,4 +13,5 @@ pub mod kept;
 pub mod node;
 pub mod own;
 pub mod rendering;
+pub mod rivals;
 pub mod turn;

@@ -8,10 +8,12 @@ mod freshness;
 mod merge;
 mod node;
 mod select;
+mod twins;
 
 pub use availability::{Availability, States, UnknownAvailability};
 pub use node::{Fault, Node, faults};
 pub use select::{Identity, Selector, SelectorError};
+pub use twins::twins;
 
 use serde::Serialize;
 
@@ -78,6 +80,16 @@ impl Roster {
                 path: node.path.clone(),
                 reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
             })
+        }));
+        problems.extend(twins(&nodes).into_iter().map(|(twin, first)| {
+            let (node, first) = (&nodes[twin], &nodes[first]);
+            let part = excerpt(&node.record.part().unwrap_or_default());
+            let reason = format!(
+                "has the part (`{part}`), address and port of `{}`: one server has two records, and \
+                balancers get one of them",
+                first.record.id()
+            );
+            Problem { store: node.store.clone(), path: node.path.clone(), reason }
         }));
         problems.sort();
         problems.dedup();

@@ -28,6 +28,8 @@ pub struct Node {
     pub path: Text,
     /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
     pub last_seen: Option<Timestamp>,
+    /// Whether two machines leave heartbeats under its instance-id, if somebody has looked for them.
+    pub contested: bool,
     /// Whether the record came from the last copy of a store that does not answer now.
     pub stale: bool,
 }
@@ -41,6 +43,7 @@ impl Node {
             store,
             path,
             last_seen: None,
+            contested: false,
             stale,
             record,
         }

@@ -31,7 +31,8 @@ impl Balancer {
 
     fn put(&self, id: &str, part: &str, more: &str) {
         let text = format!(
-            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"{part}","stacktype":"lad1","deployment":"fed1","address":"10.1.0.1","port":"80"{more}}}}}"#
+            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"{part}","stacktype":"lad1","deployment":"fed1","address":"10.1.0.1","port":"{}"{more}}}}}"#,
+            port(id)
         );
         fs::write(self.0.path(&format!("list/{id}.json")), text).unwrap();
     }
@@ -54,6 +55,11 @@ impl Balancer {
         assert_eq!(text, expect, "{outcome}");
         outcome.code(0);
     }
+}
+
+/// A port for each node.
+fn port(id: &str) -> u32 {
+    id.bytes().fold(1, |port, byte| (port * 31 + u32::from(byte)) % 60_000 + 1)
 }
 
 const ALL: &str = "table\napp1: a1 a2\napp7: b1\napp8: c1 c2\n";

@@ -20,6 +20,7 @@ mod messages;
 mod own;
 mod publish;
 mod render;
+mod rivals;
 mod runtime;
 mod spine;
 mod stores;

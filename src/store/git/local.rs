@@ -109,16 +109,22 @@ impl Local {
 }
 
 impl Local {
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreErrorKind> {
+    fn beat(
+        &self,
+        id: &Name,
+        time: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Option<Timestamp>, StoreErrorKind> {
         let repo = self.repository()?;
         let shard = beats::shard(id, self.options.beat_shards);
         let mut backoff = Backoff::new(deadline);
         loop {
             let base = tip(&repo, &shard)?;
             let known = base.map(|base| beats::read(&repo, base)).unwrap_or_default();
+            let replaced = known.get(id.as_ref()).copied();
             let commit = beats::write(&repo, known, id, time)?;
             match swap(&repo, &shard, base, commit, "heartbeat") {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(replaced),
                 Err(error) if is_race(&error) => {
                     remove_stale_lock(&repo, &shard);
                     backoff.lost()?;
@@ -156,11 +162,11 @@ impl Store for Local {
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
         let outcome = self.apply(edit, deadline).in_store(&self.url)?.map(Outcome::Merged);
-        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
+        let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
         Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
         self.beat(id, time, deadline).in_store(&self.url)
     }
 

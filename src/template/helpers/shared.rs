@@ -35,6 +35,8 @@ struct Inner<'a> {
     parts: OnceLock<Parts<'a>>,
     /// HAProxy's server ids, one a member.
     ids: OnceLock<Vec<u32>>,
+    /// The members that are one server with others, each with the first of them, by their places in the roster.
+    twins: BTreeMap<u32, u32>,
     /// Who has which host name.
     claims: OnceLock<BTreeMap<String, Claims>>,
 }
@@ -61,9 +63,15 @@ pub(super) struct Notes {
 }
 
 impl<'a> Shared<'a> {
-    pub(in crate::template) fn new(who: &'a Identity, members: Vec<Member<'a>>, scoped: bool) -> Shared<'a> {
+    pub(in crate::template) fn new(
+        who: &'a Identity,
+        members: Vec<Member<'a>>,
+        twins: BTreeMap<u32, u32>,
+        scoped: bool,
+    ) -> Shared<'a> {
         Shared(Arc::new(Inner {
             who,
+            twins,
             members,
             scoped,
             notes: Mutex::default(),
@@ -175,6 +183,20 @@ impl<'a> Shared<'a> {
     pub(super) fn claims(&self, name: &str) -> Claims {
         let claims = self.0.claims.get_or_init(|| hosts::claims(&self.0.members));
         claims.get(&name.to_ascii_lowercase()).copied().unwrap_or_default()
+    }
+
+    /// Of the members that are one server, only the first each. None if no two of them are.
+    pub(super) fn without_twins<'m>(&self, members: &[&'m Member<'a>]) -> Option<Vec<&'m Member<'a>>> {
+        if self.0.twins.is_empty() {
+            return None;
+        }
+        let mut seen = BTreeSet::new();
+        let is_first = |member: &&&Member<'a>| {
+            member.availability != Availability::Active
+                || self.0.twins.get(&member.at).is_none_or(|server| seen.insert(*server))
+        };
+        let single: Vec<_> = members.iter().filter(is_first).copied().collect();
+        (single.len() < members.len()).then_some(single)
     }
 
     /// Notes that a node is not in the output, and why.
