@@ -216,7 +216,7 @@ impl<'a> Rounds<'a> {
                 if self.config.states.of(record.state().as_deref()) != Availability::Active => {}
             (OnStop::Draining, Ok(_)) => {
                 let state = Name::parse("draining").ok();
-                match state.map(|state| node::enter_state(self.config, &state)) {
+                match state.map(|state| node::enter_state(self.config, &state, None)) {
                     Some(Ok(_)) => {
                         if let Some(record) = self.record(Firmness::Look) {
                             let job = Job::Announce { record: record.clone(), heartbeat: false };

@@ -68,6 +68,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Format::Table => table(&answers),
         Format::Json => as_json(&answers)?,
     })?;
+    args.select.warn_of_nobody(&fleet.roster)?;
     let silent = answers.iter().filter(|answer| answer.answer.is_err()).count();
     if !fleet.is_current() {
         return Err(fleet::unreachable(

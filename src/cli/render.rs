@@ -135,7 +135,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Err(error) => return destination.fail(&memory, error),
     };
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
-    let warnings = warnings(&fleet, &said, &who);
+    let mut warnings = warnings(&fleet, &said, &who);
+    warnings.extend(args.who.nobody(&fleet.roster)?);
     warnings.iter().for_each(|warning| output::warning(warning));
     let composed = match composition.result {
         Ok(composed) => composed,

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             known.join(", ")
         )));
     }
-    if !enter_state(config, &state)? {
+    if !enter_state(config, &state, None)? {
         output::note(&format!("this node is in the state `{state}` already"));
     }
     publish::publish(config, &publish::own(config, Firmness::Say)?)

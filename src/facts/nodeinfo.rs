@@ -131,6 +131,15 @@ pub fn write(dir: &Path, name: &str, value: &str) -> Result<(), FactsError> {
     Ok(())
 }
 
+/// Removes a fact, if it is there.
+pub fn remove(dir: &Path, name: &str) -> Result<(), FactsError> {
+    let path = file(dir, name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &path)?,
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +189,8 @@ mod tests {
         write(dir.path(), "state", "draining").unwrap();
         assert_eq!(read(dir.path()).unwrap()["state"], "draining");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(dir.path(), "state").unwrap();
+        remove(dir.path(), "state").unwrap();
+        assert_eq!(read(dir.path()).unwrap().len(), 0);
     }
 }

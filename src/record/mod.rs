@@ -23,6 +23,12 @@ pub type Facts = BTreeMap<String, Value>;
 /// The value of `filetype` in every presence file.
 pub const FILETYPE: &str = "nodepresence";
 
+/// The fact that says why an ill node is wedged. It is there only as long as the node is.
+pub const REASON: &str = "wedged-reason";
+
+/// A reason is told so long, in characters.
+pub const MAX_REASON: usize = 200;
+
 /// No presence file may be larger, in bytes: one hostile node must not fill the memory of every reader.
 pub const MAX_BYTES: usize = 64 * 1024;
 
