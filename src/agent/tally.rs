@@ -99,7 +99,7 @@ impl Tally {
         };
         of.warnings = turn.warnings.len();
         of.held = turn.held;
-        of.failed = match &turn.result {
+        of.failed = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
             Ok(Done::Followed(followed)) => followed.failed.len(),
             _ => 0,
         };

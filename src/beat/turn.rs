@@ -121,12 +121,17 @@ pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, mann
     let done = Ok(Done::Unchanged);
     let mut turn = Turn { path, result: done, warnings: Vec::new(), held: 0, pardoned: BTreeSet::new() };
     turn.result = turn.take(config, render, facts, fleet, manner);
-    if let Ok(Done::Followed(followed)) = &turn.result {
-        turn.warnings.extend(followed.failed.iter().map(|server| Warning {
-            subject: format!("server {}", server.name),
-            text: format!("{} gets no requests: it waits for {}", server.name, server.why),
-        }));
-    }
+    let told: Vec<Warning> = match turn.done() {
+        Some(Done::Followed(followed)) => {
+            let told = followed.failed.iter().map(|server| Warning {
+                subject: format!("server {}", server.name),
+                text: format!("{} gets no requests: it waits for {}", server.name, server.why),
+            });
+            told.collect()
+        }
+        _ => Vec::new(),
+    };
+    turn.warnings.extend(told);
     turn
 }
 
