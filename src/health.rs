@@ -105,7 +105,9 @@ impl Memory {
 
     /// The checks that find this node ill.
     pub fn ill<'c>(&self, checks: &'c [Health]) -> impl Iterator<Item = &'c Health> {
-        checks.iter().filter(|check| self.pulses.get(&check.name).is_some_and(|pulse| pulse.healthy == Some(false)))
+        checks
+            .iter()
+            .filter(|check| self.pulses.get(&check.name).is_some_and(|pulse| pulse.healthy == Some(false)))
     }
 
     /// Whether the last answer of a check was against its verdict.

@@ -82,7 +82,9 @@ impl Select {
 pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<String>, CliError> {
     let mut told = Vec::new();
     for ((option, fact), glob) in
-        [("part", "nodepart"), ("stacktype", "stacktype"), ("deployment", "deployment")].into_iter().zip(names)
+        [("part", "nodepart"), ("stacktype", "stacktype"), ("deployment", "deployment")]
+            .into_iter()
+            .zip(names)
     {
         let Some(glob) = glob else { continue };
         let selector = Selector::default().fact(fact, &glob)?;

@@ -79,7 +79,8 @@ fn text(node: &Node) -> Result<String, CliError> {
     let changed =
         told(node.record.changed().and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())));
     let seen = told(node.last_seen);
-    let reason = node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
+    let reason =
+        node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
     let reason = reason.unwrap_or_default();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();

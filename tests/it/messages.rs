@@ -265,7 +265,11 @@ fn of_names_that_nobody_bears() {
     assert_eq!(app.good(&["list", "--part", "ap1"]), app.good(&["list"]));
     app.good(&["publish"]);
     let told = "no node on the list is of the part `ap1`; there are app1";
-    for words in [&["list", "--part", "ap1"][..], &["list", "--part", "ap1", "--format", "json"], &["check", "--part", "ap1"]] {
+    for words in [
+        &["list", "--part", "ap1"][..],
+        &["list", "--part", "ap1", "--format", "json"],
+        &["check", "--part", "ap1"],
+    ] {
         app.run(words).code(0).says(told);
     }
     app.run(&["list", "--deployment", "fed2"]).code(0).says("of the deployment `fed2`; there are fed1");

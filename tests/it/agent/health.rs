@@ -53,7 +53,11 @@ fn a_broken_application_takes_itself_off_the_list_and_back(place: Place) {
     let log = fs::read_to_string(node.path("nodeinfo/statelog.txt")).unwrap();
     assert_eq!(log.matches("wedged:").count(), 1, "{log}");
     let log = agent.log();
-    assert!(log.contains("health check `web`: http status 500") && log.contains("now `wedged`, by its health checks: web: http status 500"), "{log}");
+    assert!(
+        log.contains("health check `web`: http status 500")
+            && log.contains("now `wedged`, by its health checks: web: http status 500"),
+        "{log}"
+    );
 }
 
 #[test]
