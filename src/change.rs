@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::excerpt::excerpt;
-use crate::record::{Facts, Record, text};
+use crate::excerpt::{excerpt, said};
+use crate::record::{Facts, MAX_REASON, REASON, Record, text};
 
 /// How a node's record came to be what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub struct FactChange {
 }
 
 /// The facts that only accompany a change of `state`: saying them too would be noise.
-const COMPANIONS: [&str; 2] = ["statelog", "statetss"];
+const COMPANIONS: [&str; 3] = ["statelog", "statetss", REASON];
 
 impl Change {
     /// What happened between `before` and `after`; none if nothing did.
@@ -52,12 +52,20 @@ fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
     names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| FactChange {
-            fact: name.clone(),
-            before: before.get(name).map(shown),
-            after: after.get(name).map(shown),
+        .map(|name| {
+            let shown = |value| if name == REASON { whole(value) } else { shown(value) };
+            FactChange {
+                fact: name.clone(),
+                before: before.get(name).map(shown),
+                after: after.get(name).map(shown),
+            }
         })
         .collect()
+}
+
+/// A reason for people: one line, nothing that a terminal would obey. It is longer than other values.
+fn whole(value: &serde_json::Value) -> String {
+    said(&text(value).unwrap_or_default(), MAX_REASON)
 }
 
 /// A value for people: one line, nothing that a terminal would obey, not too long.
@@ -71,10 +79,15 @@ impl fmt::Display for Change {
             Change::Joined => f.write_str("joined"),
             Change::Left => f.write_str("left"),
             Change::Changed(facts) => {
+                let reason = facts.iter().find(|change| change.fact == REASON);
+                let reason = reason.and_then(|change| change.after.as_deref());
                 let told: Vec<String> = facts
                     .iter()
                     .filter(|change| !COMPANIONS.contains(&change.fact.as_str()))
-                    .map(FactChange::to_string)
+                    .map(|change| match (change.fact.as_str(), reason) {
+                        ("state", Some(reason)) => format!("{change} ({reason})"),
+                        _ => change.to_string(),
+                    })
                     .collect();
                 if told.is_empty() { f.write_str("state confirmed") } else { f.write_str(&told.join(", ")) }
             }
@@ -115,6 +128,9 @@ mod tests {
             json!({"instance-id": "i", "port": "80", "state": "draining", "statetss": "2"}),
             Some("state done -> draining"),
         );
+        let ill = json!({"instance-id": "i", "port": "80", "state": "wedged", "wedged-reason": "web: http status 500"});
+        check(old.clone(), ill.clone(), Some("state done -> wedged (web: http status 500)"));
+        check(ill, old.clone(), Some("state wedged -> done"));
         check(
             old.clone(),
             json!({"instance-id": "i", "rack": "r1", "state": "done", "statetss": "1"}),

@@ -370,6 +370,8 @@ fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError>
         }
         Err(error) => return Err(error).at("read", path).map_err(Into::into),
     };
+    // Editors on Windows write a byte order mark, which is no TOML.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let file = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         // It shows the line, which may hold a store's password.

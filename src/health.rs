@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Check, Health};
 use crate::errors::{AtPath, PathError, chain};
-use crate::probe;
+use crate::probe::{self, Silence};
 use crate::roster::{Availability, States};
 pub use damping::Failures;
 use damping::Turn;
@@ -103,6 +103,13 @@ impl Memory {
         verdicts.filter(|verdicts| !verdicts.is_empty()).map(|verdicts| verdicts.into_iter().all(|good| good))
     }
 
+    /// The checks that find this node ill.
+    pub fn ill<'c>(&self, checks: &'c [Health]) -> impl Iterator<Item = &'c Health> {
+        checks
+            .iter()
+            .filter(|check| self.pulses.get(&check.name).is_some_and(|pulse| pulse.healthy == Some(false)))
+    }
+
     /// Whether the last answer of a check was against its verdict.
     fn is_in_doubt(&self) -> bool {
         self.pulses.values().any(|pulse| pulse.doubts > 0)
@@ -168,7 +175,11 @@ pub fn ask(health: &Health) -> Result<(), String> {
     match &health.check {
         Check::Command(command) => command.run(Path::new(""), health.timeout).map_err(|error| chain(&error)),
         Check::Answers(address, question) => {
-            probe::ask(*address, question, health.timeout).map(drop).map_err(|silence| silence.to_string())
+            probe::ask(*address, question, health.timeout).map(drop).map_err(|silence| match silence {
+                // Read far from the check, in a record or a chat.
+                Silence::Status(status) => format!("http status {status}"),
+                silence => silence.to_string(),
+            })
         }
     }
 }

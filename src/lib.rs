@@ -17,6 +17,7 @@ pub mod facts;
 pub mod haproxy;
 pub mod health;
 pub mod liveness;
+pub mod mark;
 pub mod metrics;
 pub mod name;
 pub mod notify;

@@ -20,7 +20,7 @@ use crate::change::Change;
 use crate::config::Notify;
 use crate::errors::PathError;
 use crate::health::WEDGED;
-use crate::record::{Facts, Record};
+use crate::record::{Facts, MAX_REASON, REASON, Record};
 use crate::roster::{Availability, Roster, States};
 use memory::{Place, Queue, Seen};
 
@@ -40,6 +40,9 @@ pub struct Event {
     pub deployment: Option<String>,
     /// Its state now, if it says one.
     pub state: Option<String>,
+    /// Why it is wedged, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What changed, in words: "joined", "state done -> wedged".
     pub change: String,
     /// Whether somebody should look at it now: the node is wedged, or it left without having said so.
@@ -86,6 +89,7 @@ pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States)
                 stacktype: fact("stacktype"),
                 deployment: fact("deployment"),
                 state: fact("state"),
+                reason: about.text(REASON).map(|text| crate::excerpt::said(&text, MAX_REASON)),
                 change: change.to_string(),
                 critical,
             })

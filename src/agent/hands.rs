@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::events::Event;
 use super::talk::Complaint;
 use crate::beat::fleet::{self, Announced, Fleet};
+use crate::beat::rivals;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
@@ -40,6 +41,8 @@ pub(super) enum Answer {
         applied: Option<Applied>,
         /// Whether the store took the heartbeat; none if it was not asked to.
         beat: Option<bool>,
+        /// Whether another machine was met under this instance-id; none if no heartbeat was asked for.
+        rival: Option<bool>,
         complaints: Vec<Complaint>,
     },
     /// None if the list is as it is known.
@@ -137,24 +140,27 @@ fn work(config: &Config, job: Job) -> Answer {
                 true => fleet::announce(config, &record),
                 false => {
                     let changes = fleet::apply(config, &Edit::Put(&record));
-                    Ok(Announced { changes, beats: Vec::new() })
+                    // One that was met stays until a heartbeat says otherwise.
+                    Ok(Announced { changes, beats: Vec::new(), rival: rivals::met(config) })
                 }
             };
-            let (applied, beats, complaints) = match announced {
-                Ok(Announced { mut changes, beats }) => {
+            let (applied, beats, rival, complaints) = match announced {
+                Ok(Announced { mut changes, beats, rival }) => {
                     let taken = beats.iter().any(Result::is_ok);
                     let (applied, mut complaints) = only(changes.pop());
                     complaints.extend(beats.into_iter().filter_map(Result::err).map(complaint));
-                    (applied, taken, complaints)
+                    let met = taken.then_some(rival.is_some());
+                    complaints.extend(rival.map(|rival| (rival.text, Some(rival.hint)).into()));
+                    (applied, taken, met, complaints)
                 }
-                Err(error) => (None, false, vec![(chain(&error), error.hint()).into()]),
+                Err(error) => (None, false, None, vec![(chain(&error), error.hint()).into()]),
             };
             let beat = heartbeat.then_some(beats);
-            Answer::Announced { record: Some(record), applied, beat, complaints }
+            Answer::Announced { record: Some(record), applied, beat, rival, complaints }
         }
         Job::Withdraw(id) => {
             let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
-            Answer::Announced { record: None, applied, beat: None, complaints }
+            Answer::Announced { record: None, applied, beat: None, rival: None, complaints }
         }
         Job::Look { known } => {
             let seen = Fleet::look(config, false);

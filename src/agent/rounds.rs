@@ -15,6 +15,7 @@ use super::systemd::Systemd;
 use super::talk::{Said, Talk};
 use super::tally::Tally;
 use crate::beat::fleet::Fleet;
+use crate::beat::own::Firmness;
 use crate::beat::{announce, heard, node};
 use crate::config::{Config, OnStop};
 use crate::errors::chain;
@@ -60,6 +61,8 @@ pub(super) struct Rounds<'a> {
     /// Whether a store has taken it since.
     taken: bool,
     next_beat: Duration,
+    /// While this machine has no address: when to look for one again, and how often there was none.
+    no_address: Option<(Duration, u32)>,
     /// The signal that asks to end.
     stopping: Option<&'static str>,
     quiet: Quiet,
@@ -107,6 +110,7 @@ impl<'a> Rounds<'a> {
             wanted: None,
             taken: false,
             next_beat: Duration::ZERO,
+            no_address: None,
             stopping: None,
             quiet: Quiet::new(config.agent.quiet_min, config.agent.quiet_max),
             budget: Budget::new(config.agent.reloads_per_minute),
@@ -129,6 +133,7 @@ impl<'a> Rounds<'a> {
         let mut ready = false;
         while self.goes_on() {
             self.judge();
+            self.look_for_address();
             if self.next_beat <= self.now() {
                 // Before it, so that a SIGHUP meanwhile makes another one.
                 self.next_beat = self.now() + self.until_beat();
@@ -157,6 +162,7 @@ impl<'a> Rounds<'a> {
             let looks = self.hands.iter().filter(|hand| !hand.is_busy()).map(|hand| hand.next_look);
             let again = self.again.iter().flatten().map(|(time, _)| *time);
             let due = looks.chain(again).chain(self.quiet.due()).chain(self.next_silence);
+            let due = due.chain(self.no_address.map(|(time, _)| time));
             let due = due.fold(self.next_beat, Duration::min);
             let left = due.saturating_sub(self.now());
             if self.stopping.is_none() && !left.is_zero() {
@@ -210,9 +216,9 @@ impl<'a> Rounds<'a> {
                 if self.config.states.of(record.state().as_deref()) != Availability::Active => {}
             (OnStop::Draining, Ok(_)) => {
                 let state = Name::parse("draining").ok();
-                match state.map(|state| node::enter_state(self.config, &state)) {
+                match state.map(|state| node::enter_state(self.config, &state, None)) {
                     Some(Ok(_)) => {
-                        if let Some(record) = self.record() {
+                        if let Some(record) = self.record(Firmness::Look) {
                             let job = Job::Announce { record: record.clone(), heartbeat: false };
                             self.say_at_last(Some(&record), &job);
                         }

@@ -1,6 +1,6 @@
 //! What the agent counts, as a textfile for Prometheus's node exporter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,8 @@ pub(super) struct Tally {
     announce_errors: u64,
     /// For each store of heartbeats, whether silence in it proves anything at present.
     proven: BTreeMap<String, bool>,
+    /// The stores, by their places, in which another machine was met under this instance-id.
+    rivals: BTreeSet<usize>,
     /// When a store was read last.
     roster: Option<SystemTime>,
     /// When a beat ended last with everything as it should be.
@@ -64,6 +66,14 @@ impl Tally {
         self.proven.insert(store.to_owned(), proves);
     }
 
+    /// Notes whether another machine was met under this instance-id in the store at that place.
+    pub(super) fn rival(&mut self, place: usize, met: bool) {
+        match met {
+            true => self.rivals.insert(place),
+            false => self.rivals.remove(&place),
+        };
+    }
+
     /// Counts a turn.
     pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool) {
         let of = self.targets.entry(turn.path.display().to_string()).or_default();
@@ -71,10 +81,12 @@ impl Tally {
         of.reloads += u64::from(reloaded);
         of.refusals += u64::from(matches!(
             turn.result,
-            Err(TurnError::Refused { .. } | TurnError::Target(TargetError::Check { .. }))
+            Err(TurnError::Refused { .. }
+                | TurnError::Limited { .. }
+                | TurnError::Target(TargetError::Check { .. }))
         ));
         of.good = turn.result.is_ok();
-        of.pending = match &turn.result {
+        of.pending = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
             Ok(Done::Followed(followed)) => followed.pending.len(),
             Ok(Done::Held(_))
             | Err(TurnError::Target(
@@ -87,7 +99,7 @@ impl Tally {
         };
         of.warnings = turn.warnings.len();
         of.held = turn.held;
-        of.failed = match &turn.result {
+        of.failed = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
             Ok(Done::Followed(followed)) => followed.failed.len(),
             _ => 0,
         };
@@ -127,6 +139,9 @@ impl Tally {
         for (store, count) in &self.store_errors {
             page.series("presence_store_errors_total", &[("store", store)], count);
         }
+        let help = "Whether another machine publishes under this node's instance-id.";
+        page.family("presence_instance_id_conflict", "gauge", help);
+        page.series("presence_instance_id_conflict", &[], u8::from(!self.rivals.is_empty()));
         let help = "Whether the store answers and takes this node's heartbeat.";
         page.family("presence_heartbeats_proven", "gauge", help);
         for (store, proves) in &self.proven {
@@ -167,7 +182,7 @@ impl Tally {
             (
                 "presence_file_held",
                 "gauge",
-                "Silent nodes that the file keeps, because too many are silent at once.",
+                "Nodes that the file keeps, because too many are silent, or away from the list, at once.",
                 |of| Some(of.held as u64),
             ),
             (
@@ -221,7 +236,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Ok(Done::Followed(_)) => "followed",
         Ok(Done::Held(_)) => "held",
         Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
-        Err(TurnError::Refused { .. }) => "refused",
+        Err(TurnError::Refused { .. } | TurnError::Limited { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => "reload_failed",
         Err(TurnError::Target(TargetError::Unfollowed { .. } | TargetError::NotAsked { .. })) => "unfollowed",

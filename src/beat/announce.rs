@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::errors::PathError;
 use crate::health::{self, Judgement, Memory};
 use crate::name::Name;
+use crate::record::MAX_REASON;
 
 /// The state of this node could not be made to agree with its health.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +61,8 @@ pub fn ask_health(config: &Config) -> Vec<Answer> {
 pub enum Judged {
     /// Nothing new.
     Nothing,
-    /// This node has entered that state.
-    Entered(Name),
+    /// This node has entered that state; if it is ill, for this reason.
+    Entered(Name, Option<String>),
     /// All checks are good again, but this node failed often: it stays `wedged` until then.
     Held(Timestamp),
 }
@@ -70,7 +71,10 @@ impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Judged::Nothing => f.write_str("the state of this node stays as it is"),
-            Judged::Entered(state) => write!(f, "this node is now `{state}`, by its health checks"),
+            Judged::Entered(state, None) => write!(f, "this node is now `{state}`, by its health checks"),
+            Judged::Entered(state, Some(reason)) => {
+                write!(f, "this node is now `{state}`, by its health checks: {reason}")
+            }
             Judged::Held(until) => write!(
                 f,
                 "the health checks are good again, but have failed repeatedly: this node stays `{}` until {} at least",
@@ -107,8 +111,21 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
         Judgement::Hold(until) => Ok(Judged::Held(until)),
         Judgement::Enter(state) => {
             let Ok(state) = Name::parse(state) else { return Ok(Judged::Nothing) };
-            node::enter_state(config, &state)?;
-            Ok(Judged::Entered(state))
+            let reason = (state.as_str() == health::WEDGED).then(|| reason(config, &memory, answers));
+            node::enter_state(config, &state, reason.as_deref())?;
+            Ok(Judged::Entered(state, reason))
         }
     }
+}
+
+/// Why this node is ill: the checks that say so, with what was heard from them just now.
+fn reason(config: &Config, memory: &Memory, answers: &[Answer]) -> String {
+    let told = memory.ill(&config.healths).map(|health| {
+        let heard = answers.iter().find(|answer| answer.name == health.name);
+        match heard.and_then(|answer| answer.answer.as_ref().err()) {
+            Some(reason) => format!("{}: {reason}", health.name),
+            None => health.name.clone(),
+        }
+    });
+    crate::excerpt::said(&told.collect::<Vec<_>>().join("; "), MAX_REASON)
 }

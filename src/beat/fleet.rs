@@ -1,9 +1,10 @@
 //! The stores of the configuration: how they are opened, read and written.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::absence::Evidence;
 use super::node::{self, NodeError};
+use super::rivals::{self, Rival};
 use crate::config::Config;
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -144,23 +145,38 @@ pub struct Announced {
     pub changes: Vec<Result<Applied, StoreError>>,
     /// Whether the heartbeat was left, in each store that could be asked to take it.
     pub beats: Vec<Result<(), StoreError>>,
+    /// The other machine under this instance-id, if there is one.
+    pub rival: Option<Rival>,
 }
 
 /// Publishes the record in every store, and with it leaves a heartbeat: in the same stores, or in those that the
 /// configuration keeps for heartbeats.
 pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
-    let now = node::now()?;
+    let now = rivals::stamp(config, node::now()?);
     let (edit, options, deadline) = (Edit::Put(record), options(config), to_publish(config));
     if !config.beat_stores.is_empty() {
         let changes = store::apply(&config.stores, &options, &edit, None, deadline);
         let deadline = deadline.at_least(config.network.connect);
         let beats = store::beat(&config.beat_stores, &options, record.id(), now, deadline);
-        return Ok(Announced { changes, beats });
+        let urls = config.beat_stores.iter().map(|url| store::shown_url(url));
+        return Ok(announced(config, changes, urls.zip(beats).collect()));
     }
     let mut changes = store::apply(&config.stores, &options, &edit, Some(now), deadline);
-    let beats = changes.iter_mut().flatten().map(|applied| std::mem::replace(&mut applied.beat, Ok(())));
+    let beats = changes.iter_mut().flatten();
+    let beats = beats.map(|applied| (applied.url.clone(), std::mem::replace(&mut applied.beat, Ok(None))));
     let beats = beats.collect();
-    Ok(Announced { changes, beats })
+    Ok(announced(config, changes, beats))
+}
+
+/// What came of an announcement, with the heartbeats of each store.
+fn announced(
+    config: &Config,
+    changes: Vec<Result<Applied, StoreError>>,
+    beats: Vec<(String, Result<Option<Timestamp>, StoreError>)>,
+) -> Announced {
+    let replaced = beats.iter().filter_map(|(url, beat)| Some((url.clone(), *beat.as_ref().ok()?)));
+    let rival = rivals::note(config, &replaced.collect::<Vec<_>>());
+    Announced { changes, beats: beats.into_iter().map(|(_, beat)| beat.map(drop)).collect(), rival }
 }
 
 /// Makes one change in all stores.

@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use crate::config::Config;
 use crate::errors::pasted;
 use crate::facts::{self, FactsError};
+use crate::health;
 use crate::name::Name;
-use crate::record::{Facts, Record, RecordError};
+use crate::record::{Facts, REASON, Record, RecordError};
 
 /// What this node is cannot be said.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,10 @@ pub fn facts(config: &Config) -> Result<Facts, NodeError> {
         false => Facts::new(),
     };
     facts::complete(&mut found);
+    // Whoever has written another state into its file had no eye for the reason of the old one.
+    if found.get("state").and_then(|state| state.as_str()) != Some(health::WEDGED) {
+        found.remove(REASON);
+    }
     Ok(found)
 }
 
@@ -82,14 +87,19 @@ pub fn now_utc() -> Result<DateTime, NodeError> {
     Ok(now()?.to_zoned(TimeZone::UTC).datetime())
 }
 
-/// Writes into nodeinfo that this node is in that state now. False if it was already.
-pub fn enter_state(config: &Config, state: &Name) -> Result<bool, NodeError> {
+/// Writes into nodeinfo that this node is in that state now, and why, if that is known. False if it was already.
+pub fn enter_state(config: &Config, state: &Name, reason: Option<&str>) -> Result<bool, NodeError> {
     if !config.nodeinfo.is_dir() {
         return Err(NodeError::NoFolder(config.nodeinfo.clone()));
     }
     let Some(changes) = facts::enter_state(&facts(config)?, state.as_str(), now_utc()?) else {
         return Ok(false);
     };
+    // Before the state: a record never says the one without the other.
+    match reason {
+        Some(reason) => facts::write(&config.nodeinfo, REASON, reason)?,
+        None => facts::remove(&config.nodeinfo, REASON)?,
+    }
     for (fact, value) in changes {
         facts::write(&config.nodeinfo, fact, &value)?;
     }

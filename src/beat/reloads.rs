@@ -26,7 +26,7 @@ pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut()
     let mut ran = Vec::new();
     for at in 0..turns.len() {
         let (place, turn) = &turns[at];
-        if !matches!(turn.result, Ok(Done::Held { .. })) || !allow() {
+        if !matches!(turn.done(), Some(Done::Held { .. })) || !allow() {
             continue;
         }
         let command = &config.renders[*place].target.reload;
@@ -40,13 +40,13 @@ pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut()
         for (other, turn) in
             turns.iter_mut().filter(|(other, _)| config.renders[*other].target.reload == *command)
         {
-            if let Ok(Done::Held(held)) = &turn.result {
-                turn.result = match outcomes.remove(other) {
-                    Some(Ok(())) => Ok(held.clone().reloaded()),
-                    Some(Err(error)) => Err(error),
-                    // Another process has run it meanwhile.
-                    None => Ok(held.clone().settled()),
-                };
+            let Some(done) = turn.done_mut() else { continue };
+            let Done::Held(held) = &*done else { continue };
+            match outcomes.remove(other) {
+                Some(Ok(())) => *done = held.clone().reloaded(),
+                Some(Err(error)) => turn.result = Err(error),
+                // Another process has run it meanwhile.
+                None => *done = held.clone().settled(),
             }
         }
     }

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::kept::Kept;
 use crate::haproxy::Installed;
 use crate::record::Facts;
-use crate::roster::{Identity, Node, Roster};
+use crate::roster::{Identity, Node, Roster, States};
 use crate::target::limits::{self, Count, Counts, Limits, Refusal};
 use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, Request, TemplateError};
 use crate::threads;
@@ -31,6 +33,10 @@ pub struct Rendering<'a> {
     pub vars: &'a Map<String, Value>,
     /// The safety limits; none are asked for when they are overridden.
     pub limits: Option<Limits>,
+    /// What the states of nodes mean.
+    pub states: &'a States,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// The variables, among them the version of the HAProxy that is installed here, if the template depends on it and nobody
@@ -54,18 +60,29 @@ pub fn variables(
 pub struct Before {
     /// What the last good output was given, if it is remembered.
     pub counts: Option<Counts>,
+    /// The nodes of the last good output, if they are remembered.
+    pub kept: Option<Kept>,
     /// Whether an output is in place of which nothing is remembered.
     pub in_place: bool,
+}
+
+/// What becomes of a question that loses too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// It keeps the nodes of the last good output, where they are known, and all other questions go on.
+    Hold,
+    /// There is no output.
+    Refuse,
 }
 
 impl Before {
     /// The last good output's counts. An output that is in place and of which nothing is remembered had at least one
     /// node of each kind: it may be anybody's work, and must not be emptied by a first run.
-    fn counts(self, now: &Counts) -> Option<Counts> {
+    fn counts(&self, now: &Counts) -> Option<Counts> {
         let unknown = || {
             now.keys().map(|question| (question.clone(), Count { active: 1, leaving: u64::MAX })).collect()
         };
-        self.counts.or_else(|| self.in_place.then(unknown))
+        self.counts.clone().or_else(|| self.in_place.then(unknown))
     }
 }
 
@@ -73,9 +90,24 @@ impl Before {
 #[derive(Debug)]
 pub struct Composition {
     /// The text, and what it was given.
-    pub result: Result<(String, Counts), ComposeError>,
+    pub result: Result<Composed, ComposeError>,
     /// What was left out, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// A text that may be used.
+#[derive(Debug)]
+pub struct Composed {
+    /// It.
+    pub text: String,
+    /// How many nodes it was given for each question.
+    pub counts: Counts,
+    /// Its nodes.
+    pub kept: Kept,
+    /// What a safety limit refused: these questions have kept nodes.
+    pub refused: Vec<Refusal>,
+    /// Those nodes.
+    pub held: BTreeSet<String>,
 }
 
 /// There is no text that may be used.
@@ -101,7 +133,8 @@ impl ComposeError {
     }
 }
 
-fn told(refusals: &[Refusal]) -> String {
+/// The refusals, as they are said.
+pub fn told(refusals: &[Refusal]) -> String {
     refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -109,19 +142,56 @@ fn told(refusals: &[Refusal]) -> String {
 pub fn compose(
     rendering: &Rendering<'_>,
     roster: &Roster,
-    before: Before,
+    before: &Before,
+    excess: Excess,
 ) -> Result<Composition, TemplateError> {
     let rendered = render(rendering, roster)?;
-    let refusals = match rendering.limits {
-        Some(limits) => limits::judge(limits, before.counts(&rendered.counts).as_ref(), &rendered.counts),
-        None => Vec::new(),
+    let (refused, lost) = judge(rendering, roster, before, &rendered);
+    if refused.is_empty() {
+        return Ok(composition(rendering, roster, before, rendered, (refused, BTreeSet::new())));
+    }
+    if let (Excess::Hold, Some(kept)) = (excess, before.kept.as_ref().filter(|_| !lost.is_empty())) {
+        let (roster, held) = kept.hold(&lost, roster, rendering.states);
+        let rendered = render(rendering, &roster)?;
+        if rendered.text.is_ok() && judge(rendering, &roster, before, &rendered).0.is_empty() {
+            return Ok(composition(rendering, &roster, before, rendered, (refused, held)));
+        }
+    }
+    Ok(Composition { result: Err(ComposeError::Refused(refused)), warnings: rendered.warnings })
+}
+
+/// The refusals, and the nodes that those questions have lost, by their places among those of the last good output.
+fn judge(
+    rendering: &Rendering<'_>,
+    roster: &Roster,
+    before: &Before,
+    rendered: &Rendered,
+) -> (Vec<Refusal>, BTreeSet<u32>) {
+    let Some(limits) = rendering.limits else { return Default::default() };
+    let counts = &rendered.counts;
+    let Some(kept) = &before.kept else {
+        return (limits::judge(limits, before.counts(counts).as_ref(), counts), BTreeSet::new());
     };
-    let result = match (refusals.is_empty(), rendered.text) {
-        (false, _) => Err(ComposeError::Refused(refusals)),
-        (true, Err(error)) => Err(error.into()),
-        (true, Ok(text)) => Ok((text, rendered.counts)),
-    };
-    Ok(Composition { result, warnings: rendered.warnings })
+    let losses = kept.losses(&rendered.given, counts, roster, rendering.states, rendering.now);
+    let refused = limits::judge_losses(limits, &losses.losses, counts);
+    let lost = refused.iter().filter_map(|refusal| losses.lost.get(&refusal.question));
+    let lost = lost.flatten().copied().collect();
+    (refused, lost)
+}
+
+fn composition(
+    rendering: &Rendering<'_>,
+    roster: &Roster,
+    before: &Before,
+    rendered: Rendered,
+    (refused, held): (Vec<Refusal>, BTreeSet<String>),
+) -> Composition {
+    // What an operator takes as it is, is the new measure.
+    let settled = rendering.limits.is_none();
+    let kept = Kept::of(&rendered.given, roster, before.kept.as_ref(), &held, rendering.now, settled);
+    let counts = rendered.counts;
+    let result = rendered.text.map(|text| Composed { text, counts, kept, refused, held });
+    Composition { result: result.map_err(ComposeError::from), warnings: rendered.warnings }
 }
 
 /// How many nodes the template is given for each of its questions; none if it cannot be rendered with this roster.

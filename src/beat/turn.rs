@@ -7,13 +7,14 @@ use super::absence::{self, Evidence, Missed, Remembered};
 use super::awake;
 use super::fleet::Fleet;
 use super::holding::{self, Attendance, Warning};
-use super::node::NodeError;
-use super::rendering::{self, Before, ComposeError, Rendering};
+use super::kept::Kept;
+use super::node::{self, NodeError};
+use super::rendering::{self, Before, ComposeError, Composed, Excess, Rendering};
 use crate::config::{Config, Render};
 use crate::errors::{PathError, pasted};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::{Done, LastGood, Memory, Target, TargetError};
+use crate::target::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::template::{Lookup, TemplateError};
 
 /// How a turn is to be taken.
@@ -71,6 +72,18 @@ pub enum TurnError {
         /// Which limit.
         source: ComposeError,
     },
+    /// A safety limit refused a part of what there is to render: the rest is in the file.
+    #[error("`{}` keeps {held} node{} of its last good output", path.display(), if *held == 1 { "" } else { "s" })]
+    Limited {
+        /// The file.
+        path: PathBuf,
+        /// What was done with it.
+        done: Box<Done>,
+        /// How many nodes it keeps.
+        held: usize,
+        /// Which limit.
+        source: ComposeError,
+    },
     /// The template.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -90,7 +103,7 @@ impl TurnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
-            TurnError::Refused { path, .. } => Some(format!(
+            TurnError::Refused { path, .. } | TurnError::Limited { path, .. } => Some(format!(
                 "`presence list` shows the nodes; if this is meant, run `presence accept {}`",
                 pasted(path)
             )),
@@ -108,19 +121,45 @@ pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, mann
     let done = Ok(Done::Unchanged);
     let mut turn = Turn { path, result: done, warnings: Vec::new(), held: 0, pardoned: BTreeSet::new() };
     turn.result = turn.take(config, render, facts, fleet, manner);
-    if let Ok(Done::Followed(followed)) = &turn.result {
-        turn.warnings.extend(followed.failed.iter().map(|server| Warning {
-            subject: format!("server {}", server.name),
-            text: format!("{} gets no requests: it waits for {}", server.name, server.why),
-        }));
-    }
+    let told: Vec<Warning> = match turn.done() {
+        Some(Done::Followed(followed)) => {
+            let told = followed.failed.iter().map(|server| Warning {
+                subject: format!("server {}", server.name),
+                text: format!("{} gets no requests: it waits for {}", server.name, server.why),
+            });
+            told.collect()
+        }
+        _ => Vec::new(),
+    };
+    turn.warnings.extend(told);
     turn
 }
 
 /// Under which name a target's memory has what is known of its missed nodes.
 const MISSED: &str = "missed.json";
 
+/// Under which name a target's memory has the nodes of its last good output.
+const KEPT: &str = "last-nodes";
+
 impl Turn {
+    /// What was done, if the file is as it should be but for nodes that it keeps.
+    pub fn done(&self) -> Option<&Done> {
+        match &self.result {
+            Ok(done) => Some(done),
+            Err(TurnError::Limited { done, .. }) => Some(done),
+            Err(_) => None,
+        }
+    }
+
+    /// The same, to be changed by what is done later.
+    pub fn done_mut(&mut self) -> Option<&mut Done> {
+        match &mut self.result {
+            Ok(done) => Some(done),
+            Err(TurnError::Limited { done, .. }) => Some(done),
+            Err(_) => None,
+        }
+    }
+
     fn take(
         &mut self,
         config: &Config,
@@ -169,26 +208,40 @@ impl Turn {
             facts,
             vars: &vars,
             limits: (!manner.accept).then_some(render.limits),
+            states: &config.states,
+            now: node::now()?,
         };
 
         let attendance = self.attend(&rendering, render, fleet, &memory, manner)?;
-        let last = memory.last_good();
-        let composition =
-            rendering::compose(&rendering, &attendance.roster, before(&target, last.as_ref())?)?;
+        let before = before(&target, &memory, memory.last_good().as_ref())?;
+        let composition = rendering::compose(&rendering, &attendance.roster, &before, Excess::Hold)?;
         self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
         self.warnings.extend(rendering::unscoped(&who, &fleet.roster).into_iter().map(Warning::from));
-        let (text, counts) = match composition.result {
+        let composed = match composition.result {
             Ok(composed) => composed,
             Err(ComposeError::Template(error)) => return Err(error.into()),
             Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
         };
-        match manner.dry_run {
-            true => Ok(target.rehearse(text.as_bytes())?),
+        self.held += composed.held.len();
+        let done = match manner.dry_run {
+            true => target.rehearse(composed.text.as_bytes())?,
             false => {
                 let mut lost = Vec::new();
-                let put = put(&target, &memory, LastGood::new(counts, &text, None), &text, &mut lost);
+                let put = put(&target, &memory, &composed, None, &mut lost);
                 self.warnings.extend(lost.into_iter().map(Warning::from));
-                Ok(put?)
+                put?
+            }
+        };
+        match composed.refused.is_empty() {
+            true => Ok(done),
+            false => {
+                let (path, held) = (path.clone(), composed.held.len());
+                Err(TurnError::Limited {
+                    path,
+                    done: Box::new(done),
+                    held,
+                    source: ComposeError::Refused(composed.refused),
+                })
             }
         }
     }
@@ -236,24 +289,42 @@ pub fn key(path: &Path) -> String {
 }
 
 /// What is known of the file before a new output.
-pub fn before(target: &Target, last: Option<&LastGood>) -> Result<Before, TargetError> {
-    let counts = last.map(|last| last.counts.clone());
-    let in_place = counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
-    Ok(Before { counts, in_place })
+pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Result<Before, TargetError> {
+    let remembered = remembered(memory, last);
+    let in_place = remembered.counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
+    Ok(Before { in_place, ..remembered })
+}
+
+/// What is remembered of the last good output.
+pub fn remembered(memory: &Memory, last: Option<&LastGood>) -> Before {
+    let nodes = last.and_then(|last| Kept::from_bytes(memory.bytes(KEPT)?, &last.digest));
+    Before { counts: last.map(|last| last.counts.clone()), kept: nodes, in_place: false }
+}
+
+/// Remembers a good output: what it was given, and with `text` the output itself.
+pub fn remember(
+    memory: &Memory,
+    composed: &Composed,
+    made: Option<Made>,
+    text: Option<&str>,
+) -> Result<(), PathError> {
+    let good = LastGood::new(composed.counts.clone(), &composed.text, made);
+    memory.write_bytes(KEPT, &composed.kept.to_bytes(&good.digest))?;
+    memory.keep(&good, text)
 }
 
 /// Takes a text into use, and remembers what is to be known of it. What of the file could not be kept is said in `lost`.
 pub fn put(
     target: &Target,
     memory: &Memory,
-    good: LastGood,
-    text: &str,
+    composed: &Composed,
+    made: Option<Made>,
     lost: &mut Vec<String>,
 ) -> Result<Done, TargetError> {
-    let result = target.apply(memory, text.as_bytes(), lost);
+    let result = target.apply(memory, composed.text.as_bytes(), lost);
     // In place is good, whether or not the reload succeeded.
     if result.as_ref().map_or_else(TargetError::is_in_place, |_| true) {
-        memory.keep(&good, None)?;
+        remember(memory, composed, made, None)?;
     }
     result
 }

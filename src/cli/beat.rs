@@ -5,10 +5,11 @@ use jiff::Timestamp;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{accept, node, output, render};
+use super::{accept, node, output, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
+use crate::beat::own::Firmness;
 use crate::beat::reloads;
 use crate::beat::turn::{self, Manner, Turn};
 use crate::config::{Config, Render};
@@ -92,7 +93,8 @@ fn health(config: &Config) -> Result<(), CliError> {
 }
 
 fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
-    let record = node::record(config)?;
+    let firmness = if args.dry_run { Firmness::Look } else { Firmness::Say };
+    let record = publish::own(config, firmness)?;
     if args.dry_run {
         for store in &config.stores {
             output::note(&format!("would publish {} to {}", record.id(), shown_url(store)));
@@ -163,12 +165,13 @@ fn report(table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
     output::warnings(&warnings, fleet::ALL_PROBLEMS);
-    let done = turn.result?;
-    output::note(&match dry_run {
-        true => render::would(&path, &table.target, &done),
-        false => render::done(&path, &table.target, &done),
-    });
-    match done {
+    if let Some(done) = turn.done() {
+        output::note(&match dry_run {
+            true => render::would(&path, &table.target, done),
+            false => render::done(&path, &table.target, done),
+        });
+    }
+    match turn.result? {
         // Which, the warnings have said.
         Done::Followed(followed) if !followed.failed.is_empty() => Err(CliError::new(Kind::ReloadFailed, "")),
         _ => Ok(()),

@@ -86,6 +86,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Format::Table => table(&answers),
         Format::Json => as_json(&answers)?,
     })?;
+    args.select.warn_of_nobody(&fleet.roster)?;
     let silent = answers.iter().filter(|answer| answer.said.is_nothing()).count();
     let asked = answers.iter().filter(|answer| !matches!(answer.said, Said::Unasked)).count();
     if !fleet.is_current() {

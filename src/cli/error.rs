@@ -142,9 +142,10 @@ impl From<AgentError> for CliError {
 impl From<TurnError> for CliError {
     fn from(error: TurnError) -> CliError {
         match error {
-            TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. } => {
-                CliError::of(Kind::Kept, &error, error.hint())
-            }
+            TurnError::Unreachable { .. }
+            | TurnError::NotMade { .. }
+            | TurnError::Refused { .. }
+            | TurnError::Limited { .. } => CliError::of(Kind::Kept, &error, error.hint()),
             TurnError::Template(error) => error.into(),
             TurnError::Node(error) => error.into(),
             TurnError::Memory(error) => error.into(),

@@ -83,6 +83,11 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
 /// heartbeat.
 pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliError> {
     let announced = fleet::announce(config, record)?;
+    // Once, when it begins: `presence list` goes on to show it.
+    if let Some(rival) = announced.rival.as_ref().filter(|rival| rival.is_new) {
+        output::warning(&rival.text);
+        output::hint(&rival.hint);
+    }
     let whole = announced.changes.iter().all(Result::is_ok);
     tell(announced.changes, record.id(), UNCHANGED)?;
     let all = announced.beats.iter().all(Result::is_err);

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -7,7 +9,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::excerpt::excerpt;
 use crate::metrics::Page;
-use crate::roster::{Node, Selector};
+use crate::roster::{Node, Roster, Selector};
 use crate::template::shape;
 
 /// Show the nodes on the list
@@ -64,7 +66,49 @@ impl Select {
         }
         Ok(selector)
     }
+
+    /// Says which of these names nobody on the list bears: they may be spelt wrong.
+    pub(super) fn warn_of_nobody(&self, roster: &Roster) -> Result<(), CliError> {
+        let names = [&self.part, &self.stacktype, &self.deployment];
+        for text in nobody(roster, names.map(|name| name.clone()))? {
+            output::warning(&text);
+        }
+        Ok(())
+    }
 }
+
+/// The names that nobody on the list bears (globs for part, stacktype and deployment), a sentence each: they may be spelt
+/// wrong.
+pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<String>, CliError> {
+    let mut told = Vec::new();
+    for ((option, fact), glob) in
+        [("part", "nodepart"), ("stacktype", "stacktype"), ("deployment", "deployment")]
+            .into_iter()
+            .zip(names)
+    {
+        let Some(glob) = glob else { continue };
+        let selector = Selector::default().fact(fact, &glob)?;
+        if roster.nodes.is_empty() || roster.nodes.iter().any(|node| selector.matches(node)) {
+            continue;
+        }
+        let facts = roster.nodes.iter().filter_map(|node| node.record.text(fact));
+        let known: BTreeSet<String> = facts.map(|text| excerpt(&text)).collect();
+        let more = known.len().saturating_sub(MAX_KNOWN);
+        let mut shown: Vec<String> = known.into_iter().take(MAX_KNOWN).collect();
+        if more > 0 {
+            shown.push(format!("… and {more} more"));
+        }
+        let there = match shown.is_empty() {
+            true => "no node states one".to_owned(),
+            false => format!("there are {}", shown.join(", ")),
+        };
+        told.push(format!("no node on the list is of the {option} `{}`; {there}", excerpt(&glob)));
+    }
+    Ok(told)
+}
+
+/// More names than this are counted, not listed.
+const MAX_KNOWN: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Format {
@@ -88,6 +132,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Format::Ids => nodes.iter().map(|node| format!("{}\n", node.record.id())).collect(),
         Format::Prometheus => metrics(&fleet, &nodes),
     })?;
+    args.select.warn_of_nobody(&fleet.roster)?;
     if args.format != Format::Json {
         output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     }

@@ -1,5 +1,6 @@
 use super::error::CliError;
 use super::{fleet, node, output};
+use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;
 use crate::store::Edit;
@@ -8,6 +9,10 @@ use crate::store::Edit;
 ///
 /// A record that is there already is not written again, and makes no commit. Prints a line for each store. One store that
 /// fails is a warning as long as another one has taken the record.
+///
+/// What others cannot use of the record is a warning that names the file. A fact by which others find this node (its address,
+/// port, part, state) stays on the list until two publishings in a row have not seen it: a file that is empty is just being
+/// written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence publish
@@ -20,11 +25,21 @@ pub(super) struct Args {
     /// Begin the branch that `branch` in presence.toml names, in a repository that has others and not this one
     #[arg(long)]
     create_branch: bool,
+    /// Publish the record as it is, also without an address, port, part or state that this node has stated before
+    #[arg(long)]
+    anyway: bool,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let record = node::record(config)?;
-    warn_of_gaps(config, &record);
+    let firmness = match (args.dry_run, args.anyway) {
+        (_, true) => Firmness::Anyway,
+        (true, false) => Firmness::Look,
+        (false, false) => Firmness::Say,
+    };
+    let record = match (args.dry_run, args.anyway) {
+        (true, true) => node::record(config)?,
+        _ => own(config, firmness)?,
+    };
     if args.dry_run {
         for store in &config.stores {
             output::note(&format!("would publish {} to {}", record.id(), crate::store::shown_url(store)));
@@ -34,17 +49,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     publish(&Config { create_branch: args.create_branch, ..config.clone() }, &record)
 }
 
+/// This node's record as it is to be published. What is wrong with it is said.
+pub(super) fn own(config: &Config, firmness: Firmness) -> Result<Record, CliError> {
+    let own = own::settle(config, node::record(config)?, firmness);
+    own.warnings.iter().for_each(|warning| output::warning(&warning.text));
+    Ok(own.record)
+}
+
 /// Writes the record into every store and says what that did.
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
     fleet::apply(config, &Edit::Put(record), fleet::UNCHANGED).map(drop)
-}
-
-/// A record that no template will ever choose is most likely a mistake.
-fn warn_of_gaps(config: &Config, record: &Record) {
-    for fact in ["nodepart", "stacktype"] {
-        if record.text(fact).is_none_or(|value| value.is_empty()) {
-            let file = config.nodeinfo.join(format!("{fact}.txt"));
-            output::warning(&format!("this node states no `{fact}`; write it into `{}`", file.display()));
-        }
-    }
 }

@@ -9,7 +9,7 @@ use super::templates::Who;
 use super::{node, output};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
-use crate::beat::rendering::{self, Before, ComposeError, Composition, Rendering};
+use crate::beat::rendering::{self, Before, ComposeError, Composed, Composition, Excess, Rendering};
 use crate::beat::{awake, holding, turn};
 use crate::config::{self, Config};
 use crate::record::Facts;
@@ -129,34 +129,43 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         facts: &facts,
         vars: &vars,
         limits: (!args.force).then_some(limits),
+        states: &config.states,
+        now: node::now()?,
     };
-    let composed = compose(args, &rendering, &fleet, limits, destination.before(last.as_ref())?);
+    let before = destination.before(memory, last.as_ref())?;
+    let composed = compose(args, &rendering, &fleet, limits, &before);
     let (composition, missed) = match composed {
         Ok(composed) => composed,
         Err(error) => return destination.fail(memory, error),
     };
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
-    let warnings = warnings(&fleet, &said, &who);
+    let mut warnings = warnings(&fleet, &said, &who);
+    warnings.extend(args.who.nobody(&fleet.roster)?);
     warnings.iter().for_each(|warning| output::warning(warning));
-    let (text, counts) = match composition.result {
+    let composed = match composition.result {
         Ok(composed) => composed,
         Err(error @ ComposeError::Refused(_)) => {
-            return destination.keep(memory, |message| CliError::from(error).after(message));
+            let error = CliError::from(error);
+            let error = match destination.table(config) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
+            return destination.keep(memory, |message| error.after(message));
         }
         Err(error) => return destination.fail(memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(memory, &text)?);
+        return output::data(&destination.diff(memory, &composed.text)?);
     }
-    if let Err(error) = destination.check_stdout(&text) {
+    if let Err(error) = destination.check_stdout(&composed.text) {
         return destination.fail(memory, error);
     }
     if args.dry_run {
-        return destination.rehearse(&text);
+        return destination.rehearse(&composed.text);
     }
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    destination.write(memory, LastGood::new(counts, &text, made), &text)
+    destination.write(memory, &composed, made)
 }
 
 /// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
@@ -166,7 +175,7 @@ fn compose(
     rendering: &Rendering<'_>,
     fleet: &Fleet,
     limits: Limits,
-    before: Before,
+    before: &Before,
 ) -> Result<(Composition, Vec<String>), CliError> {
     let mut missed = Missed::default();
     let mut said = Vec::new();
@@ -186,14 +195,14 @@ fn compose(
         true => None,
         false => {
             let heard = absence::without(&fleet.roster, missed.gone.keys());
-            let strict = rendering::compose(rendering, &heard, before.clone())?;
+            let strict = rendering::compose(rendering, &heard, before, Excess::Refuse)?;
             Some(strict).filter(|strict| matches!(strict.result, Err(ComposeError::Refused(_))))
         }
     };
     said.extend(attendance.warnings);
     let composition = match strict {
         Some(refused) => refused,
-        None => rendering::compose(rendering, &attendance.roster, before)?,
+        None => rendering::compose(rendering, &attendance.roster, before, Excess::Refuse)?,
     };
     Ok((composition, said.into_iter().map(|warning| warning.text).collect()))
 }
@@ -292,13 +301,24 @@ impl Destination {
         }
     }
 
-    fn before(&self, last: Option<&LastGood>) -> Result<Before, CliError> {
+    fn before(&self, memory: Option<&Memory>, last: Option<&LastGood>) -> Result<Before, CliError> {
+        let Some(memory) = memory else { return Ok(Before::default()) };
         match &self.kind {
-            DestinationKind::Stdout { .. } => {
-                Ok(Before { counts: last.map(|last| last.counts.clone()), in_place: false })
-            }
-            DestinationKind::File(target) => Ok(turn::before(target, last)?),
+            DestinationKind::Stdout { .. } => Ok(turn::remembered(memory, last)),
+            DestinationKind::File(target) => Ok(turn::before(target, memory, last)?),
         }
+    }
+
+    /// What to do about a refusal if a `[[render]]` table is for the same file: other variables would make another file.
+    fn table(&self, config: &Config) -> Option<String> {
+        let DestinationKind::File(target) = &self.kind else { return None };
+        config.renders.iter().any(|render| render.target.path == target.path).then(|| {
+            format!(
+                "`presence list` shows the nodes; `{}` has a [[render]] table: if this is meant, run `presence accept {}`",
+                target.path.display(),
+                crate::errors::pasted(&target.path)
+            )
+        })
     }
 
     /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
@@ -387,23 +407,30 @@ impl Destination {
         }
     }
 
-    fn write(&self, memory: Option<&Memory>, good: LastGood, text: &str) -> Result<(), CliError> {
+    fn write(
+        &self,
+        memory: Option<&Memory>,
+        composed: &Composed,
+        made: Option<Made>,
+    ) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
                 // A disk that is full must not cost the output as well.
-                if let Some(Err(error)) = memory.map(|memory| memory.keep(&good, Some(text))) {
+                if let Some(Err(error)) =
+                    memory.map(|memory| turn::remember(memory, composed, made, Some(&composed.text)))
+                {
                     output::warning(&format!(
                         "{}; no copy of the output is kept",
                         crate::errors::chain(&error)
                     ));
                 }
-                output::data(text)
+                output::data(&composed.text)
             }
             DestinationKind::File(target) => {
                 // It was opened: without one there is an error before.
                 let Some(memory) = memory else { return Ok(()) };
                 let mut lost = Vec::new();
-                let result = turn::put(target, memory, good, text, &mut lost);
+                let result = turn::put(target, memory, composed, made, &mut lost);
                 lost.iter().for_each(|lost| output::warning(&format!("{}: {lost}", target.path.display())));
                 let result = result?;
                 output::note(&done(&target.path.display(), target, &result));

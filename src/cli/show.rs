@@ -5,7 +5,9 @@ use super::error::CliError;
 use super::fleet::MaxAge;
 use super::{fleet, list, node, output};
 use crate::config::Config;
+use crate::excerpt::said;
 use crate::name::Name;
+use crate::record::{MAX_REASON, REASON};
 use crate::roster::Node;
 
 /// Show one node's record, and where it was found
@@ -77,10 +79,13 @@ fn text(node: &Node) -> Result<String, CliError> {
     let changed =
         told(node.record.changed().and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())));
     let seen = told(node.last_seen);
+    let reason =
+        node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
+    let reason = reason.unwrap_or_default();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();
     Ok(format!(
-        "node          {}\navailability  {}\naddress       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\
+        "node          {}\navailability  {}\n{reason}address       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\
          found in      {}{stale}\nfile          {}\n\n{record}",
         node.record.id(),
         node.availability,

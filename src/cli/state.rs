@@ -1,34 +1,42 @@
 use super::error::CliError;
-use super::{node, output, publish};
+use super::{output, publish};
 use crate::beat::node::enter_state;
+use crate::beat::own::Firmness;
 use crate::config::Config;
 use crate::name::Name;
 
 /// Set this node's state, then publish
 ///
 /// Writes `state`, `statetss` (now, UTC) and an entry of `statelog` into nodeinfo. Usual states: presetup, setup, initdone,
-/// done, running (active); draining; drained, wedged (down); decommissioned (absent).
+/// done, running (active); draining; drained, wedged (down); decommissioned (absent). One that is not known is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence state done\n  presence state draining")]
 pub(super) struct Args {
     /// The new state
     state: String,
+    /// Set it although it is in no table, and takes this node out of all files
+    #[arg(long)]
+    anyway: bool,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let state = Name::parse(&args.state)
         .map_err(|error| CliError::usage(format!("`{}` is no state: {error}", args.state.escape_debug())))?;
-    if !config.states.knows(state.as_str()) {
+    if !args.anyway && !config.states.knows(state.as_str()) {
         let known: Vec<&str> = config.states.names().collect();
-        output::warning(&format!(
-            "the state `{state}` is in no table and counts as absent; known are {} (more with [states] in presence.toml)",
+        let meant = config.states.nearest(state.as_str());
+        let meant = meant.map(|near| format!("is `{near}` meant? ")).unwrap_or_default();
+        let text = format!("the state `{state}` is in no table and counts as absent; nothing was changed");
+        return Err(CliError::usage(text).hint(format!(
+            "{meant}known are {}; add one to [states] in presence.toml, or set it with --anyway",
             known.join(", ")
-        ));
+        )));
     }
-    if !enter_state(config, &state)? {
+    if !enter_state(config, &state, None)? {
         output::note(&format!("this node is in the state `{state}` already"));
     }
-    publish::publish(config, &node::record(config)?).map_err(|error| error.after(&unpublished(&state)))
+    publish::publish(config, &publish::own(config, Firmness::Say)?)
+        .map_err(|error| error.after(&unpublished(&state)))
 }
 
 /// What is so although no store has confirmed it.

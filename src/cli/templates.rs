@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
-use super::{node, output};
+use super::{list, node, output};
 use crate::config::Config;
-use crate::roster::Identity;
+use crate::roster::{Identity, Roster};
 use crate::template::Lookup;
 
 /// Show which file each template's name means
@@ -36,6 +36,12 @@ pub(super) struct Who {
 }
 
 impl Who {
+    /// The names on the command line that nobody on the list bears, a sentence each: they may be spelt wrong.
+    pub(super) fn nobody(&self, roster: &Roster) -> Result<Vec<String>, CliError> {
+        let names = [&self.part, &self.stacktype, &self.deployment];
+        list::nobody(roster, names.map(|name| name.as_deref().map(glob::Pattern::escape)))
+    }
+
     /// This node's identity, with what was said on the command line over it.
     pub(super) fn identity(&self, facts: &crate::record::Facts) -> Identity {
         let own = Identity::of(facts);

@@ -5,7 +5,7 @@ mod network;
 mod nodeinfo;
 
 pub use machine::complete;
-pub use nodeinfo::{FactsError, MAX_FACT_BYTES, read, write};
+pub use nodeinfo::{FactsError, MAX_FACT_BYTES, file, has_file, is_empty, read, remove, write};
 
 use jiff::civil::DateTime;
 use serde_json::Value;

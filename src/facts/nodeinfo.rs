@@ -1,4 +1,7 @@
 //! The folder of facts: one `NAME.txt` a fact, its trimmed content the value.
+//!
+//! A file without text is no fact: somebody is just writing it, or has emptied it. Byte order marks and the line ends of
+//! Windows are no part of a fact.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -36,9 +39,15 @@ impl FactsError {
             FactsError::NotAFile(path) => {
                 format!("replace `{}` by a copy of what it points to", path.display())
             }
-            FactsError::TooLong(path) | FactsError::NotText(path) => {
+            FactsError::TooLong(path) => {
                 format!(
                     "a fact is a short text: shorten `{}`, or give it another ending than .txt",
+                    path.display()
+                )
+            }
+            FactsError::NotText(path) => {
+                format!(
+                    "save `{}` as UTF-8 (`iconv -f LATIN1 -t UTF-8` makes it of Latin-1), or give it another ending than .txt",
                     path.display()
                 )
             }
@@ -61,9 +70,27 @@ pub fn read(dir: &Path) -> Result<Facts, FactsError> {
         if name.starts_with('.') {
             continue;
         }
-        facts.insert(name.to_owned(), read_fact(&path)?.into());
+        let text = read_fact(&path)?;
+        if !text.is_empty() {
+            facts.insert(name.to_owned(), text.into());
+        }
     }
     Ok(facts)
+}
+
+/// Whether there is a file for that fact, with or without text in it.
+pub fn has_file(dir: &Path, fact: &str) -> bool {
+    fs::symlink_metadata(file(dir, fact)).is_ok()
+}
+
+/// Whether there is a file for that fact, and no text in it.
+pub fn is_empty(dir: &Path, fact: &str) -> bool {
+    has_file(dir, fact) && read_fact(&file(dir, fact)).is_ok_and(|text| text.is_empty())
+}
+
+/// The file of that fact.
+pub fn file(dir: &Path, fact: &str) -> PathBuf {
+    dir.join(format!("{fact}.txt"))
 }
 
 fn read_fact(path: &Path) -> Result<String, FactsError> {
@@ -82,7 +109,13 @@ fn read_fact(path: &Path) -> Result<String, FactsError> {
         return Err(FactsError::TooLong(path.to_owned()));
     }
     let text = String::from_utf8(bytes).map_err(|_| FactsError::NotText(path.to_owned()))?;
-    Ok(text.trim().to_owned())
+    Ok(plain(&text))
+}
+
+/// The text without byte order marks, with `\n` at the ends of lines, and nothing about it.
+fn plain(text: &str) -> String {
+    let blank = |character: char| character.is_whitespace() || character == '\u{feff}';
+    text.trim_matches(blank).replace("\r\n", "\n")
 }
 
 /// Writes one fact, whole or not at all.
@@ -98,6 +131,15 @@ pub fn write(dir: &Path, name: &str, value: &str) -> Result<(), FactsError> {
     Ok(())
 }
 
+/// Removes a fact, if it is there.
+pub fn remove(dir: &Path, name: &str) -> Result<(), FactsError> {
+    let path = file(dir, name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &path)?,
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,10 +149,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("nodepart.txt"), "  app1 \r\n\n").unwrap();
         fs::write(dir.path().join("my fact.txt"), "ü").unwrap();
+        fs::write(dir.path().join("port.txt"), b"\xef\xbb\xbf8080\r\n").unwrap();
+        fs::write(dir.path().join("rack.txt"), "a\r\nb\r\n").unwrap();
+        fs::write(dir.path().join("state.txt"), b"\xef\xbb\xbf \r\n").unwrap();
+        fs::write(dir.path().join("address.txt"), "").unwrap();
         fs::write(dir.path().join("notes.md"), "x").unwrap();
         fs::write(dir.path().join(".hidden.txt"), "x").unwrap();
         let facts = read(dir.path()).unwrap();
-        assert_eq!(serde_json::to_string(&facts).unwrap(), r#"{"my fact":"ü","nodepart":"app1"}"#);
+        assert_eq!(
+            serde_json::to_string(&facts).unwrap(),
+            r#"{"my fact":"ü","nodepart":"app1","port":"8080","rack":"a\nb"}"#
+        );
+        assert!(has_file(dir.path(), "address") && !has_file(dir.path(), "zone"));
     }
 
     #[test]
@@ -139,5 +189,8 @@ mod tests {
         write(dir.path(), "state", "draining").unwrap();
         assert_eq!(read(dir.path()).unwrap()["state"], "draining");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(dir.path(), "state").unwrap();
+        remove(dir.path(), "state").unwrap();
+        assert_eq!(read(dir.path()).unwrap().len(), 0);
     }
 }

@@ -25,6 +25,17 @@ fn a_difference_becomes_events() {
     assert_eq!(told, ["a state done -> wedged !", "b left !", "c left", "e joined", "f joined !"]);
 }
 
+#[test]
+fn who_is_wedged_says_why() {
+    let before = Seen::first(&roster(&[("a", "done")])).records;
+    let after = roster(&[("a", r#"wedged","wedged-reason":"web: http status 500"#)]);
+    let events = events(&before, &after, &States::default());
+    assert_eq!(events[0].change, "state done -> wedged (web: http status 500)");
+    assert_eq!(events[0].reason.as_deref(), Some("web: http status 500"));
+    let back = self::events(&Seen::first(&after).records, &roster(&[("a", "done")]), &States::default());
+    assert_eq!((back[0].change.as_str(), &back[0].reason), ("state wedged -> done", &None));
+}
+
 /// Everything that a sink was told, a line of ids and texts each.
 struct Told {
     dir: tempfile::TempDir,

@@ -23,6 +23,12 @@ pub type Facts = BTreeMap<String, Value>;
 /// The value of `filetype` in every presence file.
 pub const FILETYPE: &str = "nodepresence";
 
+/// The fact that says why an ill node is wedged. It is there only as long as the node is.
+pub const REASON: &str = "wedged-reason";
+
+/// A reason is told so long, in characters.
+pub const MAX_REASON: usize = 200;
+
 /// No presence file may be larger, in bytes: one hostile node must not fill the memory of every reader.
 pub const MAX_BYTES: usize = 64 * 1024;
 
@@ -175,6 +181,8 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
     if bytes.len() > MAX_BYTES {
         return Err(RecordError::TooLarge(bytes.len() as u64));
     }
+    // Editors on Windows write a byte order mark, which RFC 8259 (section 8.1) lets a reader pass over.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let mut facts = Vec::with_capacity(32);
         if scan::facts(text, FILETYPE, &mut facts) {
@@ -247,6 +255,8 @@ mod tests {
         assert_eq!(record.state(), None);
         assert_eq!(record.changed().unwrap().to_string(), "2015-10-08T17:48:30");
         assert_eq!(record.to_bytes(), OF_2015);
+        let marked = [b"\xef\xbb\xbf", OF_2015].concat();
+        assert_eq!(Record::parse(&marked).unwrap(), record);
     }
 
     fn refused(bytes: &[u8], expect: &str) {

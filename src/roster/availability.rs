@@ -99,10 +99,34 @@ impl States {
         self.0.contains_key(state)
     }
 
+    /// The state of the table that is spelt most like this word, if one is like it at all.
+    pub fn nearest(&self, word: &str) -> Option<&str> {
+        let word: String = word.trim().chars().take(40).collect::<String>().to_ascii_lowercase();
+        let near = |state: &&str| distance(&word, state);
+        let nearest = self.names().min_by_key(near)?;
+        (near(&nearest) <= 2).then_some(nearest)
+    }
+
     /// The states of the table.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
+}
+
+/// How many characters are to be put in, left out or replaced to make the one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, a) in one.chars().enumerate() {
+        let mut diagonal = line;
+        row[0] = line + 1;
+        for (column, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 #[cfg(test)]
@@ -121,6 +145,11 @@ mod tests {
             (Some("Done"), "absent"),
         ] {
             assert_eq!(states.of(state).as_str(), expect, "{state:?}");
+        }
+        for (word, expect) in
+            [("drainig", Some("draining")), ("Done", Some("done")), ("bogus", None), ("", None)]
+        {
+            assert_eq!(states.nearest(word), expect, "{word}");
         }
         assert!("gone".parse::<Availability>().unwrap_err().to_string().contains("`gone`"));
     }

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Availability, Problem, Roster};
+use crate::mark;
 use crate::store::Beats;
 
 /// A time this far ahead of ours is no wrong clock yet.
@@ -19,8 +20,16 @@ impl Roster {
                 .and_then(|time| time.to_zoned(TimeZone::UTC).ok())
                 .map(|time| time.timestamp());
             let beat = beats.clone().filter_map(|beats| beats.get(node.record.id().as_str())).max().copied();
-            node.last_seen = beat.max(changed);
+            node.last_seen = beat.map(mark::time).max(changed);
+            node.contested = beat.is_some_and(mark::is_contested);
+            if node.contested {
+                let reason = "comes from two machines under one instance-id, which overwrite each other: give each of \
+                    them its own";
+                let (store, path) = (node.store.clone(), node.path.clone());
+                self.problems.push(Problem { store, path, reason: reason.to_owned() });
+            }
         }
+        self.problems.sort();
     }
 
     /// Makes absent what gave no sign of life for longer than `max_age`, and says so. A clock that is ahead of ours

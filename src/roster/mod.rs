@@ -8,14 +8,17 @@ mod freshness;
 mod merge;
 mod node;
 mod select;
+mod twins;
 
 pub use availability::{Availability, States, UnknownAvailability};
-pub use node::Node;
+pub use node::{Fault, Node, faults};
 pub use select::{Identity, Selector, SelectorError};
+pub use twins::twins;
 
 use serde::Serialize;
 
 use crate::excerpt::excerpt;
+use crate::record::Record;
 use crate::store::{File, Snapshot};
 use crate::text::Text;
 
@@ -78,6 +81,16 @@ impl Roster {
                 reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
             })
         }));
+        problems.extend(twins(&nodes).into_iter().map(|(twin, first)| {
+            let (node, first) = (&nodes[twin], &nodes[first]);
+            let part = excerpt(&node.record.part().unwrap_or_default());
+            let reason = format!(
+                "has the part (`{part}`), address and port of `{}`: one server has two records, and \
+                balancers get one of them",
+                first.record.id()
+            );
+            Problem { store: node.store.clone(), path: node.path.clone(), reason }
+        }));
         problems.sort();
         problems.dedup();
         Roster { nodes, problems }
@@ -93,6 +106,16 @@ impl Roster {
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Node> {
         let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
         self.nodes.get_mut(at)
+    }
+
+    /// Puts a node onto the roster, or in the place of the one that has its instance-id, as that record describes it.
+    /// The record is from earlier: the store's file does not say so now.
+    pub fn hold(&mut self, record: Record, store: Text, path: Text, states: &States) {
+        let node = Node::new(record, store, path, true, states);
+        match self.nodes.binary_search_by(|known| known.record.id().cmp(node.record.id())) {
+            Ok(at) => self.nodes[at] = node,
+            Err(at) => self.nodes.insert(at, node),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use crate::endpoint::{Address, Port};
 use crate::errors::chain;
+use crate::excerpt::excerpt;
+use crate::name::Name;
 use crate::record::Record;
 use crate::text::Text;
 
@@ -26,6 +28,8 @@ pub struct Node {
     pub path: Text,
     /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
     pub last_seen: Option<Timestamp>,
+    /// Whether two machines leave heartbeats under its instance-id, if somebody has looked for them.
+    pub contested: bool,
     /// Whether the record came from the last copy of a store that does not answer now.
     pub stale: bool,
 }
@@ -39,17 +43,54 @@ impl Node {
             store,
             path,
             last_seen: None,
+            contested: false,
             stale,
             record,
         }
     }
 }
 
+/// Something in a record that those who read the list cannot use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The fact.
+    pub fact: &'static str,
+    /// What is wrong, as the end of a sentence that begins with the node.
+    pub reason: String,
+    /// What follows from it.
+    pub so: &'static str,
+}
+
+/// What is wrong with a record, as those who read the list judge it.
+pub fn faults(record: &Record, states: &States) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut add = |fact, reason, so| faults.push(Fault { fact, reason, so });
+    let out = "no file has it as a server";
+    if let Err(reason) = address(record) {
+        add(stated_address(record).unwrap_or("address"), reason, out);
+    }
+    if let Err(reason) = port(record) {
+        add("port", reason, "files that need its port do without it");
+    }
+    if let Some(Err(error)) = record.part().filter(|part| !part.is_empty()).map(|part| Name::parse(&part)) {
+        add("nodepart", format!("has an unusable `nodepart`: {}", chain(&error)), out);
+    }
+    if let Some(state) = record.state().filter(|state| !states.knows(state)) {
+        let meant = states.nearest(&state).map(|known| format!(" (is `{known}` meant?)")).unwrap_or_default();
+        let reason = format!("has the unknown state `{}`{meant}", excerpt(&state));
+        add("state", reason, "it counts as absent; known states are in presence.toml, [states]");
+    }
+    faults
+}
+
+fn stated_address(record: &Record) -> Option<&'static str> {
+    ["address", "ipv4", "ipv6"].into_iter().find(|fact| record.has(fact))
+}
+
 /// The first of `address`, `ipv4` and `ipv6` that there is. If it is no usable address, the next one is not tried:
 /// a node that states a wrong address must not be reached at another one by guessing.
 fn address(record: &Record) -> Result<Address, String> {
-    let stated = ["address", "ipv4", "ipv6"].into_iter().find(|fact| record.has(fact));
-    let fact = stated.ok_or("has no `address`, `ipv4` or `ipv6`")?;
+    let fact = stated_address(record).ok_or("has no `address`, `ipv4` or `ipv6`")?;
     let text = record.text(fact).ok_or_else(|| format!("has a `{fact}` that is no text"))?;
     Address::parse(&text).map_err(|error| format!("has an unusable `{fact}`: {}", chain(&error)))
 }
@@ -81,6 +122,33 @@ mod tests {
             (Err(reason), _) | (_, Err(reason)) => reason.clone(),
         };
         assert!(seen.contains(expect), "{facts}: {seen}");
+    }
+
+    #[test]
+    fn a_record_is_judged_as_its_readers_judge_it() {
+        let check = |facts: &str, expect: &[&str]| {
+            let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i",{facts}}}}}"#);
+            let faults = faults(&Record::parse(text.as_bytes()).unwrap(), &States::default());
+            let seen: Vec<String> =
+                faults.iter().map(|fault| format!("{}: {}", fault.fact, fault.reason)).collect();
+            assert_eq!(seen.len(), expect.len(), "{facts}: {seen:?}");
+            for (seen, expect) in seen.iter().zip(expect) {
+                assert!(seen.contains(expect), "{facts}: {seen} does not say {expect}");
+            }
+        };
+        check(r#""address":"10.0.0.1","port":"80","nodepart":"app1","state":"done""#, &[]);
+        check(r#""address":"web1.example.net""#, &["address: has an unusable `address`: `web1.example.net`"]);
+        check(r#""ipv4":"10.0.0.2/24""#, &["ipv4: "]);
+        check(r#""address":"fe80::1%eth0""#, &["zone id"]);
+        check(r#""address":"0.0.0.0""#, &["unspecified"]);
+        check(r#""port":"8080/tcp""#, &["address: has no `address`", "port: has an unusable `port`"]);
+        check(r#""ipv4":"10.0.0.1","port":"70000""#, &["out of range"]);
+        check(r#""ipv4":"10.0.0.1","nodepart":"app/1""#, &["nodepart: has an unusable `nodepart`"]);
+        check(
+            r#""ipv4":"10.0.0.1","state":"runing""#,
+            &["state: has the unknown state `runing` (is `running` meant?)"],
+        );
+        check(r#""ipv4":"10.0.0.1","state":"bogus""#, &["unknown state `bogus`"]);
     }
 
     #[test]

@@ -109,16 +109,18 @@ impl Directory {
     }
 
     /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
-    fn beat(&self, id: &Name, time: Timestamp) -> Result<(), StoreErrorKind> {
+    fn beat(&self, id: &Name, time: Timestamp) -> Result<Option<Timestamp>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
         let dir = folder.join(BEATS);
         make_dirs(&folder, &dir)?;
         let path = dir.join(id.as_ref());
+        let replaced = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok();
+        let replaced = replaced.and_then(|time| Timestamp::try_from(time).ok());
         let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let file =
             fs::OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(&path);
         file.and_then(|file| file.set_modified(time.into())).at("note a heartbeat in", &path)?;
-        Ok(())
+        Ok(replaced)
     }
 }
 
@@ -133,11 +135,11 @@ impl Store for Directory {
             Edit::Remove(id) => self.remove(id.as_ref()),
         };
         let outcome = change.in_store(&self.url)?.map(Outcome::Merged);
-        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time)).in_store(&self.url);
+        let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time)).in_store(&self.url);
         Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<(), StoreError> {
+    fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<Option<Timestamp>, StoreError> {
         self.beat(id, time).in_store(&self.url)
     }
 

@@ -155,14 +155,14 @@ pub struct Applied {
     pub url: String,
     /// What is different now; none if the list said so already: then nothing was written.
     pub outcome: Option<Outcome>,
-    /// Whether the heartbeat was left, if one was asked for.
-    pub beat: Result<(), StoreError>,
+    /// Whether the heartbeat was left, if one was asked for, and the one of this node whose place it took.
+    pub beat: Result<Option<Timestamp>, StoreError>,
 }
 
 impl Applied {
     /// The list said so already, and no heartbeat was asked for.
     fn unchanged(url: &str) -> Applied {
-        Applied { url: url.to_owned(), outcome: None, beat: Ok(()) }
+        Applied { url: url.to_owned(), outcome: None, beat: Ok(None) }
     }
 }
 
@@ -181,7 +181,8 @@ pub trait Store: Send + Sync {
     ) -> Result<Applied, StoreError>;
 
     /// Leaves a heartbeat: says that this node is still here, without leaving history. The node need not be on the list.
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError>;
+    /// Gives the heartbeat of this node whose place it took.
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError>;
 
     /// Looks how the folder is now, over the network if need be, and reads no file yet.
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError>;
@@ -370,14 +371,14 @@ pub fn apply(
     })
 }
 
-/// Leaves a heartbeat in all stores. The results are in the order of the stores.
+/// Leaves a heartbeat in all stores, and gives those whose places they took. The results are in the order of the stores.
 pub fn beat(
     urls: &[String],
     options: &Options,
     id: &Name,
     time: Timestamp,
     deadline: Deadline,
-) -> Vec<Result<(), StoreError>> {
+) -> Vec<Result<Option<Timestamp>, StoreError>> {
     let (own, id) = (options.clone(), id.clone());
     together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
         open(&url, &own)?.beat(&id, time, deadline)

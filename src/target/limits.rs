@@ -1,4 +1,7 @@
 //! Whether a new output may replace the last good one: a balancer is never emptied by an outage, a typo or a bad record.
+//!
+//! Where it is remembered which nodes the last good output had, their losses are judged ([`judge_losses`]), else the
+//! numbers alone ([`judge`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +27,23 @@ pub struct Limits {
     pub min_nodes: Option<u64>,
     /// A loss of more active nodes than this, in percent of the last good output's, is refused.
     pub max_shrink: u8,
+}
+
+/// The nodes that a question had in the last good output and has not now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// The active nodes of the last good output.
+    pub before: u64,
+    /// Those of `before` that have not left in order.
+    pub base: u64,
+    /// Those of `base` that are not active any more.
+    pub lost: u64,
+    /// Those of `lost` that are on the list and say of themselves that they may not be used.
+    pub leaving: u64,
+    /// Those of `base` that have been in the output for long.
+    pub settled: u64,
+    /// Those of `settled` that are not active any more.
+    pub settled_lost: u64,
 }
 
 /// The default of [`Limits::max_shrink`].
@@ -95,6 +115,42 @@ pub fn judge(limits: Limits, last: Option<&Counts>, now: &Counts) -> Vec<Refusal
             })
         })
         .collect()
+}
+
+/// Judges what each question has lost, by the nodes themselves. What this refuses, [`judge`] refuses too: nodes that left
+/// in order, and nodes that came a short while ago and are gone again, are no outage.
+pub fn judge_losses(limits: Limits, losses: &BTreeMap<String, Loss>, now: &Counts) -> Vec<Refusal> {
+    let unknown = now.keys().filter(|question| !losses.contains_key(*question));
+    unknown
+        .map(|question| (question, Loss::default()))
+        .chain(losses.iter().map(|(question, loss)| (question, *loss)))
+        .filter_map(|(question, loss)| {
+            let active = now.get(question).map(|count| count.active);
+            let limit = crossed_by(limits, loss, active)?;
+            let before = losses.contains_key(question).then_some(loss.before);
+            Some(Refusal { question: question.clone(), before, now: active.unwrap_or_default(), limit })
+        })
+        .collect()
+}
+
+/// `active` is none for a question that is asked no more.
+fn crossed_by(limits: Limits, loss: Loss, active: Option<u64>) -> Option<Crossed> {
+    let lost = loss.lost.min(loss.base.saturating_sub(active.unwrap_or_default()));
+    if let Some(least) = limits.min_nodes
+        && active.map_or(lost > 0 && least > 0, |active| active < least)
+    {
+        return Some(Crossed::MinNodes(least));
+    }
+    if lost == 0 || (lost == 1 && loss.leaving > 0) {
+        return None;
+    }
+    if limits.min_nodes.is_none() && active.unwrap_or_default() == 0 {
+        return Some(Crossed::MinNodes(1));
+    }
+    let too_many = |lost: u64, of: u64| lost * 100 > u64::from(limits.max_shrink) * of;
+    // Of nodes that all came a short while ago, nothing else is known.
+    let settled = loss.settled == 0 || too_many(loss.settled_lost, loss.settled);
+    (settled && too_many(lost, loss.base)).then_some(Crossed::MaxShrink(limits.max_shrink))
 }
 
 fn crossed(limits: Limits, before: Option<&Count>, now: &Count) -> Option<Crossed> {
@@ -177,6 +233,42 @@ mod tests {
         };
         check(&[("app*", 8), ("app*/app1", 8)], &["app*/app2"]);
         check(&[("web*", 8), ("web*/web1", 8)], &[]); // the template asks for something else now
+    }
+
+    #[test]
+    fn losses_are_judged_by_the_nodes_and_not_by_numbers_alone() {
+        let check = |loss: Loss, active: Option<u64>, expect: Option<Crossed>| {
+            assert_eq!(crossed_by(Limits::default(), loss, active), expect, "{loss:?} {active:?}");
+        };
+        let old = |before, lost| Loss {
+            before,
+            base: before,
+            lost,
+            leaving: 0,
+            settled: before,
+            settled_lost: lost,
+        };
+        check(old(10, 5), Some(5), None);
+        check(old(10, 6), Some(4), Some(Crossed::MaxShrink(50)));
+        check(old(3, 3), Some(0), Some(Crossed::MinNodes(1)));
+        check(old(3, 3), None, Some(Crossed::MinNodes(1)));
+        // Others have taken their place.
+        check(old(3, 3), Some(3), None);
+        // Twenty came a short while ago, and are gone again.
+        let fake = Loss { settled: 10, settled_lost: 0, ..old(30, 20) };
+        check(fake, Some(10), None);
+        check(Loss { settled_lost: 6, ..old(30, 26) }, Some(4), None);
+        check(Loss { settled: 10, settled_lost: 6, ..old(30, 26) }, Some(4), Some(Crossed::MaxShrink(50)));
+        // All came a short while ago.
+        check(Loss { settled: 0, settled_lost: 0, ..old(10, 8) }, Some(2), Some(Crossed::MaxShrink(50)));
+        // However young: never to nothing.
+        check(Loss { settled: 0, settled_lost: 0, ..old(10, 10) }, Some(0), Some(Crossed::MinNodes(1)));
+        // The last one drains, or has left in order.
+        check(Loss { leaving: 1, ..old(1, 1) }, Some(0), None);
+        check(Loss { before: 1, ..Loss::default() }, None, None);
+        let asked = Limits { min_nodes: Some(2), max_shrink: 50 };
+        assert_eq!(crossed_by(asked, Loss { before: 1, ..Loss::default() }, None), None);
+        assert_eq!(crossed_by(asked, old(2, 1), Some(1)), Some(Crossed::MinNodes(2)));
     }
 
     #[test]

@@ -191,11 +191,24 @@ impl Memory {
         let path = self.dir.join(name);
         let Some(note) = note else { return remove(&path) };
         let text = serde_json::to_vec(note).map_err(std::io::Error::from).at("write", &path)?;
-        if fs::read(&path).is_ok_and(|known| known == text) {
+        self.write_bytes(name, &text)
+    }
+
+    /// The bytes that the caller noted under that name; none if there are none, or they cannot be read.
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.dir.join(name)).ok()
+    }
+
+    /// Notes bytes about the target under that name.
+    pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
+        let path = self.dir.join(name);
+        if fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64)
+            && fs::read(&path).is_ok_and(|known| known == bytes)
+        {
             return Ok(());
         }
         let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(&text).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
+        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
         staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(super) struct Member<'a> {
     pub(super) availability: Availability,
     /// Its place among all members.
     pub(super) place: usize,
+    /// Its place in the roster.
+    pub(super) at: u32,
 }
 
 /// All members in the order of their instance-ids. A node without a usable address is none: those in scope, and why, are
@@ -36,12 +38,12 @@ pub(super) struct Member<'a> {
 pub(super) fn members<'a>(who: &Identity, roster: &'a Roster) -> (Vec<Member<'a>>, Vec<(&'a Node, String)>) {
     let mut members = Vec::with_capacity(roster.nodes.len());
     let mut unusable = Vec::new();
-    for node in &roster.nodes {
+    for (at, node) in (0..).zip(&roster.nodes) {
         let in_scope = who.sees(node);
         match &node.address {
             Ok(_) => {
                 let (availability, place) = (node.availability, members.len());
-                members.push(Member { node, in_scope, availability, place });
+                members.push(Member { node, in_scope, availability, place, at });
             }
             Err(reason) if in_scope => unusable.push((node, reason.clone())),
             Err(_) => {}

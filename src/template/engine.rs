@@ -11,7 +11,7 @@ use super::load::{Source, load};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::record::Facts;
-use crate::roster::{Identity, Roster};
+use crate::roster::{self, Identity, Roster};
 use crate::target::limits::Counts;
 
 /// What is to be rendered.
@@ -33,6 +33,9 @@ pub struct Request<'a> {
     pub tree: String,
 }
 
+/// For each question the active nodes that it was answered with, by their places in the roster, in no order.
+pub type Given = BTreeMap<String, Vec<u32>>;
+
 /// A rendered template.
 #[derive(Debug)]
 pub struct Rendered {
@@ -42,6 +45,8 @@ pub struct Rendered {
     pub text: Result<String, TemplateError>,
     /// How many nodes the template was given for each question.
     pub counts: Counts,
+    /// Which nodes were active.
+    pub given: Given,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
 }
@@ -59,7 +64,7 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
     let (members, unusable) = context::members(request.who, request.roster);
     let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
-    let shared = Shared::new(request.who, members, survey.scoped || !short_way);
+    let shared = Shared::new(request.who, members, twins(request.roster), survey.scoped || !short_way);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);
     }
@@ -87,8 +92,18 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
         })
         .and_then(|text| finish(&found.path, text));
     drop(engine);
-    let (counts, warnings) = shared.finish();
-    Ok(Rendered { name: found.name, text, counts, warnings })
+    let (counts, given, warnings) = shared.finish();
+    Ok(Rendered { name: found.name, text, counts, given, warnings })
+}
+
+/// The nodes that are one server with others, each with the first of them, by their places in the roster.
+fn twins(roster: &Roster) -> BTreeMap<u32, u32> {
+    let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    let twins = roster::twins(&roster.nodes);
+    twins
+        .into_iter()
+        .flat_map(|(twin, first)| [(place(twin), place(first)), (place(first), place(first))])
+        .collect()
 }
 
 /// Reads and parses a template and its partials, for diagnosis.

@@ -14,7 +14,7 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{Rendered, Request, compile, depends_on_haproxy, render};
+pub use engine::{Given, Rendered, Request, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
 pub use lookup::{Found, Lookup};
 

@@ -2,7 +2,7 @@
 
 mod balancer;
 mod check;
-mod daemon;
+pub(crate) mod daemon;
 mod deaths;
 mod figures;
 mod first;

@@ -169,7 +169,7 @@ fn what_is_wrong_with_a_store_fails() {
         !mistyped.stdout.contains("nodes on the list") && !mistyped.stdout.contains(" 0 files"),
         "{mistyped}"
     );
-    fails(mistyped, "there is no branch `mian`, but `main`");
+    fails(mistyped, "there is no branch `mian`, which the configuration names; there are `main`, `other`");
 
     // Also root cannot write where nobody may.
     let script = "for d in all list.git; do mount --bind $d $d; mount -o remount,ro,bind $d; \

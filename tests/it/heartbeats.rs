@@ -9,6 +9,7 @@ use crate::fixture::{GitDaemon, Relay};
 fn node(number: usize, url: &str) -> Machine {
     Machine::new("app1")
         .with("instance-id", format!("i-{number:03}"))
+        .with("ipv4", format!("10.9.0.{number}"))
         .config("beat-shards = 2\ntimeouts.recheck = 0\n")
         .store(url)
 }

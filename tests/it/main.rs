@@ -13,13 +13,16 @@ mod fixture;
 mod heartbeats;
 mod judges;
 mod kill;
+mod limits;
 mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;
 mod messages;
+mod own;
 mod places;
 mod publish;
 mod render;
+mod rivals;
 mod runtime;
 mod spine;
 mod stores;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::machine::Machine;
+use crate::fixture::machine::{Machine, bare_repository};
 
 #[track_caller]
 fn told(machine: &Machine, args: &[&str]) -> String {
@@ -263,7 +263,13 @@ fn of_the_node_itself() {
     --- stderr
     error: `half way` is no state: character 5 of the name `half way` is ` `; only letters, digits (ASCII), `_`, `.` and `-` are allowed
     ");
-    insta::assert_snapshot!(app.run(&["state", "sleepy"]).code(0).stderr, @"warning: the state `sleepy` is in no table and counts as absent; known are decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged (more with [states] in presence.toml)");
+    insta::assert_snapshot!(told(&app, &["state", "sleepy"]), @"
+    exit code 2
+    --- stderr
+    error: the state `sleepy` is in no table and counts as absent; nothing was changed
+    hint: known are decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged; add one to [states] in presence.toml, or set it with --anyway
+    ");
+    app.run(&["state", "sleepy", "--anyway"]).code(0).says("has the unknown state `sleepy`");
 }
 
 #[test]
@@ -382,4 +388,30 @@ fn of_templates_and_targets() {
     --- stderr
     error: built-in:common/database.yml.hbs:11:9: `vars.db_host` is required: no active node of the part `db*` with an address and a port is in scope
     ");
+}
+
+#[test]
+fn of_names_that_nobody_bears() {
+    let app = Machine::new("app1");
+    let list = app.path("list.git");
+    bare_repository(&list);
+    let app = app.store(list.display());
+    // An empty list says nothing of names.
+    assert_eq!(app.good(&["list", "--part", "ap1"]), app.good(&["list"]));
+    app.good(&["publish"]);
+    let told = "no node on the list is of the part `ap1`; there are app1";
+    for words in [
+        &["list", "--part", "ap1"][..],
+        &["list", "--part", "ap1", "--format", "json"],
+        &["check", "--part", "ap1"],
+    ] {
+        app.run(words).code(0).says(told);
+    }
+    app.run(&["list", "--deployment", "fed2"]).code(0).says("of the deployment `fed2`; there are fed1");
+    for _ in 0..2 {
+        app.run(&["render", "hosts", "--part", "ap1"]).code(0).says(told);
+    }
+    for words in [&["list", "--part", "ap*"][..], &["render", "hosts", "--part", "app1"]] {
+        app.good(words);
+    }
 }

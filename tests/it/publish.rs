@@ -121,7 +121,8 @@ fn twenty_at_once_and_not_one_is_lost() {
     let repository = host.path("list.git");
     bare_repository(&repository);
     let nodes: Vec<Machine> = (0..20)
-        .map(|n| Machine::new("app1").with("instance-id", format!("i-{n:02}")).store(repository.display()))
+        .map(|n| Machine::new("app1").with("instance-id", format!("i-{n:02}")).with("port", 8000 + n))
+        .map(|node| node.store(repository.display()))
         .collect();
     let running: Vec<_> =
         nodes.iter().map(|node| node.command(&["publish", "-q"]).spawn().unwrap()).collect();

@@ -19,7 +19,8 @@ impl Fleet {
         let apps = (1..=apps)
             .map(|n| {
                 let app =
-                    Machine::new("app1").with("instance-id", format!("i-app{n}")).store(repository.display());
+                    Machine::new("app1").with("instance-id", format!("i-app{n}")).with("port", 8000 + n);
+                let app = app.store(repository.display());
                 app.good(&["publish"]);
                 app
             })

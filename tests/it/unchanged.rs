@@ -26,6 +26,7 @@ impl Fleet {
         app.good(&["publish"]);
         app.fact("instance-id", "i-app2");
         app.fact("state", "unheard-of");
+        app.fact("port", 8081);
         app.run(&["publish"]).code(0);
         let lb = Machine::new("lb1").store(store.display());
         let fleet = Fleet { lb, app, store };
@@ -179,6 +180,7 @@ fn whatever_has_changed_counts() {
     next("the scope");
     fleet.lb.fact("stacktype", "lad1");
     fleet.app.fact("instance-id", "i-app3");
+    fleet.app.fact("port", 8082);
     fleet.app.run(&["publish"]).code(0);
     next("a node");
 }

@@ -1,19 +1,29 @@
 //! What this node says of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Rounds;
 use crate::agent::hands::{Hand, Job, Role};
 use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
+use crate::beat::own::{self, Firmness, Own};
 use crate::errors::chain;
+use crate::pace::back_off;
 use crate::record::Record;
 use crate::store::Applied;
+
+/// So long after the start of the agent, this node is announced without an address too.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
+
+/// From the first look for an address to the second one, and at most.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+const LAST_LOOK: Duration = Duration::from_secs(10);
 
 impl Rounds<'_> {
     /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
     pub(super) fn beat_at_stores(&mut self) -> bool {
-        let record = self.record();
+        let record = self.record(Firmness::Say).filter(|_| self.is_ready());
         let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
         self.give_out(record.as_ref(), |hand, _| {
             let heartbeat = hand.role == Role::Beats || !elsewhere;
@@ -31,7 +41,7 @@ impl Rounds<'_> {
 
     /// Gives this node's record to the stores.
     fn announce(&mut self) {
-        if let Some(record) = self.record() {
+        if let Some(record) = self.record(Firmness::Look) {
             self.give_out(Some(&record), |hand, _| match hand.role {
                 Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
                 Role::Beats => Vec::new(),
@@ -41,7 +51,12 @@ impl Rounds<'_> {
 
     /// Publishes at once what somebody wrote into nodeinfo, and what stores that are back have not heard.
     pub(super) fn announce_if_changed(&mut self) {
-        let record = node::record(self.config).map(|record| record.to_bytes()).ok();
+        if self.no_address.is_some() {
+            return;
+        }
+        let record = node::record(self.config).ok();
+        let record = record.map(|record| own::settle(self.config, record, Firmness::Look));
+        let record = record.map(|own| own.record.to_bytes());
         let mut list = self.hands.iter().filter(|hand| hand.role == Role::List);
         if record.is_some() && record != self.given_out && list.any(|hand| hand.failures == 0) {
             self.announce();
@@ -63,11 +78,50 @@ impl Rounds<'_> {
         self.taken = false;
     }
 
-    pub(super) fn record(&mut self) -> Option<Arc<Record>> {
+    /// This node's record as it is to be published.
+    pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
         self.talk.complain("record", complaint);
-        record.ok().map(Arc::new)
+        let Own { record, warnings } = own::settle(self.config, record.ok()?, firmness);
+        if firmness == Firmness::Say {
+            self.talk.complain("this node's record", warnings);
+        }
+        Some(Arc::new(record))
+    }
+
+    /// Whether this node may be announced: at boot the network may come up after the agent, and until then the list is
+    /// better than what this machine knows of itself.
+    fn is_ready(&mut self) -> bool {
+        let now = self.now();
+        let waits = self.given_out.is_none()
+            && now < ADDRESS_PATIENCE
+            && node::record(self.config).is_ok_and(|record| !own::has_address(&record));
+        if !waits {
+            self.no_address = None;
+            self.talk.well("address");
+            return true;
+        }
+        let failed = self.no_address.map_or(0, |(_, failed)| failed + 1);
+        self.no_address = Some((now + back_off(failed, FIRST_LOOK, LAST_LOOK, 1.0), failed));
+        let text = format!(
+            "this machine has no address yet, so the list stays as it is; this node is announced without one after {} s",
+            ADDRESS_PATIENCE.as_secs()
+        );
+        let hint = format!(
+            "write one into `{}` if there never will be one of its own",
+            crate::facts::file(&self.config.nodeinfo, "address").display()
+        );
+        self.talk.complain("address", [(text, Some(hint))]);
+        false
+    }
+
+    /// Looks whether this machine has an address by now. If so, this node beats at once.
+    pub(super) fn look_for_address(&mut self) {
+        let now = self.now();
+        if self.no_address.is_some_and(|(due, _)| due <= now) && self.is_ready() {
+            self.next_beat = now;
+        }
     }
 
     /// A store has taken the record, or has forgotten it.

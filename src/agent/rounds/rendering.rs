@@ -102,7 +102,7 @@ impl Rounds<'_> {
         let poll = self.config.agent.poll;
         let failed = self.again[index].map_or(0, |(_, failed)| failed);
         let soon = self.now() + poll;
-        self.again[index] = match &turn.result {
+        self.again[index] = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
             // The next look that finds a store says so.
             Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. }) => {
                 None
@@ -128,15 +128,13 @@ impl Rounds<'_> {
         let path = turn.path.display();
         let topic = format!("`{path}`");
         match &turn.result {
-            Ok(done) => {
-                self.talk.well(&topic);
-                match done {
-                    Done::Unchanged => {}
-                    Done::Followed(followed) if followed.done.is_empty() => {}
-                    done => self.talk.note(format!("{path}: {done}")),
-                }
-            }
+            Ok(_) => self.talk.well(&topic),
             Err(error) => self.talk.complain(&topic, vec![(chain(error), error.hint())]),
+        }
+        match turn.done() {
+            None | Some(Done::Unchanged) => {}
+            Some(Done::Followed(followed)) if followed.done.is_empty() => {}
+            Some(done) => self.talk.note(format!("{path}: {done}")),
         }
         let warnings = turn.warnings.iter().cloned();
         let warnings = warnings.map(|warning| Complaint::from(warning).about(&path.to_string()));
@@ -145,7 +143,7 @@ impl Rounds<'_> {
 }
 
 fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
-    match &turn.result {
+    match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
         Ok(Done::Replaced) => has_command,
         Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => true,

@@ -91,8 +91,11 @@ impl Rounds<'_> {
             Event::Answer(place, answer) => {
                 self.hands[place].has_answered();
                 match *answer {
-                    Answer::Announced { record, applied, beat, complaints } => {
+                    Answer::Announced { record, applied, beat, rival, complaints } => {
                         self.hands[place].complaints = complaints;
+                        if let Some(met) = rival {
+                            self.tally.rival(place, met);
+                        }
                         if let (Some(taken), Some(listener)) = (beat, self.listener(place)) {
                             let now = self.now();
                             self.liveness.own_heartbeat(listener, taken, now);

@@ -18,7 +18,8 @@ use crate::store::error::Doing;
 /// Where the shards are.
 pub(super) const PREFIX: &str = "refs/presence/beats/";
 
-/// The file of a shard: a line `<instance-id> <seconds since 1970>` for each node.
+/// The file of a shard: a line `<instance-id> <seconds since 1970>` for each node, with the mark of the machine behind a point
+/// ([`crate::mark`]).
 const FILE: &str = "beats";
 
 /// A line that is so much older than most lines of its shard is dropped, in seconds: a shard stays bounded by the fleet.
@@ -51,7 +52,9 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Beats, StoreErrorKi
         .lines()
         .filter_map(|line| {
             let (id, time) = line.split_once(' ')?;
-            Some((id.to_owned(), Timestamp::from_second(time.parse().ok()?).ok()?))
+            let (second, fraction) = time.split_once('.').unwrap_or((time, "0"));
+            let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
+            Some((id.to_owned(), Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
         })
         .collect())
 }
@@ -77,7 +80,10 @@ pub(super) fn write(
     let mut text = String::new();
     for (id, time) in &beats {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{id} {}", time.as_second());
+        let _ = match time.subsec_nanosecond() {
+            0 => writeln!(text, "{id} {}", time.as_second()),
+            mark => writeln!(text, "{id} {}.{mark:09}", time.as_second()),
+        };
     }
     let blob = repo.blob(text.as_bytes()).doing("write a heartbeat")?;
     commit::alone(repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "presence", "heartbeats\n")
@@ -132,6 +138,9 @@ mod tests {
         let repo = Repository::init_bare(dir.path()).unwrap();
         let name = |text| Name::parse(text).unwrap();
         let mut beats = Beats::new();
+        let marked = crate::mark::Mark::of(77).stamp(at(TODAY), true);
+        let commit = write(&repo, Beats::new(), &name("i-1"), marked).unwrap();
+        assert_eq!(read(&repo, commit).unwrap()["i-1"], marked);
         for (id, second) in [("i-1", TODAY), ("i-1", TODAY + 60), ("i-2", TODAY + 61)] {
             beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap()).unwrap();
         }

@@ -201,7 +201,12 @@ impl Local {
         Ok(moved)
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreErrorKind> {
+    fn beat(
+        &self,
+        id: &Name,
+        time: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Option<Timestamp>, StoreErrorKind> {
         let shard = beats::shard(id, self.options.beat_shards);
         Local::persist(deadline, || {
             let repo = self.repository()?;
@@ -212,11 +217,12 @@ impl Local {
                 Some(base) => beats::read_or_lost(&repo, base)?,
                 None => beats::Beats::new(),
             };
+            let replaced = known.get(id.as_ref()).copied();
             let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
             let commit = beats::write(&repo, known, id, time)?;
             hold.store(&repo, None, commit)?;
             match self.swap(&repo, &hold, &shard, base, commit, "heartbeat")? {
-                true => Ok(Try::Done(())),
+                true => Ok(Try::Done(replaced)),
                 false => Ok(Try::Lost),
             }
         })
@@ -311,11 +317,11 @@ impl Store for Local {
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
         let outcome = self.apply(edit, deadline).in_store(&self.url)?.map(Outcome::Merged);
-        let beat = beat.map_or(Ok(()), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
+        let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
         Ok(Applied { url: self.url.clone(), outcome, beat })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
         self.beat(id, time, deadline).in_store(&self.url)
     }
 

@@ -214,12 +214,14 @@ impl Store for Remote {
         Ok(Applied { url: self.url.clone(), outcome, beat: beat.in_store(&self.url) })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<(), StoreError> {
-        let beat = Heartbeat::new(id, time, self.options.beat_shards);
+    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
+        let replaced = std::cell::Cell::new(None);
+        let beat = Heartbeat::new(id, time, self.options.beat_shards, &replaced);
         self.operate(deadline, |operation| {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))
-        })
+        })?;
+        Ok(replaced.get())
     }
 
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {

@@ -2,6 +2,9 @@
 //!
 //! A node for which the body cannot be rendered – a fact is missing, or holds what the format cannot carry – is left
 //! out and reported; the others are rendered as if it were not there.
+//!
+//! Of the active nodes that are one server (the same part, address and port) the body is rendered for one: the first that
+//! can be rendered. `twins=true` gives all of them.
 
 use handlebars::{
     BlockContext, BlockParams, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext,
@@ -25,7 +28,7 @@ impl HelperDef for Nodes<'_> {
         rc: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let choice = choose(&self.0, h, &[])?;
+        let choice = choose(&self.0, h, &["twins"])?;
         let (text, left_out) = render_each(&self.0, choice.given, usize::MAX, h, r, ctx, rc)?;
         let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         self.0.count(&choice.question, given);
@@ -65,8 +68,12 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     let asked = members.len();
     let mut faults: Vec<Fault<'a>> = Vec::new();
     // A second pass only if a node was left out in the first: `@last` and what depends on it must not count that one.
+    let twins = h.hash_get("twins").is_some_and(|twins| twins.value() == true);
     let pass = loop {
-        let mut pass = render_pass(shared, &members, most, h, r, ctx, rc)?;
+        let mut pass = match shared.without_twins(&members).filter(|_| !twins) {
+            Some(single) => render_pass(shared, &single, most, h, r, ctx, rc)?,
+            None => render_pass(shared, &members, most, h, r, ctx, rc)?,
+        };
         if pass.faults.is_empty() {
             break pass;
         }

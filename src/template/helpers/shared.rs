@@ -12,6 +12,7 @@ use crate::escape::haproxy::{server_id, unique};
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
+use crate::template::Given;
 use crate::template::context::Member;
 use crate::threads;
 
@@ -34,6 +35,8 @@ struct Inner<'a> {
     parts: OnceLock<Parts<'a>>,
     /// HAProxy's server ids, one a member.
     ids: OnceLock<Vec<u32>>,
+    /// The members that are one server with others, each with the first of them, by their places in the roster.
+    twins: BTreeMap<u32, u32>,
     /// Who has which host name.
     claims: OnceLock<BTreeMap<String, Claims>>,
 }
@@ -50,6 +53,8 @@ struct Parts<'a> {
 #[derive(Default)]
 pub(super) struct Notes {
     counts: Counts,
+    /// The active nodes behind the counts.
+    given: Given,
     warnings: BTreeSet<String>,
     /// The question of the `#parts` block that is being rendered.
     pub(super) inside: Option<String>,
@@ -58,9 +63,15 @@ pub(super) struct Notes {
 }
 
 impl<'a> Shared<'a> {
-    pub(in crate::template) fn new(who: &'a Identity, members: Vec<Member<'a>>, scoped: bool) -> Shared<'a> {
+    pub(in crate::template) fn new(
+        who: &'a Identity,
+        members: Vec<Member<'a>>,
+        twins: BTreeMap<u32, u32>,
+        scoped: bool,
+    ) -> Shared<'a> {
         Shared(Arc::new(Inner {
             who,
+            twins,
             members,
             scoped,
             notes: Mutex::default(),
@@ -174,6 +185,20 @@ impl<'a> Shared<'a> {
         claims.get(&name.to_ascii_lowercase()).copied().unwrap_or_default()
     }
 
+    /// Of the members that are one server, only the first each. None if no two of them are.
+    pub(super) fn without_twins<'m>(&self, members: &[&'m Member<'a>]) -> Option<Vec<&'m Member<'a>>> {
+        if self.0.twins.is_empty() {
+            return None;
+        }
+        let mut seen = BTreeSet::new();
+        let is_first = |member: &&&Member<'a>| {
+            member.availability != Availability::Active
+                || self.0.twins.get(&member.at).is_none_or(|server| seen.insert(*server))
+        };
+        let single: Vec<_> = members.iter().filter(is_first).copied().collect();
+        (single.len() < members.len()).then_some(single)
+    }
+
     /// Notes that a node is not in the output, and why.
     pub(in crate::template) fn leave_out(&self, node: &Node, reason: &str) {
         let part = node.record.part().map(|part| format!(" ({})", excerpt(&part))).unwrap_or_default();
@@ -196,9 +221,13 @@ impl<'a> Shared<'a> {
         'a: 'm,
     {
         let mut count = Count::default();
+        let mut active = Vec::new();
         for member in given {
             match member.availability {
-                Availability::Active => count.active += 1,
+                Availability::Active => {
+                    count.active += 1;
+                    active.push(member.at);
+                }
                 Availability::Draining | Availability::Down => count.leaving += 1,
                 Availability::Absent => {}
             }
@@ -208,15 +237,10 @@ impl<'a> Shared<'a> {
             Some(parts) if parts != question => format!("{parts}/{question}"),
             _ => question.to_owned(),
         };
-        notes
-            .counts
-            .entry(question)
-            .and_modify(|known| {
-                if count.active < known.active {
-                    *known = count;
-                }
-            })
-            .or_insert(count);
+        if notes.counts.get(&question).is_none_or(|known| count.active < known.active) {
+            notes.counts.insert(question.clone(), count);
+            notes.given.insert(question, active);
+        }
     }
 
     /// What `{{…}}` does to a value: nothing. One with control characters is remembered, and refused afterwards, since
@@ -241,12 +265,13 @@ impl<'a> Shared<'a> {
         *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// All counts and warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
-    pub(in crate::template) fn finish(&self) -> (Counts, Vec<String>) {
+    /// All counts, the nodes behind them, and the warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
+    pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>) {
         if self.notes().counts.is_empty() {
             self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
         let mut notes = self.notes();
-        (std::mem::take(&mut notes.counts), std::mem::take(&mut notes.warnings).into_iter().collect())
+        let notes = std::mem::take(&mut *notes);
+        (notes.counts, notes.given, notes.warnings.into_iter().collect())
     }
 }

@@ -44,12 +44,20 @@ fn a_broken_application_takes_itself_off_the_list_and_back(place: Place) {
     assert_eq!(state(&node), "done");
     server.set_status(500);
     agent.wait_for("the list to say so", || node.good(&["list", "--state", "wedged"]).contains("i-app1"));
+    let shown = node.good(&["show", "i-app1"]);
+    assert!(shown.contains("wedged by     web: http status 500\n"), "{shown}");
+    assert!(shown.contains("\"wedged-reason\": \"web: http status 500\""), "{shown}");
     server.set_status(200);
     agent.wait_for("it to be back", || node.good(&["list", "--state", "done"]).contains("i-app1"));
+    assert!(!node.good(&["show", "i-app1"]).contains("wedged-reason"));
     let log = fs::read_to_string(node.path("nodeinfo/statelog.txt")).unwrap();
     assert_eq!(log.matches("wedged:").count(), 1, "{log}");
     let log = agent.log();
-    assert!(log.contains("health check `web`: status 500") && log.contains("now `wedged`"), "{log}");
+    assert!(
+        log.contains("health check `web`: http status 500")
+            && log.contains("now `wedged`, by its health checks: web: http status 500"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -65,6 +73,11 @@ fn who_starts_ill_is_not_announced_as_well() {
     assert_eq!(state(&node), "wedged");
     node.run(&["beat"]).code(0);
     assert_eq!(state(&node), "done");
+    // A reason does not outlive its state, whoever changed that.
+    node.fact("wedged-reason", "web: http status 500");
+    assert!(!node.good(&["emit"]).contains("wedged-reason"));
+    node.good(&["state", "draining"]);
+    assert!(!node.path("nodeinfo/wedged-reason.txt").exists());
 }
 
 #[test]

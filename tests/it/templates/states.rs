@@ -49,7 +49,8 @@ const PLACE: &str = r#","ipv4":"10.0.0.1","port":"8080""#;
 #[test]
 fn a_state_is_a_servers_option() {
     let lb = Balancer::new();
-    for state in [
+    let place = |number: u8| format!(r#","ipv4":"10.0.0.{number}","port":"8080""#);
+    for (number, state) in (1..).zip([
         "initdone",
         "done",
         "running",
@@ -60,22 +61,22 @@ fn a_state_is_a_servers_option() {
         "setup",
         "decommissioned",
         "odd",
-    ] {
-        lb.put(&format!("i-{state}"), &format!(r#"{PLACE},"state":"{state}""#));
+    ]) {
+        lb.put(&format!("i-{state}"), &format!(r#"{},"state":"{state}""#, place(number)));
     }
-    lb.put("i-none", PLACE);
-    lb.put("i-empty", &format!(r#"{PLACE},"state":"""#));
+    lb.put("i-none", &place(11));
+    lb.put("i-empty", &format!(r#"{},"state":"""#, place(12)));
     assert_eq!(
         lb.servers(&[]),
         [
-            "i-done 10.0.0.1:8080 check",
-            "i-drained 10.0.0.1:8080 check disabled",
-            "i-draining 10.0.0.1:8080 check weight 0",
-            "i-empty 10.0.0.1:8080 check",
+            "i-done 10.0.0.2:8080 check",
+            "i-drained 10.0.0.5:8080 check disabled",
+            "i-draining 10.0.0.4:8080 check weight 0",
+            "i-empty 10.0.0.12:8080 check",
             "i-initdone 10.0.0.1:8080 check",
-            "i-none 10.0.0.1:8080 check",
-            "i-running 10.0.0.1:8080 check",
-            "i-wedged 10.0.0.1:8080 check disabled",
+            "i-none 10.0.0.11:8080 check",
+            "i-running 10.0.0.3:8080 check",
+            "i-wedged 10.0.0.6:8080 check disabled",
         ]
     );
     let told = lb.render(&[]).stderr;
@@ -83,8 +84,8 @@ fn a_state_is_a_servers_option() {
     assert!(told.contains("i-odd.json: has the unknown state `odd`, which counts as absent"), "{told}");
     fs::write(lb.0.path("presence.toml"), "[states]\nodd = 'draining'\ndone = 'down'\n").unwrap();
     let servers = lb.servers(&[]);
-    assert!(servers.contains(&"i-odd 10.0.0.1:8080 check weight 0".to_owned()));
-    assert!(servers.contains(&"i-done 10.0.0.1:8080 check disabled".to_owned()));
+    assert!(servers.contains(&"i-odd 10.0.0.10:8080 check weight 0".to_owned()));
+    assert!(servers.contains(&"i-done 10.0.0.2:8080 check disabled".to_owned()));
     assert_eq!(lb.render(&[]).stderr, "");
 }
 
@@ -126,7 +127,7 @@ fn a_node_that_cannot_be_reached_is_left_out_and_reported() {
         ("i-4", r#","ipv4":"10.0.0.1""#, "has no `port`"),
         ("i-5", r#","ipv4":"10.0.0.1","port":"http""#, "has an unusable `port`: `http` is not a port"),
         ("i-6", r#","ipv4":"10.0.0.1","port":0"#, "has an unusable `port`: the port 0 is out of range"),
-        ("i-7", r#","ipv4":"10.0.0.1","port":"8080","check-port":"x""#, "`check-port` is unusable"),
+        ("i-7", r#","ipv4":"10.0.0.2","port":"8080","check-port":"x""#, "`check-port` is unusable"),
     ] {
         lb.put(id, facts);
         let outcome =

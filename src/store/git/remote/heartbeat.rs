@@ -1,5 +1,6 @@
 //! Leaves a heartbeat: with the push of a record where there is one, else in a push of its own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use git2::Oid;
@@ -19,11 +20,18 @@ pub(super) struct Heartbeat<'a> {
     time: Timestamp,
     /// The ref that it goes to.
     pub(super) shard: String,
+    /// Gets the heartbeat of the node whose place it takes.
+    replaced: &'a Cell<Option<Timestamp>>,
 }
 
 impl Heartbeat<'_> {
-    pub(super) fn new(id: &Name, time: Timestamp, shards: u16) -> Heartbeat<'_> {
-        Heartbeat { id, time, shard: beats::shard(id, shards) }
+    pub(super) fn new<'a>(
+        id: &'a Name,
+        time: Timestamp,
+        shards: u16,
+        replaced: &'a Cell<Option<Timestamp>>,
+    ) -> Heartbeat<'a> {
+        Heartbeat { id, time, shard: beats::shard(id, shards), replaced }
     }
 
     /// Whether this machine has the beats that the server has in the shard: without them none can be added. If the server
@@ -48,6 +56,7 @@ impl Heartbeat<'_> {
             Some(base) if mirror.has(base) => beats::read(&mirror.repo, base)?,
             _ => beats::Beats::new(),
         };
+        self.replaced.set(known.get(self.id.as_ref()).copied());
         let commit = beats::write(&mirror.repo, known, self.id, self.time)?;
         Ok(Some(Command { name: self.shard.clone(), old: base, new: Some(commit) }))
     }

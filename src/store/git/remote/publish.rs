@@ -1,5 +1,6 @@
 //! Publishes one change.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -40,19 +41,25 @@ struct Update<'a> {
     change: Change,
 }
 
+/// What became of a change, and of the heartbeat beside it, with the time of the one that it replaced.
+type Published = (Option<Outcome>, Result<Option<Timestamp>, StoreErrorKind>);
+
 impl Operation<'_> {
-    /// Makes the change, and leaves the heartbeat of that time; the second result is what became of that.
+    /// Makes the change, and leaves the heartbeat of that time; the second result is what became of that, and the
+    /// one whose place it took.
     pub(super) fn publish(
         &self,
         edit: &Edit<'_>,
         beat: Option<Timestamp>,
-    ) -> Result<(Option<Outcome>, Result<(), StoreErrorKind>), StoreErrorKind> {
+    ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.mirror()?;
-        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, self.remote.options.beat_shards));
+        let replaced = Cell::new(None);
+        let shards = self.remote.options.beat_shards;
+        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, shards, &replaced));
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat))?;
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
-        Ok((outcome, beat))
+        Ok((outcome, beat.map(|()| replaced.get())))
     }
 
     /// Puts the change on the branch if nobody else is there, else into the inbox. Takes the heartbeat if it went with it.

@@ -1,0 +1,313 @@
+//! The nodes of a file's last good output: its losses are judged by them, and a question that loses too much keeps its own.
+//!
+//! A record that is away says nothing of the reason: `presence withdraw` and a lost file look the same. So one node that is
+//! away alone has left; several at once are an outage until an operator says otherwise. A node that is still on the list
+//! and plays another part, or says that it is decommissioned, has left in order, with however many others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::record::Record;
+use crate::roster::{Availability, Node, Roster, States};
+use crate::target::digest;
+use crate::target::limits::{Counts, Loss};
+use crate::template::Given;
+
+/// A node that was in the output for less than this may go as it came: it is no loss as long as enough of the others are
+/// there.
+pub const SETTLED: SignedDuration = SignedDuration::from_hours(1);
+
+/// A node that was kept for longer, although it is not on the list, is given up, if its question has another one.
+pub const MAX_HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The nodes of an output.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Kept {
+    /// Them, by instance-id. Nodes that were in it before and are still on the list are among them.
+    pub nodes: Vec<KeptNode>,
+    /// The active ones that each question was answered with, by their places in `nodes`, in order.
+    pub questions: BTreeMap<String, Vec<u32>>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptNode {
+    /// What it said of itself.
+    pub record: Record,
+    /// The store that its record came from.
+    pub store: String,
+    /// The file, below the store's folder.
+    pub path: String,
+    /// When it came into the output; none if it was always there.
+    pub since: Option<Timestamp>,
+    /// Since when the output keeps it although the list says something else.
+    pub held: Option<Timestamp>,
+}
+
+/// What became of a node that a question had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It plays another part, is decommissioned, was withdrawn alone, or was kept for long enough.
+    InOrder,
+    /// It is on the list and says of itself that it may not be used.
+    Leaving,
+    /// It is away, or cannot be used.
+    Lost,
+}
+
+/// What the questions have lost.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Losses {
+    /// In numbers.
+    pub losses: BTreeMap<String, Loss>,
+    /// The nodes that were lost, by their places in [`Kept::nodes`].
+    pub lost: BTreeMap<String, Vec<u32>>,
+}
+
+impl Kept {
+    /// The nodes of an output that was made of this roster. `before` are those of the output before it, `held` are kept
+    /// against the list. With `settled` they count as if they had always been there.
+    pub fn of(
+        given: &Given,
+        roster: &Roster,
+        before: Option<&Kept>,
+        held: &BTreeSet<String>,
+        now: Timestamp,
+        settled: bool,
+    ) -> Kept {
+        let mut places: Vec<Option<u32>> = vec![None; roster.nodes.len()];
+        for at in given.values().flatten() {
+            if let Some(place) = places.get_mut(*at as usize) {
+                *place = Some(0);
+            }
+        }
+        let mut kept = Kept::default();
+        let mut old = before.map(|kept| kept.nodes.iter().peekable());
+        for (node, place) in roster.nodes.iter().zip(&mut places) {
+            let id = node.record.id();
+            let known = old.as_mut().and_then(|old| {
+                while old.next_if(|known| known.record.id() < id).is_some() {}
+                old.next_if(|known| known.record.id() == id)
+            });
+            if place.is_none() && known.is_none() {
+                continue;
+            }
+            if place.is_some() {
+                *place = u32::try_from(kept.nodes.len()).ok();
+            }
+            let is_held = held.contains(id.as_str());
+            kept.nodes.push(KeptNode {
+                record: node.record.clone(),
+                store: node.store.to_string(),
+                path: node.path.to_string(),
+                since: match (settled || before.is_none(), known) {
+                    (true, _) => None,
+                    (false, Some(known)) => known.since,
+                    (false, None) => Some(now),
+                },
+                held: is_held.then(|| known.and_then(|known| known.held).unwrap_or(now)),
+            });
+        }
+        for (question, nodes) in given {
+            let mut of: Vec<u32> =
+                nodes.iter().filter_map(|at| places.get(*at as usize).copied().flatten()).collect();
+            of.sort_unstable();
+            kept.questions.insert(question.clone(), of);
+        }
+        kept
+    }
+
+    /// What the questions of an output have lost, if it is made of this roster, and its questions are answered like this.
+    pub fn losses(
+        &self,
+        given: &Given,
+        counts: &Counts,
+        roster: &Roster,
+        states: &States,
+        now: Timestamp,
+    ) -> Losses {
+        let here = self.here(roster);
+        let alone = self.away_alone(&here, roster);
+        let mut losses = Losses::default();
+        for (question, before) in &self.questions {
+            let outer = question.split_once('/').map(|(outer, _)| outer);
+            let is_asked = counts.contains_key(question);
+            if !is_asked && !outer.is_some_and(|outer| counts.contains_key(outer)) {
+                continue; // The template asks for something else now.
+            }
+            let mut active = given.get(question).cloned().unwrap_or_default();
+            active.sort_unstable();
+            let mut loss = Loss { before: before.len() as u64, ..Loss::default() };
+            let mut lost = Vec::new();
+            for place in before {
+                let Some(kept) = self.nodes.get(*place as usize) else { continue };
+                let at = here.get(*place as usize).copied().flatten();
+                let settled =
+                    kept.since.is_none_or(|since| since > now || now.duration_since(since) >= SETTLED);
+                loss.settled += u64::from(settled);
+                loss.base += 1;
+                if at.is_some_and(|at| active.binary_search(&at).is_ok()) {
+                    continue;
+                }
+                let node = at.and_then(|at| roster.nodes.get(at as usize));
+                let aged = kept.held.is_some_and(|held| now.duration_since(held) > MAX_HELD);
+                let fate = match node {
+                    _ if aged && !active.is_empty() => Fate::InOrder,
+                    None if alone == Some(*place) => Fate::InOrder,
+                    None => Fate::Lost,
+                    Some(node) => fate(question, kept, node, states),
+                };
+                if fate == Fate::InOrder {
+                    loss.base -= 1;
+                    loss.settled -= u64::from(settled);
+                    continue;
+                }
+                loss.lost += 1;
+                loss.leaving += u64::from(fate == Fate::Leaving);
+                loss.settled_lost += u64::from(settled);
+                lost.push(*place);
+            }
+            losses.losses.insert(question.clone(), loss);
+            losses.lost.insert(question.clone(), lost);
+        }
+        losses
+    }
+
+    /// Where each node is on the roster.
+    fn here(&self, roster: &Roster) -> Vec<Option<u32>> {
+        let mut there = (0u32..).zip(&roster.nodes).peekable();
+        let mut find = |kept: &KeptNode| {
+            let id = kept.record.id();
+            while there.next_if(|(_, node)| node.record.id() < id).is_some() {}
+            there.next_if(|(_, node)| node.record.id() == id).map(|(at, _)| at)
+        };
+        self.nodes.iter().map(&mut find).collect()
+    }
+
+    /// The only node whose record is away, if the others are there: it was withdrawn. A file that is there and cannot be
+    /// read is not away.
+    fn away_alone(&self, here: &[Option<u32>], roster: &Roster) -> Option<u32> {
+        let used: BTreeSet<u32> = self.questions.values().flatten().copied().collect();
+        let is_there = |place: &u32| here.get(*place as usize).is_some_and(Option::is_some);
+        if !used.iter().any(is_there) {
+            return None;
+        }
+        let mut away = used.iter().filter(|place| !is_there(place));
+        let (first, None) = (*away.next()?, away.next()) else { return None };
+        let node = self.nodes.get(first as usize)?;
+        let is_bad = roster.problems.iter().any(|problem| *problem.path == *node.path);
+        (node.held.is_none() && !is_bad).then_some(first)
+    }
+
+    /// The roster with these nodes as they were in the last good output.
+    pub fn hold(
+        &self,
+        places: &BTreeSet<u32>,
+        roster: &Roster,
+        states: &States,
+    ) -> (Roster, BTreeSet<String>) {
+        let mut roster = roster.clone();
+        let mut held = BTreeSet::new();
+        for kept in places.iter().filter_map(|place| self.nodes.get(*place as usize)) {
+            held.insert(kept.record.id().to_string());
+            roster.hold(kept.record.clone(), kept.store.as_str().into(), kept.path.as_str().into(), states);
+        }
+        (roster, held)
+    }
+}
+
+/// What became of a node that is on the list, and that the question was not given.
+fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
+    let differs = |fact: &str| kept.record.text(fact) != node.record.text(fact);
+    // `app* rack=r1`
+    let innermost = question.rsplit('/').next().unwrap_or_default();
+    let mut named = innermost.split(' ').filter_map(|word| Some(word.split_once('=')?.0));
+    if ["nodepart", "stacktype", "deployment"].into_iter().any(differs) || named.any(differs) {
+        return Fate::InOrder;
+    }
+    let state = node.record.state();
+    match states.of(state.as_deref()) {
+        Availability::Draining | Availability::Down => Fate::Leaving,
+        Availability::Absent if state.is_some_and(|state| states.knows(&state)) => Fate::InOrder,
+        // Its state is in no table, its address is none, nobody hears it, or the template cannot use it.
+        Availability::Absent | Availability::Active => Fate::Lost,
+    }
+}
+
+/// How the nodes are written down, before their records.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// The digest of the output.
+    output: String,
+    stores: Vec<String>,
+    nodes: Vec<Line>,
+    questions: BTreeMap<String, Vec<u32>>,
+}
+
+/// A node: the number of its store, its path, two times in seconds, and the length of its record.
+#[derive(Serialize, Deserialize)]
+struct Line(usize, String, Option<i64>, Option<i64>, usize);
+
+impl Kept {
+    /// The bytes to write down. `output` is the digest of the output.
+    pub fn to_bytes(&self, output: &str) -> Vec<u8> {
+        let mut stores: Vec<String> = Vec::new();
+        let mut records = Vec::new();
+        let line = |node: &KeptNode| {
+            let store = stores.iter().position(|store| *store == node.store).unwrap_or_else(|| {
+                stores.push(node.store.clone());
+                stores.len() - 1
+            });
+            let packed = node.record.packed();
+            records.extend_from_slice(packed);
+            let seconds = |time: Option<Timestamp>| time.map(Timestamp::as_second);
+            Line(store, node.path.clone(), seconds(node.since), seconds(node.held), packed.len())
+        };
+        let nodes = self.nodes.iter().map(line).collect();
+        let head = Head { output: output.to_owned(), stores, nodes, questions: self.questions.clone() };
+        let mut rest = serde_json::to_vec(&head).unwrap_or_default();
+        rest.push(b'\n');
+        rest.append(&mut records);
+        let mut bytes = digest(&rest).into_bytes();
+        bytes.push(b'\n');
+        bytes.append(&mut rest);
+        bytes
+    }
+
+    /// Reads what was written down. None if it is damaged, or about another output.
+    pub fn from_bytes(bytes: Vec<u8>, output: &str) -> Option<Kept> {
+        let bytes = Bytes::from(bytes);
+        let checksum = bytes.iter().position(|byte| *byte == b'\n')?;
+        let rest = bytes.slice(checksum + 1..);
+        if digest(&rest).as_bytes() != &bytes[..checksum] {
+            return None;
+        }
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let head: Head = serde_json::from_slice(&rest[..end]).ok()?;
+        if head.output != output {
+            return None;
+        }
+        let mut at = end + 1;
+        let mut nodes = Vec::with_capacity(head.nodes.len());
+        for Line(store, path, since, held, length) in head.nodes {
+            let packed = (at + length <= rest.len()).then(|| rest.slice(at..at + length))?;
+            at += length;
+            let time =
+                |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+            nodes.push(KeptNode {
+                record: Record::unpack(packed)?,
+                store: head.stores.get(store)?.clone(),
+                path,
+                since: time(since),
+                held: time(held),
+            });
+        }
+        Some(Kept { nodes, questions: head.questions })
+    }
+}
+
+#[cfg(test)]
+mod tests;

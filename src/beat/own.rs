@@ -1,0 +1,259 @@
+//! What this node is about to say of itself: as those who read the list will judge it, and beside what it said before.
+//!
+//! A fact that is away may just be being written, or the network is not up yet. So a fact by which others find this node
+//! stays on the list until two publishings in a row have not seen it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::fleet::Fleet;
+use super::holding::Warning;
+use crate::config::Config;
+use crate::errors::{AtPath, PathError};
+use crate::facts;
+use crate::record::{Facts, Record};
+use crate::roster::faults;
+
+/// The facts that say where this node is, the best one first: the first that there is counts.
+const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
+
+/// Other facts without which this node is found no more, or by the wrong ones.
+const FIRM: [&str; 5] = ["deployment", "nodepart", "port", "stacktype", "state"];
+
+/// Facts that nobody means to be empty.
+const TOLD: [&str; 9] =
+    ["address", "deployment", "hostname", "instance-id", "ipv4", "ipv6", "nodepart", "port", "stacktype"];
+
+/// What this node said last, as far as it is firm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// Its instance-id.
+    id: String,
+    /// Firm facts, as text.
+    facts: BTreeMap<String, String>,
+    /// Those that the last publishing did not see any more.
+    doubted: Vec<String>,
+}
+
+/// What a publishing means to do about facts that are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmness {
+    /// Nothing is published now: the facts stay.
+    Look,
+    /// They stay if they were there the last time.
+    Say,
+    /// They go.
+    Anyway,
+}
+
+/// What this node is to say.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// Its record.
+    pub record: Record,
+    /// What is wrong with it, and what it says of earlier facts.
+    pub warnings: Vec<Warning>,
+}
+
+/// The facts that this node has said and does not say now, and what is to be remembered after this publishing.
+fn decide(before: &Said, now: &Record, firmness: Firmness) -> (Vec<(String, String)>, Said) {
+    let mut after = Said { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
+    let mut away = Vec::new();
+    if before.id == after.id && firmness != Firmness::Anyway {
+        let is_away = |fact: &str| match ADDRESSES.iter().position(|address| *address == fact) {
+            // Only the address that others use, and only if there is none as good.
+            Some(rank) => {
+                let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
+                best == Some(rank)
+                    && !ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address))
+            }
+            None => !after.facts.contains_key(fact),
+        };
+        away.extend(before.facts.iter().filter(|(fact, _)| is_away(fact)));
+    }
+    let doubted: Vec<String> = away.iter().map(|(fact, _)| (*fact).clone()).collect();
+    if firmness == Firmness::Say && doubted == before.doubted {
+        return (Vec::new(), after);
+    }
+    let away: Vec<(String, String)> =
+        away.into_iter().map(|(fact, value)| (fact.clone(), value.clone())).collect();
+    after.facts.extend(away.iter().cloned());
+    after.doubted = doubted;
+    (away, after)
+}
+
+/// The firm facts of a record.
+fn firm(record: &Record) -> BTreeMap<String, String> {
+    let all = ADDRESSES.iter().chain(&FIRM);
+    let text = |fact: &&str| record.text(fact).filter(|text| !text.is_empty()).map(|text| text.into_owned());
+    all.filter_map(|fact| Some(((*fact).to_owned(), text(fact)?))).collect()
+}
+
+/// Whether this node says where it is.
+pub fn has_address(record: &Record) -> bool {
+    ADDRESSES.iter().any(|fact| record.has(fact))
+}
+
+/// The record that is to be published, and what there is to say about it. Unless somebody only looks, the next
+/// publishing knows what this one saw.
+pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
+    let before = load(&config.state_dir).unwrap_or_else(|| listed(config, &record));
+    let (away, after) = decide(&before, &record, firmness);
+    if firmness != Firmness::Look && after != before {
+        // Without a state directory nothing is known of earlier facts, and each publishing stands for itself.
+        let _ = save(&config.state_dir, &after);
+    }
+    let mut warnings = warnings(config, &record);
+    if away.is_empty() {
+        return Own { record, warnings };
+    }
+    let mut all: Facts = record.facts();
+    for (fact, value) in away {
+        let file = facts::file(&config.nodeinfo, &fact);
+        let why = match facts::has_file(&config.nodeinfo, &fact) {
+            true => format!("`{}` is empty", file.display()),
+            false => format!("there is no `{}`", file.display()),
+        };
+        let text = format!(
+            "{why}, and nothing else says `{fact}` now: the list keeps `{}` until the next publishing does not see it \
+             either (`presence publish --anyway` takes it away at once)",
+            crate::excerpt::excerpt(&value)
+        );
+        // It is told with what is kept.
+        warnings.retain(|warning| warning.subject != subject(&fact));
+        warnings.push(Warning { subject: format!("{fact}: kept"), text });
+        all.insert(fact, value.into());
+    }
+    let kept = Record::new(all).unwrap_or(record);
+    Own { record: kept, warnings }
+}
+
+fn subject(fact: &str) -> String {
+    format!("{fact}: own record")
+}
+
+/// What those who read the list will find wrong with this record, each with the file that is to be mended.
+pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
+    let file = |fact: &str| facts::file(&config.nodeinfo, fact).display().to_string();
+    let warning = |fact: &str, text: String| Warning { subject: subject(fact), text };
+    let mut told: Vec<Warning> = Vec::new();
+    for fact in TOLD.iter().filter(|fact| facts::is_empty(&config.nodeinfo, fact)) {
+        let instead = match record.text(fact) {
+            Some(value) => format!("`{}` is taken from this machine", crate::excerpt::excerpt(&value)),
+            None => "there is no such fact".to_owned(),
+        };
+        told.push(warning(fact, format!("`{}` is empty: {instead}", file(fact))));
+    }
+    for fault in faults(record, &config.states) {
+        let where_ = match facts::has_file(&config.nodeinfo, fault.fact) {
+            true => format!("`{}`", file(fault.fact)),
+            false => format!("`{}` (to be written)", file(fault.fact)),
+        };
+        let text = format!("{where_}: this node {}; {}", fault.reason, fault.so);
+        told.push(warning(fault.fact, text));
+    }
+    for fact in ["nodepart", "stacktype"] {
+        if record.text(fact).is_none_or(|value| value.is_empty()) && !facts::is_empty(&config.nodeinfo, fact)
+        {
+            let text = format!("this node states no `{fact}`; write it into `{}`", file(fact));
+            told.push(warning(fact, text));
+        }
+    }
+    told
+}
+
+/// What the list said of this node when it was read last on this machine.
+fn listed(config: &Config, record: &Record) -> Said {
+    let fleet = Fleet::of_copies(config, false);
+    match fleet.roster.get(record.id().as_str()) {
+        Some(node) => Said { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() },
+        None => Said::default(),
+    }
+}
+
+const SAID: &str = "said.json";
+
+fn load(state_dir: &Path) -> Option<Said> {
+    serde_json::from_slice(&fs::read(state_dir.join(SAID)).ok()?).ok()
+}
+
+fn save(state_dir: &Path, said: &Said) -> Result<(), PathError> {
+    let path = state_dir.join(SAID);
+    fs::create_dir_all(state_dir).at("make", state_dir)?;
+    let text = serde_json::to_vec(said).map_err(io::Error::from).at("write", &path)?;
+    let mut staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
+    staged.write_all(&text).at("write", &path)?;
+    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(facts: &[(&str, &str)]) -> Record {
+        let all = facts.iter().chain(&[("instance-id", "i-1")]);
+        Record::new(all.map(|(fact, value)| ((*fact).to_owned(), (*value).into())).collect()).unwrap()
+    }
+
+    /// Publishes these records one after the other. Gives what each of them kept.
+    fn kept(steps: &[(&[(&str, &str)], Firmness)]) -> Vec<String> {
+        let mut said = Said::default();
+        steps
+            .iter()
+            .map(|(facts, firmness)| {
+                let (away, after) = decide(&said, &record(facts), *firmness);
+                if *firmness != Firmness::Look {
+                    said = after;
+                }
+                away.iter().map(|(fact, value)| format!("{fact}={value}")).collect::<Vec<_>>().join(" ")
+            })
+            .collect()
+    }
+
+    use Firmness::{Anyway, Look, Say};
+
+    #[test]
+    fn what_is_away_for_a_moment_stays() {
+        let whole: &[_] = &[("address", "10.0.0.1"), ("port", "80"), ("state", "draining")];
+        assert_eq!(kept(&[(&[], Say), (whole, Say), (whole, Say)]), ["", "", ""]);
+        let bare: &[_] = &[("port", "80"), ("state", "draining")];
+        assert_eq!(
+            kept(&[(whole, Say), (bare, Say), (bare, Look), (bare, Say), (bare, Say)]),
+            ["", "address=10.0.0.1", "address=10.0.0.1", "", ""]
+        );
+        assert_eq!(
+            kept(&[(whole, Say), (bare, Say), (whole, Say), (bare, Say)]).last().unwrap(),
+            "address=10.0.0.1"
+        );
+        assert_eq!(kept(&[(whole, Say), (bare, Anyway), (bare, Say)]), ["", "", ""]);
+        let none: &[_] = &[];
+        assert_eq!(
+            kept(&[(whole, Say), (bare, Say), (none, Say), (none, Say)]),
+            ["", "address=10.0.0.1", "address=10.0.0.1 port=80 state=draining", ""],
+            "another loss is another matter"
+        );
+    }
+
+    #[test]
+    fn only_the_address_that_counts_is_kept() {
+        let both: &[_] = &[("ipv4", "10.0.0.1"), ("ipv6", "2001:db8::1")];
+        let six: &[_] = &[("ipv6", "2001:db8::1")];
+        let four: &[_] = &[("ipv4", "10.0.0.1")];
+        let stated: &[_] = &[("address", "10.0.0.9"), ("ipv4", "10.0.0.1")];
+        assert_eq!(kept(&[(both, Say), (six, Say)]), ["", "ipv4=10.0.0.1"]);
+        assert_eq!(kept(&[(both, Say), (four, Say)]), ["", ""]);
+        assert_eq!(kept(&[(four, Say), (stated, Say), (four, Say)]), ["", "", "address=10.0.0.9"]);
+    }
+
+    #[test]
+    fn another_node_has_said_nothing() {
+        let said = Said { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
+        assert_eq!(decide(&said, &record(&[]), Say).0, Vec::new());
+    }
+}

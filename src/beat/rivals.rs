@@ -1,0 +1,231 @@
+//! Two machines under one instance-id, as a cloned image makes them: each overwrites what the other one says.
+//!
+//! Each machine knows its own mark and which heartbeat it left last. If it finds another one in its place, somebody else has
+//! left it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::Hasher;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::errors::{AtPath, PathError};
+use crate::facts;
+use crate::mark::Mark;
+
+/// After so many beats in a row without the other machine, it is gone.
+const CALM: u32 = 3;
+
+/// So many marks of its own are remembered: a store may come back from a backup.
+const MAX_OWN: usize = 16;
+
+/// What this machine remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Memory {
+    /// Drawn once.
+    seed: u64,
+    /// The marks that this machine had, the present one last.
+    own: Vec<u32>,
+    /// What it met in each store.
+    stores: BTreeMap<String, Met>,
+}
+
+/// What this machine met in one store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Met {
+    /// The mark that it left last; 0 if it left none yet.
+    left: u32,
+    /// Whether there is another machine.
+    rival: bool,
+    /// So many beats in a row have not met it.
+    calm: u32,
+}
+
+impl Met {
+    /// What is so after a heartbeat that took the place of that one.
+    fn after(self, own: &[u32], replaced: Option<Timestamp>) -> Met {
+        let left = own.last().copied().unwrap_or_default();
+        let found = replaced.and_then(Mark::on).map(Mark::number);
+        // Before the first heartbeat of this machine, another one may have had the name by right.
+        let foreign = self.left != 0 && found.is_some_and(|mark| !own.contains(&mark));
+        match foreign {
+            true => Met { left, rival: true, calm: 0 },
+            false => {
+                let calm = self.calm.saturating_add(1).min(CALM);
+                Met { left, rival: self.rival && calm < CALM, calm }
+            }
+        }
+    }
+}
+
+/// The machine that publishes under the same instance-id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Whether it was met for the first time now.
+    pub is_new: bool,
+    /// What is so, in one sentence.
+    pub text: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Threads of one process take turns; of two processes, the later one counts.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The heartbeat to leave at that time: it bears the mark of this machine.
+pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = load(&config.state_dir);
+    let before = memory.clone();
+    let mark = memory.mark(fastrand::u64(1..), &machine());
+    if memory != before {
+        // Without a state directory this machine does not know its own marks, and meets nobody.
+        let _ = save(&config.state_dir, &memory);
+    }
+    mark.stamp(now, memory.stores.values().any(|met| met.rival))
+}
+
+impl Memory {
+    /// The mark of this machine. An image may have been cloned with the state directory: what tells the machines apart now
+    /// goes into it too.
+    fn mark(&mut self, random: u64, machine: &str) -> Mark {
+        if self.seed == 0 {
+            self.seed = random;
+        }
+        let mut hash = fnv::FnvHasher::default();
+        hash.write_u64(self.seed);
+        hash.write(machine.as_bytes());
+        let mark = Mark::of(hash.finish());
+        if self.own.last() != Some(&mark.number()) {
+            self.own.retain(|own| *own != mark.number());
+            self.own.push(mark.number());
+            let old = self.own.len().saturating_sub(MAX_OWN);
+            self.own.drain(..old);
+        }
+        mark
+    }
+}
+
+/// What tells this machine from a copy of it that runs.
+fn machine() -> String {
+    // A new one for each start of the kernel (random(4)).
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("{} {}", boot.trim(), rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// Counts in which heartbeats took the place of which, by store. Gives the other machine, if there is one in one of these.
+pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option<Rival> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = load(&config.state_dir);
+    let before = memory.clone();
+    let mut rival = None;
+    for (store, replaced) in replaced {
+        let known = memory.stores.get(store).copied().unwrap_or_default();
+        let met = known.after(&memory.own, *replaced);
+        memory.stores.insert(store.clone(), met);
+        if met.rival {
+            rival = rival.or_else(|| Some(told(config, store, !known.rival)));
+        }
+    }
+    if memory != before {
+        let _ = save(&config.state_dir, &memory);
+    }
+    rival
+}
+
+/// The other machine, if the last beats have met one.
+pub fn met(config: &Config) -> Option<Rival> {
+    let memory = load(&config.state_dir);
+    let (store, _) = memory.stores.iter().find(|(_, met)| met.rival)?;
+    Some(told(config, store, false))
+}
+
+fn told(config: &Config, store: &str, is_new: bool) -> Rival {
+    let file = facts::file(&config.nodeinfo, "instance-id");
+    Rival {
+        is_new,
+        text: format!(
+            "{store}: another machine publishes under the instance-id of this node, and each overwrites the record of \
+             the other"
+        ),
+        hint: format!(
+            "write a name of its own into `{}` on one of them; a cloned image brings the file, or the machine id, along",
+            file.display()
+        ),
+    }
+}
+
+const RIVALS: &str = "rivals.json";
+
+fn load(state_dir: &Path) -> Memory {
+    let text = fs::read(state_dir.join(RIVALS)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
+    let path = state_dir.join(RIVALS);
+    fs::create_dir_all(state_dir).at("make", state_dir)?;
+    let text = serde_json::to_vec(memory).map_err(io::Error::from).at("write", &path)?;
+    let mut staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
+    staged.write_all(&text).at("write", &path)?;
+    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine beats; each step is whose heartbeat it finds: `-` none, `.` its own last one, `o` one of its own from before
+    /// it was started anew, `x` another machine's. Gives whether there is a rival after each.
+    fn beats(steps: &str) -> String {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let mut memory = Memory::default();
+        let old = memory.mark(7, "boot 1");
+        let own = memory.mark(8, "boot 2");
+        assert_ne!(old, own);
+        let other = Memory { seed: 7, ..Memory::default() }.mark(9, "boot 3");
+        let mut met = Met::default();
+        steps
+            .chars()
+            .map(|step| {
+                let found = match step {
+                    '-' => None,
+                    '.' => Some(own),
+                    'o' => Some(old),
+                    _ => Some(other),
+                };
+                met = met.after(&memory.own, found.map(|mark| mark.stamp(now, false)));
+                if met.rival { '!' } else { ' ' }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn another_machine_is_met_and_forgotten() {
+        for (steps, expect) in [
+            ("-...", "    "),
+            ("x...", "    "), // a new machine under an old name
+            ("-.x.", "  !!"),
+            ("-x...x", " !!! !"),
+            ("-xxx", " !!!"),
+            ("-.o-.", "     "),
+        ] {
+            assert_eq!(beats(steps), expect, "{steps}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_without_a_mark_is_nobodys() {
+        let second: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let met = Met { left: 5, ..Met::default() };
+        assert!(!met.after(&[5], Some(second)).rival);
+    }
+}

@@ -1,0 +1,143 @@
+//! A file whose list loses nodes: each question by itself.
+
+use std::fs;
+
+use crate::fixture::machine::{Machine, Outcome};
+
+/// A balancer with a `[[render]]` table, and a list in a directory.
+struct Balancer(Machine);
+
+impl Balancer {
+    fn new(more: &str) -> Balancer {
+        let machine = Machine::new("lb1");
+        let list = machine.path("list");
+        let machine = machine.store(list.display());
+        fs::create_dir_all(machine.path("list")).unwrap();
+        fs::create_dir_all(machine.path("templates/common")).unwrap();
+        fs::write(
+            machine.path("templates/common/apps.hbs"),
+            "{{vars.title}}\n{{#parts part=\"app*\"}}{{part}}:{{#nodes part=part}} {{instance-id}}{{/nodes}}\n{{/parts}}",
+        )
+        .unwrap();
+        let (out, templates) = (machine.path("out"), machine.path("templates"));
+        let table = format!(
+            "[[render]]\nname = 'apps'\noutput = '{}'\ntemplate-dir = '{}'\nvars = {{ title = 'table' }}\n{more}",
+            out.display(),
+            templates.display()
+        );
+        fs::write(machine.path("presence.toml"), table).unwrap();
+        Balancer(machine)
+    }
+
+    fn put(&self, id: &str, part: &str, more: &str) {
+        let text = format!(
+            r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"{part}","stacktype":"lad1","deployment":"fed1","address":"10.1.0.1","port":"{}"{more}}}}}"#,
+            port(id)
+        );
+        fs::write(self.0.path(&format!("list/{id}.json")), text).unwrap();
+    }
+
+    fn lose(&self, ids: &[&str]) {
+        for id in ids {
+            fs::remove_file(self.0.path(&format!("list/{id}.json"))).unwrap();
+        }
+    }
+
+    /// A beat, and what the file says after it.
+    fn beat(&self) -> (Outcome, String) {
+        let outcome = self.0.run(&["beat"]);
+        (outcome, fs::read_to_string(self.0.path("out")).unwrap_or_default())
+    }
+
+    #[track_caller]
+    fn good(&self, expect: &str) {
+        let (outcome, text) = self.beat();
+        assert_eq!(text, expect, "{outcome}");
+        outcome.code(0);
+    }
+}
+
+/// A port for each node.
+fn port(id: &str) -> u32 {
+    id.bytes().fold(1, |port, byte| (port * 31 + u32::from(byte)) % 60_000 + 1)
+}
+
+const ALL: &str = "table\napp1: a1 a2\napp7: b1\napp8: c1 c2\n";
+
+fn fleet(more: &str) -> Balancer {
+    let balancer = Balancer::new(more);
+    for (id, part) in [("a1", "app1"), ("a2", "app1"), ("b1", "app7"), ("c1", "app8"), ("c2", "app8")] {
+        balancer.put(id, part, "");
+    }
+    balancer.good(ALL);
+    balancer
+}
+
+#[test]
+fn a_part_whose_nodes_left_in_order_is_no_loss() {
+    let balancer = fleet("");
+    balancer.0.run(&["withdraw", "b1"]).code(0);
+    balancer.put("a3", "app1", "");
+    balancer.good("table\napp1: a1 a2 a3\napp8: c1 c2\n");
+    balancer.put("c1", "app1", "");
+    balancer.put("c2", "app8", r#","state":"decommissioned""#);
+    balancer.good("table\napp1: a1 a2 a3 c1\n");
+}
+
+#[test]
+fn a_question_that_loses_too_much_keeps_its_servers_and_the_others_go_on() {
+    let balancer = fleet("");
+    balancer.lose(&["c1", "c2"]);
+    balancer.put("a3", "app1", "");
+    let held = "table\napp1: a1 a2 a3\napp7: b1\napp8: c1 c2\n";
+    for _ in 0..2 {
+        let (outcome, text) = balancer.beat();
+        assert_eq!(text, held, "{outcome}");
+        let outcome = outcome.code(3).says("keeps 2 nodes").says("`app*/app8` has 0 active nodes");
+        outcome.says("run `presence accept ");
+    }
+    // By hand nothing is written, and the hint does not lead to another file.
+    let by_hand =
+        balancer.0.run(&["render", "apps", "--template-dir", "templates", "--set", "title=x", "-o", "out"]);
+    by_hand.code(3).says("run `presence accept ").says("is left as it is");
+    // One comes back; what is on the list now is the measure again.
+    balancer.put("c1", "app8", "");
+    let (outcome, text) = balancer.beat();
+    assert_eq!(text, "table\napp1: a1 a2 a3\napp7: b1\napp8: c1\n", "{outcome}");
+    balancer.lose(&["a1", "a2", "a3"]);
+    let (outcome, text) = balancer.beat();
+    assert_eq!(text, "table\napp1: a1 a2 a3\napp7: b1\napp8: c1\n", "{outcome}");
+    balancer.0.run(&["accept", "out"]).code(0);
+    balancer.good("table\napp7: b1\napp8: c1\n");
+}
+
+#[test]
+fn an_empty_list_changes_nothing() {
+    let balancer = fleet("");
+    balancer.lose(&["a1", "a2", "b1", "c1", "c2"]);
+    let (outcome, text) = balancer.beat();
+    assert_eq!(text, ALL, "{outcome}");
+}
+
+#[test]
+fn nodes_that_came_and_went_are_no_measure() {
+    let balancer = fleet("");
+    let fakes: Vec<String> = (10..30).map(|number| format!("x{number}")).collect();
+    for id in &fakes {
+        balancer.put(id, "app1", "");
+    }
+    balancer.good(&ALL.replace("a2", &format!("a2 {}", fakes.join(" "))));
+    balancer.lose(&fakes.iter().map(String::as_str).collect::<Vec<_>>());
+    balancer.good(ALL);
+}
+
+#[test]
+fn many_that_drain_at_once_are_kept_and_a_number_that_was_asked_for_holds() {
+    let balancer = fleet("min-nodes = 1\n");
+    balancer.put("c1", "app8", r#","state":"draining""#);
+    balancer.put("c2", "app8", r#","state":"wedged""#);
+    balancer.put("a1", "app1", r#","state":"draining""#);
+    let (outcome, text) = balancer.beat();
+    assert_eq!(text, ALL, "{outcome}");
+    outcome.code(3).says("`app*/app8` has 0 active nodes");
+}

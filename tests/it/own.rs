@@ -1,0 +1,133 @@
+//! What a node says of itself: judged before it is published, and firm while a fact is away for a moment.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::agent::daemon::Daemon;
+use crate::fixture::machine::Machine;
+
+fn machine() -> Machine {
+    let machine = Machine::new("app1").with("address", "10.0.0.9").with("state", "done");
+    fs::create_dir(machine.path("list")).unwrap();
+    let list = machine.path("list");
+    machine.store(list.display())
+}
+
+fn listed(machine: &Machine) -> String {
+    fs::read_to_string(machine.path("list/i-app1.json")).unwrap()
+}
+
+#[test]
+fn what_others_cannot_use_is_told_with_its_file() {
+    let machine = machine();
+    for (fact, value, expect) in [
+        ("address", "web1.example.net", "is not an IP address"),
+        ("address", "10.0.0.2/24", "is not an IP address"),
+        ("address", "fe80::1%eth0", "zone id"),
+        ("address", "0.0.0.0", "unspecified"),
+        ("port", "8080/tcp", "is not a port"),
+        ("port", "70000", "out of range"),
+        ("port", "8080,8443", "is not a port"),
+        ("nodepart", "app/1", "unusable `nodepart`"),
+        ("state", "runing", "is `running` meant?"),
+    ] {
+        let before = fs::read_to_string(machine.path(&format!("nodeinfo/{fact}.txt"))).unwrap();
+        machine.fact(fact, value);
+        let file = format!("nodeinfo/{fact}.txt");
+        machine.run(&["publish"]).code(0).says(expect).says(&file);
+        machine.run(&["beat"]).code(0).says(expect).says(&file);
+        fs::write(machine.path(&file), before).unwrap();
+    }
+    machine.good(&["publish"]);
+    fs::write(machine.path("nodeinfo/owner.txt"), b"caf\xe9").unwrap();
+    machine.run(&["publish"]).code(1).says("owner.txt` is not UTF-8").says("as UTF-8");
+}
+
+#[test]
+fn files_written_on_windows_are_read() {
+    let machine = machine();
+    fs::write(machine.path("nodeinfo/port.txt"), b"\xef\xbb\xbf8081\r\n").unwrap();
+    fs::write(machine.path("presence.toml"), b"\xef\xbb\xbf[agent]\r\n").unwrap();
+    machine.good(&["publish"]);
+    assert!(listed(&machine).contains("\"port\": \"8081\""));
+    let marked = [b"\xef\xbb\xbf", listed(&machine).as_bytes()].concat();
+    fs::write(machine.path("list/i-app1.json"), marked).unwrap();
+    assert_eq!(machine.good(&["list", "--format", "ids"]), "i-app1\n");
+}
+
+#[test]
+fn a_fact_that_is_away_for_a_moment_stays_on_the_list() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    let whole = listed(&machine);
+    let empty = |fact: &str| fs::write(machine.path(&format!("nodeinfo/{fact}.txt")), " \n").unwrap();
+    let kept = |words: &[&str], fact: &str| {
+        let outcome = machine.run(words).code(0);
+        outcome.says(&format!("nodeinfo/{fact}.txt` is empty")).says("the list keeps");
+        assert_eq!(listed(&machine), whole, "{words:?}");
+    };
+    for (fact, value) in [("address", "10.0.0.9"), ("port", "8080"), ("nodepart", "app1"), ("state", "done")]
+    {
+        empty(fact);
+        kept(&["publish", "--dry-run"], fact);
+        kept(&["publish"], fact);
+        machine.fact(fact, value);
+        machine.good(&["publish"]);
+        // What it says besides is not held up.
+        empty(fact);
+        kept(&["beat"], fact);
+        machine.fact(fact, value);
+        machine.good(&["publish"]);
+    }
+    // Twice in a row it is meant; or once, if somebody says so.
+    empty("port");
+    kept(&["publish"], "port");
+    machine.run(&["publish"]).code(0);
+    assert!(!listed(&machine).contains("\"port\""));
+    machine.fact("port", "8080");
+    machine.good(&["publish"]);
+    assert_eq!(listed(&machine), whole);
+    empty("port");
+    machine.run(&["publish", "--anyway"]).code(0);
+    assert!(!listed(&machine).contains("\"port\""));
+}
+
+#[test]
+fn what_the_list_said_counts_without_a_memory() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    machine.good(&["list"]);
+    fs::remove_file(machine.path("state/said.json")).unwrap();
+    fs::remove_file(machine.path("nodeinfo/port.txt")).unwrap();
+    machine.run(&["publish"]).code(0).says("there is no `").says("nodeinfo/port.txt`");
+    assert!(listed(&machine).contains("\"port\""));
+}
+
+#[test]
+fn an_agent_keeps_a_fact_that_is_away_for_less_than_a_beat() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    let whole = listed(&machine);
+    fs::write(machine.path("presence.toml"), "[agent]\ninterval = '2s'\npoll = '100ms'\n").unwrap();
+    let agent = Daemon::start(&machine);
+    agent.wait_for("the first beat", || machine.path("list/.beats/i-app1").exists());
+    fs::write(machine.path("nodeinfo/address.txt"), "").unwrap();
+    agent.wait_for("the log to say so", || agent.log().contains("address.txt` is empty"));
+    assert_eq!(listed(&machine), whole);
+    agent.wait_for("two beats without it", || !listed(&machine).contains("10.0.0.9"));
+    machine.fact("address", "10.0.0.9");
+    agent.wait_for("it to be back", || listed(&machine) == whole);
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+#[test]
+fn an_unknown_state_is_refused() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    let whole = listed(&machine);
+    machine.run(&["state", "drainig"]).code(2).says("is `draining` meant?").says("--anyway");
+    machine.run(&["state", "bogus"]).code(2).says("known are");
+    assert_eq!((listed(&machine), machine.good(&["emit"])), (whole.clone(), whole));
+    machine.run(&["state", "bogus", "--anyway"]).code(0).says("counts as absent");
+    assert!(listed(&machine).contains("\"state\": \"bogus\""));
+}
