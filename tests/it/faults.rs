@@ -17,6 +17,7 @@ use crate::fixture::{GitDaemon, Host, Relay, Repository};
 fn node(number: usize, url: &str) -> Machine {
     Machine::new("app1")
         .with("instance-id", format!("i-{number:03}"))
+        .with("address", format!("10.1.{}.{}", number / 250, number % 250 + 1))
         .config("[timeouts]\nrecheck = 0\n")
         .store(url)
 }

@@ -289,12 +289,18 @@ fn publishing_beside_those_who_tidy_up() {
                 }
             })
         };
-        tidy(&[&["repack", "-q", "-a", "-d"], &["prune-packed", "-q"], &["gc", "-q"]]);
-        tidy(&[&["pack-refs", "--all"], &["prune", "--expire=10.seconds.ago"]]);
+        // One after the other, as `git gc` sees to it: `git prune` beside `git repack -a -d` loses objects, whoever wrote them.
+        tidy(&[
+            &["repack", "-q", "-a", "-d"],
+            &["prune-packed", "-q"],
+            &["gc", "-q"],
+            &["prune", "--expire=10.seconds.ago"],
+        ]);
+        tidy(&[&["pack-refs", "--all"]]);
         let nodes: Vec<_> = (2..4)
             .map(|number| {
                 let node = Machine::new("app1").with("instance-id", format!("i-{number}"));
-                let node = node.store(list.display());
+                let node = node.with("address", format!("10.1.0.{number}")).store(list.display());
                 scope.spawn(move || {
                     for port in 1..60 {
                         node.fact("port", port);

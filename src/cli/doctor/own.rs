@@ -2,12 +2,13 @@
 
 use super::findings::Findings;
 use crate::access::may_make_files_in;
+use crate::beat::rivals;
 use crate::cli::node;
 use crate::config::Config;
 use crate::errors::chain;
+use crate::facts;
 use crate::record::{Facts, Record};
-use crate::roster::{Availability, Identity, Roster, Source};
-use crate::store::Snapshot;
+use crate::roster::{Availability, Identity, faults};
 
 pub(super) fn configuration(config: &Config, findings: &mut Findings) {
     let file = config.file.display();
@@ -32,6 +33,9 @@ pub(super) fn record(config: &Config, findings: &mut Findings) -> Option<Facts> 
             let size = record.to_bytes().len();
             findings.good("record", format!("this node is {}, its record has {size} bytes", record.id()));
             judge(config, &record, findings);
+            if let Some(rival) = rivals::met(config) {
+                findings.bad("record", rival.text, rival.hint);
+            }
         }
         Err(error) => findings.bad("record", error.message(), error.advice().map(str::to_owned)),
     }
@@ -44,26 +48,17 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
         let advice = "state the fact in nodeinfo, or change `layout` in presence.toml".to_owned();
         findings.bad("record", chain(&error), advice);
     }
-    let (name, bytes) = (format!("{}.json", record.id()), record.to_bytes());
-    let text = String::from_utf8_lossy(&bytes);
-    let snapshot = Snapshot::of([(name.as_str(), Ok(text.as_ref()))]);
-    let roster =
-        Roster::new(&[Source { store: "this node", snapshot: &snapshot, stale: false }], &config.states);
-    let Some(node) = roster.nodes.first() else {
-        let reason = roster.problems.first().map_or("it cannot be read", |problem| problem.reason.as_str());
-        return findings.bad("record", format!("nobody can use this record: {reason}"), None);
-    };
-    let advice = || Some(format!("correct the file of that fact in `{}`", config.nodeinfo.display()));
-    let unusable = [node.address.as_ref().err(), node.port.as_ref().err()];
-    for reason in unusable.into_iter().flatten() {
-        let text = format!("this node's record {reason}: templates leave the node out");
-        findings.bad("record", text, advice());
+    for fault in faults(record, &config.states) {
+        let text = format!("this node's record {}: {}", fault.reason, fault.so);
+        let advice = format!("correct `{}`", facts::file(&config.nodeinfo, fault.fact).display());
+        match fault.fact {
+            // It may be meant for other readers.
+            "state" => findings.doubtful("record", text, advice),
+            _ => findings.bad("record", text, advice),
+        }
     }
-    for problem in roster.problems.iter().filter(|problem| !unusable.contains(&Some(&problem.reason))) {
-        findings.doubtful("record", format!("this node's record {}", problem.reason), advice());
-    }
-    if node.availability == Availability::Absent {
-        let state = record.state().unwrap_or_default();
+    let state = record.state().filter(|state| config.states.knows(state));
+    if let Some(state) = state.filter(|state| config.states.of(Some(state)) == Availability::Absent) {
         let text = format!("the state `{}` means absent: templates leave the node out", state.escape_debug());
         findings.doubtful("record", text, "`presence state done` says that it is in service".to_owned());
     }

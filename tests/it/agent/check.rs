@@ -48,7 +48,7 @@ fn a_node_without_a_port_is_not_asked_and_fails_nothing() {
     let server = HttpServer::start(200);
     let (app, nodes) = fleet(&[&server]);
     std::fs::remove_file(nodes[1].path("nodeinfo/port.txt")).unwrap();
-    nodes[1].good(&["publish"]);
+    nodes[1].good(&["publish", "--anyway"]);
     let table = app.good(&["check", "--part", "db*"]);
     assert!(table.contains("not asked: states no port"), "{table}");
     let outcome = app.run(&["check", "--part", "db*", "--format", "json"]).code(0);

@@ -98,7 +98,7 @@ fn bad_lists_leave_haproxy_as_it_is(place: Place) {
     let before = balancer.config();
     let evil = balancer.node("evil", &servers[0]);
     evil.fact("address", "10.0.0.1:80\n server evil 10.6.6.6:80");
-    evil.good(&["publish"]);
+    evil.run(&["publish"]).code(0).says("unusable `address`");
     agent.wait_for("the log to tell of it", || agent.log().contains("unusable `address`"));
     agent.wait_for("the metric", || metric("presence_file_warnings{") == Some(1));
     balancer.machine.run(&["beat"]).code(0).says("unusable `address`");

@@ -116,7 +116,8 @@ fn the_masters_socket_is_named_and_makes_no_reload() {
     agent.wait_for("it to be named", || agent.log().contains(&named));
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
     // A change is a reload: there is no other way.
-    balancer.node("b", &server).good(&["state", "done"]);
+    let other = HttpServer::start(200);
+    balancer.node("b", &other).good(&["state", "done"]);
     agent.wait_for("the new server", || balancer.running().len() == 2);
     assert_eq!(balancer.reloads(), 1, "{}", agent.log());
 }
