@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::Hasher;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::config::Config;
 use crate::errors::{AtPath, PathError};
@@ -83,8 +84,18 @@ static TURN: Mutex<()> = Mutex::new(());
 pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut memory = load(&config.state_dir);
+    if memory.seed == 0 {
+        // Of processes that draw at the same time, the first one draws for all.
+        let drawn = Memory { seed: fastrand::u64(1..), ..Memory::default() };
+        memory = match stage(&config.state_dir, &drawn)
+            .map(|staged| staged.persist_noclobber(path(&config.state_dir)))
+        {
+            Ok(Err(_)) => Some(load(&config.state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
+            _ => drawn,
+        };
+    }
     let before = memory.clone();
-    let mark = memory.mark(fastrand::u64(1..), &machine());
+    let mark = memory.mark(&machine());
     if memory != before {
         // Without a state directory this machine does not know its own marks, and meets nobody.
         let _ = save(&config.state_dir, &memory);
@@ -95,10 +106,7 @@ pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
 impl Memory {
     /// The mark of this machine. An image may have been cloned with the state directory: what tells the machines apart now
     /// goes into it too.
-    fn mark(&mut self, random: u64, machine: &str) -> Mark {
-        if self.seed == 0 {
-            self.seed = random;
-        }
+    fn mark(&mut self, machine: &str) -> Mark {
         let mut hash = fnv::FnvHasher::default();
         hash.write_u64(self.seed);
         hash.write(machine.as_bytes());
@@ -165,17 +173,27 @@ fn told(config: &Config, store: &str, is_new: bool) -> Rival {
 const RIVALS: &str = "rivals.json";
 
 fn load(state_dir: &Path) -> Memory {
-    let text = fs::read(state_dir.join(RIVALS)).unwrap_or_default();
+    let text = fs::read(path(state_dir)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
-    let path = state_dir.join(RIVALS);
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join(RIVALS)
+}
+
+/// A file with that memory, which has no name yet.
+fn stage(state_dir: &Path, memory: &Memory) -> Result<NamedTempFile, PathError> {
+    let path = path(state_dir);
     fs::create_dir_all(state_dir).at("make", state_dir)?;
     let text = serde_json::to_vec(memory).map_err(io::Error::from).at("write", &path)?;
-    let mut staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
+    let mut staged = NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
     staged.write_all(&text).at("write", &path)?;
-    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+    Ok(staged)
+}
+
+fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
+    let path = path(state_dir);
+    stage(state_dir, memory)?.persist(&path).map_err(|error| error.error).at("replace", &path)?;
     Ok(())
 }
 
@@ -187,11 +205,11 @@ mod tests {
     /// it was started anew, `x` another machine's. Gives whether there is a rival after each.
     fn beats(steps: &str) -> String {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let mut memory = Memory::default();
-        let old = memory.mark(7, "boot 1");
-        let own = memory.mark(8, "boot 2");
+        let mut memory = Memory { seed: 7, ..Memory::default() };
+        let old = memory.mark("boot 1");
+        let own = memory.mark("boot 2");
         assert_ne!(old, own);
-        let other = Memory { seed: 7, ..Memory::default() }.mark(9, "boot 3");
+        let other = Memory { seed: 7, ..Memory::default() }.mark("boot 3");
         let mut met = Met::default();
         steps
             .chars()
