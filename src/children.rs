@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, waitid};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
@@ -52,6 +52,14 @@ impl DerefMut for Started {
 impl Drop for Started {
     fn drop(&mut self) {
         own().remove(&self.0.id());
+    }
+}
+
+/// Kills the processes that somebody here still waits for, with their groups: nobody would end them later.
+pub(crate) fn kill_all() {
+    for pid in own().iter().filter_map(|id| Pid::from_raw(id.cast_signed())) {
+        // One that has no group of its own, or has ended this moment.
+        let _ = kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL));
     }
 }
 

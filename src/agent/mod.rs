@@ -59,5 +59,7 @@ pub fn run(config: &Config, say: &dyn Fn(Said)) -> Result<(), AgentError> {
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(config, &sender);
     rounds::Rounds::new(config, say, &sender, events).run();
+    // Checks and notifications that have not ended by themselves.
+    children::kill_all();
     Ok(())
 }

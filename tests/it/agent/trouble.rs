@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -246,6 +246,13 @@ fn commands_and_webhooks_that_hang_hold_nothing_up() {
     }
     let (code, log) = agent.end(Signal::TERM);
     assert_eq!(code, Some(0), "{log}");
+    // Nothing is left that nobody would end.
+    let here = lb.path("").canonicalize().unwrap();
+    let left = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == here));
+    assert_eq!(left.map(|process| process.path()).collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
 /// A small file system at that place, for as long as this is kept.
