@@ -60,11 +60,17 @@ impl World {
     /// One second: nodes beat at their phases, the observer beats at its own and reads every second.
     fn step(&mut self) {
         self.now += 1;
+        let mut heard = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
             let due = self.now % INTERVAL == number as u64 % INTERVAL;
             for (place, store) in self.stores.iter_mut().enumerate() {
                 if due && node.alive && node.reaches[place] && self.writable[place] {
-                    store.insert(node.id.clone(), at(self.now as i64 + node.clock));
+                    let written = at(self.now as i64 + node.clock);
+                    let before = store.insert(node.id.clone(), written);
+                    // A clock that was set back may say the same second once more, which nobody can tell from silence.
+                    if self.readable[place] && before != Some(written) {
+                        heard.push(number);
+                    }
                 }
             }
         }
@@ -86,13 +92,8 @@ impl World {
             }
             self.liveness.heard(place, &self.stores[place].clone(), seconds(self.now), at(self.now as i64));
         }
-        for node in &mut self.nodes {
-            let due = self.now % INTERVAL == node.id[2..].parse::<u64>().unwrap() % INTERVAL;
-            let arrives = (0..self.stores.len())
-                .any(|place| node.reaches[place] && self.writable[place] && self.readable[place]);
-            if due && node.alive && arrives {
-                node.heard = self.now;
-            }
+        for number in heard {
+            self.nodes[number].heard = self.now;
         }
     }
 
