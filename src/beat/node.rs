@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::own;
 use crate::config::Config;
 use crate::errors::pasted;
 use crate::facts::{self, FactsError};
@@ -16,6 +17,19 @@ use crate::record::{Facts, REASON, Record, RecordError};
 /// What this node is cannot be said.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The file that says the name of this node is empty.
+    #[error("`{}` is empty, and this node has no other name", .0.display())]
+    EmptyId(PathBuf),
+    /// No file says the name of this node any more, and the machine's own is another one.
+    #[error("there is no `{}`: this node has published as `{was}`, and is not `{now}` all at once", file.display())]
+    OtherId {
+        /// The file that should say the name.
+        file: PathBuf,
+        /// The name so far.
+        was: String,
+        /// The machine's own.
+        now: String,
+    },
     /// The facts could not be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -47,6 +61,9 @@ impl NodeError {
                     file.display()
                 ))
             }
+            NodeError::EmptyId(file) | NodeError::OtherId { file, .. } => {
+                Some(format!("write the name of this node into `{}`", file.display()))
+            }
             NodeError::Record { file, .. } => Some(format!("correct `{}`", file.display())),
             NodeError::NoFolder(dir) => Some(format!("`presence init --nodeinfo {}` makes it", pasted(dir))),
             NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
@@ -68,11 +85,24 @@ pub fn facts(config: &Config) -> Result<Facts, NodeError> {
     Ok(found)
 }
 
-/// The record of this node.
+/// The record of this node. An error if it would have another name than before only because the file that says its name
+/// is being written, or gone: it would join the list a second time.
 pub fn record(config: &Config) -> Result<Record, NodeError> {
-    Record::new(facts(config)?)
-        .map_err(|source| NodeError::Record { file: config.nodeinfo.join("instance-id.txt"), source })
+    let file = facts::file(&config.nodeinfo, ID);
+    if facts::is_empty(&config.nodeinfo, ID) {
+        return Err(NodeError::EmptyId(file));
+    }
+    let record =
+        Record::new(facts(config)?).map_err(|source| NodeError::Record { file: file.clone(), source })?;
+    let was = own::id_said(&config.state_dir).filter(|was| was != record.id().as_str());
+    match was.filter(|_| !facts::has_file(&config.nodeinfo, ID)) {
+        Some(was) => Err(NodeError::OtherId { file, was, now: record.id().to_string() }),
+        None => Ok(record),
+    }
 }
+
+/// The fact that is this node's name.
+const ID: &str = "instance-id";
 
 /// The time. `PRESENCE_NOW` (RFC 3339) stands in for the clock, for tests and rehearsals.
 pub fn now() -> Result<Timestamp, NodeError> {

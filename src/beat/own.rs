@@ -24,6 +24,9 @@ const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
 /// Other facts without which this node is found no more, or by the wrong ones.
 const FIRM: [&str; 5] = ["deployment", "nodepart", "port", "stacktype", "state"];
 
+/// The fact that says whether this node is in service.
+const STATE: &str = "state";
+
 /// Facts that nobody means to be empty.
 const TOLD: [&str; 9] =
     ["address", "deployment", "hostname", "instance-id", "ipv4", "ipv6", "nodepart", "port", "stacktype"];
@@ -51,6 +54,11 @@ pub enum Firmness {
     Anyway,
 }
 
+/// The name under which this node has published last; none if it has not, or if that is not known.
+pub fn id_said(state_dir: &Path) -> Option<String> {
+    load(state_dir).map(|said| said.id).filter(|id| !id.is_empty())
+}
+
 /// What this node is to say.
 #[derive(Debug, Clone)]
 pub struct Own {
@@ -76,14 +84,14 @@ fn decide(before: &Said, now: &Record, firmness: Firmness) -> (Vec<(String, Stri
         };
         away.extend(before.facts.iter().filter(|(fact, _)| is_away(fact)));
     }
-    let doubted: Vec<String> = away.iter().map(|(fact, _)| (*fact).clone()).collect();
-    if firmness == Firmness::Say && doubted == before.doubted {
-        return (Vec::new(), after);
+    if firmness == Firmness::Say && away.iter().map(|(fact, _)| *fact).eq(&before.doubted) {
+        // Without a state a node counts as active. Nobody means that by an empty file.
+        away.retain(|(fact, _)| *fact == STATE);
     }
     let away: Vec<(String, String)> =
         away.into_iter().map(|(fact, value)| (fact.clone(), value.clone())).collect();
     after.facts.extend(away.iter().cloned());
-    after.doubted = doubted;
+    after.doubted = away.iter().map(|(fact, _)| fact.clone()).collect();
     (away, after)
 }
 
@@ -119,9 +127,13 @@ pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
             true => format!("`{}` is empty", file.display()),
             false => format!("there is no `{}`", file.display()),
         };
+        let until = match fact.as_str() {
+            STATE => "until another state is there",
+            _ => "until the next publishing does not see it either",
+        };
         let text = format!(
-            "{why}, and nothing else says `{fact}` now: the list keeps `{}` until the next publishing does not see it \
-             either (`presence publish --anyway` takes it away at once)",
+            "{why}, and nothing else says `{fact}` now: the list keeps `{}` {until} (`presence publish --anyway` takes it \
+             away at once)",
             crate::excerpt::excerpt(&value)
         );
         // It is told with what is kept.
@@ -235,7 +247,7 @@ mod tests {
         let none: &[_] = &[];
         assert_eq!(
             kept(&[(whole, Say), (bare, Say), (none, Say), (none, Say)]),
-            ["", "address=10.0.0.1", "address=10.0.0.1 port=80 state=draining", ""],
+            ["", "address=10.0.0.1", "address=10.0.0.1 port=80 state=draining", "state=draining"],
             "another loss is another matter"
         );
     }

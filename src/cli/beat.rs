@@ -165,7 +165,9 @@ fn report(table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
     output::warnings(&warnings, fleet::ALL_PROBLEMS);
-    if let Some(done) = turn.done() {
+    // Of servers that do not come up, the warnings have said all there is.
+    let is_told = |done: &Done| matches!(done, Done::Followed(followed) if followed.is_silent());
+    if let Some(done) = turn.done().filter(|done| !is_told(done)) {
         output::note(&match dry_run {
             true => render::would(&path, &table.target, done),
             false => render::done(&path, &table.target, done),

@@ -72,6 +72,16 @@ impl Overrides {
         !self.left.is_empty() && self.left.contains_key(&full_name(backend, server))
     }
 
+    /// Whether somebody else has set this server, and the file still says the same of it.
+    pub(super) fn holds(&self, server: &ServerName, wanted: State) -> bool {
+        self.left.get(&server.to_string()).is_some_and(|left| left.wanted == words(wanted))
+    }
+
+    /// The same after a reload of that file: the process serves now that has loaded it.
+    pub fn reloaded(self, file: &str, worker: Serving) -> Overrides {
+        Overrides { file: digest(file), worker: Some(worker), ..self }
+    }
+
     /// Whether nothing is lost if this is remembered in place of the other: of servers that were on their way, one more does
     /// no harm.
     pub(super) fn covers(&self, other: &Overrides) -> bool {

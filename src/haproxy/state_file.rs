@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::config::{Backend, Config, State};
+use super::overrides::Overrides;
 use super::running::{Seen, SyntaxError, read_states};
 use super::socket::{Socket, SocketError};
 use crate::errors::{AtPath, PathError};
@@ -50,14 +51,14 @@ pub fn clear(path: &Path) -> Result<(), PathError> {
 }
 
 /// Fills the file right before a reload that loads `new`.
-pub fn save(path: &Path, socket: &Path, new: &str) -> Result<(), StateFileError> {
+pub fn save(path: &Path, socket: &Path, new: &str, overrides: &Overrides) -> Result<(), StateFileError> {
     let states = Socket::new(socket).states()?;
-    let text = remember(&states, &Config::parse(new)).map_err(SocketError::from)?;
+    let text = remember(&states, &Config::parse(new), overrides).map_err(SocketError::from)?;
     Ok(write(path, &text)?)
 }
 
 /// What shall be remembered of what runs when `new` is loaded, from the answer to `show servers state`.
-pub fn remember(states: &str, new: &Config) -> Result<String, SyntaxError> {
+pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<String, SyntaxError> {
     let servers = read_states(states)?;
     let mut lines = states.lines().filter(|line| !line.is_empty());
     let mut kept: Vec<String> = lines.by_ref().take(2).map(str::to_owned).collect();
@@ -66,6 +67,11 @@ pub fn remember(states: &str, new: &Config) -> Result<String, SyntaxError> {
     let before = kept.len();
     for (line, (name, seen)) in lines.zip(&servers) {
         let Some(backend) = new.backends.get(&name.backend) else { continue };
+        let left = backend.servers.get(&name.server);
+        if left.is_some_and(|wanted| wanted.is_seen_as(seen) && overrides.holds(name, wanted.state)) {
+            kept.push(line.to_owned());
+            continue;
+        }
         match memory(backend, &name.server, seen) {
             Memory::Nothing => {}
             Memory::AsItIs => kept.push(line.to_owned()),
@@ -142,7 +148,7 @@ mod tests {
     #[track_caller]
     fn check(seen: &str, file: &str, expect: &str) {
         let new = Config::parse(&format!("backend b\n default-server check\n {file}\n"));
-        let remembered = remember(&format!("{HEADER}{seen}\n\n"), &new).unwrap();
+        let remembered = remember(&format!("{HEADER}{seen}\n\n"), &new, &Overrides::default()).unwrap();
         let line = remembered.strip_prefix(HEADER).map_or(remembered.as_str(), |line| line);
         assert_eq!(line.trim_end(), expect, "for {seen}");
     }
@@ -190,7 +196,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
-        let error = save(&path, Path::new("/nowhere"), "").unwrap_err();
+        let error = save(&path, Path::new("/nowhere"), "", &Overrides::default()).unwrap_err();
         assert!(error.hint().is_some() && fs::read_to_string(&path).unwrap() == "1\n");
     }
 }

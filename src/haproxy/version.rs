@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -137,14 +138,17 @@ fn answer(program: &Path) -> io::Result<String> {
     // A file, not a pipe: nothing that the program leaves behind can hold it open.
     let mut output = tempfile::tempfile()?;
     let mut command = Command::new(program);
-    command.arg("-v").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
+    // A group of its own, to be killed whole.
+    command.arg("-v").process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
     let mut child = children::start(&mut command)?;
     match child.wait_timeout(LIMIT)? {
         Some(status) if status.success() => {}
         Some(status) => return Err(io::Error::other(status.to_string())),
         None => {
             // It may have ended this moment.
-            let _ = child.kill();
+            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
             let _ = child.wait();
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -327,13 +327,32 @@ pub(super) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, git2::Error> {
     fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind> {
-        self.map_err(|source| StoreErrorKind::Git { doing, source })
+        self.map_err(|source| match forbidden(&source) {
+            Some(error) => error.into(),
+            None => StoreErrorKind::Git { doing, source },
+        })
     }
+}
+
+/// libgit2 says "locked" of a file that may not be read (`git_fs_path_set_error`), as it does of a ref that somebody is just
+/// changing. It is no race.
+fn forbidden(error: &git2::Error) -> Option<PathError> {
+    let path = error.message().strip_suffix("' is locked")?.split_once('\'')?.1;
+    let source = std::io::ErrorKind::PermissionDenied.into();
+    Some(PathError { doing: "read", path: path.into(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_not_locked() {
+        let error = git2::Error::from_str("failed to open - '/a/it's/refs/heads/main' is locked");
+        let error = Err::<(), _>(error).doing("read the ref").unwrap_err();
+        assert_eq!(crate::errors::chain(&error), "cannot read `/a/it's/refs/heads/main`: permission denied");
+        assert!(forbidden(&git2::Error::from_str("failed to lock file '/a' for writing: ")).is_none());
+    }
 
     #[test]
     fn git_names_the_ref_that_makes_it_refuse_a_push() {

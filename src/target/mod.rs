@@ -229,7 +229,7 @@ impl TargetError {
                 Some("see that the program is installed and in PATH".into())
             }
             TargetError::Check { .. } => Some(
-                "`presence render NAME --diff -o FILE` shows what would change; see the check's output above"
+                "see what the check says above; nothing was changed"
                     .into(),
             ),
             TargetError::Unfollowed { .. } => Some(
@@ -458,7 +458,7 @@ impl Target {
             return Ok(Done::Held(Held { replaced: false, why: None }));
         }
         if let Some(runtime) = &self.runtime {
-            runtime.remember(bytes);
+            runtime.remember(memory, bytes);
         }
         let before = self.socket.as_deref().and_then(haproxy::serving);
         self.reloaded(memory, reload.run(&self.path, self.command_limit), before)?;
@@ -488,9 +488,16 @@ impl Target {
             }
         }
         memory.reloaded()?;
-        if self.runtime.is_some() {
+        // It was of an earlier try.
+        memory.write_note::<Serving>(SERVING, None)?;
+        if let Some(runtime) = &self.runtime {
             // Until it is seen to follow.
             memory.count_reload()?;
+            if before.is_some()
+                && let Some(bytes) = self.current()?
+            {
+                runtime.reloaded(memory, &bytes)?;
+            }
         }
         Ok(())
     }
@@ -502,9 +509,9 @@ pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetErr
     let Some((first, _)) = files.first() else { return Vec::new() };
     let serving = |target: &Target| target.socket.as_deref().and_then(haproxy::serving);
     let before: Vec<Option<Serving>> = files.iter().map(|(target, _)| serving(target)).collect();
-    for (target, _) in files {
+    for (target, memory) in files {
         if let (Some(runtime), Ok(Some(bytes))) = (&target.runtime, target.current()) {
-            runtime.remember(&bytes);
+            runtime.remember(memory, &bytes);
         }
     }
     let outcome = match &first.reload {

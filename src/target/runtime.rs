@@ -29,6 +29,13 @@ pub struct Followed {
     pub failed: Vec<FailedServer>,
 }
 
+impl Followed {
+    /// Whether nothing was done, and nothing is on its way.
+    pub fn is_silent(&self) -> bool {
+        self.done.is_empty() && self.pending.is_empty()
+    }
+}
+
 /// A new server that does not come up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedServer {
@@ -101,15 +108,26 @@ impl Runtime {
         }
     }
 
+    /// A reload of this file has happened: what differs from now on was set since.
+    pub(super) fn reloaded(&self, memory: &Memory, new: &[u8]) -> Result<(), PathError> {
+        match (memory.recall(), haproxy::serving(&self.socket)) {
+            (Some(overrides), Some(worker)) => {
+                Remember::keep(memory, &overrides.reloaded(&String::from_utf8_lossy(new), worker))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Empties the state file: a file that is checked must not be refused for what HAProxy remembers.
     pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
         self.state_file.as_deref().map_or(Ok(()), state_file::clear)
     }
 
     /// Fills the state file right before a reload. Without it HAProxy forgets which servers are ill; no more.
-    pub(super) fn remember(&self, new: &[u8]) {
+    pub(super) fn remember(&self, memory: &Memory, new: &[u8]) {
         if let Some(path) = &self.state_file {
-            let saved = state_file::save(path, &self.socket, &String::from_utf8_lossy(new));
+            let overrides = memory.recall().unwrap_or_default();
+            let saved = state_file::save(path, &self.socket, &String::from_utf8_lossy(new), &overrides);
             if saved.is_err() {
                 // An empty one says nothing wrong. If that cannot be written either, the reload itself will complain.
                 let _ = state_file::clear(path);

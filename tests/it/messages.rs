@@ -369,7 +369,7 @@ fn of_templates_and_targets() {
     --- stderr
     error: the new `[DIR]/out` was refused by its check; the old file stands: `sh -c 'echo bad line 3; exit 1' {}` ended with exit status 1
       | bad line 3
-    hint: `presence render NAME --diff -o FILE` shows what would change; see the check's output above
+    hint: see what the check says above; nothing was changed
     ");
     insta::assert_snapshot!(broken("x\n", &["--check", "no-such-program {}", "-o", "out"]), @"
     exit code 4

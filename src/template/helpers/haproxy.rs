@@ -83,6 +83,13 @@ impl HelperDef for AtLeast {
         let given = ctx.data().pointer("/vars").and_then(|vars| vars.get(HAPROXY_VERSION));
         let is = match given.filter(|given| is_given(given, false)) {
             None => None,
+            // 2.10 as a number is 2.1.
+            Some(given) if given.is_number() => {
+                let reason = format!(
+                    "the variable `{HAPROXY_VERSION}` is a number; write it as text, such as \"3.10\""
+                );
+                return Err(other(reason));
+            }
             Some(given) => {
                 let whose = format!("the variable `{HAPROXY_VERSION}`");
                 Some(version(&text(given).unwrap_or_default(), &whose)?)

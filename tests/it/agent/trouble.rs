@@ -159,6 +159,16 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     a.good(&["state", "done"]);
     agent.wait_for("it to serve", || !state("i-a").0 && balancer.serves(&servers[0]));
     assert_eq!((state("i-b").1, balancer.reloads()), ("7".to_owned(), 0));
+    // A reload leaves it too, and so is what somebody sets right after one.
+    drop(agent);
+    let path = balancer.machine.path("presence.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("maxconn = 400", "maxconn = 401")).unwrap();
+    let reloaded = || balancer.machine.run(&["beat"]).code == Some(0);
+    assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
+    balancer.haproxy.ask("set server app/i-a state maint");
+    balancer.machine.run(&["beat"]).code(0).says(said);
+    assert_eq!((state("i-a").0, state("i-b").1), (true, "7".to_owned()));
 }
 
 #[test]
@@ -213,7 +223,12 @@ fn a_reload_that_haproxy_does_not_load_is_a_failure() {
         // HAProxy loses a signal that comes right after it has loaded a file: that reload is not confirmed, and made again.
         let reloaded = || balancer.machine.run(&["beat"]).code == Some(0);
         assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
-        assert!((4..=5).contains(&balancer.reloads()));
+        let reloads = balancer.reloads();
+        assert!((4..=5).contains(&reloads));
+        // What was remembered of the failed reload does not speak for the next one.
+        fs::write(&path, format!("{text}timeout_queue = '29s'\n")).unwrap();
+        assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
+        assert!(balancer.reloads() > reloads && balancer.config().contains("timeout queue 29s"));
     }
 }
 

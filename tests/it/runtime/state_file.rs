@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use presence::haproxy::state_file;
+use presence::haproxy::{Overrides, state_file};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -27,7 +27,7 @@ impl Balancer {
         std::fs::write(HaProxy::config_in(self.path()), &self.config).unwrap();
         state_file::clear(file).unwrap();
         HaProxy::check(self.path()).unwrap();
-        state_file::save(file, &socket, &self.config).unwrap();
+        state_file::save(file, &socket, &self.config, &Overrides::default()).unwrap();
         self.haproxy.reload();
     }
 }
