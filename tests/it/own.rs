@@ -131,3 +131,32 @@ fn an_unknown_state_is_refused() {
     machine.run(&["state", "bogus", "--anyway"]).code(0).says("counts as absent");
     assert!(listed(&machine).contains("\"state\": \"bogus\""));
 }
+
+#[test]
+fn a_node_does_not_take_another_name_because_a_file_is_away() {
+    let app = Machine::new("app1");
+    app.good(&["publish"]);
+    app.fact("instance-id", "");
+    app.run(&["beat"]).code(1).says("nodeinfo/instance-id.txt` is empty, and this node has no other name");
+    std::fs::remove_file(app.path("nodeinfo/instance-id.txt")).unwrap();
+    app.run(&["publish"])
+        .code(1)
+        .says("this node has published as `i-app1`")
+        .says("write the name of this node into");
+    assert_eq!(app.good(&["list", "--format", "ids"]), "i-app1\n");
+    app.fact("instance-id", "i-new");
+    app.good(&["publish"]);
+}
+
+#[test]
+fn a_state_stays_until_another_one_is_there() {
+    let app = Machine::new("app1");
+    app.good(&["state", "draining"]);
+    for _ in 0..3 {
+        app.fact("state", "");
+        app.run(&["publish"]).code(0).says("the list keeps `draining` until another state is there");
+    }
+    assert_eq!(app.good(&["list", "--state", "draining", "--format", "ids"]), "i-app1\n");
+    app.good(&["state", "done"]);
+    assert_eq!(app.good(&["list", "--state", "draining", "--format", "ids"]), "");
+}
