@@ -256,6 +256,8 @@ impl Config {
             true => file.store.into(),
             false => given.stores.clone(),
         };
+        // A blank before a URL would make a path of it, and show its password.
+        stores.iter_mut().for_each(|url| *url = url.trim().to_owned());
         if stores.is_empty() {
             stores.push(embedded_url(&state_dir));
         }

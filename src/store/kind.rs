@@ -32,7 +32,7 @@ pub(super) struct Signs {
     pub(super) suffix: bool,
     /// There is a `.git` in it, a directory or a file.
     pub(super) dot_git: bool,
-    /// How many of `HEAD`, `objects` and `refs` are in it.
+    /// How many of `HEAD`, `objects` and `refs` are in it, and `config` beside one of them.
     pub(super) parts: usize,
 }
 
@@ -49,6 +49,8 @@ impl Signs {
             Err(error) => Err(error).at("look into", path),
         };
         let parts = usize::from(has("HEAD")?) + usize::from(has("objects")?) + usize::from(has("refs")?);
+        // A repository that is being copied: the others come later.
+        let parts = parts + usize::from(parts > 0 && has("config")?);
         Ok(Signs { is_there: true, suffix, dot_git: has(".git")?, parts })
     }
 
