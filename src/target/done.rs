@@ -1,0 +1,81 @@
+//! What was done about a file.
+
+use std::fmt;
+
+use super::Followed;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The file was right already.
+    Unchanged,
+    /// Its bytes were right; mode or owner were set.
+    Adjusted,
+    /// It was replaced (or made).
+    Replaced,
+    /// It was right already; a reload that was still owed has succeeded.
+    Reloaded,
+    /// It is right, and HAProxy follows without a reload.
+    Followed(Followed),
+    /// It is right, and HAProxy could not follow without a reload, for this reason.
+    ReloadedFor(String),
+    /// It is right; a reload is owed, and was not run now.
+    Held(Held),
+}
+
+/// What a reload that is owed is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Whether the file was replaced now.
+    pub(super) replaced: bool,
+    /// Why HAProxy cannot follow without it.
+    pub(super) why: Option<String>,
+}
+
+impl Held {
+    /// What was done once that reload has succeeded.
+    pub fn reloaded(self) -> Done {
+        match self.why {
+            Some(why) => Done::ReloadedFor(why),
+            None if self.replaced => Done::Replaced,
+            None => Done::Reloaded,
+        }
+    }
+
+    /// What was done if somebody else has run that reload.
+    pub fn settled(self) -> Done {
+        if self.replaced { Done::Replaced } else { Done::Unchanged }
+    }
+}
+
+impl Done {
+    /// Whether there is nothing left to be done for this file by a later run.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Done::Followed(followed) => followed.pending.is_empty() && followed.failed.is_empty(),
+            Done::Held(_) => false,
+            // Whether the reload has loaded what it should, only another look can say.
+            Done::Reloaded | Done::ReloadedFor(_) => false,
+            Done::Unchanged | Done::Adjusted | Done::Replaced => true,
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    /// What is said of the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Done::Unchanged => f.write_str("unchanged"),
+            Done::Adjusted => f.write_str("has got its mode and owner"),
+            Done::Replaced => f.write_str("replaced"),
+            Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
+            Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
+            Done::Held(_) => f.write_str("right; its reload is owed"),
+            Done::Followed(followed) => {
+                let steps: Vec<&str> =
+                    followed.done.iter().chain(&followed.pending).map(String::as_str).collect();
+                write!(f, "right, without a reload: {}", steps.join("; "))
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    memory: Memory,
+    target: Target,
+}
+
+fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = Memory::open(&dir.path().join("state"), "t").unwrap();
+    let target = Target {
+        path: dir.path().join("out.cfg"),
+        mode: None,
+        owner: None,
+        in_place: false,
+        check: None,
+        reload: None,
+        socket: None,
+        runtime: None,
+        hold_reload: false,
+        command_limit: Duration::from_secs(10),
+    };
+    Fixture { dir, memory, target }
+}
+
+impl Fixture {
+    fn apply(&self, text: &str) -> Result<Done, TargetError> {
+        self.target.apply(&self.memory, text.as_bytes(), &mut Vec::new())
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.target.path).unwrap()
+    }
+
+    fn reload_log(&self) -> usize {
+        fs::read_to_string(self.dir.path().join("log")).map_or(0, |log| log.lines().count())
+    }
+
+    fn reload_by(&mut self, tail: &str) {
+        let log = self.dir.path().join("log");
+        self.target.reload =
+            Some(Command::parse(&format!("sh -c 'echo x >> {}; {tail}'", log.display())).unwrap());
+    }
+}
+
+#[test]
+fn a_file_is_made_then_left_alone_and_keeps_its_mode() {
+    let fixture = fixture();
+    assert_eq!(fixture.apply("a\n").unwrap(), Done::Replaced);
+    let mode = || fs::metadata(&fixture.target.path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o644);
+    assert_eq!(fixture.apply("a\n").unwrap(), Done::Unchanged);
+    fs::set_permissions(&fixture.target.path, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+    assert_eq!((fixture.text().as_str(), mode()), ("b\n", 0o640));
+    let stricter = Target { mode: Some(0o600), ..fixture.target.clone() };
+    assert_eq!(stricter.apply(&fixture.memory, b"b\n", &mut Vec::new()).unwrap(), Done::Adjusted);
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn a_refused_file_never_takes_the_place() {
+    let mut fixture = fixture();
+    fixture.apply("good\n").unwrap();
+    fixture.target.check = Some(Command::parse("grep -q good {}").unwrap());
+    assert!(matches!(fixture.apply("bad\n"), Err(TargetError::Check { .. })));
+    assert_eq!(fixture.text(), "good\n");
+    let left = fs::read_dir(fixture.dir.path()).unwrap().count();
+    assert_eq!(left, 2, "only the file and the state directory");
+}
+
+#[test]
+fn a_file_that_was_found_right_is_not_read_again_until_it_changes() {
+    let fixture = fixture();
+    fixture.apply("a\n").unwrap();
+    let later = SystemTime::now() + Duration::from_secs(100);
+    let confirm = |last: &LastGood, now| fixture.target.confirm_at(&fixture.memory, last, now).unwrap();
+    let good = LastGood::new(limits::Counts::new(), "a\n", None);
+    fixture.memory.keep(&good, None).unwrap();
+    // Too young to be known by its times.
+    assert_eq!(confirm(&good, SystemTime::now()), Some(Done::Unchanged));
+    assert_eq!(fixture.memory.last_good().unwrap().key, None);
+    assert_eq!(confirm(&good, later), Some(Done::Unchanged));
+    let known = fixture.memory.last_good().unwrap();
+    assert!(known.key.is_some());
+    // With a wrong digest: whether it is read can be seen.
+    let unread = LastGood { digest: "other".into(), ..known };
+    assert_eq!(confirm(&unread, later), Some(Done::Unchanged));
+    assert_eq!(confirm(&LastGood { key: None, ..unread.clone() }, later), None);
+    std::thread::sleep(Duration::from_millis(20));
+    fs::write(&fixture.target.path, "b\n").unwrap();
+    assert_eq!(confirm(&unread, later), None);
+    assert_eq!(confirm(&LastGood { key: unread.key, ..good }, later), None);
+}
+
+#[test]
+fn a_failed_reload_is_owed_until_it_succeeds() {
+    let mut fixture = fixture();
+    fixture.reload_by("exit 1");
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::Reload { .. })));
+    assert_eq!(fixture.text(), "a\n");
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::Reload { .. })));
+    fixture.reload_by("exit 0");
+    assert_eq!(fixture.apply("a\n").unwrap(), Done::Reloaded);
+    assert_eq!(fixture.apply("a\n").unwrap(), Done::Unchanged);
+    assert_eq!(fixture.reload_log(), 3);
+}
+
+#[test]
+fn a_reload_that_is_held_is_owed() {
+    let mut fixture = fixture();
+    fixture.reload_by("exit 0");
+    fixture.target.hold_reload = true;
+    let held = |replaced| Done::Held(Held { replaced, why: None });
+    assert_eq!(fixture.apply("a\n").unwrap(), held(true));
+    assert_eq!(fixture.apply("a\n").unwrap(), held(false));
+    assert_eq!(fixture.apply("b\n").unwrap(), held(true));
+    assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("b\n", 0));
+    fixture.target.hold_reload = false;
+    assert_eq!(fixture.apply("b\n").unwrap(), Done::Reloaded);
+    assert_eq!(fixture.reload_log(), 1);
+}
+
+/// A check that does this once it has seen the new file, between which and its replacement nothing else is run.
+fn check_by(fixture: &mut Fixture, deed: &str) {
+    fixture.target.check = Some(Command::parse(&format!("sh -c '{deed}'")).unwrap());
+}
+
+#[test]
+fn the_reload_is_owed_before_the_replacement() {
+    // The replacement fails: whoever is killed right after one has owed the reload already.
+    let mut fixture = fixture();
+    fixture.reload_by("exit 0");
+    let path = fixture.target.path.display().to_string();
+    check_by(&mut fixture, &format!("mkdir -p {path}/x"));
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::Io(_))));
+    assert!(fixture.memory.owes_reload());
+
+    // It cannot be owed: then nothing is replaced either.
+    let mut fixture = self::fixture();
+    fixture.apply("a\n").unwrap();
+    fixture.reload_by("exit 0");
+    let memory = fixture.memory.dir().display().to_string();
+    check_by(&mut fixture, &format!("mkdir {memory}/reload-pending"));
+    assert!(matches!(fixture.apply("b\n"), Err(TargetError::Io(_))));
+    assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
+}
+
+#[test]
+fn without_a_haproxy_to_talk_to_there_is_a_reload() {
+    let mut fixture = fixture();
+    fixture.reload_by("exit 0");
+    fixture.target.runtime = Some(Runtime {
+        socket: fixture.dir.path().join("no.sock"),
+        state_file: Some(fixture.dir.path().join("states")),
+        patience: Duration::ZERO,
+    });
+    assert_eq!(fixture.apply("backend b\n").unwrap(), Done::ReloadedFor("it is new".into()));
+    let done = fixture.apply("backend b\n server s 10.0.0.1:80\n").unwrap();
+    assert!(matches!(&done, Done::ReloadedFor(why) if why.contains("no.sock")), "{done:?}");
+    assert_eq!(fixture.reload_log(), 2);
+    // A socket that is never there makes no storm of reloads.
+    let again = || fixture.apply("backend b\n server s 10.0.0.1:80\n");
+    while matches!(again(), Ok(Done::ReloadedFor(_))) {}
+    let error = again().unwrap_err();
+    assert!(matches!(error, TargetError::Unfollowed { .. }) && error.hint().is_some(), "{error}");
+    assert_eq!(fixture.reload_log(), 1 + 3);
+    fixture.apply("backend b\n server s 10.0.0.2:80\n").unwrap();
+    assert_eq!(fixture.reload_log(), 1 + 3 + 1, "another file is another matter");
+    assert_eq!(fs::read_to_string(fixture.dir.path().join("states")).unwrap(), "1\n");
+}
+
+#[test]
+fn a_link_is_not_followed_and_leftovers_are_swept() {
+    let fixture = fixture();
+    let other = fixture.dir.path().join("other");
+    fs::write(&other, "precious").unwrap();
+    std::os::unix::fs::symlink(&other, &fixture.target.path).unwrap();
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::Link(_))));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+    fs::remove_file(&fixture.target.path).unwrap();
+    let left = fixture.dir.path().join(".presence-AbCdEf.out.cfg");
+    let foreign = fixture.dir.path().join(".presence-notes.about.out.cfg");
+    fs::write(&left, "").unwrap();
+    fs::write(&foreign, "").unwrap();
+    fixture.apply("a\n").unwrap();
+    assert!(!left.exists() && foreign.exists());
+}
+
+#[test]
+fn a_file_that_keeps_its_place_is_written_over_and_a_killed_run_is_finished() {
+    use std::os::unix::fs::MetadataExt;
+    let mut fixture = fixture();
+    fixture.target.in_place = true;
+    assert_eq!(fixture.apply("a long one\n").unwrap(), Done::Replaced);
+    let inode = || fs::metadata(&fixture.target.path).unwrap().ino();
+    let before = inode();
+    assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+    assert_eq!((fixture.text().as_str(), inode()), ("b\n", before));
+    assert_eq!(fixture.apply("b\n").unwrap(), Done::Unchanged);
+    // Killed while it wrote.
+    fixture.memory.begin_in_place(b"new and whole\n").unwrap();
+    fs::write(&fixture.target.path, "new an").unwrap();
+    fixture.target.recover(&fixture.memory).unwrap();
+    assert_eq!((fixture.text().as_str(), inode()), ("new and whole\n", before));
+    fixture.apply("c\n").unwrap();
+    assert_eq!(fixture.memory.in_place(), None);
+    fixture.target.recover(&fixture.memory).unwrap();
+    assert_eq!(fixture.text(), "c\n");
+    let left: Vec<_> = fs::read_dir(fixture.dir.path()).unwrap().flatten().collect();
+    assert_eq!(left.len(), 2, "only the file and the state directory: {left:?}");
+    let mut fixture = fixture;
+    fixture.target.check = Some(Command::parse("grep -q good {}").unwrap());
+    assert!(matches!(fixture.apply("bad\n"), Err(TargetError::Check { .. })));
+    assert_eq!(fixture.text(), "c\n");
+}
+
+/// An access control list that lets user 65534 read, and others nothing.
+fn acl() -> Vec<u8> {
+    let entries = [(1, 6, u32::MAX), (2, 4, 65534), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let entry = |(tag, rights, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    2u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect()
+}
+
+#[test]
+fn attributes_are_kept_and_none_is_added() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let fixture = fixture();
+    fixture.apply("a\n").unwrap();
+    let path = &fixture.target.path;
+    let set = |path: &Path, name: &str, value: &[u8]| setxattr(path, name, value, XattrFlags::empty());
+    let has = |name: &str| {
+        let mut value = [0; 100];
+        getxattr(path, name, &mut value[..]).map(|length| value[..length].to_vec()).ok()
+    };
+    set(path, "user.note", b"x").unwrap();
+    set(path, "system.posix_acl_access", &acl()).unwrap();
+    let mode = fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(fixture.apply("b\n").unwrap(), Done::Replaced);
+    assert_eq!(has("user.note").as_deref(), Some(&b"x"[..]));
+    assert_eq!(has("system.posix_acl_access"), Some(acl()));
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode(), mode);
+    // What the folder gives to new files must not widen what the old one allowed.
+    rustix::fs::removexattr(path, "system.posix_acl_access").unwrap();
+    set(fixture.dir.path(), "system.posix_acl_default", &acl()).unwrap();
+    assert_eq!(fixture.apply("c\n").unwrap(), Done::Replaced);
+    assert_eq!(has("system.posix_acl_access"), None);
+    assert_eq!(has("user.note").as_deref(), Some(&b"x"[..]));
+}
+
+#[test]
+fn a_rehearsal_touches_nothing() {
+    let fixture = fixture();
+    assert_eq!(fixture.target.rehearse(b"a\n").unwrap(), Done::Replaced);
+    assert!(!fixture.target.path.exists());
+}
+
+#[test]
+fn owners_are_names_or_numbers() {
+    assert_eq!(Owner::parse("root:0").unwrap(), Owner { uid: 0, gid: Some(0) });
+    assert_eq!(Owner::parse("1234").unwrap(), Owner { uid: 1234, gid: None });
+    assert!(Owner::parse("no-such-user").is_err());
+}
