@@ -67,7 +67,7 @@ RSpec.describe Presence::Command do
     expect(render.call(diff: true).stdout).to eq ''
     expect(render.call(diff: true, variables: { 'maxconn' => 7 }).stdout).to include('+    maxconn 7')
     expect(render.call(min_nodes: 2)).to be_refused
-    expect(render.call(check: 'false', variables: { 'maxconn' => 7 }).error).to be_a Presence::CheckRefused
+    expect(render.call(check: 'false {}', variables: { 'maxconn' => 7 }).error).to be_a Presence::CheckRefused
     expect(render.call(reload: 'false', variables: { 'maxconn' => 8 }).error).to be_a Presence::ReloadFailed
     expect(File.read(file)).to include('maxconn 8')
   end
