@@ -122,7 +122,7 @@ RSpec.describe 'presence_config' do
   it 'fails, and is not updated, when the check refuses' do
     File.write(file, "old\n")
     answer('render', code: 4, stderr: "error: refused by its check\n")
-    expect { converge { check 'false' } }.to raise_error(Presence::CheckRefused)
+    expect { converge { check 'false {}' } }.to raise_error(Presence::CheckRefused)
     expect(File.read(file)).to eq "old\n"
     expect(config).not_to be_updated
   end
