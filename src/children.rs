@@ -35,6 +35,15 @@ pub(crate) fn start(command: &mut Command) -> io::Result<Started> {
     Ok(Started(child))
 }
 
+impl Started {
+    /// Kills a process that has a group of its own, with all of that group, and waits for its end.
+    pub(crate) fn kill_group(&mut self) {
+        // It may have ended this moment; then there is nothing to kill.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
 impl Deref for Started {
     type Target = Child;
 

@@ -232,7 +232,7 @@ fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
     match states.of(state.as_deref()) {
         Availability::Draining | Availability::Down => Fate::Leaving,
         Availability::Absent if state.is_some_and(|state| states.knows(&state)) => Fate::InOrder,
-        // Its state is in no table, its address is none, nobody hears it, or the template cannot use it.
+        // It has an unknown state or no usable address, it is silent, or the template cannot use it.
         Availability::Absent | Availability::Active => Fate::Lost,
     }
 }

@@ -85,7 +85,7 @@ fn decide(before: &Said, now: &Record, firmness: Firmness) -> (Vec<(String, Stri
         away.extend(before.facts.iter().filter(|(fact, _)| is_away(fact)));
     }
     if firmness == Firmness::Say && away.iter().map(|(fact, _)| *fact).eq(&before.doubted) {
-        // Without a state a node counts as active. Nobody means that by an empty file.
+        // A node without a state is active, and an empty file does not mean that.
         away.retain(|(fact, _)| *fact == STATE);
     }
     let away: Vec<(String, String)> =
@@ -136,7 +136,7 @@ pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
              away at once)",
             crate::excerpt::excerpt(&value)
         );
-        // It is told with what is kept.
+        // One warning for each fact is enough.
         warnings.retain(|warning| warning.subject != subject(&fact));
         warnings.push(Warning { subject: format!("{fact}: kept"), text });
         all.insert(fact, value.into());

@@ -145,11 +145,7 @@ fn answer(program: &Path) -> io::Result<String> {
         Some(status) if status.success() => {}
         Some(status) => return Err(io::Error::other(status.to_string())),
         None => {
-            // It may have ended this moment.
-            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            let _ = child.wait();
+            child.kill_group();
             return Err(io::ErrorKind::TimedOut.into());
         }
     }

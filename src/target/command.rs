@@ -149,11 +149,7 @@ impl Command {
         let mut child = children::start(&mut program).map_err(start)?;
         let ended = child.wait_timeout(limit).map_err(start)?;
         let Some(status) = ended else {
-            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                // It may have ended this moment; then there is nothing to kill.
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            let _ = child.wait();
+            child.kill_group();
             return Err(CommandError::TooLong { command, seconds: limit.as_secs(), output: tail(output) });
         };
         if status.success() {

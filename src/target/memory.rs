@@ -127,18 +127,12 @@ impl Memory {
         let path = self.path();
         let head = serde_json::to_string(good).map_err(std::io::Error::from).at("write", &path)?;
         let bytes = format!("{} {head}\n{}", digest(head.as_bytes()), output.unwrap_or_default());
-        let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(bytes.as_bytes()).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
-        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-        Ok(())
+        self.replace(&path, bytes.as_bytes())
     }
 
     /// Keeps what is about to be written over a file that stays in its place, until [`Memory::end_in_place`].
     pub(super) fn begin_in_place(&self, bytes: &[u8]) -> Result<(), PathError> {
-        let path = self.being_written();
-        let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
-        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+        self.replace(&self.being_written(), bytes)?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).at("write", &self.dir)
     }
 
@@ -207,9 +201,14 @@ impl Memory {
         {
             return Ok(());
         }
+        self.replace(&path, bytes)
+    }
+
+    /// Writes one file of the memory, whole or not at all.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), PathError> {
         let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", &path)?;
-        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
+        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", path)?;
+        staged.persist(path).map_err(|error| error.error).at("replace", path)?;
         Ok(())
     }
 

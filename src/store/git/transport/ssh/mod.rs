@@ -262,10 +262,7 @@ impl Drop for Ssh {
         let goodbye = until::at_most(GOODBYE);
         let ended = !self.given_up && matches!(self.child.wait_timeout(goodbye), Ok(Some(_)));
         if !ended {
-            let group = rustix::process::Pid::from_child(&self.child);
-            // It may have ended this moment; then there is nothing to kill.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            let _ = self.child.wait();
+            self.child.kill_group();
         }
     }
 }
