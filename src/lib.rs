@@ -14,6 +14,8 @@ pub mod errors;
 pub mod escape;
 mod excerpt;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod haproxy;
 pub mod health;
 pub mod liveness;

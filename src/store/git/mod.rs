@@ -7,6 +7,8 @@ mod configuration;
 mod confirmed;
 mod crowd;
 mod delta;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod inbox;
 mod local;

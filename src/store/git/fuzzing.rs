@@ -1,0 +1,73 @@
+//! The readers of what git servers send, for `fuzz/`.
+
+use std::io::{self, Read, Write};
+
+use git2::Oid;
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
+
+use super::push::{Command, Session};
+use super::{delta, packs};
+
+/// A server that has already said all that it will say.
+struct Recorded(Vec<u8>);
+
+/// What is left of it.
+struct Playing {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl SmartSubtransport for Recorded {
+    fn action(&self, _: &str, _: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        Ok(Box::new(Playing { bytes: self.0.clone(), at: 0 }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+impl Read for Playing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = (&self.bytes[self.at..]).read(into)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+impl Write for Playing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An advertisement, and the report on a push after it: pkt-lines, side bands, refusals.
+pub fn conversation(bytes: &[u8]) {
+    let Ok(session) = Session::open(Box::new(Recorded(bytes.to_vec())), false, "git://localhost/") else {
+        return;
+    };
+    let name = "refs/heads/main".to_owned();
+    let command = Command { name, old: None, new: Some(Oid::ZERO_SHA1) };
+    let _ = session.send(&[command], b"PACK", true);
+}
+
+/// The difference from an object, made by somebody else.
+pub fn delta(bytes: &[u8]) {
+    const MOST: usize = 128 * 1024;
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let Some((base, delta)) = rest.split_at_checked(usize::from(*length)) else { return };
+    let mut whole = base.to_vec();
+    if delta::apply(delta, 0..base.len(), &mut whole, MOST).is_some() {
+        assert!(whole.len() <= base.len() + MOST);
+    }
+    assert_eq!(&whole[..base.len()], base);
+}
+
+/// Entries of a pack.
+pub fn pack(bytes: &[u8]) {
+    packs::fuzzing::read(bytes);
+}
