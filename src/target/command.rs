@@ -15,9 +15,6 @@ use crate::children;
 
 mod shell;
 
-/// What stands for the file in a command's words.
-const FILE: &str = "{}";
-
 /// The most of a command's output that an error repeats, in bytes, from its end.
 const MAX_OUTPUT: u64 = 4 * 1024;
 
@@ -123,7 +120,7 @@ impl Command {
 
     /// Whether `{}` is in it.
     pub fn names_the_file(&self) -> bool {
-        self.words.iter().any(|word| word.contains(FILE))
+        self.words.iter().any(|word| word.contains(shell::FILE))
     }
 
     /// The program that it runs, as it is written.
@@ -137,8 +134,7 @@ impl Command {
         let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
         // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
         let output = tempfile::tempfile().map_err(start)?;
-        let file = file.to_string_lossy();
-        let mut words = self.words.iter().map(|word| word.replace(FILE, &file));
+        let mut words = shell::fill(&self.words, &file.to_string_lossy()).into_iter();
         let mut program = std::process::Command::new(words.next().unwrap_or_default());
         program
             .args(words)
@@ -234,6 +230,38 @@ mod tests {
         assert!(check("haproxy -c -f {}").is_ok() && check("sh -c 'test -s {} && true'").is_ok());
         assert!(check("x --config={}").is_ok());
         assert!(check("haproxy -c -f /etc/haproxy/haproxy.cfg").unwrap_err().contains("has no `{}`"));
+    }
+
+    #[test]
+    fn in_a_script_the_file_is_one_word() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["plain", "a file", "it's", "$HOME `x`", "a\"b\\c;d", "a#b (c) *"] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, "x").unwrap();
+            for line in [
+                "test -s {}",
+                "sh -c 'test -s {}'",
+                "sh -c 'test -s \"{}\"'",
+                "sh -c \"test -s '{}'\"",
+                "sh -c \"true # it's {}\ntest -s {}\"",
+                r#"sh -ec 'x="$(cat "{}")"; test "$x" = x && y="$(cat {})" && test $y = x'"#,
+                "sh -c 'test -s \"$1\"' x {}",
+                "env X=1 /bin/sh -c '(test -s {})'",
+                r#"sh -c 'test "x\"{}" != x && test \"{} != x && test -s {}'"#,
+            ] {
+                let run = Command::parse(line).unwrap().run(&file, Duration::from_secs(20));
+                assert!(run.is_ok(), "{line} on {name}: {}", run.unwrap_err());
+            }
+        }
+        let words = |line: &str, file: &str| shell::fill(&Command::parse(line).unwrap().words, file);
+        assert_eq!(words("ssh host test -s {}", "/a b"), ["ssh", "host", "test", "-s", "'/a b'"]);
+        assert_eq!(words("su app -c 'test {}'", "/a b"), ["su", "app", "-c", "test '/a b'"]);
+        assert_eq!(words("sh /x.sh {}", "/a b"), ["sh", "/x.sh", "/a b"]);
+    }
+
+    #[test]
+    fn a_comment_is_no_word() {
+        assert_eq!(Command::parse("true a#b # c {}").unwrap().words, ["true", "a#b"]);
     }
 
     #[test]

@@ -4,7 +4,80 @@
 //! ignore a word too many: the second command would never run, and nobody would hear of it.
 
 /// Programs that take a script as an argument.
-const SHELLS: [&str; 9] = ["ash", "bash", "busybox", "dash", "ksh", "sh", "ssh", "su", "zsh"];
+const SHELLS: [&str; 11] =
+    ["ash", "bash", "busybox", "dash", "flock", "ksh", "runuser", "sh", "ssh", "su", "zsh"];
+
+/// What stands for the file in a command's words.
+pub(super) const FILE: &str = "{}";
+
+/// The words with the file's name for `{}`. In a script it is one word for the shell that runs it, whatever is in it.
+pub(super) fn fill(words: &[String], file: &str) -> Vec<String> {
+    let scripts = scripts(words);
+    let fill = |(place, word): (usize, &String)| match scripts.contains(&place) {
+        true => fill_script(word, file),
+        false => word.replace(FILE, file),
+    };
+    words.iter().enumerate().map(fill).collect()
+}
+
+/// Which of the words a shell will read as a script: the one after `-c`, and whatever is for the shell of another machine.
+fn scripts(words: &[String]) -> Vec<usize> {
+    let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+    let Some(shell) = words.iter().position(|word| SHELLS.contains(&name(word).as_str())) else {
+        return Vec::new();
+    };
+    if name(&words[shell]) == "ssh" {
+        return (shell + 1..words.len()).collect();
+    }
+    let begins = |word: &String| {
+        word == "--command" || word.starts_with('-') && !word.starts_with("--") && word.contains('c')
+    };
+    let option = words[shell..].iter().position(begins);
+    option.map(|option| shell + option + 1).into_iter().collect()
+}
+
+/// Puts the file's name into a script, quoted as the place asks for (POSIX.1-2017, Shell Command Language, section 2.2).
+fn fill_script(script: &str, file: &str) -> String {
+    let mut filled = String::new();
+    // What is open: quotes, and the commands in `$(…)`, in which quotes count anew.
+    let mut open: Vec<char> = Vec::new();
+    let mut rest = script;
+    while let Some(character) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix(FILE) {
+            match open.last() {
+                Some('\'') => filled.push_str(&file.replace('\'', "'\\''")),
+                Some('"') => file.chars().for_each(|character| {
+                    filled.extend("\"\\$`".contains(character).then_some('\\'));
+                    filled.push(character);
+                }),
+                _ => filled.push_str(&shell_words::quote(file)),
+            }
+            rest = after;
+            continue;
+        }
+        let mut length = character.len_utf8();
+        match (open.last(), character) {
+            (Some(quote @ ('\'' | '"')), _) if character == *quote => drop(open.pop()),
+            (Some('\''), _) => {}
+            (_, '\\') => length += rest[length..].chars().next().map_or(0, char::len_utf8),
+            (_, '$') if rest.starts_with("$(") => {
+                open.push('(');
+                length += 1;
+            }
+            (Some('"'), _) => {}
+            (_, '\'' | '"') => open.push(character),
+            (Some('('), '(') => open.push('('),
+            (Some('('), ')') => drop(open.pop()),
+            (_, '#') if filled.is_empty() || filled.ends_with([' ', '\t', '\n', ';', '(']) => {
+                length = rest.find('\n').unwrap_or(rest.len());
+            }
+            _ => {}
+        }
+        filled.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    filled
+}
 
 /// The first thing in the line that only a shell understands; none if the line is plain words.
 ///
@@ -53,11 +126,12 @@ pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
                     return expanded;
                 }
             }
-            '*' | '?' | '[' if is_pattern(line, word.unwrap_or(at)) => {
+            '*' | '?' | '[' if is_pattern(line, word.unwrap_or(at), at) => {
                 return Some(format!("the pattern {}", shown(whole_word(line, word.unwrap_or(at)))));
             }
-            '~' if begins && matches!(characters.peek(), None | Some((_, '/' | ' '))) => {
-                return Some(shown("~"));
+            '~' if begins => {
+                let word = whole_word(line, at);
+                return Some(shown(word.split('/').next().unwrap_or(word)));
             }
             '!' if begins && first_word && matches!(characters.peek(), Some((_, ' '))) => {
                 return Some(shown("!"));
@@ -113,10 +187,13 @@ fn expansion(rest: &str) -> Option<String> {
     }
 }
 
-/// Whether the word is a pattern of paths. One without a slash, `haproxy@*`, is more likely meant for the program.
-fn is_pattern(line: &str, begin: usize) -> bool {
+/// Whether the word is a pattern of paths, by this character. `haproxy@*` is one of systemd's, and a URL is none.
+fn is_pattern(line: &str, begin: usize, at: usize) -> bool {
     let word = whole_word(line, begin);
-    word.contains('/') && !word.contains("://")
+    // `[` alone is a program.
+    let closes = || whole_word(line, at).find(']').is_some_and(|end| end > 1);
+    let is_meant = !word.contains("://") && (word.contains('/') || !word.contains('@'));
+    is_meant && (!line[at..].starts_with('[') || closes())
 }
 
 fn whole_word(line: &str, begin: usize) -> &str {
@@ -165,7 +242,13 @@ mod tests {
         check("a x${HOME}", "`${…}`");
         check("kill $$", "`$$`");
         check("rm /run/cache/*", "the pattern `/run/cache/*`");
+        check("rm *.bak", "the pattern `*.bak`");
+        check("rm x?", "the pattern `x?`");
+        check("grep -q [0-9] {}", "the pattern `[0-9]`");
         check("cat ~/x", "`~`");
+        check("cat ~root/x", "`~root`");
+        check("cat ~root", "`~root`");
+        check("cat ~", "`~`");
         check("LANG=C sort {}", "the assignment `LANG=C`");
         check("! grep x {}", "`!`");
         check("true\nfalse", "a second line");
@@ -188,6 +271,8 @@ mod tests {
             " true\n",
             "systemctl reload haproxy@*",
             "curl http://127.0.0.1/x?y",
+            "[ -s {} ]",
+            "test x[ = {}",
             "grep -q a\\&b {}",
             "grep -q 'x$' {}",
             "grep x$ {}",
