@@ -4,6 +4,9 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// "Operation not permitted" (errno(3)); missing rights alone are EACCES mostly.
+const EPERM: i32 = 1;
+
 /// An I/O error that knows what was being done, and to which path. A bare "No such file or directory" helps nobody.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} `{}`", path.display())]
@@ -22,6 +25,11 @@ impl PathError {
     pub fn hint(&self) -> Option<String> {
         let path = self.path.display();
         match self.source.kind() {
+            // Not a matter of rights alone: a flag of the file or a mount can stop root as well.
+            io::ErrorKind::PermissionDenied if self.source.raw_os_error() == Some(EPERM) => Some(format!(
+                "run as a user that may {} `{path}`; if root may not, `lsattr -d` on it and on its folder shows why",
+                self.doing
+            )),
             io::ErrorKind::PermissionDenied => {
                 Some(format!("run as a user that may {} `{path}`, or choose another place", self.doing))
             }

@@ -11,9 +11,13 @@ use super::kept::Kept;
 use crate::haproxy::Installed;
 use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster, States};
+use crate::target::Memory;
 use crate::target::limits::{self, Count, Counts, Limits, Refusal};
 use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, Request, TemplateError};
 use crate::threads;
+
+/// Under which name the memory of an output has the version of HAProxy that was last installed.
+const VERSION_SEEN: &str = "haproxy-version.json";
 
 /// Fewer nodes than this are not worth a second thread.
 const MANY: usize = 10_000;
@@ -40,18 +44,31 @@ pub struct Rendering<'a> {
 }
 
 /// The variables, among them the version of the HAProxy that is installed here, if the template depends on it and nobody
-/// has said it. Where none is installed nothing is known.
+/// has said it. While none is installed, the version counts that was last seen for this output: a package that is being
+/// replaced is away for a moment, and the file must not change for that.
 pub fn variables(
     mut given: Map<String, Value>,
     lookup: &Lookup,
     name: &str,
+    memory: Option<&Memory>,
+    dry_run: bool,
 ) -> Result<Map<String, Value>, TemplateError> {
-    if !given.contains_key(HAPROXY_VERSION)
-        && template::depends_on_haproxy(lookup, name)?
-        && let Some(installed) = Installed::find()
-    {
-        given.insert(HAPROXY_VERSION.to_owned(), installed.version()?.to_string().into());
+    if given.contains_key(HAPROXY_VERSION) || !template::depends_on_haproxy(lookup, name)? {
+        return Ok(given);
     }
+    let seen = memory.and_then(|memory| memory.note::<String>(VERSION_SEEN));
+    let version = match Installed::find() {
+        Some(installed) => Some(installed.version()?.to_string()),
+        None => seen.clone(),
+    };
+    if let Some(memory) = memory
+        && version != seen
+        && !dry_run
+    {
+        // Without the note, a program that goes away is one that was never there.
+        let _ = memory.write_note(VERSION_SEEN, version.as_ref());
+    }
+    given.extend(version.map(|version| (HAPROXY_VERSION.to_owned(), version.into())));
     Ok(given)
 }
 

@@ -200,7 +200,7 @@ impl Turn {
         let lookup = Lookup::new(&dirs, &who)?;
         let mut vars = config.vars.clone();
         vars.extend(render.vars.clone());
-        let vars = rendering::variables(vars, &lookup, &render.name)?;
+        let vars = rendering::variables(vars, &lookup, &render.name, Some(&memory), manner.dry_run)?;
         let rendering = Rendering {
             name: &render.name,
             lookup: &lookup,
@@ -223,15 +223,13 @@ impl Turn {
             Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
         };
         self.held += composed.held.len();
+        let mut lost = Vec::new();
         let done = match manner.dry_run {
-            true => target.rehearse(composed.text.as_bytes())?,
-            false => {
-                let mut lost = Vec::new();
-                let put = put(&target, &memory, &composed, None, &mut lost);
-                self.warnings.extend(lost.into_iter().map(Warning::from));
-                put?
-            }
+            true => target.rehearse(composed.text.as_bytes(), &mut lost),
+            false => put(&target, &memory, &composed, None, &mut lost),
         };
+        self.warnings.extend(lost.into_iter().map(Warning::from));
+        let done = done?;
         match composed.refused.is_empty() {
             true => Ok(done),
             false => {

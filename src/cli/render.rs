@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         return Ok(());
     }
     let fleet = fleet::read_seen(config, &args.max_age, seen)?;
-    let vars = match rendering::variables(vars, &lookup, &name) {
+    let vars = match rendering::variables(vars, &lookup, &name, memory, destination.rehearsal) {
         Ok(vars) => vars,
         Err(error) => return destination.fail(memory, error.into()),
     };
@@ -401,7 +401,10 @@ impl Destination {
             DestinationKind::Stdout { .. } => output::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
-                output::note(&would(&path, target, &target.rehearse(text.as_bytes())?));
+                let mut lost = Vec::new();
+                let done = target.rehearse(text.as_bytes(), &mut lost);
+                lost.iter().for_each(|lost| output::warning(&format!("{path}: {lost}")));
+                output::note(&would(&path, target, &done?));
                 Ok(())
             }
         }

@@ -26,12 +26,12 @@ pub mod state_file;
 mod step;
 mod version;
 
-pub use apply::{ApplyError, Outcome, Request, apply};
+pub use apply::{ApplyError, Outcome, Request, apply, can_follow};
 pub use config::{Backend, Config, Server, State};
 pub use options::Options;
 pub use overrides::{Overrides, Remember};
 pub use plan::{Plan, Round, needs_reload, plan};
-pub use reload::{NotLoaded, Serving, confirm, serving};
+pub use reload::{NotLoaded, Serving, confirm, serving, worker};
 pub use running::{Running, Seen, SyntaxError};
 pub use socket::{Socket, SocketError};
 pub use step::{Action, ServerName, Step, Waiting, Why};

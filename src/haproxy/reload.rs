@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
+use super::socket::{Socket, SocketError};
 
 /// The least time between two questions.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -36,7 +36,12 @@ pub enum NotLoaded {
 
 /// The process that serves now; none if nobody answers at the socket, a stats socket or the master's.
 pub fn serving(socket: &Path) -> Option<Serving> {
-    Socket::new(socket).worker().ok().map(Serving)
+    worker(socket).ok()
+}
+
+/// The same, with the reason why it is not known.
+pub fn worker(socket: &Path) -> Result<Serving, SocketError> {
+    Socket::new(socket).worker().map(Serving)
 }
 
 /// Waits until another process serves than `before`.

@@ -65,6 +65,14 @@ pub enum SocketError {
     /// The master process listens there, not the one that serves.
     #[error("`{}` is the socket of HAProxy's master process, not a stats socket", .0.display())]
     Master(PathBuf),
+    /// It may be asked, and nothing may be changed there.
+    #[error("HAProxy answers at `{}` with level `{level}`: servers cannot be changed", path.display())]
+    Level {
+        /// The socket.
+        path: PathBuf,
+        /// "user" or "operator".
+        level: String,
+    },
     /// An answer cannot be read.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
@@ -90,6 +98,10 @@ impl SocketError {
                  without `apply = \"runtime\"`"
                     .to_owned(),
             ),
+            SocketError::Level { path, .. } => Some(format!(
+                "write `stats socket {} level admin` into its global section, and reload it",
+                path.display()
+            )),
             SocketError::Syntax(_) => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
         }
     }
@@ -101,7 +113,7 @@ impl SocketError {
         match self {
             SocketError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             SocketError::Cut(_) => true,
-            SocketError::Master(_) | SocketError::Syntax(_) => false,
+            SocketError::Master(_) | SocketError::Level { .. } | SocketError::Syntax(_) => false,
         }
     }
 }
@@ -110,6 +122,17 @@ impl Socket {
     /// The socket at a path. Nothing is connected yet.
     pub fn new(path: &Path) -> Socket {
         Socket { path: path.to_owned() }
+    }
+
+    /// Whether servers may be changed there.
+    pub fn may_change(&self) -> Result<(), SocketError> {
+        match self.ask("show cli level")?.trim() {
+            level @ ("user" | "operator") => {
+                Err(SocketError::Level { path: self.path.clone(), level: level.to_owned() })
+            }
+            // The master says `admin` too, and is found out by the next question.
+            _ => Ok(()),
+        }
     }
 
     /// What runs.

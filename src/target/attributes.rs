@@ -4,8 +4,12 @@
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
+use rustix::fs::{
+    AtFlags, CWD, StatxAttributes, StatxFlags, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr,
+    statx,
+};
 use rustix::io::Errno;
 
 /// The kernel gives no list and no value that is longer (xattr(7)).
@@ -13,6 +17,9 @@ const MAX: usize = 64 * 1024;
 
 /// The access control list (acl(5)).
 const ACL: &str = "system.posix_acl_access";
+
+/// The list that a folder gives to files that are made in it.
+const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// What vouches for the bytes of the old file, and says nothing about those of the new one.
 const OF_THE_BYTES: [&str; 3] = ["security.capability", "security.evm", "security.ima"];
@@ -34,6 +41,33 @@ pub(super) fn keep(old: &File, new: &File) -> io::Result<Vec<String>> {
         fremovexattr(new, ACL)?;
     }
     Ok(lost)
+}
+
+/// Gives a new file what its folder has for new files, as if another program had made it with this mode. True if the folder
+/// has something, which then says the mode too.
+pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    let list = match value(folder, DEFAULT_ACL) {
+        Ok(list) => list,
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    fsetxattr(new, ACL, &list, XattrFlags::empty())?;
+    // acl(5): the list's own rights, without those that the maker does not ask for.
+    let allowed = new.metadata()?.permissions().mode() & mode;
+    new.set_permissions(std::fs::Permissions::from_mode(allowed))?;
+    Ok(true)
+}
+
+/// What stops everybody from replacing that file, root too: the file or its folder, and the flag that it has (chattr(1)).
+pub(super) fn protection(path: &Path) -> Option<(PathBuf, &'static str)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    [path, folder.unwrap_or(Path::new("."))].into_iter().find_map(|path| {
+        let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok()?.stx_attributes;
+        let flags = [(StatxAttributes::IMMUTABLE, "immutable"), (StatxAttributes::APPEND, "append-only")];
+        let flag = flags.into_iter().find(|(flag, _)| found.contains(*flag))?.1;
+        Some((path.to_owned(), flag))
+    })
 }
 
 fn copy(old: &File, new: &File, name: &str) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandError, MAX_VAIN};
-use crate::errors::PathError;
+use crate::errors::{PathError, pasted};
 use crate::haproxy::{ApplyError, NotLoaded};
 
 /// Why a target is not as it should be.
@@ -21,6 +21,14 @@ pub enum TargetError {
     /// Something is mounted on that very file, so that it cannot be replaced. The old file stands.
     #[error("`{}` is a mount point, such as docker makes of `-v FILE:FILE`, and cannot be replaced; the old file stands", .0.display())]
     Mounted(PathBuf),
+    /// The file, or its folder, has a flag that stops everybody, root too. The old file stands.
+    #[error("`{}` is {flag}, so the file cannot be replaced; the old file stands", path.display())]
+    Protected {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// "immutable" or "append-only".
+        flag: &'static str,
+    },
     /// The check command refused the new file. The old file stands.
     #[error("the new `{}` was refused by its check; the old file stands", path.display())]
     Check {
@@ -54,6 +62,8 @@ pub enum TargetError {
     NotAsked {
         /// The target.
         path: PathBuf,
+        /// Whether the file was reloaded first.
+        reloaded: bool,
         /// Why it cannot be asked.
         #[source]
         source: ApplyError,
@@ -80,6 +90,7 @@ impl TargetError {
             | TargetError::Link(_)
             | TargetError::NotAFile(_)
             | TargetError::Mounted(_)
+            | TargetError::Protected { .. }
             | TargetError::Check { .. } => false,
         }
     }
@@ -96,6 +107,10 @@ impl TargetError {
                 "mount the folder instead of the file; or write into the file with --in-place (in a [[render]] table: in-place = true), where readers can see it half written"
                     .into(),
             ),
+            TargetError::Protected { path, flag } => {
+                let letter = if *flag == "immutable" { "i" } else { "a" };
+                Some(format!("`chattr -{letter} {}`, as root, takes the flag away", pasted(path)))
+            }
             TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
             TargetError::Check { source: CommandError::Start { .. }, .. } => {
                 Some("see that the program is installed and in PATH".into())
@@ -109,6 +124,9 @@ impl TargetError {
                     .into(),
             ),
             TargetError::NotAsked { source, .. } => source.hint(),
+            TargetError::NotLoaded { source: NotLoaded::Silent { .. }, .. } => Some(
+                "is HAProxy running, and is `socket` the one that it listens on? `presence doctor` asks it".into(),
+            ),
             TargetError::NotLoaded { .. } => Some(
                 "HAProxy's log says why: a port that is taken, for one. If the command is no reload of the HAProxy at `socket`, mend that".into(),
             ),

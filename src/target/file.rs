@@ -16,6 +16,9 @@ use crate::unread::{Key, Times};
 /// The mode of a file that did not exist and for which none was asked.
 const NEW_FILE_MODE: u32 = 0o644;
 
+/// What of the folder's default access control list a new file gets: all but the right to be run.
+const INHERITED_MODE: u32 = 0o666;
+
 /// What begins the name of a staged file.
 const STAGED: &str = ".presence-";
 
@@ -123,7 +126,7 @@ pub(super) fn draft_beside(path: &Path, other: &Path, bytes: &[u8]) -> Result<Na
 }
 
 /// Writes the bytes beside the file, ready to take its place: on disk, with the mode, owner and attributes that it shall
-/// have. Also gives a sentence about each attribute that could not be kept.
+/// have. Also gives a sentence about each thing that the replacement loses.
 pub(super) fn stage(
     path: &Path,
     bytes: &[u8],
@@ -144,16 +147,26 @@ pub(super) fn stage(
             .map_err(std::io::Error::from)
             .at("give the right owner to", staged.path())?;
     }
-    let lost = match handle {
+    let mut lost = match handle {
         Some(handle) => attributes::keep(handle, staged.as_file()).at("keep the attributes of", path)?,
         None => Vec::new(),
     };
+    if let Some(names) = old.map(MetadataExt::nlink).filter(|names| *names > 1) {
+        let others = names - 1;
+        let names =
+            if others == 1 { "name (a hard link) which keeps" } else { "names (hard links) which keep" };
+        lost.push(format!("the file has {others} other {names} the old bytes: only this one is replaced"));
+    }
+    let inherits = || {
+        let folder = fs::File::open(&dir)?;
+        attributes::inherit(&folder, staged.as_file(), INHERITED_MODE)
+    };
     // After the owner: changing that drops set-id bits (chown(2)).
-    let mode = mode.or(old.map(|old| old.mode() & 0o7777)).unwrap_or(NEW_FILE_MODE);
-    staged
-        .as_file()
-        .set_permissions(fs::Permissions::from_mode(mode))
-        .at("set the mode of", staged.path())?;
+    let kept = mode.or(old.map(|old| old.mode() & 0o7777));
+    if kept.is_some() || !inherits().at("give what its folder has for new files to", staged.path())? {
+        let mode = fs::Permissions::from_mode(kept.unwrap_or(NEW_FILE_MODE));
+        staged.as_file().set_permissions(mode).at("set the mode of", staged.path())?;
+    }
     staged.as_file().sync_all().at("write", staged.path())?;
     Ok((staged, lost))
 }

@@ -51,6 +51,17 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
+/// Under which name the memory has [`InVain`].
+const IN_VAIN: &str = "reloads-in-vain";
+
+/// Reloads of which it is not known whether they have helped.
+#[derive(Debug, Serialize, Deserialize)]
+struct InVain {
+    /// Names the command, and where its success is asked: another one may help.
+    way: String,
+    times: u32,
+}
+
 /// The memory of one target, locked: two runs on one target go one after the other.
 #[derive(Debug)]
 pub struct Memory {
@@ -212,29 +223,24 @@ impl Memory {
         Ok(())
     }
 
-    /// How often the file was reloaded since it was replaced, or since it was last seen to be in use.
-    pub fn reloads_in_vain(&self) -> u32 {
-        let text = fs::read_to_string(self.in_vain()).unwrap_or_default();
-        text.trim().parse().unwrap_or_default()
+    /// How often the file was reloaded in this way since it was replaced, or since it was last seen to be in use.
+    pub fn reloads_in_vain(&self, way: &str) -> u32 {
+        self.note::<InVain>(IN_VAIN).filter(|known| known.way == way).map_or(0, |known| known.times)
     }
 
-    /// It was reloaded, and whether that has helped is to be seen.
-    pub fn count_reload(&self) -> Result<(), PathError> {
-        let path = self.in_vain();
-        fs::write(&path, format!("{}\n", self.reloads_in_vain() + 1)).at("write", &path)
+    /// It was reloaded in this way, and whether that has helped is to be seen.
+    pub fn count_reload(&self, way: &str) -> Result<(), PathError> {
+        let times = self.reloads_in_vain(way).saturating_add(1);
+        self.write_note(IN_VAIN, Some(&InVain { way: way.to_owned(), times }))
     }
 
     /// The file is a new one, or in use.
     pub fn follows(&self) -> Result<(), PathError> {
-        remove(&self.in_vain())
+        self.write_note::<InVain>(IN_VAIN, None)
     }
 
     fn pending(&self) -> PathBuf {
         self.dir.join("reload-pending")
-    }
-
-    fn in_vain(&self) -> PathBuf {
-        self.dir.join("reloads-in-vain")
     }
 }
 

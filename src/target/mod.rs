@@ -15,6 +15,7 @@ mod runtime;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 pub use command::{BadCommand, Command, CommandError};
@@ -25,16 +26,24 @@ pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{FailedServer, Followed, Runtime};
 
 use crate::errors::{AtPath, chain};
-use crate::haproxy::{self, Serving};
+use crate::haproxy::{self, ApplyError, Serving};
 
 /// So many reloads of one file may leave HAProxy as it was: a signal can be lost, and a process may be slow to start.
 const MAX_VAIN: u32 = 3;
 
 /// How long a reload is waited for. One that takes longer is found to have happened at the next run.
-const LOADING: Duration = Duration::from_secs(5);
+const LOADING: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 
 /// Under which name the memory has the process that had not loaded the file.
 const SERVING: &str = "serving.json";
+
+/// The process that had not loaded the file after a reload.
+#[derive(Debug, Serialize, Deserialize)]
+struct Before {
+    /// Where it was asked.
+    socket: PathBuf,
+    process: Serving,
+}
 
 /// A file to keep right.
 #[derive(Debug, Clone)]
@@ -119,6 +128,9 @@ impl Target {
         other: &Path,
         warnings: &mut Vec<String>,
     ) -> Result<NamedTempFile, TargetError> {
+        if let Some(error) = self.protection() {
+            return Err(error);
+        }
         if old.is_some() && self.in_place {
             return Ok(file::draft_beside(&self.path, other, bytes)?);
         }
@@ -128,6 +140,12 @@ impl Target {
         let (staged, lost) = file::stage(&self.path, bytes, old, self.mode, self.owner)?;
         warnings.extend(lost);
         Ok(staged)
+    }
+
+    /// What stops everybody from changing the file, root too.
+    pub fn protection(&self) -> Option<TargetError> {
+        let (path, flag) = attributes::protection(&self.path)?;
+        Some(TargetError::Protected { path, flag })
     }
 
     /// Why the new file is of no use without a reload. If there was no file before, nobody knows what runs.
@@ -155,10 +173,7 @@ impl Target {
             })
         };
         if self.reload.is_some() && memory.owes_reload() && !self.was_reloaded_since(memory)? {
-            if memory.reloads_in_vain() >= MAX_VAIN {
-                let why = "the process of before still serves".to_owned();
-                return Err(TargetError::Unfollowed { path: self.path.clone(), why });
-            }
+            self.may_reload_again(memory)?;
             return reload(why);
         }
         let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
@@ -169,14 +184,12 @@ impl Target {
                 return Ok(if nothing { Done::Unchanged } else { Done::Followed(followed) });
             }
             runtime::Verdict::Reload(why) => why,
-            // The new file needs a reload. Without one there is nothing more to do, nor to know.
+            // The new file needs a reload, after which there is the same to say.
             runtime::Verdict::Unknown(error) if old != new => chain(&error),
-            runtime::Verdict::Unknown(source) => {
-                return Err(TargetError::NotAsked { path: self.path.clone(), source });
-            }
+            runtime::Verdict::Unknown(source) => return Err(self.not_asked(source, false)),
         };
         // Another socket, another file, a hung process: nobody is helped by a reload a minute.
-        if memory.reloads_in_vain() >= MAX_VAIN {
+        if memory.reloads_in_vain(&self.reloaded_by()) >= MAX_VAIN {
             return Err(TargetError::Unfollowed { path: self.path.clone(), why });
         }
         memory.owe_reload()?;
@@ -226,13 +239,13 @@ impl Target {
         }
     }
 
-    /// What `apply` would do, up to the check, without touching the file.
-    pub fn rehearse(&self, bytes: &[u8]) -> Result<Done, TargetError> {
+    /// What `apply` would do, up to the check, without touching the file. Gives the same warnings.
+    pub fn rehearse(&self, bytes: &[u8], warnings: &mut Vec<String>) -> Result<Done, TargetError> {
         let old = file::current(&self.path)?;
         if old.as_ref().is_some_and(|old| old.bytes == bytes) {
             return Ok(Done::Unchanged);
         }
-        let staged = self.stage(old.as_ref(), bytes, &std::env::temp_dir(), &mut Vec::new())?;
+        let staged = self.stage(old.as_ref(), bytes, &std::env::temp_dir(), warnings)?;
         self.check(staged.path())?;
         Ok(Done::Replaced)
     }
@@ -245,15 +258,47 @@ impl Target {
     /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or later than it was waited for. Then
     /// nothing is owed any more.
     fn was_reloaded_since(&self, memory: &Memory) -> Result<bool, TargetError> {
-        let (Some(socket), Some(before)) = (&self.socket, memory.note::<Serving>(SERVING)) else {
+        let (Some(socket), Some(before)) = (&self.socket, self.served_before(memory)) else {
             return Ok(false);
         };
         let since = haproxy::serving(socket).is_some_and(|now| now != before);
         if since {
             memory.reloaded()?;
-            memory.write_note::<Serving>(SERVING, None)?;
+            memory.write_note::<Before>(SERVING, None)?;
         }
         Ok(since)
+    }
+
+    /// The process that had not loaded the file, if it was asked at this very socket.
+    fn served_before(&self, memory: &Memory) -> Option<Serving> {
+        let before = memory.note::<Before>(SERVING)?;
+        (self.socket.as_ref() == Some(&before.socket)).then_some(before.process)
+    }
+
+    /// Whether one more reload may help: there were few, or HAProxy was silent at all of them and answers now, so that
+    /// this one can be confirmed.
+    fn may_reload_again(&self, memory: &Memory) -> Result<(), TargetError> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        if memory.reloads_in_vain(&self.reloaded_by()) < MAX_VAIN {
+            return Ok(());
+        }
+        match (haproxy::worker(socket), self.served_before(memory)) {
+            (Err(error), _) => Err(self.not_asked(error.into(), false)),
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(_)) => {
+                let why = "the process of before still serves".to_owned();
+                Err(TargetError::Unfollowed { path: self.path.clone(), why })
+            }
+        }
+    }
+
+    fn not_asked(&self, source: ApplyError, reloaded: bool) -> TargetError {
+        TargetError::NotAsked { path: self.path.clone(), reloaded, source }
+    }
+
+    /// Names the way in which the file is reloaded and confirmed. By another way, a reload may help that did not before.
+    fn reloaded_by(&self) -> String {
+        memory::digest(format!("{:?} {:?}", self.reload, self.socket).as_bytes())
     }
 
     fn check(&self, staged: &Path) -> Result<(), TargetError> {
@@ -284,31 +329,29 @@ impl Target {
         before: Option<Serving>,
     ) -> Result<(), TargetError> {
         outcome.map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
-        // Where HAProxy is followed at run time and did not answer before, the next look asks what runs.
-        if let Some(socket) = &self.socket
-            && (before.is_some() || self.runtime.is_none())
-        {
+        if let Some(socket) = &self.socket {
             let loaded = haproxy::confirm(socket, before, LOADING.min(self.command_limit));
             if let Err(source) = loaded {
-                memory.count_reload()?;
+                memory.count_reload(&self.reloaded_by())?;
                 // If it does not answer now, what it was before still says whether it has been reloaded.
-                if before.is_some() {
-                    memory.write_note(SERVING, before.as_ref())?;
+                if let Some(process) = before {
+                    memory.write_note(SERVING, Some(&Before { socket: socket.clone(), process }))?;
                 }
                 return Err(TargetError::NotLoaded { path: self.path.clone(), source });
             }
         }
         memory.reloaded()?;
         // It was of an earlier try.
-        memory.write_note::<Serving>(SERVING, None)?;
+        memory.write_note::<Before>(SERVING, None)?;
         if let Some(runtime) = &self.runtime {
             // Until it is seen to follow.
-            memory.count_reload()?;
+            memory.count_reload(&self.reloaded_by())?;
             if before.is_some()
                 && let Some(bytes) = self.current()?
             {
                 runtime.reloaded(memory, &bytes)?;
             }
+            runtime.can_follow().map_err(|source| self.not_asked(source, true))?;
         }
         Ok(())
     }

@@ -108,6 +108,14 @@ impl Runtime {
         }
     }
 
+    /// Whether what runs can be asked and changed at this socket.
+    pub(super) fn can_follow(&self) -> Result<(), ApplyError> {
+        match haproxy::can_follow(&self.socket) {
+            Err(error) if !error.may_pass() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// A reload of this file has happened: what differs from now on was set since.
     pub(super) fn reloaded(&self, memory: &Memory, new: &[u8]) -> Result<(), PathError> {
         match (memory.recall(), haproxy::serving(&self.socket)) {

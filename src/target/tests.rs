@@ -149,28 +149,92 @@ fn the_reload_is_owed_before_the_replacement() {
     assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
 }
 
-#[test]
-fn without_a_haproxy_to_talk_to_there_is_a_reload() {
-    let mut fixture = fixture();
-    fixture.reload_by("exit 0");
-    fixture.target.runtime = Some(Runtime {
-        socket: fixture.dir.path().join("no.sock"),
-        state_file: Some(fixture.dir.path().join("states")),
-        patience: Duration::ZERO,
+/// A HAProxy that says at its socket which process it is, by a file that a reload command can change.
+fn haproxy(socket: &Path, pid: &Path) {
+    use std::io::{Read, Write};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let pid = pid.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut question = String::new();
+            stream.read_to_string(&mut question).unwrap();
+            let pid = fs::read_to_string(&pid).unwrap();
+            // Whoever asks may have gone.
+            let _ = stream.write_all(format!("Pid: {}\n\n", pid.trim()).as_bytes());
+        }
     });
-    assert_eq!(fixture.apply("backend b\n").unwrap(), Done::ReloadedFor("it is new".into()));
-    let done = fixture.apply("backend b\n server s 10.0.0.1:80\n").unwrap();
-    assert!(matches!(&done, Done::ReloadedFor(why) if why.contains("no.sock")), "{done:?}");
+}
+
+#[test]
+fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers() {
+    for at_run_time in [false, true] {
+        let mut fixture = fixture();
+        fixture.reload_by("exit 0");
+        let socket = fixture.dir.path().join("no.sock");
+        fixture.target.socket = Some(socket.clone());
+        let state_file = fixture.dir.path().join("states");
+        fixture.target.runtime = at_run_time.then(|| Runtime {
+            socket: socket.clone(),
+            state_file: Some(state_file.clone()),
+            patience: Duration::ZERO,
+        });
+        for text in ["backend b\n", "backend b\n", "backend b\n server s 10.0.0.1:80\n"] {
+            let error = fixture.apply(text).unwrap_err();
+            assert!(matches!(error, TargetError::NotLoaded { .. }) && error.is_in_place(), "{error}");
+            assert!(chain(&error).contains("nobody answers at its socket"), "{}", chain(&error));
+        }
+        assert_eq!(fixture.reload_log(), 3);
+        // Another file is another matter, but a socket that is never there makes no storm of reloads.
+        let text = fixture.text();
+        let again = |fixture: &Fixture| fixture.apply(&text).unwrap_err();
+        while matches!(again(&fixture), TargetError::NotLoaded { .. }) {}
+        let error = again(&fixture);
+        assert!(matches!(error, TargetError::NotAsked { .. }) && error.hint().is_some(), "{error}");
+        assert!(chain(&error).contains("no.sock"), "{}", chain(&error));
+        assert_eq!(fixture.reload_log(), 2 + 3);
+
+        // Another command may help, and gets its own tries.
+        fixture.reload_by("true");
+        while matches!(again(&fixture), TargetError::NotLoaded { .. }) {}
+        assert_eq!(fixture.reload_log(), 2 + 3 + 3);
+
+        // Somebody answers, so that a reload can be confirmed. This one is not, and the next ones are in vain.
+        let pid = fixture.dir.path().join("pid");
+        fs::write(&pid, "7").unwrap();
+        haproxy(&socket, &pid);
+        assert!(chain(&again(&fixture)).contains("process 7 of before still serves"));
+        assert!(matches!(again(&fixture), TargetError::Unfollowed { .. }));
+        assert_eq!(fixture.reload_log(), 2 + 3 + 3 + 1);
+        // A command that is mended is tried without further ado.
+        fixture.reload_by(&format!("echo 8 > {}", pid.display()));
+        let reloaded = fixture.apply(&text);
+        if !at_run_time {
+            assert_eq!(reloaded.unwrap(), Done::Reloaded);
+        }
+        assert_eq!(fixture.reload_log(), 2 + 3 + 3 + 2);
+        assert!(!fixture.memory.owes_reload());
+        if at_run_time {
+            assert_eq!(fs::read_to_string(&state_file).unwrap(), "1\n");
+        }
+    }
+}
+
+#[test]
+fn another_socket_knows_nothing_of_the_process_at_the_first_one() {
+    let mut fixture = fixture();
+    let at = |name: &str| fixture.dir.path().join(name);
+    for (name, number) in [("a", "7"), ("b", "8")] {
+        fs::write(at(&format!("{name}.pid")), number).unwrap();
+        haproxy(&at(&format!("{name}.sock")), &at(&format!("{name}.pid")));
+    }
+    let (first, second) = (at("a.sock"), at("b.sock"));
+    fixture.reload_by("exit 0");
+    fixture.target.socket = Some(first);
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::NotLoaded { .. })));
+    fixture.target.socket = Some(second);
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::NotLoaded { .. })));
     assert_eq!(fixture.reload_log(), 2);
-    // A socket that is never there makes no storm of reloads.
-    let again = || fixture.apply("backend b\n server s 10.0.0.1:80\n");
-    while matches!(again(), Ok(Done::ReloadedFor(_))) {}
-    let error = again().unwrap_err();
-    assert!(matches!(error, TargetError::Unfollowed { .. }) && error.hint().is_some(), "{error}");
-    assert_eq!(fixture.reload_log(), 1 + 3);
-    fixture.apply("backend b\n server s 10.0.0.2:80\n").unwrap();
-    assert_eq!(fixture.reload_log(), 1 + 3 + 1, "another file is another matter");
-    assert_eq!(fs::read_to_string(fixture.dir.path().join("states")).unwrap(), "1\n");
 }
 
 #[test]
@@ -254,9 +318,88 @@ fn attributes_are_kept_and_none_is_added() {
 }
 
 #[test]
+fn a_new_file_gets_what_its_folder_has_for_new_files() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let list = |path: &Path| {
+        let mut value = [0; 100];
+        getxattr(path, "system.posix_acl_access", &mut value[..]).map(|length| value[..length].to_vec())
+    };
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let fixture = fixture();
+    let dir = fixture.dir.path();
+    setxattr(dir, "system.posix_acl_default", &acl(), XattrFlags::empty()).unwrap();
+    // As any program would make it.
+    fs::write(dir.join("other"), "").unwrap();
+    assert_eq!(fixture.apply("a\n").unwrap(), Done::Replaced);
+    let path = &fixture.target.path;
+    assert_eq!((list(path), mode(path)), (list(&dir.join("other")), mode(&dir.join("other"))));
+    assert!(list(path).unwrap() == acl() && mode(path) == 0o640, "{:o}", mode(path));
+    // A mode that is asked for holds.
+    fs::remove_file(path).unwrap();
+    let strict = Target { mode: Some(0o600), ..fixture.target.clone() };
+    assert_eq!(strict.apply(&fixture.memory, b"a\n", &mut Vec::new()).unwrap(), Done::Replaced);
+    assert_eq!(mode(path), 0o600);
+}
+
+#[test]
+fn a_file_with_other_names_is_replaced_with_a_warning() {
+    let mut fixture = fixture();
+    fixture.apply("a\n").unwrap();
+    let other = fixture.dir.path().join("other");
+    fs::hard_link(&fixture.target.path, &other).unwrap();
+    let mut warnings = Vec::new();
+    assert_eq!(fixture.target.rehearse(b"b\n", &mut warnings).unwrap(), Done::Replaced);
+    assert!(warnings.len() == 1 && warnings[0].contains("1 other name (a hard link)"), "{warnings:?}");
+    let mut told = Vec::new();
+    assert_eq!(fixture.target.apply(&fixture.memory, b"b\n", &mut told).unwrap(), Done::Replaced);
+    assert_eq!((told, fs::read_to_string(&other).unwrap().as_str()), (warnings, "a\n"));
+    // Written in place, all names have it.
+    fs::remove_file(&other).unwrap();
+    fs::hard_link(&fixture.target.path, &other).unwrap();
+    fixture.target.in_place = true;
+    let mut told = Vec::new();
+    fixture.target.apply(&fixture.memory, b"c\n", &mut told).unwrap();
+    assert_eq!((told, fs::read_to_string(&other).unwrap().as_str()), (vec![], "c\n"));
+}
+
+/// Sets or clears flags of a file or folder (chattr(1)); false where that is not allowed.
+fn flags(path: &Path, flags: rustix::fs::IFlags) -> bool {
+    let file = fs::File::open(path).unwrap();
+    let Ok(others) = rustix::fs::ioctl_getflags(&file) else { return false };
+    let mine = rustix::fs::IFlags::IMMUTABLE | rustix::fs::IFlags::APPEND;
+    rustix::fs::ioctl_setflags(&file, others.difference(mine) | flags).is_ok()
+}
+
+#[test]
+fn a_flag_that_stops_everybody_is_named() {
+    use rustix::fs::IFlags;
+    let fixture = fixture();
+    fixture.apply("a\n").unwrap();
+    let (dir, path) = (fixture.dir.path(), &fixture.target.path);
+    for (place, flag, says) in [
+        (path.as_path(), IFlags::IMMUTABLE, "chattr -i"),
+        (path, IFlags::APPEND, "chattr -a"),
+        (dir, IFlags::IMMUTABLE, "chattr -i"),
+        (dir, IFlags::APPEND, "chattr -a"),
+    ] {
+        if !flags(place, flag) {
+            continue;
+        }
+        let (rehearsed, applied) = (fixture.target.rehearse(b"b\n", &mut Vec::new()), fixture.apply("b\n"));
+        let left = fs::read_dir(dir).unwrap().count();
+        assert!(flags(place, IFlags::empty()));
+        for error in [rehearsed.unwrap_err(), applied.unwrap_err()] {
+            assert!(error.to_string().contains(&place.display().to_string()), "{error}");
+            assert!(error.hint().unwrap().contains(says), "{error:?}");
+        }
+        assert_eq!((fixture.text().as_str(), left), ("a\n", 2), "nothing is left behind");
+    }
+}
+
+#[test]
 fn a_rehearsal_touches_nothing() {
     let fixture = fixture();
-    assert_eq!(fixture.target.rehearse(b"a\n").unwrap(), Done::Replaced);
+    assert_eq!(fixture.target.rehearse(b"a\n", &mut Vec::new()).unwrap(), Done::Replaced);
     assert!(!fixture.target.path.exists());
 }
 

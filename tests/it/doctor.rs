@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -205,6 +206,29 @@ fn a_server_that_takes_no_pushes_fails_and_one_that_does_is_left_as_it_was() {
     let outcome = app.run(&["doctor"]);
     assert!(outcome.stdout.contains("1 nodes on the list"), "reading works: {outcome}");
     fails(outcome, "publishing: ");
+}
+
+#[test]
+fn a_file_that_nobody_can_replace_fails() {
+    let app = node();
+    let config = table(&app, "");
+    fs::write(app.path("presence.toml"), &config).unwrap();
+    app.run(&["beat"]).code(0);
+    let flag = |flag: &str| Command::new("chattr").arg(flag).arg(app.path("hosts")).status();
+    if !flag("+i").is_ok_and(|status| status.success()) {
+        return;
+    }
+    // It is right as it is, and the next change would fail.
+    let outcome = app.run(&["doctor"]);
+    app.fact("ipv4", "10.0.0.9");
+    let changed = app.run(&["beat"]);
+    flag("-i").unwrap();
+    fails(outcome, "is immutable, so the file cannot be replaced");
+    changed.code(1).says("is immutable").says("chattr -i");
+    // Other names of the file keep what it is now.
+    fs::hard_link(app.path("hosts"), app.path("other")).unwrap();
+    let outcome = app.run(&["doctor"]).code(0);
+    assert!(outcome.stdout.contains("1 other name (a hard link)"), "{outcome}");
 }
 
 #[test]

@@ -147,6 +147,7 @@ fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
         Ok(Done::Replaced) => has_command,
         Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => true,
+        Err(TurnError::Target(TargetError::NotAsked { reloaded, .. })) => *reloaded,
         _ => false,
     }
 }

@@ -85,7 +85,12 @@ fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     if let Err(error) = &allowed {
         findings.bad("file", format!("`{}`: {}", path.display(), chain(error)), error.hint());
     }
-    allowed.is_ok()
+    // Also of a file that is right as it is: the next change would fail.
+    let protected = target.protection();
+    if let Some(error) = &protected {
+        findings.bad("file", error.to_string(), error.hint());
+    }
+    allowed.is_ok() && protected.is_none()
 }
 
 /// One file's turn.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::daemon::Daemon;
 use super::load;
 use super::place::Place;
-use crate::fixture::haproxy::HaProxy;
+use crate::fixture::haproxy::{self, HaProxy};
 use crate::fixture::http_server::{CHECK_PATH, HttpServer};
 use crate::fixture::machine::Machine;
 
@@ -46,11 +46,23 @@ impl Balancer {
         for (part, server) in nodes {
             starting.join(part, server);
         }
+        // HAProxy is not there yet, and cannot be asked.
+        let dir = starting.machine.path("");
+        let socket = HaProxy::socket_in(&dir);
+        let asks = format!("apply = 'runtime'\nsocket = '{}'\n", socket.display());
+        let of_the_file = format!("state-file = '{}/states'\npatience = '1s'\n", dir.display());
         starting.configure("true");
+        let path = starting.machine.path("presence.toml");
+        let text = fs::read_to_string(&path).unwrap().replace(&asks, "").replace(&of_the_file, "");
+        let vars = format!(
+            "[render.vars]\nstats_socket = '{}'\nserver_state_file = '{}/states'\n",
+            socket.display(),
+            dir.display()
+        );
+        fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
         fs::write(starting.machine.path("states"), "1\n").unwrap();
         assert_eq!(starting.machine.run(&["beat"]).code, Some(0));
         fs::remove_file(starting.machine.path("reloads")).unwrap();
-        let dir = starting.machine.path("");
         let config = fs::read_to_string(HaProxy::config_in(&dir)).unwrap();
         let haproxy = HaProxy::start(&dir, &config);
         starting.configure(&format!("kill -USR2 $(cat {})", pid_file(&dir).display()));
@@ -67,6 +79,18 @@ impl Balancer {
     pub(crate) fn start_haproxy(&mut self) {
         let dir = self.machine.path("");
         self.haproxy = HaProxy::start(&dir, &self.config());
+        note_pid(&dir, &self.haproxy);
+    }
+
+    /// Starts HAProxy anew, with another file beside its own.
+    pub(crate) fn restart_haproxy_with(&mut self, other: &str) {
+        self.kill_haproxy();
+        let dir = self.machine.path("");
+        let path = dir.join("other.cfg");
+        fs::write(&path, other).unwrap();
+        let mut command = std::process::Command::new(haproxy::program());
+        command.arg("-f").arg(path);
+        self.haproxy = HaProxy::start_as(command, &dir, &self.config());
         note_pid(&dir, &self.haproxy);
     }
 

@@ -57,7 +57,8 @@ fn a_haproxy_that_hangs_is_told_of_and_holds_nothing_up_for_ever() {
     let balancer = Balancer::start(&[("a", &servers[0])]);
     balancer.haproxy.signal_all(Signal::STOP);
     balancer.node("b", &servers[1]).good(&["state", "done"]);
-    balancer.machine.run(&["beat"]).code(0).says("cannot read from HAProxy's socket");
+    let outcome = balancer.machine.run(&["beat"]).code(5);
+    outcome.says("its reload failed").says("nobody answers at its socket").says("is HAProxy running");
     assert!(balancer.config().contains("i-b "));
     balancer.haproxy.signal_all(Signal::CONT);
     let agent = balancer.agent();
@@ -96,30 +97,64 @@ fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
     assert_eq!(balancer.get(), Some(200));
 }
 
-#[test]
-fn the_masters_socket_is_named_and_makes_no_reload() {
-    let server = HttpServer::start(200);
-    let balancer = Balancer::start(&[("a", &server)]);
-    let dir = balancer.machine.path("");
-    let ours = HaProxy::socket_in(&dir).display().to_string();
-    let masters = HaProxy::master_in(&dir).display().to_string();
+/// The configuration names that socket, and the file the one that HAProxy listens on.
+fn ask_at(balancer: &Balancer, socket: &str) {
+    let ours = HaProxy::socket_in(&balancer.machine.path("")).display().to_string();
     let path = balancer.machine.path("presence.toml");
     let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{socket}'"));
     let vars = format!("[render.vars]\nstats_socket = '{ours}'\n");
-    let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{masters}'"));
     fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
-    let named = format!("`{masters}` is the socket of HAProxy's master process");
-    for _ in 0..2 {
-        balancer.machine.run(&["beat"]).code(5).says(&named).says("level admin");
+}
+
+#[test]
+fn a_socket_at_which_nothing_can_be_changed_is_named_and_makes_no_reload_but_for_changes() {
+    for level in ["master", "operator", "user"] {
+        let server = HttpServer::start(200);
+        let mut balancer = Balancer::start(&[("a", &server)]);
+        let dir = balancer.machine.path("");
+        let (socket, named) = match level {
+            "master" => {
+                let socket = HaProxy::master_in(&dir).display().to_string();
+                let named = format!("`{socket}` is the socket of HAProxy's master process");
+                (socket, named)
+            }
+            level => {
+                // HAProxy listens at another one as well, which gives fewer rights.
+                let socket = dir.join("lesser.sock").display().to_string();
+                balancer.restart_haproxy_with(&format!("global\n    stats socket {socket} level {level}\n"));
+                (socket.clone(), format!("`{socket}` with level `{level}`"))
+            }
+        };
+        ask_at(&balancer, &socket);
+        for _ in 0..2 {
+            balancer.machine.run(&["beat"]).code(5).says(&named).says("level admin");
+        }
+        let agent = balancer.agent();
+        agent.wait_for("it to be named", || agent.log().contains(&named));
+        let reloads = balancer.reloads();
+        // A change is a reload: there is no other way. It ends as every other look does.
+        let other = HttpServer::start(200);
+        balancer.node("b", &other).good(&["state", "done"]);
+        agent.wait_for("the new server", || balancer.running().len() == 2);
+        assert_eq!(balancer.reloads(), reloads + 1, "{}", agent.log());
+        drop(agent);
+        balancer.node("b", &other).good(&["state", "draining"]);
+        balancer.machine.run(&["beat"]).code(5).says(&named);
+        balancer.machine.run(&["beat"]).code(5).says(&named);
+        assert_eq!(balancer.reloads(), reloads + 2);
     }
-    let agent = balancer.agent();
-    agent.wait_for("it to be named", || agent.log().contains(&named));
-    assert_eq!(balancer.reloads(), 0, "{}", agent.log());
-    // A change is a reload: there is no other way.
-    let other = HttpServer::start(200);
-    balancer.node("b", &other).good(&["state", "done"]);
-    agent.wait_for("the new server", || balancer.running().len() == 2);
-    assert_eq!(balancer.reloads(), 1, "{}", agent.log());
+}
+
+#[test]
+fn with_nobody_at_the_socket_no_reload_is_done() {
+    let server = HttpServer::start(200);
+    let balancer = Balancer::start(&[("a", &server)]);
+    ask_at(&balancer, "/nonexistent/admin.sock");
+    balancer.node("b", &HttpServer::start(200)).good(&["state", "done"]);
+    let outcome = balancer.machine.run(&["beat"]).code(5);
+    outcome.says("its reload failed").says("nobody answers at its socket");
+    assert_eq!(balancer.reloads(), 1);
 }
 
 #[test]

@@ -254,3 +254,34 @@ fn the_installed_haproxy_says_its_version() {
     outcome.says("haproxy -v` does not say it in its first line").says("haproxy_version");
     machine.good(&["render", "database.yml", "--set", "db_host=db.example.org"]);
 }
+
+#[test]
+fn a_haproxy_that_is_away_for_a_moment_leaves_the_file_as_it_is() {
+    let machine = Machine::new("app1");
+    machine.good(&["publish"]);
+    // Nobody else's haproxy is found either; where this cannot be arranged, nothing is shown.
+    let script = "set -e
+        for dir in /usr/local/sbin /usr/sbin /sbin; do mount --bind \"$PWD/home\" $dir; done
+        mkdir bin; export PATH=$PWD/bin:/usr/bin:/bin
+        new=idle-close-on-response
+        render() { \"$P\" render haproxy --part lb1 \"$@\"; }
+        install() { printf '#!/bin/sh\necho HAProxy version %s\n' $1 > bin/haproxy; chmod 755 bin/haproxy; }
+        never=$(render | grep -c $new || true)
+        render -o never.cfg
+        install 3.0.11
+        render -o file.cfg
+        render > stdout.cfg
+        cp file.cfg before.cfg
+        rm bin/haproxy
+        render -o file.cfg --dry-run
+        render -o file.cfg
+        cmp file.cfg before.cfg && render | cmp - stdout.cfg
+        install 2.2.9
+        render -o file.cfg
+        rm bin/haproxy
+        render -o file.cfg
+        echo never $never once $(grep -c $new before.cfg) older $(grep -c $new file.cfg || true)";
+    if let Some(said) = machine.with_mounts(script) {
+        assert!(said.starts_with("never 0 once 1 older 0\n"), "{said}");
+    }
+}
