@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
@@ -9,6 +10,7 @@ use crate::errors::{AtPath, PathError};
 use crate::facts;
 use crate::name::Name;
 use crate::record::Facts;
+use crate::store::shown_url;
 
 /// Write a commented presence.toml and the nodeinfo folder
 ///
@@ -51,11 +53,13 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
         facts.push(("instance-id", format!("i-{:016x}", fastrand::u64(..))));
     }
     let text = written(&absolute(&nodeinfo)?, given);
-    report(&file, create(&file, text.as_bytes())?)?;
+    // A store's URL may have a password in it.
+    let is_new = create(&file, text.as_bytes(), 0o600)?;
+    report(&file, is_new)?;
     fs::create_dir_all(&nodeinfo).at("make", &nodeinfo)?;
     for (fact, value) in facts {
         let path = nodeinfo.join(format!("{fact}.txt"));
-        report(&path, create(&path, format!("{value}\n").as_bytes())?)?;
+        report(&path, create(&path, format!("{value}\n").as_bytes(), 0o644)?)?;
     }
     for fact in ["nodepart", "stacktype"] {
         let path = nodeinfo.join(format!("{fact}.txt"));
@@ -63,19 +67,24 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
             output::note(&format!("next: write this node's {fact} into `{}`", path.display()));
         }
     }
-    let options = options(given);
+    let options = options(given, is_new);
     output::note(&format!(
         "next: `presence emit{options}` shows this node's record, `presence publish{options}` puts it on the list"
     ));
     Ok(())
 }
 
-/// The options that were given, for the next command, each with a blank before it.
-fn options(given: &Given) -> String {
+/// The options that were given, for the next command, each with a blank before it. A store whose URL has a secret is not
+/// among them if the file has it.
+fn options(given: &Given, in_file: bool) -> String {
     let path = |path: &PathBuf| path.display().to_string();
     let options =
         [("--config", given.config.as_ref().map(path)), ("--nodeinfo", given.nodeinfo.as_ref().map(path))];
-    let stores = given.stores.iter().map(|store| ("--store", Some(store.clone())));
+    let shown = |store: &String| {
+        let shown = shown_url(store);
+        (shown == *store || !in_file).then_some(shown)
+    };
+    let stores = given.stores.iter().map(|store| ("--store", shown(store)));
     let rest = [("--folder", given.folder.clone()), ("--state-dir", given.state_dir.as_ref().map(path))];
     let all = options.into_iter().chain(stores).chain(rest);
     let given = all.filter_map(|(option, value)| Some((option, value?)));
@@ -119,13 +128,16 @@ fn absolute(path: &Path) -> Result<PathBuf, PathError> {
 }
 
 /// Makes the file if it is not there. True if it was made.
-fn create(path: &Path, bytes: &[u8]) -> Result<bool, PathError> {
+fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir).at("make", dir)?;
     }
-    match fs::File::create_new(path) {
+    match fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(mut file) => file.write_all(bytes).at("write", path).map(|()| true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => match fs::metadata(path) {
+            Ok(found) if found.is_file() => Ok(false),
+            _ => Err(std::io::Error::other("it is there and no file")).at("make", path),
+        },
         Err(error) => Err(error).at("make", path),
     }
 }
@@ -276,13 +288,13 @@ mod tests {
         let read = crate::config::Config::load(&only_file).unwrap();
         assert_eq!((read.stores, Some(read.nodeinfo)), (given.stores.clone(), given.nodeinfo.clone()));
         assert_eq!((read.folder.as_ref(), read.state_dir.to_str()), ("x/y", Some("/s")));
-        let words = shell_words::split(&super::options(&given)).unwrap();
+        let words = shell_words::split(&super::options(&given, true)).unwrap();
         let expect = ["--store", "/a", "--store", "/b \\c", "--folder", "x/y", "--state-dir", "/s"];
         assert_eq!(
             (words[1].as_str(), &words[4..]),
             (config.to_str().unwrap(), &expect.map(str::to_owned)[..])
         );
-        assert_eq!(super::options(&crate::config::Given::default()), "");
+        assert_eq!(super::options(&crate::config::Given::default(), true), "");
     }
 
     #[test]
