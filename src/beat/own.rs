@@ -1,7 +1,8 @@
 //! What this node is about to say of itself: as those who read the list will judge it, and beside what it said before.
 //!
-//! A fact that is away may just be being written, or the network is not up yet. So a fact by which others find this node
-//! stays on the list until two publishings in a row have not seen it.
+//! A fact that is away may just be being written, or the network is not up yet; a value that nobody can use may be half of
+//! one. So a fact by which others find this node stays on the list until two publishings in a row have not seen it, or have
+//! seen the same unusable value.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +40,7 @@ pub struct Said {
     id: String,
     /// Firm facts, as text.
     facts: BTreeMap<String, String>,
-    /// Those that the last publishing did not see any more.
+    /// Those that the last publishing did not see any more, each with the unusable value in its place, if there is one.
     doubted: Vec<String>,
 }
 
@@ -68,30 +69,59 @@ pub struct Own {
     pub warnings: Vec<Warning>,
 }
 
-/// The facts that this node has said and does not say now, and what is to be remembered after this publishing.
-fn decide(before: &Said, now: &Record, firmness: Firmness) -> (Vec<(String, String)>, Said) {
+/// A fact that this node has said and does not say now, or not so that anybody can use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Away {
+    fact: String,
+    /// What it has said.
+    value: String,
+    /// What it says instead: a fact and a value that nobody can use.
+    instead: Option<(&'static str, String)>,
+}
+
+impl Away {
+    /// What must be the same in two publishings in a row.
+    fn doubt(&self) -> String {
+        match &self.instead {
+            Some((_, value)) => format!("{}={value}", self.fact),
+            None => self.fact.clone(),
+        }
+    }
+}
+
+/// The facts that this node has said and does not say now, and what is to be remembered after this publishing. `unusable`
+/// are the facts of the record that nobody can use.
+fn decide(before: &Said, now: &Record, unusable: &[&'static str], firmness: Firmness) -> (Vec<Away>, Said) {
     let mut after = Said { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
+    after.facts.retain(|fact, _| !unusable.contains(&fact.as_str()));
+    let bad = |facts: &[&str]| {
+        let bad = unusable.iter().find(|fact| facts.contains(fact))?;
+        Some((*bad, now.text(bad)?.into_owned()))
+    };
     let mut away = Vec::new();
     if before.id == after.id && firmness != Firmness::Anyway {
-        let is_away = |fact: &str| match ADDRESSES.iter().position(|address| *address == fact) {
-            // Only the address that others use, and only if there is none as good.
-            Some(rank) => {
-                let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
-                best == Some(rank)
-                    && !ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address))
+        let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
+        for (fact, value) in &before.facts {
+            let (is_away, instead) = match ADDRESSES.iter().position(|address| address == fact) {
+                // Only the address that others use, and only if there is none as good.
+                Some(rank) => {
+                    let as_good = ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address));
+                    let instead = bad(&ADDRESSES);
+                    (best == Some(rank) && (!as_good || instead.is_some()), instead)
+                }
+                None => (!after.facts.contains_key(fact), bad(&[fact])),
+            };
+            if is_away {
+                away.push(Away { fact: fact.clone(), value: value.clone(), instead });
             }
-            None => !after.facts.contains_key(fact),
-        };
-        away.extend(before.facts.iter().filter(|(fact, _)| is_away(fact)));
+        }
     }
-    if firmness == Firmness::Say && away.iter().map(|(fact, _)| *fact).eq(&before.doubted) {
+    if firmness == Firmness::Say && away.iter().map(Away::doubt).eq(before.doubted.iter().cloned()) {
         // A node without a state is active, and an empty file does not mean that.
-        away.retain(|(fact, _)| *fact == STATE);
+        away.retain(|away| away.fact == STATE && away.instead.is_none());
     }
-    let away: Vec<(String, String)> =
-        away.into_iter().map(|(fact, value)| (fact.clone(), value.clone())).collect();
-    after.facts.extend(away.iter().cloned());
-    after.doubted = away.iter().map(|(fact, _)| fact.clone()).collect();
+    after.facts.extend(away.iter().map(|away| (away.fact.clone(), away.value.clone())));
+    after.doubted = away.iter().map(Away::doubt).collect();
     (away, after)
 }
 
@@ -107,42 +137,94 @@ pub fn has_address(record: &Record) -> bool {
     ADDRESSES.iter().any(|fact| record.has(fact))
 }
 
+/// Whether only the list can tell what this node has said: nothing on this machine does, and the record lacks a fact that
+/// it may have stated.
+pub fn must_ask(config: &Config, record: &Record) -> bool {
+    let mut firm = ADDRESSES.iter().chain(&FIRM);
+    let is_doubtful = !has_address(record)
+        || ["nodepart", "stacktype"].iter().any(|fact| !record.has(fact))
+        || firm.any(|fact| facts::is_empty(&config.nodeinfo, fact))
+        || !faults(record, &config.states).is_empty();
+    let has_copy =
+        || Fleet::of_copies(config, false).readings.iter().any(|reading| reading.snapshot.is_some());
+    is_doubtful && load(&config.state_dir).is_none() && !has_copy()
+}
+
+/// The record that a single run is to publish, and what there is to say about it. Where nothing else tells what this node
+/// has said, the list is asked first.
+pub fn settle_alone(config: &Config, record: Record, firmness: Firmness) -> Own {
+    match firmness != Firmness::Anyway && must_ask(config, &record) {
+        true => {
+            let before = listed(&Fleet::read(config, false), &record);
+            settle_after(config, before, record, firmness)
+        }
+        false => settle(config, record, firmness),
+    }
+}
+
 /// The record that is to be published, and what there is to say about it. Unless somebody only looks, the next
 /// publishing knows what this one saw.
 pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
-    let before = load(&config.state_dir).unwrap_or_else(|| listed(config, &record));
-    let (away, after) = decide(&before, &record, firmness);
+    let before = load(&config.state_dir).unwrap_or_else(|| listed(&Fleet::of_copies(config, false), &record));
+    settle_after(config, before, record, firmness)
+}
+
+fn settle_after(config: &Config, before: Said, record: Record, firmness: Firmness) -> Own {
+    let unusable: Vec<&'static str> = faults(&record, &config.states)
+        .iter()
+        .map(|fault| fault.fact)
+        .filter(|fact| record.has(fact))
+        .collect();
+    let (away, after) = decide(&before, &record, &unusable, firmness);
+    // Without a state directory each publishing stands for itself, and none is the second one in a row.
+    let mut is_remembered = true;
     if firmness != Firmness::Look && after != before {
-        // Without a state directory nothing is known of earlier facts, and each publishing stands for itself.
-        let _ = save(&config.state_dir, &after);
+        is_remembered = save(&config.state_dir, &after).is_ok();
     }
     let mut warnings = warnings(config, &record);
     if away.is_empty() {
         return Own { record, warnings };
     }
     let mut all: Facts = record.facts();
-    for (fact, value) in away {
-        let file = facts::file(&config.nodeinfo, &fact);
-        let why = match facts::has_file(&config.nodeinfo, &fact) {
-            true => format!("`{}` is empty", file.display()),
-            false => format!("there is no `{}`", file.display()),
+    for away in away {
+        let fact = away.fact.as_str();
+        let until = match (fact, &away.instead) {
+            (STATE, None) => "until another state is there".to_owned(),
+            _ if !is_remembered => {
+                format!("as long as `{}` cannot be written", config.state_dir.display())
+            }
+            (_, None) => "until the next publishing does not see it either".to_owned(),
+            (_, Some(_)) => "until the next publishing sees the same value".to_owned(),
         };
-        let until = match fact.as_str() {
-            STATE => "until another state is there",
-            _ => "until the next publishing does not see it either",
+        let culprit = away.instead.as_ref().map_or(fact, |(fact, _)| fact);
+        // One warning for each fact is enough.
+        let told = warnings.iter().position(|warning| warning.subject == subject(culprit));
+        let told = told.map(|at| warnings.remove(at).text);
+        let why = match (&away.instead, told) {
+            (Some(_), Some(told)) => told,
+            _ => format!("{}, and nothing else says `{fact}` now", missing(config, fact)),
         };
         let text = format!(
-            "{why}, and nothing else says `{fact}` now: the list keeps `{}` {until} (`presence publish --anyway` takes it \
-             away at once)",
-            crate::excerpt::excerpt(&value)
+            "{why}: the list keeps `{}` {until} (`presence publish --anyway` takes it away at once)",
+            crate::excerpt::excerpt(&away.value)
         );
-        // One warning for each fact is enough.
-        warnings.retain(|warning| warning.subject != subject(&fact));
         warnings.push(Warning { subject: format!("{fact}: kept"), text });
-        all.insert(fact, value.into());
+        // The best address that there is counts.
+        if let Some(rank) = ADDRESSES.iter().position(|address| *address == fact) {
+            all.retain(|fact, _| !ADDRESSES[..rank].contains(&fact.as_str()));
+        }
+        all.insert(away.fact, away.value.into());
     }
     let kept = Record::new(all).unwrap_or(record);
     Own { record: kept, warnings }
+}
+
+fn missing(config: &Config, fact: &str) -> String {
+    let file = facts::file(&config.nodeinfo, fact);
+    match facts::has_file(&config.nodeinfo, fact) {
+        true => format!("`{}` is empty", file.display()),
+        false => format!("there is no `{}`", file.display()),
+    }
 }
 
 fn subject(fact: &str) -> String {
@@ -179,9 +261,8 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
     told
 }
 
-/// What the list said of this node when it was read last on this machine.
-fn listed(config: &Config, record: &Record) -> Said {
-    let fleet = Fleet::of_copies(config, false);
+/// What the list says of this node.
+fn listed(fleet: &Fleet, record: &Record) -> Said {
     match fleet.roster.get(record.id().as_str()) {
         Some(node) => Said { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() },
         None => Said::default(),
@@ -207,6 +288,7 @@ fn save(state_dir: &Path, said: &Said) -> Result<(), PathError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roster::States;
 
     fn record(facts: &[(&str, &str)]) -> Record {
         let all = facts.iter().chain(&[("instance-id", "i-1")]);
@@ -219,11 +301,15 @@ mod tests {
         steps
             .iter()
             .map(|(facts, firmness)| {
-                let (away, after) = decide(&said, &record(facts), *firmness);
+                let record = record(facts);
+                let unusable: Vec<_> =
+                    faults(&record, &States::default()).iter().map(|fault| fault.fact).collect();
+                let (away, after) = decide(&said, &record, &unusable, *firmness);
                 if *firmness != Firmness::Look {
                     said = after;
                 }
-                away.iter().map(|(fact, value)| format!("{fact}={value}")).collect::<Vec<_>>().join(" ")
+                let away = away.iter().map(|away| format!("{}={}", away.fact, away.value));
+                away.collect::<Vec<_>>().join(" ")
             })
             .collect()
     }
@@ -266,6 +352,25 @@ mod tests {
     #[test]
     fn another_node_has_said_nothing() {
         let said = Said { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
-        assert_eq!(decide(&said, &record(&[]), Say).0, Vec::new());
+        assert_eq!(decide(&said, &record(&[]), &[], Say).0, Vec::new());
+    }
+
+    #[test]
+    fn half_of_a_value_does_not_take_the_place_of_a_good_one() {
+        let good: &[_] = &[("address", "10.0.0.5"), ("port", "80"), ("state", "done")];
+        let half: &[_] = &[("address", "10.0.0"), ("port", "80"), ("state", "done")];
+        let less: &[_] = &[("address", "10."), ("port", "80"), ("state", "done")];
+        let all: &[_] = &[("address", "10.0.0.5"), ("port", "8O"), ("state", "don")];
+        assert_eq!(kept(&[(good, Say), (half, Say), (good, Say)]), ["", "address=10.0.0.5", ""]);
+        assert_eq!(
+            kept(&[(good, Say), (less, Say), (half, Say), (half, Say), (half, Say)]),
+            ["", "address=10.0.0.5", "address=10.0.0.5", "", ""]
+        );
+        assert_eq!(kept(&[(good, Say), (all, Say), (all, Say)]), ["", "port=80 state=done", ""]);
+        assert_eq!(kept(&[(half, Say), (half, Say)]), ["", ""], "there was no better one");
+        // Only a machine's own address so far.
+        let own: &[_] = &[("ipv4", "10.0.0.9")];
+        let stated: &[_] = &[("address", "10.0.0"), ("ipv4", "10.0.0.9")];
+        assert_eq!(kept(&[(own, Say), (stated, Say), (stated, Say)]), ["", "ipv4=10.0.0.9", ""]);
     }
 }

@@ -20,8 +20,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let state = Name::parse(&args.state)
-        .map_err(|error| CliError::usage(format!("`{}` is no state: {error}", args.state.escape_debug())))?;
+    let state = Name::parse(&args.state).map_err(|error| {
+        CliError::usage(format!("`{}` is no state: {error}", crate::excerpt::shown(&args.state)))
+    })?;
     if !args.anyway && !config.states.knows(state.as_str()) {
         let known: Vec<&str> = config.states.names().collect();
         let meant = config.states.nearest(state.as_str());
@@ -35,7 +36,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if !enter_state(config, &state, None)? {
         output::note(&format!("this node is in the state `{state}` already"));
     }
-    publish::publish(config, &publish::own(config, Firmness::Say)?)
+    let firmness = if args.anyway { Firmness::Anyway } else { Firmness::Say };
+    publish::publish(config, &publish::own(config, firmness)?)
         .map_err(|error| error.after(&unpublished(&state)))
 }
 

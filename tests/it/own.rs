@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::agent::daemon::Daemon;
-use crate::fixture::machine::Machine;
+use crate::fixture::machine::{Machine, bare_repository};
 
 fn machine() -> Machine {
     let machine = Machine::new("app1").with("address", "10.0.0.9").with("state", "done");
@@ -101,6 +101,99 @@ fn what_the_list_said_counts_without_a_memory() {
     fs::remove_file(machine.path("nodeinfo/port.txt")).unwrap();
     machine.run(&["publish"]).code(0).says("there is no `").says("nodeinfo/port.txt`");
     assert!(listed(&machine).contains("\"port\""));
+}
+
+/// A directory, a repository on this machine, and one behind a network.
+fn each_kind_of_store(test: impl Fn(&Machine)) {
+    let place = Machine::new("lb1");
+    fs::create_dir(place.path("list")).unwrap();
+    bare_repository(&place.path("list.git"));
+    test(&Machine::new("app1").store(place.path("list").display()));
+    test(&Machine::new("app1").store(place.path("list.git").display()));
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    {
+        let server = crate::fixture::GitDaemon::start();
+        server.repository("list.git");
+        test(&Machine::new("app1").store(server.url("list.git")));
+    }
+}
+
+#[test]
+fn what_the_list_says_counts_without_a_state_directory() {
+    each_kind_of_store(|machine| {
+        machine.fact("address", "10.0.0.9");
+        machine.good(&["publish"]);
+        let said = || machine.good(&["show", "i-app1"]);
+        let before = said();
+        assert!(before.contains("10.0.0.9"), "{before}");
+        fs::remove_dir_all(machine.path("state")).unwrap();
+        machine.fact("address", "");
+        machine.run(&["publish"]).code(0).says("address.txt` is empty").says("the list keeps `10.0.0.9`");
+        assert_eq!(said(), before);
+        // Twice in a row it is meant.
+        machine.run(&["publish"]).code(0);
+        assert!(!said().contains("10.0.0.9"));
+    });
+}
+
+#[test]
+fn without_a_memory_no_reading_is_the_second_one() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    let whole = listed(&machine);
+    machine.fact("address", "");
+    // Also root can write nothing below a file.
+    fs::write(machine.path("file"), "").unwrap();
+    let nowhere = machine.path("file/state");
+    let publish = ["publish", "--state-dir", nowhere.to_str().unwrap()];
+    for _ in 0..3 {
+        machine.run(&publish).code(0).says("the list keeps `10.0.0.9` as long as").says("cannot be written");
+        assert_eq!(listed(&machine), whole);
+    }
+    machine.run(&[&publish[..], &["--anyway"]].concat()).code(0);
+    assert!(!listed(&machine).contains("10.0.0.9"));
+}
+
+#[test]
+fn an_agent_that_knows_nothing_asks_the_list_first() {
+    each_kind_of_store(|machine| {
+        machine.fact("address", "10.0.0.9");
+        machine.good(&["publish"]);
+        fs::remove_dir_all(machine.path("state")).unwrap();
+        fs::create_dir(machine.path("state")).unwrap();
+        machine.fact("address", "");
+        machine.fact("rack", "r7");
+        fs::write(machine.path("presence.toml"), "[agent]\ninterval = '60s'\npoll = '200ms'\n").unwrap();
+        let agent = Daemon::start(machine);
+        agent.wait_for("the rest of the record", || machine.run(&["show", "i-app1"]).stdout.contains("r7"));
+        let shown = machine.run(&["show", "i-app1"]);
+        assert!(shown.stdout.contains("10.0.0.9"), "{shown}\n{}", agent.log());
+        assert!(agent.log().contains("the list keeps `10.0.0.9`"), "{}", agent.log());
+    });
+}
+
+#[test]
+fn half_of_a_value_does_not_take_the_place_of_a_whole_one() {
+    let machine = machine();
+    machine.good(&["publish"]);
+    let whole = listed(&machine);
+    for (fact, half) in [("address", "10.0.0"), ("port", "8080,"), ("nodepart", "app1/"), ("state", "don")] {
+        let file = machine.path(&format!("nodeinfo/{fact}.txt"));
+        let before = fs::read_to_string(&file).unwrap();
+        machine.fact(fact, half);
+        machine.run(&["publish"]).code(0).says(&format!("nodeinfo/{fact}.txt`")).says("the list keeps");
+        assert_eq!(listed(&machine), whole);
+        fs::write(&file, before).unwrap();
+        machine.good(&["publish"]);
+    }
+    // Twice the same: it is no half, but wrong, and others shall see that.
+    machine.fact("port", "808o");
+    machine
+        .run(&["beat"])
+        .code(0)
+        .says("the list keeps `8080` until the next publishing sees the same value");
+    machine.run(&["beat"]).code(0).says("is not a port");
+    assert!(listed(&machine).contains("808o"));
 }
 
 #[test]

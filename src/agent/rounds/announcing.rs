@@ -23,7 +23,8 @@ const LAST_LOOK: Duration = Duration::from_secs(10);
 impl Rounds<'_> {
     /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
     pub(super) fn beat_at_stores(&mut self) -> bool {
-        let record = self.record(Firmness::Say).filter(|_| self.is_ready());
+        // Before it is ready, nothing is said that the next beat could be compared with.
+        let record = if self.is_ready() { self.record(Firmness::Say) } else { None };
         let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
         self.give_out(record.as_ref(), |hand, _| {
             let heartbeat = hand.role == Role::Beats || !elsewhere;
@@ -90,20 +91,23 @@ impl Rounds<'_> {
         Some(Arc::new(record))
     }
 
-    /// Whether this node may be announced: at boot the network may come up after the agent, and until then the list is
-    /// better than what this machine knows of itself.
+    /// Whether this node may be announced: at boot the network may come up after the agent, or a fact be away of which only
+    /// the list tells. Until then the list is better than what this machine knows of itself.
     fn is_ready(&mut self) -> bool {
         let now = self.now();
-        let waits = self.given_out.is_none()
-            && now < ADDRESS_PATIENCE
-            && node::record(self.config).is_ok_and(|record| !own::has_address(&record));
-        if !waits {
+        let is_first = self.given_out.is_none() && now < ADDRESS_PATIENCE;
+        let record = node::record(self.config).ok().filter(|_| is_first);
+        let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, record));
+        if !must_ask && record.as_ref().is_none_or(own::has_address) {
             self.no_address = None;
             self.talk.well("address");
             return true;
         }
         let failed = self.no_address.map_or(0, |(_, failed)| failed + 1);
         self.no_address = Some((now + back_off(failed, FIRST_LOOK, LAST_LOOK, 1.0), failed));
+        if must_ask {
+            return false; // Stores that do not answer are told elsewhere.
+        }
         let text = format!(
             "this machine has no address yet, so the list stays as it is; this node is announced without one after {} s",
             ADDRESS_PATIENCE.as_secs()
