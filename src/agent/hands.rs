@@ -139,7 +139,7 @@ fn work(config: &Config, job: Job) -> Answer {
             let announced = match heartbeat {
                 true => fleet::announce(config, &record),
                 false => {
-                    let changes = fleet::apply(config, &Edit::Put(&record));
+                    let (changes, _) = fleet::publish(config, &record);
                     // One that was met stays until a heartbeat says otherwise.
                     Ok(Announced { changes, beats: Vec::new(), rival: rivals::met(config) })
                 }

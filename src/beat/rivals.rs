@@ -1,7 +1,7 @@
 //! Two machines under one instance-id, as a cloned image makes them: each overwrites what the other one says.
 //!
 //! Each machine knows its own mark and which heartbeat it left last. If it finds another one in its place, somebody else has
-//! left it.
+//! left it. Where there are no heartbeats, it knows the record that it put on the list last.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,19 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::change::Change;
 use crate::config::Config;
 use crate::errors::{AtPath, PathError};
 use crate::facts;
 use crate::mark::Mark;
+use crate::record::Record;
+use crate::store::{Applied, Outcome, StoreError};
 
-/// After so many beats in a row without the other machine, it is gone.
+/// After so many beats or publishings in a row without the other machine, it is gone.
 const CALM: u32 = 3;
+
+/// A record that was overwritten once may have come from a backup.
+const OVERWRITTEN: u32 = 2;
 
 /// So many marks of its own are remembered: a store may come back from a backup.
 const MAX_OWN: usize = 16;
@@ -47,6 +53,12 @@ struct Met {
     rival: bool,
     /// So many beats in a row have not met it.
     calm: u32,
+    /// A digest of the record that it put there last; 0 if it put none yet.
+    put: u64,
+    /// So often it found another record in the place of that one.
+    overwritten: u32,
+    /// So many publishings in a row have found that one.
+    quiet: u32,
 }
 
 impl Met {
@@ -57,12 +69,27 @@ impl Met {
         // Before the first heartbeat of this machine, another one may have had the name by right.
         let foreign = self.left != 0 && found.is_some_and(|mark| !own.contains(&mark));
         match foreign {
-            true => Met { left, rival: true, calm: 0 },
+            true => Met { left, rival: true, calm: 0, ..self },
             false => {
                 let calm = self.calm.saturating_add(1).min(CALM);
-                Met { left, rival: self.rival && calm < CALM, calm }
+                Met { left, rival: self.rival && calm < CALM, calm, ..self }
             }
         }
+    }
+
+    /// What is so after a record of that digest was put there. `replaced` is whether another one was in its place.
+    fn after_put(self, digest: u64, replaced: bool) -> Met {
+        // What this machine says has not changed, and what the store has did.
+        if replaced && self.put == digest {
+            return Met { overwritten: self.overwritten.saturating_add(1), quiet: 0, ..self };
+        }
+        let quiet = if replaced { 0 } else { self.quiet.saturating_add(1).min(CALM) };
+        let overwritten = if quiet < CALM { self.overwritten } else { 0 };
+        Met { put: digest, overwritten, quiet, ..self }
+    }
+
+    fn has_rival(self) -> bool {
+        self.rival || self.overwritten >= OVERWRITTEN
     }
 }
 
@@ -100,7 +127,7 @@ pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
         // Without a state directory this machine does not know its own marks, and meets nobody.
         let _ = save(&config.state_dir, &memory);
     }
-    mark.stamp(now, memory.stores.values().any(|met| met.rival))
+    mark.stamp(now, memory.stores.values().any(|met| met.has_rival()))
 }
 
 impl Memory {
@@ -138,9 +165,37 @@ pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option
         let known = memory.stores.get(store).copied().unwrap_or_default();
         let met = known.after(&memory.own, *replaced);
         memory.stores.insert(store.clone(), met);
-        if met.rival {
-            rival = rival.or_else(|| Some(told(config, store, !known.rival)));
+        if met.has_rival() {
+            rival = rival.or_else(|| Some(told(config, store, !known.has_rival())));
         }
+    }
+    if memory != before {
+        let _ = save(&config.state_dir, &memory);
+    }
+    rival
+}
+
+/// Counts in what became of this record in each store. Gives the other machine, if a record of this node was overwritten
+/// again: machines that leave no heartbeats meet each other by their records alone.
+pub fn note_put(config: &Config, record: &Record, changes: &[Result<Applied, StoreError>]) -> Option<Rival> {
+    let mut hash = fnv::FnvHasher::default();
+    hash.write(&record.to_bytes());
+    let digest = hash.finish().max(1);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = load(&config.state_dir);
+    let before = memory.clone();
+    let mut rival = None;
+    for applied in changes.iter().flatten().filter(|applied| applied.asked) {
+        let replaced = match &applied.outcome {
+            Some(Outcome::Merged(change) | Outcome::Waiting(change)) => matches!(change, Change::Changed(_)),
+            None => false,
+        };
+        let known = memory.stores.get(&applied.url).copied().unwrap_or_default();
+        let met = known.after_put(digest, replaced);
+        if met.overwritten > known.overwritten && met.has_rival() {
+            rival = rival.or_else(|| Some(told(config, &applied.url, !known.has_rival())));
+        }
+        memory.stores.insert(applied.url.clone(), met);
     }
     if memory != before {
         let _ = save(&config.state_dir, &memory);
@@ -151,7 +206,7 @@ pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option
 /// The other machine, if the last beats have met one.
 pub fn met(config: &Config) -> Option<Rival> {
     let memory = load(&config.state_dir);
-    let (store, _) = memory.stores.iter().find(|(_, met)| met.rival)?;
+    let (store, _) = memory.stores.iter().find(|(_, met)| met.has_rival())?;
     Some(told(config, store, false))
 }
 
@@ -237,6 +292,34 @@ mod tests {
             ("-.o-.", "     "),
         ] {
             assert_eq!(beats(steps), expect, "{steps}");
+        }
+    }
+
+    /// A machine publishes; each step is what it finds: `.` its own record, `x` another one, `n` another one after it has
+    /// changed its own, `-` none. Gives whether there is a rival after each.
+    fn puts(steps: &str) -> String {
+        let (mut met, mut digest) = (Met::default(), 1);
+        steps
+            .chars()
+            .map(|step| {
+                digest += u64::from(step == 'n');
+                met = met.after_put(digest, "xn".contains(step));
+                if met.has_rival() { '!' } else { ' ' }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_record_that_is_overwritten_again_is_another_machine_s() {
+        for (steps, expect) in [
+            ("-..n.n.", "       "),
+            ("-..x....", "        "), // a backup
+            ("-.x.x..x", "    !!!!"),
+            ("-.x.x...", "    !!! "),
+            ("-xx....", "  !!!  "),
+            ("nx.-n.", "      "),
+        ] {
+            assert_eq!(puts(steps), expect, "{steps}");
         }
     }
 

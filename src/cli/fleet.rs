@@ -54,6 +54,10 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> R
                 None => "there is no earlier copy of it".to_owned(),
             };
             output::warning(&format!("{}; {instead}", chain(error)));
+            // Where none answers, the error at the end has it.
+            if let Some(hint) = error.hint().filter(|_| fleet.is_current()) {
+                output::remedy(&hint);
+            }
         } else if let Some(snapshot) = &reading.snapshot {
             output::detail(&format!(
                 "{}: {} files, version {}",
@@ -79,6 +83,16 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
     tell(fleet::apply(config, edit), edit.id(), unchanged)
 }
 
+/// Publishes the record in all stores and prints a line for each. One success is enough.
+pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
+    let (changes, rival) = fleet::publish(config, record);
+    if let Some(rival) = rival {
+        output::warning(&rival.text);
+        output::remedy(&rival.hint);
+    }
+    tell(changes, record.id(), UNCHANGED).map(drop)
+}
+
 /// Publishes the record and leaves a heartbeat, in all stores. One success is enough. False if a store did not take the
 /// heartbeat.
 pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliError> {
@@ -86,7 +100,7 @@ pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliErro
     // Once, when it begins: `presence list` goes on to show it.
     if let Some(rival) = announced.rival.as_ref().filter(|rival| rival.is_new) {
         output::warning(&rival.text);
-        output::hint(&rival.hint);
+        output::remedy(&rival.hint);
     }
     let whole = announced.changes.iter().all(Result::is_ok);
     tell(announced.changes, record.id(), UNCHANGED)?;
@@ -130,6 +144,7 @@ fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -
     }
     for error in &errors {
         output::warning(&chain(error));
+        error.hint().iter().for_each(|hint| output::remedy(hint));
     }
     Ok(changed)
 }

@@ -68,6 +68,13 @@ pub(super) fn warning(text: &str) {
     }
 }
 
+/// Says what to do about a warning.
+pub(super) fn remedy(text: &str) {
+    if volume() >= NORMAL {
+        hint(text);
+    }
+}
+
 /// Says the first few of many warnings, and how many there are, unless the user wants to see all.
 pub(super) fn warnings(texts: &[String], where_all: &str) {
     shortened(texts, where_all).iter().for_each(|text| warning(text));

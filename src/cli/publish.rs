@@ -3,7 +3,6 @@ use super::{fleet, node, output};
 use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;
-use crate::store::Edit;
 
 /// Put this node's record on the list, in every store
 ///
@@ -51,12 +50,12 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
 /// This node's record as it is to be published. What is wrong with it is said.
 pub(super) fn own(config: &Config, firmness: Firmness) -> Result<Record, CliError> {
-    let own = own::settle(config, node::record(config)?, firmness);
+    let own = own::settle_alone(config, node::record(config)?, firmness);
     own.warnings.iter().for_each(|warning| output::warning(&warning.text));
     Ok(own.record)
 }
 
 /// Writes the record into every store and says what that did.
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
-    fleet::apply(config, &Edit::Put(record), fleet::UNCHANGED).map(drop)
+    fleet::publish(config, record)
 }

@@ -136,7 +136,7 @@ impl Store for Directory {
         };
         let outcome = change.in_store(&self.url)?.map(Outcome::Merged);
         let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time)).in_store(&self.url);
-        Ok(Applied { url: self.url.clone(), outcome, beat })
+        Ok(Applied { url: self.url.clone(), outcome, beat, asked: true })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<Option<Timestamp>, StoreError> {

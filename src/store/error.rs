@@ -221,7 +221,10 @@ impl StoreError {
                  repository names the objects that it lacks"
                     .into(),
             ),
-            StoreErrorKind::Git { .. } => Some("`presence doctor` looks at each store in turn".into()),
+            StoreErrorKind::Git { .. } => Some(
+                "run the same command again; if that does not help, `git fsck` in the repository shows what is wrong with it"
+                    .into(),
+            ),
             StoreErrorKind::Refused { reason, said } => Some(Refusal::of(reason, said).hint().into()),
             StoreErrorKind::Busy { key, .. } => {
                 Some(format!("run the same command again; `{key}` in `[timeouts]` of presence.toml is the limit"))

@@ -157,12 +157,14 @@ pub struct Applied {
     pub outcome: Option<Outcome>,
     /// Whether the heartbeat was left, if one was asked for, and the one of this node whose place it took.
     pub beat: Result<Option<Timestamp>, StoreError>,
+    /// Whether the store was asked just now.
+    pub asked: bool,
 }
 
 impl Applied {
-    /// The list said so already, and no heartbeat was asked for.
-    fn unchanged(url: &str) -> Applied {
-        Applied { url: url.to_owned(), outcome: None, beat: Ok(None) }
+    /// The list said so a short while ago, and no heartbeat was asked for.
+    fn unasked(url: &str) -> Applied {
+        Applied { url: url.to_owned(), outcome: None, beat: Ok(None), asked: false }
     }
 }
 

@@ -81,6 +81,36 @@ fn single_beats_meet_each_other_too_in_every_kind_of_store() {
 }
 
 #[test]
+fn machines_that_only_publish_meet_each_other_by_their_records() {
+    let reader = Machine::new("lb1");
+    let (repository, directory) = (reader.path("list.git"), reader.path("list"));
+    bare_repository(&repository);
+    fs::create_dir(&directory).unwrap();
+    for store in [repository, directory] {
+        let [one, other] = clones(&store);
+        one.good(&["publish"]);
+        other.good(&["publish"]);
+        // Once may be a backup that somebody has put back.
+        one.good(&["publish"]);
+        other.good(&["publish"]);
+        for machine in [&one, &other, &one] {
+            machine.run(&["publish"]).code(0).says(TOLD).says("instance-id.txt");
+        }
+        assert!(one.run(&["doctor"]).stdout.contains(TOLD));
+        // What a machine itself changes says nothing of others.
+        other.fact("instance-id", "i-other");
+        for number in 0..4 {
+            other.fact("rack", number);
+            other.good(&["publish"]);
+        }
+        for _ in 0..4 {
+            one.run(&["publish"]).code(0);
+        }
+        assert!(!one.run(&["doctor"]).stdout.contains(TOLD));
+    }
+}
+
+#[test]
 fn two_records_of_one_server_are_one_server() {
     let machine = Machine::new("lb1");
     fs::create_dir(machine.path("list")).unwrap();

@@ -318,7 +318,7 @@ impl Store for Local {
     ) -> Result<Applied, StoreError> {
         let outcome = self.apply(edit, deadline).in_store(&self.url)?.map(Outcome::Merged);
         let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
-        Ok(Applied { url: self.url.clone(), outcome, beat })
+        Ok(Applied { url: self.url.clone(), outcome, beat, asked: true })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {

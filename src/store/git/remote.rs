@@ -204,14 +204,14 @@ impl Store for Remote {
             && beat.is_none()
             && confirmed.is_fresh(record)
         {
-            return Ok(Applied::unchanged(&self.url));
+            return Ok(Applied::unasked(&self.url));
         }
         confirmed.forget().in_store(&self.url)?;
         let (outcome, beat) = self.operate(deadline, |operation| operation.publish(edit, beat))?;
         if let Edit::Put(record) = edit {
             confirmed.remember(record);
         }
-        Ok(Applied { url: self.url.clone(), outcome, beat: beat.in_store(&self.url) })
+        Ok(Applied { url: self.url.clone(), outcome, beat: beat.in_store(&self.url), asked: true })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
