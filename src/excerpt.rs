@@ -5,9 +5,26 @@ const SHOWN_CHARACTERS: usize = 40;
 
 /// The beginning of `text`, with everything escaped that a terminal or a log reader would act upon.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+    let mut shown = harmless(text.chars().take(SHOWN_CHARACTERS));
     if text.chars().nth(SHOWN_CHARACTERS).is_some() {
         shown.push('…');
+    }
+    shown
+}
+
+/// The whole of `text`, as [`excerpt`] shows its beginning.
+pub(crate) fn shown(text: &str) -> String {
+    harmless(text.chars())
+}
+
+fn harmless(text: impl Iterator<Item = char>) -> String {
+    let mut shown = String::new();
+    for character in text {
+        match character {
+            // Nobody acts upon them, and people know them without a backslash.
+            '\'' | '"' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
     }
     shown
 }
@@ -17,13 +34,7 @@ pub(crate) fn excerpt(text: &str) -> String {
 pub(crate) fn said(text: &str, limit: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
-    let mut shown = String::new();
-    for character in line.chars().take(limit) {
-        match character {
-            '\'' | '"' | '\\' => shown.push(character),
-            _ => shown.extend(character.escape_debug()),
-        }
-    }
+    let mut shown = harmless(line.chars().take(limit)).replace("\\\\", "\\");
     if line.chars().nth(limit).is_some() {
         shown.push('…');
     }
@@ -32,7 +43,7 @@ pub(crate) fn said(text: &str, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{excerpt, said};
+    use super::{excerpt, said, shown};
 
     #[test]
     fn shows_nothing_a_terminal_would_act_upon() {
@@ -44,6 +55,8 @@ mod tests {
         check("", "");
         check("web-1", "web-1");
         check("größe", "größe");
+        check("it's \"so\"", "it's \"so\"");
+        assert_eq!(shown("\"\\\n\""), "\"\\\\\\n\"");
         check("a\n\u{1b}[31m\0", r"a\n\u{1b}[31m\0");
         check("\u{9b}31m", r"\u{9b}31m");
         // Right-to-left override: would show the rest of the line backwards.

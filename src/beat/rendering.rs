@@ -217,7 +217,7 @@ pub fn counts(rendering: &Rendering<'_>, roster: &Roster) -> Result<Option<Count
 }
 
 fn render(rendering: &Rendering<'_>, roster: &Roster) -> Result<Rendered, TemplateError> {
-    template::render(&Request {
+    let mut rendered = template::render(&Request {
         name: rendering.name,
         lookup: rendering.lookup,
         who: rendering.who,
@@ -225,7 +225,27 @@ fn render(rendering: &Rendering<'_>, roster: &Roster) -> Result<Rendered, Templa
         roster,
         vars: rendering.vars,
         tree: tree(roster),
-    })
+    })?;
+    rendered.warnings.extend(unmatched(rendering, &rendered.counts, roster));
+    Ok(rendered)
+}
+
+/// Variables that name parts for a question of the template, and match no part in scope: they may be spelt wrong.
+fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec<String> {
+    let globs = rendering.vars.iter().filter(|(name, _)| name.ends_with("_parts"));
+    let globs = globs.filter_map(|(name, value)| Some((name, value.as_str()?)));
+    let is_asked = |glob: &str| counts.keys().any(|question| question.split(' ').next() == Some(glob));
+    globs
+        .filter(|(_, glob)| is_asked(glob) && !roster.nodes.is_empty())
+        .filter_map(|(name, glob)| {
+            let pattern = glob::Pattern::new(glob).ok()?;
+            let plays = |node: &Node| node.record.part().is_some_and(|part| pattern.matches(&part));
+            let mut scope = roster.nodes.iter().filter(|node| rendering.who.sees(node));
+            let shown = crate::excerpt::excerpt(glob);
+            (!scope.any(plays))
+                .then(|| format!("no node in scope is of the parts `{shown}` (the variable `{name}`)"))
+        })
+        .collect()
 }
 
 /// What makes the scope wider than the user may think, one sentence each.

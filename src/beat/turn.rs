@@ -286,6 +286,21 @@ pub fn key(path: &Path) -> String {
     format!("file {}", path.display())
 }
 
+/// Under which name a target's memory has what was said last of its being held.
+const TOLD: &str = "told.json";
+
+/// Remembers what is said of a file that a safety limit holds, if one does. True if something else was said last.
+pub fn note_held(config: &Config, path: &Path, held: Option<&str>) -> bool {
+    let Ok(memory) = Memory::open(&config.state_dir, &key(path)) else { return true };
+    let told: Option<String> = memory.note(TOLD);
+    if told.as_deref() != held {
+        // Without the memory it is said again.
+        let _ = memory.write_note(TOLD, held.map(str::to_owned).as_ref());
+        return true;
+    }
+    held.is_none()
+}
+
 /// What is known of the file before a new output.
 pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Result<Before, TargetError> {
     let remembered = remembered(memory, last);

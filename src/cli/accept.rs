@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::error::CliError;
+use super::error::{CliError, Kind};
 use super::{beat, output};
 use crate::config::{Config, Render};
 use crate::same_file::is_same_file;
@@ -24,10 +24,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let table = table(config, &args.file)?;
-    if !args.dry_run {
+    let done = beat::accept(config, table, args.dry_run);
+    // With a reload that is owed, the file is in place all the same.
+    let is_accepted = done.as_ref().map_or_else(|error| error.kind == Kind::ReloadFailed, |()| true);
+    if is_accepted && !args.dry_run {
         output::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
     }
-    beat::accept(config, table, args.dry_run)
+    done
 }
 
 /// The table of that file.

@@ -11,7 +11,7 @@ use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
 use crate::beat::own::Firmness;
 use crate::beat::reloads;
-use crate::beat::turn::{self, Manner, Turn};
+use crate::beat::turn::{self, Manner, Turn, TurnError};
 use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
@@ -132,12 +132,12 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
         let turn = turn::take(config, table, &facts, &fleet, manner);
         match shared[place] {
             true => waiting.push((place, turn)),
-            false => drop(failures.note(report(table, turn, args.dry_run))),
+            false => drop(failures.note(report(config, table, turn, args.dry_run))),
         }
     }
     reloads::run(config, &mut waiting, || true);
     for (place, turn) in waiting {
-        failures.note(report(&config.renders[place], turn, args.dry_run));
+        failures.note(report(config, &config.renders[place], turn, args.dry_run));
     }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         output::warning(&trouble);
@@ -160,7 +160,7 @@ fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings,
 }
 
 /// Says what came of a file's turn.
-fn report(table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
+fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let path = turn.path.display();
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
@@ -173,10 +173,20 @@ fn report(table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
             false => render::done(&path, &table.target, done),
         });
     }
-    match turn.result? {
+    let held = match &turn.result {
+        Err(error @ (TurnError::Limited { .. } | TurnError::Refused { .. })) => Some(chain(error)),
+        _ => None,
+    };
+    // Cron mails what a quiet beat says: of a file that is held, that once.
+    let is_new = dry_run || turn::note_held(config, &turn.path, held.as_deref());
+    match turn.result {
+        Err(error) if output::is_quiet() && !is_new => Err(CliError::from(error).untold()),
+        Err(error) => Err(error.into()),
         // Which, the warnings have said.
-        Done::Followed(followed) if !followed.failed.is_empty() => Err(CliError::new(Kind::ReloadFailed, "")),
-        _ => Ok(()),
+        Ok(Done::Followed(followed)) if !followed.failed.is_empty() => {
+            Err(CliError::new(Kind::ReloadFailed, ""))
+        }
+        Ok(_) => Ok(()),
     }
 }
 
@@ -186,7 +196,7 @@ pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(
     output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let manner = Manner { dry_run, hold_reload: false, evidence: Evidence::Nothing, accept: true };
     let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
-    report(table, turn, dry_run)
+    report(config, table, turn, dry_run)
 }
 
 /// Begins to tell what changed on the list.

@@ -78,6 +78,7 @@ impl Said {
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let selector = args.select.selector()?;
     let fleet = fleet::read(config, &args.select.max_age, false)?;
+    args.select.refuse_unknown_states(&fleet, &config.states)?;
     let by_default = |node: &Node| matches!(node.availability, Availability::Active | Availability::Draining);
     let nodes = fleet.roster.nodes.iter().filter(|node| selector.matches(node));
     let nodes: Vec<&Node> = nodes.filter(|node| !selector.states.is_empty() || by_default(node)).collect();

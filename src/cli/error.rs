@@ -63,6 +63,11 @@ impl CliError {
         CliError { hint: hint.into(), ..self }
     }
 
+    /// The same exit code without a word: it was told before.
+    pub(super) fn untold(self) -> CliError {
+        CliError::new(self.kind, "")
+    }
+
     /// The same error, with what was done about it.
     pub(super) fn after(self, done: &str) -> CliError {
         CliError { message: format!("{}; {done}", self.message), ..self }

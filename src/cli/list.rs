@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::excerpt::excerpt;
 use crate::metrics::Page;
-use crate::roster::{Node, Roster, Selector};
+use crate::roster::{Availability, Node, Roster, Selector, States};
 use crate::template::shape;
 
 /// Show the nodes on the list
@@ -67,12 +67,37 @@ impl Select {
         Ok(selector)
     }
 
-    /// Says which of these names nobody on the list bears: they may be spelt wrong.
+    /// Refuses a state that neither the table nor any node knows: it is spelt wrong.
+    pub(super) fn refuse_unknown_states(&self, fleet: &Fleet, states: &States) -> Result<(), CliError> {
+        let is_borne = |wanted: &str| {
+            fleet.roster.nodes.iter().any(|node| node.record.state().as_deref() == Some(wanted))
+        };
+        let unknown = self.states.iter().find(|wanted| {
+            let is_known = states.knows(wanted) || wanted.parse::<Availability>().is_ok();
+            fleet.is_current() && !is_known && !is_borne(wanted)
+        });
+        let Some(unknown) = unknown else { return Ok(()) };
+        let meant = states.nearest(unknown).map(|near| format!("is `{near}` meant? ")).unwrap_or_default();
+        let known: BTreeSet<&str> =
+            states.names().chain(Availability::ALL.map(Availability::as_str)).collect();
+        let known: Vec<&str> = known.into_iter().collect();
+        let text = format!("no node is in the state `{}`, and no table knows it", excerpt(unknown));
+        Err(CliError::usage(text).hint(format!("{meant}known are {}", known.join(", "))))
+    }
+
+    /// Says which of these conditions no node on the list meets: they may be spelt wrong.
     pub(super) fn warn_of_nobody(&self, roster: &Roster) -> Result<(), CliError> {
         let names = [&self.part, &self.stacktype, &self.deployment];
-        for text in nobody(roster, names.map(|name| name.clone()))? {
-            output::warning(&text);
+        let mut told = nobody(roster, names.map(|name| name.clone()))?;
+        for clause in &self.clauses {
+            told.extend(nobody_matches(roster, clause)?);
         }
+        let selector = self.selector()?;
+        let is_one = selector.facts.len() + selector.states.len() < 2;
+        if told.is_empty() && !is_one && !roster.nodes.iter().any(|node| selector.matches(node)) {
+            told.push("no node on the list meets all of these conditions".to_owned());
+        }
+        told.iter().for_each(|text| output::warning(text));
         Ok(())
     }
 }
@@ -91,20 +116,47 @@ pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<
         if roster.nodes.is_empty() || roster.nodes.iter().any(|node| selector.matches(node)) {
             continue;
         }
-        let facts = roster.nodes.iter().filter_map(|node| node.record.text(fact));
-        let known: BTreeSet<String> = facts.map(|text| excerpt(&text)).collect();
-        let more = known.len().saturating_sub(MAX_KNOWN);
-        let mut shown: Vec<String> = known.into_iter().take(MAX_KNOWN).collect();
-        if more > 0 {
-            shown.push(format!("… and {more} more"));
-        }
-        let there = match shown.is_empty() {
-            true => "no node states one".to_owned(),
-            false => format!("there are {}", shown.join(", ")),
-        };
+        let there = there_are(values(roster, fact));
         told.push(format!("no node on the list is of the {option} `{}`; {there}", excerpt(&glob)));
     }
     Ok(told)
+}
+
+/// What to say if no node on the list matches `FACT=GLOB`.
+fn nobody_matches(roster: &Roster, clause: &str) -> Result<Option<String>, CliError> {
+    let selector = Selector::default().clause(clause)?;
+    let nodes = &roster.nodes;
+    let Some((fact, glob)) = clause.split_once('=') else { return Ok(None) };
+    if nodes.is_empty() || nodes.iter().any(|node| selector.matches(node)) {
+        return Ok(None);
+    }
+    let shown = excerpt(fact);
+    if nodes.iter().any(|node| node.record.has(fact)) {
+        let there = there_are(values(roster, fact));
+        return Ok(Some(format!("of no node on the list `{shown}` matches `{}`; {there}", excerpt(glob))));
+    }
+    let facts = nodes.iter().flat_map(|node| node.record.facts().into_keys());
+    let there = there_are(facts.map(|fact| excerpt(&fact)).collect());
+    Ok(Some(format!("no node on the list has the fact `{shown}`; {there}")))
+}
+
+/// The values that nodes have of that fact, as they may be shown.
+fn values(roster: &Roster, fact: &str) -> BTreeSet<String> {
+    let values = roster.nodes.iter().filter_map(|node| node.record.text(fact));
+    values.map(|text| excerpt(&text)).collect()
+}
+
+/// The first of these, and how many more there are.
+fn there_are(known: BTreeSet<String>) -> String {
+    let more = known.len().saturating_sub(MAX_KNOWN);
+    let mut shown: Vec<String> = known.into_iter().take(MAX_KNOWN).collect();
+    if more > 0 {
+        shown.push(format!("… and {more} more"));
+    }
+    match shown.is_empty() {
+        true => "no node states one".to_owned(),
+        false => format!("there are {}", shown.join(", ")),
+    }
 }
 
 /// More names than this are counted, not listed.
@@ -125,6 +177,7 @@ enum Format {
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let selector = args.select.selector()?;
     let fleet = fleet::read(config, &args.select.max_age, true)?;
+    args.select.refuse_unknown_states(&fleet, &config.states)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     output::data(&match args.format {
         Format::Table => table(&nodes),

@@ -188,7 +188,11 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Init(args) => return init::run(args, &cli.global.given()),
         _ => {}
     }
-    let config = Config::load(&cli.global.given())?;
+    let config = match (Config::load(&cli.global.given()), &cli.command) {
+        (Ok(config), _) => config,
+        (Err(error), Command::Doctor(args)) => return doctor::unconfigured(args, error.into()),
+        (Err(error), _) => return Err(error.into()),
+    };
     if cli.global.color.is_none() {
         set_color(config.color.as_deref().and_then(|word| Color::from_str(word, true).ok()));
     }

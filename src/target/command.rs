@@ -171,12 +171,7 @@ fn tail(output: File) -> String {
     end_of(output)
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| {
-            format!(
-                "\n  | {}",
-                line.trim_end().escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
-            )
-        })
+        .map(|line| format!("\n  | {}", crate::excerpt::shown(line.trim_end())))
         .collect()
 }
 

@@ -120,7 +120,7 @@ impl TargetError {
                     .into(),
             ),
             TargetError::Unfollowed { .. } => Some(
-                "see that `socket` is that of the HAProxy which reads this file, and that it answers (`presence doctor` asks it); then reload HAProxy by hand"
+                "see that `socket` is that of the HAProxy which reads this file, and that it answers; then reload HAProxy by hand"
                     .into(),
             ),
             TargetError::NotAsked { source, .. } => source.hint(),

@@ -264,3 +264,13 @@ fn a_socket_below_admin_fails() {
         drop(haproxy);
     }
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_a_finding_too() {
+    let app = Machine::new("app1");
+    fs::write(app.path("presence.toml"), "stores = 3\n").unwrap();
+    let outcome = app.run(&["doctor", "--format", "json"]).code(2).says("unknown field `stores`");
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&json["failed"], &json["findings"][0]["subject"]), (&1.into(), &"configuration".into()));
+    assert_eq!(app.run(&["doctor"]).code(2).stdout, "");
+}

@@ -112,6 +112,41 @@ fn a_question_that_loses_too_much_keeps_its_servers_and_the_others_go_on() {
 }
 
 #[test]
+fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
+    let balancer = fleet("");
+    let quiet = || balancer.0.run(&["beat", "--quiet"]);
+    balancer.lose(&["c1", "c2"]);
+    quiet().code(3).says("keeps 2 nodes").says("presence accept");
+    for _ in 0..2 {
+        assert_eq!(quiet().code(3).stderr, "");
+    }
+    // Another loss is news, and so is the same one after all was well.
+    balancer.lose(&["a1", "a2"]);
+    quiet().code(3).says("keeps 4 nodes");
+    for (id, part) in [("a1", "app1"), ("a2", "app1"), ("c1", "app8"), ("c2", "app8")] {
+        balancer.put(id, part, "");
+    }
+    quiet().code(0);
+    balancer.lose(&["c1", "c2"]);
+    quiet().code(3).says("keeps 2 nodes");
+    // Whoever asks is told.
+    balancer.0.run(&["beat"]).code(3).says("keeps 2 nodes");
+}
+
+#[test]
+fn a_list_is_accepted_when_the_file_has_it() {
+    let balancer = fleet("");
+    let accepted = "the list is accepted as it is";
+    balancer.lose(&["c1", "c2"]);
+    let table = fs::read_to_string(balancer.0.path("presence.toml")).unwrap();
+    fs::write(balancer.0.path("presence.toml"), format!("{table}check = 'false {{}}'\n")).unwrap();
+    let refused = balancer.0.run(&["accept", "out"]).code(4);
+    assert!(!refused.stderr.contains(accepted), "{refused}");
+    fs::write(balancer.0.path("presence.toml"), format!("{table}reload = 'false'\n")).unwrap();
+    balancer.0.run(&["accept", "out"]).code(5).says(accepted);
+}
+
+#[test]
 fn an_empty_list_changes_nothing() {
     let balancer = fleet("");
     balancer.lose(&["a1", "a2", "b1", "c1", "c2"]);

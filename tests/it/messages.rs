@@ -327,6 +327,17 @@ fn of_stores() {
 }
 
 #[test]
+fn of_one_store_of_two_that_is_away() {
+    let app = Machine::new("app1");
+    fs::create_dir(app.path("list")).unwrap();
+    let list = app.path("list");
+    let app = app.store(list.display()).store("no-such");
+    for words in [&["publish"][..], &["list"], &["beat"]] {
+        app.run(words).code(0).says("hint: `git init --bare no-such` makes a repository");
+    }
+}
+
+#[test]
 fn of_templates_and_targets() {
     let app = Machine::new("app1");
     app.good(&["publish"]);
@@ -391,6 +402,39 @@ fn of_templates_and_targets() {
 }
 
 #[test]
+fn of_urls_that_were_mistyped() {
+    let app = Machine::new("app1");
+    for url in [
+        "url=https://u:s3cret@127.0.0.1:1/x",
+        "<https://u:s3cret@127.0.0.1:1/x>",
+        "https:///u:s3cret@127.0.0.1:1/x",
+        "https://127.0.0.1:1/x#s3cret",
+        "https://127.0.0.1:1/x;token=s3cret",
+        "https://s3cret:x-oauth-basic@127.0.0.1:1/x",
+        "u:s3cret/w@127.0.0.1/x",
+        "127.0.0.1/x?private_token=s3cret",
+    ] {
+        for words in [&["list"][..], &["publish"], &["doctor"], &["list", "--format", "json"]] {
+            let outcome = app.run(&[words, &["--store", url]].concat());
+            assert!(!outcome.to_string().contains("s3cret"), "{url}: {outcome}");
+        }
+        fs::write(app.path("presence.toml"), format!("store = {url}\n")).unwrap();
+        let outcome = app.run(&["list"]);
+        assert!(!outcome.to_string().contains("s3cret"), "{url}: {outcome}");
+        fs::write(app.path("presence.toml"), "").unwrap();
+    }
+    // The file has the password; nobody else may read it, and the next step does without.
+    let outcome = app.run(&["init", "--config", "new.toml", "--store", "https://u:s3cret@127.0.0.1:1/x"]);
+    assert!(!outcome.to_string().contains("s3cret") && !outcome.stderr.contains("--store"), "{outcome}");
+    assert!(fs::read_to_string(app.path("new.toml")).unwrap().contains("s3cret"));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(app.path("new.toml")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A folder is no file to be left as it is.
+    app.run(&["init", "--config", "home"]).code(1).says("home").says("no file");
+}
+
+#[test]
 fn of_names_that_nobody_bears() {
     let app = Machine::new("app1");
     let list = app.path("list.git");
@@ -411,6 +455,30 @@ fn of_names_that_nobody_bears() {
     for _ in 0..2 {
         app.run(&["render", "hosts", "--part", "ap1"]).code(0).says(told);
     }
+    // A state that nobody knows is no answer.
+    for words in [&["list", "--state", "drainig"][..], &["check", "--state", "done", "--state", "drainig"]] {
+        let outcome = app.run(words).code(2).says("is `draining` meant?").says("known are absent, active,");
+        assert_eq!(outcome.stdout, "");
+    }
+    app.good(&["list", "--state", "drained"]);
+    app.run(&["state", "bogus", "--anyway"]).code(0);
+    assert_eq!(app.run(&["list", "--state", "bogus", "--format", "ids"]).code(0).stdout, "i-app1\n");
+    app.good(&["state", "done"]);
+    for (words, told) in [
+        (
+            &["--where", "typo=x"][..],
+            "no node on the list has the fact `typo`; there are deployment, hostname,",
+        ),
+        (&["--where", "port=80"], "of no node on the list `port` matches `80`; there are 8080"),
+        (&["--where", "port=80*", "--state", "drained"], "no node on the list meets all of these conditions"),
+    ] {
+        for command in ["list", "check"] {
+            app.run(&[&[command], words].concat()).code(0).says(told);
+        }
+    }
+    let told = "no node in scope is of the parts `ap1` (the variable `app_parts`)";
+    app.run(&["render", "haproxy", "--set", "app_parts=ap1"]).code(0).says(told);
+    app.good(&["render", "hosts", "--set", "app_parts=ap1"]);
     for words in [&["list", "--part", "ap*"][..], &["render", "hosts", "--part", "app1"]] {
         app.good(words);
     }

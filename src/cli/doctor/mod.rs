@@ -42,6 +42,16 @@ enum Format {
     Json,
 }
 
+/// Tells a configuration that cannot be read in the format that was asked for.
+pub(super) fn unconfigured(args: &Args, error: CliError) -> Result<(), CliError> {
+    if args.format == Format::Json {
+        let mut findings = Findings::default();
+        findings.bad("configuration", error.message(), error.advice().map(str::to_owned));
+        output::data(&json(&findings)?)?;
+    }
+    Err(error)
+}
+
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let mut findings = Findings::default();
     own::configuration(config, &mut findings);
@@ -59,14 +69,16 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let only = if output::is_quiet() { Some(Verdict::Bad) } else { None };
     match args.format {
         Format::Text => output::data(&findings.text(only))?,
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&findings.json())
-                .map_err(|error| CliError::failed(format!("cannot write the findings as JSON: {error}")))?;
-            output::data(&(text + "\n"))?;
-        }
+        Format::Json => output::data(&json(&findings)?)?,
     }
     match findings.count(Verdict::Bad) {
         0 => Ok(()),
         failed => Err(CliError::new(Kind::Failed, format!("{failed} of {} checks failed", findings.len()))),
     }
+}
+
+fn json(findings: &Findings) -> Result<String, CliError> {
+    serde_json::to_string_pretty(&findings.json())
+        .map(|text| text + "\n")
+        .map_err(|error| CliError::failed(format!("cannot write the findings as JSON: {error}")))
 }

@@ -59,7 +59,10 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
     }
     let state = record.state().filter(|state| config.states.knows(state));
     if let Some(state) = state.filter(|state| config.states.of(Some(state)) == Availability::Absent) {
-        let text = format!("the state `{}` means absent: templates leave the node out", state.escape_debug());
+        let text = format!(
+            "the state `{}` means absent: templates leave the node out",
+            crate::excerpt::shown(&state)
+        );
         findings.doubtful("record", text, "`presence state done` says that it is in service".to_owned());
     }
 }
@@ -69,7 +72,7 @@ pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings)
         [("nodepart", &who.part), ("stacktype", &who.stacktype), ("deployment", &who.deployment)]
     {
         match value {
-            Some(value) => findings.good("record", format!("{fact} {}", value.escape_debug())),
+            Some(value) => findings.good("record", format!("{fact} {}", crate::excerpt::shown(value))),
             None => {
                 let file = config.nodeinfo.join(format!("{fact}.txt"));
                 let advice = format!("write it into `{}`, if this machine is a node", file.display());

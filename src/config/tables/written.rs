@@ -201,15 +201,16 @@ impl HealthTable {
         let (shown, check) = match (self.command, self.tcp, self.http) {
             (Some(line), None, None) => (line.0.to_string(), Check::Command(line.0)),
             (None, Some(place), None) => {
-                let address = local(&place)
-                    .ok_or_else(|| format!("`tcp` is no port or ADDRESS:PORT: `{}`", place.escape_debug()))?;
+                let address = local(&place).ok_or_else(|| {
+                    format!("`tcp` is no port or ADDRESS:PORT: `{}`", crate::excerpt::shown(&place))
+                })?;
                 (format!("tcp {place}"), Check::Answers(address, Question::Connect))
             }
             (None, None, Some(url)) => {
                 let bad = || {
                     format!(
                         "`http` is no http://ADDRESS:PORT/PATH with an address in numbers: `{}`",
-                        url.escape_debug()
+                        crate::excerpt::shown(&url)
                     )
                 };
                 let rest = url.strip_prefix("http://").ok_or_else(bad)?;
