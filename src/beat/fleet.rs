@@ -1,5 +1,7 @@
 //! The stores of the configuration: how they are opened, read and written.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::absence::Evidence;
@@ -192,6 +194,11 @@ pub fn publish(config: &Config, record: &Record) -> (Vec<Result<Applied, StoreEr
 /// Makes one change in all stores.
 pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
     store::apply(&config.stores, &options(config), edit, None, to_publish(config))
+}
+
+/// Which of these nodes, whose records are away, were withdrawn.
+pub fn withdrawn(config: &Config, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
+    store::withdrawn(&config.stores, &options(config), ids)
 }
 
 /// Goes through a publishing up to the change: in the stores of the records, and in those that are for heartbeats alone.

@@ -1,8 +1,9 @@
 //! The nodes of a file's last good output: its losses are judged by them, and a question that loses too much keeps its own.
 //!
-//! A record that is away says nothing of the reason: `presence withdraw` and a lost file look the same. So one node that is
-//! away alone has left; several at once are an outage until an operator says otherwise. A node that is still on the list
-//! and plays another part, or says that it is decommissioned, has left in order, with however many others.
+//! A record that is away says nothing of the reason. The store may know that `presence withdraw` took it away; else one node
+//! that is away alone has left, and several at once are an outage until an operator says otherwise. A node that is still on
+//! the list and plays another part, or says that it is decommissioned, has left in order, with however many others. So
+//! has one that drains, as long as its question has another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,8 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::health::WEDGED;
+use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Availability, Node, Roster, States};
 use crate::target::digest;
@@ -50,9 +53,9 @@ pub struct KeptNode {
 /// What became of a node that a question had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It plays another part, is decommissioned, was withdrawn alone, or was kept for long enough.
+    /// It plays another part, is decommissioned, was withdrawn, drains beside others, or was kept for long enough.
     InOrder,
-    /// It is on the list and says of itself that it may not be used.
+    /// It is on the list and says of itself that it may not be used, as all others do or as its health checks say.
     Leaving,
     /// It is away, or cannot be used.
     Lost,
@@ -121,16 +124,17 @@ impl Kept {
     }
 
     /// What the questions of an output have lost, if it is made of this roster, and its questions are answered like this.
+    /// Of the nodes that are away, some are known to be `withdrawn`.
     pub fn losses(
         &self,
         given: &Given,
         counts: &Counts,
         roster: &Roster,
-        states: &States,
+        (states, withdrawn): (&States, &BTreeSet<Name>),
         now: Timestamp,
     ) -> Losses {
         let here = self.here(roster);
-        let alone = self.away_alone(&here, roster);
+        let alone = self.away_alone(&here, roster, withdrawn);
         let mut losses = Losses::default();
         for (question, before) in &self.questions {
             let outer = question.split_once('/').map(|(outer, _)| outer);
@@ -156,9 +160,12 @@ impl Kept {
                 let aged = kept.held.is_some_and(|held| now.duration_since(held) > MAX_HELD);
                 let fate = match node {
                     _ if aged && !active.is_empty() => Fate::InOrder,
-                    None if alone == Some(*place) => Fate::InOrder,
+                    None if alone == Some(*place) || withdrawn.contains(kept.record.id()) => Fate::InOrder,
                     None => Fate::Lost,
-                    Some(node) => fate(question, kept, node, states),
+                    Some(node) => match fate(question, kept, node, states) {
+                        Fate::Leaving if !active.is_empty() && !is_wedged(node) => Fate::InOrder,
+                        fate => fate,
+                    },
                 };
                 if fate == Fate::InOrder {
                     loss.base -= 1;
@@ -187,15 +194,27 @@ impl Kept {
         self.nodes.iter().map(&mut find).collect()
     }
 
-    /// The only node whose record is away, if the others are there: it was withdrawn. A file that is there and cannot be
+    /// The nodes of the questions whose records are away.
+    pub fn away(&self, roster: &Roster) -> BTreeSet<Name> {
+        let here = self.here(roster);
+        let used: BTreeSet<u32> = self.questions.values().flatten().copied().collect();
+        let is_away = |place: &u32| here.get(*place as usize).is_some_and(Option::is_none);
+        let away = used.into_iter().filter(is_away).filter_map(|place| self.nodes.get(place as usize));
+        away.map(|kept| kept.record.id().clone()).collect()
+    }
+
+    /// The only node whose record is away and that is not known to be withdrawn, if the others are there: it was withdrawn. A file that is there and cannot be
     /// read is not away.
-    fn away_alone(&self, here: &[Option<u32>], roster: &Roster) -> Option<u32> {
+    fn away_alone(&self, here: &[Option<u32>], roster: &Roster, withdrawn: &BTreeSet<Name>) -> Option<u32> {
         let used: BTreeSet<u32> = self.questions.values().flatten().copied().collect();
         let is_there = |place: &u32| here.get(*place as usize).is_some_and(Option::is_some);
         if !used.iter().any(is_there) {
             return None;
         }
-        let mut away = used.iter().filter(|place| !is_there(place));
+        let is_withdrawn = |place: &u32| {
+            self.nodes.get(*place as usize).is_some_and(|kept| withdrawn.contains(kept.record.id()))
+        };
+        let mut away = used.iter().filter(|place| !is_there(place) && !is_withdrawn(place));
         let (first, None) = (*away.next()?, away.next()) else { return None };
         let node = self.nodes.get(first as usize)?;
         let is_bad = roster.problems.iter().any(|problem| *problem.path == *node.path);
@@ -217,6 +236,11 @@ impl Kept {
         }
         (roster, held)
     }
+}
+
+/// Whether the node was taken out by its health checks: those of many fail at once when what they share fails.
+fn is_wedged(node: &Node) -> bool {
+    node.record.state().as_deref() == Some(WEDGED)
 }
 
 /// What became of a node that is on the list, and that the question was not given.

@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::fleet;
 use super::kept::Kept;
+use crate::config::Config;
 use crate::haproxy::Installed;
+use crate::name::Name;
 use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster, States};
 use crate::target::Memory;
@@ -81,6 +84,8 @@ pub struct Before {
     pub kept: Option<Kept>,
     /// Whether an output is in place of which nothing is remembered.
     pub in_place: bool,
+    /// Those of its nodes whose records are away because they were withdrawn.
+    pub withdrawn: BTreeSet<Name>,
 }
 
 /// What becomes of a question that loses too much.
@@ -93,6 +98,15 @@ pub enum Excess {
 }
 
 impl Before {
+    /// Looks which of the nodes that are away were withdrawn. One that is away alone needs no witness.
+    pub fn ask(self, config: &Config, roster: &Roster) -> Before {
+        let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
+        match away.len() < 2 {
+            true => self,
+            false => Before { withdrawn: fleet::withdrawn(config, &away), ..self },
+        }
+    }
+
     /// The last good output's counts. An output that is in place and of which nothing is remembered had at least one
     /// node of each kind: it may be anybody's work, and must not be emptied by a first run.
     fn counts(&self, now: &Counts) -> Option<Counts> {
@@ -189,7 +203,8 @@ fn judge(
     let Some(kept) = &before.kept else {
         return (limits::judge(limits, before.counts(counts).as_ref(), counts), BTreeSet::new());
     };
-    let losses = kept.losses(&rendered.given, counts, roster, rendering.states, rendering.now);
+    let losses =
+        kept.losses(&rendered.given, counts, roster, (rendering.states, &before.withdrawn), rendering.now);
     let refused = limits::judge_losses(limits, &losses.losses, counts);
     let lost = refused.iter().filter_map(|refusal| losses.lost.get(&refusal.question));
     let lost = lost.flatten().copied().collect();

@@ -213,7 +213,7 @@ impl Turn {
         };
 
         let attendance = self.attend(&rendering, render, fleet, &memory, manner)?;
-        let before = before(&target, &memory, memory.last_good().as_ref())?;
+        let before = before(&target, &memory, memory.last_good().as_ref())?.ask(config, &fleet.roster);
         let composition = rendering::compose(&rendering, &attendance.roster, &before, Excess::Hold)?;
         self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
         self.warnings.extend(rendering::unscoped(&who, &fleet.roster).into_iter().map(Warning::from));
@@ -311,7 +311,7 @@ pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Resu
 /// What is remembered of the last good output.
 pub fn remembered(memory: &Memory, last: Option<&LastGood>) -> Before {
     let nodes = last.and_then(|last| Kept::from_bytes(memory.bytes(KEPT)?, &last.digest));
-    Before { counts: last.map(|last| last.counts.clone()), kept: nodes, in_place: false }
+    Before { counts: last.map(|last| last.counts.clone()), kept: nodes, ..Before::default() }
 }
 
 /// Remembers a good output: what it was given, and with `text` the output itself.

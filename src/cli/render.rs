@@ -132,8 +132,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         states: &config.states,
         now: node::now()?,
     };
-    let before = destination.before(memory, last.as_ref())?;
-    let composed = compose(args, &rendering, &fleet, limits, &before);
+    let before = destination.before(memory, last.as_ref())?.ask(config, &fleet.roster);
+    let composed = compose(args, &rendering, &fleet, limits, (&before, destination.excess(config)));
     let (composition, missed) = match composed {
         Ok(composed) => composed,
         Err(error) => return destination.fail(memory, error),
@@ -161,11 +161,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         return destination.fail(memory, error);
     }
     if args.dry_run {
-        return destination.rehearse(&composed.text);
+        destination.rehearse(&composed.text)?;
+        return destination.limited(composed);
     }
     // The stamps of what was read, which may be younger than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    destination.write(memory, &composed, made)
+    // Where a limit holds nodes, that is said each time.
+    destination.write(memory, &composed, made.filter(|_| composed.refused.is_empty()))?;
+    destination.limited(composed)
 }
 
 /// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
@@ -175,7 +178,7 @@ fn compose(
     rendering: &Rendering<'_>,
     fleet: &Fleet,
     limits: Limits,
-    before: &Before,
+    (before, excess): (&Before, Excess),
 ) -> Result<(Composition, Vec<String>), CliError> {
     let mut missed = Missed::default();
     let mut said = Vec::new();
@@ -202,7 +205,7 @@ fn compose(
     said.extend(attendance.warnings);
     let composition = match strict {
         Some(refused) => refused,
-        None => rendering::compose(rendering, &attendance.roster, before, Excess::Refuse)?,
+        None => rendering::compose(rendering, &attendance.roster, before, excess)?,
     };
     Ok((composition, said.into_iter().map(|warning| warning.text).collect()))
 }
@@ -307,6 +310,29 @@ impl Destination {
             DestinationKind::Stdout { .. } => Ok(turn::remembered(memory, last)),
             DestinationKind::File(target) => Ok(turn::before(target, memory, last)?),
         }
+    }
+
+    /// What becomes of a question that loses too much: in a file, it keeps its nodes as it does in a beat. A file that has a
+    /// `[[render]]` table has other variables there, so nothing is written. What goes to stdout is all or nothing.
+    fn excess(&self, config: &Config) -> Excess {
+        match &self.kind {
+            DestinationKind::File(_) if self.table(config).is_none() => Excess::Hold,
+            DestinationKind::File(_) | DestinationKind::Stdout { .. } => Excess::Refuse,
+        }
+    }
+
+    /// The error if a safety limit holds nodes in the file.
+    fn limited(&self, composed: Composed) -> Result<(), CliError> {
+        let DestinationKind::File(target) = &self.kind else { return Ok(()) };
+        if composed.refused.is_empty() {
+            return Ok(());
+        }
+        let held = composed.held.len();
+        let plural = if held == 1 { "" } else { "s" };
+        let path = target.path.display();
+        Err(CliError::from(ComposeError::Refused(composed.refused)).after(&format!(
+            "`{path}` keeps {held} node{plural} of its last good output, and has all else of the list"
+        )))
     }
 
     /// What to do about a refusal if a `[[render]]` table is for the same file: other variables would make another file.

@@ -1,8 +1,10 @@
 //! A folder that is just a folder.
 
+mod departures;
 mod listing;
 mod read;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -96,6 +98,7 @@ impl Directory {
             }
         }
         if old.is_none() {
+            departures::forget(&folder, record.id().as_ref())?;
             // It is new here, or was elsewhere: a file that it left there would outlive it.
             changed |= remove_files(&folder, record.id().as_ref(), &paths)?;
         }
@@ -105,7 +108,13 @@ impl Directory {
     }
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
-        Ok(remove_files(&self.folder_to_write()?.0, id, &[])?.then_some(Change::Left))
+        let (folder, _) = self.folder_to_write()?;
+        // Noted before: whoever sees that the file is gone sees that it was withdrawn.
+        let there = walk(&folder).flatten().any(|entry| entry.file_name() == format!("{id}.json").as_str());
+        if there {
+            departures::note(&folder, id, SystemTime::now())?;
+        }
+        Ok(remove_files(&folder, id, &[])?.then_some(Change::Left))
     }
 
     /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
@@ -173,6 +182,11 @@ impl Store for Directory {
 
     fn history(&self, _: Option<&Name>, _: usize, _: Deadline) -> Result<Vec<Event>, StoreError> {
         Err(StoreErrorKind::NoHistory).in_store(&self.url)
+    }
+
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+        let folder = self.folder().in_store(&self.url)?;
+        Ok(ids.iter().filter(|id| departures::is_noted(&folder, id.as_str())).cloned().collect())
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

@@ -15,6 +15,7 @@ mod secrets;
 mod snapshot;
 mod together;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -194,6 +195,10 @@ pub trait Store: Send + Sync {
 
     /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError>;
+
+    /// Which of these nodes, whose records are away, were withdrawn, as far as this machine knows without the network. What
+    /// was lost in another way is not among them.
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError>;
 
     /// What the last successful reading on this machine saw, without asking the store. None if there is none.
     fn last_copy(&self) -> Option<Snapshot>;
@@ -400,6 +405,17 @@ pub fn history(
     together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
         open(&url, &own)?.history(id.as_ref(), most, deadline)
     })
+}
+
+/// Which of these nodes, whose records are away, were withdrawn from one of the stores. A store that cannot say so says
+/// nothing.
+pub fn withdrawn(urls: &[String], options: &Options, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
+    let deadline = Deadline::new(Limit::Read, options.limits.connect);
+    let (own, ids) = (options.clone(), ids.clone());
+    let told = together::ask(tasks(urls, deadline), options.limits.connect, move |url, _| {
+        open(&url, &own)?.withdrawn(&ids)
+    });
+    told.into_iter().flatten().flatten().collect()
 }
 
 /// What is to be done at each of the stores until the same moment.

@@ -95,8 +95,9 @@ fn the_agent_follows_the_list_and_ends_cleanly(place: Place) {
     agent.wait_for("the node to leave", || !has("10.0.0.2"));
     // What somebody writes into nodeinfo is published without a beat of its own.
     lb.fact("rack", "r7");
-    agent
-        .wait_for("the fact to be published", || app.good(&["list", "--where", "rack=r7"]).contains("i-lb1"));
+    agent.wait_for("the fact to be published", || {
+        app.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1")
+    });
     // The beat makes good what somebody has spoilt.
     fs::write(lb.path("hosts"), "spoilt\n").unwrap();
     agent.wait_for("the file to be made right", || has("10.0.0.1"));

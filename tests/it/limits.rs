@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::machine::{Machine, Outcome};
+use crate::fixture::machine::{Machine, Outcome, bare_repository, git};
 
 /// A balancer with a `[[render]]` table, and a list in a directory.
 struct Balancer(Machine);
@@ -112,6 +112,29 @@ fn a_question_that_loses_too_much_keeps_its_servers_and_the_others_go_on() {
 }
 
 #[test]
+fn by_hand_a_question_keeps_its_servers_too_and_the_others_go_on() {
+    let balancer = fleet("");
+    fs::write(balancer.0.path("presence.toml"), "").unwrap();
+    let render = |options: &[&str]| {
+        let words = ["render", "apps", "--template-dir", "templates", "--set", "title=table", "-o", "hand"];
+        let outcome = balancer.0.run(&[&words[..], options].concat());
+        (outcome, fs::read_to_string(balancer.0.path("hand")).unwrap_or_default())
+    };
+    assert_eq!(render(&[]).1, ALL);
+    balancer.lose(&["c1", "c2"]);
+    balancer.put("a3", "app1", "");
+    for options in [&["--dry-run"][..], &[], &[]] {
+        let (outcome, text) = render(options);
+        let outcome =
+            outcome.code(3).says("`app*/app8` has 0 active nodes").says("keeps 2 nodes").says("--force");
+        let held = "table\napp1: a1 a2 a3\napp7: b1\napp8: c1 c2\n";
+        assert_eq!(text, if options.is_empty() { held } else { ALL }, "{outcome}");
+    }
+    assert_eq!(render(&["--force"]).1, "table\napp1: a1 a2 a3\napp7: b1\n");
+    render(&[]).0.code(0);
+}
+
+#[test]
 fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
     let balancer = fleet("");
     let quiet = || balancer.0.run(&["beat", "--quiet"]);
@@ -175,4 +198,93 @@ fn many_that_drain_at_once_are_kept_and_a_number_that_was_asked_for_holds() {
     let (outcome, text) = balancer.beat();
     assert_eq!(text, ALL, "{outcome}");
     outcome.code(3).says("`app*/app8` has 0 active nodes");
+}
+
+/// Publishes and withdraws nodes of a store, and beats a balancer of their parts.
+struct Withdrawals {
+    balancer: Machine,
+    nodes: Vec<Machine>,
+}
+
+impl Withdrawals {
+    fn new(url: &str) -> Withdrawals {
+        let balancer = Machine::new("lb1").store(url);
+        fs::create_dir_all(balancer.path("templates/common")).unwrap();
+        let line = "{{#nodes part=\"app*\"}}{{instance-id}} {{/nodes}}\n";
+        fs::write(balancer.path("templates/common/apps.hbs"), line).unwrap();
+        let (out, templates) = (balancer.path("out"), balancer.path("templates"));
+        let table = format!(
+            "[[render]]\nname = 'apps'\noutput = '{}'\ntemplate-dir = '{}'\n",
+            out.display(),
+            templates.display()
+        );
+        fs::write(balancer.path("presence.toml"), table).unwrap();
+        let node = |number: u32| {
+            let node = Machine::new("app1").with("instance-id", format!("n{number}")).store(url);
+            fs::write(node.path("presence.toml"), "timeouts.recheck = 0\n").unwrap();
+            node.with("port", 9000 + number)
+        };
+        let fleet = Withdrawals { balancer, nodes: (1..=4).map(node).collect() };
+        fleet.nodes.iter().for_each(|node| drop(node.good(&["publish"])));
+        fleet.beat(0, "n1 n2 n3 n4 \n");
+        fleet
+    }
+
+    #[track_caller]
+    fn beat(&self, code: i32, expect: &str) {
+        let outcome = self.balancer.run(&["beat"]);
+        assert_eq!(fs::read_to_string(self.balancer.path("out")).unwrap(), expect, "{outcome}");
+        outcome.code(code);
+    }
+}
+
+fn in_each_kind_of_store(test: impl Fn(&Withdrawals, &dyn Fn(&[&str]))) {
+    let place = Machine::new("lb1");
+    let list = place.path("list");
+    fs::create_dir(&list).unwrap();
+    let in_directory = |ids: &[&str]| {
+        ids.iter().for_each(|id| fs::remove_file(list.join(format!("{id}.json"))).unwrap());
+    };
+    test(&Withdrawals::new(list.to_str().unwrap()), &in_directory);
+    let remove_from = |repository: &std::path::Path, ids: &[&str]| {
+        let clone = tempfile::tempdir().unwrap();
+        git(clone.path(), &["clone", "--quiet", repository.to_str().unwrap(), "."]);
+        let files: Vec<String> = ids.iter().map(|id| format!("it/presence/all/{id}.json")).collect();
+        let words = ["rm", "--quiet"].into_iter().chain(files.iter().map(String::as_str));
+        git(clone.path(), &words.collect::<Vec<_>>());
+        git(clone.path(), &["commit", "--quiet", "--message", "tidy up"]);
+        git(clone.path(), &["push", "--quiet"]);
+    };
+    let repository = place.path("list.git");
+    bare_repository(&repository);
+    test(&Withdrawals::new(repository.to_str().unwrap()), &|ids| remove_from(&repository, ids));
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    {
+        let server = crate::fixture::GitDaemon::start();
+        server.repository("list.git");
+        test(&Withdrawals::new(&server.url("list.git")), &|ids| remove_from(&server.path("list.git"), ids));
+    }
+}
+
+#[test]
+fn nodes_that_were_withdrawn_between_two_beats_are_no_loss_and_lost_files_are() {
+    in_each_kind_of_store(|fleet, lose| {
+        for node in &fleet.nodes[..3] {
+            node.run(&["withdraw"]).code(0);
+        }
+        fleet.beat(0, "n4 \n");
+        for node in &fleet.nodes[..3] {
+            node.run(&["publish"]).code(0);
+        }
+        fleet.beat(0, "n1 n2 n3 n4 \n");
+        // What is accepted is no newcomer.
+        fleet.balancer.run(&["accept", "out"]).code(0);
+        // That they once left says nothing now.
+        lose(&["n1", "n2", "n3"]);
+        fleet.beat(3, "n1 n2 n3 n4 \n");
+        for node in &fleet.nodes[..3] {
+            node.run(&["publish", "--anyway"]).code(0);
+        }
+        fleet.beat(0, "n1 n2 n3 n4 \n");
+    });
 }

@@ -45,8 +45,14 @@ fn kept(roster: &Roster, before: Option<&Kept>, now: Timestamp) -> Kept {
 
 /// The questions that are refused, and the nodes that they keep.
 fn refused(kept: &Kept, roster: &Roster, now: Timestamp) -> Vec<String> {
+    refused_but(kept, roster, &[], now)
+}
+
+/// The same, if it is known that these nodes were withdrawn.
+fn refused_but(kept: &Kept, roster: &Roster, withdrawn: &[&str], now: Timestamp) -> Vec<String> {
     let (given, counts) = asked(roster);
-    let losses = kept.losses(&given, &counts, roster, &States::default(), now);
+    let withdrawn = withdrawn.iter().map(|id| Name::parse(id).unwrap()).collect();
+    let losses = kept.losses(&given, &counts, roster, (&States::default(), &withdrawn), now);
     judge_losses(Limits::default(), &losses.losses, &counts)
         .iter()
         .map(|refusal| {
@@ -106,6 +112,26 @@ fn nodes_that_leave_in_order_are_no_loss_and_others_are() {
     check(&[("b1", Some(("app7", "bogus")))], &["app*/app7 b1"]);
     check(&[("b1", None), ("a1", None)], &["app*/app7 b1"]);
     assert_eq!(refused(&before, &roster(&[]), at(0)).len(), 4, "an empty list");
+    // Beside others, draining is in order, with however many others.
+    check(&[("a1", Some(("app1", "draining"))), ("a2", Some(("app1", "drained")))], &[]);
+    check(&[("a1", Some(("app1", "wedged"))), ("a2", Some(("app1", "wedged")))], &["app*/app1 a1,a2"]);
+    check(&both("app8", "draining"), &["app*/app8 c1,c2"]);
+}
+
+#[test]
+fn what_is_known_to_be_withdrawn_is_no_loss_with_however_many_others() {
+    let before = kept(&roster(&FLEET), None, at(0));
+    let check = |away: &[&str], withdrawn: &[&str], expect: &[&str]| {
+        let now = changed(&away.iter().map(|id| (*id, None)).collect::<Vec<_>>());
+        assert_eq!(refused_but(&before, &now, withdrawn, at(0)), expect, "{away:?} {withdrawn:?}");
+        let ids: Vec<String> = before.away(&now).iter().map(ToString::to_string).collect();
+        assert_eq!(ids, away);
+    };
+    check(&["c1", "c2"], &["c1", "c2"], &[]);
+    // One besides is alone.
+    check(&["b1", "c1", "c2"], &["c1", "c2"], &[]);
+    check(&["a1", "b1", "c1", "c2"], &["c1", "c2"], &["app*/app7 b1"]);
+    check(&["c1", "c2"], &[], &["app*/app8 c1,c2"]);
 }
 
 #[test]

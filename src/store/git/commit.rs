@@ -42,6 +42,9 @@ pub(super) struct Prepared {
     pub(super) changes: BTreeMap<Name, Change>,
 }
 
+/// Whose commits are this program's.
+pub(super) const EMAIL: &str = "presence@localhost";
+
 /// Builds the commit that makes these edits, one a node, on top of `parent`; none if the list already says all that.
 pub(super) fn prepare(
     repo: &Repository,
@@ -85,7 +88,7 @@ pub(super) fn prepare(
     }
     let tree = create(repo, base.as_ref(), &mut update)?;
     let tree = repo.find_tree(tree).doing("read the new tree")?;
-    let who = Signature::now(author, "presence@localhost").doing("sign the commit")?;
+    let who = Signature::now(author, EMAIL).doing("sign the commit")?;
     let parents: Vec<&Commit<'_>> = parent.iter().collect();
     let commit =
         repo.commit(None, &who, &who, &message(&lines), &tree, &parents).doing("write the commit")?;
@@ -105,7 +108,7 @@ pub(super) fn alone(
     }
     let tree = create(repo, None, &mut update)?;
     let tree = repo.find_tree(tree).doing("read the new tree")?;
-    let who = Signature::now(author, "presence@localhost").doing("sign the commit")?;
+    let who = Signature::now(author, EMAIL).doing("sign the commit")?;
     repo.commit(None, &who, &who, subject, &tree, &[]).doing("write the commit")
 }
 

@@ -1,10 +1,11 @@
 //! What the branch's commits did to nodes, the newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{Commit, DiffOptions, Oid, Repository, Sort};
 use jiff::Timestamp;
 
+use super::commit::EMAIL;
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::Record;
@@ -51,6 +52,40 @@ pub(super) fn read(
     Ok(events)
 }
 
+/// So many commits are looked at for withdrawals.
+const MAX_LOOKED_AT: usize = 5_000;
+
+/// Which of these nodes were withdrawn by this program, and have not come back: the newest commit that names a node says
+/// so. Files that somebody removed in another way are not among them. Where the history ends early, it says nothing.
+pub(super) fn withdrawn(repo: &Repository, tip: Option<Oid>, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
+    let mut open: BTreeSet<&str> = ids.iter().map(Name::as_str).collect();
+    let mut withdrawn = BTreeSet::new();
+    let mut next = tip.and_then(|tip| repo.find_commit(tip).ok());
+    for _ in 0..MAX_LOOKED_AT {
+        let Some(commit) = next.filter(|_| !open.is_empty()) else { break };
+        if commit.committer().email_bytes() == EMAIL.as_bytes() {
+            for line in commit.message().unwrap_or_default().lines() {
+                let id = line.split([' ', ':']).next().unwrap_or_default();
+                if open.remove(id)
+                    && is_withdrawal(line, id)
+                    && let Ok(id) = Name::parse(id)
+                {
+                    withdrawn.insert(id);
+                }
+            }
+        }
+        next = commit.parent(0).ok();
+    }
+    withdrawn
+}
+
+/// Whether that line of a commit's message says that the node has left: `ID: left`, or with its part.
+fn is_withdrawal(line: &str, id: &str) -> bool {
+    let left = Change::Left.to_string();
+    let rest = line.strip_prefix(id).unwrap_or_default();
+    rest == format!(": {left}") || (rest.starts_with(" (") && rest.ends_with(&format!("): {left}")))
+}
+
 type Versions = (Option<Record>, Option<Record>);
 
 /// The records before and after a commit, of the nodes whose files it touched.
@@ -84,4 +119,23 @@ fn files(
         versions.1 = record(delta.new_file().id())?.or(versions.1.take());
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawal_is_told_from_other_changes() {
+        for (line, expect) in [
+            ("i-1: left", true),
+            ("i-1 (app1): left", true),
+            ("i-1 (app1): joined", false),
+            ("i-1 (app1): rack left", false),
+            ("i-10 (app1): left", false),
+            ("i-1", false),
+        ] {
+            assert_eq!(is_withdrawal(line, "i-1"), expect, "{line}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod hold;
 mod shared;
 mod swap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -342,6 +342,14 @@ impl Store for Local {
             history::read(&repo, tip, &self.options.folder, id, most).map(Try::Done)
         };
         Local::persist(deadline, read).in_store(&self.url)
+    }
+
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+        let read = || {
+            let repo = self.repository()?;
+            Ok::<_, StoreErrorKind>(history::withdrawn(&repo, tip(&repo, &self.branch(&repo)?)?, ids))
+        };
+        read().in_store(&self.url)
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

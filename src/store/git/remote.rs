@@ -10,6 +10,8 @@ mod watch;
 
 use heartbeat::Heartbeat;
 
+use std::collections::BTreeSet;
+
 use git2::Oid;
 use jiff::Timestamp;
 
@@ -255,6 +257,11 @@ impl Store for Remote {
             }
             history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
         })
+    }
+
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+        let mirror = Mirror::last(self.copy.place());
+        Ok(mirror.map(|(repo, heads)| history::withdrawn(&repo, heads.tip, ids)).unwrap_or_default())
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

@@ -49,13 +49,13 @@ fn a_store_that_hangs_does_not_keep_the_other_one_waiting() {
     assert!(has(&lb, "10.0.0.3"), "nodes of the store that hangs have not left");
     // What this node says is heard by those who listen.
     lb.fact("rack", "r7");
-    agent.wait_for("the fact", || app.good(&["list", "--where", "rack=r7"]).contains("i-lb1"));
+    agent.wait_for("the fact", || app.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1"));
     app.good(&["withdraw"]);
     agent.wait_for("the node to leave", || !has(&lb, "10.0.0.2"));
     server.go_on();
     let far = Machine::new("db1").store(server.url("list.git"));
     agent.wait_for("the other store to hear of it", || {
-        far.good(&["list", "--where", "rack=r7"]).contains("i-lb1")
+        far.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1")
     });
     // Also if it hangs when the agent starts: then its last copy counts.
     server.hang();
