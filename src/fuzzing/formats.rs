@@ -123,7 +123,9 @@ fn nagios(text: &str) -> Option<String> {
             other => read.push(other),
         }
     }
-    let whole = read.trim() == read && !read.ends_with('\\') && read != "null" && !read.is_empty();
+    let outer = [' ', '\t', '\r', '\n'];
+    let whole =
+        read.trim_matches(outer) == read && !read.ends_with('\\') && read != "null" && !read.is_empty();
     whole.then_some(read)
 }
 
