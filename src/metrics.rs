@@ -5,6 +5,16 @@ use std::fmt::{Display, Write};
 
 use crate::roster::Node;
 
+/// The nodes are counted under so many different labels: whoever may write the list could otherwise fill the memory of those
+/// who store the series.
+const MAX_KINDS: usize = 500;
+
+/// A label has no more characters.
+const MAX_LABEL: usize = 128;
+
+/// The label of all nodes beyond [`MAX_KINDS`]. No name has a bracket.
+const OTHERS: &str = "(others)";
+
 /// A page of metrics.
 #[derive(Debug, Default)]
 pub struct Page(String);
@@ -33,7 +43,10 @@ impl Page {
     pub fn nodes<'a>(&mut self, nodes: impl Iterator<Item = &'a Node>) {
         let mut counts: BTreeMap<[String; 5], usize> = BTreeMap::new();
         for node in nodes {
-            let fact = |name: &str| node.record.text(name).unwrap_or_default().into_owned();
+            let fact = |name: &str| {
+                let text = node.record.text(name).unwrap_or_default();
+                text.chars().take(MAX_LABEL).collect::<String>()
+            };
             let key = [
                 fact("nodepart"),
                 fact("stacktype"),
@@ -43,6 +56,7 @@ impl Page {
             ];
             *counts.entry(key).or_default() += 1;
         }
+        let counts = bounded(counts, MAX_KINDS);
         self.family("presence_nodes", "gauge", "Nodes on the list.");
         for ([part, stacktype, deployment, state, availability], count) in &counts {
             let labels = [
@@ -62,6 +76,19 @@ impl Page {
     }
 }
 
+/// The counts of the kinds with most nodes, and one for all others, with the same sum.
+fn bounded(counts: BTreeMap<[String; 5], usize>, most: usize) -> BTreeMap<[String; 5], usize> {
+    if counts.len() <= most {
+        return counts;
+    }
+    let mut kinds: Vec<([String; 5], usize)> = counts.into_iter().collect();
+    // The sort is stable: of as many nodes, the first by name.
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: usize = kinds.drain(most..).map(|(_, count)| count).sum();
+    kinds.push(([OTHERS; 5].map(str::to_owned), rest));
+    kinds.into_iter().collect()
+}
+
 /// A label value: backslash, quote and newline escaped, as the format wants it.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -70,6 +97,15 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_kinds_of_one_node_each_are_one() {
+        let key = |part: &str| [part, "", "", "", ""].map(str::to_owned);
+        let counts = BTreeMap::from([(key("a1"), 1), (key("a2"), 1), (key("app"), 5), (key("db"), 2)]);
+        assert_eq!(bounded(counts.clone(), 4), counts);
+        let expect = BTreeMap::from([(key("app"), 5), (key("db"), 2), ([OTHERS; 5].map(str::to_owned), 2)]);
+        assert_eq!(bounded(counts, 2), expect);
+    }
 
     #[test]
     fn a_hostile_label_stays_one_label() {
