@@ -41,6 +41,8 @@ pub enum Silence {
     Status(u16),
     /// An answer that is no HTTP.
     NotHttp,
+    /// Not asked: the time for all was over.
+    NotAsked,
 }
 
 impl fmt::Display for Silence {
@@ -54,6 +56,7 @@ impl fmt::Display for Silence {
             Silence::TooLate(limit) => write!(f, "no answer within {limit:?}"),
             Silence::Status(status) => write!(f, "status {status}"),
             Silence::NotHttp => f.write_str("the answer is no HTTP"),
+            Silence::NotAsked => f.write_str("not asked: the time for all was over"),
         }
     }
 }
@@ -116,12 +119,13 @@ fn status_in(line: &[u8]) -> Option<u16> {
     words.next()?.parse().ok().filter(|status| (100..600).contains(status))
 }
 
-/// Asks all, `parallel` at a time. The answers are in the order of the addresses.
+/// Asks all, `parallel` at a time, and nobody any more after `until`. The answers are in the order of the addresses.
 pub fn ask_all(
     addresses: &[SocketAddr],
     question: &Question,
     limit: Duration,
     parallel: usize,
+    until: Option<Instant>,
 ) -> Vec<Result<Duration, Silence>> {
     let next = AtomicUsize::new(0);
     let mut answers: Vec<(usize, Result<Duration, Silence>)> = std::thread::scope(|scope| {
@@ -132,7 +136,14 @@ pub fn ask_all(
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(address) = addresses.get(index) else { return answers };
-                        answers.push((index, ask(*address, question, limit)));
+                        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                        answers.push((
+                            index,
+                            match left {
+                                Some(Duration::ZERO) => Err(Silence::NotAsked),
+                                left => ask(*address, question, left.map_or(limit, |left| left.min(limit))),
+                            },
+                        ));
                     }
                 })
             })
@@ -212,9 +223,11 @@ mod tests {
         });
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let addresses = [together, nobody, together, nobody, together];
-        let all = ask_all(&addresses, &Question::http("/").unwrap(), Duration::from_secs(20), 5);
+        let all = ask_all(&addresses, &Question::http("/").unwrap(), Duration::from_secs(20), 5, None);
         let heard: Vec<bool> = all.iter().map(Result::is_ok).collect();
         assert_eq!(heard, [true, false, true, false, true]);
-        assert!(ask_all(&[], &Question::Connect, LIMIT, 0).is_empty());
+        assert!(ask_all(&[], &Question::Connect, LIMIT, 0, None).is_empty());
+        let over = ask_all(&addresses, &Question::Connect, LIMIT, 5, Some(Instant::now()));
+        assert!(over.iter().all(|answer| matches!(answer, Err(Silence::NotAsked))));
     }
 }

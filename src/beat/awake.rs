@@ -2,17 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glob::Pattern;
 
 use super::absence::Reason;
 use super::holding::Warning;
-use crate::probe::{self, Question};
+use crate::probe::{self, Question, Silence};
 use crate::roster::{Availability, Identity, Node, Roster};
 
 /// So many nodes are asked at a time.
 pub const PARALLEL: usize = 64;
+
+/// So many where one silent node must not keep the others waiting.
+const MANY: usize = 256;
+
+/// How long a node may take to answer when it is asked first: those that are there take a few milliseconds.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// How long all together may take. Whoever may write the list may name any number of addresses that swallow connections.
+const ALL: Duration = Duration::from_secs(8);
 
 /// How long a node may take to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
@@ -47,13 +56,44 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
         }
     }
     let addresses: Vec<SocketAddr> = places.iter().map(|(_, address)| *address).collect();
-    let answers = probe::ask_all(&addresses, &Question::Connect, LIMIT, PARALLEL);
+    let answers = ask_twice(&addresses, Instant::now() + ALL);
+    let mut late = 0;
     for ((id, address), answer) in places.into_iter().zip(answers) {
-        if let Err(silence) = answer {
-            asked.silent.insert(id, Reason::NoAnswer(format!("at {address} ({silence})")));
+        match answer {
+            Ok(_) => {}
+            // A node that was not heard since nobody asked it is not silent.
+            Err(Silence::NotAsked) => late += 1,
+            Err(silence) => {
+                asked.silent.insert(id, Reason::NoAnswer(format!("at {address} ({silence})")));
+            }
         }
     }
+    if late > 0 {
+        let text = format!(
+            "{late} nodes were not asked whether they are awake within {} s, and are taken as they are",
+            ALL.as_secs()
+        );
+        asked.unasked.push(text.into());
+    }
     asked
+}
+
+/// Asks all for a short time, and then those that were silent for longer, as far as there is time.
+fn ask_twice(addresses: &[SocketAddr], until: Instant) -> Vec<Result<Duration, Silence>> {
+    let ask = |addresses: &[SocketAddr], limit| {
+        probe::ask_all(addresses, &Question::Connect, limit, MANY, Some(until))
+    };
+    let mut answers = ask(addresses, FIRST);
+    let slow: Vec<usize> =
+        (0..answers.len()).filter(|place| matches!(answers[*place], Err(Silence::TooLate(_)))).collect();
+    let again: Vec<SocketAddr> = slow.iter().map(|place| addresses[*place]).collect();
+    for (place, answer) in slow.into_iter().zip(ask(&again, LIMIT)) {
+        // Where there is no time to ask again, the first answer holds.
+        if !matches!(answer, Err(Silence::NotAsked)) {
+            answers[place] = answer;
+        }
+    }
+    answers
 }
 
 /// Where a node answers, with that port if it states none.

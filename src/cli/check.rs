@@ -111,7 +111,7 @@ fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
     let addresses: Vec<SocketAddr> = places.iter().copied().flatten().collect();
     let question = args.http.clone().unwrap_or(Question::Connect);
     let limit = args.timeout.unsigned_abs();
-    let mut answers = probe::ask_all(&addresses, &question, limit, args.parallel.into()).into_iter();
+    let mut answers = probe::ask_all(&addresses, &question, limit, args.parallel.into(), None).into_iter();
     let answer = |(node, place): (&&'a Node, Option<SocketAddr>)| {
         let said = match (&node.address, &node.port, place) {
             (Err(reason), ..) | (_, Err(reason), _) => Said::Nothing(reason.clone()),
