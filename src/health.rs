@@ -6,16 +6,17 @@
 mod damping;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Check, Health};
-use crate::errors::{AtPath, PathError, chain};
+use crate::errors::{PathError, chain};
 use crate::probe::{self, Silence};
 use crate::roster::{Availability, States};
+use crate::state;
 pub use damping::Failures;
 use damping::Turn;
 
@@ -73,27 +74,18 @@ pub enum Judgement {
     Hold(Timestamp),
 }
 
-impl Memory {
-    /// The file of the memory.
-    pub fn path(state_dir: &Path) -> PathBuf {
-        state_dir.join("health.json")
-    }
+/// The file of the memory.
+const FILE: &str = "health.json";
 
+impl Memory {
     /// What is remembered. A memory that cannot be read counts as none.
     pub fn load(state_dir: &Path) -> Memory {
-        let text = std::fs::read(Memory::path(state_dir)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        state::load(state_dir, FILE).unwrap_or_default()
     }
 
     /// Remembers it.
     pub fn save(&self, state_dir: &Path) -> Result<(), PathError> {
-        let path = Memory::path(state_dir);
-        std::fs::create_dir_all(state_dir).at("make", state_dir)?;
-        let text = serde_json::to_vec(self).map_err(std::io::Error::from).at("write", &path)?;
-        let staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
-        std::fs::write(staged.path(), text).at("write", &path)?;
-        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-        Ok(())
+        state::save(state_dir, FILE, self)
     }
 
     /// Whether all checks find this node healthy; none as long as one has not answered.
@@ -399,7 +391,7 @@ mod tests {
     fn a_memory_from_before_damping_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let old = r#"{"pulses":{"web":{"healthy":false,"doubts":1}},"wedged":true}"#;
-        std::fs::write(Memory::path(dir.path()), old).unwrap();
+        std::fs::write(dir.path().join(FILE), old).unwrap();
         let mut node = Node::new(2, 3, LONGEST);
         node.memory = Memory::load(dir.path());
         assert!(node.memory.wedged);

@@ -14,6 +14,7 @@ pub mod errors;
 pub mod escape;
 mod excerpt;
 pub mod facts;
+mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod haproxy;
@@ -29,6 +30,7 @@ mod program;
 pub mod record;
 pub mod roster;
 mod same_file;
+mod state;
 pub mod store;
 pub mod target;
 pub mod template;

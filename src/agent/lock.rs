@@ -1,11 +1,17 @@
 //! One agent for each state directory.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::AgentError;
 use crate::errors::AtPath;
+use crate::folder::Folder;
+
+const LOCK: &str = "agent.lock";
+
+/// The digits of a process number, and a line end.
+const MAX_PID: u64 = 16;
 
 /// Held for as long as the agent runs; it goes with the process, however that ends.
 #[derive(Debug)]
@@ -13,13 +19,16 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
 /// Takes the lock, or says who has it.
 pub(super) fn take(state_dir: &Path) -> Result<Lock, AgentError> {
-    fs::create_dir_all(state_dir).at("make", state_dir)?;
-    let path = state_dir.join("agent.lock");
-    let mut file = File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    let folder = Folder::private(state_dir)?;
+    let path = folder.at(LOCK);
+    let mut file = folder.lock_file(LOCK)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+            let mut pid = String::new();
+            // Without it, the message names nobody.
+            let _ = (&file).take(MAX_PID).read_to_string(&mut pid);
+            let pid = pid.trim().to_owned();
             return Err(AgentError::Another { pid, state_dir: state_dir.to_owned() });
         }
         Err(TryLockError::Error(error)) => return Err(error).at("lock", &path).map_err(Into::into),

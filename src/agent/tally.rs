@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::beat::turn::{Turn, TurnError};
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
+use crate::folder::{Folder, Lasting, READABLE};
 use crate::metrics::Page;
 use crate::roster::Roster;
 use crate::target::{Done, TargetError};
@@ -210,16 +211,9 @@ impl Tally {
 
     /// Replaces the textfile whole: a collector must never read half of it.
     pub(super) fn write(&self, path: &Path, roster: Option<&Roster>) -> Result<(), PathError> {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Not `.prom` at its end, which is what the collector looks for.
-        let staged = tempfile::Builder::new().prefix(".presence-").tempfile_in(dir);
-        let staged = staged.at("write a file in", dir)?;
-        std::fs::write(staged.path(), self.text(roster, SystemTime::now())).at("write", path)?;
-        let readable = std::fs::Permissions::from_mode(0o644);
-        staged.as_file().set_permissions(readable).at("write", path)?;
-        staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-        Ok(())
+        let (folder, name) = Folder::of(path)?;
+        // The collector is another user.
+        folder.replace(name, self.text(roster, SystemTime::now()).as_bytes(), READABLE, Lasting::Cached)
     }
 }
 

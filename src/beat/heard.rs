@@ -1,16 +1,14 @@
 //! What was heard of heartbeats, kept in the state directory from run to run.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fleet::Fleet;
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
 use crate::liveness::{Listed, Sightings, Silent};
+use crate::state;
 
 /// The nodes that an agent found silent. Those that were left out already do not come back for a while only because a new
 /// agent has not listened yet.
@@ -35,7 +33,7 @@ pub fn silent(state_dir: &Path) -> BTreeMap<String, Silent> {
 
 /// Keeps the nodes that are silent, for the next agent.
 pub fn save_silent(state_dir: &Path, silent: &BTreeMap<String, Silent>) -> Result<(), PathError> {
-    save(state_dir, SILENT, silent)
+    state::save(state_dir, SILENT, silent)
 }
 
 /// What runs before have seen.
@@ -45,23 +43,10 @@ pub fn sightings(state_dir: &Path) -> Sightings {
 
 /// Keeps what was seen, for the next run.
 pub fn save_sightings(state_dir: &Path, sightings: &Sightings) -> Result<(), PathError> {
-    save(state_dir, SIGHTINGS, sightings)
+    state::save(state_dir, SIGHTINGS, sightings)
 }
 
 /// What was kept. A file that cannot be read is as good as none: then all nodes have time to be heard.
 fn load<T: DeserializeOwned + Default>(state_dir: &Path, name: &str) -> T {
-    fs::read(state_dir.join(name))
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default()
-}
-
-fn save<T: Serialize>(state_dir: &Path, name: &str, what: &T) -> Result<(), PathError> {
-    let path = state_dir.join(name);
-    fs::create_dir_all(state_dir).at("make", state_dir)?;
-    let text = serde_json::to_vec(what).map_err(io::Error::from).at("write", &path)?;
-    let mut staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
-    staged.write_all(&text).at("write", &path)?;
-    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-    Ok(())
+    state::load(state_dir, name).unwrap_or_default()
 }

@@ -5,8 +5,6 @@
 //! seen the same unusable value.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::fleet::Fleet;
 use super::holding::Warning;
 use crate::config::Config;
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
 use crate::facts;
 use crate::record::{Facts, Record};
 use crate::roster::faults;
+use crate::state;
 
 /// The facts that say where this node is, the best one first: the first that there is counts.
 const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
@@ -272,17 +271,11 @@ fn listed(fleet: &Fleet, record: &Record) -> Said {
 const SAID: &str = "said.json";
 
 fn load(state_dir: &Path) -> Option<Said> {
-    serde_json::from_slice(&fs::read(state_dir.join(SAID)).ok()?).ok()
+    state::load(state_dir, SAID)
 }
 
 fn save(state_dir: &Path, said: &Said) -> Result<(), PathError> {
-    let path = state_dir.join(SAID);
-    fs::create_dir_all(state_dir).at("make", state_dir)?;
-    let text = serde_json::to_vec(said).map_err(io::Error::from).at("write", &path)?;
-    let mut staged = tempfile::NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
-    staged.write_all(&text).at("write", &path)?;
-    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-    Ok(())
+    state::save(state_dir, SAID, said)
 }
 
 #[cfg(test)]

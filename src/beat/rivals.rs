@@ -6,20 +6,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::Hasher;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::change::Change;
 use crate::config::Config;
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
 use crate::facts;
 use crate::mark::Mark;
 use crate::record::Record;
+use crate::state;
 use crate::store::{Applied, Outcome, StoreError};
 
 /// After so many beats or publishings in a row without the other machine, it is gone.
@@ -114,10 +113,8 @@ pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
     if memory.seed == 0 {
         // Of processes that draw at the same time, the first one draws for all.
         let drawn = Memory { seed: fastrand::u64(1..), ..Memory::default() };
-        memory = match stage(&config.state_dir, &drawn)
-            .map(|staged| staged.persist_noclobber(path(&config.state_dir)))
-        {
-            Ok(Err(_)) => Some(load(&config.state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
+        memory = match state::save_first(&config.state_dir, RIVALS, &drawn) {
+            Ok(false) => Some(load(&config.state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
             _ => drawn,
         };
     }
@@ -228,28 +225,11 @@ fn told(config: &Config, store: &str, is_new: bool) -> Rival {
 const RIVALS: &str = "rivals.json";
 
 fn load(state_dir: &Path) -> Memory {
-    let text = fs::read(path(state_dir)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-fn path(state_dir: &Path) -> PathBuf {
-    state_dir.join(RIVALS)
-}
-
-/// A file with that memory, which has no name yet.
-fn stage(state_dir: &Path, memory: &Memory) -> Result<NamedTempFile, PathError> {
-    let path = path(state_dir);
-    fs::create_dir_all(state_dir).at("make", state_dir)?;
-    let text = serde_json::to_vec(memory).map_err(io::Error::from).at("write", &path)?;
-    let mut staged = NamedTempFile::new_in(state_dir).at("write a file in", state_dir)?;
-    staged.write_all(&text).at("write", &path)?;
-    Ok(staged)
+    state::load(state_dir, RIVALS).unwrap_or_default()
 }
 
 fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
-    let path = path(state_dir);
-    stage(state_dir, memory)?.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-    Ok(())
+    state::save(state_dir, RIVALS, memory)
 }
 
 #[cfg(test)]

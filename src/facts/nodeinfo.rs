@@ -4,10 +4,11 @@
 //! Windows are no part of a fact.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::errors::{AtPath, PathError};
+use crate::folder::{self, Folder, Lasting, NotPlain, READABLE};
 use crate::record::Facts;
 
 /// No fact may be longer, in bytes.
@@ -94,20 +95,17 @@ pub fn file(dir: &Path, fact: &str) -> PathBuf {
 }
 
 fn read_fact(path: &Path) -> Result<String, FactsError> {
-    // Looked at without following, then opened: what is in the folder belongs to whoever may become this node anyway;
-    // the look keeps a link, a fifo or a device from being read by mistake.
-    if !fs::symlink_metadata(path).at("read", path)?.is_file() {
-        return Err(FactsError::NotAFile(path.to_owned()));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .at("read", path)?
-        .take(MAX_FACT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .at("read", path)?;
-    if bytes.len() as u64 > MAX_FACT_BYTES {
-        return Err(FactsError::TooLong(path.to_owned()));
-    }
+    let file = folder::open_plain(path).map_err(|error| match NotPlain::of(&error) {
+        Some(_) => FactsError::NotAFile(path.to_owned()),
+        None => FactsError::Io(error),
+    })?;
+    let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).at("read", path)?;
+    let bytes = match folder::read_within(file, MAX_FACT_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(FactsError::TooLong(path.to_owned()));
+        }
+        read => read.at("read", path)?,
+    };
     let text = String::from_utf8(bytes).map_err(|_| FactsError::NotText(path.to_owned()))?;
     Ok(plain(&text))
 }
@@ -120,24 +118,13 @@ fn plain(text: &str) -> String {
 
 /// Writes one fact, whole or not at all.
 pub fn write(dir: &Path, name: &str, value: &str) -> Result<(), FactsError> {
-    let path = dir.join(format!("{name}.txt"));
-    let mut staged =
-        tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(dir).at("write a fact in", dir)?;
-    writeln!(staged, "{value}").at("write", &path)?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    staged.as_file().set_permissions(readable).at("write", &path)?;
-    staged.as_file().sync_all().at("write", &path)?;
-    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-    Ok(())
+    let text = format!("{value}\n");
+    Ok(Folder::open(dir)?.replace(format!("{name}.txt"), text.as_bytes(), READABLE, Lasting::Durable)?)
 }
 
 /// Removes a fact, if it is there.
 pub fn remove(dir: &Path, name: &str) -> Result<(), FactsError> {
-    let path = file(dir, name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &path)?,
-        _ => Ok(()),
-    }
+    Ok(Folder::open(dir)?.remove(format!("{name}.txt"))?)
 }
 
 #[cfg(test)]

@@ -7,22 +7,17 @@
 //! A server that is down in it makes `haproxy -c` warn ("is DOWN, changed from server-state after a reload"), which
 //! `-dW` turns into a refusal. So it is filled right before a reload, and emptied before the next check.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::config::{Backend, Config, State};
 use super::overrides::Overrides;
 use super::running::{Seen, SyntaxError, read_states};
 use super::socket::{Socket, SocketError};
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
+use crate::folder::{Folder, Lasting, READABLE};
 
 /// A state file that says nothing. A missing or empty one makes HAProxy warn.
 const EMPTY: &str = "1\n";
-
-/// HAProxy may read it as another user, and it says no more than HAProxy's own sockets do.
-const MODE: u32 = 0o644;
 
 /// The state file could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -122,25 +117,21 @@ fn corrected(line: &str, columns: &[&str], weight: u16) -> String {
 
 /// Replaces the file whole, if it is not right already.
 fn write(path: &Path, text: &str) -> Result<(), PathError> {
-    let is_plain = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
-    if is_plain && fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+    let (folder, name) = Folder::of(path)?;
+    // Whatever else is there, a link too, is replaced.
+    let now = folder.read(&name, text.len() as u64);
+    if now.is_ok_and(|now| now.as_deref() == Some(text.as_bytes())) {
         return Ok(());
     }
-    let dir = match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
-    let mut staged = tempfile::NamedTempFile::new_in(dir).at("write a file in", dir)?;
-    let mode = fs::Permissions::from_mode(MODE);
-    let written = staged.write_all(text.as_bytes()).and_then(|()| staged.as_file().set_permissions(mode));
-    written.and_then(|()| staged.as_file().sync_all()).at("write", path)?;
-    staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-    Ok(())
+    // HAProxy may read it as another user, and it says no more than HAProxy's own sockets do.
+    folder.replace(name, text.as_bytes(), READABLE, Lasting::Durable)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
 

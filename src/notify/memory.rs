@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::hash::Hasher;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::Message;
 use crate::config::Notify;
 use crate::errors::{AtPath, PathError};
+use crate::folder::{Folder, Lasting};
 use crate::record::Facts;
 use crate::roster::Roster;
+use crate::state;
 
 /// More messages than this do not wait for one sink; the oldest go. Weeks of a fleet, or a sink that is no more.
 const MAX_WAITING: usize = 1_000;
@@ -21,9 +23,12 @@ const MAX_WAITING: usize = 1_000;
 /// How long it is waited for a process that holds the memory. An agent holds it for as long as it runs.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
+/// What was seen of the list.
+const SEEN: &str = "seen.json";
+
 /// The directory of the memory, held by this process alone.
 pub(super) struct Place {
-    dir: PathBuf,
+    folder: Arc<Folder>,
     _lock: File,
 }
 
@@ -55,31 +60,29 @@ impl Seen {
 impl Place {
     /// The memory below the state directory; none if another process holds it.
     pub(super) fn open(state_dir: &Path) -> Result<Option<Place>, PathError> {
-        let dir = state_dir.join("notify");
-        fs::create_dir_all(&dir).at("make", &dir)?;
-        let path = dir.join("lock");
-        let lock = File::create(&path).at("open", &path)?;
+        let folder = Arc::new(Folder::private(&state_dir.join("notify"))?);
+        let lock = folder.lock_file("lock")?;
         let started = Instant::now();
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(Some(Place { dir, _lock: lock })),
+                Ok(()) => return Ok(Some(Place { folder, _lock: lock })),
                 // A process that is just being started holds what its parent held, for a moment.
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(fs::TryLockError::WouldBlock) => return Ok(None),
-                Err(fs::TryLockError::Error(error)) => return Err(error).at("lock", &path),
+                Err(fs::TryLockError::Error(error)) => return Err(error).at("lock", &folder.at("lock")),
             }
         }
     }
 
     /// What was seen last. One that cannot be read counts as none: better no news than the whole list as news.
     pub(super) fn seen(&self) -> Option<Seen> {
-        serde_json::from_slice(&fs::read(self.dir.join("seen.json")).ok()?).ok()
+        state::load_from(&self.folder, SEEN)
     }
 
     pub(super) fn keep(&self, seen: &Seen) -> Result<(), PathError> {
-        replace(&self.dir.join("seen.json"), seen)
+        state::save_in(&self.folder, SEEN, seen, Lasting::Durable)
     }
 
     /// What that sink is still to be told, of the messages below `committed`.
@@ -88,26 +91,26 @@ impl Place {
         hash.write(notify.url.as_deref().unwrap_or_default().as_bytes());
         hash.write_u8(0);
         hash.write(notify.command.as_ref().map(ToString::to_string).unwrap_or_default().as_bytes());
-        let path = self.dir.join(format!("queue-{:016x}.json", hash.finish()));
-        let read = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let mut waiting: VecDeque<(u64, Message)> = read.unwrap_or_default();
+        let name = format!("queue-{:016x}.json", hash.finish());
+        let mut waiting: VecDeque<(u64, Message)> = state::load_from(&self.folder, &name).unwrap_or_default();
         waiting.retain(|(number, _)| *number < committed);
-        Queue { path, waiting, committed }
+        Queue { folder: Arc::clone(&self.folder), name, waiting, committed }
     }
 }
 
 /// What one sink is still to be told, in order.
 #[derive(Debug)]
 pub(super) struct Queue {
-    path: PathBuf,
+    folder: Arc<Folder>,
+    name: String,
     waiting: VecDeque<(u64, Message)>,
     committed: u64,
 }
 
 impl Queue {
     #[cfg(test)]
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        self.folder.at(&self.name)
     }
 
     /// Adds a message. It does not count before [`Queue::commit`].
@@ -117,7 +120,7 @@ impl Queue {
         while self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
         }
-        replace(&self.path, &self.waiting)
+        self.save()
     }
 
     /// The messages below that number count.
@@ -133,15 +136,10 @@ impl Queue {
     /// That message was told.
     pub(super) fn told(&mut self, number: u64) -> Result<(), PathError> {
         self.waiting.retain(|(other, _)| *other != number);
-        replace(&self.path, &self.waiting)
+        self.save()
     }
-}
 
-fn replace(path: &Path, value: &impl Serialize) -> Result<(), PathError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let text = serde_json::to_vec(value).map_err(std::io::Error::from).at("write", path)?;
-    let mut staged = tempfile::NamedTempFile::new_in(dir).at("write a file in", dir)?;
-    staged.write_all(&text).and_then(|()| staged.as_file().sync_all()).at("write", path)?;
-    staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-    Ok(())
+    fn save(&self) -> Result<(), PathError> {
+        state::save_in(&self.folder, &self.name, &self.waiting, Lasting::Durable)
+    }
 }

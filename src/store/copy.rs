@@ -9,13 +9,13 @@ mod format;
 
 use std::fs;
 use std::hash::Hasher;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::Beats;
 use super::snapshot::Snapshot;
+use crate::folder::{Folder, Lasting, PRIVATE};
 use format::Whole;
 
 /// No copy is larger, in bytes: some 700,000 nodes. Greater fleets are read whole each time.
@@ -155,14 +155,9 @@ impl Copy {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) {
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.place)?;
-            let mut staged = tempfile::NamedTempFile::new_in(&self.place)?;
-            staged.write_all(bytes)?;
-            staged.persist(self.place.join(name))?;
-            Ok(())
-        };
-        if write().is_err() {
+        let written = Folder::private(&self.place)
+            .and_then(|place| place.replace(name, bytes, PRIVATE, Lasting::Cached));
+        if written.is_err() {
             // One that is not replaced is out of date: as a last copy it would mislead.
             let _ = fs::remove_file(self.place.join(name));
         }

@@ -6,8 +6,8 @@ mod read;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -25,6 +25,7 @@ use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
+use crate::folder::{self, Lasting, NotPlain, READABLE};
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use listing::Listing;
@@ -35,6 +36,9 @@ pub(super) const MAX_DEPTH: usize = 16;
 
 /// The sub-folder of heartbeats. It is hidden: nothing in it is a record.
 const BEATS: &str = ".beats";
+
+/// The mode of new directories, without what the umask takes away.
+const NEW_DIR: u32 = 0o777;
 
 /// A plain directory.
 pub(super) struct Directory {
@@ -120,15 +124,13 @@ impl Directory {
     /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
     fn beat(&self, id: &Name, time: Timestamp) -> Result<Option<Timestamp>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
-        let dir = folder.join(BEATS);
-        make_dirs(&folder, &dir)?;
-        let path = dir.join(id.as_ref());
+        let dir = open_dirs(&folder, &folder.join(BEATS))?;
+        let path = dir.at(id.as_ref());
         let replaced = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok();
         let replaced = replaced.and_then(|time| Timestamp::try_from(time).ok());
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let file =
-            fs::OpenOptions::new().create(true).truncate(true).write(true).custom_flags(flags).open(&path);
-        file.and_then(|file| file.set_modified(time.into())).at("note a heartbeat in", &path)?;
+        // Everybody may see its time.
+        let file = dir.open_or_make(id.as_ref(), READABLE)?;
+        file.set_modified(time.into()).at("note a heartbeat in", &path)?;
         Ok(replaced)
     }
 }
@@ -276,32 +278,19 @@ fn read_own(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
 }
 
 fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreErrorKind> {
-    let dir = path.parent().unwrap_or(folder);
-    make_dirs(folder, dir)?;
-    let mut staged =
-        tempfile::Builder::new().prefix(".presence-").tempfile_in(dir).at("write a record in", dir)?;
-    staged.write_all(bytes).at("write", path)?;
-    staged.as_file().set_permissions(fs::Permissions::from_mode(0o644)).at("write", path)?;
-    staged.as_file().sync_all().at("write", path)?;
-    staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).at("write", dir)?;
-    Ok(())
+    let dir = open_dirs(folder, path.parent().unwrap_or(folder))?;
+    let name = path.file_name().unwrap_or_default();
+    Ok(dir.replace(name, bytes, READABLE, Lasting::Durable)?)
 }
 
-/// Makes the directories between the folder and `dir`, and goes through none that is a link.
-fn make_dirs(folder: &Path, dir: &Path) -> Result<(), StoreErrorKind> {
-    let mut path = folder.to_owned();
+/// Opens that directory below the folder. Those on the way are made where they are not there, and none is a link.
+fn open_dirs(folder: &Path, dir: &Path) -> Result<folder::Folder, StoreErrorKind> {
+    let mut open = folder::Folder::open(folder)?;
     for part in dir.strip_prefix(folder).unwrap_or(Path::new("")) {
-        path.push(part);
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error).at("make", &path)?;
-            }
-            _ if fs::symlink_metadata(&path).at("look at", &path)?.is_symlink() => {
-                return Err(StoreErrorKind::Link(path));
-            }
-            _ => {}
-        }
+        open = open.sub(part, NEW_DIR).map_err(|error| match NotPlain::of(&error) {
+            Some(NotPlain::Link) => StoreErrorKind::Link(error.path),
+            _ => error.into(),
+        })?;
     }
-    Ok(())
+    Ok(open)
 }

@@ -6,13 +6,14 @@
 //! something is different.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::StoreErrorKind;
 use crate::errors::{AtPath, PathError};
+use crate::state;
 
 /// The kind of a store at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +177,9 @@ impl Known {
     }
 }
 
+/// The file of the memory.
+const FILE: &str = "kind";
+
 /// What the state directory remembers of one store. It is a safeguard: where it cannot be read or written, there is none.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
@@ -186,8 +190,8 @@ pub(super) struct Memory {
 impl Memory {
     /// Reads it from the store's place in the state directory.
     pub(super) fn of(place: &Path) -> Memory {
-        let path = place.join("kind");
-        let known = fs::read_to_string(&path).ok().and_then(|text| Known::parse(&text));
+        let path = place.join(FILE);
+        let known = state::load_text(place, FILE).and_then(|text| Known::parse(&text));
         Memory { path, known }
     }
 
@@ -225,16 +229,9 @@ impl Memory {
         if self.known == Some(known) {
             return;
         }
-        let write = || -> io::Result<()> {
-            let dir = self.path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(dir)?;
-            let mut staged = tempfile::NamedTempFile::new_in(dir)?;
-            staged.write_all(known.text().as_bytes())?;
-            staged.persist(&self.path)?;
-            Ok(())
-        };
+        let place = self.path.parent().unwrap_or(Path::new("."));
         // Without a state directory that can be written, nothing is remembered.
-        let _ = write();
+        let _ = state::save_text(place, FILE, &known.text());
     }
 }
 

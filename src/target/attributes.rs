@@ -7,10 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, StatxAttributes, StatxFlags, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr,
-    statx,
+    AtFlags, StatxAttributes, StatxFlags, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, statx,
 };
 use rustix::io::Errno;
+
+use super::file::Place;
 
 /// The kernel gives no list and no value that is longer (xattr(7)).
 const MAX: usize = 64 * 1024;
@@ -60,13 +61,15 @@ pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> 
 }
 
 /// What stops everybody from replacing that file, root too: the file or its folder, and the flag that it has (chattr(1)).
-pub(super) fn protection(path: &Path) -> Option<(PathBuf, &'static str)> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    [path, folder.unwrap_or(Path::new("."))].into_iter().find_map(|path| {
-        let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok()?.stx_attributes;
+pub(super) fn protection(place: &Place) -> Option<(PathBuf, &'static str)> {
+    let folder = &place.folder;
+    let file = (Path::new(&place.name), folder.at(&place.name), AtFlags::SYMLINK_NOFOLLOW);
+    let itself = (Path::new(""), folder.path().to_owned(), AtFlags::EMPTY_PATH);
+    [file, itself].into_iter().find_map(|(name, path, how)| {
+        let found = statx(folder, name, how, StatxFlags::empty()).ok()?.stx_attributes;
         let flags = [(StatxAttributes::IMMUTABLE, "immutable"), (StatxAttributes::APPEND, "append-only")];
         let flag = flags.into_iter().find(|(flag, _)| found.contains(*flag))?.1;
-        Some((path.to_owned(), flag))
+        Some((path, flag))
     })
 }
 

@@ -3,59 +3,61 @@
 //! Weaker than a replacement: whoever reads meanwhile can see the beginning of the new bytes and the end of the old ones.
 //! What was to be written is kept in the target's memory until it is written whole ([`Memory::begin_in_place`]).
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, FallocateFlags, StatxAttributes, StatxFlags};
 
+use super::file::{Found, Place};
 use super::memory::Memory;
 use crate::errors::{AtPath, PathError};
 
 /// Whether something is mounted on that very file. False where the kernel does not tell (before Linux 5.8); then the
 /// replacement fails with EBUSY.
-pub(super) fn is_mount_point(path: &Path) -> bool {
-    rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+pub(super) fn is_mount_point(place: &Place) -> bool {
+    rustix::fs::statx(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Writes the bytes into the file that is there, durably. If that fails, the old bytes are there again.
-pub(super) fn write(memory: &Memory, path: &Path, old: &[u8], new: &[u8]) -> Result<(), PathError> {
-    let file = open(path)?;
+/// Writes the bytes into the file that was found, durably, and gives it opened. If that fails, the old bytes are there
+/// again.
+pub(super) fn write(memory: &Memory, place: &Place, old: &Found, new: &[u8]) -> Result<File, PathError> {
+    let path = &place.folder.at(&place.name);
+    let file = place.folder.file_to_write(&place.name)?;
+    let file = file
+        .filter(|file| is_same(file, &old.metadata))
+        .ok_or_else(|| io::Error::other("somebody has just put another file there"));
+    let file = file.at("write", path)?;
     // Before anything is written: a full disk leaves the old file whole.
     reserve(&file, new.len()).at("write", path)?;
     memory.begin_in_place(new)?;
     if let Err(error) = fill(&file, new) {
-        if fill(&file, old).is_ok() {
+        if fill(&file, &old.bytes).is_ok() {
             memory.end_in_place()?;
         }
         return Err(error).at("write", path);
     }
-    memory.end_in_place()
+    memory.end_in_place()?;
+    Ok(file)
+}
+
+fn is_same(file: &File, found: &Metadata) -> bool {
+    file.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()))
 }
 
 /// Finishes what a run began that was killed. True if there was something to finish.
 pub(super) fn recover(memory: &Memory, path: &Path) -> Result<bool, PathError> {
     let Some(bytes) = memory.in_place() else { return Ok(false) };
-    match open(path) {
-        Ok(file) => fill(&file, &bytes).at("write", path)?,
-        // Somebody took the file away: a new one is made like any other.
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    if let Some(place) = Place::find(path)?
+        && let Some(file) = place.folder.file_to_write(&place.name)?
+    {
+        fill(&file, &bytes).at("write", path)?;
     }
+    // Else somebody took the file away: a new one is made like any other.
     memory.end_in_place()?;
     Ok(true)
-}
-
-fn open(path: &Path) -> Result<File, PathError> {
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from).at("open", path)?;
-    let file = File::from(file);
-    match file.metadata().at("look at", path)?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no plain file any more")).at("write", path),
-    }
 }
 
 fn reserve(file: &File, length: usize) -> io::Result<()> {

@@ -1,16 +1,18 @@
 //! What is remembered of a target between runs: its last good output, and a reload that is still owed.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::hash::Hasher;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::Counts;
 use crate::errors::{AtPath, PathError};
+use crate::folder::{self, Folder, Lasting, PRIVATE};
+use crate::state;
 use crate::unread::Key;
 
 /// How long a run waits for another run on the same target. Longer than check and reload may take together.
@@ -51,6 +53,15 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
+/// The files of the memory, besides the notes of others.
+const LOCK: &str = "lock";
+const LAST_GOOD: &str = "last-good";
+const BEING_WRITTEN: &str = "being-written";
+const PENDING: &str = "reload-pending";
+
+/// No file of the memory is larger.
+const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Under which name the memory has [`InVain`].
 const IN_VAIN: &str = "reloads-in-vain";
 
@@ -65,7 +76,7 @@ struct InVain {
 /// The memory of one target, locked: two runs on one target go one after the other.
 #[derive(Debug)]
 pub struct Memory {
-    dir: PathBuf,
+    folder: Folder,
     _lock: File,
 }
 
@@ -75,16 +86,9 @@ impl Memory {
     pub fn open(state_dir: &Path, key: &str) -> Result<Memory, PathError> {
         let mut hash = fnv::FnvHasher::default();
         hash.write(key.as_bytes());
-        let dir = state_dir.join("targets").join(format!("{:016x}", hash.finish()));
-        fs::create_dir_all(&dir).at("make", &dir)?;
-        let path = dir.join("lock");
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .at("open", &path)?;
+        let folder = Folder::private(&state_dir.join("targets").join(format!("{:016x}", hash.finish())))?;
+        let path = folder.at(LOCK);
+        let file = folder.lock_file(LOCK)?;
         let started = Instant::now();
         loop {
             match file.try_lock() {
@@ -104,17 +108,18 @@ impl Memory {
         }
         // For people who look into the state directory: the directory's name is only a hash of this.
         let line = format!("{key}\n");
-        let mut known = String::new();
-        if file.read_to_string(&mut known).is_err() || known != line {
+        if folder::read_within(&file, line.len() as u64).ok().as_deref() != Some(line.as_bytes()) {
             file.set_len(0).and_then(|()| file.write_all_at(line.as_bytes(), 0)).at("write", &path)?;
         }
-        Ok(Memory { dir, _lock: file })
+        Ok(Memory { folder, _lock: file })
     }
 
     /// What is known of the last good output. What cannot be read counts as nothing, and is replaced by the next.
     pub fn last_good(&self) -> Option<LastGood> {
         let mut head = Vec::new();
-        BufReader::new(File::open(self.path()).ok()?).read_until(b'\n', &mut head).ok()?;
+        BufReader::new(self.folder.file(LAST_GOOD).ok()??.take(MAX_BYTES))
+            .read_until(b'\n', &mut head)
+            .ok()?;
         let head = std::str::from_utf8(&head).ok()?.strip_suffix('\n')?;
         let (checksum, head) = head.split_once(' ')?;
         (digest(head.as_bytes()) == checksum).then(|| serde_json::from_str(head).ok()).flatten()
@@ -123,7 +128,7 @@ impl Memory {
     /// The last good output itself, if it was kept here: a target that is a file is its own memory.
     pub fn last_output(&self) -> Option<String> {
         let digest = self.last_good()?.digest;
-        let mut bytes = fs::read(self.path()).ok()?;
+        let mut bytes = self.bytes(LAST_GOOD)?;
         let head = bytes.iter().position(|byte| *byte == b'\n')?;
         bytes.drain(..=head);
         (self::digest(&bytes) == digest).then(|| String::from_utf8(bytes).ok()).flatten()
@@ -135,92 +140,77 @@ impl Memory {
             return Ok(());
         }
         // A checksum and a line of JSON, then the output as it is.
-        let path = self.path();
-        let head = serde_json::to_string(good).map_err(std::io::Error::from).at("write", &path)?;
+        let head = serde_json::to_string(good).map_err(std::io::Error::from);
+        let head = head.at("write", &self.folder.at(LAST_GOOD))?;
         let bytes = format!("{} {head}\n{}", digest(head.as_bytes()), output.unwrap_or_default());
-        self.replace(&path, bytes.as_bytes())
+        self.replace(LAST_GOOD, bytes.as_bytes())
     }
 
     /// Keeps what is about to be written over a file that stays in its place, until [`Memory::end_in_place`].
     pub(super) fn begin_in_place(&self, bytes: &[u8]) -> Result<(), PathError> {
-        self.replace(&self.being_written(), bytes)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).at("write", &self.dir)
+        self.replace(BEING_WRITTEN, bytes)
     }
 
     /// What a run began to write over the file and did not finish.
     pub(super) fn in_place(&self) -> Option<Vec<u8>> {
-        fs::read(self.being_written()).ok()
+        self.bytes(BEING_WRITTEN)
     }
 
     /// The file holds all of it, or none of it.
     pub(super) fn end_in_place(&self) -> Result<(), PathError> {
-        remove(&self.being_written())
+        self.folder.remove(BEING_WRITTEN)
     }
 
-    fn being_written(&self) -> PathBuf {
-        self.dir.join("being-written")
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.join("last-good")
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// Whether a reload is owed: the file was replaced, and no reload has succeeded since.
     pub fn owes_reload(&self) -> bool {
-        self.pending().exists()
+        // What cannot be looked at is owed: one reload more does less harm than one too few.
+        !matches!(self.folder.file(PENDING), Ok(None))
     }
 
     /// Remembers, before the file is replaced, that a reload will be owed.
     pub fn owe_reload(&self) -> Result<(), PathError> {
-        let path = self.pending();
-        File::create(&path).and_then(|file| file.sync_all()).at("write", &path)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).at("write", &self.dir)
+        self.replace(PENDING, b"")
     }
 
     /// The reload succeeded.
     pub fn reloaded(&self) -> Result<(), PathError> {
-        remove(&self.pending())
+        self.folder.remove(PENDING)
     }
 
     /// What the caller noted under that name. A note that cannot be read is no note.
     pub fn note<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&fs::read(self.dir.join(name)).ok()?).ok()
+        state::load_from(&self.folder, name)
     }
 
     /// Notes something about the target under that name; nothing removes the note.
     pub fn write_note<T: Serialize>(&self, name: &str, note: Option<&T>) -> Result<(), PathError> {
-        let path = self.dir.join(name);
-        let Some(note) = note else { return remove(&path) };
-        let text = serde_json::to_vec(note).map_err(std::io::Error::from).at("write", &path)?;
+        let Some(note) = note else { return self.folder.remove(name) };
+        let text = serde_json::to_vec(note).map_err(std::io::Error::from);
+        let text = text.at("write", &self.folder.at(name))?;
         self.write_bytes(name, &text)
     }
 
     /// The bytes that the caller noted under that name; none if there are none, or they cannot be read.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.dir.join(name)).ok()
+        self.folder.read(name, MAX_BYTES).ok()?
     }
 
     /// Notes bytes about the target under that name.
     pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
-        let path = self.dir.join(name);
-        if fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64)
-            && fs::read(&path).is_ok_and(|known| known == bytes)
-        {
+        let known = self.folder.read(name, bytes.len() as u64);
+        if known.is_ok_and(|known| known.as_deref() == Some(bytes)) {
             return Ok(());
         }
-        self.replace(&path, bytes)
+        self.replace(name, bytes)
     }
 
     /// Writes one file of the memory, whole or not at all.
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), PathError> {
-        let mut staged = tempfile::NamedTempFile::new_in(&self.dir).at("write a file in", &self.dir)?;
-        staged.write_all(bytes).and_then(|()| staged.as_file().sync_all()).at("write", path)?;
-        staged.persist(path).map_err(|error| error.error).at("replace", path)?;
-        Ok(())
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
+        self.folder.replace(name, bytes, PRIVATE, Lasting::Durable)
     }
 
     /// How often the file was reloaded in this way since it was replaced, or since it was last seen to be in use.
@@ -238,23 +228,13 @@ impl Memory {
     pub fn follows(&self) -> Result<(), PathError> {
         self.write_note::<InVain>(IN_VAIN, None)
     }
-
-    fn pending(&self) -> PathBuf {
-        self.dir.join("reload-pending")
-    }
-}
-
-fn remove(path: &Path) -> Result<(), PathError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", path),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::target::limits::Count;
+    use std::fs;
 
     #[test]
     fn what_was_kept_is_there_next_time() {
@@ -288,9 +268,10 @@ mod tests {
         let memory = Memory::open(dir.path(), "x").unwrap();
         let good = LastGood { digest: digest(b"x\n"), ..LastGood::default() };
         memory.keep(&good, Some("x\n")).unwrap();
-        let whole = fs::read(memory.path()).unwrap();
+        let path = memory.folder.at(LAST_GOOD);
+        let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
-            fs::write(memory.path(), &whole[..cut]).unwrap();
+            fs::write(&path, &whole[..cut]).unwrap();
             assert_eq!(memory.last_output(), None, "{cut}");
         }
         memory.keep(&good, Some("x\n")).unwrap();

@@ -12,20 +12,22 @@ pub mod limits;
 mod memory;
 mod runtime;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 pub use command::{BadCommand, Command, CommandError};
 pub use done::{Done, Held};
 pub use error::TargetError;
+use file::Place;
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{FailedServer, Followed, Runtime};
 
 use crate::errors::{AtPath, chain};
+use crate::folder::{Folder, Staged};
 use crate::haproxy::{self, ApplyError, Serving};
 
 /// So many reloads of one file may leave HAProxy as it was: a signal can be lost, and a process may be slow to start.
@@ -80,19 +82,20 @@ impl Target {
         bytes: &[u8],
         warnings: &mut Vec<String>,
     ) -> Result<Done, TargetError> {
-        file::sweep(&self.path);
+        let place = Place::open(&self.path)?;
+        place.sweep();
         self.recover(memory)?;
-        let old = file::current(&self.path)?;
+        let old = place.current()?;
         if let Some(old) = &old
             && old.bytes == bytes
         {
-            return self.stand(memory, bytes, &old.metadata);
+            return self.stand(memory, bytes, &old.handle);
         }
-        let staged = self.stage(old.as_ref(), bytes, memory.dir(), warnings)?;
+        let staged = self.stage(&place, old.as_ref(), bytes, memory.folder(), warnings)?;
         if let Some(runtime) = &self.runtime {
             runtime.forget()?;
         }
-        self.check(staged.path())?;
+        self.check(&staged.path())?;
         let before = old.as_ref().map(|old| old.bytes.as_slice());
         let why = self.needs_reload(before, bytes);
         if self.reload.is_some() && why.is_some() {
@@ -101,10 +104,10 @@ impl Target {
         }
         match &old {
             Some(old) if self.in_place => {
-                in_place::write(memory, &self.path, &old.bytes, bytes)?;
-                file::adjust(&self.path, &old.metadata, self.mode, self.owner)?;
+                let file = in_place::write(memory, &place, old, bytes)?;
+                file::adjust(&self.path, &file, self.mode, self.owner)?;
             }
-            _ => file::replace(staged, &self.path)?,
+            _ => place.replace(staged)?,
         }
         memory.follows()?;
         match self.settle(memory, before.unwrap_or(bytes), bytes, why)? {
@@ -121,30 +124,31 @@ impl Target {
     }
 
     /// The new file, ready to be checked and to take the old one's place; for a file that keeps its place, a draft.
-    fn stage(
+    fn stage<'p>(
         &self,
+        place: &'p Place,
         old: Option<&file::Found>,
         bytes: &[u8],
-        other: &Path,
+        other: &'p Folder,
         warnings: &mut Vec<String>,
-    ) -> Result<NamedTempFile, TargetError> {
-        if let Some(error) = self.protection() {
-            return Err(error);
+    ) -> Result<Staged<'p>, TargetError> {
+        if let Some((path, flag)) = attributes::protection(place) {
+            return Err(TargetError::Protected { path, flag });
         }
         if old.is_some() && self.in_place {
-            return Ok(file::draft_beside(&self.path, other, bytes)?);
+            return Ok(place.draft(other, bytes)?);
         }
-        if in_place::is_mount_point(&self.path) {
+        if in_place::is_mount_point(place) {
             return Err(TargetError::Mounted(self.path.clone()));
         }
-        let (staged, lost) = file::stage(&self.path, bytes, old, self.mode, self.owner)?;
+        let (staged, lost) = file::stage(place, bytes, old, self.mode, self.owner)?;
         warnings.extend(lost);
         Ok(staged)
     }
 
     /// What stops everybody from changing the file, root too.
     pub fn protection(&self) -> Option<TargetError> {
-        let (path, flag) = attributes::protection(&self.path)?;
+        let (path, flag) = attributes::protection(&Place::open(&self.path).ok()?)?;
         Some(TargetError::Protected { path, flag })
     }
 
@@ -208,31 +212,34 @@ impl Target {
         last: &LastGood,
         now: SystemTime,
     ) -> Result<Option<Done>, TargetError> {
-        let key = file::key(&self.path, now);
+        let Some(place) = Place::find(&self.path)? else { return Ok(None) };
+        let keyed = place.key(now);
         let settled = self.runtime.is_none() && !memory.owes_reload();
-        if settled && key.is_some() && key == last.key {
-            file::sweep(&self.path);
-            let found = std::fs::symlink_metadata(&self.path).at("look at", &self.path)?;
-            return Ok(Some(match file::adjust(&self.path, &found, self.mode, self.owner)? {
+        if let Some((key, file)) = &keyed
+            && settled
+            && Some(*key) == last.key
+        {
+            place.sweep();
+            return Ok(Some(match file::adjust(&self.path, file, self.mode, self.owner)? {
                 true => Done::Adjusted,
                 false => Done::Unchanged,
             }));
         }
-        match file::current(&self.path)? {
-            Some(file::Found { bytes, metadata: found, .. }) if memory::digest(&bytes) == last.digest => {
-                file::sweep(&self.path);
-                if key.is_some() {
-                    memory.keep(&LastGood { key, ..last.clone() }, None)?;
+        match place.current()? {
+            Some(file::Found { bytes, handle, .. }) if memory::digest(&bytes) == last.digest => {
+                place.sweep();
+                if let Some((key, _)) = keyed {
+                    memory.keep(&LastGood { key: Some(key), ..last.clone() }, None)?;
                 }
-                self.stand(memory, &bytes, &found).map(Some)
+                self.stand(memory, &bytes, &handle).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// Does what is left to do for a file whose bytes are right.
-    fn stand(&self, memory: &Memory, bytes: &[u8], found: &std::fs::Metadata) -> Result<Done, TargetError> {
-        let adjusted = file::adjust(&self.path, found, self.mode, self.owner)?;
+    fn stand(&self, memory: &Memory, bytes: &[u8], file: &File) -> Result<Done, TargetError> {
+        let adjusted = file::adjust(&self.path, file, self.mode, self.owner)?;
         match self.settle(memory, bytes, bytes, None)? {
             Done::Unchanged if adjusted => Ok(Done::Adjusted),
             done => Ok(done),
@@ -241,18 +248,21 @@ impl Target {
 
     /// What `apply` would do, up to the check, without touching the file. Gives the same warnings.
     pub fn rehearse(&self, bytes: &[u8], warnings: &mut Vec<String>) -> Result<Done, TargetError> {
-        let old = file::current(&self.path)?;
+        let place = Place::open(&self.path)?;
+        let old = place.current()?;
         if old.as_ref().is_some_and(|old| old.bytes == bytes) {
             return Ok(Done::Unchanged);
         }
-        let staged = self.stage(old.as_ref(), bytes, &std::env::temp_dir(), warnings)?;
-        self.check(staged.path())?;
+        let other = Folder::open(&std::env::temp_dir())?;
+        let staged = self.stage(&place, old.as_ref(), bytes, &other, warnings)?;
+        self.check(&staged.path())?;
         Ok(Done::Replaced)
     }
 
     /// The bytes of the file now; none if there is no file.
     pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
-        Ok(file::current(&self.path)?.map(|found| found.bytes))
+        let Some(place) = Place::find(&self.path)? else { return Ok(None) };
+        Ok(place.current()?.map(|found| found.bytes))
     }
 
     /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or later than it was waited for. Then

@@ -143,7 +143,7 @@ fn the_reload_is_owed_before_the_replacement() {
     let mut fixture = self::fixture();
     fixture.apply("a\n").unwrap();
     fixture.reload_by("exit 0");
-    let memory = fixture.memory.dir().display().to_string();
+    let memory = fixture.memory.folder().path().display().to_string();
     check_by(&mut fixture, &format!("mkdir {memory}/reload-pending"));
     assert!(matches!(fixture.apply("b\n"), Err(TargetError::Io(_))));
     assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));

@@ -7,6 +7,7 @@ use crate::cli::node;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::facts;
+use crate::folder::Folder;
 use crate::record::{Facts, Record};
 use crate::roster::{Availability, Identity, faults};
 
@@ -85,13 +86,13 @@ pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings)
 /// The folders that are written into besides the stores.
 pub(super) fn directories(config: &Config, findings: &mut Findings) {
     let dir = &config.state_dir;
-    let usable = std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir).map(drop));
+    let usable = Folder::private(dir).and_then(|folder| folder.stage("").map(drop));
     let shown = dir.display();
     match usable {
         Ok(()) => findings.good("state-dir", format!("state directory `{shown}` can be written")),
         Err(error) => findings.bad(
             "state-dir",
-            format!("state directory `{shown}`: {error}"),
+            format!("state directory `{shown}`: {}", chain(&error)),
             "run as a user that may write there, or name another one with --state-dir".to_owned(),
         ),
     }

@@ -1,13 +1,14 @@
 //! Which nodes were withdrawn from the folder: an empty file each in `.left`. A directory has no history, and a file that
 //! is only gone may have been lost.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::make_dirs;
-use crate::errors::AtPath;
+use super::open_dirs;
+use crate::folder::{Folder, READABLE};
 use crate::store::StoreErrorKind;
 
 /// Where the files are, inside the folder. Readers of records pass over hidden folders.
@@ -18,33 +19,26 @@ const LASTING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Notes that the node leaves, and drops old notes.
 pub(super) fn note(folder: &Path, id: &str, now: SystemTime) -> Result<(), StoreErrorKind> {
-    let dir = folder.join(LEFT);
-    make_dirs(folder, &dir)?;
-    for entry in fs::read_dir(&dir).at("read", &dir)?.flatten() {
-        let modified = entry.metadata().and_then(|found| found.modified());
-        let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
+    let dir = open_dirs(folder, &folder.join(LEFT))?;
+    for name in dir.names()? {
+        let modified = dir.file(&name).ok().flatten().and_then(|file| file.metadata().ok()?.modified().ok());
+        let age = modified.and_then(|modified| now.duration_since(modified).ok());
         if age.is_some_and(|age| age > LASTING) {
             // Another one may have done so.
-            let _ = fs::remove_file(entry.path());
+            let _ = dir.remove(&name);
         }
     }
-    let path = dir.join(id);
-    match fs::File::create_new(&path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(error).at("note that a node leaves in", &path)?
-        }
-        _ => Ok(()),
-    }
+    dir.open_or_make(id, READABLE)?;
+    Ok(())
 }
 
 /// The node is back.
 pub(super) fn forget(folder: &Path, id: &str) -> Result<(), StoreErrorKind> {
-    let path = folder.join(LEFT).join(id);
-    match fs::remove_file(&path) {
-        Err(error) if ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
-            Err(error).at("remove", &path)?
+    match Folder::open(folder)?.existing(OsStr::new(LEFT)) {
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.source.kind()) => {
+            Ok(())
         }
-        _ => Ok(()),
+        dir => Ok(dir?.remove(id)?),
     }
 }
 

@@ -6,13 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use git2::{ObjectType, Oid};
 
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
+use crate::folder::Folder;
 use crate::record::Record;
+use crate::state;
 use crate::store::Options;
+
+/// The file of the memory.
+const FILE: &str = "confirmed";
 
 /// The memory of one store.
 pub(super) struct Confirmed {
-    path: PathBuf,
+    dir: PathBuf,
     /// What the confirmation depends on besides the record.
     place: String,
     fresh_for: Duration,
@@ -21,33 +26,34 @@ pub(super) struct Confirmed {
 impl Confirmed {
     pub(super) fn new(dir: &Path, options: &Options) -> Confirmed {
         let place = format!("{:?} {} {:?}\n", options.branch, options.folder, options.layout);
-        Confirmed { path: dir.join("confirmed"), place, fresh_for: options.recheck }
+        Confirmed { dir: dir.to_owned(), place, fresh_for: options.recheck }
     }
 
     /// Whether just this record was confirmed, not long ago. A clock that was set back confirms nothing.
     pub(super) fn is_fresh(&self, record: &Record) -> bool {
-        let age = fs::metadata(&self.path)
+        let age = fs::metadata(self.dir.join(FILE))
             .and_then(|found| found.modified())
             .ok()
             .and_then(|modified| SystemTime::now().duration_since(modified).ok());
         age.is_some_and(|age| age < self.fresh_for)
             && self
                 .digest(record)
-                .is_some_and(|digest| fs::read_to_string(&self.path).is_ok_and(|kept| kept == digest))
+                .is_some_and(|digest| state::load_text(&self.dir, FILE).is_some_and(|kept| kept == digest))
     }
 
     /// Remembers that the store has this record. Without the memory, the store is asked again: no harm.
     pub(super) fn remember(&self, record: &Record) {
         if let Some(digest) = self.digest(record) {
-            let _ = fs::write(&self.path, digest);
+            let _ = state::save_text(&self.dir, FILE, &digest);
         }
     }
 
     /// Before a change: if it is cut short, nothing is known.
     pub(super) fn forget(&self) -> Result<(), PathError> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &self.path),
-            _ => Ok(()),
+        match Folder::open(&self.dir) {
+            Ok(folder) => folder.remove(FILE),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -3,13 +3,14 @@
 //! Only a hint, by which the members of a crowd decide how many of them do what one must do, and when each comes. Wrong, it
 //! costs a connection or a wait, or leaves an update to the next one who comes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::state;
+
 /// The memory of one store.
 pub(super) struct Crowd {
-    path: PathBuf,
+    place: PathBuf,
 }
 
 /// Who is there, as far as a connection tells.
@@ -71,21 +72,24 @@ impl Company {
 /// A server of which nothing is known answers within this time if nobody else is there.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
+/// The file of the memory.
+const FILE: &str = "usual-pace";
+
 impl Crowd {
     pub(super) fn new(place: &Path) -> Crowd {
-        Crowd { path: place.join("usual-pace") }
+        Crowd { place: place.to_owned() }
     }
 
     /// Who is there if the server's answer came after `now`, and `answer` after there was a connection: as many as it was
     /// slower than usual. Remembers the usual: the fastest answer, which is forgotten slowly.
     pub(super) fn guess(&self, now: Duration, answer: Duration) -> Company {
         let micros = |time: Duration| time.as_micros().max(1) as f64;
-        let known = fs::read_to_string(&self.path).ok().and_then(|text| text.trim().parse::<f64>().ok());
+        let known = state::load_text(&self.place, FILE).and_then(|text| text.trim().parse::<f64>().ok());
         let known = known.filter(|usual| usual.is_finite() && *usual >= 1.0);
         let usual = known.unwrap_or_else(|| micros(now.min(UNKNOWN)));
         let now = micros(now);
         // A hint that cannot be kept is asked for again.
-        let _ = fs::write(&self.path, format!("{:.0}\n", now.min(usual * 1.1)));
+        let _ = state::save_text(&self.place, FILE, &format!("{:.0}\n", now.min(usual * 1.1)));
         let slower = micros(answer) / usual;
         let queue = if slower < BUSY { 0.0 } else { (now - usual).max(0.0) };
         // Who queued for long, and is answered at once, is among the last.
@@ -97,6 +101,7 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_usual_is_the_fastest_and_is_forgotten_slowly() {

@@ -24,6 +24,7 @@ use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
+use crate::folder::Folder;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
@@ -411,7 +412,7 @@ fn check_out(repo: &Repository, base: Option<Oid>, commit: Oid) -> Result<(), gi
 /// Makes a bare repository. It appears at its place whole or not at all, and of two who make it at once, one wins.
 fn create(path: &Path) -> Result<(), StoreErrorKind> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).at("make", dir)?;
+    Folder::private(dir)?;
     let staged =
         tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
     let mut init = RepositoryInitOptions::new();

@@ -19,6 +19,8 @@ use super::configuration::configuration;
 use super::{branch_ref, network};
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
+use crate::folder::Folder;
+use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
 
@@ -74,6 +76,12 @@ pub(super) struct Upstream<'a> {
     pub(super) also: &'a dyn Fn(&str) -> bool,
 }
 
+/// What the refs named last.
+const HEADS: &str = "heads";
+
+/// Its age says when the mirror was made anew because of an object that cannot be read.
+const RENEWED_MARK: &str = "renewed";
+
 /// The mirror, held by this thread alone.
 pub(super) struct Mirror {
     pub(super) repo: Repository,
@@ -85,8 +93,7 @@ impl Mirror {
     /// Opens the mirror below `place`, made if it is not there, and waits for another process or
     /// thread that holds it. A mirror is a cache: one that cannot be opened is made anew.
     pub(super) fn open(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
-        fs::create_dir_all(place).at("make", place)?;
-        let lock = Lock::take(&place.join("lock"), deadline)?;
+        let lock = Lock::take(place, deadline)?;
         let path = place.join("mirror.git");
         let repo = match Repository::open_bare(&path) {
             Ok(repo) => repo,
@@ -100,7 +107,7 @@ impl Mirror {
     pub(super) fn discard(place: &Path, deadline: Deadline) -> Result<(), StoreErrorKind> {
         let room = tempfile::tempfile_in(place).and_then(|mut file| file.write_all(&[0; ROOM]));
         room.at("write a file in", place)?;
-        let _lock = Lock::take(&place.join("lock"), deadline)?;
+        let _lock = Lock::take(place, deadline)?;
         let path = place.join("mirror.git");
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -112,7 +119,7 @@ impl Mirror {
 
     /// Removes the mirror because objects in it cannot be read. False if that was done not long ago: then it does not help.
     pub(super) fn renew_once(place: &Path, deadline: Deadline) -> Result<bool, StoreErrorKind> {
-        let mark = place.join("renewed");
+        let mark = place.join(RENEWED_MARK);
         let age = fs::metadata(&mark)
             .and_then(|found| found.modified())
             .ok()
@@ -120,13 +127,13 @@ impl Mirror {
         if age.is_some_and(|age| age < RENEWED) {
             return Ok(false);
         }
-        fs::write(&mark, "").at("write", &mark)?;
+        state::save_text(place, RENEWED_MARK, "")?;
         Mirror::discard(place, deadline).map(|()| true)
     }
 
     /// Whether there seems to be a mirror of an earlier run.
     pub(super) fn is_there(place: &Path) -> bool {
-        place.join("heads").exists()
+        place.join(HEADS).exists()
     }
 
     /// The mirror of an earlier run, to read from while the server does not answer.
@@ -157,11 +164,7 @@ impl Mirror {
         for (name, oid) in &heads.others {
             text.push_str(&format!("{oid} {name}\n"));
         }
-        let path = self.place.join("heads");
-        let mut staged = tempfile::NamedTempFile::new_in(&self.place).at("write a file in", &self.place)?;
-        staged.write_all(text.as_bytes()).at("write", &path)?;
-        staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-        Ok(())
+        Ok(state::save_text(&self.place, HEADS, &text)?)
     }
 
     /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
@@ -282,10 +285,7 @@ fn make(place: &Path) -> Result<Repository, StoreErrorKind> {
     if path.exists() {
         fs::remove_dir_all(&path).at("remove the broken mirror", &path)?;
     }
-    let heads = place.join("heads");
-    if heads.exists() {
-        fs::remove_file(&heads).at("remove", &heads)?;
-    }
+    Folder::private(place)?.remove(HEADS)?;
     init(&path)
 }
 
@@ -296,7 +296,7 @@ fn init(path: &Path) -> Result<Repository, StoreErrorKind> {
 }
 
 fn read_heads(place: &Path) -> Option<Heads> {
-    let text = fs::read_to_string(place.join("heads")).ok()?;
+    let text = state::load_text(place, HEADS)?;
     let mut lines = text.strip_suffix('\n')?.lines().map(|line| {
         let (oid, name) = line.split_once(' ')?;
         Some((name.to_owned(), Oid::from_str(oid).ok()?))

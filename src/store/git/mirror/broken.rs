@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use git2::Oid;
 
-use crate::errors::{AtPath, PathError};
+use crate::errors::PathError;
+use crate::folder::Folder;
+use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::transport::TransportError;
 
@@ -22,17 +23,19 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 /// So many requests at most find out, at one look, which refs are broken.
 const REQUESTS: u32 = 32;
 
+/// The file of the memory.
+const FILE: &str = "broken";
+
 /// The refs that were found broken not long ago.
 pub(super) fn remembered(place: &Path) -> Refs {
-    let path = place.join("broken");
-    let age = fs::metadata(&path)
+    let age = fs::metadata(place.join(FILE))
         .and_then(|found| found.modified())
         .ok()
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_none_or(|age| age > REMEMBERED) {
         return Refs::new();
     }
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = state::load_text(place, FILE).unwrap_or_default();
     let refs = text.lines().filter_map(|line| {
         let (oid, name) = line.split_once(' ')?;
         Some((name.to_owned(), Oid::from_str(oid).ok()?))
@@ -42,18 +45,11 @@ pub(super) fn remembered(place: &Path) -> Refs {
 
 /// Remembers that these are broken, and no others.
 pub(super) fn remember(place: &Path, refs: &Refs) -> Result<(), PathError> {
-    let path = place.join("broken");
     if refs.is_empty() {
-        return match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &path),
-            _ => Ok(()),
-        };
+        return Folder::private(place)?.remove(FILE);
     }
     let text: String = refs.iter().map(|(name, oid)| format!("{oid} {name}\n")).collect();
-    let mut staged = tempfile::NamedTempFile::new_in(place).at("write a file in", place)?;
-    staged.write_all(text.as_bytes()).at("write", &path)?;
-    staged.persist(&path).map_err(|error| error.error).at("replace", &path)?;
-    Ok(())
+    state::save_text(place, FILE, &text)
 }
 
 /// Whether a fetch may have failed because of a ref whose objects the server lacks. It says "not our ref" to a commit

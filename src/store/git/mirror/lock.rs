@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
+use crate::folder::Folder;
+use crate::state;
 use crate::store::StoreErrorKind;
 
 /// A file, by device and inode: however it is named.
@@ -25,6 +27,8 @@ thread_local! {
     static HELD: RefCell<HashSet<Identity>> = RefCell::default();
 }
 
+const FILE: &str = "lock";
+
 /// A lock that is held until this is dropped.
 pub(super) struct Lock {
     _file: fs::File,
@@ -34,11 +38,11 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, and waits until the deadline for another process or thread that holds it.
-    pub(super) fn take(path: &Path, deadline: Deadline) -> Result<Lock, StoreErrorKind> {
-        // Not truncated: it may hold the pid of the holder.
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = file.at("open", path)?;
+    /// Takes the lock of that folder, and waits until the deadline for another process or thread that holds it.
+    pub(super) fn take(folder: &Path, deadline: Deadline) -> Result<Lock, StoreErrorKind> {
+        // It may hold the pid of the holder.
+        let mut file = Folder::private(folder)?.lock_file(FILE)?;
+        let path = &folder.join(FILE);
         let found = file.metadata().at("open", path)?;
         let identity = (found.dev(), found.ino());
         if HELD.with_borrow(|held| held.contains(&identity)) {
@@ -54,7 +58,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     return Err(StoreErrorKind::Locked {
                         path: path.to_owned(),
-                        holder: holder(path),
+                        holder: holder(folder),
                         seconds: started.elapsed().as_secs_f64().round() as u64,
                         key: deadline.limit().key(),
                     });
@@ -77,8 +81,8 @@ impl Drop for Lock {
 }
 
 /// The process that wrote its pid into the file last; none if that cannot be read.
-fn holder(path: &Path) -> Option<u32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+fn holder(folder: &Path) -> Option<u32> {
+    state::load_text(folder, FILE)?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -94,7 +98,7 @@ mod tests {
 
     fn place() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
+        let path = dir.path().join("place");
         (dir, path)
     }
 
@@ -104,7 +108,7 @@ mod tests {
         let started = Instant::now();
         let lock = Lock::take(&path, within(600.0)).unwrap();
         // By another name it is the same lock.
-        let other = dir.path().join("other-name");
+        let other = dir.path().join("other");
         std::os::unix::fs::symlink(&path, &other).unwrap();
         for name in [&path, &other] {
             let error = Lock::take(name, within(600.0)).err().unwrap();
@@ -130,7 +134,8 @@ mod tests {
         });
         let refused = receiver.recv().unwrap();
         let own = std::process::id();
-        assert_eq!(refused, format!("process {own} has held `{}` for 0 s", path.display()));
+        let lock_file = path.join(FILE);
+        assert_eq!(refused, format!("process {own} has held `{}` for 0 s", lock_file.display()));
         drop(lock);
         assert!(thread.join().unwrap());
     }
@@ -138,9 +143,10 @@ mod tests {
     #[test]
     fn a_holder_that_wrote_no_pid_is_nobody_in_particular() {
         let (_dir, path) = place();
-        let foreign = fs::File::create(&path).unwrap();
+        let foreign = Folder::private(&path).unwrap().lock_file(FILE).unwrap();
         foreign.lock().unwrap();
         let error = Lock::take(&path, within(0.0)).err().unwrap();
+        let path = path.join(FILE);
         assert_eq!(error.to_string(), format!("another process has held `{}` for 0 s", path.display()));
     }
 }

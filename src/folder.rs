@@ -1,0 +1,360 @@
+//! Files of a folder, read and written through the folder's open directory.
+//!
+//! By path, what is looked at and what is written can be two files: whoever may change the folder, or one above it, can
+//! put a link there in between. So a folder is opened once, and everything in it is done through that handle and the
+//! handles of its files. No link in it is followed; [`way`] says which links lead to it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::errors::{AtPath, PathError};
+
+mod way;
+
+/// The mode of files and folders that are for this user alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
+
+/// A file that everybody may read.
+pub(crate) const READABLE: u32 = 0o644;
+
+/// How a file is opened that is to be read: another user's link is not followed, and another user's fifo not waited for.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// What begins the name of a file that is not whole yet. It is hidden, and no reader of a folder takes it.
+const STAGED: &str = ".presence-";
+
+/// So many names are tried for such a file: somebody else's file is never written into.
+const TRIES: usize = 64;
+
+/// Whether a file outlasts a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// On disk before it has its name, and the name as well.
+    Durable,
+    /// If the power is cut, it can be gone or empty: what is in it can be found out anew.
+    Cached,
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    handle: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder.
+    pub(crate) fn open(path: &Path) -> Result<Folder, PathError> {
+        let place = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let handle = way::open(place).at("open", place)?.into();
+        Ok(Folder { handle, path: path.to_owned() })
+    }
+
+    /// Opens the folder of that file, and gives the file's name in it.
+    pub(crate) fn of(file: &Path) -> Result<(Folder, OsString), PathError> {
+        let name = file.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename));
+        let name = name.at("find", file)?.to_owned();
+        Ok((Folder::open(file.parent().unwrap_or(Path::new("")))?, name))
+    }
+
+    /// Opens a folder of this program's own; where it is not there, it is made for this user alone.
+    pub(crate) fn private(path: &Path) -> Result<Folder, PathError> {
+        match Folder::open(path) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path).at("make", path)?;
+                Folder::open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a folder in it, made with this mode if it is not there.
+    pub(crate) fn sub(&self, name: &OsStr, mode: u32) -> Result<Folder, PathError> {
+        let path = self.at(name);
+        match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(io::Error::from(error)).at("make", &path),
+        }
+        self.existing(name)
+    }
+
+    /// Opens a folder in it that is there.
+    pub(crate) fn existing(&self, name: &OsStr) -> Result<Folder, PathError> {
+        let path = self.at(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty()).map_err(|error| {
+            // Of a link, too, the system only says that it is no folder.
+            match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) if FileType::from_raw_mode(found.st_mode).is_symlink() => explained(Errno::LOOP),
+                _ => error.into(),
+            }
+        });
+        Ok(Folder { handle: handle.at("open", &path)?.into(), path })
+    }
+
+    /// The open folder.
+    pub(crate) fn as_file(&self) -> &File {
+        &self.handle
+    }
+
+    /// The names in it.
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, PathError> {
+        let entries =
+            rustix::fs::Dir::read_from(&self.handle).map_err(io::Error::from).at("read", &self.path)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io::Error::from).at("read", &self.path)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Where it was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of that file, for messages and for other programs.
+    pub(crate) fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// That file, opened for reading; none if nothing is there. A link or anything that is no plain file is an error.
+    pub(crate) fn file(&self, name: impl AsRef<Path>) -> Result<Option<File>, PathError> {
+        self.open_plain(name.as_ref(), READ, "read")
+    }
+
+    /// The same, opened for writing over it.
+    pub(crate) fn file_to_write(&self, name: impl AsRef<Path>) -> Result<Option<File>, PathError> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        self.open_plain(name.as_ref(), flags, "write")
+    }
+
+    fn open_plain(&self, name: &Path, flags: OFlags, doing: &'static str) -> Result<Option<File>, PathError> {
+        match rustix::fs::openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(handle) => plain(handle.into()).at(doing, &self.at(name)).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(explained(error)).at(doing, &self.at(name)),
+        }
+    }
+
+    /// The bytes of that file; none if nothing is there. More than `limit` bytes are an error.
+    pub(crate) fn read(&self, name: impl AsRef<Path>, limit: u64) -> Result<Option<Vec<u8>>, PathError> {
+        let name = name.as_ref();
+        let Some(file) = self.file(name)? else { return Ok(None) };
+        read_within(file, limit).at("read", &self.at(name)).map(Some)
+    }
+
+    /// A file to be locked; made for this user alone if it is not there.
+    pub(crate) fn lock_file(&self, name: impl AsRef<Path>) -> Result<File, PathError> {
+        self.open_or_make(name, PRIVATE)
+    }
+
+    /// A file for reading and writing; made with this mode if it is not there.
+    pub(crate) fn open_or_make(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, PathError> {
+        let name = name.as_ref();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(mode));
+        opened.map_err(explained).and_then(|handle| plain(handle.into())).at("open", &self.at(name))
+    }
+
+    /// A new file that is to take a name in this folder; until then, this user alone can read it. `suffix` ends its name.
+    pub(crate) fn stage(&self, suffix: &str) -> Result<Staged<'_>, PathError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut tries = 0;
+        loop {
+            let middle: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
+            let name = OsString::from(format!("{STAGED}{middle}{suffix}"));
+            tries += 1;
+            match rustix::fs::openat(&self.handle, &name, flags, Mode::from_raw_mode(PRIVATE)) {
+                Ok(handle) => return Ok(Staged { folder: self, name, file: handle.into(), placed: false }),
+                Err(Errno::EXIST) if tries < TRIES => {}
+                Err(error) => return Err(io::Error::from(error)).at("write a file in", &self.path),
+            }
+        }
+    }
+
+    /// Writes a file whole or not at all, with this mode.
+    pub(crate) fn replace(
+        &self,
+        name: impl AsRef<Path>,
+        bytes: &[u8],
+        mode: u32,
+        lasting: Lasting,
+    ) -> Result<(), PathError> {
+        let name = name.as_ref();
+        let mut staged = self.stage("")?;
+        staged.fill(bytes, mode, lasting).at("write", &self.at(name))?;
+        staged.place(name, lasting).at("replace", &self.at(name))
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, name: impl AsRef<Path>) -> Result<(), PathError> {
+        let name = name.as_ref();
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io::Error::from(error)).at("remove", &self.at(name)),
+        }
+    }
+
+    /// Removes files of [`Folder::stage`] that runs left which were killed: those that end so.
+    pub(crate) fn sweep(&self, suffix: &str) {
+        for name in self.names().unwrap_or_default() {
+            let name = name.to_string_lossy();
+            let middle = name.strip_prefix(STAGED).and_then(|rest| rest.strip_suffix(suffix));
+            if middle.is_some_and(|middle| middle.len() == 6 && middle.bytes().all(|byte| byte != b'.')) {
+                // One that stays is only untidy.
+                let _ = self.remove(&*name);
+            }
+        }
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// A file that has no lasting name yet. It goes with the value, unless it was placed.
+#[derive(Debug)]
+pub(crate) struct Staged<'f> {
+    folder: &'f Folder,
+    name: OsString,
+    file: File,
+    placed: bool,
+}
+
+impl Staged<'_> {
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it is now, for another program.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.at(&self.name)
+    }
+
+    /// Writes these bytes, and sets the mode.
+    pub(crate) fn fill(&mut self, bytes: &[u8], mode: u32, lasting: Lasting) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        if mode != PRIVATE {
+            self.file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        match lasting {
+            Lasting::Durable => self.file.sync_all(),
+            Lasting::Cached => Ok(()),
+        }
+    }
+
+    /// Gives it its name, in place of whatever had that name.
+    pub(crate) fn place(mut self, name: &Path, lasting: Lasting) -> io::Result<()> {
+        rustix::fs::renameat(self.folder, &self.name, self.folder, name)?;
+        self.placed = true;
+        match lasting {
+            Lasting::Durable => rustix::fs::fsync(self.folder).map_err(io::Error::from),
+            Lasting::Cached => Ok(()),
+        }
+    }
+
+    /// Gives it its name if nothing has that name. False if something has.
+    pub(crate) fn place_new(mut self, name: &Path) -> io::Result<bool> {
+        let folder = self.folder;
+        let placed = match rustix::fs::renameat_with(folder, &self.name, folder, name, RenameFlags::NOREPLACE)
+        {
+            // A file system that cannot: the second name is taken away when this value goes.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::linkat(folder, &self.name, folder, name, AtFlags::empty())
+            }
+            Ok(()) => {
+                self.placed = true;
+                Ok(())
+            }
+            refused => refused,
+        };
+        match placed {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            // One that stays is only untidy.
+            let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// A file at a path, opened for reading; none if nothing is there. A link or anything that is no plain file is an error.
+pub(crate) fn open_plain(path: &Path) -> Result<Option<File>, PathError> {
+    match rustix::fs::open(path, READ, Mode::empty()) {
+        Ok(handle) => plain(handle.into()).at("read", path).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(explained(error)).at("read", path),
+    }
+}
+
+/// All bytes of a file. More than `limit` bytes are an error.
+pub(crate) fn read_within(file: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+fn plain(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(NotPlain::Other)),
+    }
+}
+
+/// What stands in a file's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotPlain {
+    /// A symbolic link.
+    #[error("it is a link, and links are not followed")]
+    Link,
+    /// A folder, a fifo, a device.
+    #[error("it is no plain file")]
+    Other,
+}
+
+impl NotPlain {
+    /// Whether that is what an error says.
+    pub(crate) fn of(error: &PathError) -> Option<NotPlain> {
+        error.source.get_ref()?.downcast_ref().copied()
+    }
+}
+
+/// "Too many levels of symbolic links" is what the system says of a link that is not to be followed.
+fn explained(error: Errno) -> io::Error {
+    match error {
+        Errno::LOOP => io::Error::other(NotPlain::Link),
+        // A fifo that nobody reads, or a socket, opened for writing; a folder.
+        Errno::NXIO | Errno::ISDIR => io::Error::other(NotPlain::Other),
+        error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
