@@ -259,6 +259,14 @@ mod tests {
         assert_eq!(Record::parse(&marked).unwrap(), record);
     }
 
+    #[test]
+    fn a_number_is_read_back_as_it_was_written() {
+        let text = br#"{"filetype":"nodepresence","value":{"instance-id":"i-1","n":1.599990000900000000000000000000000000000008023696054853}}"#;
+        let record = Record::parse(text).unwrap();
+        assert_eq!(Record::parse(&record.to_bytes()).unwrap(), record);
+        assert_eq!(record.text("n").as_deref(), Some("1.5999900009"));
+    }
+
     fn refused(bytes: &[u8], expect: &str) {
         let error = Record::parse(bytes).unwrap_err();
         let line = crate::errors::chain(&error);
