@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::{Message, Shared};
 use crate::config::Notify;
 use crate::errors::chain;
+#[cfg(feature = "https")]
+use crate::excerpt::said;
 use crate::pace::back_off;
 
 /// The first wait after a failure.
@@ -13,6 +15,14 @@ const BASE: Duration = Duration::from_secs(1);
 
 /// The longest wait after failures.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// An answer whose headers are longer is none, in bytes.
+#[cfg(feature = "https")]
+const MAX_HEADERS: usize = 64 * 1024;
+
+/// So much of an error is repeated, in characters.
+#[cfg(feature = "https")]
+const MAX_SAID: usize = 200;
 
 /// Tells until it is told to end.
 pub(super) fn run(notify: &Notify, shared: &Shared) {
@@ -79,13 +89,21 @@ fn post(url: &str, body: &[u8], limit: Duration) -> Result<(), String> {
     let agent = ureq::Agent::config_builder()
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .timeout_global(Some(limit))
+        // A message goes to nobody but whom the configuration names.
         .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .max_response_header_size(MAX_HEADERS)
         .user_agent(concat!("presence/", env!("CARGO_PKG_VERSION")))
         .build()
         .new_agent();
-    match agent.post(url).header("Content-Type", "application/json").send(body) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+    // The answer's body is not read.
+    let answer = agent.post(url).header("Content-Type", "application/json").send(body);
+    let status = answer.map_err(|error| said(&error.to_string(), MAX_SAID))?.status();
+    match (status.is_success(), status.is_redirection()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(format!("http status {}: redirects are not followed", status.as_u16())),
+        (_, false) => Err(format!("http status {}", status.as_u16())),
     }
 }
 
@@ -93,4 +111,66 @@ fn post(url: &str, body: &[u8], limit: Duration) -> Result<(), String> {
 #[cfg(not(feature = "https"))]
 fn post(_: &str, _: &[u8], _: Duration) -> Result<(), String> {
     Err("this build has no `https`".to_owned())
+}
+
+#[cfg(feature = "https")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    /// Posts to a server that answers with this, over and over if it is endless. Gives what came of it, and whether the
+    /// server was asked once.
+    fn post_to(answer: &'static str, endless: bool) -> (Result<(), String>, bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                let mut buffer = [0; 1024];
+                match stream.read(&mut buffer).unwrap() {
+                    0 => break,
+                    read => asked.extend_from_slice(&buffer[..read]),
+                }
+            }
+            while stream.write_all(answer.as_bytes()).is_ok() && endless {}
+            drop(stream);
+            listener.set_nonblocking(true).unwrap();
+            listener.accept().is_err()
+        });
+        let posted = post(&format!("http://{address}/x"), b"{}", Duration::from_secs(5));
+        (posted, served.join().unwrap())
+    }
+
+    #[test]
+    fn only_a_good_status_counts_and_no_redirect_is_followed() {
+        for (answer, expect) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Ok(())),
+            ("HTTP/1.1 204 x\r\n\r\n", Ok(())),
+            ("HTTP/1.1 299 x\r\nContent-Length: 999999999999\r\n\r\nxx", Ok(())),
+            ("HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n", Err("http status 404")),
+            ("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", Err("http status 503")),
+        ] {
+            assert_eq!(post_to(answer, false), (expect.map_err(str::to_owned), true), "{answer}");
+        }
+        for status in ["300", "301", "302", "303", "304", "307", "308"] {
+            let answer = format!("HTTP/1.1 {status} x\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n");
+            let (told, once) = post_to(answer.leak(), false);
+            let expect = format!("http status {status}: redirects are not followed");
+            assert_eq!((told, once), (Err(expect), true));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_end_is_none() {
+        let (told, _) = post_to("HTTP/1.1 200 OK\r\nX-A: ", true);
+        assert!(told.is_err());
+        let (told, _) = post_to("HTTP/1.1 200 OK\r\n\r\n\u{1b}[31m", true);
+        assert_eq!(told, Ok(()), "the body is nobody's business");
+        let (told, _) = post_to("\u{1b}[31m", true);
+        assert!(!told.unwrap_err().contains('\u{1b}'));
+    }
 }
