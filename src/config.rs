@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use crate::errors::{AtPath, PathError, pasted};
+use crate::folder;
 use crate::roster::{Availability, States};
 use crate::same_file::is_same_file;
 use crate::store::git::transport;
@@ -360,10 +361,15 @@ impl Place<'_> {
     }
 }
 
+/// A configuration is not longer, in bytes.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
 /// The file, and its text if there is one.
 fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match fs::File::open(path).and_then(|file| folder::read_within(file, MAX_BYTES)) {
+        Ok(bytes) => String::from_utf8(bytes)
+            .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+            .at("read", path)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
             return Ok((File::default(), None));
         }

@@ -11,12 +11,16 @@ use super::reload::serving;
 use super::socket::{Socket, SocketError};
 use super::step::{Action, ServerName, Step, Waiting, Why};
 use crate::errors::PathError;
+use crate::excerpt::said;
 
 /// The least time between two looks at what runs.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a step is tried that succeeds and changes nothing. More than once: HAProxy may have been reloaded meanwhile.
 const MAX_TRIES: u8 = 3;
+
+/// So much of a refusal is repeated, in characters.
+const MAX_SAID: usize = 300;
 
 /// What shall run, and where.
 #[derive(Clone)]
@@ -185,6 +189,7 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
                 sent.busy.push(step.server.clone());
             }
             Verdict::Refused => {
+                let answer = said(&answer, MAX_SAID);
                 sent.refused.get_or_insert(format!("`{command}` was refused: {answer}"));
             }
         }

@@ -14,6 +14,15 @@ use super::running::{Running, SyntaxError};
 /// The limit of one question or one batch. `show stat` of ten thousand servers takes a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// How much longer a batch may take for each of its commands.
+const LIMIT_OF_ONE: Duration = Duration::from_millis(10);
+
+/// No answer is longer: `show stat` has 230 bytes for a server, so this is a quarter of a million of them.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// No answer to a command that changes something is longer.
+const MAX_WORD: usize = 1024 * 1024;
+
 /// So many bytes of commands are sent before their answers are read: little enough for the buffers on the way, so that
 /// neither side waits for the other to read.
 const BATCH: usize = 4096;
@@ -59,6 +68,14 @@ pub enum SocketError {
         #[source]
         source: io::Error,
     },
+    /// There is no end of its answer.
+    #[error("what answers at `{}` is no HAProxy: more than {limit} bytes to one question", path.display())]
+    TooLong {
+        /// The socket.
+        path: PathBuf,
+        /// So many bytes were heard.
+        limit: usize,
+    },
     /// It was closed in the middle of an answer.
     #[error("HAProxy closed its socket `{}` in the middle of an answer", .0.display())]
     Cut(PathBuf),
@@ -102,7 +119,7 @@ impl SocketError {
                 "write `stats socket {} level admin` into its global section, and reload it",
                 path.display()
             )),
-            SocketError::Syntax(_) => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
+            SocketError::Syntax(_) | SocketError::TooLong { .. } => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
         }
     }
 }
@@ -113,7 +130,10 @@ impl SocketError {
         match self {
             SocketError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             SocketError::Cut(_) => true,
-            SocketError::Master(_) | SocketError::Level { .. } | SocketError::Syntax(_) => false,
+            SocketError::Master(_)
+            | SocketError::Level { .. }
+            | SocketError::TooLong { .. }
+            | SocketError::Syntax(_) => false,
         }
     }
 }
@@ -181,7 +201,7 @@ impl Socket {
         talk.write(format!("{command}\n").as_bytes())?;
         // A master keeps the connection until it sees that nothing more will come.
         talk.stream.shutdown(Shutdown::Write).map_err(|source| talk.error("write to", source))?;
-        while talk.read()? {}
+        while talk.read(MAX_ANSWER)? {}
         // Half of a list would pass for a list of half as many servers.
         if !talk.heard.ends_with(b"\n\n") {
             return Err(SocketError::Cut(self.path.clone()));
@@ -193,6 +213,8 @@ impl Socket {
     pub fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
         let mut talk = self.connect()?;
         let mut answers = Vec::with_capacity(commands.len() + 1);
+        let many = LIMIT_OF_ONE.saturating_mul(u32::try_from(commands.len()).unwrap_or(u32::MAX));
+        let end = Instant::now() + LIMIT + many;
         let mut commands = std::iter::once("prompt").chain(commands.iter().map(String::as_str)).peekable();
         while commands.peek().is_some() {
             let mut batch = String::new();
@@ -202,7 +224,8 @@ impl Socket {
                 batch.push('\n');
                 due += 1;
             }
-            talk.deadline = Instant::now() + LIMIT;
+            // Neither a batch nor all of them can be drawn out for ever.
+            talk.deadline = end.min(Instant::now() + LIMIT);
             talk.write(batch.as_bytes())?;
             while answers.len() < due {
                 let end = talk.heard.windows(PROMPT.len()).position(|window| window == PROMPT);
@@ -212,7 +235,7 @@ impl Socket {
                         talk.heard.drain(..end + PROMPT.len());
                         answers.push(answer);
                     }
-                    None if talk.read()? => {}
+                    None if talk.read(MAX_WORD)? => {}
                     None => return Err(SocketError::Cut(self.path.clone())),
                 }
             }
@@ -274,20 +297,23 @@ impl Talk<'_> {
         limit.and_then(|()| self.stream.write_all(bytes)).map_err(|source| self.error("write to", source))
     }
 
-    /// Reads what there is, and says whether there may be more.
-    fn read(&mut self) -> Result<bool, SocketError> {
+    /// Reads what there is, and says whether there may be more. More than `limit` bytes that were not taken are an error.
+    fn read(&mut self, limit: usize) -> Result<bool, SocketError> {
         let mut buffer = [0; 16 * 1024];
         if Instant::now() >= self.deadline {
             return Err(self.error("read from", io::ErrorKind::TimedOut.into()));
         }
-        let limit = self.stream.set_read_timeout(Some(self.left()));
-        let read = limit.and_then(|()| self.stream.read(&mut buffer));
+        let timed = self.stream.set_read_timeout(Some(self.left()));
+        let read = timed.and_then(|()| self.stream.read(&mut buffer));
         let read = read.map_err(|source| match source.kind() {
             // What a read says when its time is over.
             io::ErrorKind::WouldBlock => self.error("read from", io::ErrorKind::TimedOut.into()),
             _ => self.error("read from", source),
         })?;
         self.heard.extend_from_slice(&buffer[..read]);
+        if self.heard.len() > limit {
+            return Err(SocketError::TooLong { path: self.path.to_owned(), limit });
+        }
         Ok(read > 0)
     }
 }
@@ -345,6 +371,35 @@ mod tests {
         assert!(matches!(socket.states(), Err(SocketError::Cut(_))));
         let commands = ["a", "b"].map(str::to_owned);
         assert!(matches!(socket.tell(&commands), Err(SocketError::Cut(_))));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // Until nobody listens any more.
+                while stream.write_all(&[b'\n'; 64 * 1024]).is_ok() {}
+            }
+        });
+        let error = Socket::new(&path).tell(&["a".to_owned()]).unwrap_err();
+        assert!(
+            matches!(error, SocketError::TooLong { limit: MAX_WORD, .. }) && !error.may_pass(),
+            "{error}"
+        );
+        assert!(error.hint().is_some());
+        let socket = Socket::new(&path);
+        let mut talk = socket.connect().unwrap();
+        let heard = loop {
+            match talk.read(100_000) {
+                Ok(more) => assert!(more),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(heard, SocketError::TooLong { limit: 100_000, .. }), "{heard}");
     }
 
     #[test]
