@@ -1,5 +1,7 @@
 //! How text that nobody has vouched for is shown in a message.
 
+use std::borrow::Cow;
+
 /// As many characters as help to recognise a value; a hostile one may be megabytes long.
 const SHOWN_CHARACTERS: usize = 40;
 
@@ -41,9 +43,69 @@ pub(crate) fn said(text: &str, limit: usize) -> String {
     shown
 }
 
+/// Whether a terminal or a reader of a log would act upon that character, or show nothing for it: control characters, those
+/// that turn the direction of a text, and those without width.
+fn is_active(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// A text as it may go to a terminal: its lines and tabs stay, and every other character that acts is escaped.
+pub(crate) fn terminal_safe(text: &str) -> Cow<'_, str> {
+    escaped(text, |character, harmless| harmless.extend(character.escape_default()))
+}
+
+/// The same for JSON, which means the same afterwards.
+pub(crate) fn terminal_safe_json(text: &str) -> Cow<'_, str> {
+    escaped(text, |character, harmless| {
+        let mut units = [0; 2];
+        for unit in character.encode_utf16(&mut units) {
+            harmless.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    let acts = |character: char| is_active(character) && character != '\n' && character != '\t';
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        match acts(character) {
+            true => escape(character, &mut harmless),
+            false => harmless.push(character),
+        }
+    }
+    Cow::Owned(harmless)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{excerpt, said, shown};
+    use super::{excerpt, is_active, said, shown, terminal_safe, terminal_safe_json};
+
+    #[test]
+    fn what_goes_to_a_terminal_does_nothing_there() {
+        assert_eq!(terminal_safe("größe\n\t| a"), "größe\n\t| a");
+        assert_eq!(
+            terminal_safe("a\u{1b}[31m\r\u{9b}2J\u{202e}x\u{200b}"),
+            r"a\u{1b}[31m\r\u{9b}2J\u{202e}x\u{200b}"
+        );
+        let hostile: String = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_active(*c)).collect();
+        assert!(!terminal_safe(&hostile.replace(['\n', '\t'], "")).contains(is_active));
+        let json = serde_json::to_string(&hostile).unwrap();
+        let safe = terminal_safe_json(&json);
+        assert!(!safe.contains(is_active));
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), hostile);
+        // Letters that are made of several characters stay.
+        for text in ["e\u{301}", "नि", "日本", "🙂"] {
+            assert_eq!(terminal_safe(text), text);
+        }
+    }
 
     #[test]
     fn shows_nothing_a_terminal_would_act_upon() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
+use crate::excerpt::terminal_safe;
 use crate::roster::Node;
 
 /// The nodes are counted under so many different labels: whoever may write the list could otherwise fill the memory of those
@@ -89,9 +90,10 @@ fn bounded(counts: BTreeMap<[String; 5], usize>, most: usize) -> BTreeMap<[Strin
     kinds.into_iter().collect()
 }
 
-/// A label value: backslash, quote and newline escaped, as the format wants it.
+/// A label value: backslash, quote and newline escaped, as the format wants it. What a terminal would act upon becomes
+/// text: the format would take it as it is.
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    terminal_safe(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -111,9 +113,10 @@ mod tests {
     fn a_hostile_label_stays_one_label() {
         let mut page = Page::default();
         page.family("x", "gauge", "X.");
-        page.series("x", &[("a", "\"} 1\n\\"), ("b", "")], 2);
+        page.series("x", &[("a", "\"} 1\n\\"), ("b", "\u{1b}[2J\u{202e}")], 2);
         page.series("y", &[], 0.5);
-        let expect = "# HELP x X.\n# TYPE x gauge\nx{a=\"\\\"} 1\\n\\\\\",b=\"\"} 2\ny 0.5\n";
+        let expect =
+            "# HELP x X.\n# TYPE x gauge\nx{a=\"\\\"} 1\\n\\\\\",b=\"\\\\u{1b}[2J\\\\u{202e}\"} 2\ny 0.5\n";
         assert_eq!(page.into_text(), expect);
     }
 }

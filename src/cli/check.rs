@@ -178,7 +178,5 @@ fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
         "silent": count(Said::is_nothing),
         "unasked": count(|said| matches!(said, Said::Unasked)),
     });
-    serde_json::to_string_pretty(&whole)
-        .map(|text| text + "\n")
-        .map_err(|error| CliError::failed(format!("cannot write the answers as JSON: {error}")))
+    output::json(&whole)
 }

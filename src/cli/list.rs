@@ -237,9 +237,7 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
         })
         .collect();
     let whole = json!({ "nodes": nodes, "problems": fleet.roster.problems, "stores": stores });
-    serde_json::to_string_pretty(&whole)
-        .map(|text| text + "\n")
-        .map_err(|error| CliError::failed(format!("cannot write the list as JSON: {error}")))
+    output::json(&whole)
 }
 
 /// A node as templates see it, and where it was found.

@@ -65,9 +65,7 @@ fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
                     })
                 })
                 .collect();
-            serde_json::to_string_pretty(&events)
-                .map(|text| text + "\n")
-                .map_err(|error| CliError::failed(format!("cannot write the history as JSON: {error}")))
+            output::json(&events)
         }
     }
 }

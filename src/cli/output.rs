@@ -1,11 +1,14 @@
 //! stdout is data, stderr is talk. Neither panics when it is closed or full.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
 use super::error::CliError;
+use crate::excerpt::{terminal_safe, terminal_safe_json};
 
 /// More warnings than this at once are counted, not printed.
 const MAX_WARNINGS: usize = 10;
@@ -27,6 +30,8 @@ fn volume() -> u8 {
 /// Writes data to stdout, all of it. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
+    // A file gets the bytes as they are. A terminal would act upon some.
+    let text = if stdout.is_terminal() { terminal_safe(text) } else { Cow::Borrowed(text) };
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let hint = match error.kind() {
@@ -39,6 +44,13 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// A value as JSON. What a terminal would act upon is escaped, also in what nodes say of themselves.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| CliError::failed(format!("cannot write the answer as JSON: {error}")))?;
+    Ok(format!("{}\n", terminal_safe_json(&text)))
 }
 
 /// Writes to stdout what was done, line by line, for those who did not ask for silence: nobody wants a mail from cron
@@ -110,6 +122,8 @@ pub(super) fn hint(text: &str) {
 
 fn say(label: &str, style: Style, text: &str) {
     let mut stderr = anstream::stderr().lock();
+    // The words of servers, programs and records are in it.
+    let text = terminal_safe(text);
     // Nowhere is left to complain about a stderr that is closed.
     let _ = match label {
         "" => writeln!(stderr, "{style}{text}{style:#}"),

@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::fleet::MaxAge;
 use super::{fleet, list, node, output};
 use crate::config::Config;
-use crate::excerpt::said;
+use crate::excerpt::{said, terminal_safe_json};
 use crate::name::Name;
 use crate::record::{MAX_REASON, REASON};
 use crate::roster::Node;
@@ -50,9 +50,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     };
     output::data(&match args.format {
         Format::Text => text(found)?,
-        Format::Json => serde_json::to_string_pretty(&list::described(found))
-            .map(|text| text + "\n")
-            .map_err(|error| CliError::failed(format!("cannot write the record as JSON: {error}")))?,
+        Format::Json => output::json(&list::described(found))?,
     })?;
     match fleet.is_current() {
         true => Ok(()),
@@ -84,6 +82,7 @@ fn text(node: &Node) -> Result<String, CliError> {
     let reason = reason.unwrap_or_default();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();
+    let record = terminal_safe_json(&record);
     Ok(format!(
         "node          {}\navailability  {}\n{reason}address       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\
          found in      {}{stale}\nfile          {}\n\n{record}",

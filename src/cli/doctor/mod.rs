@@ -12,6 +12,7 @@ use super::error::{CliError, Kind};
 use super::output;
 use super::templates::Who;
 use crate::config::Config;
+use crate::excerpt::terminal_safe;
 use findings::{Findings, Verdict};
 
 /// Rehearse everything that this node does, and say what to do
@@ -47,7 +48,7 @@ pub(super) fn unconfigured(args: &Args, error: CliError) -> Result<(), CliError>
     if args.format == Format::Json {
         let mut findings = Findings::default();
         findings.bad("configuration", error.message(), error.advice().map(str::to_owned));
-        output::data(&json(&findings)?)?;
+        output::data(&output::json(&findings.json())?)?;
     }
     Err(error)
 }
@@ -68,17 +69,11 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     others::notifications(config, &mut findings);
     let only = if output::is_quiet() { Some(Verdict::Bad) } else { None };
     match args.format {
-        Format::Text => output::data(&findings.text(only))?,
-        Format::Json => output::data(&json(&findings)?)?,
+        Format::Text => output::data(&terminal_safe(&findings.text(only)))?,
+        Format::Json => output::data(&output::json(&findings.json())?)?,
     }
     match findings.count(Verdict::Bad) {
         0 => Ok(()),
         failed => Err(CliError::new(Kind::Failed, format!("{failed} of {} checks failed", findings.len()))),
     }
-}
-
-fn json(findings: &Findings) -> Result<String, CliError> {
-    serde_json::to_string_pretty(&findings.json())
-        .map(|text| text + "\n")
-        .map_err(|error| CliError::failed(format!("cannot write the findings as JSON: {error}")))
 }
