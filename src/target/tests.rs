@@ -255,6 +255,32 @@ fn a_link_is_not_followed_and_leftovers_are_swept() {
 }
 
 #[test]
+fn what_was_looked_at_is_what_is_changed() {
+    // Whoever owns the folder exchanges the file after it was looked at.
+    let mut fixture = fixture();
+    fixture.apply("a\n").unwrap();
+    let path = fixture.target.path.clone();
+    let victim = fixture.dir.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+    let place = Place::open(&path).unwrap();
+    let found = place.current().unwrap().unwrap();
+    fs::rename(&path, fixture.dir.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(&victim, &path).unwrap();
+    assert!(file::adjust(&path, &found.handle, Some(0o640), None).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&victim), mode(&fixture.dir.path().join("moved"))), (0o600, 0o640));
+    // Written in place, another file is not written over either.
+    fixture.target.in_place = true;
+    assert!(in_place::write(&fixture.memory, &place, &found, b"new\n").is_err());
+    fs::remove_file(&path).unwrap();
+    fs::hard_link(&victim, &path).unwrap();
+    let error = in_place::write(&fixture.memory, &place, &found, b"new\n").unwrap_err();
+    assert!(chain(&error).contains("somebody has just put another file there"), "{}", chain(&error));
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
 fn a_file_that_keeps_its_place_is_written_over_and_a_killed_run_is_finished() {
     use std::os::unix::fs::MetadataExt;
     let mut fixture = fixture();

@@ -26,6 +26,7 @@ mod rivals;
 mod runtime;
 mod spine;
 mod stores;
+mod strangers;
 mod streams;
 mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
