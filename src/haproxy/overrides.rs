@@ -77,9 +77,10 @@ impl Overrides {
         self.left.get(&server.to_string()).is_some_and(|left| left.wanted == words(wanted))
     }
 
-    /// The same after a reload of that file: the process serves now that has loaded it.
+    /// The same after a reload of that file: the process serves now that has loaded it. No server is on its way any more:
+    /// each is as the file says, or as somebody else has set it.
     pub fn reloaded(self, file: &str, worker: Serving) -> Overrides {
-        Overrides { file: digest(file), worker: Some(worker), ..self }
+        Overrides { file: digest(file), worker: Some(worker), moving: BTreeSet::new(), left: self.left }
     }
 
     /// Whether nothing is lost if this is remembered in place of the other: of servers that were on their way, one more does
@@ -245,6 +246,15 @@ mod tests {
         assert_eq!(told(&look(Some(&kept), other, other, &ready, 8)), "");
         // The file's word is newer.
         assert_eq!(told(&look(Some(&kept), other, WEIGHTY, &maint, 8)), "b/s moves");
+    }
+
+    #[test]
+    fn what_was_on_its_way_has_arrived_with_a_reload() {
+        let maint = running(&[("s", 1, 1)]);
+        let moving = look(None, A, A, &maint, 7);
+        assert_eq!(told(&moving), "b/s moves");
+        let reloaded = moving.reloaded(A, serde_json::from_value(8.into()).unwrap());
+        assert_eq!(told(&look(Some(&reloaded), A, A, &maint, 8)), "b/s left in maintenance");
     }
 
     #[test]

@@ -275,6 +275,9 @@ impl Target {
         if since {
             memory.reloaded()?;
             memory.write_note::<Before>(SERVING, None)?;
+            if let (Some(runtime), Some(bytes)) = (&self.runtime, self.current()?) {
+                runtime.reloaded(memory, &bytes)?;
+            }
         }
         Ok(since)
     }

@@ -199,8 +199,12 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     let path = balancer.machine.path("presence.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("maxconn = 400", "maxconn = 401")).unwrap();
-    let reloaded = || balancer.machine.run(&["beat"]).code == Some(0);
-    assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
+    let before = balancer.haproxy.worker();
+    if balancer.machine.run(&["beat"]).code != Some(0) {
+        // It took longer than is waited for. A second reload would end the process that this one starts.
+        balancer.haproxy.wait("the slow reload", || balancer.haproxy.worker() != before);
+        balancer.machine.run(&["beat"]).code(0);
+    }
     balancer.haproxy.ask("set server app/i-a state maint");
     balancer.machine.run(&["beat"]).code(0).says(said);
     assert_eq!((state("i-a").0, state("i-b").1), (true, "7".to_owned()));
