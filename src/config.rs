@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
+use crate::endpoint::{Allowed, NetworkError};
 use crate::errors::{AtPath, PathError, pasted};
 use crate::folder;
 use crate::roster::{Availability, States};
@@ -51,6 +52,8 @@ pub struct Given {
     pub folder: Option<String>,
     /// `--state-dir`.
     pub state_dir: Option<PathBuf>,
+    /// `--addresses`, each network.
+    pub addresses: Vec<String>,
 }
 
 /// The configuration as it holds for this run.
@@ -76,6 +79,8 @@ pub struct Config {
     pub branch: Option<String>,
     /// Whether that branch may be begun beside others: an option of `publish`, and nothing of the file.
     pub create_branch: bool,
+    /// Which addresses records may state.
+    pub addresses: Allowed,
     /// Where templates are looked for, in order, before the built-in ones.
     pub template_dirs: Vec<PathBuf>,
     /// Variables for templates.
@@ -137,6 +142,9 @@ pub enum ConfigError {
     /// `layout` is none.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// `addresses` names something that is no network.
+    #[error("`addresses`: {0}")]
+    Addresses(#[from] NetworkError),
     /// There is no home directory to derive the state directory from.
     #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
@@ -155,6 +163,9 @@ impl ConfigError {
             ConfigError::Layout(_) => {
                 Some("for example layout = '{deployment}/{nodepart}/{instance-id}.json'".into())
             }
+            ConfigError::Addresses(_) => {
+                Some("without `addresses`, records may state all but special addresses".into())
+            }
             ConfigError::NoStateDir => Some("name one with --state-dir or PRESENCE_STATE_DIR".into()),
         }
     }
@@ -172,6 +183,7 @@ struct File {
     beat_shards: Option<u16>,
     state_dir: Option<PathBuf>,
     branch: Option<String>,
+    addresses: OneOrMany,
     template_dir: OneOrMany,
     verbose: u8,
     quiet: bool,
@@ -262,6 +274,10 @@ impl Config {
         if stores.is_empty() {
             stores.push(embedded_url(&state_dir));
         }
+        let addresses: Vec<String> = match given.addresses.is_empty() {
+            true => file.addresses.into(),
+            false => given.addresses.clone(),
+        };
         let template_dir: Vec<String> = file.template_dir.into();
         let limits = Limits {
             min_nodes: file.limits.min_nodes,
@@ -295,6 +311,7 @@ impl Config {
             state_dir,
             branch: file.branch,
             create_branch: false,
+            addresses: Allowed::of(&addresses)?,
             template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),
             vars: file.vars,
             states: States::default().extended(file.states),

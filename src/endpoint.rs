@@ -1,11 +1,15 @@
 //! Where a node answers: an IP address and a port, both with exactly one spelling.
 
+mod allowed;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+
+pub use allowed::{Allowed, Forbidden, Network, NetworkError};
 
 use crate::excerpt::excerpt;
 

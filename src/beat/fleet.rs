@@ -73,6 +73,8 @@ impl Fleet {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
+        let (own, id) = node::identity(config);
+        roster.restrict(&config.addresses, &own, id.as_deref());
         Fleet { roster, readings, beat_readings }
     }
 

@@ -1,5 +1,6 @@
 //! This node: its facts as files and machine say them, and the clock.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::own;
 use crate::config::Config;
+use crate::endpoint::Address;
 use crate::errors::pasted;
 use crate::facts::{self, FactsError};
 use crate::health;
@@ -83,6 +85,16 @@ pub fn facts(config: &Config) -> Result<Facts, NodeError> {
         found.remove(REASON);
     }
     Ok(found)
+}
+
+/// The addresses that this node and its machine have, and its name, as far as they are known.
+pub fn identity(config: &Config) -> (Vec<IpAddr>, Option<String>) {
+    let mut own = facts::own_addresses();
+    let facts = facts(config).unwrap_or_default();
+    let text = |fact: &str| facts.get(fact).and_then(|value| value.as_str());
+    let stated = own::ADDRESSES.iter().filter_map(|fact| text(fact)?.parse::<Address>().ok());
+    own.extend(stated.map(|address| address.ip()).filter(|address| !address.is_loopback()));
+    (own, text(ID).map(str::to_owned))
 }
 
 /// The record of this node. An error if it would have another name than before only because the file that says its name

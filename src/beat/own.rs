@@ -19,7 +19,7 @@ use crate::roster::faults;
 use crate::state;
 
 /// The facts that say where this node is, the best one first: the first that there is counts.
-const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
+pub(super) const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
 
 /// Other facts without which this node is found no more, or by the wrong ones.
 const FIRM: [&str; 5] = ["deployment", "nodepart", "port", "stacktype", "state"];
@@ -143,7 +143,7 @@ pub fn must_ask(config: &Config, record: &Record) -> bool {
     let is_doubtful = !has_address(record)
         || ["nodepart", "stacktype"].iter().any(|fact| !record.has(fact))
         || firm.any(|fact| facts::is_empty(&config.nodeinfo, fact))
-        || !faults(record, &config.states).is_empty();
+        || !faults(record, &config.states, &config.addresses).is_empty();
     let has_copy =
         || Fleet::of_copies(config, false).readings.iter().any(|reading| reading.snapshot.is_some());
     is_doubtful && load(&config.state_dir).is_none() && !has_copy()
@@ -169,7 +169,7 @@ pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
 }
 
 fn settle_after(config: &Config, before: Said, record: Record, firmness: Firmness) -> Own {
-    let unusable: Vec<&'static str> = faults(&record, &config.states)
+    let unusable: Vec<&'static str> = faults(&record, &config.states, &config.addresses)
         .iter()
         .map(|fault| fault.fact)
         .filter(|fact| record.has(fact))
@@ -242,7 +242,7 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
         };
         told.push(warning(fact, format!("`{}` is empty: {instead}", file(fact))));
     }
-    for fault in faults(record, &config.states) {
+    for fault in faults(record, &config.states, &config.addresses) {
         let where_ = match facts::has_file(&config.nodeinfo, fault.fact) {
             true => format!("`{}`", file(fault.fact)),
             false => format!("`{}` (to be written)", file(fault.fact)),
@@ -281,6 +281,7 @@ fn save(state_dir: &Path, said: &Said) -> Result<(), PathError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::Allowed;
     use crate::roster::States;
 
     fn record(facts: &[(&str, &str)]) -> Record {
@@ -295,8 +296,10 @@ mod tests {
             .iter()
             .map(|(facts, firmness)| {
                 let record = record(facts);
-                let unusable: Vec<_> =
-                    faults(&record, &States::default()).iter().map(|fault| fault.fact).collect();
+                let unusable: Vec<_> = faults(&record, &States::default(), &Allowed::default())
+                    .iter()
+                    .map(|fault| fault.fact)
+                    .collect();
                 let (away, after) = decide(&said, &record, &unusable, *firmness);
                 if *firmness != Firmness::Look {
                     said = after;

@@ -85,7 +85,12 @@ fn options(given: &Given, in_file: bool) -> String {
         (shown == *store || !in_file).then_some(shown)
     };
     let stores = given.stores.iter().map(|store| ("--store", shown(store)));
-    let rest = [("--folder", given.folder.clone()), ("--state-dir", given.state_dir.as_ref().map(path))];
+    let addresses = Some(given.addresses.join(",")).filter(|networks| !networks.is_empty());
+    let rest = [
+        ("--folder", given.folder.clone()),
+        ("--state-dir", given.state_dir.as_ref().map(path)),
+        ("--addresses", addresses),
+    ];
     let all = options.into_iter().chain(stores).chain(rest);
     let given = all.filter_map(|(option, value)| Some((option, value?)));
     given.map(|(option, value)| format!(" {option} {}", shell_words::quote(&value))).collect()
@@ -116,6 +121,10 @@ fn written(nodeinfo: &Path, given: &Given) -> String {
     }
     if let Some(folder) = &given.folder {
         set("folder", quoted(folder));
+    }
+    if !given.addresses.is_empty() {
+        let networks: Vec<String> = given.addresses.iter().map(|network| quoted(network)).collect();
+        set("addresses", format!("[{}]", networks.join(", ")));
     }
     if let Some(dir) = &given.state_dir {
         set("state-dir", path(&std::path::absolute(dir).unwrap_or_else(|_| dir.clone())));
@@ -169,6 +178,10 @@ nodeinfo = \"{nodeinfo}\"
 
 # Where copies, mirrors and memories are kept.
 # state-dir = \"/var/lib/presence\"
+
+# Which addresses records may state. Default: all that other machines can reach, and not this machine's own in records of
+# other nodes. For nodes on one machine, name the loopback or the machine's own address.
+# addresses = [\"10.0.0.0/8\", \"2001:db8::/32\"]
 
 # Where templates are looked for, before /etc/presence/templates and the built-in ones.
 # template-dir = [\"/srv/presence/templates\"]
@@ -282,6 +295,7 @@ mod tests {
             stores: vec!["/a".into(), "/b \\c".into()],
             folder: Some("x/y".into()),
             state_dir: Some("/s".into()),
+            addresses: vec!["10.0.0.0/8".into()],
         };
         std::fs::write(&config, super::written(given.nodeinfo.as_ref().unwrap(), &given)).unwrap();
         let only_file = crate::config::Given { config: given.config.clone(), ..Default::default() };
@@ -289,7 +303,18 @@ mod tests {
         assert_eq!((read.stores, Some(read.nodeinfo)), (given.stores.clone(), given.nodeinfo.clone()));
         assert_eq!((read.folder.as_ref(), read.state_dir.to_str()), ("x/y", Some("/s")));
         let words = shell_words::split(&super::options(&given, true)).unwrap();
-        let expect = ["--store", "/a", "--store", "/b \\c", "--folder", "x/y", "--state-dir", "/s"];
+        let expect = [
+            "--store",
+            "/a",
+            "--store",
+            "/b \\c",
+            "--folder",
+            "x/y",
+            "--state-dir",
+            "/s",
+            "--addresses",
+            "10.0.0.0/8",
+        ];
         assert_eq!(
             (words[1].as_str(), &words[4..]),
             (config.to_str().unwrap(), &expect.map(str::to_owned)[..])

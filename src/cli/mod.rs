@@ -100,6 +100,18 @@ struct Global {
         help_heading = "Global options"
     )]
     state_dir: Option<PathBuf>,
+    /// Which addresses records may state, as networks [default: all but unspecified, loopback, link-local, multicast and
+    /// reserved ones, and the reader's own in records of other nodes]
+    #[arg(
+        long,
+        value_name = "CIDR,…",
+        env = "PRESENCE_ADDRESSES",
+        global = true,
+        hide_env_values = true,
+        value_delimiter = ',',
+        help_heading = "Global options"
+    )]
+    addresses: Vec<String>,
     /// Say more
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PRESENCE_VERBOSE", hide_env_values = true, help_heading = "Global options")]
     verbose: u8,
@@ -242,6 +254,7 @@ impl Global {
             stores,
             folder: self.folder.clone(),
             state_dir: self.state_dir.clone(),
+            addresses: self.addresses.iter().filter(|network| !network.trim().is_empty()).cloned().collect(),
         }
     }
 }

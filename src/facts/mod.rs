@@ -5,6 +5,7 @@ mod network;
 mod nodeinfo;
 
 pub use machine::complete;
+pub use network::own_addresses;
 pub use nodeinfo::{FactsError, MAX_FACT_BYTES, file, has_file, is_empty, read, remove, write};
 
 use jiff::civil::DateTime;

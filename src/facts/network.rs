@@ -21,6 +21,33 @@ pub(super) fn ipv6() -> Option<Ipv6Addr> {
     lasting_address(&fs::read_to_string("/proc/net/if_inet6").ok()?, &interface)
 }
 
+/// All addresses of this machine but those of its loopback. Where the system does not tell them, there are none.
+pub fn own_addresses() -> Vec<IpAddr> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let four = local_addresses(&read("/proc/net/fib_trie")).into_iter().map(IpAddr::V4);
+    let six = read("/proc/net/if_inet6");
+    let six = six.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
+    let mut all: Vec<IpAddr> = four.chain(six.map(|bits| IpAddr::V6(bits.into()))).collect();
+    all.retain(|address| !address.is_loopback());
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The addresses of this machine, from the lines of `/proc/net/fib_trie`: one with an address, and then `/32 host LOCAL`.
+fn local_addresses(trie: &str) -> Vec<Ipv4Addr> {
+    let mut last: Option<Ipv4Addr> = None;
+    let mut found = Vec::new();
+    for line in trie.lines().map(str::trim) {
+        match line.strip_prefix("|-- ") {
+            Some(address) => last = address.parse().ok(),
+            None if line == "/32 host LOCAL" => found.extend(last),
+            None => {}
+        }
+    }
+    found
+}
+
 /// The interface of the default route with the lowest metric, from the lines of `/proc/net/ipv6_route`:
 /// destination, its prefix length, source, its prefix length, next hop, metric, references, use, flags, interface.
 fn default_interface(routes: &str) -> Option<String> {
@@ -73,6 +100,26 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 20010db8000000000000000000000003 03 40 00 00     eth1
 fe800000000000000000000000000009 02 40 20 80     eth0
 ";
+
+    const TRIE: &str = "\
+Local:
+  +-- 10.0.0.0/24 2 0 2
+     |-- 10.0.0.0
+        /24 link UNICAST
+     |-- 10.0.0.9
+        /32 host LOCAL
+     |-- 10.0.0.255
+        /32 link BROADCAST
+     |-- 127.0.0.1
+        /32 host LOCAL
+";
+
+    #[test]
+    fn the_addresses_of_this_machine_are_found() {
+        let seen: Vec<String> = local_addresses(TRIE).iter().map(ToString::to_string).collect();
+        assert_eq!(seen, ["10.0.0.9", "127.0.0.1"]);
+        assert!(own_addresses().iter().all(|address| !address.is_loopback()));
+    }
 
     #[test]
     fn the_lasting_address_of_the_default_route_is_found() {

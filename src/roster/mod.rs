@@ -15,8 +15,11 @@ pub use node::{Fault, Node, faults};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
+use crate::endpoint::Allowed;
 use crate::excerpt::excerpt;
 use crate::record::Record;
 use crate::store::{File, Snapshot};
@@ -94,6 +97,19 @@ impl Roster {
         problems.sort();
         problems.dedup();
         Roster { nodes, problems }
+    }
+
+    /// Counts addresses that records may not state as unusable. `own` are the addresses of the machine that reads the list,
+    /// whose node is `id`.
+    pub fn restrict(&mut self, allowed: &Allowed, own: &[IpAddr], id: Option<&str>) {
+        for node in &mut self.nodes {
+            let own = if id == Some(node.record.id().as_str()) { &[] } else { own };
+            if let Ok(address) = node.address
+                && let Err(error) = allowed.judge(address, own)
+            {
+                node.address = Err(format!("may not state its address: {error}"));
+            }
+        }
     }
 
     /// The node of that instance-id.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::endpoint::{Address, Port};
+use crate::endpoint::{Address, Allowed, Port};
 use crate::errors::chain;
 use crate::excerpt::excerpt;
 use crate::name::Name;
@@ -62,11 +62,14 @@ pub struct Fault {
 }
 
 /// What is wrong with a record, as those who read the list judge it.
-pub fn faults(record: &Record, states: &States) -> Vec<Fault> {
+pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut add = |fact, reason, so| faults.push(Fault { fact, reason, so });
     let out = "no file has it as a server";
-    if let Err(reason) = address(record) {
+    let judged = address(record).and_then(|address| {
+        allowed.judge(address, &[]).map_err(|error| format!("may not state its address: {error}"))
+    });
+    if let Err(reason) = judged {
         add(stated_address(record).unwrap_or("address"), reason, out);
     }
     if let Err(reason) = port(record) {
@@ -128,7 +131,8 @@ mod tests {
     fn a_record_is_judged_as_its_readers_judge_it() {
         let check = |facts: &str, expect: &[&str]| {
             let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i",{facts}}}}}"#);
-            let faults = faults(&Record::parse(text.as_bytes()).unwrap(), &States::default());
+            let faults =
+                faults(&Record::parse(text.as_bytes()).unwrap(), &States::default(), &Allowed::default());
             let seen: Vec<String> =
                 faults.iter().map(|fault| format!("{}: {}", fault.fact, fault.reason)).collect();
             assert_eq!(seen.len(), expect.len(), "{facts}: {seen:?}");
@@ -141,6 +145,7 @@ mod tests {
         check(r#""ipv4":"10.0.0.2/24""#, &["ipv4: "]);
         check(r#""address":"fe80::1%eth0""#, &["zone id"]);
         check(r#""address":"0.0.0.0""#, &["unspecified"]);
+        check(r#""address":"127.0.0.1""#, &["address: may not state its address: `127.0.0.1` is a loopback"]);
         check(r#""port":"8080/tcp""#, &["address: has no `address`", "port: has an unusable `port`"]);
         check(r#""ipv4":"10.0.0.1","port":"70000""#, &["out of range"]);
         check(r#""ipv4":"10.0.0.1","nodepart":"app/1""#, &["nodepart: has an unusable `nodepart`"]);

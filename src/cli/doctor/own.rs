@@ -49,7 +49,7 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
         let advice = "state the fact in nodeinfo, or change `layout` in presence.toml".to_owned();
         findings.bad("record", chain(&error), advice);
     }
-    for fault in faults(record, &config.states) {
+    for fault in faults(record, &config.states, &config.addresses) {
         let text = format!("this node's record {}: {}", fault.reason, fault.so);
         let advice = format!("correct `{}`", facts::file(&config.nodeinfo, fault.fact).display());
         match fault.fact {

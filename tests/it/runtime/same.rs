@@ -31,6 +31,7 @@ fn render(dir: &Path, front: std::net::SocketAddr, servers: &[(&str, &HttpServer
     std::fs::write(dir.join("presence.toml"), "").unwrap();
     command.args(["render", "haproxy", "--part", "lb1", "--force", "--store"]).arg(&store);
     command.arg("--config").arg(dir.join("presence.toml")).arg("--nodeinfo").arg(&store);
+    command.args(["--addresses", "0.0.0.0/0"]);
     command.arg("--state-dir").arg(dir.join("state"));
     let socket = HaProxy::socket_in(dir).display().to_string();
     for (key, value) in [
