@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::roster::{Availability, Node, Roster, States};
 use crate::target::digest;
 use crate::target::limits::{Counts, Loss};
-use crate::template::Given;
+use crate::template::{Given, InUse, Previous};
 
 /// A node that was in the output for less than this may go as it came: it is no loss as long as enough of the others are
 /// there.
@@ -33,6 +33,8 @@ pub struct Kept {
     pub nodes: Vec<KeptNode>,
     /// The active ones that each question was answered with, by their places in `nodes`, in order.
     pub questions: BTreeMap<String, Vec<u32>>,
+    /// What it has in use.
+    pub in_use: InUse,
 }
 
 /// One of them.
@@ -144,6 +146,8 @@ impl Kept {
             }
             let mut active = given.get(question).cloned().unwrap_or_default();
             active.sort_unstable();
+            // The last ones of a part may leave together, not the last ones of all.
+            let is_last = given.get(outer.unwrap_or(question)).is_none_or(Vec::is_empty);
             let mut loss = Loss { before: before.len() as u64, ..Loss::default() };
             let mut lost = Vec::new();
             for place in before {
@@ -160,7 +164,8 @@ impl Kept {
                 let aged = kept.held.is_some_and(|held| now.duration_since(held) > MAX_HELD);
                 let fate = match node {
                     _ if aged && !active.is_empty() => Fate::InOrder,
-                    None if alone == Some(*place) || withdrawn.contains(kept.record.id()) => Fate::InOrder,
+                    None if alone == Some(*place) => Fate::InOrder,
+                    None if withdrawn.contains(kept.record.id()) && !is_last => Fate::InOrder,
                     None => Fate::Lost,
                     Some(node) => match fate(question, kept, node, states) {
                         Fate::Leaving if !active.is_empty() && !is_wedged(node) => Fate::InOrder,
@@ -192,6 +197,22 @@ impl Kept {
             there.next_if(|(_, node)| node.record.id() == id).map(|(at, _)| at)
         };
         self.nodes.iter().map(&mut find).collect()
+    }
+
+    /// What the next output is to know of this one. An operator who takes the list as it is has all chosen anew, but no
+    /// server gets another id.
+    pub fn previous(&self, roster: &Roster, anew: bool) -> Previous {
+        let mut nodes = vec![false; roster.nodes.len()];
+        for at in self.here(roster).into_iter().flatten() {
+            if let Some(had) = nodes.get_mut(at as usize) {
+                *had = true;
+            }
+        }
+        let mut in_use = self.in_use.clone();
+        if anew {
+            in_use = InUse { servers: in_use.servers, backends: in_use.backends, ..InUse::default() };
+        }
+        Previous { in_use, nodes }
     }
 
     /// The nodes of the questions whose records are away.
@@ -269,6 +290,8 @@ struct Head {
     stores: Vec<String>,
     nodes: Vec<Line>,
     questions: BTreeMap<String, Vec<u32>>,
+    #[serde(default)]
+    in_use: InUse,
 }
 
 /// A node: the number of its store, its path, two times in seconds, and the length of its record.
@@ -291,7 +314,8 @@ impl Kept {
             Line(store, node.path.clone(), seconds(node.since), seconds(node.held), packed.len())
         };
         let nodes = self.nodes.iter().map(line).collect();
-        let head = Head { output: output.to_owned(), stores, nodes, questions: self.questions.clone() };
+        let (questions, in_use) = (self.questions.clone(), self.in_use.clone());
+        let head = Head { output: output.to_owned(), stores, nodes, questions, in_use };
         let mut rest = serde_json::to_vec(&head).unwrap_or_default();
         rest.push(b'\n');
         rest.append(&mut records);
@@ -329,7 +353,7 @@ impl Kept {
                 held: time(held),
             });
         }
-        Some(Kept { nodes, questions: head.questions })
+        Some(Kept { nodes, questions: head.questions, in_use: head.in_use })
     }
 }
 

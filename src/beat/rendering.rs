@@ -176,14 +176,15 @@ pub fn compose(
     before: &Before,
     excess: Excess,
 ) -> Result<Composition, TemplateError> {
-    let rendered = render(rendering, roster)?;
+    let kept = before.kept.as_ref();
+    let rendered = render(rendering, roster, kept)?;
     let (refused, lost) = judge(rendering, roster, before, &rendered);
     if refused.is_empty() {
         return Ok(composition(rendering, roster, before, rendered, (refused, BTreeSet::new())));
     }
-    if let (Excess::Hold, Some(kept)) = (excess, before.kept.as_ref().filter(|_| !lost.is_empty())) {
+    if let (Excess::Hold, Some(kept)) = (excess, kept.filter(|_| !lost.is_empty())) {
         let (roster, held) = kept.hold(&lost, roster, rendering.states);
-        let rendered = render(rendering, &roster)?;
+        let rendered = render(rendering, &roster, Some(kept))?;
         if rendered.text.is_ok() && judge(rendering, &roster, before, &rendered).0.is_empty() {
             return Ok(composition(rendering, &roster, before, rendered, (refused, held)));
         }
@@ -220,7 +221,8 @@ fn composition(
 ) -> Composition {
     // What an operator takes as it is, is the new measure.
     let settled = rendering.limits.is_none();
-    let kept = Kept::of(&rendered.given, roster, before.kept.as_ref(), &held, rendering.now, settled);
+    let mut kept = Kept::of(&rendered.given, roster, before.kept.as_ref(), &held, rendering.now, settled);
+    kept.in_use = rendered.in_use;
     let counts = rendered.counts;
     let result = rendered.text.map(|text| Composed { text, counts, kept, refused, held });
     Composition { result: result.map_err(ComposeError::from), warnings: rendered.warnings }
@@ -228,10 +230,15 @@ fn composition(
 
 /// How many nodes the template is given for each of its questions; none if it cannot be rendered with this roster.
 pub fn counts(rendering: &Rendering<'_>, roster: &Roster) -> Result<Option<Counts>, TemplateError> {
-    render(rendering, roster).map(|rendered| rendered.text.is_ok().then_some(rendered.counts))
+    render(rendering, roster, None).map(|rendered| rendered.text.is_ok().then_some(rendered.counts))
 }
 
-fn render(rendering: &Rendering<'_>, roster: &Roster) -> Result<Rendered, TemplateError> {
+fn render(
+    rendering: &Rendering<'_>,
+    roster: &Roster,
+    kept: Option<&Kept>,
+) -> Result<Rendered, TemplateError> {
+    let previous = kept.map(|kept| kept.previous(roster, rendering.limits.is_none())).unwrap_or_default();
     let mut rendered = template::render(&Request {
         name: rendering.name,
         lookup: rendering.lookup,
@@ -240,6 +247,7 @@ fn render(rendering: &Rendering<'_>, roster: &Roster) -> Result<Rendered, Templa
         roster,
         vars: rendering.vars,
         tree: tree(roster),
+        previous: &previous,
     })?;
     rendered.warnings.extend(unmatched(rendering, &rendered.counts, roster));
     Ok(rendered)

@@ -107,6 +107,34 @@ pub(crate) fn unique(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
         .collect()
 }
 
+/// [`unique`], where nobody who has a number already loses it: those that have been given another one than they want, then
+/// the `old` ones, then the rest, each in their order.
+pub(crate) fn unique_but_kept(
+    wanted: Vec<u32>,
+    given: impl Fn(usize) -> Option<u32>,
+    old: impl Fn(usize) -> bool,
+) -> Vec<u32> {
+    let plain = unique(wanted.iter().copied());
+    // So it is in all fleets but one of many.
+    if plain == wanted {
+        return plain;
+    }
+    let mut order: Vec<(u8, usize, u32)> = wanted
+        .iter()
+        .enumerate()
+        .map(|(place, wanted)| match given(place) {
+            Some(given) => (0, place, given),
+            None => (if old(place) { 1 } else { 2 }, place, *wanted),
+        })
+        .collect();
+    order.sort_unstable();
+    let mut ids = plain;
+    for ((_, place, _), id) in order.iter().zip(unique(order.iter().map(|(_, _, id)| *id))) {
+        ids[*place] = id;
+    }
+    ids
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::assert_outcome;

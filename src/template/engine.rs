@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
+use super::in_use::{InUse, Previous};
 use super::load::{Source, load};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub vars: &'a Map<String, Value>,
     /// Names the records.
     pub tree: String,
+    /// What is known of the last good output.
+    pub previous: &'a Previous,
 }
 
 /// For each question the active nodes that it was answered with, by their places in the roster, in no order.
@@ -49,6 +52,8 @@ pub struct Rendered {
     pub given: Given,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
+    /// What the text has in use.
+    pub in_use: InUse,
 }
 
 /// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
@@ -64,7 +69,8 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
     let (members, unusable) = context::members(request.who, request.roster);
     let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
-    let shared = Shared::new(request.who, members, twins(request.roster), survey.scoped || !short_way);
+    let scoped = survey.scoped || !short_way;
+    let shared = Shared::new(request.who, members, twins(request.roster), scoped, request.previous);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);
     }
@@ -92,8 +98,8 @@ pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Render
         })
         .and_then(|text| finish(&found.path, text));
     drop(engine);
-    let (counts, given, warnings) = shared.finish();
-    Ok(Rendered { name: found.name, text, counts, given, warnings })
+    let (counts, given, warnings, in_use) = shared.finish();
+    Ok(Rendered { name: found.name, text, counts, given, warnings, in_use })
 }
 
 /// The nodes that are one server with others, each with the first of them, by their places in the roster.

@@ -8,6 +8,7 @@ mod context;
 mod engine;
 mod error;
 mod helpers;
+mod in_use;
 mod load;
 mod lookup;
 mod survey;
@@ -16,6 +17,7 @@ mod syntax;
 pub use context::{Input, shape};
 pub use engine::{Given, Rendered, Request, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
+pub use in_use::{InUse, Previous};
 pub use lookup::{Found, Lookup};
 
 /// The variable that says for which version of HAProxy a config is.

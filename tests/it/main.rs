@@ -28,6 +28,7 @@ mod spine;
 mod stores;
 mod strangers;
 mod streams;
+mod takeovers;
 mod templates;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod transport;

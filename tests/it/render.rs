@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::fixture::machine::{Machine, Outcome, bare_repository};
+use crate::fixture::machine::{Machine, Outcome, bare_repository, git};
 
 /// A load balancer, and `apps` application servers on its list.
 struct Fleet {
@@ -45,10 +45,15 @@ impl Fleet {
         fs::read_to_string(self.lb.path("out")).unwrap()
     }
 
+    /// Files of the list are gone, and no node has left.
     fn lose(&self, apps: std::ops::Range<usize>) {
-        for app in &self.apps[apps] {
-            app.good(&["withdraw"]);
-        }
+        let clone = self.lb.path(&format!("clone{}", apps.start));
+        git(&self.lb.path(""), &["clone", "--quiet", "list.git", clone.to_str().unwrap()]);
+        let files: Vec<String> = apps.map(|app| format!("it/presence/all/i-app{}.json", app + 1)).collect();
+        let words = ["rm", "--quiet"].into_iter().chain(files.iter().map(String::as_str));
+        git(&clone, &words.collect::<Vec<_>>());
+        git(&clone, &["commit", "--quiet", "--message", "tidy up"]);
+        git(&clone, &["push", "--quiet"]);
     }
 }
 
@@ -68,7 +73,7 @@ fn a_great_loss_keeps_the_last_good_output() {
     let refused =
         fleet.render(&[]).code(3).says("`app*` has 2 active nodes where the last good output had 5");
     assert_eq!(refused.stdout, all, "stdout gets the last good output");
-    fleet.render(&["-o", "out"]).code(3).says("/out` is left as it is");
+    fleet.render(&["-o", "out"]).code(3).says("/out` keeps 3 nodes");
     assert_eq!(fleet.out(), all);
     fleet.render(&["-o", "out", "--max-shrink", "60"]).code(0);
     assert_eq!(fleet.out().lines().count(), 2);

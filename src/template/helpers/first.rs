@@ -38,7 +38,27 @@ impl<'a> First<'a> {
                 (a, b) => a.is_none().cmp(&b.is_none()),
             });
         }
+        // The one in use stays while it lives: a newcomer could have any name.
+        let in_use = self.0.previous().in_use.first.get(&self.0.question(&choice.question));
+        let place = active
+            .iter()
+            .position(|member| Some(member.node.record.id().as_str()) == in_use.map(String::as_str));
+        if let Some(place) = place {
+            active[..=place].rotate_right(1);
+        }
         Ok((choice, active))
+    }
+
+    /// Notes which node is in use. Where none is, the last one is not forgotten.
+    fn note(&self, question: &str, first: Option<&Member<'_>>) {
+        let question = self.0.question(question);
+        let id = match first {
+            Some(first) => Some(first.node.record.id().to_string()),
+            None => self.0.previous().in_use.first.get(&question).cloned(),
+        };
+        if let Some(id) = id {
+            self.0.uses(|in_use| drop(in_use.first.insert(question, id)));
+        }
     }
 
     /// The value that is asked for: a fact of the first active node, or the whole node. Of that node and no other, since
@@ -46,6 +66,7 @@ impl<'a> First<'a> {
     fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
         let (choice, active) = self.choose(h)?;
         self.0.count(&choice.question, choice.all.iter().copied());
+        self.note(&choice.question, active.first().copied());
         let (first, fact) = match (active.first(), fact) {
             (None, None) => return Ok(Value::Null),
             (None, Some(_)) => {
@@ -88,7 +109,9 @@ impl HelperDef for First<'_> {
             return Line(&text).call(h, r, ctx, rc, out);
         }
         let (choice, active) = self.choose(h)?;
-        let (text, left_out) = render_each(&self.0, active, 1, h, r, ctx, rc)?;
+        let (text, left_out) = render_each(&self.0, active.clone(), 1, h, r, ctx, rc)?;
+        let used = active.iter().find(|member| !left_out.contains(member.node.record.id()));
+        self.note(&choice.question, used.copied());
         let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         self.0.count(&choice.question, given);
         write_or_else(text, h, r, ctx, rc, out)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Shared;
 use super::choice::{argument, other};
@@ -17,8 +17,18 @@ use crate::record::text;
 /// The port of the part that has no number, or the number 1, unless the variable `frontend_port` names another.
 const DEFAULT_FIRST: u16 = 80;
 
+/// The variable: how many ports from the first one on are given to parts that the operator has not named.
+const MOST: &str = "max_frontends";
+
+/// Its default.
+const DEFAULT_MOST: u16 = 10;
+
+/// Variables that name a port of the same config, perhaps behind an address.
+const TAKEN: [&str; 2] = ["stats_bind", "peers_bind"];
+
 /// The variable `frontend_port_PART` says the port. Else `app` and `app1` have the port `frontend_port` (80), `app2` the
-/// next one and so on.
+/// next one and so on, for `max_frontends` ports. Whoever may write a record could name any part: what is beyond those ports,
+/// or on one that the config has for something else, is opened for parts alone that the operator has named.
 pub(super) struct FrontendPort<'a>(pub(super) Shared<'a>);
 
 impl HelperDef for FrontendPort<'_> {
@@ -30,23 +40,13 @@ impl HelperDef for FrontendPort<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let part = argument(h, 0)?;
-        let variable = |name: &str| match ctx.data().pointer("/vars").and_then(|vars| vars.get(name)) {
-            None => Ok(None),
-            Some(value) => Port::parse(&text(value).unwrap_or_default())
-                .map(|port| Some(port.get()))
-                .map_err(|error| other(format!("the variable `{name}` is no port: {}", chain(&error)))),
+        let (block, asked) = {
+            let notes = self.0.notes();
+            (Arc::clone(&notes.parts), notes.inside.clone())
         };
-        let allotted = |parts: &[Played]| {
-            let mut stated = BTreeMap::new();
-            for Played { part, .. } in parts {
-                if let Some(port) = variable(&format!("frontend_port_{part}"))? {
-                    stated.insert(part.as_str(), port);
-                }
-            }
-            let first = variable("frontend_port")?.unwrap_or(DEFAULT_FIRST);
-            Ok::<_, RenderError>(allot(parts, &stated, first))
-        };
-        let block = Arc::clone(&self.0.notes().parts);
+        let in_use = &self.0.previous().in_use.ports;
+        let allotted =
+            |parts: &[Played]| Ok::<_, RenderError>(allot(parts, &row(ctx, asked.as_deref())?, in_use));
         let own;
         let listeners = match (block.place(&part), block.listeners.get()) {
             (Some(_), Some(listeners)) => listeners,
@@ -55,62 +55,137 @@ impl HelperDef for FrontendPort<'_> {
                 block.listeners.get_or_init(|| listeners)
             }
             (None, _) => {
-                let alone = Name::parse(&part).map(|part| Played { part, active: 0 });
+                let alone = Name::parse(&part).map(|part| Played { part, active: 0, old: false });
                 own = allotted(&block.parts.iter().cloned().chain(alone).collect::<Vec<_>>())?;
                 &own
             }
         };
-        match listeners.get(&part) {
-            Some(Listener::At(port)) => return Ok(ScopedJson::Derived((*port).into())),
-            Some(Listener::Taken { port, holder }) => self.0.warn(format!(
-                "part {part} gets no frontend: port {port} is that of {holder}; name another with \
-                 --set frontend_port_{part}=PORT"
-            )),
-            None => self.0.warn(format!(
-                "part {part} gets no frontend: name its port with --set frontend_port_{part}=PORT"
-            )),
-        }
+        let why = match listeners.get(&part) {
+            Some(Listener::At(port)) => {
+                self.0.uses(|in_use| drop(in_use.ports.insert(*port, part)));
+                return Ok(ScopedJson::Derived((*port).into()));
+            }
+            Some(Listener::Taken { port, holder }) => {
+                format!("port {port} is that of {holder}; name another")
+            }
+            Some(Listener::Reserved { port, variable }) => {
+                format!("port {port} is that of the variable `{variable}`; name another")
+            }
+            Some(Listener::Beyond { most }) => format!(
+                "{most} ports at most are opened for parts that nobody has named ({MOST}); name its port"
+            ),
+            None => "name its port".to_owned(),
+        };
+        self.0.warn(format!("part {part} gets no frontend: {why} with --set frontend_port_{part}=PORT"));
         Ok(ScopedJson::Derived(Value::Null))
     }
+}
+
+/// What the operator has said about ports.
+#[derive(Debug, Default)]
+struct Row {
+    /// By the parts that have a variable of their own.
+    stated: BTreeMap<String, u16>,
+    /// Ports of the config that no part may have unless it is stated, with the variables that name them.
+    reserved: BTreeMap<u16, String>,
+    /// The port of the first part.
+    first: u16,
+    /// How many ports there are.
+    most: u16,
+    /// The only part that is asked for, if it was asked for by its name.
+    named: Option<String>,
+}
+
+fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
+    let nothing = Map::new();
+    let vars = ctx.data().pointer("/vars").and_then(Value::as_object).unwrap_or(&nothing);
+    let port = |name: &str, value: &Value| {
+        Port::parse(&text(value).unwrap_or_default())
+            .map(Port::get)
+            .map_err(|error| other(format!("the variable `{name}` is no port: {}", chain(&error))))
+    };
+    let mut row = Row { first: DEFAULT_FIRST, most: DEFAULT_MOST, ..Row::default() };
+    for (name, value) in vars {
+        if let Some(part) = name.strip_prefix("frontend_port_") {
+            let port = port(name, value)?;
+            row.stated.insert(part.to_owned(), port);
+            row.reserved.insert(port, name.clone());
+        }
+        if let Some(port) =
+            text(value).filter(|_| TAKEN.contains(&name.as_str())).and_then(|bind| port_of(&bind))
+        {
+            row.reserved.insert(port, name.clone());
+        }
+    }
+    if let Some(value) = vars.get("frontend_port") {
+        row.first = port("frontend_port", value)?;
+    }
+    if let Some(value) = vars.get(MOST) {
+        let most = text(value).and_then(|most| most.parse().ok());
+        row.most =
+            most.ok_or_else(|| other(format!("the variable `{MOST}` is no number from 0 to 65535")))?;
+    }
+    row.named = asked.filter(|asked| !asked.contains(['*', '?', '[', ' '])).map(str::to_owned);
+    Ok(row)
+}
+
+/// The port at the end of an address to bind, before its options.
+fn port_of(bind: &str) -> Option<u16> {
+    let address = bind.split_ascii_whitespace().next()?;
+    address.rsplit(':').next()?.parse().ok()
 }
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Listener {
     At(u16),
     Taken { port: u16, holder: String },
+    Reserved { port: u16, variable: String },
+    Beyond { most: u16 },
 }
 
 /// Where the parts of a block are reached.
 pub(super) type Listeners = BTreeMap<String, Listener>;
 
-/// Gives every part its port: those that are `stated`, then those that follow from the parts' numbers.
+/// Gives every part its port: those that the operator has stated, then those that follow from the parts' numbers.
 ///
 /// Two parts never share a port, since HAProxy would accept that and hand each a share of the other's requests. Where two
-/// would (`app` and `app1`), the one with more nodes listens: a single node that gives itself a new part must not take
-/// the port of one that serves.
-fn allot(parts: &[Played], stated: &BTreeMap<&str, u16>, first: u16) -> Listeners {
-    let mut claims: Vec<(&str, u16, usize)> = parts
-        .iter()
-        .filter_map(|Played { part, active }| {
-            let part = part.as_str();
-            let port = stated.get(part).copied().or_else(|| numbered(part, first))?;
-            Some((part, port, *active))
-        })
-        .collect();
-    claims.sort_by_key(|&(part, _, active)| {
-        (!stated.contains_key(part), std::cmp::Reverse(active), part.len(), part)
+/// would (`app` and `app1`), the one listens that the last good output has there, else the one with more nodes: a node
+/// that gives itself a new part must not take the port of one that serves.
+fn allot(parts: &[Played], row: &Row, in_use: &BTreeMap<u16, String>) -> Listeners {
+    let mut listeners = Listeners::new();
+    let mut claims: Vec<(&str, u16, usize)> = Vec::new();
+    for Played { part, active, .. } in parts {
+        let part = part.as_str();
+        if let Some(port) = row.stated.get(part) {
+            claims.push((part, *port, *active));
+            continue;
+        }
+        let Some(place) = numbered(part) else { continue };
+        let is_named = row.named.as_deref() == Some(part);
+        let port = row.first.checked_add(place).filter(|_| place < row.most || is_named);
+        match port.map(|port| (port, row.reserved.get(&port))) {
+            Some((port, None)) => claims.push((part, port, *active)),
+            Some((port, Some(variable))) => {
+                listeners.insert(part.to_owned(), Listener::Reserved { port, variable: variable.clone() });
+            }
+            None => drop(listeners.insert(part.to_owned(), Listener::Beyond { most: row.most })),
+        }
+    }
+    claims.sort_by_key(|&(part, port, active)| {
+        let is_new = in_use.get(&port).is_none_or(|holder| holder != part);
+        (!row.stated.contains_key(part), is_new, std::cmp::Reverse(active), part.len(), part)
     });
     let mut holders: BTreeMap<u16, &str> = BTreeMap::new();
-    let listeners = claims.into_iter().map(|(part, port, _)| {
+    for (part, port, _) in claims {
         let holder = *holders.entry(port).or_insert(part);
         let taken = || Listener::Taken { port, holder: holder.to_owned() };
-        (part.to_owned(), if holder == part { Listener::At(port) } else { taken() })
-    });
-    listeners.collect()
+        listeners.insert(part.to_owned(), if holder == part { Listener::At(port) } else { taken() });
+    }
+    listeners
 }
 
-/// The port of a part whose name is letters and perhaps a number.
-fn numbered(part: &str, first: u16) -> Option<u16> {
+/// The place in the row of ports of a part whose name is letters and perhaps a number.
+fn numbered(part: &str) -> Option<u16> {
     let plain = part.trim_end_matches(|digit: char| digit.is_ascii_digit());
     let digits = &part[plain.len()..];
     // `app01` would be a second name for the port of `app1`.
@@ -118,7 +193,7 @@ fn numbered(part: &str, first: u16) -> Option<u16> {
         return None;
     }
     let number: u16 = if digits.is_empty() { 1 } else { digits.parse().ok()? };
-    first.checked_add(number.checked_sub(1)?)
+    number.checked_sub(1)
 }
 
 #[cfg(test)]
@@ -128,43 +203,79 @@ mod tests {
     #[test]
     fn a_number_in_the_name_is_a_place_in_the_row_of_ports() {
         for (part, expect) in [
-            ("app", Some(80)),
-            ("app1", Some(80)),
-            ("app3", Some(82)),
+            ("app", Some(0)),
+            ("app1", Some(0)),
+            ("app3", Some(2)),
             ("app-api", None),
             ("app0", None),
             ("app01", None),
             ("app99999", None),
         ] {
-            assert_eq!(numbered(part, 80), expect, "{part}");
+            assert_eq!(numbered(part), expect, "{part}");
         }
-        assert_eq!(numbered("app2", u16::MAX), None);
     }
 
+    /// `vars` are the operator's, `in_use` is what the last good output has.
     #[track_caller]
-    fn check(parts: &[(&str, usize)], stated: &[(&str, u16)], expect: &str) {
+    fn check(parts: &[(&str, usize)], vars: serde_json::Value, in_use: &[(u16, &str)], expect: &str) {
         let parts: Vec<Played> = parts
             .iter()
-            .map(|(part, active)| Played { part: Name::parse(part).unwrap(), active: *active })
+            .map(|(part, active)| Played { part: Name::parse(part).unwrap(), active: *active, old: false })
             .collect();
-        let stated: BTreeMap<&str, u16> = stated.iter().copied().collect();
-        let seen: Vec<String> = allot(&parts, &stated, 80)
+        let context = Context::wraps(serde_json::json!({ "vars": vars })).unwrap();
+        let in_use = in_use.iter().map(|(port, part)| (*port, (*part).to_owned())).collect();
+        let asked = vars.get("asked").and_then(|asked| asked.as_str());
+        let seen: Vec<String> = allot(&parts, &row(&context, asked).unwrap(), &in_use)
             .iter()
             .map(|(part, listener)| match listener {
                 Listener::At(port) => format!("{part}:{port}"),
                 Listener::Taken { holder, .. } => format!("{part}<{holder}"),
+                Listener::Reserved { variable, .. } => format!("{part}<{variable}"),
+                Listener::Beyond { .. } => format!("{part}!"),
             })
             .collect();
         assert_eq!(seen.join(" "), expect);
     }
 
+    use serde_json::json;
+
     #[test]
     fn a_port_belongs_to_one_part() {
-        check(&[("app1", 3), ("app2", 1), ("app-x", 1)], &[], "app1:80 app2:81");
-        check(&[("app", 1), ("app1", 3)], &[], "app<app1 app1:80");
-        check(&[("app", 3), ("app1", 3)], &[], "app:80 app1<app");
-        check(&[("app1", 3), ("app2", 9)], &[("app2", 80)], "app1<app2 app2:80");
-        check(&[("app1", 3), ("app2", 9)], &[("app1", 81)], "app1:81 app2<app1");
-        check(&[("app-x", 1)], &[("app-x", 443)], "app-x:443");
+        let none = || json!({});
+        check(&[("app1", 3), ("app2", 1), ("app-x", 1)], none(), &[], "app1:80 app2:81");
+        check(&[("app", 1), ("app1", 3)], none(), &[], "app<app1 app1:80");
+        check(&[("app", 3), ("app1", 3)], none(), &[], "app:80 app1<app");
+        check(
+            &[("app1", 3), ("app2", 9)],
+            json!({"frontend_port_app2": 80}),
+            &[],
+            "app1<frontend_port_app2 app2:80",
+        );
+        check(
+            &[("app1", 3), ("app2", 9)],
+            json!({"frontend_port_app1": "81"}),
+            &[],
+            "app1:81 app2<frontend_port_app1",
+        );
+        check(&[("app-x", 1)], json!({"frontend_port_app-x": 443}), &[], "app-x:443");
+        check(&[("app2", 1)], json!({"frontend_port": 65535}), &[], "app2!");
+        // The part that listens there goes on.
+        check(&[("app", 9), ("app1", 3)], none(), &[(80, "app1")], "app<app1 app1:80");
+        check(&[("app", 9)], none(), &[(80, "app1")], "app:80");
+    }
+
+    #[test]
+    fn only_a_few_ports_are_opened_for_parts_that_nobody_has_named() {
+        let parts = &[("app1", 1), ("app10", 1), ("app11", 1), ("app364", 9)];
+        check(parts, json!({}), &[], "app1:80 app10:89 app11! app364!");
+        check(parts, json!({"max_frontends": 1}), &[], "app1:80 app10! app11! app364!");
+        check(parts, json!({"max_frontends": 0}), &[], "app1! app10! app11! app364!");
+        check(parts, json!({"max_frontends": "11"}), &[], "app1:80 app10:89 app11:90 app364!");
+        check(parts, json!({"frontend_port_app364": 443}), &[], "app1:80 app10:89 app11! app364:443");
+        check(&[("app364", 9)], json!({"asked": "app364"}), &[], "app364:443");
+        check(&[("app364", 9)], json!({"asked": "app*"}), &[], "app364!");
+        // Nor one that the config has for something else.
+        check(&[("app2", 1)], json!({"stats_bind": "127.0.0.1:81 ssl"}), &[], "app2<stats_bind");
+        check(&[("app2", 1)], json!({"frontend_port_x": 81}), &[], "app2<frontend_port_x");
     }
 }

@@ -8,7 +8,7 @@ use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderEr
 use super::choice::{argument, is_given, other};
 use super::frontend::FrontendPort;
 use super::{Shared, add};
-use crate::escape::haproxy::{assign_ids_in_order, server_id};
+use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::excerpt::excerpt;
 use crate::haproxy::Version;
 use crate::record::text;
@@ -54,11 +54,22 @@ impl HelperDef for BackendId<'_> {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let part = argument(h, 0)?;
         let block = Arc::clone(&self.0.notes().parts);
-        let ids = || assign_ids_in_order(block.parts.iter().map(|played| played.part.as_str()));
+        let previous = self.0.previous();
+        let ids = || {
+            let name = |place: usize| block.parts[place].part.as_str();
+            unique_but_kept(
+                block.parts.iter().map(|played| server_id(played.part.as_str())).collect(),
+                |place| previous.in_use.backends.get(name(place)).copied(),
+                |place| block.parts[place].old,
+            )
+        };
         let id = match block.place(&part) {
             Some(place) => block.backend_ids.get_or_init(ids)[place],
             None => server_id(&part),
         };
+        if id != server_id(&part) {
+            self.0.uses(|in_use| in_use.backends.extend([(part, id)]));
+        }
         Ok(ScopedJson::Derived(id.into()))
     }
 }

@@ -2,10 +2,11 @@
 //! node, its host name first, then its instance-id.
 //!
 //! Whoever is listed under a name gets what is meant for that name. So a node is listed under a name only if no other
-//! node in scope has it too, and under a name of a domain only if the domain is one of the fleet's own: otherwise any
-//! node could call itself like another one, or like a mirror of packages.
+//! node in scope has it too, or if it had the name first, and under a name of a domain only if the domain is one of the
+//! fleet's own: otherwise any node could call itself like another one, or like a mirror of packages. Names that programs
+//! look up by themselves are nobody's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
@@ -14,7 +15,8 @@ use super::choice::other;
 use super::refusal::refused_fact;
 use crate::escape;
 use crate::record::text;
-use crate::roster::{Availability, Node};
+use crate::roster::Availability;
+use crate::template::Previous;
 use crate::template::context::Member;
 
 pub(super) struct HostsNames<'a>(pub(super) Shared<'a>);
@@ -45,8 +47,17 @@ impl HelperDef for HostsNames<'_> {
         if !own(id) {
             return Err(refused_fact("instance-id", OUTSIDE));
         }
-        if shared.claims(id).ids > 1 {
-            return Err(refused_fact("instance-id", "differs from that of another node only in case"));
+        if is_reserved(id) {
+            return Err(refused_fact("instance-id", RESERVED));
+        }
+        match shared.holder(id) {
+            Some(holder) if holder != id => {
+                return Err(refused_fact("instance-id", "is a name that another node had before"));
+            }
+            None if shared.claims(id).ids > 1 => {
+                return Err(refused_fact("instance-id", "differs from that of another node only in case"));
+            }
+            _ => {}
         }
         let stated = node.record.value("hostname").filter(|value| !value.is_null());
         let Some(stated) = stated.filter(|value| value.as_str() != Some("")) else {
@@ -57,12 +68,17 @@ impl HelperDef for HostsNames<'_> {
             Some(Err(error)) => Some(error.to_string()),
             Some(Ok(name)) if name.eq_ignore_ascii_case(id) => None,
             Some(Ok(name)) if !own(&name) => Some(OUTSIDE.to_owned()),
-            Some(Ok(name)) => match shared.claims(&name) {
-                Claims { ids: 0, hostnames: 1 } => {
+            Some(Ok(name)) if is_reserved(&name) => Some(RESERVED.to_owned()),
+            Some(Ok(name)) => match (shared.holder(&name), shared.claims(&name)) {
+                (Some(holder), _) if holder == id => {
                     return Ok(ScopedJson::Derived(format!("{name} {id}").into()));
                 }
-                Claims { ids: 0, .. } => Some("is stated by other nodes too".to_owned()),
-                _ => Some("is the instance-id of another node".to_owned()),
+                (None, Claims { ids: 0, hostnames: 1 }) => {
+                    return Ok(ScopedJson::Derived(format!("{name} {id}").into()));
+                }
+                (None, Claims { ids: 0, .. }) => Some("is stated by other nodes too".to_owned()),
+                (Some(_), _) => Some("is a name that another node had before".to_owned()),
+                (None, _) => Some("is the instance-id of another node".to_owned()),
             },
         };
         if let Some(reason) = reason {
@@ -77,27 +93,117 @@ impl HelperDef for HostsNames<'_> {
 
 const OUTSIDE: &str = "is in a domain that the variable `hosts_domain` does not name";
 
-/// How many nodes have a name, in any case.
+const RESERVED: &str = "is a name that programs look up by themselves";
+
+/// Names that programs look up without being told to: whoever has one is given what was meant for another machine.
+const LOOKED_UP: [&str; 19] = [
+    "broadcasthost",
+    "chef",
+    "chef-server",
+    "gateway",
+    "instance-data",
+    "isatap",
+    "kubernetes",
+    "loghost",
+    "mailhost",
+    "metadata",
+    "puppet",
+    "puppetca",
+    "puppetdb",
+    "salt",
+    "saltmaster",
+    "wpad",
+    "_gateway",
+    "_outbound",
+    "host",
+];
+
+/// Whether the name, or the first part of it, is one that programs look up by themselves.
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let first = name.split('.').next().unwrap_or_default();
+    let is_local = ["localhost", "ip6-"].iter().any(|prefix| first.starts_with(prefix))
+        || name.split('.').any(|label| label == "localhost" || label == "localdomain");
+    is_local || LOOKED_UP.contains(&first)
+}
+
+/// Who has a name, in any case.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Claims {
-    /// As their instance-id.
+    /// So many as their instance-id.
     ids: usize,
-    /// As their `hostname`.
+    /// So many as their `hostname`.
     hostnames: usize,
 }
 
 /// Who in scope has which name; those that no block lists have none.
-pub(super) fn claims(members: &[Member<'_>]) -> BTreeMap<String, Claims> {
-    let mut claims: BTreeMap<String, Claims> = BTreeMap::new();
-    let listed = |node: &Node| node.availability != Availability::Absent;
-    for node in members.iter().filter(|member| member.in_scope).map(|member| member.node) {
-        if !listed(node) {
-            continue;
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    claims: BTreeMap<String, Claims>,
+    /// Of names that several nodes claim, the node that had it in the last good output, if one did.
+    holders: BTreeMap<String, String>,
+}
+
+impl Names {
+    pub(super) fn of(members: &[Member<'_>], previous: &Previous) -> Names {
+        let mut names = Names::default();
+        // Of the nodes that claim a name those that were there before.
+        let mut old: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let mut all: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let listed =
+            |member: &&Member<'_>| member.in_scope && member.node.availability != Availability::Absent;
+        for member in members.iter().filter(listed) {
+            let id = member.node.record.id().as_str();
+            let hostname = member.node.record.text("hostname");
+            let own = id.to_ascii_lowercase();
+            names.claims.entry(own.clone()).or_default().ids += 1;
+            let other = hostname.map(|name| name.to_ascii_lowercase());
+            if let Some(name) = &other {
+                names.claims.entry(name.clone()).or_default().hostnames += 1;
+            }
+            for name in [Some(own), other].into_iter().flatten() {
+                if previous.had(member.at) {
+                    old.entry(name.clone()).or_default().insert(id);
+                }
+                all.entry(name).or_default().insert(id);
+            }
         }
-        claims.entry(node.record.id().as_str().to_ascii_lowercase()).or_default().ids += 1;
-        if let Some(name) = node.record.text("hostname") {
-            claims.entry(name.to_ascii_lowercase()).or_default().hostnames += 1;
+        for (name, ids) in all.into_iter().filter(|(_, ids)| ids.len() > 1) {
+            let before = previous.in_use.names.get(&name).filter(|id| ids.contains(id.as_str())).cloned();
+            let only = old.get(&name).filter(|old| old.len() == 1).and_then(|old| old.first());
+            if let Some(holder) = before.or_else(|| only.map(|id| (*id).to_owned())) {
+                names.holders.insert(name, holder);
+            }
+        }
+        names
+    }
+
+    pub(super) fn claims(&self, name: &str) -> Claims {
+        self.claims.get(&name.to_ascii_lowercase()).copied().unwrap_or_default()
+    }
+
+    pub(super) fn holder(&self, name: &str) -> Option<&str> {
+        self.holders.get(&name.to_ascii_lowercase()).map(String::as_str)
+    }
+
+    pub(super) fn holders(&self) -> &BTreeMap<String, String> {
+        &self.holders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_programs_look_up_are_nobody_s() {
+        for name in
+            ["puppet", "Chef", "wpad.example.net", "localhost", "localhost4", "ip6-loopback", "a.localhost"]
+        {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["web1", "puppet1", "mail", "db.example.net", "i-0123"] {
+            assert!(!is_reserved(name), "{name}");
         }
     }
-    claims
 }

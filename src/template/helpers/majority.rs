@@ -1,9 +1,10 @@
 //! `{{majority "check-path" part="app1" as="haproxy_path" default="/"}}`: what most nodes say of a fact, in the spelling
 //! of a format.
 //!
-//! For what a format can state only once for all nodes: the word of one node, wrong or hostile, must not decide it.
+//! For what a format can state only once for all nodes: the word of one node, wrong or hostile, must not decide it. So what
+//! counts are addresses: one machine may have written many records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use super::Shared;
 use super::choice::{argument, choose, other};
 use super::escape::format;
 use super::shared::MANY;
+use crate::endpoint::Address;
 use crate::roster::Availability;
 use crate::template::context::Member;
 use crate::threads;
@@ -33,8 +35,9 @@ impl HelperDef for Majority<'_> {
             Some(name) => Some(format(name).ok_or_else(|| other(format!("there is no format `{name}`")))?),
         };
         let count = |members: &[&Member<'_>]| {
-            let mut votes: BTreeMap<Option<String>, usize> = BTreeMap::new();
+            let mut votes: BTreeMap<Option<String>, BTreeSet<Address>> = BTreeMap::new();
             for member in members.iter().filter(|member| member.availability == Availability::Active) {
+                let Ok(address) = member.node.address else { continue };
                 let said = member.node.record.text(&fact).map(|value| value.into_owned());
                 let vote = match (said, spell) {
                     (Some(value), Some(spell)) => match spell(&value) {
@@ -47,17 +50,18 @@ impl HelperDef for Majority<'_> {
                     },
                     (said, _) => said,
                 };
-                *votes.entry(vote).or_default() += 1;
+                votes.entry(vote).or_default().insert(address);
             }
             votes
         };
-        let mut votes: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        let mut votes: BTreeMap<Option<String>, BTreeSet<Address>> = BTreeMap::new();
         let parts = threads::in_parts(choice.given.len(), MANY, |part| count(&choice.given[part]));
-        for (vote, count) in parts.into_iter().flatten() {
-            *votes.entry(vote).or_default() += count;
+        for (vote, addresses) in parts.into_iter().flatten() {
+            votes.entry(vote).or_default().extend(addresses);
         }
         // Of equally many votes the lowest value wins: the order of the map.
-        let winner = votes.into_iter().rev().max_by_key(|(_, count)| *count).and_then(|(value, _)| value);
+        let winner =
+            votes.into_iter().rev().max_by_key(|(_, addresses)| addresses.len()).and_then(|(value, _)| value);
         match (winner, h.hash_get("default")) {
             (Some(value), _) => Ok(ScopedJson::Derived(Value::String(value))),
             (None, Some(default)) => Ok(ScopedJson::Derived(default.value().clone())),

@@ -32,6 +32,8 @@ pub(super) struct Played {
     pub(super) part: Name,
     /// How many nodes of it may be used.
     pub(super) active: usize,
+    /// Whether it was in the last good output.
+    pub(super) old: bool,
 }
 
 /// All parts of a block, and what depends on all of them: worked out once, not for each part.
@@ -106,7 +108,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     let before = rc.clone();
     // Another pass if a part was left out: `@last`, and numbers that depend on all parts, must not count that one.
     let text = loop {
-        let played = parts.iter().map(|(part, members)| play(part, members)).collect();
+        let played = parts.iter().map(|(part, members)| play(shared, part, members)).collect();
         shared.notes().parts = Arc::new(Block { parts: played, ..Block::default() });
         let mut text = String::new();
         let mut bad = BTreeMap::new();
@@ -150,9 +152,14 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     Ok(((!parts.is_empty()).then_some(text), failed))
 }
 
-fn play(part: &Name, members: &[&Member<'_>]) -> Played {
+fn play(shared: &Shared<'_>, part: &Name, members: &[&Member<'_>]) -> Played {
     let active = members.iter().filter(|member| member.availability == Availability::Active).count();
-    Played { part: part.clone(), active }
+    Played { part: part.clone(), active, old: is_old(shared, members) }
+}
+
+/// Whether the last good output had one of them.
+fn is_old(shared: &Shared<'_>, members: &[&Member<'_>]) -> bool {
+    members.iter().any(|member| shared.previous().had(member.at))
 }
 
 /// The parts, and the nodes whose part has no usable name.
@@ -178,16 +185,16 @@ fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s,
     (parts, left_out)
 }
 
-/// Keeps one of the parts whose names are the same in lower case: the one that most nodes play, so that a single node
-/// cannot put itself in the place of others. Gives the nodes of the rest.
+/// Keeps one of the parts whose names are the same in lower case: one that was there before, then the one that most nodes
+/// play, so that nobody can put themselves in the place of others. Gives the nodes of the rest.
 fn drop_same_in_lower_case<'s>(shared: &Shared<'_>, parts: &mut Members<'s, '_>) -> LeftOut<'s> {
-    let mut best: BTreeMap<String, (Reverse<usize>, Name)> = BTreeMap::new();
+    let mut best: BTreeMap<String, (bool, Reverse<usize>, Name)> = BTreeMap::new();
     for (part, members) in parts.iter() {
-        let claim = (Reverse(members.len()), part.clone());
+        let claim = (!is_old(shared, members), Reverse(members.len()), part.clone());
         let rival = best.entry(part.as_str().to_ascii_lowercase()).or_insert_with(|| claim.clone());
         *rival = claim.min(rival.clone());
     }
-    let kept: BTreeSet<Name> = best.into_values().map(|(_, part)| part).collect();
+    let kept: BTreeSet<Name> = best.into_values().map(|(_, _, part)| part).collect();
     let mut left_out = BTreeSet::new();
     parts.retain(|part, members| {
         let keep = kept.contains(part);

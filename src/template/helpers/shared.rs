@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use glob::Pattern;
 
-use super::hosts::{self, Claims};
+use super::hosts::{Claims, Names};
 use super::parts::Block;
-use crate::escape::haproxy::{server_id, unique};
+use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::target::limits::{Count, Counts};
 use crate::template::Given;
 use crate::template::context::Member;
+use crate::template::{InUse, Previous};
 use crate::threads;
 
 /// Fewer members than this are not worth a second thread. Those of tests are, so that they try it.
@@ -26,6 +27,8 @@ pub(in crate::template) struct Shared<'a>(Arc<Inner<'a>>);
 struct Inner<'a> {
     who: &'a Identity,
     members: Vec<Member<'a>>,
+    /// What is known of the last good output.
+    previous: &'a Previous,
     /// Whether names in the template may mean something else than usual.
     scoped: bool,
     notes: Mutex<Notes>,
@@ -38,7 +41,7 @@ struct Inner<'a> {
     /// The members that are one server with others, each with the first of them, by their places in the roster.
     twins: BTreeMap<u32, u32>,
     /// Who has which host name.
-    claims: OnceLock<BTreeMap<String, Claims>>,
+    names: OnceLock<Names>,
 }
 
 /// Who plays which part.
@@ -56,6 +59,7 @@ pub(super) struct Notes {
     /// The active nodes behind the counts.
     given: Given,
     warnings: BTreeSet<String>,
+    in_use: InUse,
     /// The question of the `#parts` block that is being rendered.
     pub(super) inside: Option<String>,
     /// All parts of that block.
@@ -68,18 +72,20 @@ impl<'a> Shared<'a> {
         members: Vec<Member<'a>>,
         twins: BTreeMap<u32, u32>,
         scoped: bool,
+        previous: &'a Previous,
     ) -> Shared<'a> {
         Shared(Arc::new(Inner {
             who,
             twins,
             members,
             scoped,
+            previous,
             notes: Mutex::default(),
             current: Mutex::default(),
             unplain: Arc::default(),
             parts: OnceLock::new(),
             ids: OnceLock::new(),
-            claims: OnceLock::new(),
+            names: OnceLock::new(),
         }))
     }
 
@@ -168,10 +174,38 @@ impl<'a> Shared<'a> {
     pub(super) fn server_id_of(&self, member: &Member<'a>) -> u32 {
         let ids = self.0.ids.get_or_init(|| {
             // The members come in the order of their names, each once.
-            let id = |member: &Member<'a>| server_id(member.node.record.id().as_str());
-            unique(self.in_parts(|members| members.map(id).collect::<Vec<_>>()).into_iter().flatten())
+            let members = self.members();
+            unique_but_kept(
+                self.hashes(),
+                |place| self.previous().in_use.servers.get(members[place].node.record.id().as_str()).copied(),
+                |place| self.previous().had(members[place].at),
+            )
         });
         ids[member.place]
+    }
+
+    /// The numbers that the members' names give them.
+    fn hashes(&self) -> Vec<u32> {
+        let id = |member: &Member<'a>| server_id(member.node.record.id().as_str());
+        self.in_parts(|members| members.map(id).collect::<Vec<_>>()).concat()
+    }
+
+    /// What is known of the last good output.
+    pub(super) fn previous(&self) -> &'a Previous {
+        self.0.previous
+    }
+
+    /// Notes something that the output has in use.
+    pub(super) fn uses(&self, note: impl FnOnce(&mut InUse)) {
+        note(&mut self.notes().in_use);
+    }
+
+    /// The question as limits and messages call it here: inside `{{#parts}}` it is another one for each part.
+    pub(super) fn question(&self, question: &str) -> String {
+        match &self.notes().inside {
+            Some(parts) if parts != question => format!("{parts}/{question}"),
+            _ => question.to_owned(),
+        }
     }
 
     /// Whether names in the template may mean something else than usual.
@@ -181,8 +215,16 @@ impl<'a> Shared<'a> {
 
     /// How many nodes in scope have a host name.
     pub(super) fn claims(&self, name: &str) -> Claims {
-        let claims = self.0.claims.get_or_init(|| hosts::claims(&self.0.members));
-        claims.get(&name.to_ascii_lowercase()).copied().unwrap_or_default()
+        self.names().claims(name)
+    }
+
+    /// The node that had a host name first, of several that claim it.
+    pub(super) fn holder(&self, name: &str) -> Option<&str> {
+        self.names().holder(name)
+    }
+
+    fn names(&self) -> &Names {
+        self.0.names.get_or_init(|| Names::of(&self.0.members, self.0.previous))
     }
 
     /// Of the members that are one server, only the first each. None if no two of them are.
@@ -232,11 +274,8 @@ impl<'a> Shared<'a> {
                 Availability::Absent => {}
             }
         }
+        let question = self.question(question);
         let mut notes = self.notes();
-        let question = match &notes.inside {
-            Some(parts) if parts != question => format!("{parts}/{question}"),
-            _ => question.to_owned(),
-        };
         if notes.counts.get(&question).is_none_or(|known| count.active < known.active) {
             notes.counts.insert(question.clone(), count);
             notes.given.insert(question, active);
@@ -266,12 +305,21 @@ impl<'a> Shared<'a> {
     }
 
     /// All counts, the nodes behind them, and the warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
-    pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>) {
+    pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>, InUse) {
         if self.notes().counts.is_empty() {
             self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
+        if let Some(ids) = self.0.ids.get() {
+            let all = self.members().iter().zip(self.hashes()).zip(ids);
+            let others = all.filter(|((_, hash), id)| hash != *id);
+            let others = others.map(|((member, _), id)| (member.node.record.id().to_string(), *id));
+            self.notes().in_use.servers.extend(others);
+        }
+        if let Some(names) = self.0.names.get() {
+            self.notes().in_use.names.clone_from(names.holders());
+        }
         let mut notes = self.notes();
         let notes = std::mem::take(&mut *notes);
-        (notes.counts, notes.given, notes.warnings.into_iter().collect())
+        (notes.counts, notes.given, notes.warnings.into_iter().collect(), notes.in_use)
     }
 }

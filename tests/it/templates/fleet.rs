@@ -95,6 +95,7 @@ impl Fleet {
         let vars: Map<String, Value> =
             vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let rendered = render(&Request {
+            previous: &presence::template::Previous::default(),
             name,
             lookup: &Lookup::new(dirs, who).unwrap(),
             who,

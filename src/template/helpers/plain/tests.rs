@@ -125,6 +125,7 @@ fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
         roster,
         vars: &vars,
         tree: "t".to_owned(),
+        previous: &crate::template::Previous::default(),
     };
     let [short, long] = [true, false].map(|short_way| {
         let rendered = render_by(&request, short_way).unwrap();
