@@ -15,6 +15,7 @@ mod hosts;
 mod nagios;
 mod nginx;
 mod prometheus;
+mod property;
 
 /// The facts that some template reads, and some that are named like what templates read.
 const FACTS: [&str; 21] = [
