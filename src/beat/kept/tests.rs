@@ -194,3 +194,25 @@ fn what_is_written_down_is_read_back_whole_or_not_at_all() {
         assert_eq!(Kept::from_bytes(bytes[..cut].to_vec(), "digest"), None, "{cut}");
     }
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn figures_of_a_hundred_thousand_nodes() {
+    let ids: Vec<String> = (0..100_000).map(|number| format!("i-{number:06}")).collect();
+    let nodes: Vec<_> = ids.iter().map(|id| (id.as_str(), "app1", "done")).collect();
+    let list = roster(&nodes);
+    let before = kept(&list, None, at(0));
+    let time = |what: &str, act: &mut dyn FnMut()| {
+        let started = std::time::Instant::now();
+        act();
+        println!("{what}: {:?}", started.elapsed());
+    };
+    let mut bytes = Vec::new();
+    time("write", &mut || bytes = before.to_bytes("digest"));
+    println!("{} bytes", bytes.len());
+    time("read", &mut || assert!(Kept::from_bytes(bytes.clone(), "digest").is_some()));
+    time("make", &mut || drop(kept(&list, Some(&before), at(0))));
+    time("losses", &mut || assert!(refused(&before, &list, at(0)).is_empty()));
+    time("previous", &mut || drop(before.previous(&list, false)));
+    time("away", &mut || assert!(before.away(&list).is_empty()));
+}
