@@ -265,7 +265,11 @@ impl Staged<'_> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, name)?;
         self.placed = true;
         match lasting {
-            Lasting::Durable => rustix::fs::fsync(self.folder).map_err(io::Error::from),
+            Lasting::Durable => match rustix::fs::fsync(self.folder) {
+                // A folder that may not be read cannot be synced.
+                Ok(()) | Err(Errno::BADF) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
             Lasting::Cached => Ok(()),
         }
     }

@@ -109,7 +109,8 @@ fn status(
             read => line.extend_from_slice(&bytes[..read]),
         }
     }
-    Ok(status_in(&line))
+    // A status line without end is none.
+    Ok(status_in(&line).filter(|_| line.contains(&b'\n') || line.len() < MAX_STATUS_LINE))
 }
 
 fn status_in(line: &[u8]) -> Option<u16> {
@@ -199,6 +200,26 @@ mod tests {
         assert_eq!(said(server(None), &Question::Connect), "answers");
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert_eq!(said(nobody, &http), "connection refused");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_none() {
+        /// A server that says this over and over, with that pause.
+        fn endless(text: &'static str, pause: Duration) -> SocketAddr {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                while stream.write_all(text.as_bytes()).is_ok() {
+                    std::thread::sleep(pause);
+                }
+            });
+            address
+        }
+
+        let http = Question::http("/").unwrap();
+        assert_eq!(said(endless("HTTP/1.1 200 ", Duration::ZERO), &http), "the answer is no HTTP");
+        assert_eq!(said(endless("H", Duration::from_millis(20)), &http), "no answer within 300ms");
     }
 
     #[test]

@@ -18,9 +18,13 @@ const MAX_LINKS: usize = 40;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// The same for a folder that may be written and not read: what is in it can be opened by its name, and no more.
+const WRITTEN_ONLY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Opens the folder at that path.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    match rustix::fs::openat2(CWD, path, FOLDER, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+    let open = |flags| rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    match open(FOLDER).or_else(|error| if error == Errno::ACCESS { open(WRITTEN_ONLY) } else { Err(error) }) {
         // There is a link; or a kernel before 5.6, or a container, knows no such call.
         Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => step_by_step(path),
         opened => Ok(opened?),
@@ -61,7 +65,9 @@ fn step_by_step(path: &Path) -> io::Result<OwnedFd> {
         target.append(&mut rest);
         rest = target;
     }
-    let opened = rustix::fs::openat(&here, ".", FOLDER, Mode::empty())?;
+    let open = |flags| rustix::fs::openat(&here, ".", flags, Mode::empty());
+    let opened =
+        open(FOLDER).or_else(|error| if error == Errno::ACCESS { open(WRITTEN_ONLY) } else { Err(error) })?;
     match foreign {
         Some((link, owner)) if rustix::fs::fstat(&opened)?.st_uid != owner => Err(refused(&link, owner)),
         _ => Ok(opened),

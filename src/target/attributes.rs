@@ -50,7 +50,8 @@ pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> 
     use std::os::unix::fs::PermissionsExt;
     let list = match value(folder, DEFAULT_ACL) {
         Ok(list) => list,
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => return Ok(false),
+        // A folder that may not be read does not tell.
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS | Errno::BADF) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     fsetxattr(new, ACL, &list, XattrFlags::empty())?;

@@ -92,6 +92,31 @@ fn a_file_in_his_folder_is_written_and_nothing_that_his_links_lead_to() {
 }
 
 #[test]
+fn a_folder_that_may_only_be_written_is_written() {
+    let Some((app, his)) = machine() else { return };
+    let program = app.path("presence");
+    fs::copy(env!("CARGO_BIN_EXE_presence"), &program).unwrap();
+    let drop = his.join("drop");
+    fs::create_dir(&drop).unwrap();
+    chown(&drop, Some(STRANGER), None).unwrap();
+    fs::set_permissions(&drop, fs::Permissions::from_mode(0o300)).unwrap();
+    symlink("drop", his.join("link")).unwrap();
+    for (name, text) in [("drop/hosts", "first"), ("drop/hosts", "second"), ("link/hosts", "third")] {
+        app.fact("hostname", text);
+        app.good(&["publish"]);
+        let args = ["render", "hosts", "-o", his.join(name).to_str().unwrap()].map(str::to_owned);
+        let of_root = app.command(&[]);
+        let mut command = Command::new(&program);
+        command.args(args).current_dir(&his).env_clear().uid(STRANGER).gid(STRANGER);
+        command.envs(of_root.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.env("PRESENCE_STATE_DIR", his.join("state")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::read_to_string(drop.join("hosts")).unwrap().contains(text));
+    }
+    assert_eq!(fs::read_dir(&drop).unwrap().count(), 1);
+}
+
+#[test]
 fn metrics_go_into_his_folder_and_through_none_of_his_links() {
     let Some((app, his)) = machine() else { return };
     let victim = victim(&app);
