@@ -126,6 +126,9 @@ fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -
         match result {
             Ok(applied) => {
                 changed |= applied.outcome.is_some();
+                if let Some(warning) = applied.warning() {
+                    output::warning(&warning);
+                }
                 let said =
                     applied.outcome.map_or_else(|| unchanged.to_owned(), |outcome| outcome.to_string());
                 lines.push_str(&format!("{}: {id}: {said}\n", applied.url));

@@ -62,9 +62,7 @@ impl Directory {
 
     /// The folder in this directory; where there is none inside, the directory itself.
     fn folder(&self) -> Result<PathBuf, StoreErrorKind> {
-        if !kind::is_dir(&self.root)? {
-            return Err(StoreErrorKind::Missing(self.root.clone()));
-        }
+        kind::must_be_dir(&self.root, &self.memory)?;
         let mut path = self.root.clone();
         for part in self.folder.as_ref().split('/') {
             path.push(part);
@@ -104,7 +102,7 @@ impl Directory {
         if old.is_none() {
             departures::forget(&folder, record.id().as_ref())?;
             // It is new here, or was elsewhere: a file that it left there would outlive it.
-            changed |= remove_files(&folder, record.id().as_ref(), &paths)?;
+            changed |= remove_files(&folder, record.id().as_ref(), &paths)?.0;
         }
         self.memory.is_directory(identity, true);
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
@@ -118,7 +116,12 @@ impl Directory {
         if there {
             departures::note(&folder, id, SystemTime::now())?;
         }
-        Ok(remove_files(&folder, id, &[])?.then_some(Change::Left))
+        match remove_files(&folder, id, &[])? {
+            (true, _) => Ok(Some(Change::Left)),
+            // It may be there.
+            (false, Some(closed)) => Err(closed.into()),
+            (false, None) => Ok(None),
+        }
     }
 
     /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
@@ -147,7 +150,7 @@ impl Store for Directory {
         };
         let outcome = change.in_store(&self.url)?.map(Outcome::Merged);
         let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time)).in_store(&self.url);
-        Ok(Applied { url: self.url.clone(), outcome, beat, asked: true })
+        Ok(Applied { outcome, beat, ..Applied::after(&self.url, None) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<Option<Timestamp>, StoreError> {
@@ -175,9 +178,9 @@ impl Store for Directory {
             Ok::<_, StoreErrorKind>((seen, beats))
         };
         let (seen, beats) = look().in_store(&self.url)?;
-        let copy = self.copy.clone();
+        let (copy, url) = (self.copy.clone(), self.url.clone());
         Ok(Look::new(seen.stamp(), move |_| {
-            let snapshot = copy.refresh(|known| Ok(seen.read(known)))?;
+            let snapshot = copy.refresh(|known| seen.read(known).in_store(&url))?;
             Ok(copy.with_beats(snapshot, beats))
         }))
     }
@@ -221,14 +224,21 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     Ok(beats)
 }
 
-/// Removes the files of this node but those to keep. True if there were any.
-fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<bool, PathError> {
+/// Removes the files of this node but those to keep. True if there were any; with it comes a directory that may not be
+/// looked into: whoever closed it must not stop the others.
+fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Option<PathError>), PathError> {
     let wanted = format!("{id}.json");
     let mut found = false;
+    let mut closed = None;
     for entry in walk(folder) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => match error.into_io_error() {
+                Some(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    let path = folder.to_owned();
+                    closed = Some(PathError { doing: "look for this node's files in", path, source: error });
+                    continue;
+                }
                 // It went just now.
                 Some(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error).at("look for this node's files in", folder);
@@ -242,7 +252,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<bool, PathE
             found = true;
         }
     }
-    Ok(found)
+    Ok((found, closed))
 }
 
 /// Everything below the folder in the order of the names, without hidden files and without following links.

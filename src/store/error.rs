@@ -29,6 +29,17 @@ pub enum StoreErrorKind {
     /// There is nothing at that path.
     #[error("there is no directory or repository `{}`", shown(.0))]
     Missing(std::path::PathBuf),
+    /// There was a store at that path, and there is nothing now.
+    #[error("there is no directory or repository `{}` any more", shown(.0))]
+    Away(std::path::PathBuf),
+    /// There is something else at that path.
+    #[error("`{}` is {is}, not a directory or repository", shown(path))]
+    NoDirectory {
+        /// The path.
+        path: std::path::PathBuf,
+        /// What is there.
+        is: &'static str,
+    },
     /// There is a repository, or what is left of one, and it cannot be opened.
     #[error("cannot open the repository `{}`: {obstacle}", shown(path))]
     Unopenable {
@@ -50,6 +61,50 @@ pub enum StoreErrorKind {
         /// The file that remembers what it was.
         memory: std::path::PathBuf,
     },
+    /// The repository held records, and the list is not there any more.
+    #[error("the list that was here is gone: {how}")]
+    Gone {
+        /// What is there instead.
+        how: Vanished,
+        /// The file that remembers it.
+        memory: std::path::PathBuf,
+    },
+    /// The branch has no list, and another one has.
+    #[error(
+        "the branch `{}` has no records in `{folder}`, and the branch `{}` has the list",
+        branch_name(branch),
+        branch_name(list)
+    )]
+    OtherBranch {
+        /// The ref of the branch that HEAD names, or that is the only one.
+        branch: String,
+        /// The ref of the branch with the list.
+        list: String,
+        /// The folder.
+        folder: String,
+    },
+    /// The folder, or part of its path, is no folder in the repository.
+    #[error("`{path}` is {is} in the repository, not a folder")]
+    NoFolder {
+        /// Its path in the repository.
+        path: String,
+        /// What it is.
+        is: &'static str,
+    },
+    /// Records of the directory cannot be read.
+    #[error("none of the {count} files in `{}` can be read, of which the first is", shown(path))]
+    Unreadable {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// How many files and folders.
+        count: usize,
+        /// The first one, and why.
+        #[source]
+        source: PathError,
+    },
+    /// A `file://` URL names another host.
+    #[error("`file://{0}/…` names a host, and files are read on this machine alone")]
+    OtherHost(String),
     /// The URL has a scheme that this build cannot speak.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
@@ -179,13 +234,38 @@ impl StoreError {
                 "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
                 crate::errors::pasted(Path::new(&shown(path)))
             )),
+            StoreErrorKind::Away(path) => Some(format!(
+                "mount or restore `{}`: it was the list when it was last used",
+                shown(path)
+            )),
+            StoreErrorKind::NoDirectory { path, .. } => Some(format!(
+                "`ls -ld {}` shows it; name the directory or repository of the list with --store",
+                crate::errors::pasted(Path::new(&shown(path)))
+            )),
+            StoreErrorKind::Gone { memory, .. } => Some(format!(
+                "restore it from a clone or a backup; a node that publishes puts itself back. If it was meant to be \
+                 removed, `rm {}`, and run the same command again",
+                crate::errors::pasted(memory)
+            )),
+            StoreErrorKind::OtherBranch { list, .. } => Some(format!(
+                "in the repository, `git symbolic-ref HEAD {}` makes HEAD name it; or name the branch with `branch` in \
+                 presence.toml",
+                list.escape_debug()
+            )),
+            StoreErrorKind::NoFolder { .. } => {
+                Some("remove it from the branch, or name another folder with --folder".into())
+            }
+            StoreErrorKind::Unreadable { source, .. } => source.hint(),
+            StoreErrorKind::OtherHost(_) => Some(
+                "write `file:///PATH` for a path of this machine, `ssh://HOST/PATH` for one of another".into(),
+            ),
             StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),
             StoreErrorKind::Changed { was, memory, .. } => Some(format!(
                 "{}; if it is meant to be as it is now, `rm {}`, and run the same command again",
                 match was {
                     Difference::Repository => "bring the repository back",
                     Difference::Directory => "remove what `git init` has made",
-                    Difference::Emptied | Difference::Elsewhere => "mount or restore it",
+                    Difference::Emptied | Difference::Elsewhere | Difference::Unmounted => "mount or restore it",
                 },
                 crate::errors::pasted(memory)
             )),
@@ -295,7 +375,40 @@ fn changed(path: &Path, was: Difference) -> String {
         Difference::Elsewhere => {
             format!("`{path}` held records on another file system, which is not mounted there now")
         }
+        Difference::Unmounted => format!("`{path}` was on a file system that is not mounted there now"),
     }
+}
+
+/// What there is where a list was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vanished {
+    /// Not even the branch of that ref.
+    Branch(String),
+    /// A branch that has no records, and does not come from the commit that had.
+    Emptied {
+        /// The ref of the branch.
+        branch: String,
+        /// The folder.
+        folder: String,
+    },
+}
+
+impl std::fmt::Display for Vanished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Vanished::Branch(branch) => write!(f, "the branch `{}` is not there", branch_name(branch)),
+            Vanished::Emptied { branch, folder } => write!(
+                f,
+                "the branch `{}` has no records in `{folder}`, and does not come from the commit that had them",
+                branch_name(branch)
+            ),
+        }
+    }
+}
+
+/// The name of a branch as it may be shown.
+fn branch_name(name: &str) -> String {
+    name.strip_prefix("refs/heads/").unwrap_or(name).escape_debug().to_string()
 }
 
 fn unborn(head: Option<&str>) -> String {

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -71,15 +71,43 @@ pub(super) fn is_dir(path: &Path) -> Result<bool, PathError> {
     }
 }
 
+/// An error if there is no directory; what is there instead is said, and whether a store was there before.
+pub(super) fn must_be_dir(path: &Path, memory: &Memory) -> Result<(), StoreErrorKind> {
+    match missing(path)? {
+        None => Ok(()),
+        Some(StoreErrorKind::Missing(path)) if memory.was_used() => Err(StoreErrorKind::Away(path)),
+        Some(error) => Err(error),
+    }
+}
+
+/// Why there is no directory at that path; none if there is one.
+pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> {
+    if is_dir(path)? {
+        return Ok(None);
+    }
+    let is = match fs::symlink_metadata(path).map(|found| found.file_type()) {
+        Ok(found) if found.is_symlink() => "a link that leads to no directory",
+        Ok(found) if found.is_file() => "a file",
+        Ok(found) if found.is_fifo() => "a fifo",
+        Ok(found) if found.is_socket() => "a socket",
+        // It has just come.
+        Ok(found) if found.is_dir() => return Ok(None),
+        Ok(_) => "a device",
+        Err(_) => return Ok(Some(StoreErrorKind::Missing(path.to_owned()))),
+    };
+    Ok(Some(StoreErrorKind::NoDirectory { path: path.to_owned(), is }))
+}
+
 /// The kind of the store at a path.
 ///
 /// Where nothing is now, it is what it was: the store itself says then that it is missing. A directory that shows no sign
 /// of git and was a repository is an error, and so is the reverse where there were records.
 pub(super) fn judge(path: &Path, signs: Signs, memory: &Memory) -> Result<Kind, StoreErrorKind> {
-    let changed = |was| StoreErrorKind::Changed { path: path.to_owned(), was, memory: memory.path.clone() };
     match (signs.is_there, signs.are_of_git(), &memory.known) {
-        (true, false, Some(Known::Repository)) => Err(changed(Difference::Repository)),
-        (true, true, Some(Known::Directory { records: true, .. })) => Err(changed(Difference::Directory)),
+        (true, false, Some(Known::Repository)) => Err(memory.changed(path, Difference::Repository)),
+        (true, true, Some(Known::Directory { records: true, .. })) => {
+            Err(memory.changed(path, Difference::Directory))
+        }
         (_, true, _) | (false, _, Some(Known::Repository)) => Ok(Kind::Repository),
         _ => Ok(Kind::Directory),
     }
@@ -96,6 +124,8 @@ pub enum Difference {
     Emptied,
     /// It held records, and is on another file system.
     Elsewhere,
+    /// It was on a file system that was mounted, and is not now. Nobody was seen on the list.
+    Unmounted,
 }
 
 /// Which directory it is.
@@ -195,6 +225,16 @@ impl Memory {
         Memory { path, known }
     }
 
+    /// Whether a store was there before: a repository, or a directory with records.
+    pub(super) fn was_used(&self) -> bool {
+        matches!(self.known, Some(Known::Repository | Known::Directory { records: true, .. }))
+    }
+
+    /// That it differs from what it was.
+    pub(super) fn changed(&self, path: &Path, was: Difference) -> StoreErrorKind {
+        StoreErrorKind::Changed { path: path.to_owned(), was, memory: self.path.clone() }
+    }
+
     /// Remembers that it is a repository, which has been opened.
     pub(super) fn is_repository(&self) {
         self.remember(Known::Repository);
@@ -202,7 +242,8 @@ impl Memory {
 
     /// Whether this directory may be the list, if it holds `records` now.
     ///
-    /// The same directory may: its last node has left. Another one with records may as well, since a share that is
+    /// One that held none may be any but the one below the mount point. Of one that held some:
+    /// the same directory may: its last node has left. Another one with records may as well, since a share that is
     /// mounted anew may look like that; but not one on the file system below the mount point.
     pub(super) fn judge(
         &self,
@@ -210,14 +251,17 @@ impl Memory {
         now: Identity,
         records: impl FnOnce() -> Result<bool, PathError>,
     ) -> Result<(), StoreErrorKind> {
-        let Some(Known::Directory { identity, records: true }) = self.known else { return Ok(()) };
+        let Some(Known::Directory { identity, records: held }) = self.known else { return Ok(()) };
         let was = match () {
             () if now.is_same(identity) => return Ok(()),
+            // What is published below a mount point, nobody sees once the file system is mounted again.
+            () if !held && identity.mounted && !now.mounted => Difference::Unmounted,
+            () if !held => return Ok(()),
             () if now.is_elsewhere(identity) => Difference::Elsewhere,
             () if !records()? => Difference::Emptied,
             () => return Ok(()),
         };
-        Err(StoreErrorKind::Changed { path: path.to_owned(), was, memory: self.path.clone() })
+        Err(self.changed(path, was))
     }
 
     /// Remembers which directory it is, and whether it holds records.
@@ -287,8 +331,20 @@ mod tests {
         assert!(judged(Identity { born: 0, ..HERE }, false), "a kernel that does not say");
         for below in [Identity { device: 1, mounted: false, ..HERE }, Identity { system: 1, ..again }] {
             assert!(!judged(below, true) && !judged(below, false), "below the mount point");
-            assert!(memory(held(false)).judge(Path::new("/"), below, || Ok(false)).is_ok());
         }
+    }
+
+    #[test]
+    fn an_empty_list_is_not_begun_below_its_mount_point() {
+        let judged = |before: Identity, now: Identity| {
+            let known = Some(Known::Directory { identity: before, records: false });
+            memory(known).judge(Path::new("/mnt/list"), now, || Ok(false)).is_ok()
+        };
+        let below = Identity { device: 1, inode: 2, mounted: false, ..HERE };
+        assert!(!judged(HERE, below), "the share is away");
+        assert!(judged(below, HERE), "it came after the first look");
+        assert!(judged(HERE, Identity { device: 9, inode: 4, system: 1, ..HERE }), "another share");
+        assert!(judged(below, Identity { inode: 3, ..below }), "made anew");
     }
 
     #[test]

@@ -58,6 +58,8 @@ enum Location {
     Path(PathBuf),
     /// A URL for a transport.
     Remote,
+    /// A file of that host.
+    OtherHost(String),
     /// A scheme that nothing here speaks.
     Unknown(String),
 }
@@ -66,7 +68,12 @@ enum Location {
 fn locate(url: &str) -> Location {
     if let Some((scheme, rest)) = url.split_once("://") {
         return match scheme {
-            "file" => Location::Path(decoded(rest.strip_prefix("localhost").unwrap_or(rest))),
+            "file" => match rest.split_once('/') {
+                Some(("" | "localhost", _)) => {
+                    Location::Path(decoded(rest.strip_prefix("localhost").unwrap_or(rest)))
+                }
+                _ => Location::OtherHost(rest.split('/').next().unwrap_or(rest).to_owned()),
+            },
             "git" => Location::Remote,
             "ssh" | "ssh+git" | "git+ssh" if cfg!(feature = "ssh") => Location::Remote,
             "http" | "https" if cfg!(feature = "https") => Location::Remote,
@@ -124,6 +131,7 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
     let (location, urls) = resolve(url, options).in_store(url)?;
     match location {
         Location::Remote => Ok(Box::new(Remote::new(url, urls, options))),
+        Location::OtherHost(host) => Err(StoreErrorKind::OtherHost(host)).in_store(url),
         Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
         Location::Path(path) if url == embedded_url(&options.state_dir) => {
             Ok(Box::new(Local::embedded(path, options).in_store(url)?))
@@ -146,7 +154,7 @@ pub(super) fn has_copy(url: &str, options: &Options) -> bool {
     match resolve(url, options) {
         Ok((Location::Remote, urls)) => Remote::new(url, urls, options).has_copy(),
         // A file system needs no first fetch.
-        Ok((Location::Path(_) | Location::Unknown(_), _)) | Err(_) => true,
+        Ok((Location::Path(_) | Location::OtherHost(_) | Location::Unknown(_), _)) | Err(_) => true,
     }
 }
 
@@ -162,7 +170,7 @@ pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
                 |branch| Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
             copy(options.branch.as_deref()).or_else(|| copy(None))
         }
-        Location::Unknown(_) => None,
+        Location::OtherHost(_) | Location::Unknown(_) => None,
     }
 }
 
@@ -181,6 +189,14 @@ mod tests {
         assert_eq!(locate("file:///srv/my%20list%2Egit"), path("/srv/my list.git"));
         assert_eq!(locate("file:///srv/100%/%zz%0"), path("/srv/100%/%zz%0"));
         assert_eq!(locate("/srv/my%20list.git"), path("/srv/my%20list.git"));
+        for (url, host) in [
+            ("file://otherhost/srv/list.git", "otherhost"),
+            ("file://localhostile/srv", "localhostile"),
+            ("file://srv", "srv"),
+            ("file://", ""),
+        ] {
+            assert_eq!(locate(url), Location::OtherHost(host.into()), "{url}");
+        }
         assert_eq!(locate("git://h/p"), Location::Remote);
         assert_eq!(locate("s3://bucket"), Location::Unknown("s3".into()));
         if cfg!(feature = "ssh") {

@@ -156,6 +156,8 @@ pub struct Applied {
     pub url: String,
     /// What is different now; none if the list said so already: then nothing was written.
     pub outcome: Option<Outcome>,
+    /// Why the list that was there before had gone, if this change has begun it anew.
+    pub gone: Option<StoreError>,
     /// Whether the heartbeat was left, if one was asked for, and the one of this node whose place it took.
     pub beat: Result<Option<Timestamp>, StoreError>,
     /// Whether the store was asked just now.
@@ -165,7 +167,21 @@ pub struct Applied {
 impl Applied {
     /// The list said so a short while ago, and no heartbeat was asked for.
     fn unasked(url: &str) -> Applied {
-        Applied { url: url.to_owned(), outcome: None, beat: Ok(None), asked: false }
+        Applied { asked: false, ..Applied::after(url, None) }
+    }
+
+    /// The store was asked, and said so already; of a list that had gone before, why.
+    fn after(url: &str, gone: Option<StoreErrorKind>) -> Applied {
+        let gone = gone.map(|kind| StoreError { url: url.to_owned(), kind });
+        Applied { url: url.to_owned(), outcome: None, gone, beat: Ok(None), asked: true }
+    }
+
+    /// What to say of a list that had gone, and this node is on again.
+    pub fn warning(&self) -> Option<String> {
+        let gone = crate::errors::chain(self.gone.as_ref()?);
+        Some(format!(
+            "{gone}; this node is back on it, and each other node puts itself back when it publishes"
+        ))
     }
 }
 

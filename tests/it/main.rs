@@ -10,6 +10,8 @@ mod escaping;
 mod faults;
 mod fixture;
 #[cfg(all(feature = "https", feature = "ssh"))]
+mod gone;
+#[cfg(all(feature = "https", feature = "ssh"))]
 mod heartbeats;
 mod judges;
 mod kill;

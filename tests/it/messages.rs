@@ -291,8 +291,8 @@ fn of_stores() {
     insta::assert_snapshot!(told(&app, &["publish", "--store", "file"]), @"
     exit code 1
     --- stderr
-    error: store `file`: there is no directory or repository `file`
-    hint: `git init --bare file` makes a repository, `mkdir -p file` a plain directory
+    error: store `file`: `file` is a file, not a directory or repository
+    hint: `ls -ld file` shows it; name the directory or repository of the list with --store
     ");
     insta::assert_snapshot!(told(&app, &["list", "--store", "no-such"]), @"
     exit code 3

@@ -69,7 +69,7 @@ fn what_cannot_be_opened_is_no_plain_directory() {
         }),
         ("`objects` is not there", |list| fs::rename(list.join("objects"), list.join("away")).unwrap()),
         ("`refs` is not there", |list| fs::rename(list.join("refs"), list.join("away")).unwrap()),
-        ("`HEAD` is not there", |list| {
+        ("`HEAD` is of another kind than in a repository", |list| {
             let head = list.join("HEAD");
             fs::remove_file(&head).unwrap();
             let mode = rustix::fs::Mode::RUSR;
@@ -217,6 +217,126 @@ fn what_cannot_be_looked_at_is_not_missing() {
     fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     app.run(&["list"]).code(3).says("Permission denied");
     fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// No hint makes something anew where something is already.
+#[test]
+fn hints_do_not_propose_to_replace_what_is_there() {
+    let (app, list) = published("list");
+    let fifo = |path: &Path| {
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let hinted = |machine: &Machine, says: &str| {
+        for (command, code) in [("list", 3), ("publish", 1)] {
+            let outcome = machine.run(&[command]).code(code).says(says);
+            let words = ["git init", "mkdir"];
+            assert!(!words.iter().any(|word| outcome.stderr.contains(word)), "{outcome}");
+        }
+    };
+    let away = app.path("away");
+    fs::rename(&list, &away).unwrap();
+    hinted(&app, "any more");
+    fs::write(&list, "").unwrap();
+    hinted(&app, "is a file, not a directory");
+    fs::remove_file(&list).unwrap();
+    fifo(&list);
+    hinted(&app, "is a fifo, not a directory");
+    fs::remove_file(&list).unwrap();
+    std::os::unix::fs::symlink("nowhere", &list).unwrap();
+    hinted(&app, "is a link that leads to no directory");
+    // Also where nothing was ever used.
+    for name in ["a", "a.git"] {
+        let new = Machine::new("app2");
+        let list = new.path(name);
+        let new = new.store(list.display());
+        std::os::unix::fs::symlink("nowhere", &list).unwrap();
+        hinted(&new, "is a link that leads to no directory");
+        fs::remove_file(&list).unwrap();
+        fifo(&list);
+        hinted(&new, "is a fifo, not a directory");
+        fs::remove_file(&list).unwrap();
+        fs::create_dir(&list).unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", list.join(".git")).unwrap();
+        hinted(&new, "its `.git` leads to `/nowhere/at/all`, which is not there");
+    }
+    let new = Machine::new("app2");
+    let list = new.path("a.git");
+    fs::create_dir(&list).unwrap();
+    fs::write(list.join("precious"), "").unwrap();
+    hinted(&new.store(list.display()), "there is no git repository in it");
+    for url in ["file://otherhost/srv/list.git", "file://srv"] {
+        hinted(&Machine::new("app2").store(url), "files are read on this machine alone");
+    }
+}
+
+/// Runs as a user from whom files can be kept; none where that cannot be.
+fn as_nobody(machine: &Machine, args: &[&str]) -> Option<std::process::Output> {
+    const NOBODY: u32 = 65_534;
+    let give = Command::new("chown").args(["-R", "65534:65534"]).arg(machine.path("")).status();
+    let mut command = machine.command(args);
+    if rustix::process::geteuid().is_root() {
+        assert!(give.unwrap().success());
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.output().ok()
+}
+
+#[test]
+fn files_that_may_not_be_read_are_not_an_empty_list() {
+    let list = tempfile::tempdir().unwrap();
+    fs::set_permissions(list.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let folder = list.path().join("it/presence/all");
+    fs::create_dir_all(folder.join("fed1")).unwrap();
+    let app = Machine::new("app1").store(list.path().display());
+    app.good(&["publish"]);
+    let record = fs::read_to_string(folder.join("i-app1.json")).unwrap();
+    fs::write(
+        folder.join("fed1/i-app2.json"),
+        record.replace("i-app1", "i-app2").replace("10.0.0.2", "10.0.0.9"),
+    )
+    .unwrap();
+    let reader = Machine::new("lb1").store(list.path().display());
+    let read = |machine: &Machine| {
+        let ran = as_nobody(machine, &["list", "--format", "ids"])?;
+        let words = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Some((ran.status.code(), words.concat()))
+    };
+    match read(&reader) {
+        // The program lies where other users may not go.
+        None => return,
+        Some(listed) => assert_eq!(listed, (Some(0), "i-app1\ni-app2\n".to_owned())),
+    }
+    let mode = |path: &str, mode: u32| {
+        fs::set_permissions(folder.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // What is in a folder that cannot be listed counts as it was, and is named.
+    mode("fed1", 0o000);
+    let (code, said) = read(&reader).unwrap();
+    assert!(code == Some(0) && said.starts_with("i-app1\ni-app2\n") && said.contains("fed1"), "{said}");
+    // One who never saw it has the others, and hears of it.
+    let new = Machine::new("lb1").store(list.path().display());
+    let (code, said) = read(&new).unwrap();
+    assert!(code == Some(0) && said.starts_with("i-app1\n") && said.contains("fed1"), "{said}");
+    // Somebody who closes its own file costs nobody else.
+    mode("fed1", 0o755);
+    mode("fed1/i-app2.json", 0o000);
+    let (code, said) = read(&reader).unwrap();
+    assert!(code == Some(0) && said.starts_with("i-app1\n") && said.contains("i-app2.json"), "{said}");
+    // Of none that can be read, the list is not empty.
+    for (one, two) in [(0o000, 0o755), (0o000, 0o000)] {
+        mode("i-app1.json", one);
+        mode("fed1", two);
+        let new = Machine::new("lb1").store(list.path().display());
+        let (code, said) = read(&new).unwrap();
+        assert!(
+            code == Some(3) && said.contains("can be read") && said.contains("ermission denied"),
+            "{said}"
+        );
+        let rendered = as_nobody(&new, &["render", "hosts", "-o", "hosts"]).unwrap();
+        assert!(rendered.status.code() == Some(3) && !new.path("hosts").exists());
+    }
+    mode("fed1", 0o755);
 }
 
 /// Publishes and reads while the repository is moved away and back: whatever comes of each try, nothing is made at the old

@@ -130,6 +130,9 @@ impl Rounds<'_> {
 
     /// A store has taken the record, or has forgotten it.
     pub(super) fn announced(&mut self, record: Option<&Record>, applied: Applied) {
+        if let Some(warning) = applied.warning() {
+            self.talk.note(warning);
+        }
         self.taken |= record.map(Record::to_bytes) == self.wanted;
         if let (Some(outcome), Some(record)) = (applied.outcome, record) {
             self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));

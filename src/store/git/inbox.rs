@@ -60,7 +60,7 @@ impl Entry {
 }
 
 /// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there.
-fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> Result<bool, git2::Error> {
+pub(super) fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> Result<bool, git2::Error> {
     let Some(offer) = there(repo, offered)? else { return Ok(false) };
     let mut seen: HashSet<Oid> = offer.parent_ids().collect();
     let mut waiting = vec![tip];

@@ -7,7 +7,7 @@ mod hold;
 mod shared;
 mod swap;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,11 @@ use jiff::Timestamp;
 
 use super::branch::{self, Head};
 use super::commit::{NodeFiles, prepare};
-use super::mirror::Heads;
+use super::held::{Held, Standing};
+use super::mirror::{Heads, Refs};
+use super::opening::Obstacle;
 use super::seen::{Read, Seen};
-use super::{Backoff, beats, branch_ref, history, inbox, opening, tip};
+use super::{BRANCHES, Backoff, beats, branch_ref, history, inbox, opening, tip};
 use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
@@ -28,7 +30,7 @@ use crate::folder::Folder;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
-use crate::store::kind::Memory;
+use crate::store::kind::{Difference, Memory};
 use crate::store::{
     Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
@@ -82,11 +84,43 @@ impl Local {
     }
 
     fn repository(&self) -> Result<Repository, StoreErrorKind> {
-        let repo = opening::open(&self.path)?;
-        if let Some(memory) = &self.memory {
-            memory.is_repository();
+        match (opening::open(&self.path), &self.memory) {
+            (Ok(repo), Some(memory)) => {
+                memory.is_repository();
+                Ok(repo)
+            }
+            // What was a repository must not be made anew by who follows a hint.
+            (Err(StoreErrorKind::Missing(path)), Some(memory)) if memory.was_used() => {
+                Err(StoreErrorKind::Away(path))
+            }
+            (Err(StoreErrorKind::Unopenable { path, obstacle: Obstacle::Nothing, .. }), Some(memory))
+                if memory.was_used() =>
+            {
+                Err(memory.changed(&path, Difference::Repository))
+            }
+            (result, _) => result,
         }
-        Ok(repo)
+    }
+
+    /// Looks whether the list is still on its branch. The embedded store is made anew where it is not there.
+    fn standing(
+        &self,
+        repo: &Repository,
+        branch: &str,
+        tip: Option<Oid>,
+    ) -> Result<Standing, StoreErrorKind> {
+        if self.memory.is_none() {
+            return Ok(Standing::Sound);
+        }
+        let held = self.held();
+        match held.note(repo, branch, tip)? {
+            true => Ok(Standing::Sound),
+            false => held.look(repo, branch, tip, &branches(repo)?, |_| Ok(())),
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held::of(self.copy.place(), &self.options)
     }
 
     /// The ref of the list's branch.
@@ -96,18 +130,13 @@ impl Local {
             Some(branch) => Head::Names(branch_ref(branch)),
             None => head(repo)?,
         };
-        let mut branches = BTreeMap::new();
+        let mut branches = Refs::new();
         if let Head::Names(name) = &head
             && let Some(tip) = tip(repo, name)?
         {
             branches.insert(name.clone(), tip);
         } else {
-            for reference in repo.references_glob("refs/heads/*").doing("list the branches")? {
-                let reference = reference.doing("list the branches")?;
-                if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
-                    branches.insert(name.to_owned(), oid);
-                }
-            }
+            branches = self::branches(repo)?;
         }
         branch::choose(self.options.wanted_branch(), &head, &branches)
     }
@@ -138,21 +167,36 @@ impl Local {
         }
     }
 
-    fn apply(&self, edit: &Edit<'_>, deadline: Deadline) -> Result<Option<Change>, StoreErrorKind> {
-        let change = Local::persist(deadline, || self.try_to_apply(edit))?;
+    /// Makes the change; with it comes why the list had gone, if this put it back.
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        deadline: Deadline,
+    ) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
+        let mut gone = None;
+        let change = Local::persist(deadline, || self.try_to_apply(edit, &mut gone))?;
         // What this node has left there over a network is older than what it says now.
         Local::persist(deadline, || {
             let repo = self.repository()?;
             remove_references(&repo, &inbox::of(edit.id()))?;
             Ok(Try::Done(()))
         })?;
-        Ok(change)
+        Ok((change, gone))
     }
 
-    fn try_to_apply(&self, edit: &Edit<'_>) -> Result<Try<Option<Change>>, StoreErrorKind> {
+    fn try_to_apply(
+        &self,
+        edit: &Edit<'_>,
+        gone: &mut Option<StoreErrorKind>,
+    ) -> Result<Try<Option<Change>>, StoreErrorKind> {
         let repo = self.repository()?;
         let hold = Hold::of(&repo)?;
         let branch = self.branch(&repo)?;
+        let base = tip(&repo, &branch)?;
+        match (self.standing(&repo, &branch, base)?, edit) {
+            (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
+            (standing, _) => standing.sound()?,
+        }
         let record = match edit {
             Edit::Put(record) => Some(record.to_bytes()),
             Edit::Remove(_) => None,
@@ -165,7 +209,6 @@ impl Local {
         });
         let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
-        let base = tip(&repo, &branch)?;
         let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)? else {
             if let Some(bytes) = lost {
                 let oid = Oid::hash_object(ObjectType::Blob, &bytes).doing("write the record")?;
@@ -176,6 +219,10 @@ impl Local {
         let Some(change) = prepared.changes.into_values().next() else { return Ok(Try::Done(None)) };
         if !self.swap(&repo, &hold, &branch, base, prepared.commit, &change.to_string())? {
             return Ok(Try::Lost);
+        }
+        if self.memory.is_some() {
+            // The change is made, whatever becomes of that memory.
+            let _ = self.held().note(&repo, &branch, Some(prepared.commit));
         }
         refresh_work_tree(&repo, &hold, &branch, base, prepared.commit);
         Ok(Try::Done(Some(change)))
@@ -235,14 +282,15 @@ impl Local {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;
             let tip = tip(&repo, &branch)?;
-            let mut others = BTreeMap::new();
+            self.standing(&repo, &branch, tip)?.sound()?;
+            let mut others = Refs::new();
             for reference in repo.references_glob("refs/presence/*").doing("list the references")? {
                 let reference = reference.doing("list the references")?;
                 if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
                     others.insert(name.to_owned(), oid);
                 }
             }
-            let heads = Heads { branch, tip, others, broken: BTreeMap::new() };
+            let heads = Heads { branch, tip, others, elsewhere: Refs::new(), broken: Refs::new() };
             let seen = Seen::new(&repo, &heads, &self.options)?.in_place();
             Ok(Try::Done((repo, seen)))
         })
@@ -266,6 +314,18 @@ impl Local {
             }
         })
     }
+}
+
+/// The branches, and what they name.
+fn branches(repo: &Repository) -> Result<Refs, StoreErrorKind> {
+    let mut branches = Refs::new();
+    for reference in repo.references_glob(&format!("{BRANCHES}*")).doing("list the branches")? {
+        let reference = reference.doing("list the branches")?;
+        if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+            branches.insert(name.to_owned(), oid);
+        }
+    }
+    Ok(branches)
 }
 
 /// What HEAD says. A branch that is only another name for one is followed.
@@ -300,9 +360,9 @@ impl Local {
             may_make_files_in(&dir)?;
         }
         let branch = self.branch(&repo)?;
-        let heads = repo.references_glob("refs/heads/*").doing("list the branches")?.flatten();
-        let names: Vec<String> = heads.filter_map(|head| head.name().ok().map(str::to_owned)).collect();
-        Ok(Branch::among(&branch, names.iter().map(String::as_str)))
+        // That the list is gone, reading says: who publishes puts it back.
+        let _ = self.standing(&repo, &branch, tip(&repo, &branch)?)?;
+        Ok(Branch::among(&branch, branches(&repo)?.keys().map(String::as_str)))
     }
 }
 
@@ -317,9 +377,9 @@ impl Store for Local {
         beat: Option<Timestamp>,
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
-        let outcome = self.apply(edit, deadline).in_store(&self.url)?.map(Outcome::Merged);
+        let (change, gone) = self.apply(edit, deadline).in_store(&self.url)?;
         let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
-        Ok(Applied { url: self.url.clone(), outcome, beat, asked: true })
+        Ok(Applied { outcome: change.map(Outcome::Merged), beat, ..Applied::after(&self.url, gone) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
@@ -339,7 +399,9 @@ impl Store for Local {
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
         let read = || {
             let repo = self.repository()?;
-            let tip = tip(&repo, &self.branch(&repo)?)?;
+            let branch = self.branch(&repo)?;
+            let tip = tip(&repo, &branch)?;
+            self.standing(&repo, &branch, tip)?.sound()?;
             history::read(&repo, tip, &self.options.folder, id, most).map(Try::Done)
         };
         Local::persist(deadline, read).in_store(&self.url)

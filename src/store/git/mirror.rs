@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
 
-use broken::Refs;
+pub(super) use broken::Refs;
 use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
 use super::configuration::configuration;
-use super::{branch_ref, network};
+use super::{BRANCHES, branch_ref, network};
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::folder::Folder;
@@ -50,6 +50,8 @@ pub(super) struct Heads {
     pub(super) tip: Option<Oid>,
     /// All that this program writes besides: what waits, and heartbeats.
     pub(super) others: Refs,
+    /// The other branches; only at a look, they are not remembered.
+    pub(super) elsewhere: Refs,
     /// Those of them that the server lists and does not send. They are not among the others.
     pub(super) broken: Refs,
 }
@@ -235,6 +237,21 @@ impl Mirror {
         Ok(heads)
     }
 
+    /// Brings here the newest commits of these branches, to see what is on them. One that the server does not send, or that
+    /// has gone meanwhile, is left out.
+    pub(super) fn bring(&self, upstream: Upstream<'_>, branches: &Refs) -> Result<(), StoreErrorKind> {
+        let missing: Vec<&str> =
+            branches.iter().filter(|(_, oid)| !self.has(**oid)).map(|(name, _)| name.as_str()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let listing = Listing::of(&self.repo, upstream, &self.broken())?;
+        match listing.download(&missing, Reach::Tip) {
+            Err(error) if broken::may_lack_objects(&error) => Ok(()),
+            result => result,
+        }
+    }
+
     /// The refs that the server was seen not to send, not long ago.
     pub(super) fn broken(&self) -> Refs {
         broken::remembered(&self.place)
@@ -303,7 +320,8 @@ fn read_heads(place: &Path) -> Option<Heads> {
     });
     let (branch, tip) = lines.next()??;
     let tip = Some(tip).filter(|tip| !tip.is_zero());
-    Some(Heads { branch, tip, others: lines.collect::<Option<_>>()?, broken: broken::remembered(place) })
+    let others = lines.collect::<Option<_>>()?;
+    Some(Heads { branch, tip, others, elsewhere: Refs::new(), broken: broken::remembered(place) })
 }
 
 /// How much of the branch's history a fetch brings.
@@ -375,12 +393,16 @@ impl<'repo> Listing<'repo> {
         let mut remote = repo.remote_anonymous(upstream.url).doing("use the URL")?;
         remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
-        let mut heads = Heads { branch, tip: None, others: Refs::new(), broken: Refs::new() };
+        let nothing = Refs::new;
+        let mut heads =
+            Heads { branch, tip: None, others: nothing(), elsewhere: nothing(), broken: nothing() };
         for head in remote.list().map_err(|error| network("list the branches", error))? {
             if head.name() == heads.branch {
                 heads.tip = Some(head.oid());
             } else if (upstream.also)(head.name()) {
                 heads.others.insert(head.name().to_owned(), head.oid());
+            } else if head.name().starts_with(BRANCHES) {
+                heads.elsewhere.insert(head.name().to_owned(), head.oid());
             }
         }
         heads.set_aside(known);

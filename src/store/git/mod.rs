@@ -9,6 +9,7 @@ mod crowd;
 mod delta;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod held;
 mod history;
 mod inbox;
 mod local;
@@ -39,9 +40,12 @@ use super::StoreErrorKind;
 use super::error::Doing;
 use crate::deadline::Deadline;
 
+/// Where branches live.
+const BRANCHES: &str = "refs/heads/";
+
 /// Where a branch lives.
 fn branch_ref(branch: &str) -> String {
-    format!("refs/heads/{branch}")
+    format!("{BRANCHES}{branch}")
 }
 
 /// The commit that a reference names; none if there is no such reference.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::store::StoreErrorKind;
-use crate::store::kind::is_dir;
+use crate::store::kind::{is_dir, missing};
 
 /// Opens the root of a bare repository, or of a clone; nothing above it is looked at.
 pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
-    if !is_dir(path)? {
-        return Err(StoreErrorKind::Missing(path.to_owned()));
+    if let Some(error) = missing(path)? {
+        return Err(error);
     }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
         |source| match is_dir(path) {
@@ -37,7 +37,13 @@ pub enum Obstacle {
     Extension(&'static str),
     /// Something that every repository has is not there.
     Lacks(&'static str),
-    /// There is nothing of a repository in it.
+    /// Something that every repository has is of another kind.
+    Odd(&'static str),
+    /// Its `.git` leads to a place that is not there.
+    DotGit(PathBuf),
+    /// There is nothing of a repository in it, but something else.
+    NoRepository,
+    /// There is nothing in it.
     Nothing,
     /// Something else; libgit2 says what.
     Other,
@@ -57,6 +63,9 @@ impl Obstacle {
             return Obstacle::Owner;
         }
         let dir = git_dir(path);
+        if dir != path && !dir.is_dir() {
+            return Obstacle::DotGit(dir);
+        }
         let lacks = |name: &str, wanted: fn(&fs::Metadata) -> bool| {
             !fs::metadata(dir.join(name)).is_ok_and(|found| wanted(&found))
         };
@@ -66,7 +75,8 @@ impl Obstacle {
             ("refs", lacks("refs", fs::Metadata::is_dir)),
         ];
         if parts.iter().all(|(_, lacks)| *lacks) && dir == path {
-            return Obstacle::Nothing;
+            let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+            return if is_empty { Obstacle::Nothing } else { Obstacle::NoRepository };
         }
         match git2::Config::open(&dir.join("config")) {
             Err(_) => return Obstacle::Config,
@@ -81,6 +91,7 @@ impl Obstacle {
             }
         }
         match parts.into_iter().find(|(_, lacks)| *lacks) {
+            Some((name, _)) if fs::symlink_metadata(dir.join(name)).is_ok() => Obstacle::Odd(name),
             Some((name, _)) => Obstacle::Lacks(name),
             None => Obstacle::Other,
         }
@@ -103,7 +114,14 @@ impl Obstacle {
             Obstacle::Extension(_) => {
                 "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
             }
-            Obstacle::Lacks(_) => {
+            Obstacle::DotGit(dir) => format!(
+                "bring `{}` back, or name the repository itself with --store",
+                dir.display().to_string().escape_debug()
+            ),
+            Obstacle::NoRepository => {
+                format!("`ls -A {shown}` shows what is there; a plain directory must not be called `….git`")
+            }
+            Obstacle::Lacks(_) | Obstacle::Odd(_) => {
                 format!("nothing was read or written; bring it back, or look with `git -C {shown} fsck`")
             }
             Obstacle::Nothing => format!(
@@ -124,7 +142,15 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::Extension(name) => write!(f, "it has {name}, which is not supported"),
             Obstacle::Lacks(name) => write!(f, "its `{name}` is not there"),
-            Obstacle::Nothing => f.write_str("there is no git repository in it"),
+            Obstacle::Odd(name) => write!(f, "its `{name}` is of another kind than in a repository"),
+            Obstacle::DotGit(dir) => {
+                write!(
+                    f,
+                    "its `.git` leads to `{}`, which is not there",
+                    dir.display().to_string().escape_debug()
+                )
+            }
+            Obstacle::Nothing | Obstacle::NoRepository => f.write_str("there is no git repository in it"),
             Obstacle::Other => f.write_str("libgit2 cannot open it"),
         }
     }
@@ -133,8 +159,10 @@ impl fmt::Display for Obstacle {
 /// Where the repository itself is: in `.git` for a clone, which may be a file that names the place.
 fn git_dir(path: &Path) -> PathBuf {
     let dot_git = path.join(".git");
-    match fs::metadata(&dot_git) {
+    match fs::symlink_metadata(&dot_git) {
+        Ok(found) if found.is_symlink() => path.join(fs::read_link(&dot_git).unwrap_or(dot_git)),
         Ok(found) if found.is_dir() => dot_git,
+        Ok(found) if !found.is_file() => dot_git,
         Ok(_) => {
             let text = fs::read_to_string(&dot_git).unwrap_or_default();
             text.strip_prefix("gitdir:").map_or(dot_git, |dir| path.join(dir.trim()))
@@ -193,7 +221,19 @@ mod tests {
             let mode = rustix::fs::Mode::RUSR;
             rustix::fs::mknodat(rustix::fs::CWD, &head, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         });
-        assert_eq!(fifo, "its `HEAD` is not there");
+        assert_eq!(fifo, "its `HEAD` is of another kind than in a repository");
+        let fifo = obstacle(|path| {
+            fs::remove_dir_all(path).unwrap();
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        });
+        assert!(fifo.ends_with("list.git` is a fifo, not a directory or repository"), "{fifo}");
+        let dangling = obstacle(|path| {
+            fs::remove_dir_all(path).unwrap();
+            fs::create_dir(path).unwrap();
+            std::os::unix::fs::symlink("/nowhere", path.join(".git")).unwrap();
+        });
+        assert_eq!(dangling, "its `.git` leads to `/nowhere`, which is not there");
         let nothing = obstacle(|path| {
             fs::remove_dir_all(path).unwrap();
             fs::create_dir(path).unwrap();

@@ -9,6 +9,7 @@ mod verdict;
 mod watch;
 
 use heartbeat::Heartbeat;
+use publish::Published;
 
 use std::collections::BTreeSet;
 
@@ -17,11 +18,12 @@ use jiff::Timestamp;
 
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
+use super::held::{Held, Standing};
 use super::inbox::{self, Entry};
-use super::mirror::{Heads, Mirror, Upstream};
+use super::mirror::{Heads, Mirror, Refs, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::{Read, Seen};
-use super::{Backoff, Urls, beats, history, network, transport};
+use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::store::copy::Copy;
@@ -62,6 +64,10 @@ impl Remote {
         transport::install(transport::Settings::from_env(options.limits));
         let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
         Remote { url: shown_url(url), urls, copy, options: options.clone() }
+    }
+
+    fn held(&self) -> Held {
+        Held::of(self.copy.place(), &self.options)
     }
 
     /// Whether there seems to be a copy of it here.
@@ -114,6 +120,34 @@ impl Operation<'_> {
         Upstream { url: &self.remote.urls.read, branch: self.remote.options.wanted_branch(), also }
     }
 
+    /// Looks whether the list is still on its branch. `refs` are those of the server, or its branches.
+    fn standing(
+        &self,
+        mirror: &mut Mirror,
+        branch: &str,
+        tip: Option<Oid>,
+        refs: &Refs,
+    ) -> Result<Standing, StoreErrorKind> {
+        let held = self.remote.held();
+        if held.note(&mirror.repo, branch, tip)? {
+            return Ok(Standing::Sound);
+        }
+        let branches = refs.iter().filter(|(name, _)| name.starts_with(BRANCHES) && *name != branch);
+        let elsewhere: Refs = branches.map(|(name, oid)| (name.clone(), *oid)).collect();
+        let upstream = self.upstream(&|_| false);
+        let look = |mirror: &Mirror| {
+            held.look(&mirror.repo, branch, tip, &elsewhere, |wanted| mirror.bring(upstream, wanted))
+        };
+        match look(mirror)? {
+            // The commit that had the list may be before those that are here.
+            Standing::Gone(_) if tip.is_some() && mirror.is_shallow() => {
+                mirror.deepen(upstream)?;
+                look(mirror)
+            }
+            standing => Ok(standing),
+        }
+    }
+
     /// Connects to write.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
@@ -148,6 +182,7 @@ impl Operation<'_> {
     fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let heads = self.fetch(&mut mirror, None)?;
+        self.standing(&mut mirror, &heads.branch, heads.tip, &heads.elsewhere)?.sound()?;
         let seen = Seen::new(&mirror.repo, &heads, &self.remote.options)?;
         Ok((mirror, seen))
     }
@@ -209,11 +244,12 @@ impl Store for Remote {
             return Ok(Applied::unasked(&self.url));
         }
         confirmed.forget().in_store(&self.url)?;
-        let (outcome, beat) = self.operate(deadline, |operation| operation.publish(edit, beat))?;
+        let Published { outcome, gone, beat } =
+            self.operate(deadline, |operation| operation.publish(edit, beat))?;
         if let Edit::Put(record) = edit {
             confirmed.remember(record);
         }
-        Ok(Applied { url: self.url.clone(), outcome, beat: beat.in_store(&self.url), asked: true })
+        Ok(Applied { outcome, beat: beat.in_store(&self.url), ..Applied::after(&self.url, gone) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
@@ -255,6 +291,7 @@ impl Store for Remote {
             if mirror.is_shallow() {
                 heads = mirror.deepen(operation.upstream(&|name| heads.others.contains_key(name)))?;
             }
+            operation.standing(&mut mirror, &heads.branch, heads.tip, &heads.elsewhere)?.sound()?;
             history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
         })
     }
@@ -267,10 +304,13 @@ impl Store for Remote {
     fn last_copy(&self) -> Option<Snapshot> {
         let of_mirror = || {
             let (repo, heads) = Mirror::last(self.copy.place())?;
+            if self.held().misses(&repo, heads.tip) {
+                return None;
+            }
             let seen = Seen::new(&repo, &heads, &self.options).ok()?;
             Some(seen.read(&repo, &self.copy).ok()?.snapshot)
         };
-        // A mirror that is broken is no reason to forget what was read from it.
+        // A mirror that is broken, or of a list that is gone, is no reason to forget what was read from it.
         of_mirror().or_else(|| self.copy.last())
     }
 }

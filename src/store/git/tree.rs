@@ -10,6 +10,12 @@ use crate::store::error::Doing;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Folder, Snapshot, StoreErrorKind};
 
+/// The mode of a link in a tree.
+const LINK: i32 = 0o120_000;
+
+/// Whether there are files is not looked for in more trees.
+const MAX_LOOKED: usize = 1_000;
+
 /// The snapshot with what waits to be merged counted in.
 pub(super) fn with<'a>(
     repo: &Repository,
@@ -55,14 +61,55 @@ pub(super) fn entry<'repo>(
     Ok(None)
 }
 
-/// The name of the folder's own tree; none if there is no such folder.
+/// The name of the folder's own tree; none if there is no such folder. Something else at its path is an error.
 pub(super) fn id<'repo>(
     repo: &'repo Repository,
     root: &Tree<'repo>,
     folder: &Folder,
 ) -> Result<Option<Oid>, StoreErrorKind> {
-    let entry = entry(repo, root, folder.as_ref())?;
-    Ok(entry.filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id()))
+    let mut tree = root.clone();
+    let mut parts = folder.as_ref().split('/').peekable();
+    let mut path = String::new();
+    while let Some(part) = parts.next() {
+        path.push_str(part);
+        let Some(found) = tree.get_name(part).map(|found| found.to_owned()) else { return Ok(None) };
+        match (found.kind(), found.filemode()) {
+            (Some(ObjectType::Tree), _) => {}
+            (Some(ObjectType::Commit), _) => {
+                return Err(StoreErrorKind::NoFolder { path, is: "a submodule" });
+            }
+            (_, LINK) => return Err(StoreErrorKind::NoFolder { path, is: "a link" }),
+            _ => return Err(StoreErrorKind::NoFolder { path, is: "a file" }),
+        }
+        if parts.peek().is_none() {
+            return Ok(Some(found.id()));
+        }
+        path.push('/');
+        tree = repo.find_tree(found.id()).doing("read the tree")?;
+    }
+    Ok(None)
+}
+
+/// Whether there is any `*.json` below the tree.
+pub(super) fn has_files(repo: &Repository, tree: Oid) -> Result<bool, StoreErrorKind> {
+    let mut waiting = vec![(tree, 0)];
+    let mut looked = 0;
+    while let Some((tree, depth)) = waiting.pop() {
+        looked += 1;
+        if looked > MAX_LOOKED {
+            // Reading says what is in so many.
+            return Ok(true);
+        }
+        for entry in &repo.find_tree(tree).doing("read the tree")? {
+            match entry.kind() {
+                _ if entry.name_bytes().starts_with(b".") => {}
+                Some(ObjectType::Tree) if depth + 1 < MAX_DEPTH => waiting.push((entry.id(), depth + 1)),
+                Some(ObjectType::Blob) if entry.name_bytes().ends_with(b".json") => return Ok(true),
+                _ => {}
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The folder's own tree; none if there is no such folder.

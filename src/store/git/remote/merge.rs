@@ -96,6 +96,8 @@ impl Operation<'_> {
                 return Ok(Merged::Stale(view));
             }
         }
+        // Not beside a list on another branch. One that is gone begins anew with what waits.
+        let _ = self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs)?;
         let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
         if view.waiting.is_empty() {

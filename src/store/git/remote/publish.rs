@@ -13,6 +13,7 @@ use super::{Operation, View};
 use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::crowd::{Company, Crowd};
+use crate::store::git::held::Standing;
 use crate::store::git::inbox::{self, Entry};
 use crate::store::git::mirror::{Heads, Mirror};
 use crate::store::git::push::{self, Command};
@@ -41,12 +42,17 @@ struct Update<'a> {
     change: Change,
 }
 
-/// What became of a change, and of the heartbeat beside it, with the time of the one that it replaced.
-type Published = (Option<Outcome>, Result<Option<Timestamp>, StoreErrorKind>);
+/// What became of a change.
+pub(super) struct Published {
+    pub(super) outcome: Option<Outcome>,
+    /// Why the list had gone, if this has begun it anew.
+    pub(super) gone: Option<StoreErrorKind>,
+    /// What became of the heartbeat beside it, with the time of the one that it replaced.
+    pub(super) beat: Result<Option<Timestamp>, StoreErrorKind>,
+}
 
 impl Operation<'_> {
-    /// Makes the change, and leaves the heartbeat of that time; the second result is what became of that, and the
-    /// one whose place it took.
+    /// Makes the change, and leaves the heartbeat of that time.
     pub(super) fn publish(
         &self,
         edit: &Edit<'_>,
@@ -56,10 +62,15 @@ impl Operation<'_> {
         let replaced = Cell::new(None);
         let shards = self.remote.options.beat_shards;
         let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, shards, &replaced));
-        let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat))?;
+        let mut gone = None;
+        let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
+        if let Some(heads) = mirror.known() {
+            // The change is made, whatever becomes of that memory.
+            let _ = self.remote.held().note(&mirror.repo, &heads.branch, heads.tip);
+        }
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
-        Ok((outcome, beat.map(|()| replaced.get())))
+        Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()) })
     }
 
     /// Puts the change on the branch if nobody else is there, else into the inbox. Takes the heartbeat if it went with it.
@@ -68,6 +79,7 @@ impl Operation<'_> {
         mirror: &mut Mirror,
         edit: &Edit<'_>,
         beat: &mut Option<Heartbeat<'_>>,
+        gone: &mut Option<StoreErrorKind>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
         let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
         let asked = Instant::now();
@@ -102,6 +114,12 @@ impl Operation<'_> {
             view = self.view(mirror, view.session, &heads.branch)?;
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
+        if here {
+            match (self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs)?, edit) {
+                (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
+                (standing, _) => standing.sound()?,
+            }
+        }
         let (prepared, changed) = match here {
             true if view.tip == known => (changed, None),
             true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),

@@ -11,6 +11,12 @@ impl TransportError {
                 "check the spelling of the host's name, and the name servers of this machine"
             }
             Self::Connect { .. } => "check that the server runs, its port, and the firewalls on the way",
+            Self::Proxy { proxy, .. } if proxy == "core.gitProxy" => {
+                "`git config --get-all core.gitProxy` shows it; the value `none for HOST` before it lets git:// through"
+            }
+            Self::Proxy { proxy, .. } if proxy == "GIT_PROXY_COMMAND" => {
+                "take GIT_PROXY_COMMAND out of the environment to reach git:// servers directly"
+            }
             Self::Proxy { .. } => {
                 "`http.proxy` of git's configuration, `https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts \
                  that are reached without one"
