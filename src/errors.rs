@@ -21,6 +21,15 @@ pub struct PathError {
 }
 
 impl PathError {
+    /// The same error once more.
+    pub fn again(&self) -> PathError {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        PathError { doing: self.doing, path: self.path.clone(), source }
+    }
+
     /// The next step, for the causes that have an obvious one.
     pub fn hint(&self) -> Option<String> {
         let path = self.path.display();

@@ -195,6 +195,18 @@ impl Snapshot {
         Snapshot { heaps, entries, ..Snapshot::default() }
     }
 
+    /// Whether there is any record.
+    pub(super) fn has_records(&self) -> bool {
+        self.entries.iter().any(|entry| entry.kind == Kind::Record)
+    }
+
+    /// Brings the entries into the order of their paths.
+    pub(super) fn sort(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.sort_by(|a, b| self.path(a).cmp(self.path(b)));
+        self.entries = entries;
+    }
+
     /// How many files must be read again next time, changed or not.
     pub(super) fn unsure(&self) -> usize {
         self.entries.iter().filter(|entry| entry.key == NO_KEY).count()

@@ -103,7 +103,7 @@ fn a_bad_file_costs_its_node_and_never_the_list() {
     binary.json: is not UTF-8 text
     broken.json: is not JSON: EOF while parsing an object at line 1 column 1
     evil.json: has an unusable instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
-    fifo.json: is not JSON: EOF while parsing a value at line 1 column 0
+    fifo.json: is no regular file
     large.json: is larger than the 65536 bytes that a record may have
     liar.json: says that its instance-id is `i-app1`, which is not the name of the file
     link.json: is a link, and links are not followed

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::MAX_DEPTH;
-use crate::errors::{AtPath, PathError, chain};
+use crate::errors::{AtPath, PathError};
 
 /// How much of a directory is read at a time, in bytes.
 const BUFFER: usize = 128 * 1024;
@@ -22,7 +22,7 @@ pub(super) struct Listing {
     /// All paths, one after the other.
     paths: Vec<u8>,
     /// Directories that could not be read, by path, and why.
-    pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) problems: Vec<(Vec<u8>, PathError)>,
 }
 
 /// What kind of file it is.
@@ -47,7 +47,7 @@ impl Listing {
                 let error = PathError { doing: "read", path, source: error.into() };
                 match dir.is_empty() {
                     true => return Err(error),
-                    false => listing.problems.push((dir[..dir.len() - 1].to_vec(), chain(&error))),
+                    false => listing.problems.push((dir[..dir.len() - 1].to_vec(), error)),
                 }
             }
         }

@@ -1,16 +1,19 @@
 //! Reads a folder in one pass: what has not changed since the last time is only looked at, the rest is opened.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::listing::{Listing, Sort, open_dir};
-use crate::errors::{AtPath, PathError};
+use crate::errors::{AtPath, PathError, chain};
 use crate::record::MAX_BYTES;
+use crate::store::StoreErrorKind;
 use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot};
 use crate::threads;
@@ -19,8 +22,12 @@ use crate::unread::Times;
 /// Fewer files than this are not worth a second thread.
 const MANY: usize = 500;
 
+/// What is said of a fifo or a device.
+const SPECIAL: &str = "is no regular file";
+
 /// A folder that was looked at.
 pub(super) struct Seen {
+    folder: PathBuf,
     listing: Listing,
     /// The files' keys, if somebody remembers earlier ones to compare with.
     keys: Option<Vec<Key>>,
@@ -33,7 +40,7 @@ impl Seen {
     pub(super) fn new(folder: &Path, compare: bool, now: SystemTime) -> Result<Seen, PathError> {
         let listing = Listing::new(folder)?;
         let times = Times::of(&listing.root, now);
-        let mut seen = Seen { listing, keys: None, times };
+        let mut seen = Seen { folder: folder.to_owned(), listing, keys: None, times };
         if compare && times.is_some() {
             let keys = threads::in_parts(seen.listing.len(), MANY, |files| {
                 let mut dir = Dir::default();
@@ -62,7 +69,10 @@ impl Seen {
     }
 
     /// Reads the files that `known` does not have as they are now.
-    pub(super) fn read(self, known: &Snapshot) -> Snapshot {
+    ///
+    /// What was in a directory that cannot be listed now counts as it was. If there are files and not one record among
+    /// them can be read, that is an error: it is not the list that is empty.
+    pub(super) fn read(self, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
         let mut items = Vec::new();
         let mut fresh = Vec::new();
         let mut candidates = known.entries.iter().enumerate().peekable();
@@ -80,8 +90,9 @@ impl Seen {
                 }
             }
         }
-        let mut batches = threads::in_parts(fresh.len(), MANY, |numbers| {
+        let read = threads::in_parts(fresh.len(), MANY, |numbers| {
             let mut batch = Batch::with_capacity(numbers.len());
+            let mut unreadable = Vec::new();
             let mut dir = Dir::default();
             let mut buffer = vec![0; MAX_BYTES + 1];
             for number in numbers {
@@ -91,26 +102,50 @@ impl Seen {
                     Ok((key, content)) => batch.add(number, path, key, content),
                     Err(Errno::NOENT) => {} // gone between the listing and the reading: it left
                     Err(error) => {
+                        unreadable.push((file, error));
                         let error = std::io::Error::from(error);
                         batch.add(number, path, NO_KEY, Err(format!("cannot be read: {error}")));
                     }
                 }
             }
-            batch
+            (batch, unreadable)
         });
+        let (mut batches, unreadable): (Vec<Batch>, Vec<_>) = read.into_iter().unzip();
         let mut problems = Batch::default();
-        for (number, (path, reason)) in (fresh.len()..).zip(&self.listing.problems) {
+        for (number, (path, error)) in (fresh.len()..).zip(&self.listing.problems) {
+            let below = known.below(&[path, b"/".as_slice()].concat(), 0..known.entries.len());
+            snapshot::keep(&mut items, below);
             items.push(Item::Fresh(number));
-            problems.add(number, path, NO_KEY, Err(reason.clone()));
+            problems.add(number, path, NO_KEY, Err(chain(error)));
         }
         batches.push(problems);
         let mut snapshot = Snapshot::assemble(known, &items, batches);
+        if !self.listing.problems.is_empty() {
+            snapshot.sort();
+        }
+        self.judge(&snapshot, &unreadable.concat())?;
         let same = !known.is_empty() && snapshot.entries == known.entries;
         snapshot.version = if same { known.version.clone() } else { snapshot.digest() };
         if self.listing.problems.is_empty() {
             snapshot.stamp = stamp(snapshot.entries.iter().map(|entry| (snapshot.path(entry), &entry.key)));
         }
-        snapshot
+        Ok(snapshot)
+    }
+
+    /// An error if there are files or directories that cannot be read, and no record that can.
+    fn judge(&self, snapshot: &Snapshot, unreadable: &[(usize, Errno)]) -> Result<(), StoreErrorKind> {
+        let count = unreadable.len() + self.listing.problems.len();
+        let first = unreadable.first().map(|(file, error)| (self.listing.path(*file), *error));
+        let path = |below: &[u8]| self.folder.join(OsStr::from_bytes(below));
+        let source = match (first, self.listing.problems.first()) {
+            (Some((file, error)), _) => PathError { doing: "read", path: path(file), source: error.into() },
+            (None, Some((_, error))) => error.again(),
+            (None, None) => return Ok(()),
+        };
+        match snapshot.has_records() {
+            true => Ok(()),
+            false => Err(StoreErrorKind::Unreadable { path: self.folder.clone(), count, source }),
+        }
     }
 
     fn look_at(&self, dir: &mut Dir, file: usize) -> Key {
@@ -131,11 +166,18 @@ impl Seen {
             let reason = "is a link, and links are not followed".to_owned();
             return Ok((self.look_at(dir, file), Err(reason)));
         }
+        // A device may act on being opened.
+        if self.listing.sort(file) == Sort::Special {
+            return Ok((NO_KEY, Err(SPECIAL.to_owned())));
+        }
         let (dir, name) = dir.of(&self.listing, file)?;
         // Neither follows a link that was not one a moment ago, nor waits for a fifo.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let found = rustix::fs::fstat(&opened)?;
+        if !FileType::from_raw_mode(found.st_mode).is_file() {
+            return Ok((NO_KEY, Err(SPECIAL.to_owned())));
+        }
         let key = self.key(file, &found);
         let size = usize::try_from(found.st_size).unwrap_or_default();
         let mut length = 0;
