@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, Edit, Reading, StoreError, read_seen};
+use crate::store::{self, Applied, Edit, Reading, StoreError, StoreErrorKind, read_seen};
 
 /// Something to be done at a store.
 #[derive(Debug, Clone)]
@@ -28,6 +28,27 @@ pub(super) enum Job {
     Look { known: Option<String> },
     /// Read what the list says, with heartbeats if a file depends on them.
     Read,
+}
+
+impl Job {
+    /// What came of it if this program failed at it.
+    fn failed(&self, config: &Config) -> Answer {
+        let url = config.stores.iter().chain(&config.beat_stores).next().map(|url| store::shown_url(url));
+        let error = || StoreError { url: url.clone().unwrap_or_default(), kind: StoreErrorKind::Panicked };
+        let announced = |record, beat| {
+            let complaints = vec![complaint(error())];
+            Answer::Announced { record, applied: None, beat, rival: None, complaints }
+        };
+        match self {
+            Job::Announce { record, heartbeat } => {
+                announced(Some(record.clone()), heartbeat.then_some(false))
+            }
+            Job::Withdraw(_) => announced(None, None),
+            Job::Look { .. } | Job::Read => {
+                Answer::Looked(Some(Reading { url: error().url, snapshot: None, error: Some(error()) }))
+            }
+        }
+    }
 }
 
 /// What came of a job.
@@ -89,15 +110,15 @@ impl Hand {
         // All that it knows is its store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
         let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
-        let (jobs, todo) = mpsc::channel();
+        let (jobs, todo) = mpsc::channel::<Job>();
         let events = events.clone();
         std::thread::spawn(move || {
             // The agent is gone when nobody gives jobs or takes answers any more.
             for job in todo {
+                let failed = job.failed(&own);
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
-                // A defect, which has been told. Without its thread the store would never be asked again: whoever looks
-                // after the agent starts it anew.
-                let Ok(answer) = done else { std::process::exit(1) };
+                // A defect, which has been told. It costs this store this job.
+                let answer = done.unwrap_or(failed);
                 if events.send(Event::Answer(place, Box::new(answer))).is_err() {
                     return;
                 }

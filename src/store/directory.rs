@@ -26,6 +26,7 @@ use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Lasting, NotPlain, READABLE};
+use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use listing::Listing;
@@ -207,7 +208,7 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(beats),
         entries => entries.at("read", &dir)?,
     };
-    for entry in entries {
+    for entry in entries.take(limits::BEATS) {
         let entry = entry.at("read", &dir)?;
         let found = match entry.metadata() {
             // One that goes just now is no sign of life.
@@ -230,7 +231,12 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Opti
     let wanted = format!("{id}.json");
     let mut found = false;
     let mut closed = None;
-    for entry in walk(folder) {
+    for (count, entry) in walk(folder).enumerate() {
+        if count > limits::ENTRIES {
+            let error =
+                std::io::Error::other(format!("there are more than {} files and folders", limits::ENTRIES));
+            return Err(error).at("look for this node's files in", folder);
+        }
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => match error.into_io_error() {

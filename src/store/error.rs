@@ -206,6 +206,19 @@ pub enum StoreErrorKind {
         /// The limit.
         seconds: u64,
     },
+    /// A defect of this program showed itself there.
+    #[error("presence itself failed at it")]
+    Panicked,
+    /// More than this program reads.
+    #[error("`{place}` has more than {most} {what}")]
+    TooMuch {
+        /// Where.
+        place: String,
+        /// Of what.
+        what: &'static str,
+        /// How many are read.
+        most: u64,
+    },
     /// It was asked, and may still answer.
     #[error("has not answered yet")]
     NotYet,
@@ -280,6 +293,10 @@ impl StoreError {
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),
+            StoreErrorKind::Panicked => Some("report what it printed; the last copy of the store counts".into()),
+            StoreErrorKind::TooMuch { .. } => Some(
+                "no list of nodes needs so much: look who has put it there (`git log` in a repository), and take it away".into(),
+            ),
             StoreErrorKind::NotYet => None,
             StoreErrorKind::NoHistory => Some("name a git store with --store".into()),
             StoreErrorKind::NoBranch { .. } => Some(

@@ -5,11 +5,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::Beats;
 use super::copy::Keeping;
+use super::{Beats, StoreErrorKind};
+use crate::limits;
 use crate::record::{MAX_BYTES, Record};
 use crate::text::Text;
 use crate::threads;
@@ -258,6 +260,33 @@ pub(super) fn keep(items: &mut Vec<Item>, kept: Range<usize>) {
         Some(Item::Known(range)) if range.end == kept.start => range.end = kept.end,
         _ if kept.is_empty() => {}
         _ => items.push(Item::Known(kept)),
+    }
+}
+
+/// How much was read of all files, by all threads.
+#[derive(Default)]
+pub(super) struct Total(AtomicU64);
+
+impl Total {
+    /// Counts the content in; it is none if that makes too much.
+    pub(super) fn count<'c>(&self, content: Result<&'c [u8], String>) -> Result<&'c [u8], String> {
+        let length = content.as_ref().map_or(0, |content| content.len() as u64);
+        match self.0.fetch_add(length, Ordering::Relaxed) + length > limits::RECORDS {
+            true => Err("is one file too many".to_owned()),
+            false => content,
+        }
+    }
+
+    /// An error if it was too much.
+    pub(super) fn judge(&self) -> Result<(), StoreErrorKind> {
+        match self.0.load(Ordering::Relaxed) > limits::RECORDS {
+            true => Err(StoreErrorKind::TooMuch {
+                place: "the folder".to_owned(),
+                what: "bytes of records",
+                most: limits::RECORDS,
+            }),
+            false => Ok(()),
+        }
     }
 }
 

@@ -56,7 +56,11 @@ pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
                 }
                 results[place] = Some(result);
             }
-            Ok((_, Err(panic))) => std::panic::resume_unwind(panic),
+            // A defect of this program, which has been told. The other stores are none the worse.
+            Ok((place, Err(_))) => {
+                let url = waiting[place].url.clone();
+                results[place] = Some(Err(StoreError { url, kind: StoreErrorKind::Panicked }));
+            }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -136,6 +140,21 @@ mod tests {
         let results = answers(vec![task(LONG, LONG), task(soon, LONG)], Duration::from_millis(50));
         let late = "store `600000 ms`: has not answered within 0 s after another store had".to_owned();
         assert_eq!(results, [Err(late), Ok(soon)]);
+    }
+
+    #[test]
+    fn a_panic_is_the_error_of_its_store() {
+        let soon = Duration::from_millis(5);
+        let results = ask(vec![task(soon, LONG), task(soon, LONG)], LONG, {
+            let first = std::sync::atomic::AtomicBool::new(true);
+            move |after, _| match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                true => panic!("on purpose"),
+                false => Ok(after),
+            }
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        let failed = results.into_iter().find_map(Result::err).map(|error| crate::errors::chain(&error));
+        assert_eq!(failed.as_deref(), Some("store `5 ms`: presence itself failed at it"));
     }
 
     #[test]

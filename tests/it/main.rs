@@ -13,6 +13,8 @@ mod fixture;
 mod gone;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod heartbeats;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod hostile;
 mod judges;
 mod kill;
 mod limits;

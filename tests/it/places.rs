@@ -69,7 +69,7 @@ fn what_cannot_be_opened_is_no_plain_directory() {
         }),
         ("`objects` is not there", |list| fs::rename(list.join("objects"), list.join("away")).unwrap()),
         ("`refs` is not there", |list| fs::rename(list.join("refs"), list.join("away")).unwrap()),
-        ("`HEAD` is of another kind than in a repository", |list| {
+        ("HEAD` in it is no regular file", |list| {
             let head = list.join("HEAD");
             fs::remove_file(&head).unwrap();
             let mode = rustix::fs::Mode::RUSR;

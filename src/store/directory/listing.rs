@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::MAX_DEPTH;
 use crate::errors::{AtPath, PathError};
+use crate::limits;
 
 /// How much of a directory is read at a time, in bytes.
 const BUFFER: usize = 128 * 1024;
@@ -19,6 +20,8 @@ const BUFFER: usize = 128 * 1024;
 pub(super) struct Listing {
     pub(super) root: OwnedFd,
     files: Vec<(Range<usize>, Sort)>,
+    /// How many entries there are, of whatever kind.
+    entries: usize,
     /// All paths, one after the other.
     paths: Vec<u8>,
     /// Directories that could not be read, by path, and why.
@@ -39,7 +42,8 @@ impl Listing {
     pub(super) fn new(folder: &Path) -> Result<Listing, PathError> {
         let root = open_dir(rustix::fs::CWD, folder.as_os_str().as_bytes(), OFlags::empty());
         let root = root.map_err(std::io::Error::from).at("read", folder)?;
-        let mut listing = Listing { root, files: Vec::new(), paths: Vec::new(), problems: Vec::new() };
+        let mut listing =
+            Listing { root, files: Vec::new(), entries: 0, paths: Vec::new(), problems: Vec::new() };
         let mut dirs = vec![Vec::new()];
         while let Some(dir) = dirs.pop() {
             if let Err(error) = listing.list(&dir, &mut dirs) {
@@ -51,11 +55,23 @@ impl Listing {
                 }
             }
         }
+        if let Some(excess) = listing.excess() {
+            let error = std::io::Error::other(format!("there are more than {excess}"));
+            return Err(error).at("read", folder);
+        }
         let Listing { files, paths, .. } = &mut listing;
         if !files.is_sorted_by(|a, b| paths[a.0.clone()] <= paths[b.0.clone()]) {
             files.sort_unstable_by(|a, b| paths[a.0.clone()].cmp(&paths[b.0.clone()]));
         }
         Ok(listing)
+    }
+
+    /// What there is too much of.
+    fn excess(&self) -> Option<String> {
+        if self.entries > limits::ENTRIES {
+            return Some(format!("{} files and folders", limits::ENTRIES));
+        }
+        (self.paths.len() > limits::PATHS).then(|| format!("{} bytes of paths", limits::PATHS))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,6 +95,11 @@ impl Listing {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
+            self.entries += 1;
+            if self.excess().is_some() {
+                dirs.clear();
+                return Ok(());
+            }
             if name.starts_with(b".") {
                 continue;
             }

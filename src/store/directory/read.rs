@@ -15,7 +15,7 @@ use crate::errors::{AtPath, PathError, chain};
 use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
 use crate::store::kind::Identity;
-use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot};
+use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
 use crate::threads;
 use crate::unread::Times;
 
@@ -90,6 +90,7 @@ impl Seen {
                 }
             }
         }
+        let total = Total::default();
         let read = threads::in_parts(fresh.len(), MANY, |numbers| {
             let mut batch = Batch::with_capacity(numbers.len());
             let mut unreadable = Vec::new();
@@ -99,7 +100,7 @@ impl Seen {
                 let file = fresh[number];
                 let path = self.listing.path(file);
                 match self.open(&mut dir, file, &mut buffer) {
-                    Ok((key, content)) => batch.add(number, path, key, content),
+                    Ok((key, content)) => batch.add(number, path, key, total.count(content)),
                     Err(Errno::NOENT) => {} // gone between the listing and the reading: it left
                     Err(error) => {
                         unreadable.push((file, error));
@@ -123,6 +124,7 @@ impl Seen {
         if !self.listing.problems.is_empty() {
             snapshot.sort();
         }
+        total.judge()?;
         self.judge(&snapshot, &unreadable.concat())?;
         let same = !known.is_empty() && snapshot.entries == known.entries;
         snapshot.version = if same { known.version.clone() } else { snapshot.digest() };

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::Hasher;
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 use jiff::Timestamp;
 
-use super::commit;
+use super::{commit, commits};
+use crate::limits;
 use crate::name::Name;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
@@ -41,22 +42,65 @@ pub(super) fn shard(id: &Name, shards: u16) -> String {
     format!("{PREFIX}{:03x}", hash.finish() % u64::from(shards.max(1)))
 }
 
-/// The beats in a shard's commit. A line that is no beat is passed over: it is replaced with the next.
-pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Beats, StoreErrorKind> {
-    let tree = repo.find_commit(commit).and_then(|commit| commit.tree()).doing("read heartbeats")?;
+/// Whether the ref is one of a shard.
+pub(super) fn is_shard(name: &str) -> bool {
+    let Some(number) = name.strip_prefix(PREFIX) else { return false };
+    (3..=4).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What a shard's ref names.
+#[derive(Debug, PartialEq)]
+pub(super) enum Shard {
+    Beats(Beats),
+    /// Something else, as the end of a sentence: the next heartbeat takes its place.
+    Odd(&'static str),
+}
+
+impl Shard {
+    /// The beats that the next one is added to.
+    pub(super) fn into_base(self) -> Beats {
+        match self {
+            Shard::Beats(beats) => beats,
+            Shard::Odd(_) => Beats::new(),
+        }
+    }
+}
+
+/// The beats in a shard's commit. A line that is no beat is passed over: it is replaced with the next. Nothing is read
+/// that is larger than it can be.
+pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKind> {
+    let odb = repo.odb().doing("open the object database")?;
+    let is_odd = |oid: Oid, kind: ObjectType| {
+        let (size, found) = odb.read_header(oid).doing("read heartbeats")?;
+        Ok::<_, StoreErrorKind>(found != kind || size > limits::SHARD)
+    };
+    if is_odd(commit, ObjectType::Commit)? {
+        return Ok(Shard::Odd("names no commit"));
+    }
+    let tree = commits::read(repo, commit).doing("read heartbeats")?.tree;
+    if is_odd(tree, ObjectType::Tree)? {
+        return Ok(Shard::Odd("names a commit that is too large"));
+    }
+    let tree = repo.find_tree(tree).doing("read heartbeats")?;
     // A commit without that file is none of this program, and nobody has beaten there.
-    let Some(entry) = tree.get_name(FILE) else { return Ok(Beats::new()) };
+    let Some(entry) = tree.get_name(FILE) else { return Ok(Shard::Beats(Beats::new())) };
+    if entry.kind() != Some(ObjectType::Blob) || is_odd(entry.id(), ObjectType::Blob)? {
+        return Ok(Shard::Odd("names heartbeats that are too large"));
+    }
     let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
     let text = String::from_utf8_lossy(blob.content());
-    Ok(text
+    let beats = text
         .lines()
+        .take(MOST)
         .filter_map(|line| {
             let (id, time) = line.split_once(' ')?;
             let (second, fraction) = time.split_once('.').unwrap_or((time, "0"));
             let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
-            Some((id.to_owned(), Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
+            let id = Name::parse(id).ok()?.to_string();
+            Some((id, Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
         })
-        .collect())
+        .collect();
+    Ok(Shard::Beats(beats))
 }
 
 /// The same, to be written anew: a shard whose objects are lost begins anew, and its nodes beat again soon.
@@ -65,7 +109,7 @@ pub(super) fn read_or_lost(repo: &Repository, commit: Oid) -> Result<Beats, Stor
         Err(StoreErrorKind::Git { source, .. }) if source.code() == git2::ErrorCode::NotFound => {
             Ok(Beats::new())
         }
-        result => result,
+        result => Ok(result?.into_base()),
     }
 }
 
@@ -140,11 +184,53 @@ mod tests {
         let mut beats = Beats::new();
         let marked = crate::mark::Mark::of(77).stamp(at(TODAY), true);
         let commit = write(&repo, Beats::new(), &name("i-1"), marked).unwrap();
-        assert_eq!(read(&repo, commit).unwrap()["i-1"], marked);
+        let read = |commit| read(&repo, commit).unwrap().into_base();
+        assert_eq!(read(commit)["i-1"], marked);
         for (id, second) in [("i-1", TODAY), ("i-1", TODAY + 60), ("i-2", TODAY + 61)] {
-            beats = read(&repo, write(&repo, beats, &name(id), at(second)).unwrap()).unwrap();
+            beats = read(write(&repo, beats, &name(id), at(second)).unwrap());
         }
         assert_eq!(beats, Beats::from([("i-1".into(), at(TODAY + 60)), ("i-2".into(), at(TODAY + 61))]));
+    }
+
+    #[test]
+    fn what_is_no_shard_is_odd_and_nothing_large_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let blob = repo.blob(&vec![b'\n'; limits::SHARD + 1]).unwrap();
+        let file = |name: &str, blob| {
+            commit::alone(&repo, &BTreeMap::from([(name.to_owned(), blob)]), "t", "x").unwrap()
+        };
+        let who = git2::Signature::now("t", "t@localhost").unwrap();
+        let plain = file("other", repo.blob(b"").unwrap());
+        let object = repo.find_object(plain, None).unwrap();
+        let tag = repo.tag("t", &object, &who, "x", false).unwrap();
+        assert_eq!(read(&repo, plain).unwrap(), Shard::Beats(Beats::new()));
+        for odd in [blob, tag, file(FILE, blob)] {
+            assert!(matches!(read(&repo, odd).unwrap(), Shard::Odd(_)));
+            assert_eq!(read_or_lost(&repo, odd).unwrap(), Beats::new());
+        }
+        let lines = format!("i-1 {TODAY}\n../x {TODAY}\nno beat\ni-2 {TODAY}\n");
+        let Shard::Beats(beats) = read(&repo, file(FILE, repo.blob(lines.as_bytes()).unwrap())).unwrap()
+        else {
+            panic!("it is one");
+        };
+        assert_eq!(beats.into_keys().collect::<Vec<_>>(), ["i-1", "i-2"]);
+    }
+
+    #[test]
+    fn the_refs_of_shards_are_known_by_their_names() {
+        for (name, is) in [
+            ("000", true),
+            ("03f", true),
+            ("ffff", true),
+            ("0", false),
+            ("00g", false),
+            ("000^{}", false),
+            ("000/1", false),
+        ] {
+            assert_eq!(is_shard(&format!("{PREFIX}{name}")), is, "{name}");
+        }
+        assert!(!is_shard("000"));
     }
 
     #[test]

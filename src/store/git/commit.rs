@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use git2::build::TreeUpdateBuilder;
-use git2::{Commit, FileMode, Oid, Repository, Signature, Tree};
+use git2::{FileMode, Oid, Repository, Signature, Tree};
 
-use super::tree;
+use super::{commits, tree};
 use crate::change::Change;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{MAX_BYTES, Record};
 use crate::store::error::Doing;
 use crate::store::{Edit, Folder, Layout, StoreErrorKind};
 
@@ -53,8 +53,7 @@ pub(super) fn prepare(
     edits: &[NodeFiles],
     author: &str,
 ) -> Result<Option<Prepared>, StoreErrorKind> {
-    let parent = parent.map(|oid| repo.find_commit(oid)).transpose().doing("read the tip of the branch")?;
-    let base = parent.as_ref().map(Commit::tree).transpose().doing("read the tree")?;
+    let base = parent.map(|oid| tree::find(repo, tree::commit(repo, oid)?.tree)).transpose()?;
     let standing = standing(repo, base.as_ref(), folder, edits)?;
     let mut update = TreeUpdateBuilder::new();
     let mut told = BTreeMap::new();
@@ -87,11 +86,8 @@ pub(super) fn prepare(
         return Ok(None);
     }
     let tree = create(repo, base.as_ref(), &mut update)?;
-    let tree = repo.find_tree(tree).doing("read the new tree")?;
     let who = Signature::now(author, EMAIL).doing("sign the commit")?;
-    let parents: Vec<&Commit<'_>> = parent.iter().collect();
-    let commit =
-        repo.commit(None, &who, &who, &message(&lines), &tree, &parents).doing("write the commit")?;
+    let commit = commits::write(repo, &who, &message(&lines), tree, parent).doing("write the commit")?;
     Ok(Some(Prepared { commit, changes: told }))
 }
 
@@ -107,15 +103,14 @@ pub(super) fn alone(
         update.upsert(path.as_str(), *blob, FileMode::Blob);
     }
     let tree = create(repo, None, &mut update)?;
-    let tree = repo.find_tree(tree).doing("read the new tree")?;
     let who = Signature::now(author, EMAIL).doing("sign the commit")?;
-    repo.commit(None, &who, &who, subject, &tree, &[]).doing("write the commit")
+    commits::write(repo, &who, subject, tree, None).doing("write the commit")
 }
 
 /// The files that these nodes have in the folder now.
 ///
-/// Where every file that an edit wants is in its place, whatever its content, no other is looked for: whoever put them
-/// there has removed the others. So the common change, new facts at the same path, reads three trees and no more.
+/// All of them, wherever they are: somebody else may have put one of its name into another folder, where it would win over
+/// what the node says.
 fn standing(
     repo: &Repository,
     base: Option<&Tree<'_>>,
@@ -125,38 +120,20 @@ fn standing(
     let mut found: BTreeMap<Name, BTreeMap<String, Oid>> = BTreeMap::new();
     let start = base.map(|base| tree::folder(repo, base, folder)).transpose()?;
     let Some(start) = start.flatten() else { return Ok(found) };
-    let mut wanted: BTreeSet<&str> = BTreeSet::new();
-    for edit in edits {
-        let mut files = BTreeMap::new();
-        for path in edit.files.keys() {
-            if let Some(entry) = tree::entry(repo, &start, path)? {
-                files.insert(path.clone(), entry.id());
-            }
-        }
-        if !files.is_empty() && files.len() == edit.files.len() {
-            found.insert(edit.id.clone(), files);
-        } else {
-            wanted.insert(edit.id.as_str());
+    let wanted: BTreeSet<&str> = edits.iter().map(|edit| edit.id.as_str()).collect();
+    for (id, path, oid) in tree::named(repo, &start, &wanted)? {
+        if let Ok(id) = Name::parse(&id) {
+            found.entry(id).or_default().insert(path, oid);
         }
     }
-    if wanted.is_empty() {
-        return Ok(found);
-    }
-    tree::visit(repo, &start, &mut |path, entry| {
-        let id = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-        if let Some(id) = id.filter(|id| wanted.contains(id))
-            && let Ok(id) = Name::parse(id)
-        {
-            found.entry(id).or_default().insert(path, entry.id());
-        }
-    })
-    .doing("read the tree")?;
     Ok(found)
 }
 
 /// The record in the first of these files. One that cannot be read is replaced by what comes, and that is new to readers.
 fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
-    let blob = repo.find_blob(*files.values().next()?).ok()?;
+    let oid = *files.values().next()?;
+    let (size, _) = repo.odb().and_then(|odb| odb.read_header(oid)).ok()?;
+    let blob = (size <= MAX_BYTES).then(|| repo.find_blob(oid).ok())??;
     Record::parse(blob.content()).ok()
 }
 

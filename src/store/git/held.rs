@@ -116,7 +116,10 @@ impl Held {
             return Err(StoreErrorKind::OtherBranch { branch, list, folder: self.folder.to_string() });
         }
         let descends = |known: &Known| match tip {
-            Some(tip) => inbox::has_ancestor(repo, tip, known.tip).doing("read the history"),
+            Some(tip) => {
+                let mut all = usize::MAX;
+                inbox::has_ancestor(repo, tip, known.tip, &mut all).doing("read the history")
+            }
             None => Ok(false),
         };
         Ok(match judge(self.known.as_ref(), descends)? {
@@ -189,7 +192,7 @@ fn parse(text: &str, label: &str) -> Option<Known> {
 /// Whether the folder has files at that commit.
 fn holds_records(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<bool, StoreErrorKind> {
     let Some(tip) = tip else { return Ok(false) };
-    let root = repo.find_commit(tip).and_then(|commit| commit.tree()).doing("read the tree")?;
+    let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
     match tree::id(repo, &root, folder)? {
         Some(tree) => tree::has_files(repo, tree),
         None => Ok(false),

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use git2::{Commit, DiffOptions, Oid, Repository, Sort};
+use git2::{DiffOptions, Oid, Repository, Tree};
 use jiff::Timestamp;
 
 use super::commit::EMAIL;
+use super::tree;
 use crate::change::Change;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{MAX_BYTES, Record};
 use crate::store::error::Doing;
 use crate::store::{Event, Folder, StoreErrorKind};
 
@@ -21,24 +22,25 @@ pub(super) fn read(
     most: usize,
 ) -> Result<Vec<Event>, StoreErrorKind> {
     let mut events = Vec::new();
-    let Some(tip) = tip else { return Ok(events) };
-    let mut walk = repo.revwalk().doing("read the history")?;
-    walk.push(tip).doing("read the history")?;
-    // A merge of clones counts as one step, as `git log --first-parent` shows it.
-    walk.simplify_first_parent()
-        .and_then(|()| walk.set_sorting(Sort::TOPOLOGICAL))
-        .doing("read the history")?;
-    for oid in walk {
-        let commit = oid.and_then(|oid| repo.find_commit(oid)).doing("read the history")?;
-        for (name, (before, after)) in files(repo, &commit, folder).doing("compare two commits")? {
+    let found = |oid: Oid| Ok::<_, StoreErrorKind>((oid, tree::commit(repo, oid)?));
+    let mut next = tip.map(found).transpose()?;
+    while let Some((oid, commit)) = next {
+        // A merge of clones counts as one step, as `git log --first-parent` shows it.
+        next = match commit.parents.first() {
+            // Commits of long ago are not in a shallow repository.
+            Some(parent) if repo.is_shallow() && !has(repo, *parent) => None,
+            parent => parent.copied().map(found).transpose()?,
+        };
+        let before = next.as_ref().map(|(_, parent)| parent.tree);
+        for (name, (before, after)) in files(repo, before, commit.tree, folder)? {
             let wanted = id.is_none_or(|id| *id == name);
             let Some(change) = Change::between(before.as_ref(), after.as_ref()).filter(|_| wanted) else {
                 continue;
             };
             let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
             events.push(Event {
-                time: Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
-                commit: commit.id().to_string(),
+                time: Timestamp::from_second(commit.seconds).unwrap_or_default(),
+                commit: oid.to_string(),
                 part: part.map(std::borrow::Cow::into_owned),
                 id: name,
                 change,
@@ -88,19 +90,31 @@ fn is_withdrawal(line: &str, id: &str) -> bool {
 
 type Versions = (Option<Record>, Option<Record>);
 
-/// The records before and after a commit, of the nodes whose files it touched.
+fn has(repo: &Repository, oid: Oid) -> bool {
+    repo.odb().is_ok_and(|odb| odb.exists(oid))
+}
+
+/// The records in two trees, of the nodes whose files are different.
 fn files(
     repo: &Repository,
-    commit: &Commit<'_>,
+    before: Option<Oid>,
+    after: Oid,
+    folder: &Folder,
+) -> Result<BTreeMap<Name, Versions>, StoreErrorKind> {
+    let old = before.map(|oid| tree::find(repo, oid)).transpose()?;
+    let new = tree::find(repo, after)?;
+    compare(repo, old.as_ref(), &new, folder).doing("compare two commits")
+}
+
+fn compare(
+    repo: &Repository,
+    old: Option<&Tree<'_>>,
+    new: &Tree<'_>,
     folder: &Folder,
 ) -> Result<BTreeMap<Name, Versions>, git2::Error> {
-    let old = match commit.parent_count() {
-        0 => None,
-        _ => Some(commit.parent(0)?.tree()?),
-    };
     let mut options = DiffOptions::new();
     options.pathspec(format!("{folder}/")).disable_pathspec_match(true).skip_binary_check(true);
-    let diff = repo.diff_tree_to_tree(old.as_ref(), Some(&commit.tree()?), Some(&mut options))?;
+    let diff = repo.diff_tree_to_tree(old, Some(new), Some(&mut options))?;
     let mut files: BTreeMap<Name, Versions> = BTreeMap::new();
     for delta in diff.deltas() {
         let path = delta.new_file().path().or(delta.old_file().path());
@@ -112,6 +126,8 @@ fn files(
         // A file that is no record, before or after, is a node that is not on the list.
         let record = |oid: Oid| match oid.is_zero() {
             true => Ok(None),
+            // One that is too large is no record.
+            false if repo.odb()?.read_header(oid)?.0 > MAX_BYTES => Ok(None),
             false => repo.find_blob(oid).map(|blob| Record::parse(blob.content()).ok()),
         };
         let versions = files.entry(id).or_default();

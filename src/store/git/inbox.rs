@@ -7,13 +7,17 @@
 //! is needed. Such a ref ends with `-` and the id of that commit. If the branch has got it, nothing waits there, and the
 //! next push of anybody deletes the ref.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use git2::{Commit, ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use super::commit::{self, NodeFiles};
+use super::commits::{self, Commit};
+use crate::limits;
 use crate::name::Name;
+use crate::record::{MAX_BYTES, Record};
 use crate::store::error::Doing;
 use crate::store::{Folder, StoreErrorKind};
 
@@ -40,14 +44,7 @@ impl Entry {
         name(&self.id, &self.unique, self.looked_after, self.offered)
     }
 
-    /// Whether the branch, which is at `tip`, has it already. Only a repository that has the tip can tell of others than
-    /// the last.
-    pub(super) fn is_merged(&self, repo: &Repository, tip: Option<Oid>) -> Result<bool, StoreErrorKind> {
-        let (Some(offered), Some(tip)) = (self.offered, tip) else { return Ok(false) };
-        Ok(offered == tip || has_ancestor(repo, tip, offered).doing("read the history")?)
-    }
-
-    /// Whether [`is_merged`](Self::is_merged) can be said of it only by a repository that has the whole history.
+    /// Whether [`Merges::have`] can be said of it only by a repository that has the whole history.
     pub(super) fn is_doubtful(&self, repo: &Repository, tip: Option<Oid>) -> bool {
         self.offered
             .is_some_and(|offered| Some(offered) != tip && !repo.odb().is_ok_and(|odb| odb.exists(offered)))
@@ -59,10 +56,43 @@ impl Entry {
     }
 }
 
-/// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there.
-pub(super) fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> Result<bool, git2::Error> {
+/// What the branch, which is at `tip`, has of the updates that were offered to it. No more commits are gone through than
+/// the limit, for all updates together: what is then not known waits, and is merged to no effect.
+pub(super) struct Merges<'repo> {
+    repo: &'repo Repository,
+    tip: Option<Oid>,
+    known: HashMap<Oid, bool>,
+    steps: usize,
+}
+
+impl<'repo> Merges<'repo> {
+    pub(super) fn new(repo: &'repo Repository, tip: Option<Oid>) -> Merges<'repo> {
+        Merges { repo, tip, known: HashMap::new(), steps: limits::STEPS }
+    }
+
+    /// Whether the branch has it already. Only a repository that has the tip can tell of others than the last.
+    pub(super) fn have(&mut self, entry: &Entry) -> Result<bool, StoreErrorKind> {
+        let (Some(offered), Some(tip)) = (entry.offered, self.tip) else { return Ok(false) };
+        if let Some(known) = self.known.get(&offered) {
+            return Ok(*known);
+        }
+        let found = offered == tip
+            || has_ancestor(self.repo, tip, offered, &mut self.steps).doing("read the history")?;
+        self.known.insert(offered, found);
+        Ok(found)
+    }
+}
+
+/// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there. No more are gone through
+/// than `steps`.
+pub(super) fn has_ancestor(
+    repo: &Repository,
+    tip: Oid,
+    offered: Oid,
+    steps: &mut usize,
+) -> Result<bool, git2::Error> {
     let Some(offer) = there(repo, offered)? else { return Ok(false) };
-    let mut seen: HashSet<Oid> = offer.parent_ids().collect();
+    let mut seen: HashSet<Oid> = offer.parents.into_iter().collect();
     let mut waiting = vec![tip];
     while let Some(oid) = waiting.pop() {
         if oid == offered {
@@ -71,15 +101,17 @@ pub(super) fn has_ancestor(repo: &Repository, tip: Oid, offered: Oid) -> Result<
         if seen.insert(oid)
             && let Some(commit) = there(repo, oid)?
         {
-            waiting.extend(commit.parent_ids());
+            let Some(left) = steps.checked_sub(1) else { return Ok(false) };
+            *steps = left;
+            waiting.extend(commit.parents);
         }
     }
     Ok(false)
 }
 
 /// The commit; none if the repository does not have it, as a shallow one does not have those of long ago.
-fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit<'_>>, git2::Error> {
-    match repo.find_commit(oid) {
+fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit>, git2::Error> {
+    match commits::read(repo, oid) {
         Ok(commit) => Ok(Some(commit)),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -109,13 +141,52 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
     entries
 }
 
+/// The updates that one look is about, the oldest first: of one node and of all no more than the limits. Of one node, the
+/// newest count; of too many nodes, those that a hash chooses, so that no name is sure to be left out.
+pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut of: HashMap<Name, usize> = HashMap::new();
+    entries.reverse();
+    entries.retain(|entry| {
+        let count = of.entry(entry.id.clone()).or_default();
+        *count += 1;
+        *count <= limits::WAITING_OF_ONE
+    });
+    entries.reverse();
+    if entries.len() > limits::WAITING {
+        let hash = |entry: &Entry| {
+            let mut hash = fnv::FnvHasher::default();
+            hash.write(entry.unique.as_bytes());
+            hash.write(entry.id.as_ref().as_bytes());
+            hash.finish()
+        };
+        entries.sort_by_cached_key(hash);
+        entries.truncate(limits::WAITING);
+        entries.sort();
+    }
+    entries
+}
+
+/// Takes from these refs those of updates that no look is about. Gives how many they were.
+pub(super) fn trim(refs: &mut BTreeMap<String, Oid>) -> usize {
+    let all: Vec<Entry> = entries(&*refs);
+    let count = all.len();
+    let kept: HashSet<String> = select(all).iter().map(Entry::name).collect();
+    refs.retain(|name, _| !name.starts_with(PREFIX) || kept.contains(name));
+    count - kept.len()
+}
+
 /// A ref for the next update of that node, offered to the branch with the commit `offered` or not at all. Never used
-/// twice: the clock, kept ahead of `last`, and a random number.
+/// twice: the clock, kept ahead of `last`, and a random number. A `last` that is far ahead of the clock is nobody's own.
 pub(super) fn next(id: &Name, last: Option<u64>, looked_after: bool, offered: Option<Oid>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let now = u64::try_from(now).unwrap_or(u64::MAX).max(last.map_or(0, |last| last.saturating_add(1)));
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let last = last.filter(|last| *last < now.saturating_add(FAR));
+    let now = now.max(last.map_or(0, |last| last + 1));
     name(id, &format!("{now:016x}{:08x}", fastrand::u32(..)), looked_after, offered)
 }
+
+/// A day, in microseconds.
+const FAR: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// The digits of [`Entry::unique`].
 const UNIQUE: usize = 24;
@@ -156,41 +227,91 @@ fn flat(path: &str) -> String {
     path.replace('%', "%25").replace('/', "%2F")
 }
 
-/// The path of such a file below the folder; none if it is nothing that this program would have written.
-fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
+/// The path of such a file in its store; none if it is nothing that this program would have written.
+fn path(name: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(name).ok()?.replace("%2F", "/").replace("%25", "%");
-    let path = path.strip_prefix(folder.as_ref())?.strip_prefix('/')?;
-    path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')).then(|| path.to_owned())
+    path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')).then_some(path)
 }
 
-/// Reads what waits, for each node its last update. An update whose objects are not there (it was merged a moment ago) or
-/// which says nothing about its node in this folder changes nothing.
+/// The path of such a file below the folder; none if it is elsewhere.
+fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
+    Some(path(name)?.strip_prefix(folder.as_ref())?.strip_prefix('/')?.to_owned())
+}
+
+/// What an update says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Says {
+    /// That the node's files shall be these.
+    Files(NodeFiles),
+    /// Something about another folder.
+    Elsewhere,
+    /// Nothing that a reader would take. It is nobody's update.
+    Junk,
+    /// Its objects are not there: it was merged a moment ago, or is to be fetched.
+    Lost,
+}
+
+/// What that update says. Nothing large is read, and nothing is taken that no reader would take.
+pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result<Says, StoreErrorKind> {
+    let odb = repo.odb().doing("open the object database")?;
+    match odb.read_header(entry.commit) {
+        Ok((size, ObjectType::Commit)) if size <= MAX_BYTES => {}
+        Ok(_) => return Ok(Says::Junk),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(Says::Lost),
+        Err(error) => return Err(error).doing("read an update"),
+    }
+    let root = commits::read(repo, entry.commit).doing("read an update")?.tree;
+    if odb.read_header(root).doing("read an update")?.0 > MAX_BYTES {
+        return Ok(Says::Junk);
+    }
+    let root = repo.find_tree(root).doing("read an update")?;
+    if root.len() > limits::WAITING_FILES {
+        return Ok(Says::Junk);
+    }
+    let file = format!("{}.json", entry.id);
+    let mut files = BTreeMap::new();
+    let (mut leaves, mut elsewhere) = (false, false);
+    for found in &root {
+        if path(found.name_bytes()).is_none_or(|path| path.rsplit('/').next() != Some(&file)) {
+            continue;
+        }
+        let (size, kind) = match found.kind() {
+            Some(ObjectType::Blob) => odb.read_header(found.id()).doing("read an update")?,
+            _ => return Ok(Says::Junk),
+        };
+        if kind != ObjectType::Blob || size > MAX_BYTES {
+            return Ok(Says::Junk);
+        }
+        if size > 0 {
+            let blob = repo.find_blob(found.id()).doing("read an update")?;
+            if !Record::parse(blob.content()).is_ok_and(|record| *record.id() == entry.id) {
+                return Ok(Says::Junk);
+            }
+        }
+        match path_below(folder, found.name_bytes()) {
+            None => elsewhere = true,
+            Some(_) if size == 0 => leaves = true,
+            Some(path) => drop(files.insert(path, found.id())),
+        }
+    }
+    Ok(match (leaves || !files.is_empty(), elsewhere) {
+        (true, _) => Says::Files(NodeFiles { id: entry.id.clone(), files }),
+        (false, true) => Says::Elsewhere,
+        (false, false) => Says::Junk,
+    })
+}
+
+/// Reads what waits, for each node its last update. What [says](Says) nothing about its node in this folder changes
+/// nothing.
 pub(super) fn read(
     repo: &Repository,
     folder: &Folder,
     entries: &[Entry],
 ) -> Result<BTreeMap<Name, NodeFiles>, StoreErrorKind> {
-    let odb = repo.odb().doing("open the object database")?;
     let mut latest = BTreeMap::new();
     for entry in entries {
-        let Some(commit) = there(repo, entry.commit).doing("read an update")? else { continue };
-        let root = commit.tree().doing("read an update")?;
-        let file = format!("{}.json", entry.id);
-        let mut files = BTreeMap::new();
-        let mut leaves = false;
-        for found in &root {
-            let Some(path) = path_below(folder, found.name_bytes()) else { continue };
-            if path.rsplit('/').next() != Some(&file) {
-                continue;
-            }
-            match odb.read_header(found.id()).doing("read an update")? {
-                (0, _) => leaves = true,
-                (_, ObjectType::Blob) => drop(files.insert(path, found.id())),
-                _ => {}
-            }
-        }
-        if leaves || !files.is_empty() {
-            latest.insert(entry.id.clone(), NodeFiles { id: entry.id.clone(), files });
+        if let Says::Files(files) = judge(repo, folder, entry)? {
+            latest.insert(entry.id.clone(), files);
         }
     }
     Ok(latest)
@@ -204,7 +325,8 @@ mod tests {
     fn a_name_is_read_back_and_orders_by_time() {
         let id = Name::parse("i-1.lock").unwrap();
         let first = next(&id, None, false, None);
-        let second = next(&id, Some(u64::MAX >> 8), true, Some(Oid::ZERO_SHA1));
+        let soon = u64::from_str_radix(&first.rsplit('/').next().unwrap()[..16], 16).unwrap() + FAR / 2;
+        let second = next(&id, Some(soon), true, Some(Oid::ZERO_SHA1));
         for name in [&first, &second] {
             assert!(git2::Reference::is_valid_name(name), "{name}");
         }
@@ -234,5 +356,74 @@ mod tests {
         ] {
             assert_eq!(path_below(&folder, flat(evil).as_bytes()), None, "{evil}");
         }
+    }
+
+    #[test]
+    fn an_update_of_a_far_time_is_nobodys_own() {
+        let id = Name::parse("i-1").unwrap();
+        assert!(!next(&id, Some(u64::MAX), false, None).contains("/ffff"));
+    }
+
+    fn entry(id: &str, number: u64, commit: Oid) -> Entry {
+        let id = Name::parse(id).unwrap();
+        Entry { unique: format!("{number:016x}00000000"), looked_after: false, id, commit, offered: None }
+    }
+
+    #[test]
+    fn a_flood_is_cut_down_and_the_newest_of_a_node_stay() {
+        let zero = Oid::ZERO_SHA1;
+        let mut all: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
+        all.extend((0..2 * limits::WAITING as u64).map(|number| entry(&format!("z{number}"), 5, zero)));
+        all.sort();
+        let few: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
+        assert_eq!(select(few.clone()), few[10 - limits::WAITING_OF_ONE..]);
+        let kept = select(all.clone());
+        assert!(kept.len() == limits::WAITING && kept.is_sorted() && kept == select(all.clone()));
+        let mut refs: BTreeMap<String, Oid> = all.iter().map(|entry| (entry.name(), zero)).collect();
+        refs.insert("refs/presence/beats/000".into(), zero);
+        refs.insert(format!("{PREFIX}i-1/by-hand"), zero);
+        assert!(trim(&mut refs) > limits::WAITING);
+        assert!(refs.len() == limits::WAITING + 1 && refs.contains_key("refs/presence/beats/000"));
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_junk() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let folder = Folder::parse("it/all").unwrap();
+        let commit = |files: &[(&str, &[u8])]| {
+            let files = files.iter().map(|(path, text)| (flat(path), repo.blob(text).unwrap())).collect();
+            commit::alone(&repo, &files, "t", "x").unwrap()
+        };
+        let record = |id: &str| {
+            format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}"}}}}"#).into_bytes()
+        };
+        let judged = |commit: Oid| judge(&repo, &folder, &entry("i-1", 1, commit)).unwrap();
+        let (own, other, large) = (record("i-1"), record("i-2"), vec![b' '; MAX_BYTES + 1]);
+        for (files, expect) in [
+            (vec![("it/all/i-1.json", &own[..])], "files"),
+            (vec![("it/all/i-1.json", &b""[..])], "files"),
+            (vec![("it/all/a/i-1.json", &own[..]), ("it/all/i-2.json", &other[..])], "files"),
+            (vec![("else/i-1.json", &own[..])], "elsewhere"),
+            (vec![], "junk"),
+            (vec![("it/all/i-2.json", &other[..])], "junk"),
+            (vec![("it/all/i-1.json", &other[..])], "junk"),
+            (vec![("it/all/i-1.json", &b"no record"[..])], "junk"),
+            (vec![("it/all/i-1.json", &own[..]), ("it/all/a/i-1.json", &large[..])], "junk"),
+        ] {
+            let told = match judged(commit(&files)) {
+                Says::Files(_) => "files",
+                Says::Elsewhere => "elsewhere",
+                Says::Junk => "junk",
+                Says::Lost => "lost",
+            };
+            assert_eq!(told, expect, "{files:?}");
+        }
+        assert_eq!(judged(Oid::from_bytes(&[7; 20]).unwrap()), Says::Lost);
+        assert_eq!(judged(repo.blob(b"x").unwrap()), Says::Junk);
+        let many: Vec<(String, Vec<u8>)> =
+            (0..=limits::WAITING_FILES).map(|n| (format!("it/all/{n}/i-1.json"), own.clone())).collect();
+        let many: Vec<(&str, &[u8])> = many.iter().map(|(path, text)| (&path[..], &text[..])).collect();
+        assert_eq!(judged(commit(&many)), Says::Junk);
     }
 }

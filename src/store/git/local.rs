@@ -21,12 +21,13 @@ use super::held::{Held, Standing};
 use super::mirror::{Heads, Refs};
 use super::opening::Obstacle;
 use super::seen::{Read, Seen};
-use super::{BRANCHES, Backoff, beats, branch_ref, history, inbox, opening, tip};
+use super::{BRANCHES, Backoff, beats, branch_ref, commits, history, inbox, opening, tip};
 use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::errors::AtPath;
 use crate::folder::Folder;
+use crate::limits;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::{Doing, InStore};
@@ -238,13 +239,15 @@ impl Local {
         commit: Oid,
         what: &str,
     ) -> Result<bool, StoreErrorKind> {
-        hold.store(repo, base, commit)?;
+        // What is no commit has nothing that the new one builds upon.
+        let from = base.filter(|base| commits::read(repo, *base).is_ok());
+        hold.store(repo, from, commit)?;
         let note = format!("presence: {what}");
         let swap = Swap { name, old: base, new: commit, author: &self.options.author, note: &note };
         let moved = swap.make(hold, repo)?;
         if moved {
             // `git prune` may have removed them before the ref named them. From now on it leaves them.
-            hold.store(repo, base, commit)?;
+            hold.store(repo, from, commit)?;
         }
         Ok(moved)
     }
@@ -283,14 +286,10 @@ impl Local {
             let branch = self.branch(&repo)?;
             let tip = tip(&repo, &branch)?;
             self.standing(&repo, &branch, tip)?.sound()?;
-            let mut others = Refs::new();
-            for reference in repo.references_glob("refs/presence/*").doing("list the references")? {
-                let reference = reference.doing("list the references")?;
-                if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
-                    others.insert(name.to_owned(), oid);
-                }
-            }
-            let heads = Heads { branch, tip, others, elsewhere: Refs::new(), broken: Refs::new() };
+            let mut others = refs(&repo, "refs/presence/*")?;
+            let left_out = inbox::trim(&mut others);
+            let (elsewhere, broken) = (Refs::new(), Refs::new());
+            let heads = Heads { branch, tip, others, elsewhere, left_out, broken };
             let seen = Seen::new(&repo, &heads, &self.options)?.in_place();
             Ok(Try::Done((repo, seen)))
         })
@@ -318,14 +317,23 @@ impl Local {
 
 /// The branches, and what they name.
 fn branches(repo: &Repository) -> Result<Refs, StoreErrorKind> {
-    let mut branches = Refs::new();
-    for reference in repo.references_glob(&format!("{BRANCHES}*")).doing("list the branches")? {
-        let reference = reference.doing("list the branches")?;
+    refs(repo, &format!("{BRANCHES}*"))
+}
+
+/// The refs that match, and what they name. Names that are not UTF-8, and other names for refs, are passed over.
+fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
+    let mut refs = Refs::new();
+    for reference in repo.references_glob(glob).doing("list the references")? {
+        let reference = reference.doing("list the references")?;
         if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
-            branches.insert(name.to_owned(), oid);
+            refs.insert(name.to_owned(), oid);
+        }
+        if refs.len() > limits::REFS {
+            let (place, most) = (glob.to_owned(), limits::REFS as u64);
+            return Err(StoreErrorKind::TooMuch { place, what: "refs", most });
         }
     }
-    Ok(branches)
+    Ok(refs)
 }
 
 /// What HEAD says. A branch that is only another name for one is followed.
@@ -458,8 +466,9 @@ fn refresh_work_tree(repo: &Repository, hold: &Hold, branch: &str, base: Option<
 
 /// Checks out just the paths that differ between the two commits.
 fn check_out(repo: &Repository, base: Option<Oid>, commit: Oid) -> Result<(), git2::Error> {
-    let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
-    let new = repo.find_commit(commit)?.tree()?;
+    let tree = |commit| repo.find_tree(commits::read(repo, commit)?.tree);
+    let old = base.map(tree).transpose()?;
+    let new = tree(commit)?;
     let diff = repo.diff_tree_to_tree(old.as_ref(), Some(&new), None)?;
     let mut checkout = git2::build::CheckoutBuilder::new();
     checkout.disable_pathspec_match(true).force().remove_untracked(false);

@@ -3,7 +3,7 @@
 mod broken;
 mod lock;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
 use super::configuration::configuration;
-use super::{BRANCHES, branch_ref, network};
+use super::{BRANCHES, branch_ref, inbox, network};
 use crate::deadline::Deadline;
-use crate::errors::AtPath;
+use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
@@ -52,6 +52,8 @@ pub(super) struct Heads {
     pub(super) others: Refs,
     /// The other branches; only at a look, they are not remembered.
     pub(super) elsewhere: Refs,
+    /// So many updates that wait are not among the others; only at a look, too.
+    pub(super) left_out: usize,
     /// Those of them that the server lists and does not send. They are not among the others.
     pub(super) broken: Refs,
 }
@@ -88,7 +90,33 @@ const RENEWED_MARK: &str = "renewed";
 pub(super) struct Mirror {
     pub(super) repo: Repository,
     place: PathBuf,
+    // The last to go: the mark is removed while the lock is held.
+    _in_use: InUse,
     _lock: Lock,
+}
+
+/// Marks a mirror that is in use. A pack that was damaged, or made to do harm, may end the process in the middle of
+/// libgit2: then the mark stays.
+struct InUse(PathBuf);
+
+/// The name of the mark.
+const IN_USE: &str = "in-use";
+
+impl InUse {
+    /// Marks it. With it comes whether its last user has not come to its end.
+    fn mark(place: &Path) -> Result<(InUse, bool), PathError> {
+        let path = place.join(IN_USE);
+        let was = path.exists();
+        state::save_text(place, IN_USE, "")?;
+        Ok((InUse(path), was))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // If it stays, the mirror is made anew once.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Mirror {
@@ -96,12 +124,13 @@ impl Mirror {
     /// thread that holds it. A mirror is a cache: one that cannot be opened is made anew.
     pub(super) fn open(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
         let lock = Lock::take(place, deadline)?;
+        let (in_use, was_in_use) = InUse::mark(place)?;
         let path = place.join("mirror.git");
         let repo = match Repository::open_bare(&path) {
-            Ok(repo) => repo,
-            Err(_) => make(place)?,
+            Ok(repo) if !was_in_use => repo,
+            _ => make(place)?,
         };
-        Ok(Mirror { repo, place: place.to_owned(), _lock: lock })
+        Ok(Mirror { repo, place: place.to_owned(), _in_use: in_use, _lock: lock })
     }
 
     /// Removes the mirror. It is a cache: the next who opens it makes it anew. Not if the disk is full: then the mirror is
@@ -140,6 +169,10 @@ impl Mirror {
 
     /// The mirror of an earlier run, to read from while the server does not answer.
     pub(super) fn last(place: &Path) -> Option<(Repository, Heads)> {
+        // Whoever uses it may just be ending because of it.
+        if place.join(IN_USE).exists() {
+            return None;
+        }
         let repo = Repository::open_bare(place.join("mirror.git")).ok()?;
         Some((repo, read_heads(place)?))
     }
@@ -172,19 +205,25 @@ impl Mirror {
     /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
     pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
-            match self.renew(upstream) {
+            match self.renew(upstream, Reach::Tip) {
                 // A broken ref perhaps, which is found below.
                 Err(Trouble::Download(_)) => {}
                 result => result?,
             }
         }
-        let mut asked_again = false;
+        let (mut asked_again, mut renewed) = (false, false);
         let mut reach = Reach::of(&self.repo);
         let heads = loop {
             match fetch(&self.repo, upstream, reach, &self.broken()) {
                 Ok(heads) => break heads,
                 Err(Trouble::Download(error)) if reach == Reach::Tip && cannot_be_shallow(&error) => {
                     reach = Reach::News;
+                }
+                // libgit2 tells the server what is here, and does not understand a commit of it. A new mirror has none to tell.
+                Err(Trouble::Download(error)) if !renewed && is_odd(&error) => {
+                    renewed = true;
+                    self.renew(upstream, Reach::Tip)?;
+                    reach = Reach::of(&self.repo);
                 }
                 // Over HTTP, a ref may go between the server's word of it and our question for it.
                 Err(Trouble::Download(error)) if !asked_again && is_gone(&error) => asked_again = true,
@@ -262,8 +301,32 @@ impl Mirror {
         self.repo.is_shallow()
     }
 
+    /// Brings here all commits of the branch that are missing, if libgit2 can tell the server what is here.
+    pub(super) fn deepen_if_possible(
+        &mut self,
+        upstream: Upstream<'_>,
+        heads: Heads,
+    ) -> Result<Heads, StoreErrorKind> {
+        match self.deepened(upstream) {
+            Err(Trouble::Download(error)) if is_odd(&error) => Ok(heads),
+            result => Ok(result?),
+        }
+    }
+
     /// Brings here all commits of the branch that are missing.
     pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
+        match self.deepened(upstream) {
+            Err(Trouble::Download(error)) if is_odd(&error) => {
+                self.renew(upstream, Reach::History)?;
+                let heads = fetch(&self.repo, upstream, Reach::News, &self.broken())?;
+                self.note(&heads)?;
+                Ok(heads)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn deepened(&mut self, upstream: Upstream<'_>) -> Result<Heads, Trouble> {
         let heads = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
         // libgit2 remembers of commits that it has read that they had no parents.
         self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
@@ -273,10 +336,10 @@ impl Mirror {
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
     /// copy of the list counts if the server fails just now.
-    fn renew(&mut self, upstream: Upstream<'_>) -> Result<(), Trouble> {
+    fn renew(&mut self, upstream: Upstream<'_>, reach: Reach) -> Result<(), Trouble> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
         let fresh = fresh.at("make a repository in", &self.place).map_err(StoreErrorKind::from)?;
-        fetch(&init(fresh.path())?, upstream, Reach::Tip, &self.broken())?;
+        fetch(&init(fresh.path())?, upstream, reach, &self.broken())?;
         self.replace_with(&fresh.keep()).map_err(Trouble::Other)
     }
 
@@ -321,7 +384,8 @@ fn read_heads(place: &Path) -> Option<Heads> {
     let (branch, tip) = lines.next()??;
     let tip = Some(tip).filter(|tip| !tip.is_zero());
     let others = lines.collect::<Option<_>>()?;
-    Some(Heads { branch, tip, others, elsewhere: Refs::new(), broken: broken::remembered(place) })
+    let (elsewhere, left_out) = (Refs::new(), 0);
+    Some(Heads { branch, tip, others, elsewhere, left_out, broken: broken::remembered(place) })
 }
 
 /// How much of the branch's history a fetch brings.
@@ -394,8 +458,14 @@ impl<'repo> Listing<'repo> {
         remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
         let nothing = Refs::new;
-        let mut heads =
-            Heads { branch, tip: None, others: nothing(), elsewhere: nothing(), broken: nothing() };
+        let mut heads = Heads {
+            branch,
+            tip: None,
+            others: nothing(),
+            elsewhere: nothing(),
+            left_out: 0,
+            broken: nothing(),
+        };
         for head in remote.list().map_err(|error| network("list the branches", error))? {
             if head.name() == heads.branch {
                 heads.tip = Some(head.oid());
@@ -405,17 +475,20 @@ impl<'repo> Listing<'repo> {
                 heads.elsewhere.insert(head.name().to_owned(), head.oid());
             }
         }
+        heads.left_out = inbox::trim(&mut heads.others);
         heads.set_aside(known);
         Ok(Listing { remote, heads })
     }
 
-    /// The refs whose objects are not here yet.
+    /// The refs whose objects are not here yet, one for each object: libgit2 compares each with all that the server has.
     fn missing(&self, repo: &Repository, reach: Reach) -> Result<BTreeSet<String>, StoreErrorKind> {
         let odb = repo.odb().doing("open the mirror")?;
         let missing = |oid: &Oid| !odb.exists(*oid);
         let heads = &self.heads;
-        let others = heads.others.iter().filter(|(_, oid)| missing(oid)).map(|(name, _)| name);
         let branch = heads.tip.as_ref().filter(|tip| reach == Reach::History || missing(tip));
+        let mut asked = HashSet::new();
+        let others = heads.others.iter().filter(|(_, oid)| asked.insert(**oid) && missing(oid));
+        let others = others.map(|(name, _)| name);
         Ok(others.chain(branch.map(|_| &heads.branch)).cloned().collect())
     }
 
@@ -474,6 +547,11 @@ fn default_branch() -> String {
     configuration()
         .and_then(|config| config.get_string("init.defaultBranch"))
         .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
+}
+
+/// Whether libgit2 failed at an object that git would not have written.
+fn is_odd(error: &StoreErrorKind) -> bool {
+    matches!(error, StoreErrorKind::Git { source, .. } if source.class() == git2::ErrorClass::Invalid)
 }
 
 /// Whether the server has no part of a history to give: libgit2's words of the missing capability.

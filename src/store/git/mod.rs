@@ -3,6 +3,7 @@
 pub(super) mod beats;
 mod branch;
 mod commit;
+mod commits;
 mod configuration;
 mod confirmed;
 mod crowd;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
@@ -9,10 +10,18 @@ use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 use crate::store::StoreErrorKind;
 use crate::store::kind::{is_dir, missing};
 
+/// No path is longer, in bytes.
+const MAX_PATH: u64 = 4096;
+
 /// Opens the root of a bare repository, or of a clone; nothing above it is looked at.
 pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
     if let Some(error) = missing(path)? {
         return Err(error);
+    }
+    if let Some(special) = special(&git_dir(path)) {
+        let source = git2::Error::from_str("it is no regular file");
+        let obstacle = Obstacle::Special(special);
+        return Err(StoreErrorKind::Unopenable { path: path.to_owned(), obstacle, source });
     }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
         |source| match is_dir(path) {
@@ -39,6 +48,8 @@ pub enum Obstacle {
     Lacks(&'static str),
     /// Something that every repository has is of another kind.
     Odd(&'static str),
+    /// A file in it is a fifo or a device: whoever opens it may wait for ever.
+    Special(PathBuf),
     /// Its `.git` leads to a place that is not there.
     DotGit(PathBuf),
     /// There is nothing of a repository in it, but something else.
@@ -114,6 +125,7 @@ impl Obstacle {
             Obstacle::Extension(_) => {
                 "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
             }
+            Obstacle::Special(file) => format!("`ls -l {}` shows it; remove it", crate::errors::pasted(file)),
             Obstacle::DotGit(dir) => format!(
                 "bring `{}` back, or name the repository itself with --store",
                 dir.display().to_string().escape_debug()
@@ -142,6 +154,9 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::Extension(name) => write!(f, "it has {name}, which is not supported"),
             Obstacle::Lacks(name) => write!(f, "its `{name}` is not there"),
+            Obstacle::Special(file) => {
+                write!(f, "`{}` in it is no regular file", file.display().to_string().escape_debug())
+            }
             Obstacle::Odd(name) => write!(f, "its `{name}` is of another kind than in a repository"),
             Obstacle::DotGit(dir) => {
                 write!(
@@ -156,6 +171,39 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// Files that libgit2 opens whenever it opens a repository, or reads its refs and packs.
+const OPENED: [&str; 7] =
+    ["HEAD", "config", "packed-refs", "shallow", "commondir", "objects/info/alternates", "info/attributes"];
+
+/// Directories whose files it opens, with those in them.
+const LISTED: [&str; 3] = ["refs", "objects/pack", "objects/info"];
+
+/// Directories deeper than this are not looked into: no ref of this program is there.
+const DEEP: usize = 8;
+
+/// The first file in the repository that is a fifo, a device, or a link to one. One that another user puts there a moment
+/// later, the deadline of the operation stands against.
+fn special(dir: &Path) -> Option<PathBuf> {
+    let is_special = |path: &Path| fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    // `.git` of a work tree names the place of the rest in a file, which is looked at like all others.
+    let common = match is_special(&dir.join("commondir")) {
+        true => return Some(dir.join("commondir")),
+        false => fs::read_to_string(dir.join("commondir")).ok().map(|text| dir.join(text.trim())),
+    };
+    let dirs = [Some(dir.to_owned()), common];
+    let opened = dirs.iter().flatten().flat_map(|dir| OPENED.iter().map(move |name| dir.join(name)));
+    if let Some(found) = opened.into_iter().find(|path| is_special(path)) {
+        return Some(found);
+    }
+    let listed = dirs.iter().flatten().flat_map(|dir| LISTED.iter().map(move |name| dir.join(name)));
+    listed.into_iter().find_map(|path| {
+        let entries =
+            walkdir::WalkDir::new(path).follow_root_links(true).max_depth(DEEP).into_iter().flatten();
+        let odd = entries.filter(|entry| !entry.file_type().is_file() && !entry.file_type().is_dir());
+        odd.map(walkdir::DirEntry::into_path).find(|path| is_special(path))
+    })
+}
+
 /// Where the repository itself is: in `.git` for a clone, which may be a file that names the place.
 fn git_dir(path: &Path) -> PathBuf {
     let dot_git = path.join(".git");
@@ -164,7 +212,11 @@ fn git_dir(path: &Path) -> PathBuf {
         Ok(found) if found.is_dir() => dot_git,
         Ok(found) if !found.is_file() => dot_git,
         Ok(_) => {
-            let text = fs::read_to_string(&dot_git).unwrap_or_default();
+            // No more is read than a path is long.
+            let mut text = String::new();
+            let read =
+                fs::File::open(&dot_git).and_then(|file| file.take(MAX_PATH).read_to_string(&mut text));
+            let text = if read.is_ok() { text } else { String::new() };
             text.strip_prefix("gitdir:").map_or(dot_git, |dir| path.join(dir.trim()))
         }
         Err(_) => path.to_owned(),
@@ -221,7 +273,30 @@ mod tests {
             let mode = rustix::fs::Mode::RUSR;
             rustix::fs::mknodat(rustix::fs::CWD, &head, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         });
-        assert_eq!(fifo, "its `HEAD` is of another kind than in a repository");
+        assert!(fifo.ends_with("HEAD` in it is no regular file"), "{fifo}");
+        let dir = obstacle(|path| {
+            fs::remove_file(path.join("HEAD")).unwrap();
+            fs::create_dir(path.join("HEAD")).unwrap();
+        });
+        assert_eq!(dir, "its `HEAD` is of another kind than in a repository");
+        for name in
+            ["config", "packed-refs", "refs/heads/zz", "objects/pack/pack-0.idx", "objects/info/alternates"]
+        {
+            let odd = |make: fn(&Path)| {
+                obstacle(move |path| {
+                    let _ = fs::remove_file(path.join(name));
+                    make(&path.join(name));
+                })
+            };
+            let fifo = odd(|path| {
+                let mode = rustix::fs::Mode::RUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            });
+            let device = odd(|path| std::os::unix::fs::symlink("/dev/zero", path).unwrap());
+            for said in [fifo, device] {
+                assert!(said.ends_with(&format!("{name}` in it is no regular file")), "{said}");
+            }
+        }
         let fifo = obstacle(|path| {
             fs::remove_dir_all(path).unwrap();
             let mode = rustix::fs::Mode::RUSR;

@@ -4,13 +4,15 @@
 //! another one of the same pack. Everything that is something else, or does not bear its checksum, is none: libgit2 has the last word.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
+use rustix::fs::OFlags;
 
 use super::delta;
 use crate::record::MAX_BYTES;
@@ -20,6 +22,9 @@ const MAX_ENTRY: usize = 2 * MAX_BYTES;
 
 /// A pack of no more bytes is read whole, once: what an entry is the difference from may be anywhere.
 const MAX_WHOLE: u64 = 32 * 1024 * 1024;
+
+/// An index of more bytes than this is left to libgit2: it has ten million objects.
+const MAX_INDEX: u64 = 400 * 1024 * 1024;
 
 /// How much of a larger pack is read at a time, in bytes.
 const WINDOW: usize = 256 * 1024;
@@ -81,9 +86,10 @@ impl Pack {
     }
 
     fn open(path: &Path) -> Option<Pack> {
-        let index = fs::read(path).ok()?;
-        let file = File::open(path.with_extension("pack")).ok()?;
-        let size = file.metadata().ok()?.len();
+        let (index_file, length) = regular(path)?;
+        let mut index = Vec::new();
+        index_file.take(length.min(MAX_INDEX)).read_to_end(&mut index).ok()?;
+        let (file, size) = regular(&path.with_extension("pack"))?;
         let mut pack =
             Pack { file, size, index, count: 0, whole: OnceLock::new(), by_offset: OnceLock::new() };
         let version = pack.index.get(..8)?;
@@ -172,6 +178,14 @@ impl Pack {
             inflate: Decompress::new(true),
         }
     }
+}
+
+/// A regular file, and its size. A fifo is not waited for.
+fn regular(path: &Path) -> Option<(File, u64)> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
+    let found = file.metadata().ok().filter(Metadata::is_file)?;
+    Some((file, found.len()))
 }
 
 /// The table that says how many names begin with a lower byte.

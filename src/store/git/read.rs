@@ -6,9 +6,10 @@ use std::ops::Range;
 use git2::{ObjectType, Oid, Repository};
 
 use super::{objects, tree};
+use crate::limits;
 use crate::store::directory::MAX_DEPTH;
 use crate::store::error::Doing;
-use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree};
+use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
 use crate::store::{Folder, StoreErrorKind};
 
 /// The version of a folder that is not there.
@@ -37,7 +38,7 @@ impl Found {
     /// Looks for the folder. The version is its own tree: other folders do not change it.
     pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<Found, StoreErrorKind> {
         let Some(tip) = tip else { return Ok(Found(None)) };
-        let root = repo.find_commit(tip).and_then(|commit| commit.tree()).doing("read the tree")?;
+        let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
         Ok(Found(tree::id(repo, &root, folder)?))
     }
 
@@ -62,18 +63,22 @@ impl Found {
             known_trees: known.trees.iter().enumerate().map(|(at, tree)| (&tree.path[..], at)).collect(),
             items: Vec::new(),
             count: 0,
+            seen: 0,
             wanted: Vec::new(),
             paths: Vec::new(),
             trees: Vec::new(),
         };
         plan.visit(tree, &mut Vec::new(), 0, 0..known.entries.len())?;
         let Plan { items, wanted, paths, trees, .. } = plan;
+        let total = Total::default();
         let add = |batch: &mut Batch, wanted: &Wanted, content: Result<&[u8], String>, sure: bool| {
+            let content = total.count(content);
             let key = if sure { key(wanted.oid, wanted.link) } else { NO_KEY };
             batch.add(wanted.number, &paths[wanted.path.clone()], key, content);
         };
         let (links, files): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|wanted| wanted.link);
         let mut batches = objects::read(repo, files, &add)?;
+        total.judge()?;
         let mut batch = Batch::default();
         for link in &links {
             add(&mut batch, link, Err("is a link, and links are not followed".to_owned()), true);
@@ -99,6 +104,8 @@ struct Plan<'a> {
     items: Vec<Item>,
     /// How many entries the items are.
     count: usize,
+    /// How many entries of trees were seen, of whatever kind.
+    seen: usize,
     wanted: Vec<Wanted>,
     /// The paths of what is wanted, one after the other.
     paths: Vec<u8>,
@@ -124,10 +131,18 @@ impl Plan<'_> {
         let known = self.known;
         let mut candidates = within.clone();
         let odb = self.repo.odb().doing("open the object database")?;
+        tree::measure(self.repo, tree)?;
         let object = odb.read(tree).doing("read the tree")?;
         let mut rest = object.data();
         while let Some((mode, name, oid)) = next_entry(&mut rest) {
             let length = prefix.len();
+            self.seen += 1;
+            if self.seen > limits::ENTRIES {
+                return Err(tree::too_much("files and folders", limits::ENTRIES));
+            }
+            if self.paths.len() > limits::PATHS {
+                return Err(tree::too_much("bytes of paths", limits::PATHS));
+            }
             if name.starts_with(b".") {
                 continue;
             }

@@ -11,7 +11,8 @@ mod watch;
 use heartbeat::Heartbeat;
 use publish::Published;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -19,17 +20,19 @@ use jiff::Timestamp;
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
-use super::inbox::{self, Entry};
+use super::inbox::{self, Entry, Says};
 use super::mirror::{Heads, Mirror, Refs, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::{Read, Seen};
 use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
+use crate::limits;
 use crate::name::Name;
 use crate::store::copy::Copy;
 use crate::store::error::InStore;
 use crate::store::{
-    Applied, Branch, Edit, Event, Look, Options, Snapshot, Store, StoreError, StoreErrorKind, shown_url,
+    Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    shown_url,
 };
 
 /// A repository behind a URL.
@@ -47,6 +50,8 @@ pub(crate) struct Remote {
 struct Operation<'a> {
     remote: &'a Remote,
     deadline: Deadline,
+    /// What was seen to wait and is nobody's update, so many as one push deletes.
+    junk: RefCell<Vec<Entry>>,
 }
 
 /// The server's refs as a connection has shown them, seen through this machine's mirror.
@@ -82,7 +87,7 @@ impl Remote {
         deadline: Deadline,
         act: impl Fn(&Operation<'_>) -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
-        let operation = Operation { remote: self, deadline };
+        let operation = Operation { remote: self, deadline, junk: RefCell::default() };
         let act = || match act(&operation) {
             Err(StoreErrorKind::Git { .. }) => {
                 Mirror::discard(self.copy.place(), deadline)?;
@@ -104,14 +109,14 @@ impl Operation<'_> {
     fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<Heads, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
-                || (self.remote.options.beats && name.starts_with(beats::PREFIX))
+                || (self.remote.options.beats && beats::is_shard(name))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
         let upstream = self.upstream(&also);
         let heads = mirror.fetch(upstream)?;
         let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, heads.tip);
         match mirror.is_shallow() && inbox::entries(&heads.others).iter().any(doubtful) {
-            true => mirror.deepen(upstream),
+            true => mirror.deepen_if_possible(upstream, heads),
             false => Ok(heads),
         }
     }
@@ -203,15 +208,26 @@ impl Operation<'_> {
         let refs = &session.advert().refs;
         let tip = refs.get(branch).copied();
         let broken = mirror.broken();
-        let mut entries = inbox::entries(refs);
-        entries.retain(|entry| broken.get(&entry.name()) != Some(&entry.commit));
+        let mut all = inbox::entries(refs);
+        all.retain(|entry| broken.get(&entry.name()) != Some(&entry.commit));
         let (mut merged, mut waiting) = (Vec::new(), Vec::new());
-        for entry in entries {
-            match entry.is_merged(&mirror.repo, tip)? {
-                true => merged.push(entry),
-                false => waiting.push(entry),
+        let mut merges = inbox::Merges::new(&mirror.repo, tip);
+        let mut bad = HashSet::new();
+        for entry in inbox::select(all.clone()) {
+            if merges.have(&entry)? {
+                merged.push(entry);
+                continue;
+            }
+            match inbox::judge(&mirror.repo, &self.remote.options.folder, &entry)? {
+                Says::Files(_) | Says::Lost => waiting.push(entry),
+                Says::Elsewhere => {}
+                Says::Junk => drop(bad.insert((entry.commit, entry.id))),
             }
         }
+        // One who floods the inbox names the same object again and again.
+        all.retain(|entry| bad.contains(&(entry.commit, entry.id.clone())));
+        all.truncate(limits::SWEPT);
+        self.junk.replace(all);
         Ok(View { session, tip, waiting, merged })
     }
 
@@ -246,7 +262,8 @@ impl Store for Remote {
         confirmed.forget().in_store(&self.url)?;
         let Published { outcome, gone, beat } =
             self.operate(deadline, |operation| operation.publish(edit, beat))?;
-        if let Edit::Put(record) = edit {
+        // An update that waits may still be overtaken by another one.
+        if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &outcome) {
             confirmed.remember(record);
         }
         Ok(Applied { outcome, beat: beat.in_store(&self.url), ..Applied::after(&self.url, gone) })

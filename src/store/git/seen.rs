@@ -4,7 +4,8 @@ use git2::{Oid, Repository};
 
 use super::mirror::Heads;
 use super::read::Found;
-use super::{beats, inbox, tree};
+use super::{beats, commits, inbox, tree};
+use crate::limits;
 use crate::store::copy::Copy;
 use crate::store::error::Doing;
 use crate::store::snapshot::{Batch, NO_KEY};
@@ -15,6 +16,10 @@ const LOST: &str =
     "names objects that the repository lacks; a node's next update or heartbeat replaces what was lost";
 const UNSENT: &str = "names objects that the server does not send; the next node that publishes deletes the ref if the server lacks them";
 
+/// The same of updates and heartbeats that are too many.
+const TOO_MANY: &str = "holds more updates than are looked at; those who publish take away what is no update";
+const MANY_BEATS: &str = "is not read: the other refs hold more heartbeats than are remembered";
+
 /// What there is to be read.
 pub(super) struct Seen {
     found: Found,
@@ -23,6 +28,8 @@ pub(super) struct Seen {
     beats: Option<Vec<(String, Oid)>>,
     /// The refs that the server lists and does not send.
     broken: Vec<String>,
+    /// So many updates are not looked at.
+    left_out: usize,
     folder: Folder,
     /// It is in a repository that is used in place: a ref below `refs/presence/` whose objects are lost there costs only
     /// itself. A mirror in which something is lost can be made anew.
@@ -39,17 +46,19 @@ pub(super) struct Read {
 impl Seen {
     pub(super) fn new(repo: &Repository, heads: &Heads, options: &Options) -> Result<Seen, StoreErrorKind> {
         let mut waiting = Vec::new();
-        for entry in inbox::entries(&heads.others) {
-            if !entry.is_merged(repo, heads.tip)? {
+        let mut merges = inbox::Merges::new(repo, heads.tip);
+        for entry in inbox::select(inbox::entries(&heads.others)) {
+            if !merges.have(&entry)? {
                 waiting.push(entry);
             }
         }
-        let shards = heads.others.iter().filter(|(name, _)| name.starts_with(beats::PREFIX));
+        let shards = heads.others.iter().filter(|(name, _)| beats::is_shard(name));
         Ok(Seen {
             found: Found::new(repo, heads.tip, &options.folder)?,
             waiting,
             beats: options.beats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
             broken: heads.broken.keys().cloned().collect(),
+            left_out: heads.left_out,
             folder: options.folder.clone(),
             in_place: false,
         })
@@ -81,7 +90,10 @@ impl Seen {
             unreadable = snapshot.unsure();
             Ok::<_, StoreErrorKind>(snapshot)
         })?;
-        let mut lost = Vec::new();
+        let (mut lost, mut odd) = (Vec::new(), Vec::new());
+        if self.left_out > 0 {
+            odd.push((inbox::PREFIX.trim_end_matches('/').to_owned(), TOO_MANY));
+        }
         if !self.waiting.is_empty() {
             let mut there = Vec::with_capacity(self.waiting.len());
             for entry in &self.waiting {
@@ -97,11 +109,22 @@ impl Seen {
             Some(shards) => {
                 let mut latest = Beats::new();
                 for (name, commit) in shards {
+                    if latest.len() > limits::BEATS {
+                        odd.push((name.clone(), MANY_BEATS));
+                        continue;
+                    }
                     if self.in_place && is_lost(repo, *commit)? {
                         lost.push(name.clone());
                         continue;
                     }
-                    for (id, time) in beats::read(repo, *commit)? {
+                    let beats = match beats::read(repo, *commit)? {
+                        beats::Shard::Beats(beats) => beats,
+                        beats::Shard::Odd(reason) => {
+                            odd.push((name.clone(), reason));
+                            continue;
+                        }
+                    };
+                    for (id, time) in beats {
                         let known = latest.entry(id).or_insert(time);
                         *known = time.max(*known);
                     }
@@ -110,10 +133,11 @@ impl Seen {
             }
             None => None,
         };
-        for (broken, reason) in [(&self.broken, UNSENT), (&lost, LOST)] {
-            if !broken.is_empty() {
-                snapshot = with_problems(snapshot, broken, reason);
-            }
+        let broken = self.broken.iter().map(|name| (name.clone(), UNSENT));
+        let lost = lost.into_iter().map(|name| (name, LOST));
+        let problems: Vec<(String, &str)> = broken.chain(lost).chain(odd).collect();
+        if !problems.is_empty() {
+            snapshot = with_problems(snapshot, &problems);
         }
         Ok(Read { snapshot: copy.with_beats(snapshot, beats), unreadable })
     }
@@ -121,7 +145,7 @@ impl Seen {
 
 /// Whether the repository has not that commit.
 fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
-    match repo.find_commit(commit) {
+    match commits::read(repo, commit) {
         Ok(_) => Ok(false),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(true),
         Err(error) => Err(error).doing("read what a ref names"),
@@ -129,12 +153,12 @@ fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
 }
 
 /// The snapshot with a problem for each of the refs.
-fn with_problems(snapshot: Snapshot, broken: &[String], reason: &str) -> Snapshot {
+fn with_problems(snapshot: Snapshot, problems: &[(String, &str)]) -> Snapshot {
     let mut version = snapshot.version.clone();
     let mut batch = Batch::default();
-    for name in broken {
+    for (name, reason) in problems {
         version.push_str(&format!("!{name}"));
-        batch.add(0, name.as_bytes(), NO_KEY, Err(reason.to_owned()));
+        batch.add(0, name.as_bytes(), NO_KEY, Err((*reason).to_owned()));
     }
     Snapshot { version, ..snapshot.overlaid(|_| false, batch) }
 }

@@ -1,10 +1,12 @@
 //! The folder as a git tree: read it, and make the tree that differs by one node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
+use git2::{ObjectType, Oid, Repository, Tree};
 
 use super::commit::NodeFiles;
+use super::commits::{self, Commit};
+use crate::limits;
 use crate::store::directory::MAX_DEPTH;
 use crate::store::error::Doing;
 use crate::store::snapshot::{Batch, NO_KEY};
@@ -15,6 +17,32 @@ const LINK: i32 = 0o120_000;
 
 /// Whether there are files is not looked for in more trees.
 const MAX_LOOKED: usize = 1_000;
+
+/// The commit, if it is not too large to be read.
+pub(super) fn commit(repo: &Repository, oid: Oid) -> Result<Commit, StoreErrorKind> {
+    measure(repo, oid)?;
+    commits::read(repo, oid).doing("read a commit")
+}
+
+/// The tree, if it is not too large to be read.
+pub(super) fn find(repo: &Repository, oid: Oid) -> Result<Tree<'_>, StoreErrorKind> {
+    measure(repo, oid)?;
+    repo.find_tree(oid).doing("read the tree")
+}
+
+/// An error if the object has more bytes than are read into memory.
+pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind> {
+    let header = repo.odb().and_then(|odb| odb.read_header(oid)).doing("read an object")?;
+    match header.0 as u64 > limits::OBJECT {
+        true => Err(StoreErrorKind::TooMuch { place: oid.to_string(), what: "bytes", most: limits::OBJECT }),
+        false => Ok(()),
+    }
+}
+
+/// That a folder has more in it than is read.
+pub(super) fn too_much(what: &'static str, most: usize) -> StoreErrorKind {
+    StoreErrorKind::TooMuch { place: "the folder".to_owned(), what, most: most as u64 }
+}
 
 /// The snapshot with what waits to be merged counted in.
 pub(super) fn with<'a>(
@@ -38,27 +66,6 @@ pub(super) fn with<'a>(
         name.and_then(|id| std::str::from_utf8(id).ok()).is_some_and(|id| edits.contains_key(id))
     };
     Ok(Snapshot { version, ..snapshot.overlaid(replaced, batch) })
-}
-
-/// The entry at that path; none if it is not there. A tree on the way that cannot be read is an error.
-pub(super) fn entry<'repo>(
-    repo: &'repo Repository,
-    root: &Tree<'repo>,
-    path: &str,
-) -> Result<Option<TreeEntry<'static>>, StoreErrorKind> {
-    let mut parts = path.split('/').peekable();
-    let mut tree = root.clone();
-    while let Some(part) = parts.next() {
-        let Some(found) = tree.get_name(part).map(|found| found.to_owned()) else { return Ok(None) };
-        if parts.peek().is_none() {
-            return Ok(Some(found));
-        }
-        if found.kind() != Some(ObjectType::Tree) {
-            return Ok(None);
-        }
-        tree = repo.find_tree(found.id()).doing("read the tree")?;
-    }
-    Ok(None)
 }
 
 /// The name of the folder's own tree; none if there is no such folder. Something else at its path is an error.
@@ -85,7 +92,7 @@ pub(super) fn id<'repo>(
             return Ok(Some(found.id()));
         }
         path.push('/');
-        tree = repo.find_tree(found.id()).doing("read the tree")?;
+        tree = find(repo, found.id())?;
     }
     Ok(None)
 }
@@ -100,7 +107,7 @@ pub(super) fn has_files(repo: &Repository, tree: Oid) -> Result<bool, StoreError
             // Reading says what is in so many.
             return Ok(true);
         }
-        for entry in &repo.find_tree(tree).doing("read the tree")? {
+        for entry in &find(repo, tree)? {
             match entry.kind() {
                 _ if entry.name_bytes().starts_with(b".") => {}
                 Some(ObjectType::Tree) if depth + 1 < MAX_DEPTH => waiting.push((entry.id(), depth + 1)),
@@ -118,43 +125,56 @@ pub(super) fn folder<'repo>(
     root: &Tree<'repo>,
     folder: &Folder,
 ) -> Result<Option<Tree<'repo>>, StoreErrorKind> {
-    id(repo, root, folder)?.map(|id| repo.find_tree(id)).transpose().doing("read the tree")
+    id(repo, root, folder)?.map(|id| find(repo, id)).transpose()
 }
 
-/// Calls `seen` for every `*.json` below the tree that is a file or a link, in the order of the paths.
-pub(super) fn visit(
+/// The files below the tree, and links, that are called `<id>.json` for one of these ids: id, path and object.
+pub(super) fn named(
     repo: &Repository,
     tree: &Tree<'_>,
-    seen: &mut dyn FnMut(String, &git2::TreeEntry<'_>),
-) -> Result<(), git2::Error> {
-    visit_below(repo, tree, "", 0, seen)
+    ids: &BTreeSet<&str>,
+) -> Result<Vec<(String, String, Oid)>, StoreErrorKind> {
+    let mut search = Search { ids, folders: 0, found: Vec::new() };
+    search.visit(repo, tree, "", 0)?;
+    Ok(search.found)
 }
 
-fn visit_below(
-    repo: &Repository,
-    tree: &Tree<'_>,
-    prefix: &str,
-    depth: usize,
-    seen: &mut dyn FnMut(String, &git2::TreeEntry<'_>),
-) -> Result<(), git2::Error> {
-    for entry in tree {
-        let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
-        if name.starts_with('.') {
-            continue;
+/// A search for the files of some nodes.
+struct Search<'a> {
+    ids: &'a BTreeSet<&'a str>,
+    /// How many folders were looked into.
+    folders: usize,
+    found: Vec<(String, String, Oid)>,
+}
+
+impl Search<'_> {
+    fn visit(
+        &mut self,
+        repo: &Repository,
+        tree: &Tree<'_>,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), StoreErrorKind> {
+        self.folders += 1;
+        if self.folders > limits::FOLDERS {
+            return Err(too_much("folders", limits::FOLDERS));
         }
-        match entry.kind() {
-            Some(ObjectType::Tree) if depth < MAX_DEPTH => {
-                visit_below(
-                    repo,
-                    &repo.find_tree(entry.id())?,
-                    &format!("{prefix}{name}/"),
-                    depth + 1,
-                    seen,
-                )?;
+        for entry in tree {
+            let Ok(name) = entry.name() else { continue };
+            match entry.kind() {
+                _ if name.starts_with('.') => {}
+                Some(ObjectType::Tree) if depth + 1 < MAX_DEPTH => {
+                    let below = find(repo, entry.id())?;
+                    self.visit(repo, &below, &format!("{prefix}{name}/"), depth + 1)?;
+                }
+                Some(ObjectType::Blob) => {
+                    if let Some(id) = name.strip_suffix(".json").filter(|id| self.ids.contains(id)) {
+                        self.found.push((id.to_owned(), format!("{prefix}{name}"), entry.id()));
+                    }
+                }
+                _ => {}
             }
-            Some(ObjectType::Blob) if name.ends_with(".json") => seen(format!("{prefix}{name}"), &entry),
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }

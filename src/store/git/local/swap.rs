@@ -104,6 +104,10 @@ impl Swap<'_> {
             Ok(file) => {
                 let path = hold.at(self.name);
                 file.take(MAX_REF).read_to_string(&mut text).at("read", &path)?;
+                // Another name for a ref: what the ref becomes is a ref of its own.
+                if text.starts_with("ref:") {
+                    return tip(repo, self.name);
+                }
                 Oid::from_str(text.trim_end()).map(Some).doing("read the ref")
             }
             // It is packed, or there is none.

@@ -30,6 +30,7 @@ impl Advert {
             if let Some(said) = line.strip_prefix(b"ERR ") {
                 return Err(io::Error::other(format!("the server says: {}", String::from_utf8_lossy(said))));
             }
+            // The transports have taken out names that are not UTF-8.
             let text = std::str::from_utf8(line).map_err(|_| garbage("a ref that is not UTF-8".into()))?;
             let (entry, capabilities) = text.split_once('\0').unwrap_or((text, ""));
             if first {

@@ -16,6 +16,7 @@ use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
 use super::transport::take_answered_in;
+use crate::limits;
 use advert::Advert;
 pub(super) use pack::{added, pack_of};
 
@@ -122,7 +123,7 @@ impl Session {
         stream.flush()?;
         match self.advert.can("side-band-64k") {
             true => {
-                let mut band = SideBand { from: stream, rest: Vec::new(), said: Vec::new() };
+                let mut band = SideBand { from: stream, rest: Vec::new(), said: Vec::new(), length: 0 };
                 let report = Report::read(&mut band)?;
                 // Words of post-receive hooks come after the report.
                 io::copy(&mut band, &mut io::sink())?;
@@ -149,7 +150,9 @@ impl Report {
 
     fn read(from: &mut dyn Read) -> io::Result<Report> {
         let mut report = Report::default();
+        let mut length = 0;
         while let Some(line) = pktline::read(from)? {
+            measure(&mut length, line.len())?;
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end();
             if let Some(result) = line.strip_prefix("unpack ") {
@@ -168,6 +171,20 @@ struct SideBand<'a> {
     from: &'a mut dyn Read,
     rest: Vec<u8>,
     said: Vec<u8>,
+    /// How much has come, in bytes.
+    length: usize,
+}
+
+/// Counts what a server says of a push, which has an end.
+fn measure(length: &mut usize, more: usize) -> io::Result<()> {
+    // An empty packet takes time as well.
+    *length += more + 4;
+    match *length > limits::REPORT {
+        true => {
+            Err(io::Error::other(format!("the server says more than {} bytes of a push", limits::REPORT)))
+        }
+        false => Ok(()),
+    }
 }
 
 /// No server has more to say to people than this.
@@ -177,6 +194,7 @@ impl Read for SideBand<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             let Some(mut packet) = pktline::read(self.from)? else { return Ok(0) };
+            measure(&mut self.length, packet.len())?;
             match packet.first() {
                 Some(1) => {
                     packet.remove(0);

@@ -8,6 +8,7 @@ use flate2::write::ZlibEncoder;
 use git2::{ObjectType, Oid, Repository, Tree};
 
 use super::delta;
+use crate::store::git::commits;
 
 /// The type of an object that is a difference to another one, named by its id.
 const REF_DELTA: u8 = 7;
@@ -71,8 +72,9 @@ impl Objects<'_> {
     ) -> Result<Objects<'repo>, git2::Error> {
         let mut objects = Objects { repo, found: BTreeMap::new() };
         for (base, commit) in commits {
-            let new = repo.find_commit(*commit)?.tree()?;
-            let old = base.map(|base| repo.find_commit(base)?.tree()).transpose()?;
+            let tree = |commit| repo.find_tree(commits::read(repo, commit)?.tree);
+            let new = tree(*commit)?;
+            let old = base.map(tree).transpose()?;
             objects.found.insert(*commit, None);
             objects.add_tree(old.as_ref(), &new)?;
         }

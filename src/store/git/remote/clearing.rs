@@ -1,6 +1,7 @@
 //! Takes away refs whose objects the server lacks. As long as there is one, git takes no push but of deletions.
 
 use super::Operation;
+use super::merge::deletion;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::push::Command;
@@ -8,6 +9,9 @@ use crate::store::git::{beats, inbox, network};
 
 /// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
+
+/// So many refs are deleted one by one.
+const FEW: usize = 50;
 
 impl Operation<'_> {
     /// Does it, and does it again once those refs are gone which made the server refuse it.
@@ -27,6 +31,29 @@ impl Operation<'_> {
             }
         }
         act(mirror)
+    }
+
+    /// Deletes what was seen to wait and is nobody's update. In one transaction, if the server can: else it writes the list
+    /// of its packed refs anew for each.
+    pub(super) fn sweep(&self) -> Result<(), StoreErrorKind> {
+        let mut junk = self.junk.take();
+        if junk.is_empty() {
+            return Ok(());
+        }
+        let session = self.session()?;
+        let refs = &session.advert().refs;
+        junk.retain(|entry| refs.get(&entry.name()) == Some(&entry.commit));
+        let atomic = session.advert().can("atomic");
+        if !atomic {
+            junk.truncate(FEW);
+        }
+        if junk.is_empty() {
+            session.leave();
+            return Ok(());
+        }
+        let deletions: Vec<Command> = junk.iter().map(deletion).collect();
+        session.send(&deletions, &[], atomic).map_err(|error| network("push", error))?;
+        Ok(())
     }
 
     /// Deletes what waits and the heartbeats that the server has only the names of. Their nodes say it again. False if

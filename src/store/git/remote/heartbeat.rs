@@ -53,7 +53,7 @@ impl Heartbeat<'_> {
         let base = refs.get(&self.shard).copied();
         let known = match base {
             // What the server itself has lost begins anew.
-            Some(base) if mirror.has(base) => beats::read(&mirror.repo, base)?,
+            Some(base) if mirror.has(base) => beats::read(&mirror.repo, base)?.into_base(),
             _ => beats::Beats::new(),
         };
         self.replaced.set(known.get(self.id.as_ref()).copied());

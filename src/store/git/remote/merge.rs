@@ -99,6 +99,7 @@ impl Operation<'_> {
         // Not beside a list on another branch. One that is gone begins anew with what waits.
         let _ = self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs)?;
         let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
+        // What is here says something, or was left out of the view.
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
         if view.waiting.is_empty() {
             return Ok(Merged::Stale(view));

@@ -70,6 +70,8 @@ impl Operation<'_> {
         }
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
+        // Nothing of its own depends on that: what stays, the next one takes away.
+        let _ = self.sweep();
         Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()) })
     }
 
@@ -99,7 +101,13 @@ impl Operation<'_> {
         };
         let mut view = self.view(mirror, session, &heads.branch)?;
         let known = heads.tip;
-        let changed = self.prepare(mirror, known, std::slice::from_ref(&files))?;
+        let changed = match self.prepare(mirror, known, std::slice::from_ref(&files)) {
+            // The list that was seen last cannot be read, and it is another one by now.
+            Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::NoFolder { .. }) if known != view.tip => {
+                None
+            }
+            result => result?,
+        };
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
         // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
@@ -146,7 +154,9 @@ impl Operation<'_> {
         let change = change.cloned().unwrap_or(Change::Joined);
         // Never later: it must be on top of the tip that this connection has shown.
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        if company.merges_at_once(view.waiting.len()) {
+        // Of a list that is gone, what waits is all there is: readers take it for gone until it is on the branch.
+        let begins = gone.is_some() && !view.waiting.is_empty();
+        if begins || company.merges_at_once(view.waiting.len()) {
             view = match self.merge(mirror, view, Some(&files)) {
                 Ok(Merged::Done(_)) => {
                     // The others see it, and rely on us for what comes after.
@@ -239,7 +249,9 @@ impl Operation<'_> {
     ) -> Result<Left, StoreErrorKind> {
         let entry =
             inbox::write(&mirror.repo, &self.remote.options.folder, files, &self.remote.options.author)?;
-        let last = view.waiting.iter().chain(&view.merged).map(Entry::time).max();
+        // What this node has said before is out of date. Where somebody else has said it, all the more so.
+        let own: Vec<&Entry> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
+        let last = own.iter().copied().chain(&view.merged).map(Entry::time).max();
         let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
         let refs = &view.session.advert().refs;
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
@@ -252,7 +264,8 @@ impl Operation<'_> {
             .iter()
             .filter_map(|command| Some((view.tip.filter(|_| command.name == branch), command.new?)))
             .collect();
-        let commands: Vec<Command> = commands.into_iter().chain(view.merged.iter().map(deletion)).collect();
+        let deletions = own.into_iter().chain(&view.merged).map(deletion);
+        let commands: Vec<Command> = commands.into_iter().chain(deletions).collect();
         let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
         let report = view.session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
         if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {

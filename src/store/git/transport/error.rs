@@ -187,6 +187,16 @@ pub enum TransportError {
         /// The server.
         peer: String,
     },
+    /// It sends more than this program takes.
+    #[error("`{peer}` sends more than {most} {what}")]
+    TooMuch {
+        /// The server.
+        peer: String,
+        /// Of what.
+        what: &'static str,
+        /// How many are taken.
+        most: u64,
+    },
     /// What answered is no git server, or none of our time.
     #[error("what answers at `{peer}` is not git's protocol: {reason}")]
     Protocol {
@@ -198,6 +208,11 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// That there was more than a limit.
+    pub(super) fn excess(peer: &str, (what, most): (&'static str, u64)) -> TransportError {
+        TransportError::TooMuch { peer: peer.to_owned(), what, most }
+    }
+
     /// Whether the server may just have had too much to do: it took no connection in time, or closed one that it had
     /// taken without a word.
     pub(crate) fn is_overload(&self) -> bool {

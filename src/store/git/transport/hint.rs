@@ -61,6 +61,9 @@ impl TransportError {
             Self::Status { status: 413, .. } => {
                 "it takes no bodies of that size; with nginx, raise client_max_body_size"
             }
+            Self::TooMuch { .. } => {
+                "no list of nodes needs so much: see that the server is the right one, and who has pushed to it"
+            }
             Self::Status { .. } => "look at the log of the web server",
             Self::Sha256 { .. } => {
                 "make a repository with `git init --bare --object-format=sha1` on the server"

@@ -13,8 +13,10 @@
 //! Every wait has a limit, and ends with the deadline of the operation (see [`until`]). What nothing has come of yet, because the server is busy, is tried again.
 
 mod address;
+mod advertisement;
 mod error;
 mod gitproxy;
+mod guard;
 mod hint;
 #[cfg(feature = "https")]
 mod http;

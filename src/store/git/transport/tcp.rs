@@ -36,7 +36,7 @@ pub(super) fn open(
         tcp.prepare().map_err(|error| tcp.failure(error))?;
         tcp.limit()?;
         tcp.stream.write_all(&request).map_err(|error| tcp.failure(error))?;
-        let greeted = Greeted::new(tcp)?;
+        let greeted = Greeted::new(tcp, service)?;
         ANSWERED_IN.set(Some(connected.elapsed()));
         greeted.channel.patient().map_err(|error| greeted.channel.failure(error))?;
         Ok(greeted)

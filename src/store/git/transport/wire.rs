@@ -3,7 +3,8 @@
 
 use std::io::{self, Cursor, Read, Write};
 
-use super::{TransportError, error};
+use super::guard::Guard;
+use super::{TransportError, advertisement, error};
 use crate::excerpt::said;
 
 /// The most that is shown of what a server says.
@@ -60,6 +61,10 @@ pub(super) trait Channel: Send + 'static {
 pub(super) struct Greeted<C> {
     /// What was read of the answer, and is yet to be handed on.
     start: Cursor<Vec<u8>>,
+    /// Whether the list of refs is yet to be read.
+    is_listing: bool,
+    /// Watches an answer to a fetch.
+    guard: Option<Guard>,
     /// Why the server does not go on, in its words.
     refusal: Option<String>,
     pub(super) channel: C,
@@ -68,7 +73,7 @@ pub(super) struct Greeted<C> {
 impl<C: Channel> Greeted<C> {
     /// Waits for the beginning of the server's answer. A connection without one can be given up for another: nothing
     /// has happened yet.
-    pub(super) fn new(mut channel: C) -> Result<Greeted<C>, TransportError> {
+    pub(super) fn new(mut channel: C, service: Service) -> Result<Greeted<C>, TransportError> {
         let mut start = Vec::new();
         read_up_to(&mut channel, &mut start, 4)?;
         if start.is_empty() {
@@ -88,7 +93,8 @@ impl<C: Channel> Greeted<C> {
                 return Err(TransportError::Sha256 { peer: channel.peer().to_owned() });
             }
         }
-        Ok(Greeted { start: Cursor::new(start), refusal: None, channel })
+        let guard = (service == Service::UploadPack).then(Guard::default);
+        Ok(Greeted { start: Cursor::new(start), is_listing: true, guard, refusal: None, channel })
     }
 
     /// The reason why the connection ended. What the server has said of it says more than the end itself.
@@ -110,7 +116,7 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<String> {
 }
 
 /// The most of the first packet that is looked at before it is handed on: one reference and the abilities of the server.
-const FIRST: usize = 4096;
+pub(super) const FIRST: usize = 4096;
 
 /// Whether the first line of an advertisement says that the repository has the object format sha256
 /// (gitprotocol-capabilities(5), `object-format`).
@@ -136,8 +142,32 @@ fn read_up_to(channel: &mut impl Channel, bytes: &mut Vec<u8>, length: usize) ->
     Ok(())
 }
 
+impl<C: Channel> Greeted<C> {
+    /// Reads the list of the server's refs to its end, and keeps what is to be seen of it.
+    fn list(&mut self) -> Result<(), TransportError> {
+        self.is_listing = false;
+        let mut start = std::mem::take(&mut self.start).into_inner();
+        let peer = self.channel.peer().to_owned();
+        let channel = &mut self.channel;
+        let seen = advertisement::read(&peer, |buffer| match start.is_empty() {
+            true => channel.read(buffer),
+            false => {
+                let count = buffer.len().min(start.len());
+                buffer[..count].copy_from_slice(&start[..count]);
+                start.drain(..count);
+                Ok(count)
+            }
+        })?;
+        self.start = Cursor::new(seen);
+        Ok(())
+    }
+}
+
 impl<C: Channel> Read for Greeted<C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_listing {
+            self.list().map_err(error::to_io)?;
+        }
         match self.start.read(buffer)? {
             0 => {}
             count => return Ok(count),
@@ -147,6 +177,12 @@ impl<C: Channel> Read for Greeted<C> {
             // It may be the end that libgit2 waits for. If it is not, this says why.
             let ended = self.channel.ended();
             error::remember(self.reason(ended));
+        }
+        if let Some(guard) = &mut self.guard {
+            let peer = self.channel.peer();
+            guard
+                .see(&buffer[..count])
+                .map_err(|excess| error::to_io(TransportError::excess(peer, excess)))?;
         }
         if let Some(said) = refusal(&buffer[..count]) {
             error::remember(TransportError::Refused {
@@ -203,7 +239,7 @@ mod tests {
     fn a_greeting_is_told_from_a_refusal() {
         #[track_caller]
         fn check(input: &'static str, expect: &str) {
-            let shown = match Greeted::new(Cursor::new(input.as_bytes())) {
+            let shown = match Greeted::new(Cursor::new(input.as_bytes()), Service::UploadPack) {
                 Ok(mut stream) => io::read_to_string(&mut stream).unwrap(),
                 Err(error) => error.to_string(),
             };
@@ -245,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_end_is_remembered_and_no_error() {
-        let mut stream = Greeted::new(Cursor::new(&b"0000"[..])).unwrap();
+        let mut stream = Greeted::new(Cursor::new(&b"0000"[..]), Service::ReceivePack).unwrap();
         assert_eq!(io::read_to_string(&mut stream).unwrap(), "0000");
         assert!(matches!(error::take_last_error(), Some(TransportError::Closed { .. })));
     }

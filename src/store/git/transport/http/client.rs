@@ -16,13 +16,10 @@ use super::{Settings, failure, redirect};
 use crate::store::git::configuration::{configuration, of_http};
 use crate::store::git::transport::address::{Address, Scheme};
 use crate::store::git::transport::wire::{self, Service};
-use crate::store::git::transport::{Limits, TransportError, retry, until};
+use crate::store::git::transport::{Limits, TransportError, advertisement, retry, until};
 
 /// How often an answer may send us elsewhere.
 const MAX_REDIRECTS: usize = 5;
-
-/// A server that lists more than this has no list of nodes: a million references take 80 MB.
-const MAX_REFERENCES: u64 = 256 * 1024 * 1024;
 
 /// What is left unread of an answer, so that its connection can be used again.
 const MAX_REST: u64 = 64 * 1024;
@@ -205,13 +202,19 @@ impl Client {
                 drain(response.into_body().into_reader());
                 continue;
             }
-            let mut bytes = Vec::new();
-            let read = response.into_body().into_reader().take(MAX_REFERENCES).read_to_end(&mut bytes);
+            let mut answer = response.into_body().into_reader();
+            let mut first = Vec::new();
+            let read = answer.by_ref().take(wire::FIRST as u64).read_to_end(&mut first);
             read.map_err(|error| failure::of(error.into(), &address, &self.limits))?;
-            return match wire::is_sha256(&bytes) {
-                true => Err(TransportError::Sha256 { peer: address.peer() }),
-                false => Ok((address, bytes)),
-            };
+            if wire::is_sha256(&first) {
+                return Err(TransportError::Sha256 { peer: address.peer() });
+            }
+            let mut all = first.as_slice().chain(answer);
+            let seen = advertisement::read(&address.peer(), |buffer| {
+                all.read(buffer).map_err(|error| failure::of(error.into(), &address, &self.limits))
+            })?;
+            drain(all.into_inner().1);
+            return Ok((address, seen));
         }
         Err(TransportError::Protocol {
             peer: address.peer(),

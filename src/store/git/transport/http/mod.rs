@@ -17,6 +17,7 @@ use git2::transport::{Service as Action, SmartSubtransport};
 use ureq::BodyReader;
 
 use super::address::{Address, Secret};
+use super::guard::Guard;
 use super::wire::{self, Service};
 use super::{Stream, TransportError, error, forget_last_error};
 
@@ -66,7 +67,8 @@ impl Http {
         let place = self.place.borrow().clone();
         let address = place.map_or_else(|| Address::parse(url), Ok)?;
         let (client, body) = (self.client.clone(), Vec::new());
-        Ok(Box::new(Call { client, address, service, body, answer: None, refusal: None }))
+        let guard = (service == Service::UploadPack).then(Guard::default);
+        Ok(Box::new(Call { client, address, service, body, answer: None, guard, refusal: None }))
     }
 }
 
@@ -97,6 +99,7 @@ struct Call {
     service: Service,
     body: Vec<u8>,
     answer: Option<BodyReader<'static>>,
+    guard: Option<Guard>,
     /// Why the server does not go on, in its words.
     refusal: Option<String>,
 }
@@ -124,6 +127,10 @@ impl Read for Call {
                 Some(said) => TransportError::Refused { peer: peer(), said },
                 None => TransportError::Closed { peer: peer() },
             });
+        }
+        if let Some(guard) = &mut self.guard {
+            let seen = guard.see(&buffer[..count]);
+            seen.map_err(|excess| error::to_io(TransportError::excess(&self.address.peer(), excess)))?;
         }
         if let Some(said) = wire::refusal(&buffer[..count]) {
             error::remember(TransportError::Refused { peer: peer(), said: said.clone() });

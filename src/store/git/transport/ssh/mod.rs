@@ -67,7 +67,7 @@ pub(super) fn open(
     let words =
         command::words(address, service, limits, settings, home.as_ref().map(tempfile::NamedTempFile::path))?;
     retry::connecting(limits.connect, |_| {
-        let mut greeted = Greeted::new(Ssh::start(&words, address, service, limits)?)?;
+        let mut greeted = Greeted::new(Ssh::start(&words, address, service, limits)?, service)?;
         greeted.channel.limit = limits.silence;
         Ok(greeted)
     })

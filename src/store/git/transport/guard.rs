@@ -1,0 +1,369 @@
+//! Watches what a server sends in answer to a fetch, before libgit2 sees it.
+//!
+//! libgit2 takes every object but files into memory whole, makes room for as many objects as the first bytes of a pack
+//! say, and listens for as long as there is something to hear. So the pack is unpacked here a first time, a piece at a
+//! time, and measured.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use crate::limits;
+
+/// How much is unpacked at a time, in bytes.
+const PIECE: usize = 32 * 1024;
+
+/// The kinds of objects that matter (gitformat-pack(5)).
+const BLOB: u8 = 3;
+const DISTANT_DELTA: u8 = 6;
+const NAMED_DELTA: u8 = 7;
+
+/// More than a limit: of what, and how many.
+pub(super) type Excess = (&'static str, u64);
+
+/// Where the stream is.
+enum At {
+    /// In the length of a packet.
+    Length(Vec<u8>),
+    /// At the first byte of a packet of so many.
+    Band(usize),
+    /// In a packet of which so many bytes are left.
+    Packet { band: u8, left: usize },
+    /// In a pack without packets.
+    Bare,
+    /// What comes is not git's protocol: whoever reads it says so.
+    Over,
+}
+
+/// The guard of one answer.
+pub(super) struct Guard {
+    at: At,
+    sent: u64,
+    talk: u64,
+    pack: Pack,
+}
+
+impl Default for Guard {
+    fn default() -> Guard {
+        Guard { at: At::Length(Vec::new()), sent: 0, talk: 0, pack: Pack::default() }
+    }
+}
+
+impl Guard {
+    /// Looks at the next bytes of the answer.
+    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), Excess> {
+        self.sent += bytes.len() as u64;
+        if self.sent > limits::ANSWER {
+            return Err(("bytes", limits::ANSWER));
+        }
+        while let Some((&first, rest)) = bytes.split_first() {
+            match &mut self.at {
+                At::Over => return Ok(()),
+                At::Bare => return self.pack.see(bytes),
+                At::Length(digits) => {
+                    digits.push(first);
+                    bytes = rest;
+                    if digits == b"PACK" {
+                        self.pack.see(b"PACK")?;
+                        self.at = At::Bare;
+                    } else if digits.len() == 4 {
+                        let length = str::from_utf8(digits).ok();
+                        self.at = match length.and_then(|digits| usize::from_str_radix(digits, 16).ok()) {
+                            Some(0..=4) => At::Length(Vec::new()),
+                            Some(length) => At::Band(length - 4),
+                            None => At::Over,
+                        };
+                    }
+                }
+                At::Band(length) => {
+                    self.at = match *length {
+                        1 => At::Length(Vec::new()),
+                        length => At::Packet { band: first, left: length - 1 },
+                    };
+                    bytes = rest;
+                }
+                At::Packet { band, left } => {
+                    let (part, rest) = bytes.split_at(bytes.len().min(*left));
+                    let band = *band;
+                    *left -= part.len();
+                    if *left == 0 {
+                        self.at = At::Length(Vec::new());
+                    }
+                    bytes = rest;
+                    match band {
+                        1 => self.pack.see(part)?,
+                        2 => self.talk += part.len() as u64,
+                        _ => {}
+                    }
+                    if self.talk > limits::TALK {
+                        return Err(("bytes of talk", limits::TALK));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What comes next in a pack.
+enum Next {
+    /// Its first twelve bytes.
+    Head(Vec<u8>),
+    /// The kind and the size of an entry: so many bits of it were seen.
+    Kind { kind: Option<u8>, size: u64, shift: u32 },
+    /// The distance of the entry that this one is the difference from.
+    Distance { size: u64 },
+    /// So many bytes of the name of that entry.
+    Name { size: u64, left: usize },
+    /// The data of an entry. Of a difference, its beginning is kept.
+    Data { kind: u8, size: u64, start: Vec<u8> },
+    /// The checksum, or something that is no pack.
+    End,
+}
+
+/// A pack that goes by.
+struct Pack {
+    next: Next,
+    /// So many entries are still to come.
+    left: u32,
+    inflate: Decompress,
+    piece: Vec<u8>,
+}
+
+impl Default for Pack {
+    fn default() -> Pack {
+        Pack { next: Next::Head(Vec::new()), left: 0, inflate: Decompress::new(true), piece: vec![0; PIECE] }
+    }
+}
+
+impl Pack {
+    fn see(&mut self, mut bytes: &[u8]) -> Result<(), Excess> {
+        while let Some((&first, rest)) = bytes.split_first() {
+            match &mut self.next {
+                Next::End => return Ok(()),
+                Next::Head(head) => {
+                    head.push(first);
+                    bytes = rest;
+                    if let [b'P', b'A', b'C', b'K', _, _, _, _, a, b, c, d] = head[..] {
+                        self.left = u32::from_be_bytes([a, b, c, d]);
+                        if self.left > limits::OBJECTS {
+                            return Err(("objects", limits::OBJECTS.into()));
+                        }
+                        self.next = self.entry();
+                    } else if head.len() == 12 {
+                        self.next = Next::End;
+                    }
+                }
+                Next::Kind { kind, size, shift } => {
+                    bytes = rest;
+                    let (bits, more) = match kind {
+                        None => (u64::from(first & 15), 4),
+                        Some(_) => (u64::from(first & 0x7f), 7),
+                    };
+                    let kind = *kind.get_or_insert(first >> 4 & 7);
+                    // Bits beyond the 64th would be lost: it is larger than everything.
+                    let added = bits.checked_shl(*shift).filter(|added| added >> *shift == bits);
+                    *size = added.map_or(u64::MAX, |added| *size | added);
+                    *shift += more;
+                    let size = *size;
+                    if size > limits::OBJECT && kind != BLOB {
+                        return Err(("bytes of one object", limits::OBJECT));
+                    }
+                    if first & 0x80 == 0 {
+                        self.next = match kind {
+                            DISTANT_DELTA => Next::Distance { size },
+                            NAMED_DELTA => Next::Name { size, left: 20 },
+                            1..=4 => self.data(kind, size),
+                            _ => Next::End,
+                        };
+                    }
+                }
+                Next::Distance { size } => {
+                    bytes = rest;
+                    if first & 0x80 == 0 {
+                        let size = *size;
+                        self.next = self.data(DISTANT_DELTA, size);
+                    }
+                }
+                Next::Name { size, left } => {
+                    bytes = rest;
+                    *left -= 1;
+                    if *left == 0 {
+                        let size = *size;
+                        self.next = self.data(NAMED_DELTA, size);
+                    }
+                }
+                Next::Data { .. } => bytes = self.unpack(bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self) -> Next {
+        match self.left {
+            0 => Next::End,
+            _ => Next::Kind { kind: None, size: 0, shift: 0 },
+        }
+    }
+
+    fn data(&mut self, kind: u8, size: u64) -> Next {
+        self.inflate.reset(true);
+        Next::Data { kind, size, start: Vec::new() }
+    }
+
+    /// Unpacks what there is of an entry's data. Gives the bytes behind it.
+    fn unpack<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Excess> {
+        let Next::Data { kind, size, start } = &mut self.next else { return Ok(bytes) };
+        let (read, made) = (self.inflate.total_in(), self.inflate.total_out());
+        let status = self.inflate.decompress(bytes, &mut self.piece, FlushDecompress::None);
+        let read = usize::try_from(self.inflate.total_in() - read).unwrap_or(bytes.len());
+        let made = usize::try_from(self.inflate.total_out() - made).unwrap_or(PIECE);
+        let is_delta = matches!(*kind, DISTANT_DELTA | NAMED_DELTA);
+        if is_delta && start.len() < SIZES {
+            start.extend_from_slice(&self.piece[..made.min(SIZES - start.len())]);
+        }
+        let is_over = matches!(status, Ok(Status::StreamEnd));
+        if is_delta
+            && (start.len() == SIZES || is_over)
+            && sizes(start).is_some_and(|most| most > limits::DELTA)
+        {
+            return Err(("bytes of one object", limits::DELTA));
+        }
+        // It is not as large as it says, or is no deflated data: libgit2 says so.
+        let is_odd = status.is_err() || self.inflate.total_out() > *size || (read == 0 && made == 0);
+        if is_odd {
+            self.next = Next::End;
+        } else if is_over {
+            self.left -= 1;
+            self.next = self.entry();
+        }
+        Ok(&bytes[read..])
+    }
+}
+
+/// The two numbers at the beginning of a difference have no more bytes than this.
+const SIZES: usize = 20;
+
+/// The larger of the sizes of what a difference is made from and of what it makes.
+fn sizes(delta: &[u8]) -> Option<u64> {
+    let mut rest = delta.iter();
+    let mut number = || {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let byte = *rest.next()?;
+            let bits = u64::from(byte & 0x7f);
+            match bits.checked_shl(shift).filter(|added| added >> shift == bits) {
+                Some(added) => number |= added,
+                None => return Some(u64::MAX),
+            }
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+    };
+    Some(number()?.max(number()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn deflated(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The first bytes of an entry.
+    fn header(kind: u8, mut size: u64) -> Vec<u8> {
+        let mut bytes = vec![kind << 4 | (size & 15) as u8];
+        size >>= 4;
+        while size > 0 {
+            *bytes.last_mut().unwrap() |= 0x80;
+            bytes.push((size & 0x7f) as u8);
+            size >>= 7;
+        }
+        bytes
+    }
+
+    fn number(mut number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number > 0x7f {
+            bytes.push(0x80 | (number & 0x7f) as u8);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    }
+
+    fn pack(objects: u32, entries: &[Vec<u8>]) -> Vec<u8> {
+        [b"PACK\0\0\0\x02", &objects.to_be_bytes()[..], &entries.concat(), &[7; 20]].concat()
+    }
+
+    fn packets(band: u8, data: &[u8], size: usize) -> Vec<u8> {
+        let packet = |part: &[u8]| [format!("{:04x}", part.len() + 5).as_bytes(), &[band], part].concat();
+        data.chunks(size).flat_map(packet).collect()
+    }
+
+    /// As it comes over the network, in pieces of that size.
+    fn seen(stream: &[u8], piece: usize) -> Result<(), Excess> {
+        let mut guard = Guard::default();
+        stream.chunks(piece).try_for_each(|part| guard.see(part))
+    }
+
+    #[track_caller]
+    fn check(pack: &[u8], expect: Result<(), Excess>) {
+        for piece in [1, 7, 100_000] {
+            for size in [1, 1_000] {
+                let stream = [b"0008NAK\n", &packets(1, pack, size)[..], b"0000"].concat();
+                assert_eq!(seen(&stream, piece), expect, "{piece} {size}");
+            }
+            assert_eq!(seen(&[b"0008NAK\n", pack].concat(), piece), expect, "{piece}, without packets");
+        }
+    }
+
+    #[test]
+    fn a_pack_as_it_should_be_goes_by() {
+        let data = vec![b'x'; 70_000];
+        let blob = [header(BLOB, 70_000), deflated(&data)].concat();
+        let commit = [header(1, 4), deflated(b"tree")].concat();
+        let difference = deflated(&[number(70_000), number(70_001), vec![1, 2, 3]].concat());
+        let distant = [header(DISTANT_DELTA, 9), vec![0x81, 0x02], difference.clone()].concat();
+        let named = [header(NAMED_DELTA, 9), vec![9; 20], difference].concat();
+        check(&pack(4, &[blob, commit, distant, named]), Ok(()));
+        check(&pack(0, &[]), Ok(()));
+    }
+
+    #[test]
+    fn what_libgit2_would_take_into_memory_is_measured_first() {
+        let tree = [header(2, limits::OBJECT + 1), deflated(b"")].concat();
+        check(&pack(1, &[tree]), Err(("bytes of one object", limits::OBJECT)));
+        check(&pack(1, &[[0xa0; 1].to_vec(), vec![0xff; 11]]), Err(("bytes of one object", limits::OBJECT)));
+        // Of a file, libgit2 keeps no more than the packed data.
+        let blob = [header(BLOB, 1 << 40), deflated(b"")].concat();
+        check(&pack(1, &[blob]), Ok(()));
+        let bomb = deflated(&[number(10), number(limits::DELTA + 1)].concat());
+        let bomb = [header(NAMED_DELTA, 6), vec![9; 20], bomb].concat();
+        let commit = [header(1, 4), deflated(b"tree")].concat();
+        check(&pack(2, &[commit, bomb]), Err(("bytes of one object", limits::DELTA)));
+        check(&pack(limits::OBJECTS + 1, &[]), Err(("objects", limits::OBJECTS.into())));
+    }
+
+    #[test]
+    fn talk_has_an_end() {
+        let talk = packets(2, &vec![b'x'; limits::TALK as usize + 1], 1_000);
+        assert_eq!(seen(&talk, 10_000), Err(("bytes of talk", limits::TALK)));
+        assert_eq!(seen(&packets(2, b"Counting objects", 5), 3), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_pack_is_left_to_libgit2() {
+        for odd in [&b"what?"[..], b"00", b"0008NAK\nPACK", b"0009\x01PACK"] {
+            assert_eq!(seen(odd, 2), Ok(()));
+        }
+        let odd = [header(1, 4), b"no deflated data".to_vec()].concat();
+        check(&pack(1, &[odd]), Ok(()));
+        check(&pack(1, &[[header(1, 2), deflated(b"more than it says")].concat()]), Ok(()));
+    }
+}

@@ -1,0 +1,339 @@
+//! What a node that may push can do to the others: it costs them nothing but a warning.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::fixture::Host;
+use crate::fixture::machine::{Machine, git};
+
+const IDS: [&str; 3] = ["list", "--format", "ids"];
+
+/// A list that one node is on, by its path or behind a server.
+struct List {
+    host: Option<Host>,
+    path: PathBuf,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl List {
+    fn each() -> Vec<(List, Machine)> {
+        std::iter::once(None).chain(Host::each().into_iter().map(Some)).map(List::new).collect()
+    }
+
+    fn new(host: Option<Host>) -> (List, Machine) {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, url) = match &host {
+            Some(host) => {
+                let path = host.repository("list.git").git(["rev-parse", "--absolute-git-dir"]);
+                (PathBuf::from(path.trim()), host.url("list.git"))
+            }
+            None => {
+                let path = dir.path().join("list.git");
+                git(dir.path(), &["init", "--quiet", "--bare", "--initial-branch=master", "list.git"]);
+                (path.clone(), path.display().to_string())
+            }
+        };
+        let list = List { host, path, url, _dir: dir };
+        let node = list.node("app1");
+        node.good(&["publish"]);
+        (list, node)
+    }
+
+    fn node(&self, part: &str) -> Machine {
+        let node = Machine::new(part).config("beat-shards = 1\n[timeouts]\nrecheck = 0\n");
+        if let Some(host) = &self.host {
+            host.admit(&node);
+        }
+        node.store(&self.url)
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        git(&self.path, args)
+    }
+
+    /// Writes an object, and gives its name.
+    fn object(&self, kind: &str, content: &[u8]) -> String {
+        let file = self.path.join("content");
+        fs::write(&file, content).unwrap();
+        let args = ["hash-object", "-w", "--literally", "-t", kind, "content"];
+        let oid = self.git(&args).trim().to_owned();
+        fs::remove_file(file).unwrap();
+        oid
+    }
+
+    /// A tree of these entries: mode, object, name.
+    fn tree(&self, entries: &[(&str, &str, &str)]) -> String {
+        let lines: String = entries
+            .iter()
+            .map(|(mode, oid, name)| {
+                let kind = if *mode == "040000" { "tree" } else { "blob" };
+                format!("{mode} {kind} {oid}\t{name}\n")
+            })
+            .collect();
+        let file = self.path.join("content");
+        fs::write(&file, lines).unwrap();
+        let ran = Command::new("git")
+            .args(["mktree", "--missing"])
+            .current_dir(&self.path)
+            .stdin(fs::File::open(&file).unwrap())
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        fs::remove_file(file).unwrap();
+        assert!(ran.status.success());
+        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    }
+
+    fn commit(&self, tree: &str) -> String {
+        self.git(&["commit-tree", "-m", "x", tree]).trim().to_owned()
+    }
+
+    /// An update of these files, each under its whole path.
+    fn update(&self, files: &[(&str, &[u8])]) -> String {
+        let blobs: Vec<String> = files.iter().map(|(_, text)| self.object("blob", text)).collect();
+        let names: Vec<String> = files.iter().map(|(path, _)| path.replace('/', "%2F")).collect();
+        let entries: Vec<_> =
+            blobs.iter().zip(&names).map(|(oid, name)| ("100644", &oid[..], &name[..])).collect();
+        self.commit(&self.tree(&entries))
+    }
+
+    /// The node and a new one read, publish and beat, and see each other.
+    #[track_caller]
+    fn goes_on(&self, node: &Machine, what: &str) {
+        let new = self.node("db1");
+        for (round, machine) in [node, &new, node].into_iter().enumerate() {
+            machine.fact("round", format!("{what} {round}"));
+            for args in [&["publish"][..], &["beat"], &["log"], &["list", "--max-age", "1d"], &IDS] {
+                let outcome = machine.run(args);
+                assert_eq!(outcome.code, Some(0), "{what} {} {args:?}\n{outcome}", self.url);
+            }
+        }
+        assert_eq!(node.run(&IDS).stdout, "i-app1\ni-db1\n", "{what} {}", self.url);
+        new.run(&["withdraw"]).code(0);
+    }
+}
+
+fn record(id: &str, more: &str) -> Vec<u8> {
+    let facts = format!(r#""address":"10.9.9.9","deployment":"fed1","instance-id":"{id}","nodepart":"evil""#);
+    format!(r#"{{"filetype":"nodepresence","value":{{{facts}{more}}}}}"#).into_bytes()
+}
+
+fn put(path: &Path, oid: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("{oid}\n")).unwrap();
+}
+
+#[test]
+fn a_ref_with_an_odd_name_costs_nobody_anything() {
+    for (list, node) in List::each() {
+        let tip = list.git(&["rev-parse", "master"]);
+        let names: [&[u8]; 6] = [
+            b"refs/presence/inbox/\xff\xfe",
+            b"refs/presence/inbox/i-app1/\xff\xfe",
+            b"refs/presence/beats/\xff",
+            b"refs/heads/\xff",
+            b"refs/tags/\xff",
+            b"refs/\xff",
+        ];
+        for name in names {
+            put(&list.path.join(OsStr::from_bytes(name)), tip.trim());
+        }
+        list.goes_on(&node, "loose");
+        list.git(&["pack-refs", "--all"]);
+        list.goes_on(&node, "packed");
+    }
+}
+
+#[test]
+fn a_ref_that_names_no_commit_costs_itself_alone() {
+    for (list, node) in List::each() {
+        let tip = list.git(&["rev-parse", "master"]).trim().to_owned();
+        let blob = list.object("blob", b"x");
+        list.git(&["tag", "-a", "-m", "t", "t", &tip]);
+        let tag = list.git(&["rev-parse", "refs/tags/t"]).trim().to_owned();
+        for oid in [&blob, &tag, &tip] {
+            for name in [
+                "refs/presence/beats/000",
+                "refs/presence/beats/0ff",
+                "refs/presence/inbox/zz/0000000000000001aaaaaaaa",
+            ] {
+                put(&list.path.join(name), oid);
+            }
+            list.goes_on(&node, oid);
+        }
+        if list.host.is_some() {
+            // Only who may write the server's files can make one there, and a push goes through it.
+            continue;
+        }
+        fs::write(list.path.join("refs/presence/beats/000"), "ref: refs/heads/master\n").unwrap();
+        put(&list.path.join("refs/presence/inbox/yy/0000000000000001aaaaaaaa"), "ref: refs/heads/master");
+        list.goes_on(&node, "another name");
+    }
+}
+
+#[test]
+fn a_commit_that_git_would_not_write_is_read_and_built_upon() {
+    for (list, node) in List::each() {
+        for who in ["a <a> 99999999999999999999 +0000", "a <a> x y", "a <a> ", "a", "a <a> -9 +9999"] {
+            let (tree, tip) = (list.git(&["rev-parse", "master^{tree}"]), list.git(&["rev-parse", "master"]));
+            let text = format!("tree {tree}parent {tip}author {who}\ncommitter {who}\n\nx\n");
+            let commit = list.object("commit", text.as_bytes());
+            list.git(&["update-ref", "refs/heads/master", &commit]);
+            list.goes_on(&node, who);
+        }
+    }
+}
+
+#[test]
+fn what_is_too_large_is_never_read_nor_merged() {
+    for (list, node) in List::each() {
+        list.git(&["config", "core.bigFileThreshold", "1m"]);
+        let large = vec![b'\n'; 20 * 1024 * 1024];
+        let blob = list.object("blob", &large);
+        let commit = list.commit(&list.tree(&[("100644", &blob, "beats")]));
+        put(&list.path.join("refs/presence/beats/000"), &commit);
+        let update = list.update(&[("it/presence/all/i-big.json", &large[..70_000])]);
+        put(&list.path.join("refs/presence/inbox/i-big/0000000000000001aaaaaaaa"), &update);
+        let update = list.update(&[("it/presence/all/i-odd.json", b"no record")]);
+        put(&list.path.join("refs/presence/inbox/i-odd/0000000000000001aaaaaaaa"), &update);
+        let listed = node.run(&["list", "--max-age", "1d", "--format", "json"]).code(0);
+        assert!(listed.stdout.contains("heartbeats that are too large"), "{listed}");
+        list.goes_on(&node, "in refs");
+        let files = list.git(&["ls-tree", "-r", "--name-only", "master"]);
+        assert!(!files.contains("i-big") && !files.contains("i-odd"), "{files}");
+        if list.host.is_some() {
+            let left = list.git(&["for-each-ref", "refs/presence/inbox/i-big", "refs/presence/inbox/i-odd"]);
+            assert_eq!(left, "", "{}", list.url);
+        }
+        // On the branch it is a problem of its file.
+        let all = list.git(&["rev-parse", "master:it/presence/all"]);
+        let names = list.git(&["ls-tree", all.trim()]);
+        let mut entries: Vec<(&str, &str, &str)> =
+            names.lines().map(|line| (&line[..6], &line[12..52], line.split('\t').nth(1).unwrap())).collect();
+        entries.push(("100644", &blob, "i-big.json"));
+        let mut tree = list.tree(&entries);
+        for folder in ["all", "presence", "it"] {
+            tree = list.tree(&[("040000", &tree, folder)]);
+        }
+        let commit = list.commit(&tree);
+        list.git(&["update-ref", "refs/heads/master", &commit]);
+        list.goes_on(&node, "on the branch");
+    }
+}
+
+#[test]
+fn a_folder_of_folders_without_end_is_an_error_and_the_last_copy_counts() {
+    for host in [None, Some(Host::each().into_iter().next().unwrap())] {
+        let (list, node) = List::new(host);
+        assert_eq!(node.good(&IDS), "i-app1\n");
+        let blob = list.object("blob", &record("i-x", ""));
+        let names: Vec<String> = (0..10).map(|n| format!("d{n}")).collect();
+        let files: Vec<String> = (0..10).map(|n| format!("x{n}.json")).collect();
+        let files: Vec<_> = files.iter().map(|name| ("100644", &blob[..], &name[..])).collect();
+        let mut tree = list.tree(&files);
+        for _ in 0..9 {
+            let below: Vec<_> = names.iter().map(|name| ("040000", &tree[..], &name[..])).collect();
+            tree = list.tree(&below);
+        }
+        for folder in ["all", "presence", "it"] {
+            tree = list.tree(&[("040000", &tree, folder)]);
+        }
+        let commit = list.commit(&tree);
+        let before = list.git(&["rev-parse", "master"]);
+        list.git(&["update-ref", "refs/heads/master", &commit]);
+        let listed = node.run(&IDS).code(3).says("the folder` has more than 1000000 files and folders");
+        assert_eq!(listed.stdout, "i-app1\n", "its last copy");
+        node.fact("port", 9090);
+        node.run(&["publish"]).code(1).says("has more than 100000 folders");
+        list.git(&["update-ref", "refs/heads/master", before.trim()]);
+        node.good(&["publish"]);
+        assert_eq!(node.good(&IDS), "i-app1\n");
+    }
+}
+
+#[test]
+fn a_flood_of_updates_is_cut_down_and_swept_away() {
+    for host in Host::each() {
+        let (list, node) = List::new(Some(host));
+        let junk = list.commit(&list.tree(&[]));
+        let mut packed = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
+        for number in 0..6_000 {
+            let name = format!("refs/presence/inbox/z{number:06}/{:016x}{number:08x}+", 1);
+            packed.push_str(&format!("{junk} {name}\n"));
+        }
+        list.git(&["pack-refs", "--all"]);
+        let refs = fs::read_to_string(list.path.join("packed-refs")).unwrap();
+        let others: String =
+            refs.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        let (heads, rest) = others.split_at(others.find(" refs/presence").map_or(others.len(), |at| at - 40));
+        packed.insert_str(packed.find('\n').unwrap() + 1, heads);
+        packed.push_str(rest);
+        fs::write(list.path.join("packed-refs"), packed).unwrap();
+        let count = || list.git(&["for-each-ref", "refs/presence/inbox"]).lines().count();
+        let listed = node.run(&IDS).code(0).says("more updates than are looked at");
+        assert_eq!(listed.stdout, "i-app1\n", "{}", list.url);
+        let before = count();
+        for port in [9001, 9002] {
+            node.fact("port", port);
+            node.run(&["publish"]).code(0);
+            assert!(node.run(&["list", "--where", &format!("port={port}")]).stdout.contains("i-app1"));
+        }
+        assert!(count() + 1_000 < before, "{} of {before} are left, {}", count(), list.url);
+    }
+}
+
+#[test]
+fn nobody_speaks_for_another_node_for_long() {
+    for (list, node) in List::each() {
+        // An update of a time far ahead.
+        let forged = record("i-app1", r#","statetss":"20260101-000000""#);
+        let update = list.update(&[("it/presence/all/i-app1.json", &forged)]);
+        for time in ["ffffffffffffffff", "fffffffffffffffe", "00066146ab2a652a"] {
+            put(&list.path.join(format!("refs/presence/inbox/i-app1/{time}ffffffff")), &update);
+            node.fact("rack", time);
+            node.good(&["publish"]);
+            let shown = node.good(&["show", "i-app1"]);
+            assert!(shown.contains(time) && !shown.contains("evil"), "{} {shown}", list.url);
+            node.good(&["publish"]);
+            assert!(
+                list.git(&["for-each-ref", "refs/presence/inbox"])
+                    .lines()
+                    .all(|line| !line.contains("ffffffff"))
+            );
+        }
+        // A second file of the node, of a time far ahead.
+        let forged = list.object("blob", &record("i-app1", r#","statetss":"99991231-235959""#));
+        let own = list.git(&["rev-parse", "master:it/presence/all/i-app1.json"]);
+        let below = list.tree(&[("100644", &forged, "i-app1.json")]);
+        let mut tree = list.tree(&[("100644", own.trim(), "i-app1.json"), ("040000", &below, "zz")]);
+        for folder in ["all", "presence", "it"] {
+            tree = list.tree(&[("040000", &tree, folder)]);
+        }
+        let tip = list.git(&["rev-parse", "master"]);
+        let commit = list.git(&["commit-tree", "-p", tip.trim(), "-m", "x", &tree]);
+        list.git(&["update-ref", "refs/heads/master", commit.trim()]);
+        assert!(node.run(&["show", "i-app1"]).stdout.contains("evil"));
+        node.good(&["publish"]);
+        assert!(!node.good(&["show", "i-app1"]).contains("evil"), "{}", list.url);
+        assert_eq!(list.git(&["ls-tree", "-r", "--name-only", "master"]), "it/presence/all/i-app1.json\n");
+    }
+}
+
+#[test]
+fn a_mirror_that_ended_a_process_is_made_anew() {
+    for host in Host::each() {
+        let (list, node) = List::new(Some(host));
+        assert_eq!(node.good(&IDS), "i-app1\n");
+        let place = node.mirror();
+        let mark = place.with_file_name("in-use");
+        assert!(!mark.exists(), "it was left in order");
+        fs::write(place.join("trap"), "").unwrap();
+        fs::write(&mark, "").unwrap();
+        assert_eq!(node.good(&IDS), "i-app1\n", "{}", list.url);
+        assert!(!mark.exists() && !place.join("trap").exists());
+    }
+}
