@@ -4,6 +4,7 @@
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::config::Config;
+use crate::facts::own_addresses;
 use crate::haproxy::Installed;
 use crate::program;
 use crate::record::Facts;
@@ -27,6 +28,8 @@ impl Inputs {
         inputs.add(&format!("{args:?}"));
         inputs.add(&format!("{config:?}"));
         inputs.add(&format!("{facts:?}"));
+        // Records of others may not state them.
+        inputs.add(&format!("{:?}", own_addresses()));
         inputs.add(&Installed::find().map_or(String::new(), |installed| installed.stamp().to_owned()));
         Some(inputs)
     }
