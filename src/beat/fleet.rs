@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::absence::Evidence;
 use super::node::{self, NodeError};
-use super::rivals::{self, Rival};
+use super::rivals::{self, Putting, Rival};
 use crate::config::Config;
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -158,29 +158,30 @@ pub struct Announced {
 pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
     let now = rivals::stamp(config, node::now()?);
     let (edit, options, deadline) = (Edit::Put(record), options(config), to_publish(config));
+    let putting = rivals::put(config, record);
     if !config.beat_stores.is_empty() {
         let changes = store::apply(&config.stores, &options, &edit, None, deadline);
         let deadline = deadline.at_least(config.network.connect);
         let beats = store::beat(&config.beat_stores, &options, record.id(), now, deadline);
         let urls = config.beat_stores.iter().map(|url| store::shown_url(url));
-        return Ok(announced(config, record, changes, urls.zip(beats).collect()));
+        return Ok(announced(config, &putting, changes, urls.zip(beats).collect()));
     }
     let mut changes = store::apply(&config.stores, &options, &edit, Some(now), deadline);
     let beats = changes.iter_mut().flatten();
     let beats = beats.map(|applied| (applied.url.clone(), std::mem::replace(&mut applied.beat, Ok(None))));
     let beats = beats.collect();
-    Ok(announced(config, record, changes, beats))
+    Ok(announced(config, &putting, changes, beats))
 }
 
 /// What came of an announcement, with the heartbeats of each store.
 fn announced(
     config: &Config,
-    record: &Record,
+    putting: &Putting,
     changes: Vec<Result<Applied, StoreError>>,
     beats: Vec<(String, Result<Option<Timestamp>, StoreError>)>,
 ) -> Announced {
     let replaced = beats.iter().filter_map(|(url, beat)| Some((url.clone(), *beat.as_ref().ok()?)));
-    let overwritten = rivals::note_put(config, record, &changes);
+    let overwritten = putting.note(config, &changes);
     let rival = rivals::note(config, &replaced.collect::<Vec<_>>()).or(overwritten);
     Announced { changes, beats: beats.into_iter().map(|(_, beat)| beat.map(drop)).collect(), rival }
 }
@@ -188,8 +189,9 @@ fn announced(
 /// Publishes the record in every store. Gives the other machine under this instance-id, if it has overwritten the record
 /// again.
 pub fn publish(config: &Config, record: &Record) -> (Vec<Result<Applied, StoreError>>, Option<Rival>) {
+    let putting = rivals::put(config, record);
     let changes = apply(config, &Edit::Put(record));
-    let rival = rivals::note_put(config, record, &changes);
+    let rival = putting.note(config, &changes);
     (changes, rival)
 }
 

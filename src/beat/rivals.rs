@@ -76,10 +76,11 @@ impl Met {
         }
     }
 
-    /// What is so after a record of that digest was put there. `replaced` is whether another one was in its place.
-    fn after_put(self, digest: u64, replaced: bool) -> Met {
+    /// What is so after a record of that digest was put there. `replaced` is whether another one was in its place, and
+    /// `before` the digest of the one that this machine had put there when it began.
+    fn after_put(self, digest: u64, replaced: bool, before: u64) -> Met {
         // What this machine says has not changed, and what the store has did.
-        if replaced && self.put == digest {
+        if replaced && before == digest {
             return Met { overwritten: self.overwritten.saturating_add(1), quiet: 0, ..self };
         }
         let quiet = if replaced { 0 } else { self.quiet.saturating_add(1).min(CALM) };
@@ -172,32 +173,50 @@ pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option
     rival
 }
 
-/// Counts in what became of this record in each store. Gives the other machine, if a record of this node was overwritten
-/// again: machines that leave no heartbeats meet each other by their records alone.
-pub fn note_put(config: &Config, record: &Record, changes: &[Result<Applied, StoreError>]) -> Option<Rival> {
+/// A record that is about to be put on the list: what this machine had put there before. Another run of it may put the same
+/// one there meanwhile, which is no other machine.
+pub struct Putting {
+    digest: u64,
+    before: BTreeMap<String, u64>,
+}
+
+/// Begins to put a record on the list.
+pub fn put(config: &Config, record: &Record) -> Putting {
     let mut hash = fnv::FnvHasher::default();
     hash.write(&record.to_bytes());
-    let digest = hash.finish().max(1);
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut memory = load(&config.state_dir);
-    let before = memory.clone();
-    let mut rival = None;
-    for applied in changes.iter().flatten().filter(|applied| applied.asked) {
-        let replaced = match &applied.outcome {
-            Some(Outcome::Merged(change) | Outcome::Waiting(change)) => matches!(change, Change::Changed(_)),
-            None => false,
-        };
-        let known = memory.stores.get(&applied.url).copied().unwrap_or_default();
-        let met = known.after_put(digest, replaced);
-        if met.overwritten > known.overwritten && met.has_rival() {
-            rival = rival.or_else(|| Some(told(config, &applied.url, !known.has_rival())));
+    let known = load(&config.state_dir).stores;
+    let before = known.into_iter().map(|(store, met)| (store, met.put)).collect();
+    Putting { digest: hash.finish().max(1), before }
+}
+
+impl Putting {
+    /// Counts in what became of the record in each store. Gives the other machine, if a record of this node was overwritten
+    /// again: machines that leave no heartbeats meet each other by their records alone.
+    pub fn note(&self, config: &Config, changes: &[Result<Applied, StoreError>]) -> Option<Rival> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = load(&config.state_dir);
+        let before = memory.clone();
+        let mut rival = None;
+        for applied in changes.iter().flatten().filter(|applied| applied.asked) {
+            let replaced = match &applied.outcome {
+                Some(Outcome::Merged(change) | Outcome::Waiting(change)) => {
+                    matches!(change, Change::Changed(_))
+                }
+                None => false,
+            };
+            let known = memory.stores.get(&applied.url).copied().unwrap_or_default();
+            let put = self.before.get(&applied.url).copied().unwrap_or_default();
+            let met = known.after_put(self.digest, replaced, put);
+            if met.overwritten > known.overwritten && met.has_rival() {
+                rival = rival.or_else(|| Some(told(config, &applied.url, !known.has_rival())));
+            }
+            memory.stores.insert(applied.url.clone(), met);
         }
-        memory.stores.insert(applied.url.clone(), met);
+        if memory != before {
+            let _ = save(&config.state_dir, &memory);
+        }
+        rival
     }
-    if memory != before {
-        let _ = save(&config.state_dir, &memory);
-    }
-    rival
 }
 
 /// The other machine, if the last beats have met one.
@@ -276,14 +295,15 @@ mod tests {
     }
 
     /// A machine publishes; each step is what it finds: `.` its own record, `x` another one, `n` another one after it has
-    /// changed its own, `-` none. Gives whether there is a rival after each.
+    /// changed its own, `s` another one while another run of it puts the same there, `-` none. Gives whether there is a rival after each.
     fn puts(steps: &str) -> String {
         let (mut met, mut digest) = (Met::default(), 1);
         steps
             .chars()
             .map(|step| {
                 digest += u64::from(step == 'n');
-                met = met.after_put(digest, "xn".contains(step));
+                let before = if step == 's' { 0 } else { met.put };
+                met = met.after_put(digest, "xns".contains(step), before);
                 if met.has_rival() { '!' } else { ' ' }
             })
             .collect()
@@ -298,6 +318,7 @@ mod tests {
             ("-.x.x...", "    !!! "),
             ("-xx....", "  !!!  "),
             ("nx.-n.", "      "),
+            ("-ssss.", "      "),
         ] {
             assert_eq!(puts(steps), expect, "{steps}");
         }
