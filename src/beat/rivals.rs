@@ -110,15 +110,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// The heartbeat to leave at that time: it bears the mark of this machine.
 pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut memory = load(&config.state_dir);
-    if memory.seed == 0 {
-        // Of processes that draw at the same time, the first one draws for all.
-        let drawn = Memory { seed: fastrand::u64(1..), ..Memory::default() };
-        memory = match state::save_first(&config.state_dir, RIVALS, &drawn) {
-            Ok(false) => Some(load(&config.state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
-            _ => drawn,
-        };
-    }
+    let mut memory = remembered(&config.state_dir);
     let before = memory.clone();
     let mark = memory.mark(&machine());
     if memory != before {
@@ -194,7 +186,7 @@ impl Putting {
     /// again: machines that leave no heartbeats meet each other by their records alone.
     pub fn note(&self, config: &Config, changes: &[Result<Applied, StoreError>]) -> Option<Rival> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut memory = load(&config.state_dir);
+        let mut memory = remembered(&config.state_dir);
         let before = memory.clone();
         let mut rival = None;
         for applied in changes.iter().flatten().filter(|applied| applied.asked) {
@@ -245,6 +237,20 @@ const RIVALS: &str = "rivals.json";
 
 fn load(state_dir: &Path) -> Memory {
     state::load(state_dir, RIVALS).unwrap_or_default()
+}
+
+/// The same, with a seed: it is drawn once, before anything else is remembered.
+fn remembered(state_dir: &Path) -> Memory {
+    let memory = load(state_dir);
+    if memory.seed != 0 {
+        return memory;
+    }
+    // Of processes that draw at the same time, the first one draws for all.
+    let drawn = Memory { seed: fastrand::u64(1..), ..Memory::default() };
+    match state::save_first(state_dir, RIVALS, &drawn) {
+        Ok(false) => Some(load(state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
+        _ => drawn,
+    }
 }
 
 fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
