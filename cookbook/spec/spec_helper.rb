@@ -22,5 +22,9 @@ RSpec.configure do |config|
   config.disable_monkey_patching! unless defined?(ChefSpec)
   config.raise_errors_for_deprecations!
   # What somebody has in the environment is not what is tested.
-  config.before(:suite) { ENV.delete_if { |name, _| name.start_with?('PRESENCE_') && name != 'PRESENCE_BIN' } }
+  config.before(:suite) do
+    ENV.delete_if { |name, _| name.start_with?('PRESENCE_') && name != 'PRESENCE_BIN' }
+    # All nodes of a spec are on this machine.
+    ENV['PRESENCE_ADDRESSES'] = '127.0.0.0/8,192.0.2.0/24'
+  end
 end

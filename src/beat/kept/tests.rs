@@ -197,6 +197,7 @@ fn what_is_written_down_is_read_back_whole_or_not_at_all() {
 
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "figures are for people")]
 fn figures_of_a_hundred_thousand_nodes() {
     let ids: Vec<String> = (0..100_000).map(|number| format!("i-{number:06}")).collect();
     let nodes: Vec<_> = ids.iter().map(|id| (id.as_str(), "app1", "done")).collect();
