@@ -10,21 +10,27 @@ use std::io::Write;
 use crate::config::{Config, Given};
 use crate::haproxy::{self, Overrides, Running};
 use crate::record::{FILETYPE, Facts, Record};
+use crate::store::git::fuzzing as git;
 
 /// A reader of outside bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them. Each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 14] = [
+    ("answer", git::answer),
+    ("beats", git::beats),
+    ("commit", git::commit),
     ("config", config),
-    ("conversation", crate::store::git::fuzzing::conversation),
-    ("delta", crate::store::git::fuzzing::delta),
+    ("conversation", git::conversation),
+    ("delta", git::delta),
     ("escape", formats::escape),
     ("haproxy_answers", haproxy_answers),
     ("haproxy_config", haproxy_config),
     ("haproxy_states", haproxy_states),
-    ("pack", crate::store::git::fuzzing::pack),
+    ("inbox", git::inbox),
+    ("pack", git::pack),
     ("record", record),
+    ("refs", git::refs),
 ];
 
 /// The target of that name.

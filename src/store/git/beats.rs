@@ -88,8 +88,12 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKi
         return Ok(Shard::Odd("names heartbeats that are too large"));
     }
     let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
-    let text = String::from_utf8_lossy(blob.content());
-    let beats = text
+    Ok(Shard::Beats(parse(blob.content())))
+}
+
+/// The beats in the text of a shard.
+pub(super) fn parse(bytes: &[u8]) -> Beats {
+    String::from_utf8_lossy(bytes)
         .lines()
         .take(MOST)
         .filter_map(|line| {
@@ -99,8 +103,7 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKi
             let id = Name::parse(id).ok()?.to_string();
             Some((id, Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
         })
-        .collect();
-    Ok(Shard::Beats(beats))
+        .collect()
 }
 
 /// The same, to be written anew: a shard whose objects are lost begins anew, and its nodes beat again soon.

@@ -30,7 +30,7 @@ pub(super) fn read(repo: &Repository, oid: Oid) -> Result<Commit, git2::Error> {
     parse(odb.read(oid)?.data()).ok_or_else(broken)
 }
 
-fn parse(bytes: &[u8]) -> Option<Commit> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Commit> {
     let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
     let oid = |line: &[u8], key: &[u8]| {
         let digits = line.strip_prefix(key).filter(|digits| digits.len() == 40)?;

@@ -6,7 +6,8 @@ use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
 use super::push::{Command, Session};
-use super::{delta, packs};
+use super::{beats, commits, delta, inbox, packs, transport};
+use crate::store::Folder;
 
 /// A server that has already said all that it will say.
 struct Recorded(Vec<u8>);
@@ -70,4 +71,37 @@ pub fn delta(bytes: &[u8]) {
 /// Entries of a pack.
 pub fn pack(bytes: &[u8]) {
     packs::fuzzing::read(bytes);
+}
+
+/// The list of a server's refs, as libgit2 is to see it.
+pub fn refs(bytes: &[u8]) {
+    transport::fuzzing::refs(bytes);
+}
+
+/// A server's answer to a fetch, before libgit2 sees it.
+pub fn answer(bytes: &[u8]) {
+    transport::fuzzing::answer(bytes);
+}
+
+/// A commit.
+pub fn commit(bytes: &[u8]) {
+    let _ = commits::parse(bytes);
+}
+
+/// A shard of heartbeats.
+pub fn beats(bytes: &[u8]) {
+    let beats = beats::parse(bytes);
+    assert!(beats.keys().all(|id| id.parse::<crate::name::Name>().is_ok()));
+}
+
+/// Names of refs of waiting updates, and of the files in them.
+pub fn inbox(bytes: &[u8]) {
+    let Ok(folder) = Folder::parse("it/presence/all") else { return };
+    if let Some(path) = inbox::path_below(&folder, bytes) {
+        assert!(path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')), "{path}");
+    }
+    let name = String::from_utf8_lossy(bytes).into_owned();
+    for entry in inbox::entries([(&name, &Oid::ZERO_SHA1)]) {
+        assert_eq!(inbox::entries([(&entry.name(), &Oid::ZERO_SHA1)]), [entry]);
+    }
 }

@@ -234,7 +234,7 @@ fn path(name: &[u8]) -> Option<String> {
 }
 
 /// The path of such a file below the folder; none if it is elsewhere.
-fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
+pub(super) fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
     Some(path(name)?.strip_prefix(folder.as_ref())?.strip_prefix('/')?.to_owned())
 }
 

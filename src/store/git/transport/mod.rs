@@ -196,6 +196,35 @@ fn register<S: SmartSubtransport>(
     Kind { schemes, stateless, make: Box::new(move || Box::new(make())) }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing {
+    //! What stands between a server and libgit2, given any bytes.
+
+    use std::io::Read;
+
+    use super::{advertisement, guard};
+
+    /// The list of refs. What is handed on is whole.
+    pub(in crate::store::git) fn refs(mut bytes: &[u8]) {
+        let whole = bytes.len();
+        let read = advertisement::read("localhost", |into| Ok(bytes.read(into).unwrap_or_default()));
+        if let Ok(kept) = read {
+            assert!(kept.len() <= whole + 1024, "{} bytes of {whole}", kept.len());
+        }
+    }
+
+    /// The answer to a fetch, in pieces of any size.
+    pub(in crate::store::git) fn answer(bytes: &[u8]) {
+        let Some((size, bytes)) = bytes.split_first() else { return };
+        let mut guard = guard::Guard::default();
+        for piece in bytes.chunks(usize::from(*size) + 1) {
+            if guard.see(piece).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
