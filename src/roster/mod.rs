@@ -72,7 +72,8 @@ impl Roster {
                 problems.extend(wrong);
             }
         }
-        let nodes = merge::newest(nodes, &stores);
+        let (nodes, second) = merge::newest(nodes, &stores);
+        problems.extend(second);
         // An unknown state counts as absent.
         let absent = nodes.iter().filter(|node| node.availability == Availability::Absent);
         problems.extend(absent.filter_map(|node| {
@@ -208,7 +209,11 @@ mod tests {
         assert_eq!(ports(&roster(&[(&a, false), (&b, true)])), ["2"]);
         assert_eq!(ports(&roster(&[(&b, true), (&a, false)])), ["2"]);
         let both = snapshot(&[("i-1.json", &old), ("sub/i-1.json", &new)]);
-        assert_eq!(ports(&roster(&[(&both, false)])), ["2"]);
+        let roster = roster(&[(&both, false)]);
+        assert_eq!(ports(&roster), ["2"]);
+        let problems: Vec<_> =
+            roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
+        assert_eq!(problems, ["i-1.json is a second file of the node `i-1`: `sub/i-1.json` counts"]);
     }
 
     #[test]
