@@ -92,11 +92,17 @@ impl Away {
 /// are the facts of the record that nobody can use.
 fn decide(before: &Said, now: &Record, unusable: &[&'static str], firmness: Firmness) -> (Vec<Away>, Said) {
     let mut after = Said { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
-    after.facts.retain(|fact, _| !unusable.contains(&fact.as_str()));
-    let bad = |facts: &[&str]| {
-        let bad = unusable.iter().find(|fact| facts.contains(fact))?;
+    let bad = |fact: &str| {
+        let bad = unusable.iter().find(|bad| **bad == fact)?;
         Some((*bad, now.text(bad)?.into_owned()))
     };
+    // Others use the first address that is stated. If that is unusable, no other one counts.
+    let first = ADDRESSES.iter().find(|fact| now.text(fact).is_some_and(|text| !text.is_empty()));
+    let bad_address = first.and_then(|fact| bad(fact));
+    after.facts.retain(|fact, _| {
+        let is_address = ADDRESSES.contains(&fact.as_str());
+        !unusable.contains(&fact.as_str()) && !(is_address && bad_address.is_some())
+    });
     let mut away = Vec::new();
     if before.id == after.id && firmness != Firmness::Anyway {
         let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
@@ -105,10 +111,9 @@ fn decide(before: &Said, now: &Record, unusable: &[&'static str], firmness: Firm
                 // Only the address that others use, and only if there is none as good.
                 Some(rank) => {
                     let as_good = ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address));
-                    let instead = bad(&ADDRESSES);
-                    (best == Some(rank) && (!as_good || instead.is_some()), instead)
+                    (best == Some(rank) && !as_good, bad_address.clone())
                 }
-                None => (!after.facts.contains_key(fact), bad(&[fact])),
+                None => (!after.facts.contains_key(fact), bad(fact)),
             };
             if is_away {
                 away.push(Away { fact: fact.clone(), value: value.clone(), instead });
@@ -367,6 +372,16 @@ mod tests {
         // Only a machine's own address so far.
         let own: &[_] = &[("ipv4", "10.0.0.9")];
         let stated: &[_] = &[("address", "10.0.0"), ("ipv4", "10.0.0.9")];
-        assert_eq!(kept(&[(own, Say), (stated, Say), (stated, Say)]), ["", "ipv4=10.0.0.9", ""]);
+        assert_eq!(
+            kept(&[(own, Say), (stated, Say), (stated, Say), (stated, Say), (stated, Say)]),
+            ["", "ipv4=10.0.0.9", "", "", ""]
+        );
+        assert_eq!(kept(&[(stated, Say), (stated, Say), (stated, Say)]), ["", "", ""], "never anything else");
+        // One that is worse than a good one harms nobody.
+        let both: &[_] = &[("address", "10.0.0.5"), ("ipv4", "127.0.1.1"), ("ipv6", "2001:db8::1")];
+        let other: &[_] = &[("ipv4", "127.0.1.1"), ("ipv6", "2001:db8::1")];
+        let alone: &[_] = &[("address", "10.0.0.5")];
+        assert_eq!(kept(&[(alone, Say), (both, Say), (both, Say)]), ["", "", ""]);
+        assert_eq!(kept(&[(other, Say), (other, Say), (both, Say), (both, Say)]), ["", "", "", ""]);
     }
 }
