@@ -100,8 +100,9 @@ impl Directory {
                 replace(&folder, path, &bytes)?;
             }
         }
+        // The record is what counts: a note that stays, since it is another user's, must not stop this node.
+        let _ = departures::forget(&folder, record.id().as_ref());
         if old.is_none() {
-            departures::forget(&folder, record.id().as_ref())?;
             // It is new here, or was elsewhere: a file that it left there would outlive it.
             changed |= remove_files(&folder, record.id().as_ref(), &paths)?.0;
         }
@@ -112,10 +113,11 @@ impl Directory {
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
-        // Noted before: whoever sees that the file is gone sees that it was withdrawn.
+        // Noted before: whoever sees that the file is gone sees that it was withdrawn. Without a note it may have been lost,
+        // and readers keep the node's server for a while, which is no reason to stay on the list.
         let there = walk(&folder).flatten().any(|entry| entry.file_name() == format!("{id}.json").as_str());
         if there {
-            departures::note(&folder, id, SystemTime::now())?;
+            let _ = departures::note(&folder, id, SystemTime::now());
         }
         match remove_files(&folder, id, &[])? {
             (true, _) => Ok(Some(Change::Left)),

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ const LASTING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Notes that the node leaves, and drops old notes.
 pub(super) fn note(folder: &Path, id: &str, now: SystemTime) -> Result<(), StoreErrorKind> {
     let dir = open_dirs(folder, &folder.join(LEFT))?;
+    share(&dir, folder);
     for name in dir.names()? {
         let modified = dir.file(&name).ok().flatten().and_then(|file| file.metadata().ok()?.modified().ok());
         let age = modified.and_then(|modified| now.duration_since(modified).ok());
@@ -30,6 +32,15 @@ pub(super) fn note(folder: &Path, id: &str, now: SystemTime) -> Result<(), Store
     }
     dir.open_or_make(id, READABLE)?;
     Ok(())
+}
+
+/// Whoever may write the list may write here too: the first who withdraws makes the folder for all.
+fn share(dir: &Folder, folder: &Path) {
+    let (Ok(made), Ok(list)) = (dir.as_file().metadata(), fs::metadata(folder)) else { return };
+    if made.mode() != list.mode() && made.uid() == rustix::process::geteuid().as_raw() {
+        // Otherwise it is as good as no folder for the others, and their nodes leave without a note.
+        let _ = dir.as_file().set_permissions(list.permissions());
+    }
 }
 
 /// The node is back.
