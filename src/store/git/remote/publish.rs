@@ -75,6 +75,19 @@ impl Operation<'_> {
         Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()) })
     }
 
+    /// Whether the list is on that branch, as far as what the branch names is on this machine.
+    fn standing_here(
+        &self,
+        mirror: &mut Mirror,
+        heads: &Heads,
+        view: &View,
+    ) -> Result<Standing, StoreErrorKind> {
+        match view.tip.is_none_or(|tip| mirror.has(tip)) {
+            true => self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs),
+            false => Ok(Standing::Sound),
+        }
+    }
+
     /// Puts the change on the branch if nobody else is there, else into the inbox. Takes the heartbeat if it went with it.
     fn put(
         &self,
@@ -87,7 +100,9 @@ impl Operation<'_> {
         let asked = Instant::now();
         let session = self.session()?;
         let company = Crowd::new(self.remote.copy.place()).guess(asked.elapsed(), session.opened_in());
-        let mut heads = match mirror.known() {
+        let remembered = mirror.known();
+        let mut is_fresh = remembered.is_none();
+        let mut heads = match remembered {
             Some(heads) => heads,
             // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
             // came has left over.
@@ -120,14 +135,20 @@ impl Operation<'_> {
         {
             heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
             view = self.view(mirror, view.session, &heads.branch)?;
+            is_fresh = true;
+        }
+        let mut standing = self.standing_here(mirror, &heads, &view);
+        if !is_fresh && matches!(standing, Err(StoreErrorKind::OtherBranch { .. })) {
+            // HEAD names another branch than the one that is remembered, perhaps that with the list.
+            heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            view = self.view(mirror, view.session, &heads.branch)?;
+            standing = self.standing_here(mirror, &heads, &view);
+        }
+        match (standing?, edit) {
+            (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
+            (standing, _) => standing.sound()?,
         }
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
-        if here {
-            match (self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs)?, edit) {
-                (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
-                (standing, _) => standing.sound()?,
-            }
-        }
         let (prepared, changed) = match here {
             true if view.tip == known => (changed, None),
             true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),
