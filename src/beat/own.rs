@@ -100,8 +100,8 @@ fn decide(before: &Said, now: &Record, unusable: &[&'static str], firmness: Firm
     let first = ADDRESSES.iter().find(|fact| now.text(fact).is_some_and(|text| !text.is_empty()));
     let bad_address = first.and_then(|fact| bad(fact));
     after.facts.retain(|fact, _| {
-        let is_address = ADDRESSES.contains(&fact.as_str());
-        !unusable.contains(&fact.as_str()) && !(is_address && bad_address.is_some())
+        let counts = bad_address.is_none() || !ADDRESSES.contains(&fact.as_str());
+        counts && !unusable.contains(&fact.as_str())
     });
     let mut away = Vec::new();
     if before.id == after.id && firmness != Firmness::Anyway {

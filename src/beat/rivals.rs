@@ -227,7 +227,8 @@ fn told(config: &Config, store: &str, is_new: bool) -> Rival {
              the other"
         ),
         hint: format!(
-            "write a name of its own into `{}` on one of them; a cloned image brings the file, or the machine id, along",
+            "write a name of its own into `{}` on one of them; a cloned image brings the file, or the machine id, along. If \
+             somebody edits this node's record by hand, or a backup came back, this passes by itself",
             file.display()
         ),
     }
