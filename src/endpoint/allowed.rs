@@ -140,11 +140,12 @@ fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; 2] {
 }
 
 /// Where clouds tell machines their secrets; a service on a link-local address is link-local anyway.
-const METADATA: [IpAddr; 4] = [
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 /// What is special about the address (RFC 6890 and the IANA registries that follow it), if anything is.
@@ -157,6 +158,8 @@ fn special(ip: IpAddr) -> Option<&'static str> {
             [0, ..] => Some("an unspecified address"),
             [127, ..] => Some("a loopback address"),
             [169, 254, ..] => Some("a link-local address"),
+            // RFC 6890: IETF protocol assignments.
+            [192, 0, 0, _] => Some("a reserved address"),
             [224..=239, ..] => Some("a multicast address"),
             [240..=255, ..] => Some("a reserved address"),
             _ => None,
@@ -166,6 +169,8 @@ fn special(ip: IpAddr) -> Option<&'static str> {
             [0, 0, 0, 0, 0, 0, 0, 1] => Some("a loopback address"),
             [0xfe80..=0xfebf, ..] => Some("a link-local address"),
             [0xff00..=0xffff, ..] => Some("a multicast address"),
+            // RFC 4380: Teredo, a way to an IPv4 address behind a translator.
+            [0x2001, 0, ..] => Some("a reserved address"),
             // Global unicast, unique local, and the forms that are judged by the IPv4 address in them.
             [0x2000..=0x3fff | 0xfc00..=0xfdff, ..] => None,
             [0x64, 0xff9b, 0 | 1, ..] | [0, 0, 0, 0, 0, 0, ..] => None,
@@ -222,6 +227,9 @@ mod tests {
             ("4000::1", "reserved"),
             ("1::1", "reserved"),
             ("fd00:ec2::254", "metadata"),
+            ("fd20:ce::254", "metadata"),
+            ("192.0.0.170", "reserved"),
+            ("2001:0:4136:e378:8000:63bf:80ff:fffe", "reserved"),
             ("100.100.100.200", "metadata"),
             ("10.0.0.1", "own"),
             ("::10.0.0.1", "own"),
