@@ -230,7 +230,11 @@ fn flat(path: &str) -> String {
 /// The path of such a file in its store; none if it is nothing that this program would have written.
 fn path(name: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(name).ok()?.replace("%2F", "/").replace("%25", "%");
-    path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')).then_some(path)
+    let (folders, _) = path.rsplit_once('/').unwrap_or_default();
+    // A folder of a file's name would stand in the way of that file, and no tree could be written with both.
+    let in_the_way = folders.split('/').any(|part| part.ends_with(".json"));
+    let usable = !in_the_way && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    usable.then_some(path)
 }
 
 /// The path of such a file below the folder; none if it is elsewhere.
@@ -351,6 +355,8 @@ mod tests {
         for evil in [
             "it/100%2F/all/../../i-1.json",
             "it/100%2F/all/.git/i-1.json",
+            "it/100%2F/all/i-2.json/i-1.json",
+            "it/100%2F/all/q/i-1.json/i-1.json",
             "it/100%2F/allx/i-1.json",
             "i-1.json",
         ] {
