@@ -188,7 +188,7 @@ fn special(dir: &Path) -> Option<PathBuf> {
     // `.git` of a work tree names the place of the rest in a file, which is looked at like all others.
     let common = match is_special(&dir.join("commondir")) {
         true => return Some(dir.join("commondir")),
-        false => fs::read_to_string(dir.join("commondir")).ok().map(|text| dir.join(text.trim())),
+        false => first_bytes(&dir.join("commondir")).map(|text| dir.join(text.trim())),
     };
     let dirs = [Some(dir.to_owned()), common];
     let opened = dirs.iter().flatten().flat_map(|dir| OPENED.iter().map(move |name| dir.join(name)));
@@ -204,6 +204,13 @@ fn special(dir: &Path) -> Option<PathBuf> {
     })
 }
 
+/// The text of a file that holds one path. Of a longer one, the path leads nowhere.
+fn first_bytes(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    fs::File::open(path).ok()?.take(MAX_PATH).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Where the repository itself is: in `.git` for a clone, which may be a file that names the place.
 fn git_dir(path: &Path) -> PathBuf {
     let dot_git = path.join(".git");
@@ -212,11 +219,7 @@ fn git_dir(path: &Path) -> PathBuf {
         Ok(found) if found.is_dir() => dot_git,
         Ok(found) if !found.is_file() => dot_git,
         Ok(_) => {
-            // No more is read than a path is long.
-            let mut text = String::new();
-            let read =
-                fs::File::open(&dot_git).and_then(|file| file.take(MAX_PATH).read_to_string(&mut text));
-            let text = if read.is_ok() { text } else { String::new() };
+            let text = first_bytes(&dot_git).unwrap_or_default();
             text.strip_prefix("gitdir:").map_or(dot_git, |dir| path.join(dir.trim()))
         }
         Err(_) => path.to_owned(),
