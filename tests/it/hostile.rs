@@ -337,3 +337,30 @@ fn a_mirror_that_ended_a_process_is_made_anew() {
         assert!(!mark.exists() && !place.join("trap").exists());
     }
 }
+
+#[test]
+fn what_is_in_the_way_of_a_nodes_file_or_heartbeat_is_taken_away() {
+    for (list, node) in List::each() {
+        let blob = list.object("blob", b"x");
+        let inner = list.tree(&[("100644", &blob, "y.txt")]);
+        let all = list.tree(&[("040000", &inner, "i-app1.json")]);
+        let presence = list.tree(&[("040000", &all, "all")]);
+        let it = list.tree(&[("040000", &presence, "presence")]);
+        let root = list.tree(&[("040000", &it, "it")]);
+        let commit = list.git(&["commit-tree", "-p", "master", "-m", "x", &root]).trim().to_owned();
+        list.git(&["update-ref", "refs/heads/master", &commit]);
+        node.good(&["publish"]);
+        assert!(node.good(&IDS).contains("i-app1"), "{}", list.url);
+        if list.host.is_none() {
+            continue;
+        }
+        for odd in ["refs/presence/beats", "refs/presence/beats/000/x"] {
+            node.good(&["beat"]);
+            list.git(&["update-ref", "-d", "refs/presence/beats/000"]);
+            list.git(&["update-ref", odd, &commit]);
+            node.good(&["beat"]);
+            let refs = list.git(&["for-each-ref", "--format=%(refname)", "refs/presence/beats"]);
+            assert_eq!(refs, "refs/presence/beats/000\n", "{}", list.url);
+        }
+    }
+}

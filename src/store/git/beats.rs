@@ -88,6 +88,10 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKi
         return Ok(Shard::Odd("names heartbeats that are too large"));
     }
     let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
+    // Whoever fills a shard would decide whose lines go. Begun anew, it has those of its nodes with their next beats.
+    if blob.content().iter().filter(|byte| **byte == b'\n').nth(MOST - 1).is_some() {
+        return Ok(Shard::Odd("names more heartbeats than a shard can hold"));
+    }
     Ok(Shard::Beats(parse(blob.content())))
 }
 
@@ -208,7 +212,9 @@ mod tests {
         let object = repo.find_object(plain, None).unwrap();
         let tag = repo.tag("t", &object, &who, "x", false).unwrap();
         assert_eq!(read(&repo, plain).unwrap(), Shard::Beats(Beats::new()));
-        for odd in [blob, tag, file(FILE, blob)] {
+        let flood = "A 1\n".repeat(MOST);
+        let flood = file(FILE, repo.blob(flood.as_bytes()).unwrap());
+        for odd in [blob, tag, file(FILE, blob), flood] {
             assert!(matches!(read(&repo, odd).unwrap(), Shard::Odd(_)));
             assert_eq!(read_or_lost(&repo, odd).unwrap(), Beats::new());
         }

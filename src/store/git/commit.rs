@@ -1,9 +1,10 @@
 //! Makes a commit that changes the files of some nodes and nothing else: no work tree, no index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
-use git2::{FileMode, Oid, Repository, Signature, Tree};
+use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, Signature, Tree};
 
 use super::{commits, tree};
 use crate::change::Change;
@@ -55,6 +56,9 @@ pub(super) fn prepare(
 ) -> Result<Option<Prepared>, StoreErrorKind> {
     let base = parent.map(|oid| tree::find(repo, tree::commit(repo, oid)?.tree)).transpose()?;
     let standing = standing(repo, base.as_ref(), folder, edits)?;
+    let in_the_way =
+        base.as_ref().map(|base| in_the_way(base, folder, edits)).transpose()?.unwrap_or_default();
+    let goes = |path: &str| in_the_way.iter().any(|gone| Path::new(path).starts_with(gone));
     let mut update = TreeUpdateBuilder::new();
     let mut told = BTreeMap::new();
     let mut lines = Vec::new();
@@ -65,7 +69,10 @@ pub(super) fn prepare(
             continue;
         }
         for path in old.keys().filter(|path| !edit.files.contains_key(*path)) {
-            update.remove(format!("{folder}/{path}"));
+            let path = format!("{folder}/{path}");
+            if !goes(&path) {
+                update.remove(path);
+            }
         }
         for (path, blob) in &edit.files {
             update.upsert(format!("{folder}/{path}"), *blob, FileMode::Blob);
@@ -85,10 +92,51 @@ pub(super) fn prepare(
     if told.is_empty() {
         return Ok(None);
     }
+    let base = if in_the_way.is_empty() { base } else { Some(without(repo, base.as_ref(), &in_the_way)?) };
     let tree = create(repo, base.as_ref(), &mut update)?;
     let who = Signature::now(author, EMAIL).doing("sign the commit")?;
     let commit = commits::write(repo, &who, &message(&lines), tree, parent).doing("write the commit")?;
     Ok(Some(Prepared { commit, changes: told }))
+}
+
+/// What is in the way of these files: a folder or submodule of a file's name, or a file of a folder's. No reader takes it,
+/// and libgit2 does not replace it.
+fn in_the_way(
+    base: &Tree<'_>,
+    folder: &Folder,
+    edits: &[NodeFiles],
+) -> Result<BTreeSet<String>, StoreErrorKind> {
+    let mut found = BTreeSet::new();
+    for path in edits.iter().flat_map(|edit| edit.files.keys()) {
+        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+            let wanted = if end == path.len() { ObjectType::Blob } else { ObjectType::Tree };
+            let part = format!("{folder}/{}", &path[..end]);
+            match base.get_path(Path::new(&part)) {
+                Ok(entry) if entry.kind() == Some(wanted) => {}
+                Ok(_) => {
+                    found.insert(part);
+                    break;
+                }
+                Err(error) if error.code() == ErrorCode::NotFound => break,
+                Err(error) => return Err(error).doing("read the folder"),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The tree without these paths.
+fn without<'repo>(
+    repo: &'repo Repository,
+    base: Option<&Tree<'_>>,
+    paths: &BTreeSet<String>,
+) -> Result<Tree<'repo>, StoreErrorKind> {
+    let mut update = TreeUpdateBuilder::new();
+    for path in paths {
+        update.remove(path.as_str());
+    }
+    let oid = create(repo, base, &mut update)?;
+    repo.find_tree(oid).doing("write the new tree")
 }
 
 /// A commit without parent that holds these files alone.
