@@ -209,7 +209,8 @@ pub(super) mod fuzzing {
         let whole = bytes.len();
         let read = advertisement::read("localhost", |into| Ok(bytes.read(into).unwrap_or_default()));
         if let Ok(kept) = read {
-            assert!(kept.len() <= whole + 1024, "{} bytes of {whole}", kept.len());
+            // The abilities may come a second time, behind the first ref that is kept.
+            assert!(kept.len() <= 2 * whole + 1024, "{} bytes of {whole}", kept.len());
         }
     }
 
