@@ -103,8 +103,8 @@ pub enum StoreErrorKind {
         source: PathError,
     },
     /// A `file://` URL names another host.
-    #[error("`file://{0}/…` names a host, and files are read on this machine alone")]
-    OtherHost(String),
+    #[error("the URL names a host, and files are read on this machine alone")]
+    OtherHost,
     /// The URL has a scheme that this build cannot speak.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
@@ -269,7 +269,7 @@ impl StoreError {
                 Some("remove it from the branch, or name another folder with --folder".into())
             }
             StoreErrorKind::Unreadable { source, .. } => source.hint(),
-            StoreErrorKind::OtherHost(_) => Some(
+            StoreErrorKind::OtherHost => Some(
                 "write `file:///PATH` for a path of this machine, `ssh://HOST/PATH` for one of another".into(),
             ),
             StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),

@@ -131,7 +131,7 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
     let (location, urls) = resolve(url, options).in_store(url)?;
     match location {
         Location::Remote => Ok(Box::new(Remote::new(url, urls, options))),
-        Location::OtherHost(host) => Err(StoreErrorKind::OtherHost(host)).in_store(url),
+        Location::OtherHost(_) => Err(StoreErrorKind::OtherHost).in_store(url),
         Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
         Location::Path(path) if url == embedded_url(&options.state_dir) => {
             Ok(Box::new(Local::embedded(path, options).in_store(url)?))
