@@ -8,19 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{FACTS, is_name};
+use crate::templates::determinism::TEMPLATES;
 use crate::templates::fleet::{Fleet, node};
-
-const TEMPLATES: [&str; 9] = [
-    "database.env",
-    "database.properties",
-    "database.yml",
-    "haproxy.cfg",
-    "hosts",
-    "nagios.cfg",
-    "nginx-upstream.conf",
-    "pgbouncer.ini",
-    "prometheus-sd.json",
-];
 
 /// The node among honest ones. In a balancer's file it is the only one of its part, so that what it says counts.
 fn with(facts: Option<Map<String, Value>>, part: &str, template: &str) -> Fleet {
