@@ -16,6 +16,7 @@ use toml::Spanned;
 use crate::endpoint::{Allowed, NetworkError};
 use crate::errors::{AtPath, PathError, pasted};
 use crate::folder;
+use crate::limits;
 use crate::roster::{Availability, States};
 use crate::same_file::is_same_file;
 use crate::store::git::transport;
@@ -89,6 +90,8 @@ pub struct Config {
     pub states: States,
     /// The safety limits.
     pub limits: Limits,
+    /// The most that is read from stores.
+    pub store_limits: limits::Limits,
     /// Time limits of the network.
     pub network: transport::Limits,
     /// How long a change of the stores may take.
@@ -191,6 +194,7 @@ struct File {
     vars: Map<String, Value>,
     states: BTreeMap<String, Availability>,
     limits: FileLimits,
+    store_limits: limits::Limits,
     timeouts: Timeouts,
     render: Vec<Spanned<tables::RenderTable>>,
     agent: tables::AgentTable,
@@ -283,6 +287,10 @@ impl Config {
             min_nodes: file.limits.min_nodes,
             max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
         };
+        if let Some(name) = file.store_limits.zero() {
+            let reason = format!("[store-limits]: with `{name} = 0` no store could be read");
+            return Err(ConfigError::Syntax { path, reason });
+        }
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
         let place = Place { path: &path, text: text.as_deref().unwrap_or_default() };
         let renders = place.each("render", file.render, |table| table.resolve(limits, command_limit))?;
@@ -316,6 +324,7 @@ impl Config {
             vars: file.vars,
             states: States::default().extended(file.states),
             limits,
+            store_limits: file.store_limits,
             network: transport::Limits {
                 connect: Duration::from_secs(file.timeouts.connect.max(1)),
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
@@ -451,6 +460,12 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_stores_are_configured_one_by_one() {
+        let config = load("[store-limits]\nupdates-of-node = 7", Given::default()).unwrap();
+        assert_eq!(config.store_limits, limits::Limits { updates_of_node: 7, ..limits::Limits::default() });
+    }
+
+    #[test]
     fn a_health_check_is_damped_unless_that_is_switched_off() {
         let check = |line: &str, seconds: u64| {
             let config = load(&format!("[[health]]\ntcp = '80'\n{line}\n"), Given::default()).unwrap();
@@ -488,6 +503,8 @@ mod tests {
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
         check("[agent]\ninterval = -1", "line 2");
+        check("[store-limits]\nupdates = 0", "with `updates = 0` no store could be read");
+        check("[store-limits]\nfiles = 1", "unknown field `files`");
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));
     }

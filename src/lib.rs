@@ -19,7 +19,7 @@ mod folder;
 pub mod fuzzing;
 pub mod haproxy;
 pub mod health;
-mod limits;
+pub mod limits;
 pub mod liveness;
 pub mod mark;
 pub mod metrics;

@@ -1,56 +1,94 @@
 //! The most of everything that is read from outside: one table.
 //!
-//! Whoever may push to a store, or answers in a server's place, can send anything. Beyond a limit there is a problem of the
-//! file or ref, or an error of the store; then its last copy counts. The limits are far above what the largest fleet
-//! needs, and low enough that a machine of one gigabyte outlasts them. docs/stores.md lists them for users.
+//! A node that may push to a store can push anything, and a server can answer anything. Beyond a limit there is a problem
+//! of the file or ref, or an error of the store; then its last copy is used. The limits are far above the needs of the
+//! largest fleet, and low enough that a machine of one gigabyte survives them. docs/stores.md lists them for users, and
+//! `[store-limits]` in presence.toml changes them.
+//!
+//! The table belongs to the process: packs are measured inside libgit2's callbacks, where no options arrive.
 
-/// A directory of records: files, folders and whatever else is in it.
-pub(crate) const ENTRIES: usize = 1_000_000;
+use std::sync::OnceLock;
 
-/// The paths of the files in it, in bytes, all together.
-pub(crate) const PATHS: usize = 64 * MIB;
+use serde::Deserialize;
 
-/// The records in it, in bytes, all together.
-pub(crate) const RECORDS: u64 = 512 * MIB as u64;
+macro_rules! table {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty = $most:expr;)*) => {
+        /// The limits, each with its default.
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct Limits {
+            $($(#[$doc])* pub $name: $kind,)*
+        }
 
-/// The folders that a publisher goes through to find the files of one node.
-pub(crate) const FOLDERS: usize = 100_000;
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $most,)* }
+            }
+        }
 
-/// One object of git that is not a file: a commit, a tree.
-pub(crate) const OBJECT: u64 = 64 * MIB as u64;
+        impl Limits {
+            /// The name of a limit that is 0, as presence.toml spells it: with it no store could be read.
+            pub fn zero(&self) -> Option<String> {
+                let limits = [$((stringify!($name), self.$name == 0),)*];
+                let (name, _) = limits.into_iter().find(|(_, is_zero)| *is_zero)?;
+                Some(name.replace('_', "-"))
+            }
+        }
+    };
+}
 
-/// What the difference between two objects of git makes: it is put together in memory.
-pub(crate) const DELTA: u64 = 256 * MIB as u64;
-
-/// The objects of one pack.
-pub(crate) const OBJECTS: u32 = 4_000_000;
-
-/// What a server sends in one answer, in bytes.
-pub(crate) const ANSWER: u64 = 2 * 1024 * MIB as u64;
-
-/// What a server says to people beside it, in bytes.
-pub(crate) const TALK: u64 = MIB as u64;
-
-/// The list of a server's refs, in bytes, and how many of them this program has to do with.
-pub(crate) const ADVERTISEMENT: usize = 64 * MIB;
-pub(crate) const REFS: usize = 250_000;
-
-/// What a server says of a push, in bytes.
-pub(crate) const REPORT: usize = 16 * MIB;
-
-/// One shard of heartbeats, in bytes, and the lines of all.
-pub(crate) const SHARD: usize = 8 * MIB;
-pub(crate) const BEATS: usize = 1_000_000;
-
-/// The updates that one look counts in, those of one node, and the files of one.
-pub(crate) const WAITING: usize = 4_096;
-pub(crate) const WAITING_OF_ONE: usize = 4;
-pub(crate) const WAITING_FILES: usize = 64;
-
-/// The commits that a look goes through to find out what was merged.
-pub(crate) const STEPS: usize = 20_000;
-
-/// The junk that one push deletes.
-pub(crate) const SWEPT: usize = 1_000;
+table! {
+    /// A directory of records: files, folders and whatever else is in it.
+    entries: usize = 1_000_000;
+    /// The paths of the files in it, in bytes, all together.
+    path_bytes: usize = 64 * MIB;
+    /// The records in it, in bytes, all together.
+    record_bytes: u64 = 512 * MIB as u64;
+    /// The folders that a publisher goes through to find the files of one node.
+    folders: usize = 100_000;
+    /// One object of git that is not a file, in bytes: a commit, a tree.
+    object_bytes: u64 = 64 * MIB as u64;
+    /// The result of one difference between two objects of git, in bytes: it is put together in memory.
+    delta_bytes: u64 = 256 * MIB as u64;
+    /// The objects of one pack.
+    objects: u32 = 4_000_000;
+    /// One answer of a server, in bytes.
+    answer_bytes: u64 = 2 * 1024 * MIB as u64;
+    /// The words for people that a server sends beside its answer, in bytes.
+    talk_bytes: u64 = MIB as u64;
+    /// The list of a server's refs, in bytes.
+    ref_bytes: usize = 64 * MIB;
+    /// The refs of a server that this program has to do with.
+    refs: usize = 250_000;
+    /// A server's report on a push, in bytes.
+    report_bytes: usize = 16 * MIB;
+    /// One shard of heartbeats, in bytes.
+    shard_bytes: usize = 8 * MIB;
+    /// The heartbeats of all shards.
+    beats: usize = 1_000_000;
+    /// The updates that one look counts in.
+    updates: usize = 4_096;
+    /// The updates of one node that one look counts in.
+    updates_of_node: usize = 4;
+    /// The files of one update.
+    update_files: usize = 64;
+    /// The commits that a look goes through to find out which updates were merged.
+    steps: usize = 20_000;
+    /// The refs that one push deletes because they hold nothing that a reader would take.
+    swept: usize = 1_000;
+}
 
 const MIB: usize = 1024 * 1024;
+
+static TABLE: OnceLock<Limits> = OnceLock::new();
+
+/// The limits of this process.
+pub(crate) fn get() -> &'static Limits {
+    TABLE.get_or_init(Limits::default)
+}
+
+/// Sets the limits of this process, before the first store is read. Later calls change nothing.
+pub fn set(limits: Limits) {
+    // The limits in use stay: half of an answer was measured by them.
+    let _ = TABLE.set(limits);
+}

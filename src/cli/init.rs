@@ -213,6 +213,11 @@ nodeinfo = \"{nodeinfo}\"
 # min-nodes = 1
 # max-shrink = 50
 
+# The most that is read from a store; docs/stores.md lists all limits.
+[store-limits]
+# entries = 1000000
+# answer-bytes = 2147483648
+
 # In seconds.
 [timeouts]
 # connect = 10

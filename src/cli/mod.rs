@@ -205,6 +205,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         (Err(error), Command::Doctor(args)) => return doctor::unconfigured(args, error.into()),
         (Err(error), _) => return Err(error.into()),
     };
+    crate::limits::set(config.store_limits.clone());
     crate::state::make_private(&config.state_dir);
     if cli.global.color.is_none() {
         set_color(config.color.as_deref().and_then(|word| Color::from_str(word, true).ok()));

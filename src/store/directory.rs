@@ -210,7 +210,7 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(beats),
         entries => entries.at("read", &dir)?,
     };
-    for entry in entries.take(limits::BEATS) {
+    for entry in entries.take(limits::get().beats) {
         let entry = entry.at("read", &dir)?;
         let found = match entry.metadata() {
             // One that goes just now is no sign of life.
@@ -234,9 +234,11 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Opti
     let mut found = false;
     let mut closed = None;
     for (count, entry) in walk(folder).enumerate() {
-        if count > limits::ENTRIES {
-            let error =
-                std::io::Error::other(format!("there are more than {} files and folders", limits::ENTRIES));
+        if count > limits::get().entries {
+            let error = std::io::Error::other(format!(
+                "there are more than {} files and folders",
+                limits::get().entries
+            ));
             return Err(error).at("look for this node's files in", folder);
         }
         let entry = match entry {

@@ -295,7 +295,9 @@ impl StoreError {
             StoreErrorKind::Transport(error) => error.hint(),
             StoreErrorKind::Panicked => Some("report what it printed; the last copy of the store counts".into()),
             StoreErrorKind::TooMuch { .. } => Some(
-                "no list of nodes needs so much: look who has put it there (`git log` in a repository), and take it away".into(),
+                "no list of nodes needs so much: find out who has put it there (`git log` in a repository), and take it \
+                 away; [store-limits] in presence.toml raises a limit"
+                    .into(),
             ),
             StoreErrorKind::NotYet => None,
             StoreErrorKind::NoHistory => Some("name a git store with --store".into()),

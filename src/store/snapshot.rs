@@ -271,7 +271,7 @@ impl Total {
     /// Counts the content in; it is none if that makes too much.
     pub(super) fn count<'c>(&self, content: Result<&'c [u8], String>) -> Result<&'c [u8], String> {
         let length = content.as_ref().map_or(0, |content| content.len() as u64);
-        match self.0.fetch_add(length, Ordering::Relaxed) + length > limits::RECORDS {
+        match self.0.fetch_add(length, Ordering::Relaxed) + length > limits::get().record_bytes {
             true => Err("is one file too many".to_owned()),
             false => content,
         }
@@ -279,11 +279,11 @@ impl Total {
 
     /// An error if it was too much.
     pub(super) fn judge(&self) -> Result<(), StoreErrorKind> {
-        match self.0.load(Ordering::Relaxed) > limits::RECORDS {
+        match self.0.load(Ordering::Relaxed) > limits::get().record_bytes {
             true => Err(StoreErrorKind::TooMuch {
                 place: "the folder".to_owned(),
                 what: "bytes of records",
-                most: limits::RECORDS,
+                most: limits::get().record_bytes,
             }),
             false => Ok(()),
         }

@@ -256,6 +256,30 @@ fn a_folder_of_folders_without_end_is_an_error_and_the_last_copy_counts() {
 }
 
 #[test]
+fn a_limit_that_is_configured_is_the_one_that_holds() {
+    for (list, node) in List::each() {
+        list.node("app2").good(&["publish"]);
+        assert_eq!(node.good(&IDS), "i-app1\ni-app2\n");
+        let low = |name: &str, least: u64| {
+            node.configure(&format!("timeouts.recheck = 0\n[store-limits]\n{name} = {least}\n"));
+        };
+        list.node("app3").good(&["publish"]);
+        low("entries", 2);
+        let listed = node.run(&IDS).code(3).says("the folder` has more than 2 files and folders");
+        assert_eq!(listed.stdout, "i-app1\ni-app2\n", "its last copy");
+        low("entries", 3);
+        assert_eq!(node.good(&IDS), "i-app1\ni-app2\ni-app3\n");
+        if list.host.is_some() {
+            list.node("app2").good(&["withdraw"]);
+            low("answer-bytes", 64);
+            node.run(&IDS).code(3).says("more than 64 bytes").says("[store-limits]");
+            low("ref-bytes", 64);
+            node.run(&IDS).code(3).says("more than 64 bytes of refs");
+        }
+    }
+}
+
+#[test]
 fn a_flood_of_updates_is_cut_down_and_swept_away() {
     for host in Host::each() {
         let (list, node) = List::new(Some(host));

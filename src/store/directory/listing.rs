@@ -68,10 +68,11 @@ impl Listing {
 
     /// What there is too much of.
     fn excess(&self) -> Option<String> {
-        if self.entries > limits::ENTRIES {
-            return Some(format!("{} files and folders", limits::ENTRIES));
+        if self.entries > limits::get().entries {
+            return Some(format!("{} files and folders", limits::get().entries));
         }
-        (self.paths.len() > limits::PATHS).then(|| format!("{} bytes of paths", limits::PATHS))
+        (self.paths.len() > limits::get().path_bytes)
+            .then(|| format!("{} bytes of paths", limits::get().path_bytes))
     }
 
     pub(super) fn len(&self) -> usize {

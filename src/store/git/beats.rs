@@ -72,7 +72,7 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKi
     let odb = repo.odb().doing("open the object database")?;
     let is_odd = |oid: Oid, kind: ObjectType| {
         let (size, found) = odb.read_header(oid).doing("read heartbeats")?;
-        Ok::<_, StoreErrorKind>(found != kind || size > limits::SHARD)
+        Ok::<_, StoreErrorKind>(found != kind || size > limits::get().shard_bytes)
     };
     if is_odd(commit, ObjectType::Commit)? {
         return Ok(Shard::Odd("names no commit"));
@@ -203,7 +203,7 @@ mod tests {
     fn what_is_no_shard_is_odd_and_nothing_large_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(dir.path()).unwrap();
-        let blob = repo.blob(&vec![b'\n'; limits::SHARD + 1]).unwrap();
+        let blob = repo.blob(&vec![b'\n'; limits::get().shard_bytes + 1]).unwrap();
         let file = |name: &str, blob| {
             commit::alone(&repo, &BTreeMap::from([(name.to_owned(), blob)]), "t", "x").unwrap()
         };

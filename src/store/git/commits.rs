@@ -24,7 +24,7 @@ pub(super) fn read(repo: &Repository, oid: Oid) -> Result<Commit, git2::Error> {
     }
     let broken =
         || git2::Error::new(ErrorCode::Invalid, ErrorClass::Object, format!("the commit {oid} is broken"));
-    if size as u64 > limits::OBJECT {
+    if size as u64 > limits::get().object_bytes {
         return Err(broken());
     }
     parse(odb.read(oid)?.data()).ok_or_else(broken)

@@ -67,7 +67,7 @@ pub(super) struct Merges<'repo> {
 
 impl<'repo> Merges<'repo> {
     pub(super) fn new(repo: &'repo Repository, tip: Option<Oid>) -> Merges<'repo> {
-        Merges { repo, tip, known: HashMap::new(), steps: limits::STEPS }
+        Merges { repo, tip, known: HashMap::new(), steps: limits::get().steps }
     }
 
     /// Whether the branch has it already. Only a repository that has the tip can tell of others than the last.
@@ -149,10 +149,10 @@ pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.retain(|entry| {
         let count = of.entry(entry.id.clone()).or_default();
         *count += 1;
-        *count <= limits::WAITING_OF_ONE
+        *count <= limits::get().updates_of_node
     });
     entries.reverse();
-    if entries.len() > limits::WAITING {
+    if entries.len() > limits::get().updates {
         let hash = |entry: &Entry| {
             let mut hash = fnv::FnvHasher::default();
             hash.write(entry.unique.as_bytes());
@@ -160,7 +160,7 @@ pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
             hash.finish()
         };
         entries.sort_by_cached_key(hash);
-        entries.truncate(limits::WAITING);
+        entries.truncate(limits::get().updates);
         entries.sort();
     }
     entries
@@ -269,7 +269,7 @@ pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result
         return Ok(Says::Junk);
     }
     let root = repo.find_tree(root).doing("read an update")?;
-    if root.len() > limits::WAITING_FILES {
+    if root.len() > limits::get().update_files {
         return Ok(Says::Junk);
     }
     let file = format!("{}.json", entry.id);
@@ -379,17 +379,17 @@ mod tests {
     fn a_flood_is_cut_down_and_the_newest_of_a_node_stay() {
         let zero = Oid::ZERO_SHA1;
         let mut all: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
-        all.extend((0..2 * limits::WAITING as u64).map(|number| entry(&format!("z{number}"), 5, zero)));
+        all.extend((0..2 * limits::get().updates as u64).map(|number| entry(&format!("z{number}"), 5, zero)));
         all.sort();
         let few: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
-        assert_eq!(select(few.clone()), few[10 - limits::WAITING_OF_ONE..]);
+        assert_eq!(select(few.clone()), few[10 - limits::get().updates_of_node..]);
         let kept = select(all.clone());
-        assert!(kept.len() == limits::WAITING && kept.is_sorted() && kept == select(all.clone()));
+        assert!(kept.len() == limits::get().updates && kept.is_sorted() && kept == select(all.clone()));
         let mut refs: BTreeMap<String, Oid> = all.iter().map(|entry| (entry.name(), zero)).collect();
         refs.insert("refs/presence/beats/000".into(), zero);
         refs.insert(format!("{PREFIX}i-1/by-hand"), zero);
-        assert!(trim(&mut refs) > limits::WAITING);
-        assert!(refs.len() == limits::WAITING + 1 && refs.contains_key("refs/presence/beats/000"));
+        assert!(trim(&mut refs) > limits::get().updates);
+        assert!(refs.len() == limits::get().updates + 1 && refs.contains_key("refs/presence/beats/000"));
     }
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(judged(Oid::from_bytes(&[7; 20]).unwrap()), Says::Lost);
         assert_eq!(judged(repo.blob(b"x").unwrap()), Says::Junk);
         let many: Vec<(String, Vec<u8>)> =
-            (0..=limits::WAITING_FILES).map(|n| (format!("it/all/{n}/i-1.json"), own.clone())).collect();
+            (0..=limits::get().update_files).map(|n| (format!("it/all/{n}/i-1.json"), own.clone())).collect();
         let many: Vec<(&str, &[u8])> = many.iter().map(|(path, text)| (&path[..], &text[..])).collect();
         assert_eq!(judged(commit(&many)), Says::Junk);
     }

@@ -328,8 +328,8 @@ fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
         if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
             refs.insert(name.to_owned(), oid);
         }
-        if refs.len() > limits::REFS {
-            let (place, most) = (glob.to_owned(), limits::REFS as u64);
+        if refs.len() > limits::get().refs {
+            let (place, most) = (glob.to_owned(), limits::get().refs as u64);
             return Err(StoreErrorKind::TooMuch { place, what: "refs", most });
         }
     }

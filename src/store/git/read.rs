@@ -137,11 +137,11 @@ impl Plan<'_> {
         while let Some((mode, name, oid)) = next_entry(&mut rest) {
             let length = prefix.len();
             self.seen += 1;
-            if self.seen > limits::ENTRIES {
-                return Err(tree::too_much("files and folders", limits::ENTRIES));
+            if self.seen > limits::get().entries {
+                return Err(tree::too_much("files and folders", limits::get().entries));
             }
-            if self.paths.len() > limits::PATHS {
-                return Err(tree::too_much("bytes of paths", limits::PATHS));
+            if self.paths.len() > limits::get().path_bytes {
+                return Err(tree::too_much("bytes of paths", limits::get().path_bytes));
             }
             if name.starts_with(b".") {
                 continue;

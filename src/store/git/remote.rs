@@ -226,7 +226,7 @@ impl Operation<'_> {
         }
         // One who floods the inbox names the same object again and again.
         all.retain(|entry| bad.contains(&(entry.commit, entry.id.clone())));
-        all.truncate(limits::SWEPT);
+        all.truncate(limits::get().swept);
         self.junk.replace(all);
         Ok(View { session, tip, waiting, merged })
     }

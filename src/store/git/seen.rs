@@ -109,7 +109,7 @@ impl Seen {
             Some(shards) => {
                 let mut latest = Beats::new();
                 for (name, commit) in shards {
-                    if latest.len() > limits::BEATS {
+                    if latest.len() > limits::get().beats {
                         odd.push((name.clone(), MANY_BEATS));
                         continue;
                     }

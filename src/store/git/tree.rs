@@ -33,8 +33,12 @@ pub(super) fn find(repo: &Repository, oid: Oid) -> Result<Tree<'_>, StoreErrorKi
 /// An error if the object has more bytes than are read into memory.
 pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind> {
     let header = repo.odb().and_then(|odb| odb.read_header(oid)).doing("read an object")?;
-    match header.0 as u64 > limits::OBJECT {
-        true => Err(StoreErrorKind::TooMuch { place: oid.to_string(), what: "bytes", most: limits::OBJECT }),
+    match header.0 as u64 > limits::get().object_bytes {
+        true => Err(StoreErrorKind::TooMuch {
+            place: oid.to_string(),
+            what: "bytes",
+            most: limits::get().object_bytes,
+        }),
         false => Ok(()),
     }
 }
@@ -156,8 +160,8 @@ impl Search<'_> {
         depth: usize,
     ) -> Result<(), StoreErrorKind> {
         self.folders += 1;
-        if self.folders > limits::FOLDERS {
-            return Err(too_much("folders", limits::FOLDERS));
+        if self.folders > limits::get().folders {
+            return Err(too_much("folders", limits::get().folders));
         }
         for entry in tree {
             let Ok(name) = entry.name() else { continue };

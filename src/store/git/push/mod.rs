@@ -179,10 +179,11 @@ struct SideBand<'a> {
 fn measure(length: &mut usize, more: usize) -> io::Result<()> {
     // An empty packet takes time as well.
     *length += more + 4;
-    match *length > limits::REPORT {
-        true => {
-            Err(io::Error::other(format!("the server says more than {} bytes of a push", limits::REPORT)))
-        }
+    match *length > limits::get().report_bytes {
+        true => Err(io::Error::other(format!(
+            "the server says more than {} bytes of a push",
+            limits::get().report_bytes
+        ))),
         false => Ok(()),
     }
 }

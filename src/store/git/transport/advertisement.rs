@@ -49,12 +49,12 @@ pub(super) fn read(
             return Err(TransportError::Refused { peer: peer.to_owned(), said });
         }
         kept.take(&line);
-        if sent > limits::ADVERTISEMENT || kept.refs > limits::REFS {
+        if sent > limits::get().ref_bytes || kept.refs > limits::get().refs {
             return Err(TransportError::excess(
                 peer,
-                match kept.refs > limits::REFS {
-                    true => ("refs", limits::REFS as u64),
-                    false => ("bytes of refs", limits::ADVERTISEMENT as u64),
+                match kept.refs > limits::get().refs {
+                    true => ("refs", limits::get().refs as u64),
+                    false => ("bytes of refs", limits::get().ref_bytes as u64),
                 },
             ));
         }

@@ -51,8 +51,8 @@ impl Guard {
     /// Looks at the next bytes of the answer.
     pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), Excess> {
         self.sent += bytes.len() as u64;
-        if self.sent > limits::ANSWER {
-            return Err(("bytes", limits::ANSWER));
+        if self.sent > limits::get().answer_bytes {
+            return Err(("bytes", limits::get().answer_bytes));
         }
         while let Some((&first, rest)) = bytes.split_first() {
             match &mut self.at {
@@ -93,8 +93,8 @@ impl Guard {
                         2 => self.talk += part.len() as u64,
                         _ => {}
                     }
-                    if self.talk > limits::TALK {
-                        return Err(("bytes of talk", limits::TALK));
+                    if self.talk > limits::get().talk_bytes {
+                        return Err(("bytes of talk", limits::get().talk_bytes));
                     }
                 }
             }
@@ -144,8 +144,8 @@ impl Pack {
                     bytes = rest;
                     if let [b'P', b'A', b'C', b'K', _, _, _, _, a, b, c, d] = head[..] {
                         self.left = u32::from_be_bytes([a, b, c, d]);
-                        if self.left > limits::OBJECTS {
-                            return Err(("objects", limits::OBJECTS.into()));
+                        if self.left > limits::get().objects {
+                            return Err(("objects", limits::get().objects.into()));
                         }
                         self.next = self.entry();
                     } else if head.len() == 12 {
@@ -164,8 +164,8 @@ impl Pack {
                     *size = added.map_or(u64::MAX, |added| *size | added);
                     *shift += more;
                     let size = *size;
-                    if size > limits::OBJECT && kind != BLOB {
-                        return Err(("bytes of one object", limits::OBJECT));
+                    if size > limits::get().object_bytes && kind != BLOB {
+                        return Err(("bytes of one object", limits::get().object_bytes));
                     }
                     if first & 0x80 == 0 {
                         self.next = match kind {
@@ -223,9 +223,9 @@ impl Pack {
         let is_over = matches!(status, Ok(Status::StreamEnd));
         if is_delta
             && (start.len() == SIZES || is_over)
-            && sizes(start).is_some_and(|most| most > limits::DELTA)
+            && sizes(start).is_some_and(|most| most > limits::get().delta_bytes)
         {
-            return Err(("bytes of one object", limits::DELTA));
+            return Err(("bytes of one object", limits::get().delta_bytes));
         }
         // It is not as large as it says, or is no deflated data: libgit2 says so.
         let is_odd = status.is_err() || self.inflate.total_out() > *size || (read == 0 && made == 0);
@@ -337,23 +337,26 @@ mod tests {
 
     #[test]
     fn what_libgit2_would_take_into_memory_is_measured_first() {
-        let tree = [header(2, limits::OBJECT + 1), deflated(b"")].concat();
-        check(&pack(1, &[tree]), Err(("bytes of one object", limits::OBJECT)));
-        check(&pack(1, &[[0xa0; 1].to_vec(), vec![0xff; 11]]), Err(("bytes of one object", limits::OBJECT)));
+        let tree = [header(2, limits::get().object_bytes + 1), deflated(b"")].concat();
+        check(&pack(1, &[tree]), Err(("bytes of one object", limits::get().object_bytes)));
+        check(
+            &pack(1, &[[0xa0; 1].to_vec(), vec![0xff; 11]]),
+            Err(("bytes of one object", limits::get().object_bytes)),
+        );
         // Of a file, libgit2 keeps no more than the packed data.
         let blob = [header(BLOB, 1 << 40), deflated(b"")].concat();
         check(&pack(1, &[blob]), Ok(()));
-        let bomb = deflated(&[number(10), number(limits::DELTA + 1)].concat());
+        let bomb = deflated(&[number(10), number(limits::get().delta_bytes + 1)].concat());
         let bomb = [header(NAMED_DELTA, 6), vec![9; 20], bomb].concat();
         let commit = [header(1, 4), deflated(b"tree")].concat();
-        check(&pack(2, &[commit, bomb]), Err(("bytes of one object", limits::DELTA)));
-        check(&pack(limits::OBJECTS + 1, &[]), Err(("objects", limits::OBJECTS.into())));
+        check(&pack(2, &[commit, bomb]), Err(("bytes of one object", limits::get().delta_bytes)));
+        check(&pack(limits::get().objects + 1, &[]), Err(("objects", limits::get().objects.into())));
     }
 
     #[test]
     fn talk_has_an_end() {
-        let talk = packets(2, &vec![b'x'; limits::TALK as usize + 1], 1_000);
-        assert_eq!(seen(&talk, 10_000), Err(("bytes of talk", limits::TALK)));
+        let talk = packets(2, &vec![b'x'; limits::get().talk_bytes as usize + 1], 1_000);
+        assert_eq!(seen(&talk, 10_000), Err(("bytes of talk", limits::get().talk_bytes)));
         assert_eq!(seen(&packets(2, b"Counting objects", 5), 3), Ok(()));
     }
 

@@ -62,7 +62,8 @@ impl TransportError {
                 "it takes no bodies of that size; with nginx, raise client_max_body_size"
             }
             Self::TooMuch { .. } => {
-                "no list of nodes needs so much: see that the server is the right one, and who has pushed to it"
+                "no list of nodes needs so much: see that the server is the right one, and who has pushed to it; \
+                 [store-limits] in presence.toml raises a limit"
             }
             Self::Status { .. } => "look at the log of the web server",
             Self::Sha256 { .. } => {
