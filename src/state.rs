@@ -68,6 +68,11 @@ pub(crate) fn save_first<T: Serialize>(dir: &Path, name: &str, what: &T) -> Resu
     staged.place_new(Path::new(name)).at("write", &path)
 }
 
+/// Whether memories can be kept in that folder, which is made if it is not there.
+pub(crate) fn can_save(dir: &Path) -> bool {
+    Folder::private(dir).and_then(|folder| folder.stage("").map(drop)).is_ok()
+}
+
 /// The same in a folder that is open.
 pub(crate) fn save_in<T: Serialize>(
     folder: &Folder,

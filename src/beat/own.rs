@@ -142,7 +142,7 @@ pub fn has_address(record: &Record) -> bool {
 }
 
 /// Whether only the list can tell what this node has said: nothing on this machine does, and the record lacks a fact that
-/// it may have stated.
+/// it may have stated. A machine that can remember nothing may lack any fact: its list is asked each time.
 pub fn must_ask(config: &Config, record: &Record) -> bool {
     let mut firm = ADDRESSES.iter().chain(&FIRM);
     let is_doubtful = !has_address(record)
@@ -151,7 +151,10 @@ pub fn must_ask(config: &Config, record: &Record) -> bool {
         || !faults(record, &config.states, &config.addresses).is_empty();
     let has_copy =
         || Fleet::of_copies(config, false).readings.iter().any(|reading| reading.snapshot.is_some());
-    is_doubtful && load(&config.state_dir).is_none() && !has_copy()
+    let lacks = || ADDRESSES.iter().chain(&FIRM).any(|fact| !record.has(fact));
+    load(&config.state_dir).is_none()
+        && (is_doubtful || lacks() && !state::can_save(&config.state_dir))
+        && !has_copy()
 }
 
 /// The record that a single run is to publish, and what there is to say about it. Where nothing else tells what this node

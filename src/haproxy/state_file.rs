@@ -45,6 +45,12 @@ pub fn clear(path: &Path) -> Result<(), PathError> {
     write(path, EMPTY)
 }
 
+/// Whether the file is there and says nothing.
+pub fn is_clear(path: &Path) -> bool {
+    // HAProxy's own states take more bytes.
+    path.metadata().is_ok_and(|found| found.is_file() && found.len() == EMPTY.len() as u64)
+}
+
 /// Fills the file right before a reload that loads `new`.
 pub fn save(path: &Path, socket: &Path, new: &str, overrides: &Overrides) -> Result<(), StateFileError> {
     let states = Socket::new(socket).states()?;

@@ -255,7 +255,14 @@ impl Target {
         }
         let other = Folder::open(&std::env::temp_dir())?;
         let staged = self.stage(&place, old.as_ref(), bytes, &other, warnings)?;
-        self.check(&staged.path())?;
+        match (self.check(&staged.path()), self.runtime.as_ref().and_then(Runtime::remembers)) {
+            (Err(error), Some(state_file)) => warnings.push(format!(
+                "{}; HAProxy may object to `{}` alone, which is emptied before a check, but not in a rehearsal",
+                chain(&error),
+                state_file.display()
+            )),
+            (checked, _) => checked?,
+        }
         Ok(Done::Replaced)
     }
 

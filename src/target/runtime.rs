@@ -1,6 +1,6 @@
 //! A target that HAProxy follows without a reload, where only its servers changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Memory;
@@ -129,6 +129,11 @@ impl Runtime {
     /// Empties the state file: a file that is checked must not be refused for what HAProxy remembers.
     pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
         self.state_file.as_deref().map_or(Ok(()), state_file::clear)
+    }
+
+    /// The state file, if there is one and a check would not find it empty.
+    pub(super) fn remembers(&self) -> Option<&Path> {
+        self.state_file.as_deref().filter(|path| !state_file::is_clear(path))
     }
 
     /// Fills the state file right before a reload. Without it HAProxy forgets which servers are ill; no more.

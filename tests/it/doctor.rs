@@ -266,6 +266,43 @@ fn a_socket_below_admin_fails() {
 }
 
 #[test]
+fn a_state_file_that_is_not_empty_fails_no_rehearsal() {
+    let lb = node();
+    let dir = lb.path("haproxy");
+    fs::create_dir(&dir).unwrap();
+    let running = format!(
+        "{}frontend f\n    mode http\n    bind {}\n    timeout client 1s\n",
+        HaProxy::global(&dir),
+        HaProxy::free_address()
+    );
+    let _haproxy = HaProxy::start(&dir, &running);
+    let states = lb.path("states");
+    let check = format!("check = \"grep -q '^1$' '{}'\"", states.display());
+    let config = table(
+        &lb,
+        &format!(
+            "{}\nreload = 'true'\napply = 'runtime'\nsocket = '{}'\nstate-file = '{}'",
+            check.replace("'\"", "' {}\""),
+            HaProxy::socket_in(&dir).display(),
+            states.display()
+        ),
+    );
+    for content in [None, Some("1\n# be_id be_name\n")] {
+        if let Some(content) = content {
+            fs::write(&states, content.replace('1', "2")).unwrap();
+        }
+        let outcome = doctor_with(&lb, &config).code(0);
+        assert!(outcome.stdout.contains("is emptied before a check, but not in a rehearsal"), "{outcome}");
+        assert!(outcome.stdout.contains("would replace"), "{outcome}");
+    }
+    fs::write(&states, "1\n").unwrap();
+    let outcome = doctor_with(&lb, &config.replace("^1$", "^2$"));
+    fails(outcome, "grep");
+    let outcome = doctor_with(&lb, &config).code(0);
+    assert!(!outcome.stdout.contains("rehearsal"), "{outcome}");
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_is_a_finding_too() {
     let app = Machine::new("app1");
     fs::write(app.path("presence.toml"), "stores = 3\n").unwrap();

@@ -152,6 +152,11 @@ fn without_a_memory_no_reading_is_the_second_one() {
     }
     machine.run(&[&publish[..], &["--anyway"]].concat()).code(0);
     assert!(!listed(&machine).contains("10.0.0.9"));
+    // The same of a file that is not there.
+    fs::remove_file(machine.path("nodeinfo/port.txt")).unwrap();
+    machine.fact("address", "10.0.0.9");
+    machine.run(&publish).code(0).says("there is no `").says("nodeinfo/port.txt`");
+    assert_eq!(listed(&machine), whole);
 }
 
 #[test]
