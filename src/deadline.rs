@@ -45,6 +45,11 @@ impl Deadline {
         self.within
     }
 
+    /// The moment.
+    pub fn end(self) -> Instant {
+        self.started + self.within
+    }
+
     /// How long the operation has taken.
     pub fn elapsed(self) -> Duration {
         self.started.elapsed()

@@ -52,6 +52,13 @@ table! {
     delta_bytes: u64 = 256 * MIB as u64;
     /// The objects of one pack.
     objects: u32 = 4_000_000;
+    /// The objects of one pack, put together, in bytes. A whole history of a hundred thousand commits to a folder of ten
+    /// thousand nodes is 40 GB of trees.
+    unpacked_bytes: u64 = 64 * 1024 * MIB as u64;
+    /// The memory that libgit2 takes while it puts a pack together, in bytes.
+    working_bytes: usize = 768 * MIB;
+    /// How long it may do so after the deadline, in seconds.
+    working_seconds: u64 = 600;
     /// One answer of a server, in bytes.
     answer_bytes: u64 = 2 * 1024 * MIB as u64;
     /// The words for people that a server sends beside its answer, in bytes.

@@ -16,7 +16,7 @@ use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
 use super::configuration::configuration;
-use super::{BRANCHES, branch_ref, inbox, network};
+use super::{BRANCHES, branch_ref, inbox, network, transport};
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
@@ -438,6 +438,7 @@ impl From<Trouble> for StoreErrorKind {
 /// A connection on which the server has listed its refs.
 struct Listing<'repo> {
     remote: Remote<'repo>,
+    url: &'repo str,
     heads: Heads,
 }
 
@@ -445,7 +446,7 @@ impl<'repo> Listing<'repo> {
     /// Connects. The refs that are known as broken are set aside.
     fn of(
         repo: &'repo Repository,
-        upstream: Upstream<'_>,
+        upstream: Upstream<'repo>,
         known: &Refs,
     ) -> Result<Listing<'repo>, StoreErrorKind> {
         // The URL is as git's configuration has it: libgit2 must not rewrite it once more.
@@ -477,7 +478,7 @@ impl<'repo> Listing<'repo> {
         }
         heads.left_out = inbox::trim(&mut heads.others);
         heads.set_aside(known);
-        Ok(Listing { remote, heads })
+        Ok(Listing { remote, url: upstream.url, heads })
     }
 
     /// The refs whose objects are not here yet, one for each object: libgit2 compares each with all that the server has.
@@ -496,7 +497,9 @@ impl<'repo> Listing<'repo> {
     fn download(mut self, names: &[&str], reach: Reach) -> Result<(), StoreErrorKind> {
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
-        self.remote.download(names, Some(&mut options)).map_err(|error| network("fetch", error))
+        let remote = &mut self.remote;
+        transport::bounded(self.url, || remote.download(names, Some(&mut options)))
+            .map_err(|error| network("fetch", error))
     }
 }
 

@@ -113,8 +113,8 @@ enum Next {
     Distance { size: u64 },
     /// So many bytes of the name of that entry.
     Name { size: u64, left: usize },
-    /// The data of an entry. Of a difference, its beginning is kept.
-    Data { kind: u8, size: u64, start: Vec<u8> },
+    /// The data of an entry. Of a difference, its beginning is kept until it says what comes of it.
+    Data { size: u64, start: Option<Vec<u8>> },
     /// The checksum, or something that is no pack.
     End,
 }
@@ -124,13 +124,21 @@ struct Pack {
     next: Next,
     /// So many entries are still to come.
     left: u32,
+    /// What the entries so far are when they are put together, in bytes.
+    sum: u64,
     inflate: Decompress,
     piece: Vec<u8>,
 }
 
 impl Default for Pack {
     fn default() -> Pack {
-        Pack { next: Next::Head(Vec::new()), left: 0, inflate: Decompress::new(true), piece: vec![0; PIECE] }
+        Pack {
+            next: Next::Head(Vec::new()),
+            left: 0,
+            sum: 0,
+            inflate: Decompress::new(true),
+            piece: vec![0; PIECE],
+        }
     }
 }
 
@@ -206,26 +214,31 @@ impl Pack {
 
     fn data(&mut self, kind: u8, size: u64) -> Next {
         self.inflate.reset(true);
-        Next::Data { kind, size, start: Vec::new() }
+        Next::Data { size, start: matches!(kind, DISTANT_DELTA | NAMED_DELTA).then(Vec::new) }
     }
 
     /// Unpacks what there is of an entry's data. Gives the bytes behind it.
     fn unpack<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Excess> {
-        let Next::Data { kind, size, start } = &mut self.next else { return Ok(bytes) };
+        let Next::Data { size, start } = &mut self.next else { return Ok(bytes) };
         let (read, made) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self.inflate.decompress(bytes, &mut self.piece, FlushDecompress::None);
         let read = usize::try_from(self.inflate.total_in() - read).unwrap_or(bytes.len());
         let made = usize::try_from(self.inflate.total_out() - made).unwrap_or(PIECE);
-        let is_delta = matches!(*kind, DISTANT_DELTA | NAMED_DELTA);
-        if is_delta && start.len() < SIZES {
-            start.extend_from_slice(&self.piece[..made.min(SIZES - start.len())]);
-        }
         let is_over = matches!(status, Ok(Status::StreamEnd));
-        if is_delta
-            && (start.len() == SIZES || is_over)
-            && sizes(start).is_some_and(|most| most > limits::get().delta_bytes)
-        {
-            return Err(("bytes of one object", limits::get().delta_bytes));
+        self.sum = self.sum.saturating_add(made as u64);
+        if let Some(bytes) = start {
+            bytes.extend_from_slice(&self.piece[..made.min(SIZES - bytes.len())]);
+            if bytes.len() == SIZES || is_over {
+                let most = sizes(bytes).unwrap_or_default();
+                if most > limits::get().delta_bytes {
+                    return Err(("bytes of one object", limits::get().delta_bytes));
+                }
+                self.sum = self.sum.saturating_add(most);
+                *start = None;
+            }
+        }
+        if self.sum > limits::get().unpacked_bytes {
+            return Err(("bytes of objects", limits::get().unpacked_bytes));
         }
         // It is not as large as it says, or is no deflated data: libgit2 says so.
         let is_odd = status.is_err() || self.inflate.total_out() > *size || (read == 0 && made == 0);
@@ -351,6 +364,22 @@ mod tests {
         let commit = [header(1, 4), deflated(b"tree")].concat();
         check(&pack(2, &[commit, bomb]), Err(("bytes of one object", limits::get().delta_bytes)));
         check(&pack(limits::get().objects + 1, &[]), Err(("objects", limits::get().objects.into())));
+    }
+
+    /// A fetch of a whole history: so many differences, each between two trees of that size.
+    fn history(count: u32, size: u64) -> Vec<u8> {
+        let delta = deflated(&[number(size), number(size), vec![1; 20]].concat());
+        let entry = [header(NAMED_DELTA, 20 + 2 * number(size).len() as u64), vec![9; 20], delta].concat();
+        pack(count, &vec![entry; count as usize])
+    }
+
+    #[test]
+    fn what_differences_make_is_measured_together() {
+        let excess = Err(("bytes of objects", limits::get().unpacked_bytes));
+        let seen = |pack: &[u8]| seen(&[b"0008NAK\n", pack].concat(), 65_536);
+        assert_eq!(seen(&history(3_000, 240 << 20)), excess);
+        assert_eq!(seen(&history(60_000, 8 << 20)), excess);
+        assert_eq!(seen(&history(100_000, 400_000)), Ok(()), "the history of a large fleet");
     }
 
     #[test]

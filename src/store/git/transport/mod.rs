@@ -14,6 +14,7 @@
 
 mod address;
 mod advertisement;
+mod allowance;
 mod error;
 mod gitproxy;
 mod guard;
@@ -39,6 +40,7 @@ use address::Address;
 use wire::Service;
 
 pub use address::AddressError;
+pub(super) use allowance::bounded;
 pub use error::{TransportError, take_last_error};
 pub(super) use until::until;
 
@@ -88,6 +90,7 @@ impl Settings {
 /// Call it before anything else uses a remote repository through libgit2.
 pub fn install(settings: Settings) {
     KINDS.get_or_init(|| {
+        allowance::install();
         let limits = settings.limits;
         let mut kinds = Vec::new();
         kinds.push(register(&["git"], false, move || {

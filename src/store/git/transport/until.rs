@@ -36,6 +36,11 @@ pub(super) fn at_most(wait: Duration) -> Duration {
     DEADLINE.get().map_or(wait, |deadline| deadline.at_most(wait))
 }
 
+/// The deadline of the operation, if it has one.
+pub(super) fn deadline() -> Option<Deadline> {
+    DEADLINE.get()
+}
+
 /// That the operation has no time left, if that is so.
 pub(super) fn late(peer: &str) -> Option<TransportError> {
     let deadline = DEADLINE.get().filter(|deadline| deadline.left() < SLACK)?;
