@@ -513,3 +513,35 @@ fn a_pack_whose_differences_make_too_much_is_an_error_at_once() {
     let listed = Machine::new("app1").store(sends(&objects)).run(&IDS);
     listed.code(3).says("sends more than 68719476736 bytes of objects");
 }
+
+#[test]
+fn a_flooded_shard_of_heartbeats_keeps_those_of_the_nodes_on_the_list() {
+    for (list, node) in List::each() {
+        let other = list.node("db1");
+        other.good(&["beat"]);
+        let lines = || list.git(&["cat-file", "blob", "refs/presence/beats/000:beats"]);
+        let time = lines().trim_end().split(' ').next_back().unwrap().to_owned();
+        let second: i64 = time.split('.').next().unwrap().parse().unwrap();
+        // More than a shard can hold, less, and such as would make the others old.
+        for (round, (count, ahead)) in [(70_000, 0), (60_000, 0), (400, 40 * 86_400)].into_iter().enumerate()
+        {
+            let flood = (0..count).map(|number| format!("a-{number} {}\n", second + ahead));
+            let known = lines();
+            let known = known.lines().filter(|line| line.starts_with("i-")).map(|line| format!("{line}\n"));
+            let blob = list.object("blob", flood.chain(known).collect::<String>().as_bytes());
+            let commit = list.commit(&list.tree(&[("100644", &blob, "beats")]));
+            list.git(&["update-ref", "refs/presence/beats/000", &commit]);
+            let active = ["list", "--max-age", "5m", "--state", "active", "--format", "ids"];
+            let listed = other.run(&active).code(0);
+            assert_eq!(listed.stderr.contains("too many heartbeats"), count > 65_536, "{listed}");
+            assert!(listed.stdout.contains("i-db1\n"), "{} {listed}", list.url);
+            node.fact("round", round);
+            node.good(&["beat"]);
+            let lines = lines();
+            let known = |id: &str| lines.lines().any(|line| line.starts_with(&format!("{id} ")));
+            assert!(known("i-app1") && known("i-db1"), "{count} {}", list.url);
+            assert!(lines.lines().count() < 600, "{} of {count}, {}", lines.lines().count(), list.url);
+            assert_eq!(node.good(&active), "i-app1\ni-db1\n", "{}", list.url);
+        }
+    }
+}

@@ -3,18 +3,19 @@
 //! A beat replaces the commit of its node's shard under a lease; who was slower looks again and repeats. However long a
 //! fleet runs, there is one line for each node, and nothing is kept of the past.
 
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::hash::Hasher;
 
 use git2::{ObjectType, Oid, Repository};
 use jiff::Timestamp;
 
-use super::{commit, commits};
+use super::{commit, commits, tree};
 use crate::limits;
 use crate::name::Name;
-use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
+use crate::store::{Folder, StoreErrorKind};
 
 /// Where the shards are.
 pub(super) const PREFIX: &str = "refs/presence/beats/";
@@ -30,10 +31,32 @@ const FORGOTTEN: i64 = 30 * 24 * 60 * 60;
 const FEW: usize = 64;
 
 /// No shard has more lines than this (2 MB). With 64 shards, that is four million nodes.
-const MOST: usize = 65_536;
+pub(super) const MOST: usize = 65_536;
+
+/// Of nodes that are not on the list, a shard keeps no more lines than this. A node may beat before it is on the list, but
+/// nobody asks for its heartbeat until then.
+const STRANGERS: usize = 512;
+
+/// Of those who write a shard of more lines than that, one of so many looks who is on the list: a look goes through all of
+/// it. All do in a shard of more lines than `CROWDED`.
+const LOOKS: u8 = 16;
+const CROWDED: usize = 16_384;
 
 /// When nodes beat last.
 pub type Beats = BTreeMap<String, Timestamp>;
+
+/// The nodes on the list, found out once somebody asks; none where that is not known, or where there is no list.
+///
+/// Anybody who may push can write lines of nodes that do not exist. They must not push out those of the others.
+pub(super) type Listed<'a> =
+    LazyCell<Option<HashSet<String>>, Box<dyn FnOnce() -> Option<HashSet<String>> + 'a>>;
+
+/// The nodes on the list at that commit. If it cannot be read, it is not known, and no line goes because of it.
+pub(super) fn listed(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Option<HashSet<String>> {
+    let root = tree::find(repo, tree::commit(repo, tip?).ok()?.tree).ok()?;
+    let tree = tree::folder(repo, &root, folder).ok()??;
+    Some(tree::ids(repo, &tree).ok()?).filter(|ids| !ids.is_empty())
+}
 
 /// The ref of the node's shard, of so many.
 pub(super) fn shard(id: &Name, shards: u16) -> String {
@@ -52,6 +75,8 @@ pub(super) fn is_shard(name: &str) -> bool {
 #[derive(Debug, PartialEq)]
 pub(super) enum Shard {
     Beats(Beats),
+    /// Too many lines: these are of nodes on the list, and a few others.
+    Cut(Beats),
     /// Something else, as the end of a sentence: the next heartbeat takes its place.
     Odd(&'static str),
 }
@@ -60,15 +85,20 @@ impl Shard {
     /// The beats that the next one is added to.
     pub(super) fn into_base(self) -> Beats {
         match self {
-            Shard::Beats(beats) => beats,
+            Shard::Beats(beats) | Shard::Cut(beats) => beats,
             Shard::Odd(_) => Beats::new(),
         }
     }
 }
 
 /// The beats in a shard's commit. A line that is no beat is passed over: it is replaced with the next. Nothing is read
-/// that is larger than it can be.
-pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKind> {
+/// that is larger than it can be. A shard of more lines than `most` is cut down, if it is known who is on the list.
+pub(super) fn read(
+    repo: &Repository,
+    commit: Oid,
+    most: usize,
+    listed: &Listed<'_>,
+) -> Result<Shard, StoreErrorKind> {
     let odb = repo.odb().doing("open the object database")?;
     let is_odd = |oid: Oid, kind: ObjectType| {
         let (size, found) = odb.read_header(oid).doing("read heartbeats")?;
@@ -88,31 +118,52 @@ pub(super) fn read(repo: &Repository, commit: Oid) -> Result<Shard, StoreErrorKi
         return Ok(Shard::Odd("names heartbeats that are too large"));
     }
     let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
-    // Whoever fills a shard would decide whose lines go. Begun anew, it has those of its nodes with their next beats.
-    if blob.content().iter().filter(|byte| **byte == b'\n').nth(MOST - 1).is_some() {
-        return Ok(Shard::Odd("names more heartbeats than a shard can hold"));
+    let count = blob.content().iter().filter(|byte| **byte == b'\n').count();
+    let text = String::from_utf8_lossy(blob.content());
+    if count <= most {
+        return Ok(Shard::Beats(parse(&text)));
     }
-    Ok(Shard::Beats(parse(blob.content())))
+    Ok(match listed.as_ref() {
+        Some(ids) => {
+            let mut strangers = 0..MOST;
+            let mut beats = lines(&text)
+                .filter(|(id, _)| ids.contains(*id) || strangers.next().is_some())
+                .filter_map(beat)
+                .collect();
+            thin(&mut beats, None, MOST, listed);
+            Shard::Cut(beats)
+        }
+        None if count <= MOST => Shard::Beats(parse(&text)),
+        // Whoever fills a shard would decide whose lines go. Begun anew, it has those of its nodes with their next beats.
+        None => Shard::Odd("names more heartbeats than a shard can hold"),
+    })
 }
 
 /// The beats in the text of a shard.
-pub(super) fn parse(bytes: &[u8]) -> Beats {
-    String::from_utf8_lossy(bytes)
-        .lines()
-        .take(MOST)
-        .filter_map(|line| {
-            let (id, time) = line.split_once(' ')?;
-            let (second, fraction) = time.split_once('.').unwrap_or((time, "0"));
-            let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
-            let id = Name::parse(id).ok()?.to_string();
-            Some((id, Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
-        })
-        .collect()
+pub(super) fn parse(text: &str) -> Beats {
+    lines(text).take(MOST).filter_map(beat).collect()
+}
+
+/// Its lines: nodes, and times.
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| line.split_once(' '))
+}
+
+/// What a line says, if it is one of a beat.
+fn beat((id, time): (&str, &str)) -> Option<(String, Timestamp)> {
+    let (second, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
+    let id = Name::parse(id).ok()?.to_string();
+    Some((id, Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
 }
 
 /// The same, to be written anew: a shard whose objects are lost begins anew, and its nodes beat again soon.
-pub(super) fn read_or_lost(repo: &Repository, commit: Oid) -> Result<Beats, StoreErrorKind> {
-    match read(repo, commit) {
+pub(super) fn read_or_lost(
+    repo: &Repository,
+    commit: Oid,
+    listed: &Listed<'_>,
+) -> Result<Beats, StoreErrorKind> {
+    match read(repo, commit, MOST, listed) {
         Err(StoreErrorKind::Git { source, .. }) if source.code() == git2::ErrorCode::NotFound => {
             Ok(Beats::new())
         }
@@ -126,8 +177,9 @@ pub(super) fn write(
     mut beats: Beats,
     id: &Name,
     time: Timestamp,
+    listed: &Listed<'_>,
 ) -> Result<Oid, StoreErrorKind> {
-    add(&mut beats, id.as_ref(), time, MOST);
+    add(&mut beats, id.as_ref(), time, MOST, listed);
     let mut text = String::new();
     for (id, time) in &beats {
         // Writing to a string does not fail.
@@ -143,29 +195,59 @@ pub(super) fn write(
 /// Adds this node's line, and forgets nodes that are long gone.
 ///
 /// The lines are compared with each other, never with the clock of who writes: one wrong clock, whoever's it is, drops
-/// no line. A line goes if it is older than the lower median of all by more than [`FORGOTTEN`]; with more than `most`
-/// lines, those go that are farthest from the median. The line that is just being written stays.
-fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize) {
+/// no line. Who is on the list is asked only if a line may go. The line that is just being written stays.
+fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize, listed: &Listed<'_>) {
     beats.insert(id.to_owned(), time);
     if beats.len() <= FEW {
         return;
     }
-    let mut times: Vec<i64> = beats.values().map(|time| time.as_second()).collect();
-    let middle = (times.len() - 1) / 2;
-    let (_, median, _) = times.select_nth_unstable(middle);
-    let median = *median;
-    beats.retain(|known, time| known == id || median - time.as_second() <= FORGOTTEN);
-    if beats.len() > most {
-        let mut far: Vec<(u64, String)> = beats
-            .iter()
-            .filter(|(known, _)| known.as_str() != id)
-            .map(|(known, time)| (time.as_second().abs_diff(median), known.clone()))
-            .collect();
-        far.sort_unstable();
-        for (_, known) in far.drain(most.saturating_sub(1)..) {
-            beats.remove(&known);
+    let median = median(beats.values());
+    let is_old = |(known, time): (&String, &Timestamp)| *known != id && median - time.as_second() > FORGOTTEN;
+    let count = beats.len();
+    let looks = count > CROWDED.min(most) || (count > STRANGERS && fastrand::u8(..LOOKS) == 0);
+    if looks || beats.iter().any(is_old) {
+        thin(beats, Some(id), most, listed);
+    }
+}
+
+/// Drops lines that no longer say anything, and those that are too many; never that of `own`.
+///
+/// The lower median of the lines of nodes on the list is the measure, of all lines where that list is not known. A line goes
+/// that is older by more than [`FORGOTTEN`]. So does a line of another node that is later by as much, and of more such
+/// lines than [`STRANGERS`] those that are farthest from the median; so do those of all lines, if they are more than `most`.
+fn thin(beats: &mut Beats, own: Option<&str>, most: usize, listed: &Listed<'_>) {
+    let is_listed = |id: &str| listed.as_ref().is_none_or(|listed| listed.contains(id));
+    let mut of_listed = beats.iter().filter(|(id, _)| is_listed(id)).map(|(_, time)| time).peekable();
+    let median = match of_listed.peek() {
+        Some(_) => median(of_listed),
+        None => median(beats.values()),
+    };
+    let mut lines = Vec::with_capacity(beats.len());
+    let mut gone = Vec::new();
+    for (id, time) in beats.iter().filter(|(id, _)| own != Some(id.as_str())) {
+        let (time, is_stranger) = (time.as_second(), !is_listed(id));
+        let distance = time.abs_diff(median);
+        match distance > FORGOTTEN.unsigned_abs() && (time < median || is_stranger) {
+            true => gone.push(id.clone()),
+            false => lines.push((is_stranger, distance, id)),
         }
     }
+    let known = lines.iter().filter(|(is_stranger, ..)| !is_stranger).count();
+    let kept = (known + STRANGERS).min(most.saturating_sub(usize::from(own.is_some())));
+    if lines.len() > kept {
+        lines.sort_unstable();
+        gone.extend(lines.drain(kept..).map(|(_, _, id)| id.clone()));
+    }
+    for id in gone {
+        beats.remove(&id);
+    }
+}
+
+/// The lower median, in seconds; zero if there are no lines.
+fn median<'t>(times: impl Iterator<Item = &'t Timestamp>) -> i64 {
+    let mut times: Vec<i64> = times.map(|time| time.as_second()).collect();
+    let Some(middle) = times.len().checked_sub(1).map(|last| last / 2) else { return 0 };
+    *times.select_nth_unstable(middle).1
 }
 
 #[cfg(test)]
@@ -183,6 +265,19 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn known<'a>(ids: impl Iterator<Item = String> + 'a) -> Listed<'a> {
+        LazyCell::new(Box::new(|| Some(ids.collect())))
+    }
+
+    fn unknown() -> Listed<'static> {
+        LazyCell::new(Box::new(|| None))
+    }
+
+    /// Adds a line where it is not known who is on the list.
+    fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize) {
+        super::add(beats, id, time, most, &unknown());
+    }
+
     #[test]
     fn a_beat_replaces_the_last() {
         let dir = tempfile::tempdir().unwrap();
@@ -190,11 +285,11 @@ mod tests {
         let name = |text| Name::parse(text).unwrap();
         let mut beats = Beats::new();
         let marked = crate::mark::Mark::of(77).stamp(at(TODAY), true);
-        let commit = write(&repo, Beats::new(), &name("i-1"), marked).unwrap();
-        let read = |commit| read(&repo, commit).unwrap().into_base();
+        let commit = write(&repo, Beats::new(), &name("i-1"), marked, &unknown()).unwrap();
+        let read = |commit| read(&repo, commit, MOST, &unknown()).unwrap().into_base();
         assert_eq!(read(commit)["i-1"], marked);
         for (id, second) in [("i-1", TODAY), ("i-1", TODAY + 60), ("i-2", TODAY + 61)] {
-            beats = read(write(&repo, beats, &name(id), at(second)).unwrap());
+            beats = read(write(&repo, beats, &name(id), at(second), &unknown()).unwrap());
         }
         assert_eq!(beats, Beats::from([("i-1".into(), at(TODAY + 60)), ("i-2".into(), at(TODAY + 61))]));
     }
@@ -211,16 +306,16 @@ mod tests {
         let plain = file("other", repo.blob(b"").unwrap());
         let object = repo.find_object(plain, None).unwrap();
         let tag = repo.tag("t", &object, &who, "x", false).unwrap();
-        assert_eq!(read(&repo, plain).unwrap(), Shard::Beats(Beats::new()));
-        let flood = "A 1\n".repeat(MOST);
+        let read = |commit| read(&repo, commit, MOST, &unknown()).unwrap();
+        assert_eq!(read(plain), Shard::Beats(Beats::new()));
+        let flood = "A 1\n".repeat(MOST + 1);
         let flood = file(FILE, repo.blob(flood.as_bytes()).unwrap());
         for odd in [blob, tag, file(FILE, blob), flood] {
-            assert!(matches!(read(&repo, odd).unwrap(), Shard::Odd(_)));
-            assert_eq!(read_or_lost(&repo, odd).unwrap(), Beats::new());
+            assert!(matches!(read(odd), Shard::Odd(_)));
+            assert_eq!(read_or_lost(&repo, odd, &unknown()).unwrap(), Beats::new());
         }
         let lines = format!("i-1 {TODAY}\n../x {TODAY}\nno beat\ni-2 {TODAY}\n");
-        let Shard::Beats(beats) = read(&repo, file(FILE, repo.blob(lines.as_bytes()).unwrap())).unwrap()
-        else {
+        let Shard::Beats(beats) = read(file(FILE, repo.blob(lines.as_bytes()).unwrap())) else {
             panic!("it is one");
         };
         assert_eq!(beats.into_keys().collect::<Vec<_>>(), ["i-1", "i-2"]);
@@ -291,6 +386,57 @@ mod tests {
             add(&mut beats, &format!("i-{}", writer % ages.len()), at(TODAY), MOST);
             prop_assert!(honest.keys().all(|id| beats.contains_key(id)));
         }
+    }
+
+    #[test]
+    fn strangers_push_out_no_node_of_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let fleet = || (0..100).map(|node| format!("i-{node}"));
+        let flood = |count: usize, time: i64| (0..count).map(move |node| (format!("a-{node}"), at(time)));
+        let honest: Beats = fleet().map(|id| (id, at(TODAY))).chain([("new".into(), at(TODAY))]).collect();
+        let own = Name::parse("own").unwrap();
+        // Of the fleet's own time, and of times at which they are most lines and decide which is old.
+        for (count, time) in [(MOST * 2, TODAY), (CROWDED, TODAY), (400, TODAY + 40 * DAY), (400, 0)] {
+            let lines = honest.clone().into_iter().chain(flood(count, time));
+            let text: String = lines.map(|(id, time)| format!("{id} {}\n", time.as_second())).collect();
+            // Those of the fleet come last.
+            let text: Vec<&str> = text.lines().rev().collect();
+            let blob = repo.blob(text.join("\n").as_bytes()).unwrap();
+            let full = commit::alone(&repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "t", "x").unwrap();
+            let listed = known(fleet());
+            let base = read(&repo, full, MOST, &listed).unwrap();
+            assert_eq!(matches!(base, Shard::Cut(_)), count > MOST);
+            let next = write(&repo, base.into_base(), &own, at(TODAY), &listed).unwrap();
+            let beats = read(&repo, next, MOST, &unknown()).unwrap().into_base();
+            assert!(fleet().all(|id| beats.contains_key(&id)) && beats.contains_key("own"));
+            assert!(beats.len() <= 100 + STRANGERS + 1, "{} of {count}", beats.len());
+            assert!(count > STRANGERS || beats.contains_key("new"), "few push out nobody");
+            // Who reads that the whole is too much reads those of the list.
+            let Shard::Cut(beats) = read(&repo, full, 0, &listed).unwrap() else { panic!("it is too much") };
+            assert!(fleet().all(|id| beats.contains_key(&id)) && beats.len() <= 100 + STRANGERS);
+        }
+    }
+
+    #[test]
+    fn one_of_those_who_write_takes_strangers_away() {
+        let listed = known((0..100).map(|node| format!("i-{node}")));
+        let mut beats: Beats = (0..STRANGERS * 2).map(|node| (format!("a-{node}"), at(TODAY))).collect();
+        for node in (0..100).cycle().take(1_000) {
+            super::add(&mut beats, &format!("i-{node}"), at(TODAY), MOST, &listed);
+        }
+        assert_eq!(beats.len(), 100 + STRANGERS);
+    }
+
+    #[test]
+    fn who_is_on_the_list_is_asked_only_if_a_line_may_go() {
+        let listed: Listed<'_> = LazyCell::new(Box::new(|| panic!("nobody needs to know")));
+        let mut beats = Beats::new();
+        for node in 0..STRANGERS {
+            super::add(&mut beats, &format!("i-{node}"), at(TODAY - FORGOTTEN / 2), MOST, &listed);
+        }
+        super::add(&mut beats, "i-0", at(TODAY), MOST, &listed);
+        assert_eq!(beats.len(), STRANGERS);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod hold;
 mod shared;
 mod swap;
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -252,10 +253,12 @@ impl Local {
         Ok(moved)
     }
 
+    /// Leaves a heartbeat; `with_list` if the list is in the same repository.
     fn beat(
         &self,
         id: &Name,
         time: Timestamp,
+        with_list: bool,
         deadline: Deadline,
     ) -> Result<Option<Timestamp>, StoreErrorKind> {
         let shard = beats::shard(id, self.options.beat_shards);
@@ -264,13 +267,17 @@ impl Local {
             let hold = Hold::of(&repo)?;
             let odb = repo.odb().doing("open the object database")?;
             let base = tip(&repo, &shard)?;
+            let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| {
+                let tip = tip(&repo, &self.branch(&repo).ok().filter(|_| with_list)?).ok()?;
+                beats::listed(&repo, tip, &self.options.folder)
+            }));
             let known = match base {
-                Some(base) => beats::read_or_lost(&repo, base)?,
+                Some(base) => beats::read_or_lost(&repo, base, &listed)?,
                 None => beats::Beats::new(),
             };
             let replaced = known.get(id.as_ref()).copied();
             let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
-            let commit = beats::write(&repo, known, id, time)?;
+            let commit = beats::write(&repo, known, id, time, &listed)?;
             hold.store(&repo, None, commit)?;
             match self.swap(&repo, &hold, &shard, base, commit, "heartbeat")? {
                 true => Ok(Try::Done(replaced)),
@@ -386,12 +393,13 @@ impl Store for Local {
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
         let (change, gone) = self.apply(edit, deadline).in_store(&self.url)?;
-        let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time, deadline)).in_store(&self.url);
+        let beat =
+            beat.map_or(Ok(None), |time| self.beat(edit.id(), time, true, deadline)).in_store(&self.url);
         Ok(Applied { outcome: change.map(Outcome::Merged), beat, ..Applied::after(&self.url, gone) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
-        self.beat(id, time, deadline).in_store(&self.url)
+        self.beat(id, time, false, deadline).in_store(&self.url)
     }
 
     fn rehearse(&self, _: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {

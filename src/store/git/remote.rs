@@ -271,7 +271,7 @@ impl Store for Remote {
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
         let replaced = std::cell::Cell::new(None);
-        let beat = Heartbeat::new(id, time, self.options.beat_shards, &replaced);
+        let beat = Heartbeat::new(id, time, self.options.beat_shards, None, &replaced);
         self.operate(deadline, |operation| {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))

@@ -1,5 +1,8 @@
 //! The folder as the refs named it at one moment: the branch, what waits to be merged into it, heartbeats.
 
+use std::cell::LazyCell;
+use std::collections::HashSet;
+
 use git2::{Oid, Repository};
 
 use super::mirror::Heads;
@@ -19,6 +22,7 @@ const UNSENT: &str = "names objects that the server does not send; the next node
 /// The same of updates and heartbeats that are too many.
 const TOO_MANY: &str = "holds more updates than are looked at; those who publish take away what is no update";
 const MANY_BEATS: &str = "is not read: the other refs hold more heartbeats than are remembered";
+const CUT: &str = "names too many heartbeats: those of nodes on the list count, and few others";
 
 /// What there is to be read.
 pub(super) struct Seen {
@@ -108,8 +112,10 @@ impl Seen {
         let beats = match &self.beats {
             Some(shards) => {
                 let mut latest = Beats::new();
+                let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| ids(&snapshot)));
                 for (name, commit) in shards {
-                    if latest.len() > limits::get().beats {
+                    let is_over = latest.len() > limits::get().beats;
+                    if is_over && listed.is_none() {
                         odd.push((name.clone(), MANY_BEATS));
                         continue;
                     }
@@ -117,8 +123,13 @@ impl Seen {
                         lost.push(name.clone());
                         continue;
                     }
-                    let beats = match beats::read(repo, *commit)? {
+                    let most = if is_over { 0 } else { beats::MOST };
+                    let beats = match beats::read(repo, *commit, most, &listed)? {
                         beats::Shard::Beats(beats) => beats,
+                        beats::Shard::Cut(beats) => {
+                            odd.push((name.clone(), CUT));
+                            beats
+                        }
                         beats::Shard::Odd(reason) => {
                             odd.push((name.clone(), reason));
                             continue;
@@ -141,6 +152,13 @@ impl Seen {
         }
         Ok(Read { snapshot: copy.with_beats(snapshot, beats), unreadable })
     }
+}
+
+/// The ids that the files are called after; none of a store without files.
+fn ids(snapshot: &Snapshot) -> Option<HashSet<String>> {
+    let id = |path: &str| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
+    let ids: HashSet<String> = snapshot.files().filter_map(|file| id(&file.path())).collect();
+    Some(ids).filter(|ids| !ids.is_empty())
 }
 
 /// Whether the repository has not that commit.

@@ -1,6 +1,6 @@
 //! The folder as a git tree: read it, and make the tree that differs by one node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{ObjectType, Oid, Repository, Tree};
 
@@ -138,17 +138,34 @@ pub(super) fn named(
     tree: &Tree<'_>,
     ids: &BTreeSet<&str>,
 ) -> Result<Vec<(String, String, Oid)>, StoreErrorKind> {
-    let mut search = Search { ids, folders: 0, found: Vec::new() };
-    search.visit(repo, tree, "", 0)?;
-    Ok(search.found)
+    let mut found = Vec::new();
+    let mut add = |id: &str, prefix: &str, oid| {
+        if ids.contains(id) {
+            found.push((id.to_owned(), format!("{prefix}{id}.json"), oid));
+        }
+    };
+    Search { folders: 0, add: &mut add }.visit(repo, tree, "", 0)?;
+    Ok(found)
 }
 
-/// A search for the files of some nodes.
+/// The ids that files below the tree are called after.
+pub(super) fn ids(repo: &Repository, tree: &Tree<'_>) -> Result<HashSet<String>, StoreErrorKind> {
+    let mut ids = HashSet::new();
+    let mut add = |id: &str, _: &str, _| {
+        if ids.len() < limits::get().entries {
+            ids.insert(id.to_owned());
+        }
+    };
+    Search { folders: 0, add: &mut add }.visit(repo, tree, "", 0)?;
+    Ok(ids)
+}
+
+/// A search for the files of nodes.
 struct Search<'a> {
-    ids: &'a BTreeSet<&'a str>,
     /// How many folders were looked into.
     folders: usize,
-    found: Vec<(String, String, Oid)>,
+    /// Gets each file's id, the path of its folder, and its object.
+    add: &'a mut dyn FnMut(&str, &str, Oid),
 }
 
 impl Search<'_> {
@@ -172,8 +189,8 @@ impl Search<'_> {
                     self.visit(repo, &below, &format!("{prefix}{name}/"), depth + 1)?;
                 }
                 Some(ObjectType::Blob) => {
-                    if let Some(id) = name.strip_suffix(".json").filter(|id| self.ids.contains(id)) {
-                        self.found.push((id.to_owned(), format!("{prefix}{name}"), entry.id()));
+                    if let Some(id) = name.strip_suffix(".json") {
+                        (self.add)(id, prefix, entry.id());
                     }
                 }
                 _ => {}

@@ -1,6 +1,6 @@
 //! Leaves a heartbeat: with the push of a record where there is one, else in a push of its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::collections::BTreeMap;
 
 use git2::Oid;
@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use super::Operation;
 use super::verdict::{Pushed, judge};
 use crate::name::Name;
-use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::push::{self, Command, Session};
 use crate::store::git::{Backoff, beats, network};
+use crate::store::{Folder, StoreErrorKind};
 
 /// So many refs that are in the way are deleted with one push.
 const FEW: usize = 50;
@@ -23,6 +23,8 @@ pub(super) struct Heartbeat<'a> {
     time: Timestamp,
     /// The ref that it goes to.
     pub(super) shard: String,
+    /// The folder of the list, if that is in the same repository.
+    list: Option<&'a Folder>,
     /// Gets the heartbeat of the node whose place it takes.
     replaced: &'a Cell<Option<Timestamp>>,
 }
@@ -32,9 +34,10 @@ impl Heartbeat<'_> {
         id: &'a Name,
         time: Timestamp,
         shards: u16,
+        list: Option<&'a Folder>,
         replaced: &'a Cell<Option<Timestamp>>,
     ) -> Heartbeat<'a> {
-        Heartbeat { id, time, shard: beats::shard(id, shards), replaced }
+        Heartbeat { id, time, shard: beats::shard(id, shards), list, replaced }
     }
 
     /// Whether this machine has the beats that the server has in the shard: without them none can be added. If the server
@@ -63,13 +66,20 @@ impl Heartbeat<'_> {
             return Ok(None);
         }
         let base = refs.get(&self.shard).copied();
+        // As this machine knows the list: no line goes before a shard has hundreds of others.
+        let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| {
+            let folder = self.list?;
+            beats::listed(&mirror.repo, mirror.known()?.tip, folder)
+        }));
         let known = match base {
             // What the server itself has lost begins anew.
-            Some(base) if mirror.has(base) => beats::read(&mirror.repo, base)?.into_base(),
+            Some(base) if mirror.has(base) => {
+                beats::read(&mirror.repo, base, beats::MOST, &listed)?.into_base()
+            }
             _ => beats::Beats::new(),
         };
         self.replaced.set(known.get(self.id.as_ref()).copied());
-        let commit = beats::write(&mirror.repo, known, self.id, self.time)?;
+        let commit = beats::write(&mirror.repo, known, self.id, self.time, &listed)?;
         Ok(Some(Command { name: self.shard.clone(), old: base, new: Some(commit) }))
     }
 }

@@ -18,7 +18,7 @@ use crate::store::git::inbox::{self, Entry};
 use crate::store::git::mirror::{Heads, Mirror};
 use crate::store::git::push::{self, Command};
 use crate::store::git::{Backoff, network};
-use crate::store::{Edit, Outcome, StoreErrorKind};
+use crate::store::{Edit, Options, Outcome, StoreErrorKind};
 
 /// Who comes so late of those who spread their pushes looks after them: there may be nobody left who does.
 const LATE: f64 = 0.95;
@@ -60,8 +60,9 @@ impl Operation<'_> {
     ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let replaced = Cell::new(None);
-        let shards = self.remote.options.beat_shards;
-        let mut beat = beat.map(|time| Heartbeat::new(edit.id(), time, shards, &replaced));
+        let Options { folder, beat_shards, .. } = &self.remote.options;
+        let mut beat =
+            beat.map(|time| Heartbeat::new(edit.id(), time, *beat_shards, Some(folder), &replaced));
         let mut gone = None;
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
         if let Some(heads) = mirror.known() {
