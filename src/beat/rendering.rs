@@ -228,6 +228,37 @@ fn composition(
     Composition { result: result.map_err(ComposeError::from), warnings: rendered.warnings }
 }
 
+/// A first node that an output keeps, and the one that an output without a memory would have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeptFirst {
+    /// The question of the template.
+    pub question: String,
+    /// The instance-id of the node that is kept.
+    pub node: String,
+    /// That of the node that would be chosen anew.
+    pub anew: String,
+}
+
+/// The first nodes that this output has only because the last good one had them. Two machines with different pasts keep
+/// different ones.
+pub fn kept_firsts(
+    rendering: &Rendering<'_>,
+    roster: &Roster,
+    before: &Before,
+    composed: &Composed,
+) -> Result<Vec<KeptFirst>, TemplateError> {
+    let firsts = &composed.kept.in_use.first;
+    if before.kept.is_none() || firsts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let anew = render(rendering, roster, None)?.in_use.first;
+    let differs = |(question, node): (&String, &String)| {
+        let anew = anew.get(question).filter(|anew| *anew != node)?;
+        Some(KeptFirst { question: question.clone(), node: node.clone(), anew: anew.clone() })
+    };
+    Ok(firsts.iter().filter_map(differs).collect())
+}
+
 /// How many nodes the template is given for each of its questions; none if it cannot be rendered with this roster.
 pub fn counts(rendering: &Rendering<'_>, roster: &Roster) -> Result<Option<Counts>, TemplateError> {
     render(rendering, roster, None).map(|rendered| rendered.text.is_ok().then_some(rendered.counts))

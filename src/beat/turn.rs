@@ -41,6 +41,8 @@ pub struct Turn {
     pub warnings: Vec<Warning>,
     /// How many nodes the file keeps although they are missed.
     pub held: usize,
+    /// Of a dry run: each first node that the file keeps although a machine without a memory would choose another one.
+    pub firsts: Vec<rendering::KeptFirst>,
     /// Nodes that are not held any more, and have all their time again to be heard.
     pub pardoned: BTreeSet<String>,
 }
@@ -119,7 +121,14 @@ impl TurnError {
 pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner<'_>) -> Turn {
     let path = render.target.path.clone();
     let done = Ok(Done::Unchanged);
-    let mut turn = Turn { path, result: done, warnings: Vec::new(), held: 0, pardoned: BTreeSet::new() };
+    let mut turn = Turn {
+        path,
+        result: done,
+        warnings: Vec::new(),
+        held: 0,
+        firsts: Vec::new(),
+        pardoned: BTreeSet::new(),
+    };
     turn.result = turn.take(config, render, facts, fleet, manner);
     let told: Vec<Warning> = match turn.done() {
         Some(Done::Followed(followed)) => {
@@ -223,6 +232,9 @@ impl Turn {
             Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
         };
         self.held += composed.held.len();
+        if manner.dry_run {
+            self.firsts = rendering::kept_firsts(&rendering, &attendance.roster, &before, &composed)?;
+        }
         let mut lost = Vec::new();
         let done = match manner.dry_run {
             true => target.rehearse(composed.text.as_bytes(), &mut lost),

@@ -81,7 +81,10 @@ fn accepting_the_list_chooses_anew() {
     assert!(beat(&["beat"]).contains("10.0.0.20"));
     list.put("db-a", "db1", "10.0.0.10", "");
     assert!(beat(&["beat"]).contains("10.0.0.20"));
+    let doctor = || list.0.run(&["doctor"]).stdout;
+    assert!(doctor().contains("keeps `db-b` as the first node of"), "{}", doctor());
     assert!(beat(&["accept", out.to_str().unwrap()]).contains("10.0.0.10"));
+    assert!(!doctor().contains("as the first node of"), "{}", doctor());
     assert!(beat(&["beat"]).contains("10.0.0.10"));
 }
 

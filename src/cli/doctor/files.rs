@@ -110,6 +110,20 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
         let advice = "`presence beat --dry-run -v` shows all".to_owned();
         findings.doubtful("file", format!("`{path}`: {more} more warnings"), advice);
     }
+    for first in &turn.firsts {
+        let advice = format!(
+            "compare the file on other machines; `presence accept {}` chooses anew",
+            crate::errors::pasted(&render.target.path)
+        );
+        findings.doubtful(
+            "file",
+            format!(
+                "`{path}` keeps `{}` as the first node of `{}`; a machine that renders it for the first time takes `{}`",
+                first.node, first.question, first.anew
+            ),
+            advice,
+        );
+    }
     match turn.result {
         Ok(done) => {
             let name = &render.name;
