@@ -10,6 +10,7 @@ use crate::fixture::{GitDaemon, Host};
 const RECORD: &str = "it/presence/all/i-app1.json";
 
 /// Unpacks all objects, and takes the copy of the last reading away.
+#[cfg(all(feature = "https", feature = "ssh"))]
 fn laid_open(repository: &Path) {
     let packs: Vec<_> =
         fs::read_dir(repository.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect();

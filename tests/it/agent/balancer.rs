@@ -83,6 +83,7 @@ impl Balancer {
     }
 
     /// Starts HAProxy anew, with another file beside its own.
+    #[cfg(all(feature = "https", feature = "ssh"))]
     pub(crate) fn restart_haproxy_with(&mut self, other: &str) {
         self.kill_haproxy();
         let dir = self.machine.path("");
