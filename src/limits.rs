@@ -59,6 +59,10 @@ table! {
     working_bytes: usize = 768 * MIB;
     /// How long it may do so after the deadline, in seconds.
     working_seconds: u64 = 600;
+    /// A file of a repository on this machine that is read whole and holds a word or a few paths, in bytes.
+    word_file_bytes: u64 = MIB as u64;
+    /// Such a file that has a line for each of many things, in bytes.
+    line_file_bytes: u64 = 256 * MIB as u64;
     /// One answer of a server, in bytes.
     answer_bytes: u64 = 2 * 1024 * MIB as u64;
     /// The words for people that a server sends beside its answer, in bytes.

@@ -20,6 +20,7 @@ mod render;
 mod show;
 mod state;
 mod templates;
+mod trial;
 mod withdraw;
 
 use std::path::PathBuf;
@@ -173,6 +174,9 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = trial::run(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -51,6 +51,14 @@ pub enum StoreErrorKind {
         #[source]
         source: git2::Error,
     },
+    /// A process that read the repository for this one was ended by it.
+    #[error("reading `{}` ended the process that tried it with signal {signal}", shown(path))]
+    Crashed {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// The signal.
+        signal: i32,
+    },
     /// It is not what it was when it was last used.
     #[error("{}", changed(path, *was))]
     Changed {
@@ -273,6 +281,10 @@ impl StoreError {
                 "write `file:///PATH` for a path of this machine, `ssh://HOST/PATH` for one of another".into(),
             ),
             StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),
+            StoreErrorKind::Crashed { path, .. } => Some(format!(
+                "`git -C {} fsck` shows whether it is damaged; if it is, restore it from a clone or a backup",
+                crate::errors::pasted(Path::new(&shown(path)))
+            )),
             StoreErrorKind::Changed { was, memory, .. } => Some(format!(
                 "{}; if it is meant to be as it is now, `rm {}`, and run the same command again",
                 match was {

@@ -545,3 +545,64 @@ fn a_flooded_shard_of_heartbeats_keeps_those_of_the_nodes_on_the_list() {
         }
     }
 }
+
+/// Writes a pack of two objects, each of which is the difference from the other, and gives the name of one of them.
+fn circular(repository: &Path) -> String {
+    let names = [[0x11; 20], [0x22; 20]];
+    let difference = deflated(&[5, 5, 0x90, 5]);
+    let entries = [1, 0].map(|other: usize| entry(7, 4, &[&names[other], &difference]));
+    let mut pack = [b"PACK\0\0\0\x02\0\0\0\x02", &entries.concat()[..]].concat();
+    let sum = digest(&pack);
+    pack.extend(sum);
+    let mut index = b"\xfftOc\0\0\0\x02".to_vec();
+    for first in 0..256 {
+        index.extend((u32::from(first >= 0x11) + u32::from(first >= 0x22)).to_be_bytes());
+    }
+    index.extend(names.concat());
+    index.extend([0; 8]);
+    for offset in [12, 12 + entries[0].len() as u32] {
+        index.extend(offset.to_be_bytes());
+    }
+    index.extend(sum);
+    index.extend(digest(&index));
+    fs::write(repository.join("objects/pack/pack-1.pack"), pack).unwrap();
+    fs::write(repository.join("objects/pack/pack-1.idx"), index).unwrap();
+    "11".repeat(20)
+}
+
+#[test]
+fn a_repository_that_ends_whoever_reads_it_does_not_end_presence() {
+    let (list, node) = List::new(None);
+    list.git(&["repack", "-a", "-d", "-q"]);
+    assert_eq!(node.good(&IDS), "i-app1\n");
+    let tip = list.git(&["rev-parse", "master"]);
+    let damaged = circular(&list.path);
+    fs::write(list.path.join("refs/heads/master"), format!("{damaged}\n")).unwrap();
+    // libgit2 goes round in a circle for ever, until the system ends it with a signal.
+    let limited = |args: &[&str]| {
+        let command = node.command(args);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "ulimit -S -t 2; exec \"$0\" \"$@\""])
+            .arg(command.get_program())
+            .args(command.get_args());
+        shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(dir) = command.get_current_dir() {
+            shell.current_dir(dir);
+        }
+        let ran = shell.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (ran.status.code(), text(ran.stdout), text(ran.stderr))
+    };
+    for (args, code, says) in [(&IDS[..], 3, "i-app1\n"), (&["publish"], 1, "")] {
+        let (ended, said, error) = limited(args);
+        assert_eq!((ended, &said[..]), (Some(code), says), "{args:?} {error}");
+        assert!(error.contains("ended the process that tried it with signal"), "{error}");
+    }
+    for name in ["pack-1.pack", "pack-1.idx"] {
+        fs::remove_file(list.path.join("objects/pack").join(name)).unwrap();
+    }
+    fs::write(list.path.join("refs/heads/master"), tip).unwrap();
+    node.good(&["publish"]);
+    assert_eq!(node.good(&IDS), "i-app1\n");
+}

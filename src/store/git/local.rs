@@ -22,10 +22,10 @@ use super::held::{Held, Standing};
 use super::mirror::{Heads, Refs};
 use super::opening::Obstacle;
 use super::seen::{Read, Seen};
-use super::{BRANCHES, Backoff, beats, branch_ref, commits, history, inbox, opening, tip};
+use super::{BRANCHES, Backoff, allowance, beats, branch_ref, commits, history, inbox, opening, tip, trial};
 use crate::access::may_make_files_in;
 use crate::change::Change;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Limit};
 use crate::errors::AtPath;
 use crate::folder::Folder;
 use crate::limits;
@@ -83,6 +83,26 @@ impl Local {
             create(&path)?;
         }
         Ok(Local::new(&path.display().to_string(), path.clone(), options, None))
+    }
+
+    /// Does something with the repository, once it has passed a trial, and with no more memory than it may take.
+    fn operate<T>(
+        &self,
+        deadline: Deadline,
+        act: impl FnOnce() -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreError> {
+        let (done, refused) = allowance::within(limits::get().working_bytes, None, || {
+            trial::pass(&self.path, self.copy.place(), &self.options, deadline)?;
+            act()
+        });
+        let done = done.map_err(|error| match refused {
+            Some(_) => {
+                let (place, most) = (self.path.display().to_string(), limits::get().working_bytes as u64);
+                StoreErrorKind::TooMuch { place, what: allowance::AT_ONCE, most }
+            }
+            None => error,
+        });
+        done.in_store(&self.url)
     }
 
     fn repository(&self) -> Result<Repository, StoreErrorKind> {
@@ -392,24 +412,26 @@ impl Store for Local {
         beat: Option<Timestamp>,
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
-        let (change, gone) = self.apply(edit, deadline).in_store(&self.url)?;
-        let beat =
-            beat.map_or(Ok(None), |time| self.beat(edit.id(), time, true, deadline)).in_store(&self.url);
+        let (change, gone) = self.operate(deadline, || self.apply(edit, deadline))?;
+        let beat = beat
+            .map_or(Ok(None), |time| self.operate(deadline, || self.beat(edit.id(), time, true, deadline)));
         Ok(Applied { outcome: change.map(Outcome::Merged), beat, ..Applied::after(&self.url, gone) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
-        self.beat(id, time, false, deadline).in_store(&self.url)
+        self.operate(deadline, || self.beat(id, time, false, deadline))
     }
 
-    fn rehearse(&self, _: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
-        Ok((Some(self.may_publish().in_store(&self.url)?), None))
+    fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
+        Ok((Some(self.operate(deadline, || self.may_publish())?), None))
     }
 
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
-        let (repo, seen) = self.see(deadline).in_store(&self.url)?;
+        let (repo, seen) = self.operate(deadline, || self.see(deadline))?;
         let local = self.clone();
-        Ok(Look::new(seen.stamp(), move |deadline| local.read(repo, seen, deadline).in_store(&local.url)))
+        Ok(Look::new(seen.stamp(), move |deadline| {
+            local.operate(deadline, || local.read(repo, seen, deadline))
+        }))
     }
 
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
@@ -420,15 +442,15 @@ impl Store for Local {
             self.standing(&repo, &branch, tip)?.sound()?;
             history::read(&repo, tip, &self.options.folder, id, most).map(Try::Done)
         };
-        Local::persist(deadline, read).in_store(&self.url)
+        self.operate(deadline, || Local::persist(deadline, read))
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
-        let read = || {
+        let deadline = Deadline::new(Limit::Read, self.options.limits.connect);
+        self.operate(deadline, || {
             let repo = self.repository()?;
-            Ok::<_, StoreErrorKind>(history::withdrawn(&repo, tip(&repo, &self.branch(&repo)?)?, ids))
-        };
-        read().in_store(&self.url)
+            Ok(history::withdrawn(&repo, tip(&repo, &self.branch(&repo)?)?, ids))
+        })
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

@@ -1,5 +1,6 @@
 //! The folder in a git repository: one readable commit for each change, no work tree.
 
+mod allowance;
 pub(super) mod beats;
 mod branch;
 mod commit;
@@ -24,6 +25,7 @@ mod remote;
 mod seen;
 pub mod transport;
 mod tree;
+pub mod trial;
 mod urls;
 
 pub(super) use branch::Wanted;

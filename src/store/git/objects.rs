@@ -8,7 +8,9 @@ use std::path::Path;
 
 use git2::{Oid, Repository, RepositoryOpenFlags};
 
+use super::allowance;
 use super::packs::{Content, Pack, Reader};
+use crate::limits;
 use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
@@ -89,7 +91,11 @@ fn unpacked<W: Wants>(path: &Path, wanted: &[&W], take: &impl Take<W>) -> Result
     if !wanted.is_empty() {
         let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
             .doing("open the repository")?;
-        one_by_one(&repo, &mut batch, wanted.iter().copied(), take)?;
+        // What this thread is refused, libgit2 says itself.
+        allowance::within(limits::get().working_bytes, None, || {
+            one_by_one(&repo, &mut batch, wanted.iter().copied(), take)
+        })
+        .0?;
     }
     Ok(batch)
 }

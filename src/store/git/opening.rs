@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
+use crate::limits::{self, Limits};
 use crate::store::StoreErrorKind;
 use crate::store::kind::{is_dir, missing};
 
@@ -18,9 +19,8 @@ pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
     if let Some(error) = missing(path)? {
         return Err(error);
     }
-    if let Some(special) = special(&git_dir(path)) {
-        let source = git2::Error::from_str("it is no regular file");
-        let obstacle = Obstacle::Special(special);
+    if let Some(obstacle) = Parts::of(path).obstacle() {
+        let source = git2::Error::from_str("it was not opened");
         return Err(StoreErrorKind::Unopenable { path: path.to_owned(), obstacle, source });
     }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
@@ -50,6 +50,8 @@ pub enum Obstacle {
     Odd(&'static str),
     /// A file in it is a fifo or a device: whoever opens it may wait for ever.
     Special(PathBuf),
+    /// A file in it that is read whole is larger than anything that belongs there.
+    TooLarge(PathBuf, u64),
     /// Its `.git` leads to a place that is not there.
     DotGit(PathBuf),
     /// There is nothing of a repository in it, but something else.
@@ -126,6 +128,9 @@ impl Obstacle {
                 "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
             }
             Obstacle::Special(file) => format!("`ls -l {}` shows it; remove it", crate::errors::pasted(file)),
+            Obstacle::TooLarge(file, _) => {
+                format!("`ls -l {}` shows it; see who has made it", crate::errors::pasted(file))
+            }
             Obstacle::DotGit(dir) => format!(
                 "bring `{}` back, or name the repository itself with --store",
                 dir.display().to_string().escape_debug()
@@ -157,6 +162,9 @@ impl fmt::Display for Obstacle {
             Obstacle::Special(file) => {
                 write!(f, "`{}` in it is no regular file", file.display().to_string().escape_debug())
             }
+            Obstacle::TooLarge(file, most) => {
+                write!(f, "`{}` in it has more than {most} bytes", file.display().to_string().escape_debug())
+            }
             Obstacle::Odd(name) => write!(f, "its `{name}` is of another kind than in a repository"),
             Obstacle::DotGit(dir) => {
                 write!(
@@ -171,9 +179,21 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Files that libgit2 opens whenever it opens a repository, or reads its refs and packs.
-const OPENED: [&str; 7] =
-    ["HEAD", "config", "packed-refs", "shallow", "commondir", "objects/info/alternates", "info/attributes"];
+/// Files that libgit2 reads whole when it opens a repository, or reads its refs and commits, and how large they may be.
+fn opened() -> [(&'static str, u64); 9] {
+    let Limits { word_file_bytes: words, line_file_bytes: lines, .. } = *limits::get();
+    [
+        ("HEAD", words),
+        ("commondir", words),
+        ("objects/info/alternates", words),
+        ("info/attributes", words),
+        ("config", lines),
+        ("packed-refs", lines),
+        ("shallow", lines),
+        ("info/grafts", lines),
+        ("index", lines),
+    ]
+}
 
 /// Directories whose files it opens, with those in them.
 const LISTED: [&str; 3] = ["refs", "objects/pack", "objects/info"];
@@ -181,27 +201,70 @@ const LISTED: [&str; 3] = ["refs", "objects/pack", "objects/info"];
 /// Directories deeper than this are not looked into: no ref of this program is there.
 const DEEP: usize = 8;
 
-/// The first file in the repository that is a fifo, a device, or a link to one. One that another user puts there a moment
-/// later, the deadline of the operation stands against.
-fn special(dir: &Path) -> Option<PathBuf> {
-    let is_special = |path: &Path| fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
-    // `.git` of a work tree names the place of the rest in a file, which is looked at like all others.
-    let common = match is_special(&dir.join("commondir")) {
-        true => return Some(dir.join("commondir")),
-        false => first_bytes(&dir.join("commondir")).map(|text| dir.join(text.trim())),
-    };
-    let dirs = [Some(dir.to_owned()), common];
-    let opened = dirs.iter().flatten().flat_map(|dir| OPENED.iter().map(move |name| dir.join(name)));
-    if let Some(found) = opened.into_iter().find(|path| is_special(path)) {
-        return Some(found);
+/// git follows alternates of alternates so far.
+const MAX_ALTERNATES: usize = 5;
+
+/// The directories of a repository.
+pub(super) struct Parts {
+    /// Where HEAD is, and where the rest is if that is elsewhere: `.git` of a work tree names the place in a file.
+    dirs: Vec<PathBuf>,
+}
+
+impl Parts {
+    pub(super) fn of(path: &Path) -> Parts {
+        let dir = git_dir(path);
+        // What is no file is found to be an obstacle.
+        let common = dir.join("commondir");
+        let common = (!is_special(&common)).then(|| first_bytes(&common)).flatten();
+        let common = common.map(|text| dir.join(text.trim()));
+        Parts { dirs: std::iter::once(dir).chain(common).collect() }
     }
-    let listed = dirs.iter().flatten().flat_map(|dir| LISTED.iter().map(move |name| dir.join(name)));
-    listed.into_iter().find_map(|path| {
-        let entries =
-            walkdir::WalkDir::new(path).follow_root_links(true).max_depth(DEEP).into_iter().flatten();
-        let odd = entries.filter(|entry| !entry.file_type().is_file() && !entry.file_type().is_dir());
-        odd.map(walkdir::DirEntry::into_path).find(|path| is_special(path))
-    })
+
+    /// The files that are read whole, with how large they may be.
+    pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
+        let of = |dir: &PathBuf| opened().map(|(name, most)| (dir.join(name), most));
+        self.dirs.iter().flat_map(of).collect()
+    }
+
+    /// The directories that have its objects, with those of other repositories that it borrows from.
+    pub(super) fn objects(&self) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = self.dirs.iter().map(|dir| dir.join("objects")).collect();
+        let mut seen = 0;
+        for _ in 0..MAX_ALTERNATES {
+            for at in std::mem::replace(&mut seen, all.len())..all.len() {
+                let list = all[at].join("info/alternates");
+                let text = (!is_special(&list)).then(|| first_bytes(&list)).flatten().unwrap_or_default();
+                let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+                let found: Vec<PathBuf> = lines.map(|line| all[at].join(line)).collect();
+                all.extend(found);
+            }
+        }
+        all
+    }
+
+    /// The first file that is a fifo, a device, or a link to one, or that is too large. One that another user puts there a
+    /// moment later, the deadline of the operation stands against.
+    fn obstacle(&self) -> Option<Obstacle> {
+        for (path, most) in self.files() {
+            if is_special(&path) {
+                return Some(Obstacle::Special(path));
+            }
+            if fs::metadata(&path).is_ok_and(|found| found.len() > most) {
+                return Some(Obstacle::TooLarge(path, most));
+            }
+        }
+        let listed = self.dirs.iter().flat_map(|dir| LISTED.iter().map(move |name| dir.join(name)));
+        listed.into_iter().find_map(|path| {
+            let entries =
+                walkdir::WalkDir::new(path).follow_root_links(true).max_depth(DEEP).into_iter().flatten();
+            let odd = entries.filter(|entry| !entry.file_type().is_file() && !entry.file_type().is_dir());
+            odd.map(walkdir::DirEntry::into_path).find(|path| is_special(path)).map(Obstacle::Special)
+        })
+    }
+}
+
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// The text of a file that holds one path. Of a longer one, the path leads nowhere.
@@ -312,6 +375,16 @@ mod tests {
             std::os::unix::fs::symlink("/nowhere", path.join(".git")).unwrap();
         });
         assert_eq!(dangling, "its `.git` leads to `/nowhere`, which is not there");
+        for name in
+            ["HEAD", "config", "packed-refs", "shallow", "info/grafts", "objects/info/alternates", "index"]
+        {
+            let large = obstacle(|path| {
+                fs::create_dir_all(path.join("info")).unwrap();
+                let file = fs::OpenOptions::new().create(true).append(true).open(path.join(name)).unwrap();
+                file.set_len(8 << 30).unwrap();
+            });
+            assert!(large.contains(&format!("{name}` in it has more than ")), "{large}");
+        }
         let nothing = obstacle(|path| {
             fs::remove_dir_all(path).unwrap();
             fs::create_dir(path).unwrap();

@@ -14,7 +14,6 @@
 
 mod address;
 mod advertisement;
-mod allowance;
 mod error;
 mod gitproxy;
 mod guard;
@@ -40,9 +39,8 @@ use address::Address;
 use wire::Service;
 
 pub use address::AddressError;
-pub(super) use allowance::bounded;
 pub use error::{TransportError, take_last_error};
-pub(super) use until::until;
+pub(super) use until::{bounded, until};
 
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,7 +88,6 @@ impl Settings {
 /// Call it before anything else uses a remote repository through libgit2.
 pub fn install(settings: Settings) {
     KINDS.get_or_init(|| {
-        allowance::install();
         let limits = settings.limits;
         let mut kinds = Vec::new();
         kinds.push(register(&["git"], false, move || {

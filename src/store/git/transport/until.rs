@@ -7,7 +7,11 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::TransportError;
+use super::address::Address;
+use super::error::remember;
 use crate::deadline::Deadline;
+use crate::limits;
+use crate::store::git::allowance::{self, Refused};
 
 thread_local! {
     static DEADLINE: Cell<Option<Deadline>> = const { Cell::new(None) };
@@ -36,9 +40,29 @@ pub(super) fn at_most(wait: Duration) -> Duration {
     DEADLINE.get().map_or(wait, |deadline| deadline.at_most(wait))
 }
 
-/// The deadline of the operation, if it has one.
-pub(super) fn deadline() -> Option<Deadline> {
-    DEADLINE.get()
+/// Lets libgit2 work on what the server of that URL sends. Its errors are those of [`super::take_last_error`].
+///
+/// The work may go on for some time after the deadline: nobody waits for it any more, but the next operation finds what
+/// it has made.
+pub(in crate::store::git) fn bounded<T>(
+    url: &str,
+    act: impl FnOnce() -> Result<T, git2::Error>,
+) -> Result<T, git2::Error> {
+    let deadline = DEADLINE.get();
+    let end = deadline
+        .map(|deadline| deadline.end() + std::time::Duration::from_secs(limits::get().working_seconds));
+    let (result, refused) = allowance::within(limits::get().working_bytes, end, act);
+    if let (Err(_), Some(refused)) = (&result, refused) {
+        let peer = Address::parse(url).map_or_else(|_| "the server".to_owned(), |address| address.peer());
+        remember(match (refused, deadline) {
+            (Refused::Time, Some(deadline)) => {
+                let (seconds, key) = (deadline.within().as_secs(), deadline.limit().key());
+                TransportError::Late { peer, seconds, key }
+            }
+            _ => TransportError::excess(&peer, (allowance::AT_ONCE, limits::get().working_bytes as u64)),
+        });
+    }
+    result
 }
 
 /// That the operation has no time left, if that is so.

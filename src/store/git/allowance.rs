@@ -1,6 +1,7 @@
-//! Bounds what libgit2 takes, in memory and in time, while it works on what a server has sent.
+//! Bounds what libgit2 takes, in memory and in time, while it works on what others have made.
 //!
-//! libgit2 puts the objects of a pack together when the last byte has come, and asks nobody whether to go on. A pack of
+//! It reads many files of a repository into memory whole, however large they are. And what a server sends it may never get
+//! done with: libgit2 puts the objects of a pack together when the last byte has come, and asks nobody whether to go on. A pack of
 //! 200 bytes makes it do so for ever, with more memory each time (`resolve_deltas` in its indexer.c: a difference that makes
 //! an object which the pack has already is tried again and again). But it asks for memory all the while. So memory is given
 //! out here, and there is no more of it once the work takes too long or too much: then libgit2 gives up, with an error.
@@ -8,13 +9,11 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::sync::Once;
+use std::time::Instant;
 
-use super::TransportError;
-use super::address::Address;
-use super::error::remember;
-use super::until;
-use crate::limits;
+/// Of what there is too much then.
+pub(super) const AT_ONCE: &str = "bytes that have to be in memory at once";
 
 /// What the work on this thread may still take.
 #[derive(Clone, Copy)]
@@ -25,9 +24,12 @@ struct Allowance {
     refused: Option<Refused>,
 }
 
+/// Why libgit2 got no more memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Refused {
+pub(super) enum Refused {
+    /// It had as much as it may have.
     Memory,
+    /// It had had its time.
     Time,
 }
 
@@ -35,48 +37,26 @@ thread_local! {
     static ALLOWANCE: Cell<Option<Allowance>> = const { Cell::new(None) };
 }
 
-/// Takes the allowance away, also if the work panics.
-struct Given;
+/// Puts back what was there before, also if the work panics.
+struct Before(Option<Allowance>);
 
-impl Drop for Given {
+impl Drop for Before {
     fn drop(&mut self) {
-        ALLOWANCE.set(None);
+        ALLOWANCE.set(self.0);
     }
 }
 
-/// Lets libgit2 work on what the server of that URL sends. Its errors are those of [`super::take_last_error`].
-///
-/// The work may go on for some time after the deadline: nobody waits for it any more, but the next operation finds what
-/// it has made.
-pub(in crate::store::git) fn bounded<T>(
-    url: &str,
-    act: impl FnOnce() -> Result<T, git2::Error>,
-) -> Result<T, git2::Error> {
-    let limits = limits::get();
-    let afterwards = Duration::from_secs(limits.working_seconds);
-    within(url, limits.working_bytes, until::deadline().map(|deadline| deadline.end() + afterwards), act)
-}
-
-fn within<T>(
-    url: &str,
+/// Does something with libgit2, which gets so many bytes of memory more than it has, and none after that moment. Beside the
+/// result is why it got no more.
+pub(super) fn within<T>(
     bytes: usize,
     until: Option<Instant>,
-    act: impl FnOnce() -> Result<T, git2::Error>,
-) -> Result<T, git2::Error> {
-    let _given = Given;
-    ALLOWANCE.set(Some(Allowance { bytes, until, refused: None }));
+    act: impl FnOnce() -> T,
+) -> (T, Option<Refused>) {
+    install();
+    let _before = Before(ALLOWANCE.replace(Some(Allowance { bytes, until, refused: None })));
     let result = act();
-    if result.is_err()
-        && let Some(refused) = ALLOWANCE.get().and_then(|allowance| allowance.refused)
-    {
-        let peer = Address::parse(url).map_or_else(|_| "the server".to_owned(), |address| address.peer());
-        let late = until::deadline().map(|deadline| (deadline.within().as_secs(), deadline.limit().key()));
-        remember(match (refused, late) {
-            (Refused::Time, Some((seconds, key))) => TransportError::Late { peer, seconds, key },
-            _ => TransportError::excess(&peer, ("bytes that have to be in memory at once", bytes as u64)),
-        });
-    }
-    result
+    (result, ALLOWANCE.get().and_then(|allowance| allowance.refused))
 }
 
 /// Asks for so many bytes. False if the work has had enough.
@@ -151,27 +131,30 @@ unsafe extern "C" fn free(old: *mut c_void) {
 }
 
 /// Makes these the functions that libgit2 gets its memory of.
-pub(super) fn install() {
-    let allocator = Allocator { malloc, realloc, free };
-    // SAFETY: libgit2 copies the table. Its own functions are those of the C library too, so what was got of the one may be
-    // given back to the other. It could be read while it is written, each pointer of it whole: old and new do the same.
-    unsafe {
-        libgit2_sys::git_libgit2_opts(
-            libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
-            ptr::from_ref(&allocator).cast::<c_void>(),
-        );
-    }
+fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let allocator = Allocator { malloc, realloc, free };
+        // SAFETY: libgit2 copies the table. Its own functions are those of the C library too, so what was got of the one
+        // may be given back to the other. A thread may read the table while it is written, each pointer of it whole: old
+        // and new do the same.
+        unsafe {
+            libgit2_sys::git_libgit2_opts(
+                libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
+                ptr::from_ref(&allocator).cast::<c_void>(),
+            );
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use git2::{ObjectType, Oid, Repository};
 
-    use super::super::take_last_error;
     use super::*;
-    use crate::deadline::{Deadline, Limit};
 
     fn deflated(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
@@ -195,31 +178,34 @@ mod tests {
         pack
     }
 
-    fn indexed(bytes: usize, until: Option<Instant>) -> Option<TransportError> {
-        install();
+    fn indexed(bytes: usize, until: Option<Instant>) -> Option<Refused> {
         let dir = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(dir.path()).unwrap();
         let odb = repo.odb().unwrap();
-        let done = within("git://h/p", bytes, until, || {
+        let (done, refused) = within(bytes, until, || {
             let mut writer = odb.packwriter()?;
             writer.write_all(&endless(1000)).map_err(|error| git2::Error::from_str(&error.to_string()))?;
             writer.commit().map(drop)
         });
         assert!(done.is_err());
         assert!(ask(usize::MAX), "what comes later is not bounded");
-        take_last_error()
+        refused
     }
 
     #[test]
-    fn a_pack_that_is_put_together_for_ever_ends_with_its_memory() {
-        let error = indexed(32 << 20, None);
-        assert!(matches!(error, Some(TransportError::TooMuch { most: 0x200_0000, .. })), "{error:?}");
+    fn a_pack_that_is_put_together_for_ever_ends_with_its_memory_or_its_time() {
+        assert_eq!(indexed(32 << 20, None), Some(Refused::Memory));
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert_eq!(indexed(usize::MAX, Some(soon)), Some(Refused::Time));
     }
 
     #[test]
-    fn a_pack_that_is_put_together_for_ever_ends_with_its_time() {
-        let deadline = Deadline::new(Limit::Read, Duration::from_millis(50));
-        let error = until::until(deadline, || indexed(usize::MAX, Some(deadline.end())));
-        assert!(matches!(error, Some(TransportError::Late { key: "read", .. })), "{error:?}");
+    fn a_file_that_is_too_large_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let large = std::fs::File::create(dir.path().join("packed-refs")).unwrap();
+        large.set_len(1 << 40).unwrap();
+        let (found, refused) = within(1 << 20, None, || repo.find_reference("refs/heads/main").map(drop));
+        assert_eq!((found.is_err(), refused), (true, Some(Refused::Memory)));
     }
 }
