@@ -84,7 +84,7 @@ impl Directory {
         let folder = self.folder()?;
         let open = fs::File::open(&folder).at("open", &folder)?;
         let identity = Identity::of(&open, &folder)?;
-        self.memory.judge(&folder, identity, || Ok(Listing::new(&folder)?.len() > 0))?;
+        self.memory.judge(&folder, identity, || Ok(Listing::new(&folder)?.has_files()))?;
         Ok((folder, identity))
     }
 

@@ -21,6 +21,9 @@ pub(super) use crate::unread::Key;
 /// The key of a file of which that cannot be said. It equals no other, not even itself.
 pub(super) const NO_KEY: Key = [0; 32];
 
+/// What is said of a folder that has a record's name.
+pub(super) const IS_FOLDER: &str = "is a folder, and no record";
+
 /// Fewer files than this are not worth a second thread.
 const MANY: usize = 2_000;
 

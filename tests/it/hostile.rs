@@ -72,7 +72,11 @@ impl List {
         let lines: String = entries
             .iter()
             .map(|(mode, oid, name)| {
-                let kind = if *mode == "040000" { "tree" } else { "blob" };
+                let kind = match *mode {
+                    "040000" => "tree",
+                    "160000" => "commit",
+                    _ => "blob",
+                };
                 format!("{mode} {kind} {oid}\t{name}\n")
             })
             .collect();
@@ -390,17 +394,54 @@ fn what_is_in_the_way_of_a_nodes_file_or_heartbeat_is_taken_away() {
         list.git(&["update-ref", "refs/heads/master", &commit]);
         node.good(&["publish"]);
         assert!(node.good(&IDS).contains("i-app1"), "{}", list.url);
-        if list.host.is_none() {
-            continue;
+        for odd in ["refs/presence", "refs/presence/beats", "refs/presence/beats/000/x"] {
+            // Not over a network: git refuses that name there, to whoever would make it as well.
+            for pack in [false, true].into_iter().filter(|_| list.host.is_none() || odd != "refs/presence") {
+                node.good(&["beat"]);
+                let refs = list.git(&["for-each-ref", "--format=%(refname)", "refs/presence"]);
+                for name in refs.lines() {
+                    list.git(&["update-ref", "-d", name]);
+                }
+                list.git(&["update-ref", odd, &commit]);
+                if pack {
+                    list.git(&["pack-refs", "--all"]);
+                }
+                node.good(&["beat"]);
+                let refs = list.git(&["for-each-ref", "--format=%(refname)", "refs/presence"]);
+                assert_eq!(refs, "refs/presence/beats/000\n", "{odd} {}", list.url);
+            }
         }
-        for odd in ["refs/presence/beats", "refs/presence/beats/000/x"] {
-            node.good(&["beat"]);
-            list.git(&["update-ref", "-d", "refs/presence/beats/000"]);
-            list.git(&["update-ref", odd, &commit]);
-            node.good(&["beat"]);
-            let refs = list.git(&["for-each-ref", "--format=%(refname)", "refs/presence/beats"]);
-            assert_eq!(refs, "refs/presence/beats/000\n", "{}", list.url);
+    }
+}
+
+/// A folder or submodule of a record's name is no record, and no reason to say nothing.
+#[test]
+fn what_has_a_records_name_and_is_none_is_a_problem() {
+    for (list, node) in List::each() {
+        let own = list.git(&["rev-parse", "master:it/presence/all/i-app1.json"]).trim().to_owned();
+        let tip = list.git(&["rev-parse", "master"]).trim().to_owned();
+        let below = list.tree(&[("100644", &own, "i-app1.json"), ("100644", &own, "notes.txt")]);
+        let names =
+            [("040000", &below, "i-1.json"), ("160000", &tip, "i-2.json"), ("100644", &own, "i-app1.json")];
+        let mut tree = list.tree(&names.map(|(mode, oid, name)| (mode, &oid[..], name)));
+        for folder in ["all", "presence", "it"] {
+            tree = list.tree(&[("040000", &tree, folder)]);
         }
+        let commit = list.git(&["commit-tree", "-p", &tip, "-m", "x", &tree]).trim().to_owned();
+        list.git(&["update-ref", "refs/heads/master", &commit]);
+        for _ in 0..2 {
+            let listed = node.run(&IDS).code(0).says("i-1.json/: is a folder, and no record");
+            let listed = listed.says("i-2.json: is a submodule, and no record");
+            assert_eq!(listed.stdout, "i-app1\n", "{}", list.url);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let node = Machine::new("app1").store(directory.path().display());
+    node.good(&["publish"]);
+    fs::create_dir(directory.path().join("i-1.json")).unwrap();
+    for _ in 0..2 {
+        let listed = node.run(&IDS).code(0).says("i-1.json/: is a folder, and no record");
+        assert_eq!(listed.stdout, "i-app1\n");
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Listing {
 pub(super) enum Sort {
     Plain,
     Link,
+    /// A folder of a record's name. Its path has a `/` at its end.
+    Folder,
     /// A fifo, a device.
     Special,
 }
@@ -79,6 +81,11 @@ impl Listing {
         self.files.len()
     }
 
+    /// Whether there is any file that may be a record.
+    pub(super) fn has_files(&self) -> bool {
+        self.files.iter().any(|(_, sort)| *sort != Sort::Folder)
+    }
+
     pub(super) fn path(&self, file: usize) -> &[u8] {
         &self.paths[self.files[file].0.clone()]
     }
@@ -120,7 +127,7 @@ impl Listing {
                     if prefix.iter().filter(|byte| **byte == b'/').count() + 1 < MAX_DEPTH {
                         dirs.push([prefix, name, b"/"].concat());
                     }
-                    continue;
+                    Sort::Folder
                 }
                 FileType::RegularFile => Sort::Plain,
                 FileType::Symlink => Sort::Link,
@@ -130,6 +137,9 @@ impl Listing {
                 let start = self.paths.len();
                 self.paths.extend_from_slice(prefix);
                 self.paths.extend_from_slice(name);
+                if sort == Sort::Folder {
+                    self.paths.push(b'/');
+                }
                 self.files.push((start..self.paths.len(), sort));
             }
         }

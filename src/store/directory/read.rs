@@ -25,6 +25,9 @@ const MANY: usize = 500;
 /// What is said of a fifo or a device.
 const SPECIAL: &str = "is no regular file";
 
+/// The key of a folder that has a record's name: nothing more is said of it, whatever is in it.
+const FOLDER: Key = [1; 32];
+
 /// A folder that was looked at.
 pub(super) struct Seen {
     folder: PathBuf,
@@ -59,7 +62,7 @@ impl Seen {
 
     /// Whether there is any file that may be a record. What could not be listed may hold some.
     pub(super) fn holds_records(&self) -> bool {
-        self.listing.len() > 0 || !self.listing.problems.is_empty()
+        self.listing.has_files() || !self.listing.problems.is_empty()
     }
 
     /// See [`Look::stamp`](crate::store::Look::stamp).
@@ -151,6 +154,9 @@ impl Seen {
     }
 
     fn look_at(&self, dir: &mut Dir, file: usize) -> Key {
+        if self.listing.sort(file) == Sort::Folder {
+            return FOLDER;
+        }
         let found = dir
             .of(&self.listing, file)
             .and_then(|(dir, name)| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
@@ -167,6 +173,9 @@ impl Seen {
         if self.listing.sort(file) == Sort::Link {
             let reason = "is a link, and links are not followed".to_owned();
             return Ok((self.look_at(dir, file), Err(reason)));
+        }
+        if self.listing.sort(file) == Sort::Folder {
+            return Ok((FOLDER, Err(snapshot::IS_FOLDER.to_owned())));
         }
         // A device may act on being opened.
         if self.listing.sort(file) == Sort::Special {

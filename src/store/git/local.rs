@@ -22,7 +22,10 @@ use super::held::{Held, Standing};
 use super::mirror::{Heads, Refs};
 use super::opening::Obstacle;
 use super::seen::{Read, Seen};
-use super::{BRANCHES, Backoff, allowance, beats, branch_ref, commits, history, inbox, opening, tip, trial};
+use super::{
+    BRANCHES, Backoff, PRESENCE, allowance, beats, branch_ref, commits, history, inbox, is_in_the_way,
+    opening, tip, trial,
+};
 use crate::access::may_make_files_in;
 use crate::change::Change;
 use crate::deadline::{Deadline, Limit};
@@ -287,6 +290,9 @@ impl Local {
             let hold = Hold::of(&repo)?;
             let odb = repo.odb().doing("open the object database")?;
             let base = tip(&repo, &shard)?;
+            if base.is_none() {
+                make_way(&repo, &shard)?;
+            }
             let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| {
                 let tip = tip(&repo, &self.branch(&repo).ok().filter(|_| with_list)?).ok()?;
                 beats::listed(&repo, tip, &self.options.folder)
@@ -462,6 +468,14 @@ impl Store for Local {
 fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind> {
     for reference in repo.references_glob(glob).doing("list the references")? {
         reference.and_then(|mut reference| reference.delete()).doing("delete a reference")?;
+    }
+    Ok(())
+}
+
+/// Deletes refs beside which git cannot have that one.
+fn make_way(repo: &Repository, own: &str) -> Result<(), StoreErrorKind> {
+    for name in refs(repo, &format!("{PRESENCE}*"))?.keys().filter(|name| is_in_the_way(name, own)) {
+        remove_references(repo, name)?;
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ use super::StoreErrorKind;
 use super::error::Doing;
 use crate::deadline::Deadline;
 
+/// Where all refs of this program are.
+const PRESENCE: &str = "refs/presence";
+
 /// Where branches live.
 const BRANCHES: &str = "refs/heads/";
 
@@ -58,6 +61,14 @@ fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
         Err(error) => Err(error).doing("look up the branch"),
     }
+}
+
+/// Whether git cannot have that ref beside the one of this program: it is named like a folder that the latter is in, or is
+/// in a folder of its name. Such a ref is nobody's.
+fn is_in_the_way(name: &str, own: &str) -> bool {
+    let is_below =
+        |name: &str, folder: &str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    name.starts_with(PRESENCE) && (is_below(own, name) || is_below(name, own))
 }
 
 /// libgit2 carries only a message; what our transport knew in types is picked up beside it.

@@ -31,7 +31,28 @@ struct Wanted {
     number: usize,
     path: Range<usize>,
     oid: Oid,
-    link: bool,
+    kind: Kind,
+}
+
+/// What has a record's name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    File,
+    Link,
+    Folder,
+    Submodule,
+}
+
+impl Kind {
+    /// Why it is no record, as the end of a sentence.
+    fn problem(self) -> Option<&'static str> {
+        match self {
+            Kind::File => None,
+            Kind::Link => Some("is a link, and links are not followed"),
+            Kind::Folder => Some(snapshot::IS_FOLDER),
+            Kind::Submodule => Some("is a submodule, and no record"),
+        }
+    }
 }
 
 impl Found {
@@ -73,15 +94,16 @@ impl Found {
         let total = Total::default();
         let add = |batch: &mut Batch, wanted: &Wanted, content: Result<&[u8], String>, sure: bool| {
             let content = total.count(content);
-            let key = if sure { key(wanted.oid, wanted.link) } else { NO_KEY };
+            let key = if sure { key(wanted.oid, wanted.kind) } else { NO_KEY };
             batch.add(wanted.number, &paths[wanted.path.clone()], key, content);
         };
-        let (links, files): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|wanted| wanted.link);
+        let (files, others): (Vec<Wanted>, Vec<Wanted>) =
+            wanted.into_iter().partition(|wanted| wanted.kind == Kind::File);
         let mut batches = objects::read(repo, files, &add)?;
         total.judge()?;
         let mut batch = Batch::default();
-        for link in &links {
-            add(&mut batch, link, Err("is a link, and links are not followed".to_owned()), true);
+        for other in &others {
+            add(&mut batch, other, Err(other.kind.problem().unwrap_or_default().to_owned()), true);
         }
         batches.push(batch);
         let mut snapshot = Snapshot::assemble(known, &items, batches);
@@ -146,31 +168,29 @@ impl Plan<'_> {
             if name.starts_with(b".") {
                 continue;
             }
+            let is_named = name.ends_with(b".json");
             match mode {
-                b"40000" | b"040000" if depth + 1 < MAX_DEPTH => {
+                b"40000" | b"040000" => {
                     prefix.extend_from_slice(name);
                     prefix.push(b'/');
+                    if is_named {
+                        self.take(prefix, oid, Kind::Folder, &mut candidates);
+                    }
+                    if depth + 1 >= MAX_DEPTH {
+                        prefix.truncate(length);
+                        continue;
+                    }
                     let below = known.below(prefix, within.clone());
                     self.visit(oid, prefix, depth + 1, below)?;
                 }
-                b"40000" | b"040000" | b"160000" => {}
-                _ if name.ends_with(b".json") => {
+                _ if is_named => {
                     prefix.extend_from_slice(name);
-                    let entries = &known.entries;
-                    while !candidates.is_empty() && known.path(&entries[candidates.start]) < &prefix[..] {
-                        candidates.start += 1;
-                    }
-                    let link = mode == b"120000";
-                    let at = candidates.start;
-                    if !candidates.is_empty()
-                        && entries[at].key == key(oid, link)
-                        && known.path(&entries[at]) == &prefix[..]
-                    {
-                        snapshot::keep(&mut self.items, at..at + 1);
-                    } else {
-                        self.want(prefix, oid, link);
-                    }
-                    self.count += 1;
+                    let kind = match mode {
+                        b"120000" => Kind::Link,
+                        b"160000" => Kind::Submodule,
+                        _ => Kind::File,
+                    };
+                    self.take(prefix, oid, kind, &mut candidates);
                 }
                 _ => {}
             }
@@ -199,21 +219,39 @@ impl Plan<'_> {
         snapshot::keep(&mut self.items, whole);
     }
 
-    fn want(&mut self, path: &[u8], oid: Oid, link: bool) {
+    /// Takes an entry over from the known snapshot, in which it is one of the candidates, or wants it to be read.
+    fn take(&mut self, path: &[u8], oid: Oid, kind: Kind, candidates: &mut Range<usize>) {
+        let known = self.known;
+        let within = &known.entries[..candidates.end];
+        while within.get(candidates.start).is_some_and(|entry| known.path(entry) < path) {
+            candidates.start += 1;
+        }
+        let at = candidates.start;
+        let same =
+            within.get(at).is_some_and(|entry| entry.key == key(oid, kind) && known.path(entry) == path);
+        if same {
+            snapshot::keep(&mut self.items, at..at + 1);
+        } else {
+            self.want(path, oid, kind);
+        }
+        self.count += 1;
+    }
+
+    fn want(&mut self, path: &[u8], oid: Oid, kind: Kind) {
         let number = self.wanted.len();
         let start = self.paths.len();
         self.paths.extend_from_slice(path);
-        self.wanted.push(Wanted { number, path: start..self.paths.len(), oid, link });
+        self.wanted.push(Wanted { number, path: start..self.paths.len(), oid, kind });
         self.items.push(Item::Fresh(number));
     }
 }
 
 /// What names the content of a file in a tree.
-fn key(oid: Oid, link: bool) -> Key {
+fn key(oid: Oid, kind: Kind) -> Key {
     let mut key = NO_KEY;
     key[..20].copy_from_slice(oid.as_bytes());
     // A link to `x` and a file that says `x` are the same object.
-    key[20] = 1 + u8::from(link);
+    key[20] = 1 + kind as u8;
     key
 }
 

@@ -1,11 +1,13 @@
-//! Takes away refs whose objects the server lacks. As long as there is one, git takes no push but of deletions.
+//! Takes away refs that keep this program from its own: whose objects the server lacks, since as long as there is one git
+//! takes no push but of deletions; which are no updates; or which are in the way of a ref's name.
 
 use super::Operation;
 use super::merge::deletion;
+use super::verdict::judge;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
-use crate::store::git::push::Command;
-use crate::store::git::{beats, inbox, network};
+use crate::store::git::push::{Command, Session};
+use crate::store::git::{beats, inbox, is_in_the_way, network};
 
 /// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
@@ -54,6 +56,19 @@ impl Operation<'_> {
         let deletions: Vec<Command> = junk.iter().map(deletion).collect();
         session.send(&deletions, &[], atomic).map_err(|error| network("push", error))?;
         Ok(())
+    }
+
+    /// Deletes refs beside which git cannot have that one, some at a time. Gives the connection back if there are none.
+    pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
+        let refs = session.advert().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
+        let deletions: Vec<Command> = refs
+            .take(FEW)
+            .map(|(name, oid)| Command { name: name.clone(), old: Some(*oid), new: None })
+            .collect();
+        let Some(first) = deletions.first() else { return Ok(Some(session)) };
+        let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
+        judge(&report, &first.name, false)?;
+        Ok(None)
     }
 
     /// Deletes what waits and the heartbeats that the server has only the names of. Their nodes say it again. False if

@@ -11,11 +11,8 @@ use super::verdict::{Pushed, judge};
 use crate::name::Name;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::push::{self, Command, Session};
-use crate::store::git::{Backoff, beats, network};
+use crate::store::git::{Backoff, beats, is_in_the_way, network};
 use crate::store::{Folder, StoreErrorKind};
-
-/// So many refs that are in the way are deleted with one push.
-const FEW: usize = 50;
 
 /// A heartbeat that is to be left.
 pub(super) struct Heartbeat<'a> {
@@ -47,22 +44,14 @@ impl Heartbeat<'_> {
             .is_none_or(|base| mirror.has(*base) || mirror.broken().get(&self.shard) == Some(base))
     }
 
-    /// Refs beside which git cannot have that of the shard: one named like its folder, or below it. They are nobody's.
-    fn in_the_way(&self, refs: &BTreeMap<String, Oid>) -> impl Iterator<Item = Command> {
-        let folder = beats::PREFIX.trim_end_matches('/');
-        let below = format!("{}/", self.shard);
-        refs.iter()
-            .filter(move |(name, _)| *name == folder || name.starts_with(&below))
-            .map(|(name, oid)| Command { name: name.clone(), old: Some(*oid), new: None })
-    }
-
     /// What adds it to the shard, if this machine is ready for that.
     pub(super) fn command(
         &self,
         mirror: &Mirror,
         refs: &BTreeMap<String, Oid>,
     ) -> Result<Option<Command>, StoreErrorKind> {
-        if !self.is_ready(mirror, refs) || self.in_the_way(refs).next().is_some() {
+        let in_the_way = |name: &String| is_in_the_way(name, &self.shard);
+        if !self.is_ready(mirror, refs) || refs.keys().any(in_the_way) {
             return Ok(None);
         }
         let base = refs.get(&self.shard).copied();
@@ -93,14 +82,10 @@ impl Operation<'_> {
     ) -> Result<(), StoreErrorKind> {
         let mut backoff = Backoff::new(self.deadline);
         loop {
-            let session = self.session()?;
-            let in_the_way: Vec<Command> = beat.in_the_way(&session.advert().refs).take(FEW).collect();
-            if let Some(first) = in_the_way.first() {
-                let report = session.send(&in_the_way, &[], false).map_err(|error| network("push", error))?;
-                judge(&report, &first.name, false)?;
+            let Some(session) = self.make_way(self.session()?, &beat.shard)? else {
                 backoff.lost()?;
                 continue;
-            }
+            };
             if !beat.is_ready(mirror, &session.advert().refs) {
                 self.persist(|| self.fetch(mirror, Some(beat)))?;
             }
