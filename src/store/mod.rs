@@ -178,9 +178,14 @@ impl Applied {
 
     /// What to say of a list that had gone, and this node is on again.
     pub fn warning(&self) -> Option<String> {
-        let gone = crate::errors::chain(self.gone.as_ref()?);
+        let gone = self.gone.as_ref()?;
+        let replaced = match gone.kind {
+            StoreErrorKind::NoFolder { .. } => ", and has been replaced by one",
+            _ => "",
+        };
+        let gone = crate::errors::chain(gone);
         Some(format!(
-            "{gone}; this node is back on it, and each other node puts itself back when it publishes"
+            "{gone}{replaced}; this node is back on the list, and each other node puts itself back when it publishes"
         ))
     }
 }

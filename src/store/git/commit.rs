@@ -47,14 +47,22 @@ pub(super) struct Prepared {
 pub(super) const EMAIL: &str = "presence@localhost";
 
 /// Builds the commit that makes these edits, one a node, on top of `parent`; none if the list already says all that.
+/// `may_replace` says whether something else at the folder's path may be replaced: its history keeps it.
 pub(super) fn prepare(
     repo: &Repository,
     parent: Option<Oid>,
     folder: &Folder,
     edits: &[NodeFiles],
     author: &str,
+    may_replace: impl FnOnce() -> bool,
 ) -> Result<Option<Prepared>, StoreErrorKind> {
     let base = parent.map(|oid| tree::find(repo, tree::commit(repo, oid)?.tree)).transpose()?;
+    let base = match base.as_ref().map(|base| tree::id(repo, base, folder)).transpose() {
+        Err(StoreErrorKind::NoFolder { path, .. }) if may_replace() => {
+            Some(without(repo, base.as_ref(), &BTreeSet::from([path]))?)
+        }
+        found => found.map(|_| base)?,
+    };
     let standing = standing(repo, base.as_ref(), folder, edits)?;
     let in_the_way =
         base.as_ref().map(|base| in_the_way(base, folder, edits)).transpose()?.unwrap_or_default();

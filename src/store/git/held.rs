@@ -99,9 +99,12 @@ impl Held {
         elsewhere: &Refs,
         bring: impl FnOnce(&Refs) -> Result<(), StoreErrorKind>,
     ) -> Result<Standing, StoreErrorKind> {
-        if self.note(repo, branch, tip)? {
-            return Ok(Standing::Sound);
-        }
+        let no_folder = match self.note(repo, branch, tip) {
+            Ok(true) => return Ok(Standing::Sound),
+            Ok(false) => None,
+            Err(error @ StoreErrorKind::NoFolder { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
         let others = self.candidates(branch, elsewhere);
         if !others.is_empty() {
             bring(&others)?;
@@ -114,6 +117,11 @@ impl Held {
         {
             let (branch, list) = (branch.to_owned(), list.clone());
             return Err(StoreErrorKind::OtherBranch { branch, list, folder: self.folder.to_string() });
+        }
+        match (no_folder, self.was_seen()) {
+            (None, _) => {}
+            (Some(error), true) => return Ok(Standing::Gone(error)),
+            (Some(error), false) => return Err(error),
         }
         let descends = |known: &Known| match tip {
             Some(tip) => {
@@ -158,6 +166,12 @@ impl Held {
             self.remember(&now);
         }
         Ok(holds)
+    }
+
+    /// Whether the list was seen in that folder. Only then a file at the folder's path is in the list's place, and may be
+    /// replaced: else the folder may be misspelt, and the file is somebody's.
+    pub(super) fn was_seen(&self) -> bool {
+        self.known.is_some()
     }
 
     /// Whether the list held records, and that branch has none.

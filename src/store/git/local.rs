@@ -138,9 +138,9 @@ impl Local {
             return Ok(Standing::Sound);
         }
         let held = self.held();
-        match held.note(repo, branch, tip)? {
-            true => Ok(Standing::Sound),
-            false => held.look(repo, branch, tip, &branches(repo)?, |_| Ok(())),
+        match held.note(repo, branch, tip) {
+            Ok(true) => Ok(Standing::Sound),
+            _ => held.look(repo, branch, tip, &branches(repo)?, |_| Ok(())),
         }
     }
 
@@ -234,7 +234,9 @@ impl Local {
         });
         let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
-        let Some(prepared) = prepare(&repo, base, &self.options.folder, &edits, &self.options.author)? else {
+        let Options { folder, author, .. } = &self.options;
+        let may_replace = || self.memory.is_none() || self.held().was_seen();
+        let Some(prepared) = prepare(&repo, base, folder, &edits, author, may_replace)? else {
             if let Some(bytes) = lost {
                 let oid = Oid::hash_object(ObjectType::Blob, &bytes).doing("write the record")?;
                 hold.store_one(oid, ObjectType::Blob, &bytes)?;

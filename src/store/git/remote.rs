@@ -134,7 +134,7 @@ impl Operation<'_> {
         refs: &Refs,
     ) -> Result<Standing, StoreErrorKind> {
         let held = self.remote.held();
-        if held.note(&mirror.repo, branch, tip)? {
+        if let Ok(true) = held.note(&mirror.repo, branch, tip) {
             return Ok(Standing::Sound);
         }
         let branches = refs.iter().filter(|(name, _)| name.starts_with(BRANCHES) && *name != branch);
@@ -145,7 +145,7 @@ impl Operation<'_> {
         };
         match look(mirror)? {
             // The commit that had the list may be before those that are here.
-            Standing::Gone(_) if tip.is_some() && mirror.is_shallow() => {
+            Standing::Gone(StoreErrorKind::Gone { .. }) if tip.is_some() && mirror.is_shallow() => {
                 mirror.deepen(upstream)?;
                 look(mirror)
             }
@@ -237,7 +237,8 @@ impl Operation<'_> {
         tip: Option<Oid>,
         edits: &[NodeFiles],
     ) -> Result<Option<Prepared>, StoreErrorKind> {
-        commit::prepare(&mirror.repo, tip, &self.remote.options.folder, edits, &self.remote.options.author)
+        let Options { folder, author, .. } = &self.remote.options;
+        commit::prepare(&mirror.repo, tip, folder, edits, author, || self.remote.held().was_seen())
     }
 }
 
