@@ -194,7 +194,8 @@ impl Store for Directory {
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
         let folder = self.folder().in_store(&self.url)?;
-        Ok(ids.iter().filter(|id| departures::is_noted(&folder, id.as_str())).cloned().collect())
+        let now = SystemTime::now();
+        Ok(ids.iter().filter(|id| departures::is_noted(&folder, id.as_str(), now)).cloned().collect())
     }
 
     fn last_copy(&self) -> Option<Snapshot> {

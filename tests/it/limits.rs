@@ -1,6 +1,8 @@
 //! A file whose list loses nodes: each question by itself.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::time::{Duration, SystemTime};
 
 use crate::fixture::machine::{Machine, Outcome, bare_repository, git};
 
@@ -264,6 +266,37 @@ fn in_each_kind_of_store(test: impl Fn(&Withdrawals, &dyn Fn(&[&str]))) {
         server.repository("list.git");
         test(&Withdrawals::new(&server.url("list.git")), &|ids| remove_from(&server.path("list.git"), ids));
     }
+}
+
+/// In a folder in which nobody removes files of others, a note of another user makes no withdrawal of a later accident.
+#[test]
+fn a_note_of_another_user_counts_for_a_while() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Machine::new("lb1");
+    let list = place.path("list");
+    fs::create_dir(&list).unwrap();
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o1777)).unwrap();
+    let fleet = Withdrawals::new(list.to_str().unwrap());
+    let left = list.join(".left");
+    fs::create_dir(&left).unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o1777)).unwrap();
+    let notes = || ["n1", "n2", "n3"].map(|id| left.join(id));
+    for note in notes() {
+        fs::write(&note, "").unwrap();
+        chown(&note, Some(65_534), Some(65_534)).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+        fs::File::options().write(true).open(&note).unwrap().set_modified(old).unwrap();
+    }
+    for id in ["n1", "n2", "n3"] {
+        fs::remove_file(list.join(format!("{id}.json"))).unwrap();
+    }
+    fleet.beat(3, "n1 n2 n3 n4 \n");
+    for note in notes() {
+        chown(&note, Some(0), Some(0)).unwrap();
+    }
+    fleet.beat(0, "n4 \n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! is only gone may have been lost.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,6 +17,12 @@ const LEFT: &str = ".left";
 
 /// By then every reader has seen that the node is away.
 const LASTING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// So long counts a note of somebody who could not remove the record.
+const BRIEF: Duration = Duration::from_secs(60 * 60);
+
+/// The bit of a folder in which nobody removes files of others.
+const STICKY: u32 = 0o1000;
 
 /// Notes that the node leaves, and drops old notes.
 pub(super) fn note(folder: &Path, id: &str, now: SystemTime) -> Result<(), StoreErrorKind> {
@@ -54,6 +60,19 @@ pub(super) fn forget(folder: &Path, id: &str) -> Result<(), StoreErrorKind> {
 }
 
 /// Whether the node has left by a withdrawal.
-pub(super) fn is_noted(folder: &Path, id: &str) -> bool {
-    fs::symlink_metadata(folder.join(LEFT).join(id)).is_ok_and(|found| found.is_file())
+///
+/// Where anybody may make files and nobody may remove those of others (a sticky folder, as `/tmp`), anybody can leave a note
+/// of any node, and the node cannot remove it. There the notes of root and of the folder's owner count like all notes
+/// elsewhere; those of others, among them the node's own, only for a while, so that one of long ago makes no withdrawal of a
+/// later accident.
+pub(super) fn is_noted(folder: &Path, id: &str, now: SystemTime) -> bool {
+    let dir = folder.join(LEFT);
+    let Ok(note) = fs::symlink_metadata(dir.join(id)) else { return false };
+    let (Ok(list), Ok(dir)) = (fs::metadata(folder), fs::symlink_metadata(&dir)) else { return false };
+    let is_sticky = |found: &Metadata| found.mode() & STICKY != 0;
+    let is_trusted = |found: &Metadata| [0, list.uid()].contains(&found.uid());
+    // Whoever owns the folder of the notes may rename them.
+    let lasts = !is_sticky(&list) || (is_trusted(&note) && is_trusted(&dir) && is_sticky(&dir));
+    let age = note.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+    note.is_file() && (lasts || age.is_some_and(|age| age < BRIEF))
 }
