@@ -437,7 +437,9 @@ fn publishing_beside_those_who_tidy_up() {
     app.good(&["beat"]);
     assert_eq!(app.good(&["list", "--format", "ids", "--max-age", "1d"]), "i-2\ni-3\ni-app1\n");
     assert_eq!(git(&list, &["log", "--oneline", "main"]).lines().count(), 1 + 2 * 59);
-    git(&list, &["fsck", "--strict"]);
+    // Without git's commit graph: `git gc` writes the heartbeats of that moment into it, and `git prune` leaves them there
+    // when it removes those that were replaced since. git reads on without it, and `git fsck` calls it an error.
+    git(&list, &["-c", "core.commitGraph=false", "fsck", "--strict"]);
 }
 
 /// Two users of one group publish in turn, with an umask that keeps the group out.
