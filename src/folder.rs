@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,12 @@ use rustix::io::Errno;
 use crate::errors::{AtPath, PathError};
 
 mod way;
+
+/// Opens the folder of that file, whose path begins at an open folder, and gives the file's name in it.
+pub(crate) fn of_file<'n>(start: BorrowedFd<'_>, file: &'n str) -> io::Result<(OwnedFd, &'n str)> {
+    let (folder, name) = file.rsplit_once('/').unwrap_or((".", file));
+    Ok((way::open_from(start, Path::new(folder))?, name))
+}
 
 /// The mode of files and folders that are for this user alone.
 pub(crate) const PRIVATE: u32 = 0o600;
@@ -104,6 +110,11 @@ impl Folder {
     /// The open folder.
     pub(crate) fn as_file(&self) -> &File {
         &self.handle
+    }
+
+    /// The open folder, for who needs no path.
+    pub(crate) fn into_handle(self) -> OwnedFd {
+        self.handle.into()
     }
 
     /// The names in it.

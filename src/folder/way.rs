@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -23,20 +23,25 @@ const WRITTEN_ONLY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags:
 
 /// Opens the folder at that path.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    let open = |flags| rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    open_from(CWD, path)
+}
+
+/// Opens the folder at that path, which begins at an open folder.
+pub(super) fn open_from(start: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let open = |flags| rustix::fs::openat2(start, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
     match open(FOLDER).or_else(|error| if error == Errno::ACCESS { open(WRITTEN_ONLY) } else { Err(error) }) {
         // There is a link; or a kernel before 5.6, or a container, knows no such call.
-        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => step_by_step(path),
+        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => step_by_step(start, path),
         opened => Ok(opened?),
     }
 }
 
-fn step_by_step(path: &Path) -> io::Result<OwnedFd> {
+fn step_by_step(start: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let at = |folder: &OwnedFd, name: &OsString| {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(folder, name, flags, Mode::empty())
     };
-    let mut here = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let mut here = rustix::fs::openat(start, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let mut rest = steps(path);
     // Somebody else's link that was followed, and who he is.
     let mut foreign: Option<(PathBuf, u32)> = None;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::agent::daemon::Daemon;
-use crate::fixture::machine::{Machine, Outcome};
+use crate::fixture::machine::{Machine, Outcome, bare_repository};
 
 /// Somebody without rights.
 const STRANGER: u32 = 65534;
@@ -262,4 +262,48 @@ fn nothing_that_others_say_acts_on_a_terminal() {
     let listed: serde_json::Value =
         serde_json::from_str(&app.run(&["list", "--format", "json"]).stdout).unwrap();
     assert_eq!(listed["nodes"][0]["stacktype"], HOSTILE);
+}
+
+#[test]
+fn in_a_shared_repository_nothing_is_written_through_his_links() {
+    if machine().is_none() {
+        return;
+    }
+    let app = Machine::new("app1");
+    let (list, roots) = (app.path("list.git"), app.path("roots"));
+    let app = app.store(list.display());
+    let links_to_roots = |names: &[String], owner: u32| {
+        for path in [&list, &roots] {
+            if path.exists() {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+        bare_repository(&list);
+        fs::create_dir(&roots).unwrap();
+        for name in names {
+            let link = list.join(name);
+            if link.exists() {
+                fs::remove_dir_all(&link).unwrap();
+            }
+            symlink(&roots, &link).unwrap();
+            lchown(&link, Some(owner), Some(owner)).unwrap();
+        }
+        app.run(&["publish"])
+    };
+    let is_empty = || fs::read_dir(&roots).unwrap().next().is_none();
+    let objects: Vec<String> = (0..256).map(|first| format!("objects/{first:02x}")).collect();
+    for (names, says) in [
+        (&["refs/heads".to_owned()][..], "refs/heads` in it is a link of another user to what is not his"),
+        (&objects, "belongs to user 65534 and leads to a folder of somebody else"),
+    ] {
+        links_to_roots(names, STRANGER).code(1).says(says);
+        assert!(is_empty(), "{says}");
+        links_to_roots(names, 0).code(0);
+        assert!(!is_empty(), "root's own links are followed");
+    }
+    links_to_roots(&[], 0).code(0);
+    fs::remove_file(list.join("config")).unwrap();
+    link_of_a_stranger(&victim(&app), &list.join("config"));
+    app.run(&["list"]).says("config` in it is a link of another user");
+    is_untouched(&app.path("victim"));
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
@@ -50,6 +51,8 @@ pub enum Obstacle {
     Odd(&'static str),
     /// A file in it is a fifo or a device: whoever opens it may wait for ever.
     Special(PathBuf),
+    /// It is a link of another user that leads to something of a third.
+    Link(PathBuf),
     /// A file in it that is read whole is larger than anything that belongs there.
     TooLarge(PathBuf, u64),
     /// Its `.git` leads to a place that is not there.
@@ -128,6 +131,10 @@ impl Obstacle {
                 "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
             }
             Obstacle::Special(file) => format!("`ls -l {}` shows it; remove it", crate::errors::pasted(file)),
+            Obstacle::Link(link) => {
+                let link = crate::errors::pasted(link);
+                format!("`ls -l {link}` shows it; `chown -h root {link}` lets it be followed")
+            }
             Obstacle::TooLarge(file, _) => {
                 format!("`ls -l {}` shows it; see who has made it", crate::errors::pasted(file))
             }
@@ -161,6 +168,10 @@ impl fmt::Display for Obstacle {
             Obstacle::Lacks(name) => write!(f, "its `{name}` is not there"),
             Obstacle::Special(file) => {
                 write!(f, "`{}` in it is no regular file", file.display().to_string().escape_debug())
+            }
+            Obstacle::Link(link) => {
+                let link = link.display().to_string();
+                write!(f, "`{}` in it is a link of another user to what is not his", link.escape_debug())
             }
             Obstacle::TooLarge(file, most) => {
                 write!(f, "`{}` in it has more than {most} bytes", file.display().to_string().escape_debug())
@@ -249,22 +260,39 @@ impl Parts {
             if is_special(&path) {
                 return Some(Obstacle::Special(path));
             }
+            if is_foreign(&path) {
+                return Some(Obstacle::Link(path));
+            }
             if fs::metadata(&path).is_ok_and(|found| found.len() > most) {
                 return Some(Obstacle::TooLarge(path, most));
             }
         }
         let listed = self.dirs.iter().flat_map(|dir| LISTED.iter().map(move |name| dir.join(name)));
+        let objects = self.dirs.iter().map(|dir| dir.join("objects"));
+        if let Some(link) = listed.clone().chain(objects).find(|path| is_foreign(path)) {
+            return Some(Obstacle::Link(link));
+        }
         listed.into_iter().find_map(|path| {
             let entries =
                 walkdir::WalkDir::new(path).follow_root_links(true).max_depth(DEEP).into_iter().flatten();
             let odd = entries.filter(|entry| !entry.file_type().is_file() && !entry.file_type().is_dir());
-            odd.map(walkdir::DirEntry::into_path).find(|path| is_special(path)).map(Obstacle::Special)
+            odd.map(walkdir::DirEntry::into_path).find_map(|path| match is_special(&path) {
+                true => Some(Obstacle::Special(path)),
+                false => is_foreign(&path).then_some(Obstacle::Link(path)),
+            })
         })
     }
 }
 
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// Whether that is a link that must not be followed: the rule of [`crate::folder`], for links to files as well.
+fn is_foreign(path: &Path) -> bool {
+    let Ok(link) = fs::symlink_metadata(path) else { return false };
+    let trusted = [0, rustix::process::geteuid().as_raw()].contains(&link.uid());
+    link.is_symlink() && !trusted && fs::metadata(path).is_ok_and(|found| found.uid() != link.uid())
 }
 
 /// The text of a file that holds one path. Of a longer one, the path leads nowhere.

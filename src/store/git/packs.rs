@@ -23,7 +23,7 @@ const MAX_ENTRY: usize = 2 * MAX_BYTES;
 /// A pack of no more bytes is read whole, once: what an entry is the difference from may be anywhere.
 const MAX_WHOLE: u64 = 32 * 1024 * 1024;
 
-/// An index of more bytes than this is left to libgit2: it has ten million objects.
+/// All indexes together have no more bytes, those of ten million objects: the rest is left to libgit2.
 const MAX_INDEX: u64 = 400 * 1024 * 1024;
 
 /// How much of a larger pack is read at a time, in bytes.
@@ -76,19 +76,30 @@ impl Pack {
     /// The packs in that directory that can be read here, the largest first.
     pub(super) fn all(dir: &Path) -> Vec<Pack> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut left = MAX_INDEX;
         let mut packs: Vec<Pack> = entries
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "idx"))
-            .filter_map(|path| Pack::open(&path))
+            .filter_map(|path| {
+                let pack = Pack::open(&path, left)?;
+                left -= pack.index.len() as u64;
+                Some(pack)
+            })
             .collect();
         packs.sort_by_key(|pack| std::cmp::Reverse(pack.count));
         packs
     }
 
-    fn open(path: &Path) -> Option<Pack> {
+    fn open(path: &Path, most: u64) -> Option<Pack> {
         let (index_file, length) = regular(path)?;
+        let mut count = [0; 4];
+        index_file.read_exact_at(&mut count, FANOUT.end as u64 - 4).ok()?;
+        // No more than the tables of so many objects: see below.
+        if length > most || length > FANOUT.end as u64 + u64::from(u32::from_be_bytes(count)) * 36 + 40 {
+            return None;
+        }
         let mut index = Vec::new();
-        index_file.take(length.min(MAX_INDEX)).read_to_end(&mut index).ok()?;
+        index_file.take(length).read_to_end(&mut index).ok()?;
         let (file, size) = regular(&path.with_extension("pack"))?;
         let mut pack =
             Pack { file, size, index, count: 0, whole: OnceLock::new(), by_offset: OnceLock::new() };

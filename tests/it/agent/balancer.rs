@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::daemon::Daemon;
 use super::load;
 use super::place::Place;
-use crate::fixture::haproxy::{self, HaProxy};
+#[cfg(all(feature = "https", feature = "ssh"))]
+use crate::fixture::haproxy;
+use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::{CHECK_PATH, HttpServer};
 use crate::fixture::machine::Machine;
 

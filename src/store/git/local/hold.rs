@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::shared::Shared;
 use crate::errors::{AtPath, PathError};
+use crate::folder::{self, Folder};
 use crate::store::StoreErrorKind;
 use crate::store::error::Doing;
 use crate::store::git::push;
@@ -39,10 +40,9 @@ impl Hold {
     /// Opens the directory of the objects and refs of that repository.
     pub(super) fn of(repo: &Repository) -> Result<Hold, StoreErrorKind> {
         let path = repo.commondir().to_owned();
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from);
+        let dir = Folder::open(&path)?.into_handle();
         let shared = Shared::of(&repo.config().doing("read the configuration")?);
-        Ok(Hold { dir: dir.at("open", &path)?, path, shared })
+        Ok(Hold { dir, path, shared })
     }
 
     /// Whether the path still names this directory. An error if it names nothing.
@@ -93,12 +93,12 @@ impl Hold {
             let mut file = self.create(&staged, 0o444)?;
             file.write_all(&packed)?;
             file.sync_all()?;
-            rustix::fs::renameat(&self.dir, &staged, &self.dir, &name)?;
+            self.rename(&staged, &name)?;
             self.sync(&dir)
         };
         self.persist(write).map_err(|error| {
             // It is no object yet, and `git prune` removes what cannot be removed now.
-            let _ = rustix::fs::unlinkat(&self.dir, &staged, AtFlags::empty());
+            let _ = self.remove(&staged, AtFlags::empty());
             PathError { doing: "write", path, source: error }.into()
         })
     }
@@ -107,12 +107,17 @@ impl Hold {
     fn refresh(&self, name: &str) -> Result<bool, PathError> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        match rustix::fs::utimensat(&self.dir, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
+        let touched = self.folder_of(name).and_then(|(dir, file)| {
+            Ok(rustix::fs::utimensat(&dir, file, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        });
+        match touched {
             Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            // Another user's: it is as old as it is.
-            Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Ok(true),
-            Err(error) => Err(io::Error::from(error)).at("touch", &self.path.join(name)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => Ok(false),
+                // Another user's: it is as old as it is.
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(true),
+                _ => Err(error).at("touch", &self.path.join(name)),
+            },
         }
     }
 
@@ -130,9 +135,12 @@ impl Hold {
     /// Makes a file that is not there yet, and the directories on the way to it.
     pub(super) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(mode));
+        let open = || {
+            let (dir, file) = self.folder_of(name)?;
+            Ok::<_, io::Error>(rustix::fs::openat(&dir, file, flags, Mode::from_raw_mode(mode))?)
+        };
         let made = match open() {
-            Err(Errno::NOENT) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_dirs(name)?;
                 open()?
             }
@@ -147,11 +155,11 @@ impl Hold {
         let firsts = name.find('/').unwrap_or(name.len());
         for (end, _) in name.match_indices('/').filter(|(end, _)| *end > firsts || name.starts_with("logs/"))
         {
-            let dir = &name[..end];
-            match rustix::fs::mkdirat(&self.dir, dir, Mode::from_raw_mode(0o777)) {
+            let (above, dir) = self.folder_of(&name[..end])?;
+            match rustix::fs::mkdirat(&above, dir, Mode::from_raw_mode(0o777)) {
                 Ok(()) if self.shared != Shared::Umask => {
                     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let made = rustix::fs::openat(&self.dir, dir, flags, Mode::empty())?;
+                    let made = rustix::fs::openat(&above, dir, flags, Mode::empty())?;
                     self.adjust(&made, true)?;
                 }
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -176,25 +184,36 @@ impl Hold {
 
     /// Makes the names in that directory outlast a power cut.
     pub(super) fn sync(&self, dir: &str) -> io::Result<()> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&self.dir, dir, flags, Mode::empty())?;
-        Ok(rustix::fs::fsync(dir)?)
+        let (dir, _) = self.folder_of(&format!("{dir}/."))?;
+        match rustix::fs::fsync(dir) {
+            // It may be written, and not read.
+            Err(Errno::BADF) => Err(Errno::ACCESS.into()),
+            synced => Ok(synced?),
+        }
     }
 
     /// Opens a file below the directory.
-    pub(super) fn open(&self, name: &str, flags: OFlags) -> rustix::io::Result<File> {
+    pub(super) fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map(File::from)
+        let (dir, file) = self.folder_of(name)?;
+        Ok(rustix::fs::openat(&dir, file, flags, Mode::empty())?.into())
     }
 
     /// Gives a file a new name, in the place of one that has it.
-    pub(super) fn rename(&self, from: &str, to: &str) -> rustix::io::Result<()> {
-        rustix::fs::renameat(&self.dir, from, &self.dir, to)
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let ((old, from), (new, to)) = (self.folder_of(from)?, self.folder_of(to)?);
+        Ok(rustix::fs::renameat(&old, from, &new, to)?)
     }
 
     /// Removes a file, or with `REMOVEDIR` an empty directory.
-    pub(super) fn remove(&self, name: &str, flags: AtFlags) -> rustix::io::Result<()> {
-        rustix::fs::unlinkat(&self.dir, name, flags)
+    pub(super) fn remove(&self, name: &str, flags: AtFlags) -> io::Result<()> {
+        let (dir, file) = self.folder_of(name)?;
+        Ok(rustix::fs::unlinkat(&dir, file, flags)?)
+    }
+
+    /// The open directory of a file, and the file's name in it. Of links on the way, those are followed that may lead there.
+    fn folder_of<'n>(&self, name: &'n str) -> io::Result<(OwnedFd, &'n str)> {
+        folder::of_file(self.dir.as_fd(), name)
     }
 
     /// The path of a file, for messages.

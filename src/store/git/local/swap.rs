@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, OFlags};
-use rustix::io::Errno;
 
 use super::hold::Hold;
 use crate::errors::{AtPath, PathError};
@@ -86,12 +85,12 @@ impl Swap<'_> {
         writeln!(file, "{}", self.new).and_then(|()| file.sync_all()).at("write", &hold.at(lock))?;
         let moved = match hold.rename(lock, self.name) {
             // Refs below one of that name are packed, and have left their directory.
-            Err(Errno::ISDIR) => {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 hold.remove(self.name, AtFlags::REMOVEDIR).and_then(|()| hold.rename(lock, self.name))
             }
             moved => moved,
         };
-        moved.map_err(io::Error::from).at("write", &hold.at(self.name))?;
+        moved.at("write", &hold.at(self.name))?;
         Ok(true)
     }
 
@@ -111,8 +110,8 @@ impl Swap<'_> {
                 Oid::from_str(text.trim_end()).map(Some).doing("read the ref")
             }
             // It is packed, or there is none.
-            Err(Errno::NOENT) => tip(repo, self.name),
-            Err(error) => Err(io::Error::from(error)).at("read", &hold.at(self.name))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => tip(repo, self.name),
+            Err(error) => Err(error).at("read", &hold.at(self.name))?,
         }
     }
 
@@ -144,7 +143,9 @@ impl Swap<'_> {
                 continue;
             }
             let file = match hold.open(&name, OFlags::WRONLY | OFlags::APPEND) {
-                Err(Errno::NOENT) if wanted => hold.create(&name, 0o666).ok(),
+                Err(error) if wanted && error.kind() == io::ErrorKind::NotFound => {
+                    hold.create(&name, 0o666).ok()
+                }
                 file => file.ok(),
             };
             let _ = file.map(|mut file| file.write_all(line.as_bytes()));

@@ -109,3 +109,14 @@ fn a_damaged_pack_gives_nothing_rather_than_something_wrong() {
     fixture.damage("idx", 5);
     assert_eq!(fixture.check("repaired"), fixture.blobs.len());
 }
+
+#[test]
+fn an_index_larger_than_its_objects_need_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pack-1.idx"), b"\xfftOc\0\0\0\x02").unwrap();
+    let index = File::options().write(true).open(dir.path().join("pack-1.idx")).unwrap();
+    index.set_len(8 << 30).unwrap();
+    std::fs::write(dir.path().join("pack-1.pack"), "PACK").unwrap();
+    assert!(Pack::open(&dir.path().join("pack-1.idx"), MAX_INDEX).is_none());
+    assert!(Pack::all(dir.path()).is_empty());
+}
