@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::events::Event;
 use super::talk::Complaint;
@@ -82,7 +82,7 @@ pub(super) enum Role {
 /// The thread of one store, and what is known of it.
 pub(super) struct Hand {
     pub(super) role: Role,
-    jobs: Sender<Job>,
+    jobs: Sender<(Job, Option<Instant>)>,
     /// So many jobs have no answer yet.
     waiting: u32,
     /// When it was given jobs last.
@@ -110,13 +110,17 @@ impl Hand {
         // All that it knows is its store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
         let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
-        let (jobs, todo) = mpsc::channel::<Job>();
+        let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
         let events = events.clone();
         std::thread::spawn(move || {
             // The agent is gone when nobody gives jobs or takes answers any more.
-            for job in todo {
+            for (job, end) in todo {
                 let failed = job.failed(&own);
-                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
+                // A publishing shares out the time that it has: it must know of the end.
+                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+                let patience = left.map_or(own.patience, |left| left.min(own.patience));
+                let config = Config { patience, ..own.clone() };
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config, job)));
                 // A defect, which has been told. It costs this store this job.
                 let answer = done.unwrap_or(failed);
                 if events.send(Event::Answer(place, Box::new(answer))).is_err() {
@@ -138,7 +142,12 @@ impl Hand {
 
     /// Gives it a job.
     pub(super) fn give(&mut self, job: Job) {
-        if self.jobs.send(job).is_ok() {
+        self.give_until(job, None);
+    }
+
+    /// Gives it a job that must be done by then.
+    pub(super) fn give_until(&mut self, job: Job, end: Option<Instant>) {
+        if self.jobs.send((job, end)).is_ok() {
             self.waiting += 1;
         }
     }

@@ -27,8 +27,14 @@ use crate::record::Record;
 use crate::roster::Availability;
 use crate::store::Reading;
 
-/// How long what others are still to be told may hold up the end.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long the last change of the list may hold up the end: a store that is busy takes it, and systemd waits longer.
+const LAST_CHANGE: Duration = Duration::from_secs(30);
+
+/// A publishing ends so long before nobody waits for it any more.
+const TO_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long notifications may hold up the end.
+const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
 pub(super) struct Rounds<'a> {
     config: &'a Config,
@@ -230,7 +236,7 @@ impl<'a> Rounds<'a> {
             (OnStop::Withdraw, Ok(record)) => self.say_at_last(None, &Job::Withdraw(record.id().clone())),
         }
         if let Some(notifier) = self.notifier.take() {
-            let troubles = notifier.finish(LAST_WORDS);
+            let troubles = notifier.finish(LAST_NOTIFICATIONS);
             self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)));
         }
         self.complain();
@@ -241,14 +247,15 @@ impl<'a> Rounds<'a> {
     /// be lost in silence.
     fn say_at_last(&mut self, record: Option<&Record>, job: &Job) {
         self.want(record);
+        let end = Instant::now() + LAST_CHANGE - TO_ANSWER;
         let list = self.hands.iter_mut().enumerate().filter(|(_, hand)| hand.role == Role::List);
         let asked: Vec<usize> = list
             .map(|(place, hand)| {
-                hand.give(job.clone());
+                hand.give_until(job.clone(), Some(end));
                 place
             })
             .collect();
-        self.attend_for(&asked, LAST_WORDS);
+        self.attend_for(&asked, LAST_CHANGE);
         if !self.taken {
             let text = "no store has taken in time what this node says at its end".to_owned();
             let hint = "`presence state` and `presence withdraw` say it again".to_owned();

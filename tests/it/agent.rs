@@ -166,7 +166,7 @@ fn who_is_stopped_can_say_so(place: Place) {
         let listed = lb.good(&["list"]);
         match expect {
             "" => assert!(!listed.contains("i-lb1"), "{listed}\n{log}"),
-            state => assert!(listed.contains(state), "{listed}"),
+            state => assert!(listed.contains(state), "{listed}\n{log}"),
         }
     }
 }
