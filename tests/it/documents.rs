@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::fixture::machine::program;
+#[cfg(all(feature = "https", feature = "ssh"))]
+use crate::fixture::{Sshd, machine::Machine};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -16,30 +20,110 @@ fn blocks(text: &str, language: &str) -> String {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect()
 }
 
-#[test]
-fn the_commands_of_the_readme_work() {
-    let dir = tempfile::tempdir().unwrap();
+/// Runs a script in `dir`, with the built program in `PATH` and an environment of its own. Gives what it printed.
+fn run(dir: &Path, home: &Path, script: &str) -> String {
     let bin = Path::new(env!("CARGO_BIN_EXE_presence")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
-    for (name, value) in program(dir.path()).get_envs() {
+    for (name, value) in program(home).get_envs() {
         command.env(name, value.unwrap_or_default());
     }
     let output = command
-        .args(["-eux", "-c", &blocks(&read("README.md"), "sh")])
-        .current_dir(dir.path())
+        .args(["-eux", "-c", script])
+        .current_dir(dir)
         .env("PATH", path)
-        .env("PRESENCE_STATE_DIR", dir.path().join("state"))
+        .env("PRESENCE_STATE_DIR", dir.join("state"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let seen = String::from_utf8_lossy(&output.stdout);
-    for expect in ["i-app1: joined", "server i-app1 192.0.2.21:8080", "weight 0", "i-app1: left"] {
-        assert!(seen.contains(expect), "no {expect:?} in\n{seen}\n{said}");
+    format!("{}\n{said}", String::from_utf8_lossy(&output.stdout))
+}
+
+/// Runs the commands of a page. They must succeed, and print each of `expected`.
+fn check(page: &str, expected: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = run(dir.path(), dir.path(), &blocks(&read(page), "sh"));
+    for expect in expected {
+        assert!(seen.contains(expect), "{page}: no {expect:?} in\n{seen}");
     }
+    dir
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    let dir =
+        check("README.md", &["i-app1: joined", "server i-app1 192.0.2.21:8080", "weight 0", "i-app1: left"]);
+    let config = fs::read_to_string(dir.path().join("haproxy.cfg")).unwrap();
+    assert!(config.contains("server i-app1 192.0.2.21:8080"), "{config}");
+}
+
+#[test]
+fn the_commands_of_the_installation_work() {
+    let dir = check("docs/install.md", &["presence 0."]);
+    assert!(dir.path().join("man1/presence.1").exists() && dir.path().join("presence.bash").exists());
+}
+
+#[test]
+fn the_commands_of_the_first_fleet_work() {
+    let dir = check(
+        "docs/first-fleet.md",
+        &[
+            "i-app1a: joined",
+            "server i-app1b 192.0.2.22:8080",
+            "weight 0",
+            "i-app1b: left",
+            "presence accept",
+        ],
+    );
     let database = fs::read_to_string(dir.path().join("database.yml")).unwrap();
     assert!(database.contains("192.0.2.31"), "{database}");
+    let config = fs::read_to_string(dir.path().join("haproxy.cfg")).unwrap();
+    assert!(!config.contains("i-app1"), "{config}");
+}
+
+#[cfg(all(feature = "https", feature = "ssh"))]
+#[test]
+fn the_commands_of_the_git_server_work() {
+    let sshd = Sshd::start();
+    let machine = Machine::new("app1");
+    sshd.admit(&machine);
+    sshd.introduce(&machine);
+    let script = blocks(&read("docs/git-server.md"), "sh")
+        .replace("ssh://git@git.example.net/srv/list.git", &sshd.url("list.git"))
+        .replace("/srv/list.git", &sshd.path("list.git"))
+        // Once more with a change, over the rules against rewriting: a heartbeat and an update are replaced.
+        + "presence state draining\nPRESENCE_NOW=2026-01-02T03:05:05Z presence beat\n";
+    let nodeinfo = format!("export PRESENCE_NODEINFO='{}'\n", machine.path("nodeinfo").display());
+    let seen = run(machine.path("").as_path(), &machine.path("home"), &(nodeinfo + &script));
+    for expect in ["takes a publishing", "i-app1: joined", "i-app1: unchanged", "i-app1: state draining"] {
+        assert!(seen.contains(expect), "no {expect:?} in\n{seen}");
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_its_page() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), dir.path(), "presence init --config presence.toml --nodeinfo nodeinfo");
+    let file = fs::read_to_string(dir.path().join("presence.toml")).unwrap();
+    // One page has the limits of stores, with what they mean.
+    let page = read("docs/configuration.md") + &read("docs/stores.md");
+    let mut keys = Vec::new();
+    let mut names_are_yours = false;
+    for line in file.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)) {
+        if line.starts_with('[') {
+            names_are_yours = ["[vars]", "[states]", "[render.vars]"].contains(&line);
+        } else if let Some((name, _)) = line.split_once(" = ")
+            && !names_are_yours
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        {
+            keys.push(name);
+        }
+    }
+    assert!(keys.len() > 40, "{keys:?}");
+    for name in keys {
+        assert!(page.contains(&format!("| `{name}` |")), "docs/configuration.md has no row of `{name}`");
+    }
 }
 
 #[test]
@@ -72,13 +156,40 @@ fn the_reference_is_what_the_program_says() {
     );
 }
 
+/// The anchor that forges give a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 #[test]
-fn every_page_that_is_linked_is_there() {
-    for page in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
-        for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            let there = link.starts_with("http") || Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists();
-            assert!(there, "{page} links to {link}");
+fn every_page_and_heading_that_is_linked_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md"]
+            .map(Into::into)
+            .to_vec();
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        pages.push(Path::new("docs").join(entry.unwrap().file_name()));
+    }
+    for page in pages {
+        let text = read(page.to_str().unwrap());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || link.contains(['\n', '`']) {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => root.join(&page),
+                file => root.join(&page).parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{} links to {link}", page.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let found = text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(found, "{} links to {link}", page.display());
+            }
         }
     }
 }
