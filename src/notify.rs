@@ -1,8 +1,8 @@
-//! Tells others what changed on the list: a webhook, a command. Never in the way of a beat, never twice, never lost.
+//! Sends the changes of the list to webhooks and commands, and never delays a beat.
 //!
-//! What was seen last and what is still to be told are kept in the state directory. A change is told *at least* once:
-//! killed between the telling and the note of it, it is told again, with the same `id`, by which a receiver that cares
-//! knows it. In all other cases it is told exactly once. The first look at a list tells nothing: it is no news.
+//! The state directory holds what was seen last and the messages that wait. Delivery is *at least* once: a process that is
+//! killed between sending a message and its note of it sends the message again, with the same `id`. At most 1,000 messages
+//! wait for one receiver; then the oldest are dropped. The first look at a list sends nothing, since nothing has changed.
 
 mod deliver;
 mod memory;

@@ -1,7 +1,8 @@
-//! Where the folder of records lives: the seam, and the kinds of store behind it.
+//! Where the folder of records lives: the interface, and the kinds of store behind it.
 //!
-//! A store knows paths and texts. It knows nothing of parts, states or templates: what a text means is the roster's
-//! business. Reading gives files *and* problems: a bad file costs that file, never the reading.
+//! A store parses records, puts facts into paths (`layout`), and names part and change in its commits. It interprets
+//! neither: what a state or a part means is the roster's business. Reading gives files *and* problems: a bad file costs
+//! that file, never the reading.
 
 mod copy;
 mod directory;

@@ -1,7 +1,7 @@
 //! The documents are true: the README's commands work as they stand, and the reference is what the program says.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -189,6 +189,67 @@ fn every_page_and_heading_that_is_linked_is_there() {
                 let text = fs::read_to_string(&target).unwrap();
                 let found = text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
                 assert!(found, "{} links to {link}", page.display());
+            }
+        }
+    }
+}
+
+/// The modules of `src`, in the order of the code map of ARCHITECTURE.md.
+fn code_map() -> (String, Vec<String>) {
+    let page = read("ARCHITECTURE.md");
+    let map = page.split("\n## ").find(|section| section.starts_with("Code map")).unwrap().to_owned();
+    let cells = map.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let paths =
+        cells.flat_map(|cell| cell.split('`').filter(|path| path.ends_with('/') || path.ends_with(".rs")));
+    let mut modules: Vec<String> = Vec::new();
+    for path in paths {
+        let module = path.split('/').next().unwrap().trim_end_matches(".rs");
+        if !modules.iter().any(|known| known == module) {
+            modules.push(module.to_owned());
+        }
+    }
+    (map, modules)
+}
+
+/// All files and folders below a folder of `src`, without `src/`.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            sources(&path, found);
+        }
+        found.push(path);
+    }
+}
+
+#[test]
+fn the_code_map_is_complete_and_modules_import_only_what_is_below_them() {
+    let (map, modules) = code_map();
+    let mut found = Vec::new();
+    sources(Path::new(""), &mut found);
+    for path in &found {
+        let shown = path.display();
+        if path.extension().is_none() {
+            assert!(map.contains(&format!("`{shown}/`")), "the code map lacks `{shown}/`");
+            continue;
+        }
+        let module = path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let place = modules.iter().position(|known| known == module);
+        let place = place.unwrap_or_else(|| panic!("the code map lacks `{module}`"));
+        let text = read(&format!("src/{shown}"));
+        // Tests may look at everything.
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for rest in line.split("crate::").skip(1) {
+                let imported: String =
+                    rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let below =
+                    modules.iter().position(|known| *known == imported).is_none_or(|other| other >= place);
+                assert!(below, "src/{shown} imports `{imported}`, which is above `{module}` in the code map");
             }
         }
     }
