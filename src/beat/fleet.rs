@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::absence::Evidence;
@@ -23,6 +25,12 @@ pub struct Fleet {
     pub readings: Vec<Reading>,
     /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
     pub beat_readings: Vec<Reading>,
+}
+
+/// A record that states a later time is wrong about it: clocks differ, and not by a day.
+fn latest() -> Option<DateTime> {
+    let day = SignedDuration::from_hours(24);
+    Some(node::now().ok()?.checked_add(day).ok()?.to_zoned(TimeZone::UTC).datetime())
 }
 
 impl Fleet {
@@ -68,7 +76,7 @@ impl Fleet {
                 Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
             })
             .collect();
-        let mut roster = Roster::new(&sources, &config.states);
+        let mut roster = Roster::judge(&sources, &config.states, &config.layout, latest());
         if beats {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));

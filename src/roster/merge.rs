@@ -2,36 +2,52 @@
 
 use std::cmp::Reverse;
 
+use jiff::civil::DateTime;
+
 use super::{Node, Problem};
+use crate::store::Layout;
 use crate::text::Text;
 
-/// The record that counts for each node, by instance-id. The stores are those of the configuration, the most trusted first.
+/// The record of each node, by instance-id. The stores are those of the configuration, the most trusted first.
 ///
-/// Newest is what the node itself says (`statetss`): a file's time differs from machine to machine, and the same folder
-/// must give the same answer everywhere. Where that is equal, a store that answers is more trusted than a copy, then
-/// the store named first, then the lower path. In one store a node has one file: each other one is a problem.
-pub(super) fn newest(mut nodes: Vec<Node>, stores: &[Text]) -> (Vec<Node>, Vec<Problem>) {
+/// The newest wins, by the time that the node itself states (`statetss`): a file's time differs from machine to machine, and
+/// the same folder must give the same answer everywhere. Anybody can write a time of the far future into another file, so a
+/// time after `latest` loses. Where times are equal, a store that answers is more trusted than a copy, then the store
+/// named first, then the file at the place of the layout, then the lower path. In one store a node has one file: each
+/// other one that says something else is a problem.
+pub(super) fn newest(
+    mut nodes: Vec<Node>,
+    stores: &[Text],
+    layout: &Layout,
+    latest: Option<DateTime>,
+) -> (Vec<Node>, Vec<Problem>) {
     // So one store gives them, unless a node is in several of its files.
     if nodes.is_sorted_by(|a, b| a.record.id() < b.record.id()) {
         return (nodes, Vec::new());
     }
     let rank = |node: &Node| stores.iter().position(|store| *store == node.store);
+    let is_far = |node: &Node| latest.is_some_and(|latest| node.record.changed() > Some(latest));
+    let is_elsewhere = |node: &Node| !layout.has(&node.record, &node.path);
     nodes.sort_by(|a, b| {
         a.record
             .id()
             .cmp(b.record.id())
+            .then_with(|| is_far(a).cmp(&is_far(b)))
             .then_with(|| Reverse(a.record.changed()).cmp(&Reverse(b.record.changed())))
-            .then_with(|| (a.stale, rank(a), &a.path).cmp(&(b.stale, rank(b), &b.path)))
+            .then_with(|| (a.stale, rank(a)).cmp(&(b.stale, rank(b))))
+            .then_with(|| (is_elsewhere(a), &a.path).cmp(&(is_elsewhere(b), &b.path)))
     });
     let mut problems = Vec::new();
-    nodes.dedup_by(|later, first| {
-        let same = later.record.id() == first.record.id();
-        if same && later.store == first.store {
-            let (id, counts) = (first.record.id(), first.path.escape_debug());
-            let reason = format!("is a second file of the node `{id}`: `{counts}` counts");
-            problems.push(Problem { store: later.store.clone(), path: later.path.clone(), reason });
+    for files in nodes.chunk_by(|a, b| a.record.id() == b.record.id()).filter(|files| files.len() > 1) {
+        for (at, later) in files.iter().enumerate() {
+            let first = files[..at].iter().find(|first| first.store == later.store);
+            if let Some(first) = first.filter(|first| first.record != later.record) {
+                let (id, wins) = (first.record.id(), first.path.escape_debug());
+                let reason = format!("is a second file of the node `{id}`: `{wins}` counts");
+                problems.push(Problem { store: later.store.clone(), path: later.path.clone(), reason });
+            }
         }
-        same
-    });
+    }
+    nodes.dedup_by(|later, first| later.record.id() == first.record.id());
     (nodes, problems)
 }

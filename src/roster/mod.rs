@@ -17,12 +17,13 @@ pub use twins::twins;
 
 use std::net::IpAddr;
 
+use jiff::civil::DateTime;
 use serde::Serialize;
 
 use crate::endpoint::Allowed;
 use crate::excerpt::excerpt;
 use crate::record::Record;
-use crate::store::{File, Snapshot};
+use crate::store::{File, Layout, Snapshot};
 use crate::text::Text;
 
 /// All nodes, and everything that could not be counted as one.
@@ -57,8 +58,18 @@ pub struct Source<'a> {
 }
 
 impl Roster {
-    /// Judges what the stores gave. For a node that several files or stores know, the newest record counts.
+    /// Judges what the stores gave, with records where they are by default and whatever times they state.
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
+        Roster::judge(sources, states, &Layout::default(), None)
+    }
+
+    /// Judges what the stores gave. Of several records of a node the newest wins, but none that states a time after `latest`.
+    pub fn judge(
+        sources: &[Source<'_>],
+        states: &States,
+        layout: &Layout,
+        latest: Option<DateTime>,
+    ) -> Roster {
         let stores: Vec<Text> = sources.iter().map(|source| source.store.into()).collect();
         let mut problems = Vec::new();
         let mut nodes = Vec::new();
@@ -72,7 +83,7 @@ impl Roster {
                 problems.extend(wrong);
             }
         }
-        let (nodes, second) = merge::newest(nodes, &stores);
+        let (nodes, second) = merge::newest(nodes, &stores, layout, latest);
         problems.extend(second);
         // An unknown state counts as absent.
         let absent = nodes.iter().filter(|node| node.availability == Availability::Absent);
@@ -174,7 +185,8 @@ mod tests {
     fn roster(snapshots: &[(&Snapshot, bool)]) -> Roster {
         let sources: Vec<Source<'_>> = snapshots
             .iter()
-            .map(|(snapshot, stale)| Source { store: "s", snapshot, stale: *stale })
+            .zip(["s", "t"])
+            .map(|((snapshot, stale), store)| Source { store, snapshot, stale: *stale })
             .collect();
         Roster::new(&sources, &States::default())
     }
@@ -208,12 +220,49 @@ mod tests {
         let (a, b) = (snapshot(&[("i-1.json", &old)]), snapshot(&[("sub/i-1.json", &new)]));
         assert_eq!(ports(&roster(&[(&a, false), (&b, true)])), ["2"]);
         assert_eq!(ports(&roster(&[(&b, true), (&a, false)])), ["2"]);
-        let both = snapshot(&[("i-1.json", &old), ("sub/i-1.json", &new)]);
-        let roster = roster(&[(&both, false)]);
-        assert_eq!(ports(&roster), ["2"]);
-        let problems: Vec<_> =
-            roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
-        assert_eq!(problems, ["i-1.json is a second file of the node `i-1`: `sub/i-1.json` counts"]);
+    }
+
+    #[test]
+    fn in_one_store_a_time_of_the_far_future_loses() {
+        let (old, new, far) = (
+            record("i-1", 1, "20200101-000000"),
+            record("i-1", 2, "20200101-000001"),
+            record("i-1", 3, "99991231-235959"),
+        );
+        let files = [("i-1.json", &old[..]), ("a/i-1.json", &far[..]), ("b/i-1.json", &new[..])];
+        let all = snapshot(&files);
+        let source = Source { store: "s", snapshot: &all, stale: false };
+        let judge = |layout: &str, latest| {
+            let layout = Layout::parse(&[layout.to_owned()]).unwrap();
+            Roster::judge(&[source], &States::default(), &layout, latest)
+        };
+        let latest = record_time("20200102-000000");
+        let seen = judge("{instance-id}.json", Some(latest));
+        assert_eq!(ports(&seen), ["2"]);
+        let told: Vec<String> =
+            seen.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
+        assert_eq!(
+            told,
+            [
+                "i-1.json is a second file of the node `i-1`: `b/i-1.json` counts",
+                "a/i-1.json is a second file of the node `i-1`: `b/i-1.json` counts"
+            ]
+        );
+        assert_eq!(ports(&judge("{instance-id}.json", None)), ["3"]);
+        // Of equal times, the place of the layout decides; equal records are no problem.
+        let same = record("i-1", 4, "20200101-000000");
+        let both = snapshot(&[("i-1.json", &old), ("z/i-1.json", &same)]);
+        let source = Source { store: "s", snapshot: &both, stale: false };
+        for (layout, port) in [("{instance-id}.json", "1"), ("z/{instance-id}.json", "4")] {
+            let layout = Layout::parse(&[layout.to_owned()]).unwrap();
+            assert_eq!(ports(&Roster::judge(&[source], &States::default(), &layout, None)), [port]);
+        }
+        let copies = snapshot(&[("i-1.json", &old), ("z/i-1.json", &old)]);
+        assert!(roster(&[(&copies, false)]).problems.is_empty());
+    }
+
+    fn record_time(text: &str) -> DateTime {
+        DateTime::strptime("%Y%m%d-%H%M%S", text).unwrap()
     }
 
     #[test]

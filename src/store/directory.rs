@@ -6,7 +6,7 @@ mod read;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -88,7 +88,8 @@ impl Directory {
         Ok((folder, identity))
     }
 
-    fn put(&self, record: &Record) -> Result<Option<Change>, StoreErrorKind> {
+    /// With the change comes why another file of the node stays.
+    fn put(&self, record: &Record) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
         let (folder, identity) = self.folder_to_write()?;
         let bytes = record.to_bytes();
         let paths: Vec<PathBuf> = self.layout.paths(record)?.iter().map(|path| folder.join(path)).collect();
@@ -102,13 +103,18 @@ impl Directory {
         }
         // The record is what counts: a note that stays, since it is another user's, must not stop this node.
         let _ = departures::forget(&folder, record.id().as_ref());
-        if old.is_none() {
-            // It is new here, or was elsewhere: a file that it left there would outlive it.
-            changed |= remove_files(&folder, record.id().as_ref(), &paths)?.0;
+        let mut stays = None;
+        if old.is_none() || changed {
+            // It is new here, or was elsewhere: a file that it left there would outlive it. One of another user may stay:
+            // readers take the file at its place, and it must not stop this node.
+            let removed = remove_files(&folder, record.id().as_ref(), &paths)?;
+            changed |= removed.found;
+            stays = removed.stays.map(StoreErrorKind::from);
         }
         self.memory.is_directory(identity, true);
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
-        Ok(changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined)))
+        let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined));
+        Ok((change, stays))
     }
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
@@ -120,10 +126,11 @@ impl Directory {
             let _ = departures::note(&folder, id, SystemTime::now());
         }
         match remove_files(&folder, id, &[])? {
-            (true, _) => Ok(Some(Change::Left)),
+            Removed { stays: Some(error), .. } => Err(error.into()),
+            Removed { found: true, .. } => Ok(Some(Change::Left)),
             // It may be there.
-            (false, Some(closed)) => Err(closed.into()),
-            (false, None) => Ok(None),
+            Removed { closed: Some(error), .. } => Err(error.into()),
+            _ => Ok(None),
         }
     }
 
@@ -149,11 +156,13 @@ impl Store for Directory {
     fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>, _: Deadline) -> Result<Applied, StoreError> {
         let change = match edit {
             Edit::Put(record) => self.put(record),
-            Edit::Remove(id) => self.remove(id.as_ref()),
+            Edit::Remove(id) => self.remove(id.as_ref()).map(|change| (change, None)),
         };
-        let outcome = change.in_store(&self.url)?.map(Outcome::Merged);
+        let (change, stays) = change.in_store(&self.url)?;
+        let outcome = change.map(Outcome::Merged);
         let beat = beat.map_or(Ok(None), |time| self.beat(edit.id(), time)).in_store(&self.url);
-        Ok(Applied { outcome, beat, ..Applied::after(&self.url, None) })
+        let stays = stays.map(|kind| StoreError { url: self.url.clone(), kind });
+        Ok(Applied { outcome, beat, stays, ..Applied::after(&self.url, None) })
     }
 
     fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<Option<Timestamp>, StoreError> {
@@ -228,12 +237,21 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     Ok(beats)
 }
 
-/// Removes the files of this node but those to keep. True if there were any; with it comes a directory that may not be
-/// looked into: whoever closed it must not stop the others.
-fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Option<PathError>), PathError> {
+/// What became of the files of a node.
+#[derive(Default)]
+struct Removed {
+    /// Whether any was removed.
+    found: bool,
+    /// A directory that may not be looked into: whoever closed it must not stop the others.
+    closed: Option<PathError>,
+    /// A file that this user may not remove.
+    stays: Option<PathError>,
+}
+
+/// Removes the files of this node but those to keep.
+fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, PathError> {
     let wanted = format!("{id}.json");
-    let mut found = false;
-    let mut closed = None;
+    let mut removed = Removed::default();
     for (count, entry) in walk(folder).enumerate() {
         if count > limits::get().entries {
             let error = std::io::Error::other(format!(
@@ -247,7 +265,8 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Opti
             Err(error) => match error.into_io_error() {
                 Some(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     let path = folder.to_owned();
-                    closed = Some(PathError { doing: "look for this node's files in", path, source: error });
+                    removed.closed =
+                        Some(PathError { doing: "look for this node's files in", path, source: error });
                     continue;
                 }
                 // It went just now.
@@ -259,11 +278,19 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<(bool, Opti
         };
         let named = entry.file_name() == wanted.as_str() && !entry.file_type().is_dir();
         if named && !keep.iter().any(|path| path == entry.path()) {
-            fs::remove_file(entry.path()).at("remove", entry.path())?;
-            found = true;
+            match fs::remove_file(entry.path()) {
+                Ok(()) => removed.found = true,
+                // Somebody else removed it just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    let path = entry.path().to_owned();
+                    removed.stays = Some(PathError { doing: "remove", path, source: error });
+                }
+                Err(error) => return Err(error).at("remove", entry.path()),
+            }
         }
     }
-    Ok((found, closed))
+    Ok(removed)
 }
 
 /// Everything below the folder in the order of the names, without hidden files and without following links.

@@ -64,6 +64,11 @@ impl Layout {
         }
     }
 
+    /// Whether the record belongs at that path below the folder.
+    pub(crate) fn has(&self, record: &Record, path: &str) -> bool {
+        self.paths(record).is_ok_and(|paths| paths.iter().any(|own| own == path))
+    }
+
     /// Where this record belongs, below the folder; at least one path.
     pub fn paths(&self, record: &Record) -> Result<Vec<String>, LayoutError> {
         self.0

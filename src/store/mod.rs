@@ -159,6 +159,8 @@ pub struct Applied {
     pub outcome: Option<Outcome>,
     /// Why the list that was there before had gone, if this change has begun it anew.
     pub gone: Option<StoreError>,
+    /// Why another file of the node stays, if one does.
+    pub stays: Option<StoreError>,
     /// Whether the heartbeat was left, if one was asked for, and the one of this node whose place it took.
     pub beat: Result<Option<Timestamp>, StoreError>,
     /// Whether the store was asked just now.
@@ -174,11 +176,17 @@ impl Applied {
     /// The store was asked, and said so already; of a list that had gone before, why.
     fn after(url: &str, gone: Option<StoreErrorKind>) -> Applied {
         let gone = gone.map(|kind| StoreError { url: url.to_owned(), kind });
-        Applied { url: url.to_owned(), outcome: None, gone, beat: Ok(None), asked: true }
+        Applied { url: url.to_owned(), outcome: None, gone, stays: None, beat: Ok(None), asked: true }
     }
 
-    /// What to say of a list that had gone, and this node is on again.
+    /// What to say of a list that had gone, and this node is on again; or of another file of this node.
     pub fn warning(&self) -> Option<String> {
+        if let Some(stays) = &self.stays {
+            let stays = crate::errors::chain(stays);
+            return Some(format!(
+                "{stays}; it is a second file of this node, which readers take if it states a later time"
+            ));
+        }
         let gone = self.gone.as_ref()?;
         let replaced = match gone.kind {
             StoreErrorKind::NoFolder { .. } => ", and has been replaced by one",

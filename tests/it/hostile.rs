@@ -360,6 +360,9 @@ fn nobody_speaks_for_another_node_for_long() {
         let tip = list.git(&["rev-parse", "master"]);
         let commit = list.git(&["commit-tree", "-p", tip.trim(), "-m", "x", &tree]);
         list.git(&["update-ref", "refs/heads/master", commit.trim()]);
+        let listed = node.run(&IDS).code(0);
+        listed.says("zz/i-app1.json: is a second file of the node `i-app1`: `i-app1.json` counts");
+        assert!(!node.run(&["show", "i-app1"]).stdout.contains("evil"), "{}", list.url);
         list.publish_until_merged(&node);
         assert!(!node.good(&["show", "i-app1"]).contains("evil"), "{}", list.url);
         assert_eq!(list.git(&["ls-tree", "-r", "--name-only", "master"]), "it/presence/all/i-app1.json\n");

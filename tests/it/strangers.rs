@@ -307,3 +307,43 @@ fn in_a_shared_repository_nothing_is_written_through_his_links() {
     app.run(&["list"]).says("config` in it is a link of another user");
     is_untouched(&app.path("victim"));
 }
+
+/// A second file of a node, of a time far ahead, in a folder in which nobody removes files of others.
+#[test]
+fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let app = Machine::new("app1");
+    let store = app.path("all");
+    fs::create_dir_all(store.join("his")).unwrap();
+    let app = app.store(store.display());
+    let forged = r#"{"filetype":"nodepresence","value":{"instance-id":"i-app1","nodepart":"evil","statetss":"99991231-235959"}}"#;
+    let other = store.join("his/i-app1.json");
+    fs::write(&other, forged).unwrap();
+    // Not even root may remove that.
+    let held = Command::new("chattr").arg("+i").arg(&other).status();
+    let is_held = held.is_ok_and(|status| status.success());
+    let published = app.run(&["publish"]).code(0);
+    if is_held {
+        assert!(published.stderr.contains("is a second file of this node"), "{published}");
+        for port in [9001, 9002] {
+            app.fact("port", port);
+            app.run(&["publish"]).code(0);
+            let listed = app.run(&["list", "--format", "ids"]).code(0);
+            listed.says("his/i-app1.json: is a second file of the node `i-app1`: `i-app1.json` counts");
+            assert!(app.run(&["show", "i-app1"]).stdout.contains(&port.to_string()));
+        }
+        app.run(&["withdraw"]).code(1).says("i-app1.json");
+        assert!(Command::new("chattr").arg("-i").arg(&other).status().unwrap().success());
+        app.fact("port", 9003);
+        app.run(&["publish"]).code(0);
+    }
+    assert!(!other.exists(), "what can be removed is");
+    // It comes once more, and goes with the next change.
+    fs::write(&other, forged).unwrap();
+    assert!(!app.run(&["show", "i-app1"]).stdout.contains("evil"));
+    app.fact("port", 9004);
+    app.good(&["publish"]);
+    assert!(!other.exists());
+}
