@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "i-1.json is a second file of the node `i-1`: `b/i-1.json` counts",
-                "a/i-1.json is a second file of the node `i-1`: `b/i-1.json` counts"
+                "a/i-1.json is a second file of the node `i-1`: `b/i-1.json` counts",
+                "i-1.json is a second file of the node `i-1`: `b/i-1.json` counts"
             ]
         );
         assert_eq!(ports(&judge("{instance-id}.json", None)), ["3"]);
