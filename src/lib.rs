@@ -33,7 +33,7 @@ pub mod roster;
 mod same_file;
 mod state;
 pub mod store;
-pub mod target;
+pub mod output;
 pub mod template;
 pub mod text;
 mod threads;

@@ -9,7 +9,7 @@ use crate::errors::PathError;
 use crate::folder::{Folder, Lasting, READABLE};
 use crate::metrics::Page;
 use crate::roster::Roster;
-use crate::target::{Done, TargetError};
+use crate::output::{Done, TargetError};
 
 /// All counts since the agent was started.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::liveness::{Liveness, Sightings};
 use crate::roster::{Availability, Identity, Node, Roster};
-use crate::target::limits::{self, Counts, Limits};
+use crate::output::limits::{self, Counts, Limits};
 
 /// Nodes that were missed, by instance-id, with their last sign of life as they state it.
 pub type Ids = BTreeMap<String, Option<Timestamp>>;

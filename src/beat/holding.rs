@@ -10,8 +10,8 @@ use super::absence::{self, Decision, Given, Missed, Remembered};
 use super::rendering::{self, Rendering};
 use crate::haproxy::{Socket, SocketError};
 use crate::roster::Roster;
-use crate::target::Runtime;
-use crate::target::limits::Limits;
+use crate::output::Runtime;
+use crate::output::limits::Limits;
 use crate::template::TemplateError;
 
 /// More names than this are counted, not listed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::turn::{self, Turn, TurnError};
 use crate::config::{Config, Render};
-use crate::target::{self, Done, Memory, Target};
+use crate::output::{self, Done, Memory, Target};
 
 /// Whether another table has the same reload command as this one, by the tables' places. A command with the file's name
 /// in it is its own.
@@ -67,7 +67,7 @@ fn reload(config: &Config, sharing: impl Iterator<Item = usize>) -> BTreeMap<usi
         }
     }
     let files: Vec<(&Target, &Memory)> = owing.iter().map(|(_, target, memory)| (*target, memory)).collect();
-    let reloaded = target::reload_together(&files);
+    let reloaded = output::reload_together(&files);
     let places = owing.iter().map(|(place, ..)| *place);
     outcomes.extend(places.zip(reloaded.into_iter().map(|outcome| outcome.map_err(TurnError::from))));
     outcomes

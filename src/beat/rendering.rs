@@ -14,8 +14,8 @@ use crate::haproxy::Installed;
 use crate::name::Name;
 use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster, States};
-use crate::target::Memory;
-use crate::target::limits::{self, Count, Counts, Limits, Refusal};
+use crate::output::Memory;
+use crate::output::limits::{self, Count, Counts, Limits, Refusal};
 use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, Request, TemplateError};
 use crate::threads;
 

@@ -14,7 +14,7 @@ use crate::config::{Config, Render};
 use crate::errors::{PathError, pasted};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::{Done, LastGood, Made, Memory, Target, TargetError};
+use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::template::{Lookup, TemplateError};
 
 /// How a turn is to be taken.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::error::{CliError, Kind};
-use super::{beat, output};
+use super::{beat, console};
 use crate::config::{Config, Render};
 use crate::same_file::is_same_file;
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     // With a reload that is owed, the file is in place all the same.
     let is_accepted = done.as_ref().map_or_else(|error| error.kind == Kind::ReloadFailed, |()| true);
     if is_accepted && !args.dry_run {
-        output::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
+        console::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
     }
     done
 }

@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::output;
+use super::console;
 use crate::agent::{self, Said};
 use crate::config::Config;
 
@@ -14,11 +14,11 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, config: &Config) -> Result<(), CliError> {
     let say = |said: Said| match said {
-        Said::Note(text) => output::note(&text),
+        Said::Note(text) => console::note(&text),
         Said::Warning(text, hint) => {
-            output::warning(&text);
+            console::warning(&text);
             if let Some(hint) = hint {
-                output::hint(&hint);
+                console::hint(&hint);
             }
         }
     };

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::error::{CliError, Kind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{accept, node, output, publish, render};
+use super::{accept, node, console, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
@@ -18,7 +18,7 @@ use crate::liveness::Sightings;
 use crate::notify::Notifier;
 use crate::same_file::is_same_file;
 use crate::store::shown_url;
-use crate::target::Done;
+use crate::output::Done;
 
 /// How long notifications may hold up the end of a beat; what is left is sent by the next.
 const LAST_WORDS: Duration = Duration::from_secs(15);
@@ -82,12 +82,12 @@ fn health(config: &Config) -> Result<(), CliError> {
     let answers = announce::ask_health(config);
     for answer in &answers {
         if let Err(reason) = &answer.answer {
-            output::warning(&format!("health check `{}`: {reason}", answer.name));
+            console::warning(&format!("health check `{}`: {reason}", answer.name));
         }
     }
     let judged = announce::judge_health(config, &answers)?;
     if judged != Judged::Nothing {
-        output::note(&judged.to_string());
+        console::note(&judged.to_string());
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
     let record = publish::own(config, firmness)?;
     if args.dry_run {
         for store in &config.stores {
-            output::note(&format!("would publish {} to {}", record.id(), shown_url(store)));
+            console::note(&format!("would publish {} to {}", record.id(), shown_url(store)));
         }
         return Ok(true);
     }
@@ -107,7 +107,7 @@ fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
 fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut Failures) {
     let beats = config.wants_beats();
     let Some(fleet) = failures.note(fleet::read(config, &MaxAge::default(), beats)) else { return };
-    output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
+    console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let notifier = match args.dry_run {
         true => None,
         false => failures.note(tell(config, &fleet)).flatten(),
@@ -140,7 +140,7 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
         failures.note(report(config, &config.renders[place], turn, args.dry_run));
     }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
-        output::warning(&trouble);
+        console::warning(&trouble);
     }
 }
 
@@ -164,11 +164,11 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
     let path = turn.path.display();
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
-    output::warnings(&warnings, fleet::ALL_PROBLEMS);
+    console::warnings(&warnings, fleet::ALL_PROBLEMS);
     // Of servers that do not come up, the warnings have said all there is.
     let is_told = |done: &Done| matches!(done, Done::Followed(followed) if followed.is_silent());
     if let Some(done) = turn.done().filter(|done| !is_told(done)) {
-        output::note(&match dry_run {
+        console::note(&match dry_run {
             true => render::would(&path, &table.target, done),
             false => render::done(&path, &table.target, done),
         });
@@ -180,7 +180,7 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
     // Cron mails what a quiet beat says: of a file that is held, that once.
     let is_new = dry_run || turn::note_held(config, &turn.path, held.as_deref());
     match turn.result {
-        Err(error) if output::is_quiet() && !is_new => Err(CliError::from(error).untold()),
+        Err(error) if console::is_quiet() && !is_new => Err(CliError::from(error).untold()),
         Err(error) => Err(error.into()),
         // Which, the warnings have said.
         Ok(Done::Followed(followed)) if !followed.failed.is_empty() => {
@@ -193,7 +193,7 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
 /// Takes the list as it is for one file.
 pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
     let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
-    output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
+    console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let manner = Manner { dry_run, hold_reload: false, evidence: Evidence::Nothing, accept: true };
     let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
     report(config, table, turn, dry_run)
@@ -205,7 +205,7 @@ fn tell(config: &Config, fleet: &Fleet) -> Result<Option<Notifier>, CliError> {
     if fleet.is_whole()
         && let Err(error) = notifier.look(&fleet.roster, &config.states, node::now()?)
     {
-        output::warning(&chain(&error));
+        console::warning(&chain(&error));
     }
     Ok(Some(notifier))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::list::Select;
-use super::{fleet, output};
+use super::{fleet, console};
 use crate::beat::awake::{self, PARALLEL};
 use crate::config::{self, Config};
 use crate::excerpt::excerpt;
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let nodes = fleet.roster.nodes.iter().filter(|node| selector.matches(node));
     let nodes: Vec<&Node> = nodes.filter(|node| !selector.states.is_empty() || by_default(node)).collect();
     let answers = ask(args, &nodes);
-    output::data(&match args.format {
+    console::data(&match args.format {
         Format::Table => table(&answers),
         Format::Json => as_json(&answers)?,
     })?;
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     match (silent, asked) {
         (0, 0) if !answers.is_empty() => {
-            output::warning("no node was asked: none of them states a port; --port names one");
+            console::warning("no node was asked: none of them states a port; --port names one");
             Ok(())
         }
         (0, _) => Ok(()),
@@ -128,7 +128,7 @@ fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
 }
 
 fn table(answers: &[Answer<'_>]) -> String {
-    let mut table = output::table(["ID", "PART", "STATE", "ADDRESS", "ANSWER"]);
+    let mut table = console::table(["ID", "PART", "STATE", "ADDRESS", "ANSWER"]);
     for Answer { node, place, said } in answers {
         let fact =
             |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
@@ -148,7 +148,7 @@ fn table(answers: &[Answer<'_>]) -> String {
             },
         ]);
     }
-    output::rows(&table)
+    console::rows(&table)
 }
 
 fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
@@ -178,5 +178,5 @@ fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
         "silent": count(Said::is_nothing),
         "unasked": count(|said| matches!(said, Said::Unasked)),
     });
-    output::json(&whole)
+    console::json(&whole)
 }

@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::output;
+use super::console;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -14,5 +14,5 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "presence", &mut script);
-    output::data(&String::from_utf8_lossy(&script))
+    console::data(&String::from_utf8_lossy(&script))
 }

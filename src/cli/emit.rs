@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::{node, output};
+use super::{node, console};
 use crate::config::Config;
 
 /// Print this node's record
@@ -12,5 +12,5 @@ use crate::config::Config;
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, config: &Config) -> Result<(), CliError> {
-    output::data(&String::from_utf8_lossy(&node::record(config)?.to_bytes()))
+    console::data(&String::from_utf8_lossy(&node::record(config)?.to_bytes()))
 }

@@ -12,10 +12,10 @@ use crate::errors::{PathError, chain};
 use crate::facts::FactsError;
 use crate::roster::SelectorError;
 use crate::store::StoreError;
-use crate::target::{BadCommand, TargetError, UnknownOwner};
+use crate::output::{BadCommand, TargetError, UnknownOwner};
 use crate::template::TemplateError;
 
-use super::output;
+use super::console;
 
 /// What an exit code means to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,10 @@ impl CliError {
     /// Prints the message and the hint to stderr.
     pub(super) fn print(&self) {
         if !self.message.is_empty() {
-            output::error(&self.message);
+            console::error(&self.message);
         }
         if let Some(hint) = &self.hint {
-            output::hint(hint);
+            console::hint(hint);
         }
     }
 

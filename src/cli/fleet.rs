@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::error::{CliError, Kind};
-use super::output;
+use super::console;
 use crate::beat::fleet;
 pub(super) use crate::beat::fleet::Fleet;
 use crate::config::{self, Config};
@@ -53,13 +53,13 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> R
                 Some(snapshot) => format!("its last copy counts ({} files)", snapshot.len()),
                 None => "there is no earlier copy of it".to_owned(),
             };
-            output::warning(&format!("{}; {instead}", chain(error)));
+            console::warning(&format!("{}; {instead}", chain(error)));
             // Where none answers, the error at the end has it.
             if let Some(hint) = error.hint().filter(|_| fleet.is_current()) {
-                output::remedy(&hint);
+                console::remedy(&hint);
             }
         } else if let Some(snapshot) = &reading.snapshot {
-            output::detail(&format!(
+            console::detail(&format!(
                 "{}: {} files, version {}",
                 reading.url,
                 snapshot.len(),
@@ -68,7 +68,7 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> R
         }
     }
     for error in fleet.beat_readings.iter().filter_map(|reading| reading.error.as_ref()) {
-        output::warning(&match fleet.hears_beats() {
+        console::warning(&match fleet.hears_beats() {
             true => chain(error),
             false => {
                 format!("{}; as long as no store tells heartbeats, no node counts as silent", chain(error))
@@ -87,8 +87,8 @@ pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
     let (changes, rival) = fleet::publish(config, record);
     if let Some(rival) = rival {
-        output::warning(&rival.text);
-        output::remedy(&rival.hint);
+        console::warning(&rival.text);
+        console::remedy(&rival.hint);
     }
     tell(changes, record.id(), UNCHANGED).map(drop)
 }
@@ -99,15 +99,15 @@ pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliErro
     let announced = fleet::announce(config, record)?;
     // Once, when it begins: `presence list` goes on to show it.
     if let Some(rival) = announced.rival.as_ref().filter(|rival| rival.is_new) {
-        output::warning(&rival.text);
-        output::remedy(&rival.hint);
+        console::warning(&rival.text);
+        console::remedy(&rival.hint);
     }
     let whole = announced.changes.iter().all(Result::is_ok);
     tell(announced.changes, record.id(), UNCHANGED)?;
     let all = announced.beats.iter().all(Result::is_err);
     let failed: Vec<StoreError> = announced.beats.into_iter().filter_map(Result::err).collect();
     for error in &failed {
-        if all { output::error(&chain(error)) } else { output::warning(&chain(error)) }
+        if all { console::error(&chain(error)) } else { console::warning(&chain(error)) }
     }
     match failed.into_iter().next() {
         Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
@@ -127,7 +127,7 @@ fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -
             Ok(applied) => {
                 changed |= applied.outcome.is_some();
                 if let Some(warning) = applied.warning() {
-                    output::warning(&warning);
+                    console::warning(&warning);
                 }
                 let said =
                     applied.outcome.map_or_else(|| unchanged.to_owned(), |outcome| outcome.to_string());
@@ -136,18 +136,18 @@ fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -
             Err(error) => errors.push(error),
         }
     }
-    output::report(&lines)?;
+    console::report(&lines)?;
     if lines.is_empty()
         && let Some(error) = errors.pop()
     {
         for other in &errors {
-            output::error(&chain(other));
+            console::error(&chain(other));
         }
         return Err(error.into());
     }
     for error in &errors {
-        output::warning(&chain(error));
-        error.hint().iter().for_each(|hint| output::remedy(hint));
+        console::warning(&chain(error));
+        error.hint().iter().for_each(|hint| console::remedy(hint));
     }
     Ok(changed)
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use super::output;
+use super::console;
 use crate::config::{self, Given};
 use crate::errors::{AtPath, PathError};
 use crate::facts;
@@ -64,11 +64,11 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
     for fact in ["nodepart", "stacktype"] {
         let path = nodeinfo.join(format!("{fact}.txt"));
         if !path.exists() {
-            output::note(&format!("next: write this node's {fact} into `{}`", path.display()));
+            console::note(&format!("next: write this node's {fact} into `{}`", path.display()));
         }
     }
     let options = options(given, is_new);
-    output::note(&format!(
+    console::note(&format!(
         "next: `presence emit{options}` shows this node's record, `presence publish{options}` puts it on the list"
     ));
     Ok(())
@@ -153,7 +153,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
 
 fn report(path: &Path, made: bool) -> Result<(), CliError> {
     let said = if made { "written" } else { "left as it is" };
-    output::report(&format!("{}: {said}\n", path.display()))
+    console::report(&format!("{}: {said}\n", path.display()))
 }
 
 /// Every key with its default, commented out.

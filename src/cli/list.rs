@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
-use super::output;
+use super::console;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::excerpt::excerpt;
@@ -97,7 +97,7 @@ impl Select {
         if told.is_empty() && !is_one && !roster.nodes.iter().any(|node| selector.matches(node)) {
             told.push("no node on the list meets all of these conditions".to_owned());
         }
-        told.iter().for_each(|text| output::warning(text));
+        told.iter().for_each(|text| console::warning(text));
         Ok(())
     }
 }
@@ -179,7 +179,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let fleet = fleet::read(config, &args.select.max_age, true)?;
     args.select.refuse_unknown_states(&fleet, &config.states)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
-    output::data(&match args.format {
+    console::data(&match args.format {
         Format::Table => table(&nodes),
         Format::Json => as_json(&fleet, &nodes)?,
         Format::Ids => nodes.iter().map(|node| format!("{}\n", node.record.id())).collect(),
@@ -187,7 +187,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     })?;
     args.select.warn_of_nobody(&fleet.roster)?;
     if args.format != Format::Json {
-        output::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
+        console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     }
     match fleet.is_current() {
         true => Ok(()),
@@ -197,7 +197,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
 fn table(nodes: &[&Node]) -> String {
     let mut table =
-        output::table(["ID", "PART", "STACKTYPE", "DEPLOYMENT", "STATE", "AVAILABILITY", "ADDRESS", "PORT"]);
+        console::table(["ID", "PART", "STACKTYPE", "DEPLOYMENT", "STATE", "AVAILABILITY", "ADDRESS", "PORT"]);
     for node in nodes {
         let fact =
             |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
@@ -218,7 +218,7 @@ fn table(nodes: &[&Node]) -> String {
             port,
         ]);
     }
-    output::rows(&table)
+    console::rows(&table)
 }
 
 fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
@@ -237,7 +237,7 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
         })
         .collect();
     let whole = json!({ "nodes": nodes, "problems": fleet.roster.problems, "stores": stores });
-    output::json(&whole)
+    console::json(&whole)
 }
 
 /// A node as templates see it, and where it was found.

@@ -2,7 +2,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::output;
+use super::console;
 use crate::beat::fleet;
 use crate::config::Config;
 use crate::errors::chain;
@@ -40,10 +40,10 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let id = args.id.as_deref().map(Name::parse).transpose();
     let id = id.map_err(|error| CliError::usage(format!("no instance-id: {error}")))?;
     match fleet::history(config, id.as_ref(), args.limit) {
-        Ok(events) => output::data(&shown(&events, args.format)?),
+        Ok(events) => console::data(&shown(&events, args.format)?),
         Err(mut errors) => {
             let last = errors.pop();
-            errors.iter().for_each(|error| output::warning(&chain(error)));
+            errors.iter().for_each(|error| console::warning(&chain(error)));
             Err(last.map_or_else(|| CliError::usage("no store is configured"), CliError::from))
         }
     }
@@ -65,7 +65,7 @@ fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
                     })
                 })
                 .collect();
-            output::json(&events)
+            console::json(&events)
         }
     }
 }

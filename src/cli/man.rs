@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::error::CliError;
-use super::output;
+use super::console;
 use crate::errors::AtPath;
 
 /// Print the manual page, or write all of them
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
             clap_mangen::Man::new(command)
                 .render(&mut page)
                 .map_err(|error| CliError::failed(format!("cannot make the manual page: {error}")))?;
-            output::data(&String::from_utf8_lossy(&page))
+            console::data(&String::from_utf8_lossy(&page))
         }
     }
 }

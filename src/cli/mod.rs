@@ -14,7 +14,7 @@ mod list;
 mod log;
 mod man;
 mod node;
-mod output;
+mod console;
 mod publish;
 mod render;
 mod show;
@@ -196,7 +196,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), CliError> {
     set_color(cli.global.color);
-    output::set_volume(cli.global.verbose, cli.global.quiet);
+    console::set_volume(cli.global.verbose, cli.global.quiet);
     match &cli.command {
         // These say nothing of this machine and must work whatever its configuration.
         Command::Completions(args) => return completions::run(args),
@@ -214,7 +214,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
     if cli.global.color.is_none() {
         set_color(config.color.as_deref().and_then(|word| Color::from_str(word, true).ok()));
     }
-    output::set_volume(cli.global.verbose.max(config.verbose), cli.global.quiet || config.quiet);
+    console::set_volume(cli.global.verbose.max(config.verbose), cli.global.quiet || config.quiet);
     match &cli.command {
         Command::Emit(args) => emit::run(args, &config),
         Command::Publish(args) => publish::run(args, &config),

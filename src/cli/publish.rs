@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::{fleet, node, output};
+use super::{fleet, node, console};
 use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;
@@ -41,9 +41,9 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     };
     if args.dry_run {
         for store in &config.stores {
-            output::note(&format!("would publish {} to {}", record.id(), crate::store::shown_url(store)));
+            console::note(&format!("would publish {} to {}", record.id(), crate::store::shown_url(store)));
         }
-        return output::data(&String::from_utf8_lossy(&record.to_bytes()));
+        return console::data(&String::from_utf8_lossy(&record.to_bytes()));
     }
     publish(&Config { create_branch: args.create_branch, ..config.clone() }, &record)
 }
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 /// This node's record as it is to be published. What is wrong with it is said.
 pub(super) fn own(config: &Config, firmness: Firmness) -> Result<Record, CliError> {
     let own = own::settle_alone(config, node::record(config)?, firmness);
-    own.warnings.iter().for_each(|warning| output::warning(&warning.text));
+    own.warnings.iter().for_each(|warning| console::warning(&warning.text));
     Ok(own.record)
 }
 

@@ -6,7 +6,7 @@ use similar::TextDiff;
 use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
-use super::{node, output};
+use super::{node, console};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, Before, ComposeError, Composed, Composition, Excess, Rendering};
@@ -14,8 +14,8 @@ use crate::beat::{awake, holding, turn};
 use crate::config::{self, Config};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::limits::Limits;
-use crate::target::{Command, Done, LastGood, Made, Memory, Owner, Target};
+use crate::output::limits::Limits;
+use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
 use crate::template::Lookup;
 
 /// Render a template with the nodes on the list
@@ -141,7 +141,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
     let mut warnings = warnings(&fleet, &said, &who);
     warnings.extend(args.who.nobody(&fleet.roster)?);
-    warnings.iter().for_each(|warning| output::warning(warning));
+    warnings.iter().for_each(|warning| console::warning(warning));
     let composed = match composition.result {
         Ok(composed) => composed,
         Err(error @ ComposeError::Refused(_)) => {
@@ -155,7 +155,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Err(error) => return destination.fail(memory, error.into()),
     };
     if args.diff {
-        return output::data(&destination.diff(memory, &composed.text)?);
+        return console::data(&destination.diff(memory, &composed.text)?);
     }
     if let Err(error) = destination.check_stdout(&composed.text) {
         return destination.fail(memory, error);
@@ -214,7 +214,7 @@ fn compose(
 /// to know more, or whose answer depends on the time, the nodes or a command, gets a new one.
 fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
     let checks_stdout = args.output.is_none() && args.check.is_some();
-    let looks = args.diff || args.dry_run || output::is_verbose();
+    let looks = args.diff || args.dry_run || console::is_verbose();
     match looks || checks_stdout || args.max_age.max_age.is_some() || args.awake.is_some() {
         true => None,
         false => Inputs::new(args, config, facts, lookup),
@@ -288,7 +288,7 @@ impl Destination {
         let memory = Memory::open(&config.state_dir, &self.key);
         match (&self.kind, memory) {
             (DestinationKind::Stdout { .. }, Err(error)) => {
-                output::warning(&format!(
+                console::warning(&format!(
                     "{}; no copy of the output is kept, and no safety limit holds",
                     crate::errors::chain(&error)
                 ));
@@ -362,17 +362,17 @@ impl Destination {
         if made.inputs != inputs {
             return Ok(false);
         }
-        let warn = || made.warnings.iter().for_each(|warning| output::warning(warning));
+        let warn = || made.warnings.iter().for_each(|warning| console::warning(warning));
         match &self.kind {
             DestinationKind::Stdout { .. } => {
                 let Some(output) = memory.last_output() else { return Ok(false) };
                 warn();
-                output::data(&output)?;
+                console::data(&output)?;
             }
             DestinationKind::File(target) => {
                 let Some(result) = target.confirm(memory, last)? else { return Ok(false) };
                 warn();
-                output::note(&done(&target.path.display(), target, &result));
+                console::note(&done(&target.path.display(), target, &result));
             }
         }
         Ok(true)
@@ -403,7 +403,7 @@ impl Destination {
 
     fn print_last(&self, memory: Option<&Memory>) -> Result<bool, CliError> {
         match memory.and_then(Memory::last_output) {
-            Some(output) => output::data(&output).map(|()| true),
+            Some(output) => console::data(&output).map(|()| true),
             None => Ok(false),
         }
     }
@@ -424,13 +424,13 @@ impl Destination {
 
     fn rehearse(&self, text: &str) -> Result<(), CliError> {
         match &self.kind {
-            DestinationKind::Stdout { .. } => output::data(text),
+            DestinationKind::Stdout { .. } => console::data(text),
             DestinationKind::File(target) => {
                 let path = target.path.display();
                 let mut lost = Vec::new();
                 let done = target.rehearse(text.as_bytes(), &mut lost);
-                lost.iter().for_each(|lost| output::warning(&format!("{path}: {lost}")));
-                output::note(&would(&path, target, &done?));
+                lost.iter().for_each(|lost| console::warning(&format!("{path}: {lost}")));
+                console::note(&would(&path, target, &done?));
                 Ok(())
             }
         }
@@ -448,21 +448,21 @@ impl Destination {
                 if let Some(Err(error)) =
                     memory.map(|memory| turn::remember(memory, composed, made, Some(&composed.text)))
                 {
-                    output::warning(&format!(
+                    console::warning(&format!(
                         "{}; no copy of the output is kept",
                         crate::errors::chain(&error)
                     ));
                 }
-                output::data(&composed.text)
+                console::data(&composed.text)
             }
             DestinationKind::File(target) => {
                 // It was opened: without one there is an error before.
                 let Some(memory) = memory else { return Ok(()) };
                 let mut lost = Vec::new();
                 let result = turn::put(target, memory, composed, made, &mut lost);
-                lost.iter().for_each(|lost| output::warning(&format!("{}: {lost}", target.path.display())));
+                lost.iter().for_each(|lost| console::warning(&format!("{}: {lost}", target.path.display())));
                 let result = result?;
-                output::note(&done(&target.path.display(), target, &result));
+                console::note(&done(&target.path.display(), target, &result));
                 Ok(())
             }
         }
@@ -471,7 +471,7 @@ impl Destination {
     /// Checks an output that goes to stdout, in a file of its own.
     fn check_stdout(&self, text: &str) -> Result<(), CliError> {
         let DestinationKind::Stdout { name, check: Some(check), limit } = &self.kind else { return Ok(()) };
-        crate::target::check_text(check, name, text, *limit).map_err(CliError::from)
+        crate::output::check_text(check, name, text, *limit).map_err(CliError::from)
     }
 }
 
@@ -520,7 +520,7 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
 fn warnings(fleet: &Fleet, warnings: &[String], who: &Identity) -> Vec<String> {
     let mut lines = fleet.problems();
     lines.extend(warnings.iter().cloned());
-    let mut lines = output::shortened(&lines, fleet::ALL_PROBLEMS);
+    let mut lines = console::shortened(&lines, fleet::ALL_PROBLEMS);
     lines.extend(rendering::unscoped(who, &fleet.roster));
     lines
 }

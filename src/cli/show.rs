@@ -3,7 +3,7 @@ use jiff::tz::TimeZone;
 
 use super::error::CliError;
 use super::fleet::MaxAge;
-use super::{fleet, list, node, output};
+use super::{fleet, list, node, console};
 use crate::config::Config;
 use crate::excerpt::{said, terminal_safe_json};
 use crate::name::Name;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let Some(found) = fleet.roster.get(id.as_str()) else {
         let about: Vec<String> =
             fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();
-        output::warnings(&about, fleet::ALL_PROBLEMS);
+        console::warnings(&about, fleet::ALL_PROBLEMS);
         if !fleet.is_current() {
             return Err(fleet::unreachable(
                 &fleet,
@@ -48,9 +48,9 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         return Err(CliError::failed(format!("`{id}` is not on the list"))
             .hint("`presence list --format ids` lists the nodes".to_owned()));
     };
-    output::data(&match args.format {
+    console::data(&match args.format {
         Format::Text => text(found)?,
-        Format::Json => output::json(&list::described(found))?,
+        Format::Json => console::json(&list::described(found))?,
     })?;
     match fleet.is_current() {
         true => Ok(()),

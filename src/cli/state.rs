@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::{output, publish};
+use super::{console, publish};
 use crate::beat::node::enter_state;
 use crate::beat::own::Firmness;
 use crate::config::Config;
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         )));
     }
     if !enter_state(config, &state, None)? {
-        output::note(&format!("this node is in the state `{state}` already"));
+        console::note(&format!("this node is in the state `{state}` already"));
     }
     let firmness = if args.anyway { Firmness::Anyway } else { Firmness::Say };
     publish::publish(config, &publish::own(config, firmness)?)

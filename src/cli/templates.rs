@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
-use super::{list, node, output};
+use super::{list, node, console};
 use crate::config::Config;
 use crate::roster::{Identity, Roster};
 use crate::template::Lookup;
@@ -66,9 +66,9 @@ impl Who {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let who = args.who.identity(&node::facts(config)?);
-    let mut table = output::table(["NAME", "FILE", "SHADOWS"]);
+    let mut table = console::table(["NAME", "FILE", "SHADOWS"]);
     for found in args.who.lookup(config, &who)?.all() {
         table.add_row([found.name, found.path, found.shadowed.join(", ")]);
     }
-    output::data(&output::rows(&table))
+    console::data(&console::rows(&table))
 }

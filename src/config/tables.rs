@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::probe::Question;
-use crate::target::limits::Limits;
-use crate::target::{Command, Target};
+use crate::output::limits::Limits;
+use crate::output::{Command, Target};
 pub(super) use written::{AgentTable, HealthTable, NotifyTable, RenderTable};
 
 /// A file to keep right.

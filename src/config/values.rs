@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use crate::target::{Command, Owner};
+use crate::output::{Command, Owner};
 
 /// Reads a length of time: `500ms`, `90s`, `5m`, `2h`, `1d`.
 pub fn age(text: &str) -> Result<SignedDuration, String> {

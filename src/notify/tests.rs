@@ -1,7 +1,7 @@
 use super::*;
 use crate::roster::Source;
 use crate::store::Snapshot;
-use crate::target::Command;
+use crate::output::Command;
 
 fn roster(nodes: &[(&str, &str)]) -> Roster {
     let file = |(id, state): &(&str, &str)| {

@@ -13,7 +13,7 @@ use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::record::Facts;
 use crate::roster::{self, Identity, Roster};
-use crate::target::limits::Counts;
+use crate::output::limits::Counts;
 
 /// What is to be rendered.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::beat::{node, reloads};
 use crate::errors::chain;
 use crate::pace::back_off;
 use crate::record::Facts;
-use crate::target::{Done, TargetError};
+use crate::output::{Done, TargetError};
 
 impl Rounds<'_> {
     /// Gives every file its turn. With `whole`, also those that have not to do with what changed, so that a file which

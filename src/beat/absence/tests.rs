@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::roster::{Source, States};
 use crate::store::Snapshot;
-use crate::target::limits::Count;
+use crate::output::limits::Count;
 
 /// A roster of that many active nodes of each part.
 fn roster(parts: &[(&str, usize)]) -> Roster {

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use crate::access::may_run;
 use crate::config::{Check, Config};
 use crate::errors::chain;
-use crate::target::Command;
+use crate::output::Command;
 
 /// Looks for the program of each command.
 pub(super) fn programs(config: &Config, findings: &mut Findings) {

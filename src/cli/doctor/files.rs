@@ -13,7 +13,7 @@ use crate::config::{Config, Render, TEMPLATE_DIR};
 use crate::errors::chain;
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::target::Target;
+use crate::output::Target;
 
 /// More warnings of one file are counted, not shown.
 const MAX_WARNINGS: usize = 3;

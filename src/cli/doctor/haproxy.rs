@@ -7,7 +7,7 @@ use crate::access::may_make_files_in;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::haproxy::{Installed, Socket, Version, serving};
-use crate::target::Runtime;
+use crate::output::Runtime;
 
 /// The HAProxy that is installed.
 pub(super) fn installed(config: &Config, findings: &mut Findings) {

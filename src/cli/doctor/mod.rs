@@ -9,7 +9,7 @@ mod own;
 mod stores;
 
 use super::error::{CliError, Kind};
-use super::output;
+use super::console;
 use super::templates::Who;
 use crate::config::Config;
 use crate::excerpt::terminal_safe;
@@ -48,7 +48,7 @@ pub(super) fn unconfigured(args: &Args, error: CliError) -> Result<(), CliError>
     if args.format == Format::Json {
         let mut findings = Findings::default();
         findings.bad("configuration", error.message(), error.advice().map(str::to_owned));
-        output::data(&output::json(&findings.json())?)?;
+        console::data(&console::json(&findings.json())?)?;
     }
     Err(error)
 }
@@ -67,10 +67,10 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     files::targets(config, facts.as_ref(), &fleet, &mut findings);
     others::health(config, &mut findings);
     others::notifications(config, &mut findings);
-    let only = if output::is_quiet() { Some(Verdict::Bad) } else { None };
+    let only = if console::is_quiet() { Some(Verdict::Bad) } else { None };
     match args.format {
-        Format::Text => output::data(&terminal_safe(&findings.text(only)))?,
-        Format::Json => output::data(&output::json(&findings.json())?)?,
+        Format::Text => console::data(&terminal_safe(&findings.text(only)))?,
+        Format::Json => console::data(&console::json(&findings.json())?)?,
     }
     match findings.count(Verdict::Bad) {
         0 => Ok(()),

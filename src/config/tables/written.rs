@@ -12,8 +12,8 @@ use super::super::OneOrMany;
 use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
 use super::{Agent, Check, Health, Notify, OnStop, Render};
 use crate::probe::Question;
-use crate::target::limits::Limits;
-use crate::target::{Runtime, Target};
+use crate::output::limits::Limits;
+use crate::output::{Runtime, Target};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -11,7 +11,7 @@ use super::parts::Block;
 use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::excerpt::excerpt;
 use crate::roster::{Availability, Identity, Node};
-use crate::target::limits::{Count, Counts};
+use crate::output::limits::{Count, Counts};
 use crate::template::Given;
 use crate::template::context::Member;
 use crate::template::{InUse, Previous};

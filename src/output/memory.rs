@@ -233,7 +233,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::limits::Count;
+    use crate::output::limits::Count;
     use std::fs;
 
     #[test]
