@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::hands;
+use super::workers;
 use crate::beat::announce::Answer;
 use crate::config::Config;
 use crate::health;
@@ -21,7 +21,7 @@ pub(super) enum Event {
     /// A health check was answered.
     Health(Answer),
     /// What came of a job at the store of that place.
-    Answer(usize, Box<hands::Answer>),
+    Answer(usize, Box<workers::Answer>),
 }
 
 /// Sends an event for each signal. A second one that asks to end does not wait for what runs: every file is whole at

@@ -4,12 +4,12 @@
 //! nothing but a signal ends the agent, and what is served stays as it is while stores are away.
 
 mod events;
-mod hands;
+mod workers;
 mod lock;
-mod rounds;
+mod event_loop;
 mod systemd;
-mod talk;
-mod tally;
+mod report;
+mod metrics;
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use crate::children;
 use crate::config::Config;
 use crate::errors::PathError;
-pub use talk::Said;
+pub use report::Report;
 
 /// The agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +52,13 @@ impl AgentError {
 }
 
 /// Beats until it is told to stop: SIGHUP beats at once, SIGTERM and SIGINT end.
-pub fn run(config: &Config, say: &dyn Fn(Said)) -> Result<(), AgentError> {
+pub fn run(config: &Config, say: &dyn Fn(Report)) -> Result<(), AgentError> {
     let _lock = lock::take(&config.state_dir)?;
     let (sender, events) = mpsc::channel();
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(config, &sender);
-    rounds::Rounds::new(config, say, &sender, events).run();
+    event_loop::EventLoop::new(config, say, &sender, events).run();
     // Checks and notifications that have not ended by themselves.
     children::kill_all();
     Ok(())

@@ -1,6 +1,6 @@
 use super::error::CliError;
 use super::console;
-use crate::agent::{self, Said};
+use crate::agent::{self, Report};
 use crate::config::Config;
 
 /// Beat for ever
@@ -13,9 +13,9 @@ use crate::config::Config;
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, config: &Config) -> Result<(), CliError> {
-    let say = |said: Said| match said {
-        Said::Note(text) => console::note(&text),
-        Said::Warning(text, hint) => {
+    let say = |said: Report| match said {
+        Report::Note(text) => console::note(&text),
+        Report::Warning(text, hint) => {
             console::warning(&text);
             if let Some(hint) = hint {
                 console::hint(&hint);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Rounds;
-use crate::agent::hands::{Job, Role};
-use crate::agent::talk::Complaint;
+use super::EventLoop;
+use crate::agent::workers::{Job, Role};
+use crate::agent::report::Complaint;
 use crate::beat::fleet::Fleet;
 use crate::beat::holding::Warning;
 use crate::beat::{heard, node};
@@ -17,12 +17,12 @@ use crate::store::Reading;
 /// More problems than this are counted, not said.
 const MAX_PROBLEMS: usize = 20;
 
-impl Rounds<'_> {
+impl EventLoop<'_> {
     /// Looks at the stores of the list whose time has come.
     pub(super) fn look(&mut self) {
         let now = self.now();
-        let asked = self.ask(|hand, known| match hand.role {
-            Role::List if hand.next_look <= now => vec![Job::Look { known }],
+        let asked = self.ask(|worker, known| match worker.role {
+            Role::List if worker.next_look <= now => vec![Job::Look { known }],
             _ => Vec::new(),
         });
         self.attend(&asked);
@@ -32,8 +32,8 @@ impl Rounds<'_> {
     /// heartbeats are.
     pub(super) fn look_again(&mut self) {
         let wants_beats = self.config.wants_beats();
-        let asked = self.ask(|hand, known| match hand.role {
-            _ if hand.failures > 0 => Vec::new(),
+        let asked = self.ask(|worker, known| match worker.role {
+            _ if worker.failures > 0 => Vec::new(),
             Role::List => vec![Job::Look { known }],
             Role::Beats if wants_beats => vec![Job::Read],
             Role::Beats => Vec::new(),
@@ -45,7 +45,7 @@ impl Rounds<'_> {
     pub(super) fn listen(&mut self) {
         // Unless the answers say better.
         self.next_silence = Some(self.now() + self.config.agent.poll);
-        let asked = self.ask(|hand, _| if hand.failures == 0 { vec![Job::Read] } else { Vec::new() });
+        let asked = self.ask(|worker, _| if worker.failures == 0 { vec![Job::Read] } else { Vec::new() });
         self.attend(&asked);
     }
 
@@ -65,7 +65,7 @@ impl Rounds<'_> {
         let Fleet { mut readings, mut beat_readings, .. } = fleet;
         for (place, reading) in std::mem::take(&mut self.readings) {
             if reading.error.is_some() {
-                self.tally.store_error(&reading.url);
+                self.metrics.store_error(&reading.url);
             }
             match place.checked_sub(readings.len()) {
                 None => readings[place] = reading,
@@ -75,7 +75,7 @@ impl Rounds<'_> {
         let fleet = Fleet::of(self.config, self.config.wants_beats(), readings, beat_readings);
         let errors = fleet.readings.iter().chain(&fleet.beat_readings);
         let errors = errors.filter_map(|reading| reading.error.as_ref());
-        self.talk.complain("stores", errors.map(Complaint::of_store));
+        self.reporter.report("stores", errors.map(Complaint::of_store));
         let current = fleet.is_current();
         if current {
             let versions = versions(&fleet);
@@ -119,7 +119,7 @@ impl Rounds<'_> {
             }
             _ => self.liveness.unheard(listener),
         }
-        self.tally.proves(&reading.url, self.liveness.proves(listener));
+        self.metrics.proves(&reading.url, self.liveness.proves(listener));
     }
 
     /// Silence changes the list too: somebody has been silent for too long, or is heard again.
@@ -158,7 +158,7 @@ impl Rounds<'_> {
     fn remember_silence(&mut self, fleet: &Fleet, longer_than: Duration) {
         let silent = self.liveness.silent(heard::listed(fleet), longer_than);
         let saved = heard::save_silent(&self.config.state_dir, &silent);
-        self.talk.complain("silence", saved.err().map(|error| (chain(&error), error.hint())));
+        self.reporter.report("silence", saved.err().map(|error| (chain(&error), error.hint())));
     }
 
     fn complain_of_clocks(&mut self) {
@@ -177,7 +177,7 @@ impl Rounds<'_> {
                 ),
             }],
         };
-        self.talk.complain("clocks", complaints);
+        self.reporter.report("clocks", complaints);
     }
 
     fn complain_of_problems(&mut self, fleet: &Fleet) {
@@ -187,14 +187,14 @@ impl Rounds<'_> {
         if more > 0 {
             problems.push(format!("… and {more} more: `presence list --format json` lists all"));
         }
-        self.talk.complain("the list", problems.into_iter().map(Warning::from));
+        self.reporter.report("the list", problems.into_iter().map(Warning::from));
     }
 
     fn tell(&mut self, fleet: &Fleet) {
         let Some(notifier) = &mut self.notifier else { return };
         let Ok(now) = node::now() else { return };
         if let Err(error) = notifier.look(&fleet.roster, &self.config.states, now) {
-            self.talk.complain("telling", [(chain(&error), error.hint())]);
+            self.reporter.report("telling", [(chain(&error), error.hint())]);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Rounds;
+use super::EventLoop;
 use super::looking::versions;
-use crate::agent::talk::Complaint;
+use crate::agent::report::Complaint;
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
 use crate::beat::turn::{self, Manner, Turn, TurnError};
@@ -14,7 +14,7 @@ use crate::pace::back_off;
 use crate::record::Facts;
 use crate::output::{Done, TargetError};
 
-impl Rounds<'_> {
+impl EventLoop<'_> {
     /// Gives every file its turn. With `whole`, also those that have not to do with what changed, so that a file which
     /// somebody has spoilt is made right. False if one is not as it should be.
     pub(super) fn render(&mut self, whole: bool) -> bool {
@@ -97,7 +97,7 @@ impl Rounds<'_> {
 
     /// Notes what came of a file's turn, and when it gets another one. False if the file is not as it should be.
     fn taken(&mut self, index: usize, turn: &Turn, reloaded: bool) -> bool {
-        self.tally.turn(turn, reloaded);
+        self.metrics.turn(turn, reloaded);
         self.liveness.pardon(turn.pardoned.iter().map(String::as_str));
         let poll = self.config.agent.poll;
         let failed = self.again[index].map_or(0, |(_, failed)| failed);
@@ -120,25 +120,25 @@ impl Rounds<'_> {
             Ok(done) if !done.is_settled() => Some((soon, 0)),
             Ok(_) => None,
         };
-        self.report(turn);
+        self.report_turn(turn);
         turn.result.is_ok()
     }
 
-    fn report(&mut self, turn: &Turn) {
+    fn report_turn(&mut self, turn: &Turn) {
         let path = turn.path.display();
         let topic = format!("`{path}`");
         match &turn.result {
-            Ok(_) => self.talk.well(&topic),
-            Err(error) => self.talk.complain(&topic, vec![(chain(error), error.hint())]),
+            Ok(_) => self.reporter.well(&topic),
+            Err(error) => self.reporter.report(&topic, vec![(chain(error), error.hint())]),
         }
         match turn.done() {
             None | Some(Done::Unchanged) => {}
             Some(Done::Followed(followed)) if followed.done.is_empty() => {}
-            Some(done) => self.talk.note(format!("{path}: {done}")),
+            Some(done) => self.reporter.note(format!("{path}: {done}")),
         }
         let warnings = turn.warnings.iter().cloned();
         let warnings = warnings.map(|warning| Complaint::from(warning).about(&path.to_string()));
-        self.talk.complain(&format!("{topic}, its nodes"), warnings);
+        self.reporter.report(&format!("{topic}, its nodes"), warnings);
     }
 }
 

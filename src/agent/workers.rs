@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use super::events::Event;
-use super::talk::Complaint;
+use super::report::Complaint;
 use crate::beat::fleet::{self, Announced, Fleet};
 use crate::beat::rivals;
 use crate::config::Config;
@@ -80,7 +80,7 @@ pub(super) enum Role {
 }
 
 /// The thread of one store, and what is known of it.
-pub(super) struct Hand {
+pub(super) struct Worker {
     pub(super) role: Role,
     jobs: Sender<(Job, Option<Instant>)>,
     /// So many jobs have no answer yet.
@@ -97,16 +97,16 @@ pub(super) struct Hand {
     pub(super) complaints: Vec<Complaint>,
 }
 
-impl Hand {
+impl Worker {
     /// Starts a thread for each store: those of the list, then those for heartbeats alone.
-    pub(super) fn of_all(config: &Config, events: &Sender<Event>) -> Vec<Hand> {
+    pub(super) fn of_all(config: &Config, events: &Sender<Event>) -> Vec<Worker> {
         let list = config.stores.iter().map(|url| (Role::List, url));
         let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
         let all = list.chain(beats).enumerate();
-        all.map(|(place, (role, url))| Hand::new(config, role, url, place, events)).collect()
+        all.map(|(place, (role, url))| Worker::new(config, role, url, place, events)).collect()
     }
 
-    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<Event>) -> Hand {
+    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<Event>) -> Worker {
         // All that it knows is its store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
         let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
@@ -128,7 +128,7 @@ impl Hand {
                 }
             }
         });
-        Hand {
+        Worker {
             role,
             jobs,
             waiting: 0,

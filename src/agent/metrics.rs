@@ -13,7 +13,7 @@ use crate::output::{Done, TargetError};
 
 /// All counts since the agent was started.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Metrics {
     targets: BTreeMap<String, OfTarget>,
     store_errors: BTreeMap<String, u64>,
     announce_errors: u64,
@@ -42,7 +42,7 @@ struct OfTarget {
     success: Option<SystemTime>,
 }
 
-impl Tally {
+impl Metrics {
     pub(super) fn beat(&mut self, good: bool) {
         self.beats += 1;
         if good {

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// Something for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Report {
     /// What was done.
     Note(String),
     /// What is not as it should be, with what to do.
@@ -71,24 +71,24 @@ fn without_numbers(text: &str) -> String {
 }
 
 /// Remembers what stands.
-pub(super) struct Talk<'a> {
-    say: &'a dyn Fn(Said),
+pub(super) struct Reporter<'a> {
+    say: &'a dyn Fn(Report),
     /// The subjects of what was complained of, by topic.
     standing: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl<'a> Talk<'a> {
-    pub(super) fn new(say: &'a dyn Fn(Said)) -> Talk<'a> {
-        Talk { say, standing: BTreeMap::new() }
+impl<'a> Reporter<'a> {
+    pub(super) fn new(say: &'a dyn Fn(Report)) -> Reporter<'a> {
+        Reporter { say, standing: BTreeMap::new() }
     }
 
     /// Says what was done.
     pub(super) fn note(&self, text: impl Into<String>) {
-        (self.say)(Said::Note(text.into()));
+        (self.say)(Report::Note(text.into()));
     }
 
     /// Says what is wrong with `topic` now: only what was not said the last time; and that all is well again.
-    pub(super) fn complain(
+    pub(super) fn report(
         &mut self,
         topic: &str,
         complaints: impl IntoIterator<Item = impl Into<Complaint>>,
@@ -101,7 +101,7 @@ impl<'a> Talk<'a> {
         let subjects = complaints.iter().map(|complaint| complaint.subject.clone()).collect();
         for Complaint { subject, text, hint } in complaints {
             if !before.contains(&subject) {
-                (self.say)(Said::Warning(text, hint));
+                (self.say)(Report::Warning(text, hint));
             }
         }
         self.standing.insert(topic.to_owned(), subjects);
@@ -123,40 +123,40 @@ mod tests {
     #[test]
     fn what_stands_is_said_once() {
         let said = RefCell::new(Vec::new());
-        let say = |what: Said| {
+        let say = |what: Report| {
             said.borrow_mut().push(match what {
-                Said::Note(text) | Said::Warning(text, _) => text,
+                Report::Note(text) | Report::Warning(text, _) => text,
             });
         };
-        let mut talk = Talk::new(&say);
+        let mut reporter = Reporter::new(&say);
         let one = |text: &str| Complaint::from((text.to_owned(), None));
-        talk.well("store");
-        talk.complain("store", vec![one("a")]);
-        talk.complain("store", vec![one("a"), one("b")]);
-        talk.complain("file", vec![one("a")]);
-        talk.well("store");
-        talk.complain("store", vec![one("a")]);
+        reporter.well("store");
+        reporter.report("store", vec![one("a")]);
+        reporter.report("store", vec![one("a"), one("b")]);
+        reporter.report("file", vec![one("a")]);
+        reporter.well("store");
+        reporter.report("store", vec![one("a")]);
         assert_eq!(said.into_inner(), ["a", "b", "a", "store: well again", "a"]);
     }
 
     #[test]
     fn a_complaint_is_known_by_its_subject_and_not_by_the_numbers_in_it() {
         let said = RefCell::new(0);
-        let say = |_: Said| *said.borrow_mut() += 1;
-        let mut talk = Talk::new(&say);
+        let say = |_: Report| *said.borrow_mut() += 1;
+        let mut reporter = Reporter::new(&say);
         for age in 20..40 {
             let text = format!("others were faster {} times in {age} s", age / 3);
-            talk.complain("store", vec![(text, None)]);
+            reporter.report("store", vec![(text, None)]);
             let silent = |id: &str| Warning {
                 subject: format!("{id}: missed"),
                 text: format!("{id}: was last seen {age} s ago"),
             };
-            talk.complain("nodes", vec![silent("i-1"), silent("i-2")]);
+            reporter.report("nodes", vec![silent("i-1"), silent("i-2")]);
         }
         let of = |url: &str| StoreError { url: url.to_owned(), kind: crate::store::StoreErrorKind::NotYet };
         let both =
             vec![Complaint::of_store(&of("git://10.0.0.1/l")), Complaint::of_store(&of("git://10.0.0.2/l"))];
-        talk.complain("stores", both);
+        reporter.report("stores", both);
         assert_eq!(said.into_inner(), 1 + 2 + 2);
     }
 }

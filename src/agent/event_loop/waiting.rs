@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Rounds;
+use super::EventLoop;
 use crate::agent::events::Event;
-use crate::agent::hands::{Answer, Hand, Job, Role};
+use crate::agent::workers::{Answer, Worker, Job, Role};
 use crate::pace::back_off;
 
 /// A store that is away is looked for at least this often.
@@ -17,17 +17,17 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the others are still waited for once one has answered.
 const GRACE: Duration = Duration::from_secs(2);
 
-impl Rounds<'_> {
+impl EventLoop<'_> {
     /// Gives every store that is not at work its jobs, which may depend on what is known of it. Gives who has got some.
-    pub(super) fn ask(&mut self, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) -> Vec<usize> {
+    pub(super) fn ask(&mut self, jobs: impl Fn(&Worker, Option<String>) -> Vec<Job>) -> Vec<usize> {
         let mut asked = Vec::new();
-        for place in 0..self.hands.len() {
+        for place in 0..self.workers.len() {
             let (now, known) = (self.now(), self.known(place));
-            let hand = &mut self.hands[place];
-            let jobs = if hand.is_busy() { Vec::new() } else { jobs(hand, known) };
+            let worker = &mut self.workers[place];
+            let jobs = if worker.is_busy() { Vec::new() } else { jobs(worker, known) };
             if !jobs.is_empty() {
-                hand.asked = now;
-                jobs.into_iter().for_each(|job| hand.give(job));
+                worker.asked = now;
+                jobs.into_iter().for_each(|job| worker.give(job));
                 asked.push(place);
             }
         }
@@ -46,14 +46,14 @@ impl Rounds<'_> {
         let mut end = self.now() + patience;
         let mut heard = false;
         while self.stopping.is_none() {
-            let answered = |hand: &Hand| hand.role == Role::List && !hand.is_busy() && hand.failures == 0;
-            if !heard && asked.iter().any(|place| answered(&self.hands[*place])) {
+            let answered = |worker: &Worker| worker.role == Role::List && !worker.is_busy() && worker.failures == 0;
+            if !heard && asked.iter().any(|place| answered(&self.workers[*place])) {
                 heard = true;
                 end = end.min(self.now() + GRACE);
             }
             // A store that did not answer the last time does not hold up what the others say.
-            let awaited = |hand: &Hand| hand.is_busy() && !(heard && hand.failures > 0);
-            if !asked.iter().any(|place| awaited(&self.hands[*place])) {
+            let awaited = |worker: &Worker| worker.is_busy() && !(heard && worker.failures > 0);
+            if !asked.iter().any(|place| awaited(&self.workers[*place])) {
                 break;
             }
             let left = end.saturating_sub(self.now());
@@ -89,12 +89,12 @@ impl Rounds<'_> {
             Event::Now => self.next_beat = Duration::ZERO,
             Event::Health(answer) => self.hear(&[answer]),
             Event::Answer(place, answer) => {
-                self.hands[place].has_answered();
+                self.workers[place].has_answered();
                 match *answer {
                     Answer::Announced { record, applied, beat, rival, complaints } => {
-                        self.hands[place].complaints = complaints;
+                        self.workers[place].complaints = complaints;
                         if let Some(met) = rival {
-                            self.tally.rival(place, met);
+                            self.metrics.rival(place, met);
                         }
                         if let (Some(taken), Some(listener)) = (beat, self.listener(place)) {
                             let now = self.now();
@@ -120,20 +120,20 @@ impl Rounds<'_> {
     /// Notes when to look at the store again.
     fn looked(&mut self, place: usize, failed: bool) {
         let agent = &self.config.agent;
-        let hand = &mut self.hands[place];
-        if hand.failures > 0 && !failed {
+        let worker = &mut self.workers[place];
+        if worker.failures > 0 && !failed {
             // What it has not heard while it was away.
             self.given_out = None;
         }
-        hand.answers = !failed;
-        hand.failures = if failed { hand.failures.saturating_add(1) } else { 0 };
-        let wait = back_off(hand.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
+        worker.answers = !failed;
+        worker.failures = if failed { worker.failures.saturating_add(1) } else { 0 };
+        let wait = back_off(worker.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
         // From look to look, however long one takes; after one in vain, from its end.
-        let from = if failed { self.started.elapsed() } else { hand.asked };
-        if hand.role == Role::List {
-            hand.next_look = from + wait;
+        let from = if failed { self.started.elapsed() } else { worker.asked };
+        if worker.role == Role::List {
+            worker.next_look = from + wait;
             if !failed {
-                self.tally.read();
+                self.metrics.read();
             }
         }
     }

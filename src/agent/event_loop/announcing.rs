@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Rounds;
-use crate::agent::hands::{Hand, Job, Role};
+use super::EventLoop;
+use crate::agent::workers::{Worker, Job, Role};
 use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
 use crate::beat::own::{self, Firmness, Own};
@@ -20,22 +20,22 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LAST_LOOK: Duration = Duration::from_secs(10);
 
-impl Rounds<'_> {
+impl EventLoop<'_> {
     /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
     pub(super) fn beat_at_stores(&mut self) -> bool {
         // Before it is ready, nothing is said that the next beat could be compared with.
         let record = if self.is_ready() { self.record(Firmness::Say) } else { None };
         let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
-        self.give_out(record.as_ref(), |hand, _| {
-            let heartbeat = hand.role == Role::Beats || !elsewhere;
+        self.give_out(record.as_ref(), |worker, _| {
+            let heartbeat = worker.role == Role::Beats || !elsewhere;
             let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
-            let read = (hand.role == Role::List || wants_beats).then_some(Job::Read);
+            let read = (worker.role == Role::List || wants_beats).then_some(Job::Read);
             // A publisher is patient with a server that does not answer; the reason why it does not is wanted sooner.
-            let first = read.clone().filter(|_| !hand.answers && announce.is_some());
+            let first = read.clone().filter(|_| !worker.answers && announce.is_some());
             first.into_iter().chain(announce).chain(read).collect()
         });
         if !self.taken {
-            self.tally.announce_error();
+            self.metrics.announce_error();
         }
         self.taken
     }
@@ -43,7 +43,7 @@ impl Rounds<'_> {
     /// Gives this node's record to the stores.
     fn announce(&mut self) {
         if let Some(record) = self.record(Firmness::Look) {
-            self.give_out(Some(&record), |hand, _| match hand.role {
+            self.give_out(Some(&record), |worker, _| match worker.role {
                 Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
                 Role::Beats => Vec::new(),
             });
@@ -58,13 +58,13 @@ impl Rounds<'_> {
         let record = node::record(self.config).ok();
         let record = record.map(|record| own::settle(self.config, record, Firmness::Look));
         let record = record.map(|own| own.record.to_bytes());
-        let mut list = self.hands.iter().filter(|hand| hand.role == Role::List);
-        if record.is_some() && record != self.given_out && list.any(|hand| hand.failures == 0) {
+        let mut list = self.workers.iter().filter(|worker| worker.role == Role::List);
+        if record.is_some() && record != self.given_out && list.any(|worker| worker.failures == 0) {
             self.announce();
         }
     }
 
-    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Hand, Option<String>) -> Vec<Job>) {
+    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Worker, Option<String>) -> Vec<Job>) {
         self.want(record.map(Arc::as_ref));
         let asked = self.ask(jobs);
         if !asked.is_empty() {
@@ -83,10 +83,10 @@ impl Rounds<'_> {
     pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
-        self.talk.complain("record", complaint);
+        self.reporter.report("record", complaint);
         let Own { record, warnings } = own::settle(self.config, record.ok()?, firmness);
         if firmness == Firmness::Say {
-            self.talk.complain("this node's record", warnings);
+            self.reporter.report("this node's record", warnings);
         }
         Some(Arc::new(record))
     }
@@ -100,7 +100,7 @@ impl Rounds<'_> {
         let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, record));
         if !must_ask && record.as_ref().is_none_or(own::has_address) {
             self.no_address = None;
-            self.talk.well("address");
+            self.reporter.well("address");
             return true;
         }
         let failed = self.no_address.map_or(0, |(_, failed)| failed + 1);
@@ -116,7 +116,7 @@ impl Rounds<'_> {
             "write one into `{}` if there never will be one of its own",
             crate::facts::file(&self.config.nodeinfo, "address").display()
         );
-        self.talk.complain("address", [(text, Some(hint))]);
+        self.reporter.report("address", [(text, Some(hint))]);
         false
     }
 
@@ -131,11 +131,11 @@ impl Rounds<'_> {
     /// A store has taken the record, or has forgotten it.
     pub(super) fn announced(&mut self, record: Option<&Record>, applied: Applied) {
         if let Some(warning) = applied.warning() {
-            self.talk.note(warning);
+            self.reporter.note(warning);
         }
         self.taken |= record.map(Record::to_bytes) == self.wanted;
         if let (Some(outcome), Some(record)) = (applied.outcome, record) {
-            self.talk.note(format!("{}: {}: {outcome}", applied.url, record.id()));
+            self.reporter.note(format!("{}: {}: {outcome}", applied.url, record.id()));
         }
     }
 
@@ -145,16 +145,16 @@ impl Rounds<'_> {
             let complaint = answer.answer.clone().err();
             let complaint =
                 complaint.map(|reason| (format!("health check `{}`: {reason}", answer.name), None));
-            self.talk.complain(&format!("health check `{}`", answer.name), complaint);
+            self.reporter.report(&format!("health check `{}`", answer.name), complaint);
         }
         match announce::judge_health(self.config, answers) {
             Ok(judged) => {
-                self.talk.well("health");
+                self.reporter.well("health");
                 if judged != Judged::Nothing {
-                    self.talk.note(judged.to_string());
+                    self.reporter.note(judged.to_string());
                 }
             }
-            Err(error) => self.talk.complain("health", vec![(chain(&error), error.hint())]),
+            Err(error) => self.reporter.report("health", vec![(chain(&error), error.hint())]),
         }
     }
 }

@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::events::Event;
-use super::hands::{Hand, Job, Role};
+use super::workers::{Worker, Job, Role};
 use super::systemd::Systemd;
-use super::talk::{Said, Talk};
-use super::tally::Tally;
+use super::report::{Report, Reporter};
+use super::metrics::Metrics;
 use crate::beat::fleet::Fleet;
 use crate::beat::own::Firmness;
 use crate::beat::{announce, heard, node};
@@ -36,13 +36,13 @@ const TO_ANSWER: Duration = Duration::from_secs(1);
 /// How long notifications may hold up the end.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
-pub(super) struct Rounds<'a> {
+pub(super) struct EventLoop<'a> {
     config: &'a Config,
     events: Receiver<Event>,
     /// One for each store: those of the list in the order of the configuration, then those for heartbeats.
-    hands: Vec<Hand>,
-    talk: Talk<'a>,
-    tally: Tally,
+    workers: Vec<Worker>,
+    reporter: Reporter<'a>,
+    metrics: Metrics,
     systemd: Systemd,
     notifier: Option<Notifier>,
     started: Instant,
@@ -77,27 +77,27 @@ pub(super) struct Rounds<'a> {
     again: Vec<Option<(Duration, u32)>>,
 }
 
-impl<'a> Rounds<'a> {
+impl<'a> EventLoop<'a> {
     pub(super) fn new(
         config: &'a Config,
-        say: &'a dyn Fn(Said),
+        say: &'a dyn Fn(Report),
         sender: &Sender<Event>,
         events: Receiver<Event>,
-    ) -> Rounds<'a> {
-        let mut talk = Talk::new(say);
+    ) -> EventLoop<'a> {
+        let mut reporter = Reporter::new(say);
         let notifier = match Notifier::open(&config.notifies, &config.state_dir) {
             Ok(notifier) => notifier,
             Err(error) => {
-                talk.complain("notifications", [(chain(&error), error.hint())]);
+                reporter.report("notifications", [(chain(&error), error.hint())]);
                 None
             }
         };
-        Rounds {
+        EventLoop {
             config,
             events,
-            hands: Hand::of_all(config, sender),
-            talk,
-            tally: Tally::default(),
+            workers: Worker::of_all(config, sender),
+            reporter,
+            metrics: Metrics::default(),
             systemd: Systemd::from_env(),
             notifier,
             started: Instant::now(),
@@ -130,7 +130,7 @@ impl<'a> Rounds<'a> {
 
     /// Until a signal ends it.
     pub(super) fn run(&mut self) {
-        self.talk.note(format!(
+        self.reporter.note(format!(
             "agent started: a beat every {:?}, a look every {:?}",
             self.config.agent.interval, self.config.agent.poll
         ));
@@ -160,12 +160,12 @@ impl<'a> Rounds<'a> {
                 }
             }
             self.render_again();
-            self.complain();
+            self.report();
             if !ready {
                 ready = true;
                 self.systemd.tell("READY=1");
             }
-            let looks = self.hands.iter().filter(|hand| !hand.is_busy()).map(|hand| hand.next_look);
+            let looks = self.workers.iter().filter(|worker| !worker.is_busy()).map(|worker| worker.next_look);
             let again = self.again.iter().flatten().map(|(time, _)| *time);
             let due = looks.chain(again).chain(self.quiet.due()).chain(self.next_silence);
             let due = due.chain(self.no_address.map(|(time, _)| time));
@@ -188,7 +188,7 @@ impl<'a> Rounds<'a> {
         let announced = self.beat_at_stores();
         let rendered = self.render(true);
         let good = announced && rendered && self.fleet.as_ref().is_some_and(Fleet::is_current);
-        self.tally.beat(good);
+        self.metrics.beat(good);
         self.write_metrics();
         let nodes = self.fleet.as_ref().map_or(0, |fleet| fleet.roster.nodes.len());
         let word = if good { "all well" } else { "something failed, see the log" };
@@ -206,15 +206,15 @@ impl<'a> Rounds<'a> {
     fn write_metrics(&mut self) {
         let Some(path) = &self.config.agent.metrics else { return };
         let roster = self.fleet.as_ref().map(|fleet| &fleet.roster);
-        let written = self.tally.write(path, roster);
+        let written = self.metrics.write(path, roster);
         let complaints = written.err().map(|error| (chain(&error), error.hint()));
-        self.talk.complain("metrics", complaints);
+        self.reporter.report("metrics", complaints);
     }
 
     /// Says what is to be said at the end.
     fn stop(&mut self) {
         self.systemd.tell("STOPPING=1");
-        self.talk.note(format!("{}: the agent ends", self.stopping.take().unwrap_or_default()));
+        self.reporter.note(format!("{}: the agent ends", self.stopping.take().unwrap_or_default()));
         match (self.config.agent.on_stop, node::record(self.config)) {
             (OnStop::Nothing, _) | (_, Err(_)) => {}
             // Who is in setup, wedged or drained stays that.
@@ -229,7 +229,7 @@ impl<'a> Rounds<'a> {
                             self.say_at_last(Some(&record), &job);
                         }
                     }
-                    Some(Err(error)) => self.talk.complain("record", [(chain(&error), error.hint())]),
+                    Some(Err(error)) => self.reporter.report("record", [(chain(&error), error.hint())]),
                     None => {}
                 }
             }
@@ -237,9 +237,9 @@ impl<'a> Rounds<'a> {
         }
         if let Some(notifier) = self.notifier.take() {
             let troubles = notifier.finish(LAST_NOTIFICATIONS);
-            self.talk.complain("notifications", troubles.into_iter().map(|text| (text, None)));
+            self.reporter.report("notifications", troubles.into_iter().map(|text| (text, None)));
         }
-        self.complain();
+        self.report();
         self.write_metrics();
     }
 
@@ -248,10 +248,10 @@ impl<'a> Rounds<'a> {
     fn say_at_last(&mut self, record: Option<&Record>, job: &Job) {
         self.want(record);
         let end = Instant::now() + LAST_CHANGE - TO_ANSWER;
-        let list = self.hands.iter_mut().enumerate().filter(|(_, hand)| hand.role == Role::List);
+        let list = self.workers.iter_mut().enumerate().filter(|(_, worker)| worker.role == Role::List);
         let asked: Vec<usize> = list
-            .map(|(place, hand)| {
-                hand.give_until(job.clone(), Some(end));
+            .map(|(place, worker)| {
+                worker.give_until(job.clone(), Some(end));
                 place
             })
             .collect();
@@ -259,18 +259,18 @@ impl<'a> Rounds<'a> {
         if !self.taken {
             let text = "no store has taken in time what this node says at its end".to_owned();
             let hint = "`presence state` and `presence withdraw` say it again".to_owned();
-            self.talk.complain("last words", [(text, Some(hint))]);
+            self.reporter.report("last words", [(text, Some(hint))]);
         }
     }
 
     /// Says what is wrong with what others do meanwhile.
-    fn complain(&mut self) {
-        let complaints = self.hands.iter().flat_map(|hand| &hand.complaints);
+    fn report(&mut self) {
+        let complaints = self.workers.iter().flat_map(|worker| &worker.complaints);
         let complaints: Vec<_> = complaints.map(|complaint| complaint.clone().about("publishing")).collect();
-        self.talk.complain("publishing", complaints);
+        self.reporter.report("publishing", complaints);
         if let Some(notifier) = &self.notifier {
             let troubles = notifier.troubles().into_iter().map(|text| (text, None));
-            self.talk.complain("notifications", troubles);
+            self.reporter.report("notifications", troubles);
         }
     }
 }
