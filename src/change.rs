@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::excerpt::{excerpt, said};
+use crate::sanitize::{excerpt, said};
 use crate::record::{Facts, MAX_REASON, REASON, Record, text};
 
 /// How a node's record came to be what it is.

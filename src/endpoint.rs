@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 pub use allowed::{Allowed, Forbidden, Network, NetworkError};
 
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 
 /// The IP address of one node, in canonical form.
 ///

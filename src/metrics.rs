@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use crate::excerpt::terminal_safe;
+use crate::sanitize::terminal_safe;
 use crate::roster::Node;
 
 /// The nodes are counted under so many different labels: whoever may write the list could otherwise fill the memory of those

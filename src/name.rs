@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 
 /// The name of a node, a service or an instance: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
 ///

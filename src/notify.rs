@@ -76,7 +76,7 @@ pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States)
             let (old, new) = (old(id), after.get(id).map(|node| &node.record));
             let change = Change::between(old.as_ref(), new)?;
             let about = new.or(old.as_ref())?;
-            let fact = |name: &str| about.text(name).map(|text| crate::excerpt::excerpt(&text));
+            let fact = |name: &str| about.text(name).map(|text| crate::sanitize::excerpt(&text));
             let before = old.as_ref().map(|old| old.state().map(|state| state.into_owned()));
             let now = new.and_then(|new| new.state()).map(|state| state.into_owned());
             let critical = match new {
@@ -89,7 +89,7 @@ pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States)
                 stacktype: fact("stacktype"),
                 deployment: fact("deployment"),
                 state: fact("state"),
-                reason: about.text(REASON).map(|text| crate::excerpt::said(&text, MAX_REASON)),
+                reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)),
                 change: change.to_string(),
                 critical,
             })

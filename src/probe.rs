@@ -24,7 +24,7 @@ impl Question {
         let path = if path.is_empty() { "/" } else { path };
         // What goes into the request line must not end it.
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("`{}` is no path of an HTTP request", crate::excerpt::shown(path)));
+            return Err(format!("`{}` is no path of an HTTP request", crate::sanitize::shown(path)));
         }
         Ok(Question::Http(path.to_owned()))
     }

@@ -22,7 +22,7 @@ use crate::errors::chain;
 use crate::liveness::Liveness;
 use crate::name::Name;
 use crate::notify::Notifier;
-use crate::pace::{Budget, Quiet, phase, until_beat};
+use crate::schedule::{Budget, Quiet, phase, until_beat};
 use crate::record::Record;
 use crate::roster::Availability;
 use crate::store::Reading;

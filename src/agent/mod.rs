@@ -1,6 +1,6 @@
 //! Beats for ever: phase, quiet time, signals, back-off.
 //!
-//! When to do what is decided in [`crate::pace`]; here it is done. Whatever goes wrong is said, counted and tried again:
+//! When to do what is decided in [`crate::schedule`]; here it is done. Whatever goes wrong is said, counted and tried again:
 //! nothing but a signal ends the agent, and what is served stays as it is while stores are away.
 
 mod events;

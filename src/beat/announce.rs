@@ -127,5 +127,5 @@ fn reason(config: &Config, memory: &Memory, answers: &[Answer]) -> String {
             None => health.name.clone(),
         }
     });
-    crate::excerpt::said(&told.collect::<Vec<_>>().join("; "), MAX_REASON)
+    crate::sanitize::said(&told.collect::<Vec<_>>().join("; "), MAX_REASON)
 }

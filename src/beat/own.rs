@@ -213,7 +213,7 @@ fn settle_after(config: &Config, before: Said, record: Record, firmness: Firmnes
         };
         let text = format!(
             "{why}: the list keeps `{}` {until} (`presence publish --anyway` takes it away at once)",
-            crate::excerpt::excerpt(&away.value)
+            crate::sanitize::excerpt(&away.value)
         );
         warnings.push(Warning { subject: format!("{fact}: kept"), text });
         // The best address that there is counts.
@@ -245,7 +245,7 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
     let mut told: Vec<Warning> = Vec::new();
     for fact in TOLD.iter().filter(|fact| facts::is_empty(&config.nodeinfo, fact)) {
         let instead = match record.text(fact) {
-            Some(value) => format!("`{}` is taken from this machine", crate::excerpt::excerpt(&value)),
+            Some(value) => format!("`{}` is taken from this machine", crate::sanitize::excerpt(&value)),
             None => "there is no such fact".to_owned(),
         };
         told.push(warning(fact, format!("`{}` is empty: {instead}", file(fact))));

@@ -295,7 +295,7 @@ fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec
             let pattern = glob::Pattern::new(glob).ok()?;
             let plays = |node: &Node| node.record.part().is_some_and(|part| pattern.matches(&part));
             let mut scope = roster.nodes.iter().filter(|node| rendering.who.sees(node));
-            let shown = crate::excerpt::excerpt(glob);
+            let shown = crate::sanitize::excerpt(glob);
             (!scope.any(plays))
                 .then(|| format!("no node in scope is of the parts `{shown}` (the variable `{name}`)"))
         })

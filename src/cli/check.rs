@@ -9,7 +9,7 @@ use super::list::Select;
 use super::{fleet, console};
 use crate::beat::awake::{self, PARALLEL};
 use crate::config::{self, Config};
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::probe::{self, Question};
 use crate::roster::{Availability, Node};
 

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::error::CliError;
-use crate::excerpt::{terminal_safe, terminal_safe_json};
+use crate::sanitize::{terminal_safe, terminal_safe_json};
 
 /// More warnings than this at once are counted, not printed.
 const MAX_WARNINGS: usize = 10;

@@ -7,7 +7,7 @@ use super::fleet::{self, Fleet, MaxAge};
 use super::console;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::metrics::Page;
 use crate::roster::{Availability, Node, Roster, Selector, States};
 use crate::template::shape;

@@ -6,7 +6,7 @@ use super::console;
 use crate::beat::fleet;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::name::Name;
 use crate::store::Event;
 

@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::fleet::MaxAge;
 use super::{fleet, list, node, console};
 use crate::config::Config;
-use crate::excerpt::{said, terminal_safe_json};
+use crate::sanitize::{said, terminal_safe_json};
 use crate::name::Name;
 use crate::record::{MAX_REASON, REASON};
 use crate::roster::Node;

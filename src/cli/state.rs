@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let state = Name::parse(&args.state).map_err(|error| {
-        CliError::usage(format!("`{}` is no state: {error}", crate::excerpt::shown(&args.state)))
+        CliError::usage(format!("`{}` is no state: {error}", crate::sanitize::shown(&args.state)))
     })?;
     if !args.anyway && !config.states.knows(state.as_str()) {
         let known: Vec<&str> = config.states.names().collect();

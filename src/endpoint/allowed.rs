@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::Address;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 
 /// A network, or one address: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

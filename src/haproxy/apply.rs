@@ -11,7 +11,7 @@ use super::reload::serving;
 use super::socket::{Socket, SocketError};
 use super::step::{Action, ServerName, Step, Waiting, Why};
 use crate::errors::PathError;
-use crate::excerpt::said;
+use crate::sanitize::said;
 
 /// The least time between two looks at what runs.
 const PAUSE: Duration = Duration::from_millis(20);

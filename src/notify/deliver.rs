@@ -7,8 +7,8 @@ use super::{Message, Shared};
 use crate::config::Notify;
 use crate::errors::chain;
 #[cfg(feature = "https")]
-use crate::excerpt::said;
-use crate::pace::back_off;
+use crate::sanitize::said;
+use crate::schedule::back_off;
 
 /// The first wait after a failure.
 const BASE: Duration = Duration::from_secs(1);

@@ -171,7 +171,7 @@ fn tail(output: File) -> String {
     end_of(output)
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| format!("\n  | {}", crate::excerpt::shown(line.trim_end())))
+        .map(|line| format!("\n  | {}", crate::sanitize::shown(line.trim_end())))
         .collect()
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::{Gid, Uid};
 use super::{TargetError, attributes};
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, NotPlain, PRIVATE, Staged};
-use crate::unread::{Key, Times};
+use crate::stat_key::{Key, Times};
 
 /// The mode of a file that did not exist and for which none was asked.
 const NEW_FILE_MODE: u32 = 0o644;

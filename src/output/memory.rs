@@ -13,7 +13,7 @@ use super::limits::Counts;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, PRIVATE};
 use crate::state;
-use crate::unread::Key;
+use crate::stat_key::Key;
 
 /// How long a run waits for another run on the same target. Longer than check and reload may take together.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::errors::chain;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::name::{Name, NameError};
 pub use packed::Fact;
 use packed::Packed;

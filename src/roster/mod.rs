@@ -21,7 +21,7 @@ use jiff::civil::DateTime;
 use serde::Serialize;
 
 use crate::endpoint::Allowed;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::record::Record;
 use crate::store::{File, Layout, Snapshot};
 use crate::text::Text;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::endpoint::{Address, Allowed, Port};
 use crate::errors::chain;
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::name::Name;
 use crate::record::Record;
 use crate::text::Text;

@@ -16,7 +16,7 @@ use crate::record::{MAX_BYTES, Record};
 use crate::text::Text;
 use crate::threads;
 
-pub(super) use crate::unread::Key;
+pub(super) use crate::stat_key::Key;
 
 /// The key of a file of which that cannot be said. It equals no other, not even itself.
 pub(super) const NO_KEY: Key = [0; 32];

@@ -3,7 +3,7 @@
 
 use handlebars::{TemplateError, TemplateErrorReason};
 
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 
 /// Where a template is wrong (line and column, from 1), and what is wrong there.
 pub(super) fn explain(text: &str, error: &TemplateError) -> (usize, usize, String) {

@@ -9,7 +9,7 @@ use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
 use crate::beat::own::{self, Firmness, Own};
 use crate::errors::chain;
-use crate::pace::back_off;
+use crate::schedule::back_off;
 use crate::record::Record;
 use crate::store::Applied;
 

@@ -10,7 +10,7 @@ use crate::beat::fleet::Fleet;
 use crate::beat::turn::{self, Manner, Turn, TurnError};
 use crate::beat::{node, reloads};
 use crate::errors::chain;
-use crate::pace::back_off;
+use crate::schedule::back_off;
 use crate::record::Facts;
 use crate::output::{Done, TargetError};
 

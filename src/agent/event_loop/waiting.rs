@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::EventLoop;
 use crate::agent::events::Event;
 use crate::agent::workers::{Answer, Worker, Job, Role};
-use crate::pace::back_off;
+use crate::schedule::back_off;
 
 /// A store that is away is looked for at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -57,7 +57,7 @@ pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
             "socket",
             format!(
                 "HAProxy answers at `{path}` with level `{}`: servers cannot be changed",
-                crate::excerpt::shown(level)
+                crate::sanitize::shown(level)
             ),
             format!("write `stats socket {path} level admin` into its global section, and reload it"),
         ),

@@ -12,7 +12,7 @@ use super::error::{CliError, Kind};
 use super::console;
 use super::templates::Who;
 use crate::config::Config;
-use crate::excerpt::terminal_safe;
+use crate::sanitize::terminal_safe;
 use findings::{Findings, Verdict};
 
 /// Rehearse everything that this node does, and say what to do

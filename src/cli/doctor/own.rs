@@ -62,7 +62,7 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
     if let Some(state) = state.filter(|state| config.states.of(Some(state)) == Availability::Absent) {
         let text = format!(
             "the state `{}` means absent: templates leave the node out",
-            crate::excerpt::shown(&state)
+            crate::sanitize::shown(&state)
         );
         findings.doubtful("record", text, "`presence state done` says that it is in service".to_owned());
     }
@@ -73,7 +73,7 @@ pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings)
         [("nodepart", &who.part), ("stacktype", &who.stacktype), ("deployment", &who.deployment)]
     {
         match value {
-            Some(value) => findings.good("record", format!("{fact} {}", crate::excerpt::shown(value))),
+            Some(value) => findings.good("record", format!("{fact} {}", crate::sanitize::shown(value))),
             None => {
                 let file = config.nodeinfo.join(format!("{fact}.txt"));
                 let advice = format!("write it into `{}`, if this machine is a node", file.display());

@@ -202,7 +202,7 @@ impl HealthTable {
             (Some(line), None, None) => (line.0.to_string(), Check::Command(line.0)),
             (None, Some(place), None) => {
                 let address = local(&place).ok_or_else(|| {
-                    format!("`tcp` is no port or ADDRESS:PORT: `{}`", crate::excerpt::shown(&place))
+                    format!("`tcp` is no port or ADDRESS:PORT: `{}`", crate::sanitize::shown(&place))
                 })?;
                 (format!("tcp {place}"), Check::Answers(address, Question::Connect))
             }
@@ -210,7 +210,7 @@ impl HealthTable {
                 let bad = || {
                     format!(
                         "`http` is no http://ADDRESS:PORT/PATH with an address in numbers: `{}`",
-                        crate::excerpt::shown(&url)
+                        crate::sanitize::shown(&url)
                     )
                 };
                 let rest = url.strip_prefix("http://").ok_or_else(bad)?;

@@ -17,7 +17,7 @@ use crate::store::StoreErrorKind;
 use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
 use crate::threads;
-use crate::unread::Times;
+use crate::stat_key::Times;
 
 /// Fewer files than this are not worth a second thread.
 const MANY: usize = 500;

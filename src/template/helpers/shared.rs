@@ -9,7 +9,7 @@ use glob::Pattern;
 use super::hosts::{Claims, Names};
 use super::parts::Block;
 use crate::escape::haproxy::{server_id, unique_but_kept};
-use crate::excerpt::excerpt;
+use crate::sanitize::excerpt;
 use crate::roster::{Availability, Identity, Node};
 use crate::output::limits::{Count, Counts};
 use crate::template::Given;

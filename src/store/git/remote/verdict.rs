@@ -1,6 +1,6 @@
 //! What the server made of a push.
 
-use crate::excerpt;
+use crate::sanitize;
 use crate::store::StoreErrorKind;
 use crate::store::git::push::Report;
 
@@ -30,12 +30,12 @@ pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed,
         },
     };
     Err(StoreErrorKind::Refused {
-        reason: excerpt::said(reason, MAX_SAID),
+        reason: sanitize::said(reason, MAX_SAID),
         said: report
             .said
             .lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| format!("\n  | {}", excerpt::said(line, MAX_SAID)))
+            .map(|line| format!("\n  | {}", sanitize::said(line, MAX_SAID)))
             .collect(),
     })
 }

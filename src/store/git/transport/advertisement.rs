@@ -5,7 +5,7 @@
 
 use super::TransportError;
 use super::wire::SAID;
-use crate::excerpt::said;
+use crate::sanitize::said;
 use crate::limits;
 
 /// Where the refs are that this program has to do with.

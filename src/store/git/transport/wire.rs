@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read, Write};
 
 use super::guard::Guard;
 use super::{TransportError, advertisement, error};
-use crate::excerpt::said;
+use crate::sanitize::said;
 
 /// The most that is shown of what a server says.
 pub(super) const SAID: usize = 300;

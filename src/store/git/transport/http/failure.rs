@@ -7,7 +7,7 @@ use ureq::{Body, Error, Timeout};
 
 use super::client::Request;
 use super::login::{Login, Source, is_unheard};
-use crate::excerpt::said;
+use crate::sanitize::said;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
 use crate::store::git::transport::{Limits, TransportError, until};

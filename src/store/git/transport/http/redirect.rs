@@ -5,7 +5,7 @@
 use ureq::Body;
 use ureq::http::{Response, header};
 
-use crate::excerpt::said;
+use crate::sanitize::said;
 use crate::store::git::transport::TransportError;
 use crate::store::git::transport::address::{Address, Scheme};
 use crate::store::git::transport::wire::SAID;

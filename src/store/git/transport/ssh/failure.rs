@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitStatus;
 
-use crate::excerpt::said as excerpt;
+use crate::sanitize::said as excerpt;
 use crate::store::git::transport::TransportError;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::{SAID, Service};

@@ -91,14 +91,14 @@ impl Budget {
     }
 }
 
-/// How long to wait after so many failures in a row: twice as long each time, up to a limit. `luck` (0 to 1) spreads
+/// How long to wait after so many failures in a row: twice as long each time, up to a limit. `jitter` (0 to 1) spreads
 /// those who failed together over the second half of the wait.
-pub fn back_off(failures: u32, base: Duration, limit: Duration, luck: f64) -> Duration {
+pub fn back_off(failures: u32, base: Duration, limit: Duration, jitter: f64) -> Duration {
     if failures == 0 {
         return base;
     }
     let wait = base.saturating_mul(1 << failures.min(16)).min(limit.max(base));
-    wait.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0).max(base)
+    wait.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0).max(base)
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn who_fails_waits_longer_each_time_up_to_a_limit() {
-        for (failures, luck, expect) in [
+        for (failures, jitter, expect) in [
             (0, 1.0, 1_000),
             (1, 1.0, 2_000),
             (1, 0.0, 1_000),
@@ -174,7 +174,7 @@ mod tests {
             (40, 1.0, 60_000),
             (40, 0.0, 30_000),
         ] {
-            assert_eq!(back_off(failures, ms(1_000), ms(60_000), luck), ms(expect), "{failures} {luck}");
+            assert_eq!(back_off(failures, ms(1_000), ms(60_000), jitter), ms(expect), "{failures} {jitter}");
         }
         assert_eq!(back_off(5, ms(1_000), ms(500), 1.0), ms(1_000));
     }
