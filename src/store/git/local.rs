@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::branch::{self, Head};
 use super::commit::{NodeFiles, prepare};
 use super::held::{Held, Standing};
-use super::mirror::{Heads, Refs};
+use super::mirror::{RemoteRefs, Refs};
 use super::opening::Obstacle;
 use super::seen::{Read, Seen};
 use super::{
@@ -324,8 +324,8 @@ impl Local {
             let mut others = refs(&repo, "refs/presence/*")?;
             let left_out = inbox::trim(&mut others);
             let (elsewhere, broken) = (Refs::new(), Refs::new());
-            let heads = Heads { branch, tip, others, elsewhere, left_out, broken };
-            let seen = Seen::new(&repo, &heads, &self.options)?.in_place();
+            let refs_seen = RemoteRefs { branch, tip, others, elsewhere, left_out, broken };
+            let seen = Seen::new(&repo, &refs_seen, &self.options)?.in_place();
             Ok(Try::Done((repo, seen)))
         })
     }

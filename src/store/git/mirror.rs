@@ -43,7 +43,7 @@ const ROOM: usize = 256 * 1024;
 
 /// What refs named at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Heads {
+pub(super) struct RemoteRefs {
     /// The ref of the list's branch.
     pub(super) branch: String,
     /// Its tip; none if it has no commit yet.
@@ -58,7 +58,7 @@ pub(super) struct Heads {
     pub(super) broken: Refs,
 }
 
-impl Heads {
+impl RemoteRefs {
     /// Takes these refs, if they still name that, from the others.
     fn set_aside(&mut self, broken: &Refs) {
         for (name, oid) in broken {
@@ -81,7 +81,7 @@ pub(super) struct Upstream<'a> {
 }
 
 /// What the refs named last.
-const HEADS: &str = "heads";
+const HEADS: &str = "refs_seen";
 
 /// Its age says when the mirror was made anew because of an object that cannot be read.
 const RENEWED_MARK: &str = "renewed";
@@ -168,7 +168,7 @@ impl Mirror {
     }
 
     /// The mirror of an earlier run, to read from while the server does not answer.
-    pub(super) fn last(place: &Path) -> Option<(Repository, Heads)> {
+    pub(super) fn last(place: &Path) -> Option<(Repository, RemoteRefs)> {
         // Whoever uses it may just be ending because of it.
         if place.join(IN_USE).exists() {
             return None;
@@ -178,8 +178,8 @@ impl Mirror {
     }
 
     /// What the refs named at the last look, if the mirror has the tip's objects.
-    pub(super) fn known(&self) -> Option<Heads> {
-        read_heads(&self.place).filter(|heads| heads.tip.is_none_or(|tip| self.has(tip)))
+    pub(super) fn known(&self) -> Option<RemoteRefs> {
+        read_heads(&self.place).filter(|refs_seen| refs_seen.tip.is_none_or(|tip| self.has(tip)))
     }
 
     /// Whether the object is here.
@@ -188,22 +188,22 @@ impl Mirror {
     }
 
     /// Remembers what the refs name.
-    pub(super) fn note(&self, heads: &Heads) -> Result<(), StoreErrorKind> {
-        if let Some(tip) = heads.tip {
+    pub(super) fn note(&self, refs_seen: &RemoteRefs) -> Result<(), StoreErrorKind> {
+        if let Some(tip) = refs_seen.tip {
             // With our lock held, a lock file of git here is one that a killed process left.
             let _ = fs::remove_file(self.repo.path().join(format!("{FETCHED}.lock")));
             self.repo.reference(FETCHED, tip, true, "seen").doing("note the tip")?;
         }
         let zero = Oid::ZERO_SHA1;
-        let mut text = format!("{} {}\n", heads.tip.unwrap_or(zero), heads.branch);
-        for (name, oid) in &heads.others {
+        let mut text = format!("{} {}\n", refs_seen.tip.unwrap_or(zero), refs_seen.branch);
+        for (name, oid) in &refs_seen.others {
             text.push_str(&format!("{oid} {name}\n"));
         }
         Ok(state::save_text(&self.place, HEADS, &text)?)
     }
 
     /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
-    pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
+    pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
             match self.renew(upstream, Reach::Tip) {
                 // A broken ref perhaps, which is found below.
@@ -213,9 +213,9 @@ impl Mirror {
         }
         let (mut asked_again, mut renewed) = (false, false);
         let mut reach = Reach::of(&self.repo);
-        let heads = loop {
+        let refs_seen = loop {
             match fetch(&self.repo, upstream, reach, &self.broken()) {
-                Ok(heads) => break heads,
+                Ok(refs_seen) => break refs_seen,
                 Err(Trouble::Download(error)) if reach == Reach::Tip && cannot_be_shallow(&error) => {
                     reach = Reach::News;
                 }
@@ -233,8 +233,8 @@ impl Mirror {
                 Err(trouble) => return Err(trouble.into()),
             }
         };
-        self.note(&heads)?;
-        Ok(heads)
+        self.note(&refs_seen)?;
+        Ok(refs_seen)
     }
 
     /// Fetches the branch alone, then of the rest what can be had. `error` is why all at once cannot.
@@ -243,24 +243,24 @@ impl Mirror {
         upstream: Upstream<'_>,
         reach: Reach,
         error: StoreErrorKind,
-    ) -> Result<Heads, StoreErrorKind> {
+    ) -> Result<RemoteRefs, StoreErrorKind> {
         let known = self.broken();
         let listing = Listing::of(&self.repo, upstream, &known)?;
-        let mut heads = listing.heads.clone();
+        let mut refs_seen = listing.refs_seen.clone();
         let missing = listing.missing(&self.repo, reach)?;
-        let unsent = |source| StoreErrorKind::Unsent { name: heads.branch.clone(), source: Box::new(source) };
+        let unsent = |source| StoreErrorKind::Unsent { name: refs_seen.branch.clone(), source: Box::new(source) };
         let others: Refs =
-            heads.others.iter().filter(|(name, _)| missing.contains(*name)).map(owned).collect();
-        if missing.contains(&heads.branch) {
+            refs_seen.others.iter().filter(|(name, _)| missing.contains(*name)).map(owned).collect();
+        if missing.contains(&refs_seen.branch) {
             if others.is_empty() {
                 return Err(unsent(error));
             }
-            listing.download(&[heads.branch.as_str()], reach).map_err(unsent)?;
+            listing.download(&[refs_seen.branch.as_str()], reach).map_err(unsent)?;
         }
         let found = broken::find(&others, |part| {
             let mut listing = Listing::of(&self.repo, upstream, &known)?;
             // One that has gone or moved meanwhile is no longer asked for.
-            listing.heads.others.retain(|name, oid| part.get(name) == Some(oid));
+            listing.refs_seen.others.retain(|name, oid| part.get(name) == Some(oid));
             let names = listing.missing(&self.repo, Reach::News)?;
             let names: Vec<&str> =
                 names.iter().map(String::as_str).filter(|name| part.contains_key(*name)).collect();
@@ -270,10 +270,10 @@ impl Mirror {
             let all = known.iter().chain(&found.broken).map(owned).collect();
             broken::remember(&self.place, &all)?;
         }
-        heads.set_aside(&found.broken);
-        heads.set_aside(&found.undecided);
-        heads.others.retain(|_, oid| self.has(*oid));
-        Ok(heads)
+        refs_seen.set_aside(&found.broken);
+        refs_seen.set_aside(&found.undecided);
+        refs_seen.others.retain(|_, oid| self.has(*oid));
+        Ok(refs_seen)
     }
 
     /// Brings here the newest commits of these branches, to see what is on them. One that the server does not send, or that
@@ -305,33 +305,33 @@ impl Mirror {
     pub(super) fn deepen_if_possible(
         &mut self,
         upstream: Upstream<'_>,
-        heads: Heads,
-    ) -> Result<Heads, StoreErrorKind> {
+        refs_seen: RemoteRefs,
+    ) -> Result<RemoteRefs, StoreErrorKind> {
         match self.deepened(upstream) {
-            Err(Trouble::Download(error)) if is_odd(&error) => Ok(heads),
+            Err(Trouble::Download(error)) if is_odd(&error) => Ok(refs_seen),
             result => Ok(result?),
         }
     }
 
     /// Brings here all commits of the branch that are missing.
-    pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<Heads, StoreErrorKind> {
+    pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         match self.deepened(upstream) {
             Err(Trouble::Download(error)) if is_odd(&error) => {
                 self.renew(upstream, Reach::History)?;
-                let heads = fetch(&self.repo, upstream, Reach::News, &self.broken())?;
-                self.note(&heads)?;
-                Ok(heads)
+                let refs_seen = fetch(&self.repo, upstream, Reach::News, &self.broken())?;
+                self.note(&refs_seen)?;
+                Ok(refs_seen)
             }
             result => Ok(result?),
         }
     }
 
-    fn deepened(&mut self, upstream: Upstream<'_>) -> Result<Heads, Trouble> {
-        let heads = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
+    fn deepened(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, Trouble> {
+        let refs_seen = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
         // libgit2 remembers of commits that it has read that they had no parents.
         self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
-        self.note(&heads)?;
-        Ok(heads)
+        self.note(&refs_seen)?;
+        Ok(refs_seen)
     }
 
     /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
@@ -375,7 +375,7 @@ fn init(path: &Path) -> Result<Repository, StoreErrorKind> {
     Repository::init_opts(path, &options).doing("make the mirror")
 }
 
-fn read_heads(place: &Path) -> Option<Heads> {
+fn read_heads(place: &Path) -> Option<RemoteRefs> {
     let text = state::load_text(place, HEADS)?;
     let mut lines = text.strip_suffix('\n')?.lines().map(|line| {
         let (oid, name) = line.split_once(' ')?;
@@ -385,7 +385,7 @@ fn read_heads(place: &Path) -> Option<Heads> {
     let tip = Some(tip).filter(|tip| !tip.is_zero());
     let others = lines.collect::<Option<_>>()?;
     let (elsewhere, left_out) = (Refs::new(), 0);
-    Some(Heads { branch, tip, others, elsewhere, left_out, broken: broken::remembered(place) })
+    Some(RemoteRefs { branch, tip, others, elsewhere, left_out, broken: broken::remembered(place) })
 }
 
 /// How much of the branch's history a fetch brings.
@@ -439,7 +439,7 @@ impl From<Trouble> for StoreErrorKind {
 struct Listing<'repo> {
     remote: Remote<'repo>,
     url: &'repo str,
-    heads: Heads,
+    refs_seen: RemoteRefs,
 }
 
 impl<'repo> Listing<'repo> {
@@ -459,7 +459,7 @@ impl<'repo> Listing<'repo> {
         remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
         let nothing = Refs::new;
-        let mut heads = Heads {
+        let mut refs_seen = RemoteRefs {
             branch,
             tip: None,
             others: nothing(),
@@ -468,29 +468,29 @@ impl<'repo> Listing<'repo> {
             broken: nothing(),
         };
         for head in remote.list().map_err(|error| network("list the branches", error))? {
-            if head.name() == heads.branch {
-                heads.tip = Some(head.oid());
+            if head.name() == refs_seen.branch {
+                refs_seen.tip = Some(head.oid());
             } else if (upstream.also)(head.name()) {
-                heads.others.insert(head.name().to_owned(), head.oid());
+                refs_seen.others.insert(head.name().to_owned(), head.oid());
             } else if head.name().starts_with(BRANCHES) {
-                heads.elsewhere.insert(head.name().to_owned(), head.oid());
+                refs_seen.elsewhere.insert(head.name().to_owned(), head.oid());
             }
         }
-        heads.left_out = inbox::trim(&mut heads.others);
-        heads.set_aside(known);
-        Ok(Listing { remote, url: upstream.url, heads })
+        refs_seen.left_out = inbox::trim(&mut refs_seen.others);
+        refs_seen.set_aside(known);
+        Ok(Listing { remote, url: upstream.url, refs_seen })
     }
 
     /// The refs whose objects are not here yet, one for each object: libgit2 compares each with all that the server has.
     fn missing(&self, repo: &Repository, reach: Reach) -> Result<BTreeSet<String>, StoreErrorKind> {
         let odb = repo.odb().doing("open the mirror")?;
         let missing = |oid: &Oid| !odb.exists(*oid);
-        let heads = &self.heads;
-        let branch = heads.tip.as_ref().filter(|tip| reach == Reach::History || missing(tip));
+        let refs_seen = &self.refs_seen;
+        let branch = refs_seen.tip.as_ref().filter(|tip| reach == Reach::History || missing(tip));
         let mut asked = HashSet::new();
-        let others = heads.others.iter().filter(|(_, oid)| asked.insert(**oid) && missing(oid));
+        let others = refs_seen.others.iter().filter(|(_, oid)| asked.insert(**oid) && missing(oid));
         let others = others.map(|(name, _)| name);
-        Ok(others.chain(branch.map(|_| &heads.branch)).cloned().collect())
+        Ok(others.chain(branch.map(|_| &refs_seen.branch)).cloned().collect())
     }
 
     /// Fetches these refs.
@@ -504,15 +504,15 @@ impl<'repo> Listing<'repo> {
 }
 
 /// Fetches what is missing of all refs but those that are known as broken.
-fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach, known: &Refs) -> Result<Heads, Trouble> {
+fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach, known: &Refs) -> Result<RemoteRefs, Trouble> {
     let listing = Listing::of(repo, upstream, known)?;
     let names = listing.missing(repo, reach)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let heads = listing.heads.clone();
+    let refs_seen = listing.refs_seen.clone();
     if !names.is_empty() {
         listing.download(&names, reach).map_err(Trouble::Download)?;
     }
-    Ok(heads)
+    Ok(refs_seen)
 }
 
 fn owned((name, oid): (&String, &Oid)) -> (String, Oid) {

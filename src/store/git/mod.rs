@@ -7,7 +7,7 @@ mod commit;
 mod commits;
 mod configuration;
 mod confirmed;
-mod crowd;
+mod contention;
 mod delta;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -6,7 +6,7 @@ mod merge;
 mod publish;
 mod rehearsal;
 mod verdict;
-mod watch;
+mod election;
 
 use heartbeat::Heartbeat;
 use publish::Published;
@@ -21,7 +21,7 @@ use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
 use super::inbox::{self, Entry, Says};
-use super::mirror::{Heads, Mirror, Refs, Upstream};
+use super::mirror::{RemoteRefs, Mirror, Refs, Upstream};
 use super::push::{Session, SessionError};
 use super::seen::{Read, Seen};
 use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
@@ -106,18 +106,18 @@ impl Operation<'_> {
 
     /// Brings here what is missing: the branch, what waits, and of the heartbeats those that are asked for or that `beat`
     /// is to be added to.
-    fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<Heads, StoreErrorKind> {
+    fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<RemoteRefs, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
                 || (self.remote.options.beats && beats::is_shard(name))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
         let upstream = self.upstream(&also);
-        let heads = mirror.fetch(upstream)?;
-        let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, heads.tip);
-        match mirror.is_shallow() && inbox::entries(&heads.others).iter().any(doubtful) {
-            true => mirror.deepen_if_possible(upstream, heads),
-            false => Ok(heads),
+        let refs_seen = mirror.fetch(upstream)?;
+        let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, refs_seen.tip);
+        match mirror.is_shallow() && inbox::entries(&refs_seen.others).iter().any(doubtful) {
+            true => mirror.deepen_if_possible(upstream, refs_seen),
+            false => Ok(refs_seen),
         }
     }
 
@@ -186,9 +186,9 @@ impl Operation<'_> {
     /// What there is to be read, and the mirror that it is to be read from.
     fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
         let mut mirror = self.mirror()?;
-        let heads = self.fetch(&mut mirror, None)?;
-        self.standing(&mut mirror, &heads.branch, heads.tip, &heads.elsewhere)?.sound()?;
-        let seen = Seen::new(&mirror.repo, &heads, &self.remote.options)?;
+        let refs_seen = self.fetch(&mut mirror, None)?;
+        self.standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
+        let seen = Seen::new(&mirror.repo, &refs_seen, &self.remote.options)?;
         Ok((mirror, seen))
     }
 
@@ -305,27 +305,27 @@ impl Store for Remote {
     fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
         self.operate(deadline, |operation| {
             let mut mirror = operation.mirror()?;
-            let mut heads = operation.fetch(&mut mirror, None)?;
+            let mut refs_seen = operation.fetch(&mut mirror, None)?;
             if mirror.is_shallow() {
-                heads = mirror.deepen(operation.upstream(&|name| heads.others.contains_key(name)))?;
+                refs_seen = mirror.deepen(operation.upstream(&|name| refs_seen.others.contains_key(name)))?;
             }
-            operation.standing(&mut mirror, &heads.branch, heads.tip, &heads.elsewhere)?.sound()?;
-            history::read(&mirror.repo, heads.tip, &self.options.folder, id, most)
+            operation.standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
+            history::read(&mirror.repo, refs_seen.tip, &self.options.folder, id, most)
         })
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
         let mirror = Mirror::last(self.copy.place());
-        Ok(mirror.map(|(repo, heads)| history::withdrawn(&repo, heads.tip, ids)).unwrap_or_default())
+        Ok(mirror.map(|(repo, refs_seen)| history::withdrawn(&repo, refs_seen.tip, ids)).unwrap_or_default())
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
         let of_mirror = || {
-            let (repo, heads) = Mirror::last(self.copy.place())?;
-            if self.held().misses(&repo, heads.tip) {
+            let (repo, refs_seen) = Mirror::last(self.copy.place())?;
+            if self.held().misses(&repo, refs_seen.tip) {
                 return None;
             }
-            let seen = Seen::new(&repo, &heads, &self.options).ok()?;
+            let seen = Seen::new(&repo, &refs_seen, &self.options).ok()?;
             Some(seen.read(&repo, &self.copy).ok()?.snapshot)
         };
         // A mirror that is broken, or of a list that is gone, is no reason to forget what was read from it.

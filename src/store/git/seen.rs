@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use git2::{Oid, Repository};
 
-use super::mirror::Heads;
+use super::mirror::RemoteRefs;
 use super::read::Found;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
@@ -48,21 +48,21 @@ pub(super) struct Read {
 }
 
 impl Seen {
-    pub(super) fn new(repo: &Repository, heads: &Heads, options: &Options) -> Result<Seen, StoreErrorKind> {
+    pub(super) fn new(repo: &Repository, refs_seen: &RemoteRefs, options: &Options) -> Result<Seen, StoreErrorKind> {
         let mut waiting = Vec::new();
-        let mut merges = inbox::Merges::new(repo, heads.tip);
-        for entry in inbox::select(inbox::entries(&heads.others)) {
+        let mut merges = inbox::Merges::new(repo, refs_seen.tip);
+        for entry in inbox::select(inbox::entries(&refs_seen.others)) {
             if !merges.have(&entry)? {
                 waiting.push(entry);
             }
         }
-        let shards = heads.others.iter().filter(|(name, _)| beats::is_shard(name));
+        let shards = refs_seen.others.iter().filter(|(name, _)| beats::is_shard(name));
         Ok(Seen {
-            found: Found::new(repo, heads.tip, &options.folder)?,
+            found: Found::new(repo, refs_seen.tip, &options.folder)?,
             waiting,
             beats: options.beats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
-            broken: heads.broken.keys().cloned().collect(),
-            left_out: heads.left_out,
+            broken: refs_seen.broken.keys().cloned().collect(),
+            left_out: refs_seen.left_out,
             folder: options.folder.clone(),
             in_place: false,
         })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verdict::{Pushed, judge};
-use super::watch::{Next, Watch};
+use super::election::{Next, Election};
 use super::{Operation, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
@@ -35,13 +35,13 @@ impl Operation<'_> {
     pub(super) fn look_after(
         &self,
         mirror: &mut Mirror,
-        mut watch: Watch<'_>,
+        mut election: Election<'_>,
         mut answer: Duration,
     ) -> Result<Vec<Name>, StoreErrorKind> {
         let mut merged = Vec::new();
         let mut lost = 0;
         for _ in 0..LOOKS {
-            let pause = watch.pause(answer);
+            let pause = election.pause(answer);
             if self.deadline.left() < pause + answer {
                 // What waits is durable, and others look as well.
                 break;
@@ -49,12 +49,12 @@ impl Operation<'_> {
             self.deadline.sleep(pause);
             let session = self.session()?;
             answer = session.opened_in();
-            let heads = match mirror.known() {
-                Some(heads) => heads,
+            let refs_seen = match mirror.known() {
+                Some(refs_seen) => refs_seen,
                 None => self.persist(|| self.fetch(mirror, None))?,
             };
-            let view = self.view(mirror, session, &heads.branch)?;
-            match watch.next(&view.waiting) {
+            let view = self.view(mirror, session, &refs_seen.branch)?;
+            match election.next(&view.waiting) {
                 Next::Wait => view.session.leave(),
                 Next::Leave => {
                     view.session.leave();
@@ -63,7 +63,7 @@ impl Operation<'_> {
                 Next::Merge => match self.merge(mirror, view, None)? {
                     Merged::Done(ids) => {
                         merged.extend(ids);
-                        watch.has_merged();
+                        election.has_merged();
                     }
                     Merged::Stale(view) => view.session.leave(),
                     Merged::Lost if lost == LOSSES => break,
@@ -84,20 +84,20 @@ impl Operation<'_> {
         mut view: View,
         own: Option<&NodeFiles>,
     ) -> Result<Merged, StoreErrorKind> {
-        let Some(mut heads) = mirror.known() else { return Ok(Merged::Stale(view)) };
+        let Some(mut refs_seen) = mirror.known() else { return Ok(Merged::Stale(view)) };
         let is_missing = |mirror: &Mirror, view: &View| {
             view.tip.is_some_and(|tip| !mirror.has(tip))
                 || !view.waiting.iter().all(|entry| mirror.has(entry.commit))
         };
         if is_missing(mirror, &view) {
-            heads = self.persist(|| self.fetch(mirror, None))?;
-            view = self.view(mirror, view.session, &heads.branch)?;
-            if heads.tip != view.tip {
+            refs_seen = self.persist(|| self.fetch(mirror, None))?;
+            view = self.view(mirror, view.session, &refs_seen.branch)?;
+            if refs_seen.tip != view.tip {
                 return Ok(Merged::Stale(view));
             }
         }
         // Not beside a list on another branch. One that is gone begins anew with what waits.
-        let _ = self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs)?;
+        let _ = self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advert().refs)?;
         let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
         // What is here says something, or was left out of the view.
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
@@ -109,11 +109,11 @@ impl Operation<'_> {
         let edits: Vec<NodeFiles> = edits.into_values().collect();
         let prepared = self.prepare(mirror, view.tip, &edits)?;
         let tip = prepared.as_ref().map(|prepared| prepared.commit).or(view.tip);
-        match self.push_merged(mirror, view, &heads.branch, prepared.as_ref())? {
+        match self.push_merged(mirror, view, &refs_seen.branch, prepared.as_ref())? {
             Pushed::Done => {
-                heads.tip = tip;
-                heads.others.clear();
-                mirror.note(&heads)?;
+                refs_seen.tip = tip;
+                refs_seen.others.clear();
+                mirror.note(&refs_seen)?;
                 Ok(Merged::Done(ids))
             }
             Pushed::Lost => Ok(Merged::Lost),

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use super::heartbeat::{Heartbeat, push_heartbeat};
 use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
-use super::watch::Watch;
+use super::election::Election;
 use super::{Operation, View};
 use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
-use crate::store::git::crowd::{Company, Crowd};
+use crate::store::git::contention::{LoadEstimate, Contention};
 use crate::store::git::held::Standing;
 use crate::store::git::inbox::{self, Entry};
-use crate::store::git::mirror::{Heads, Mirror};
+use crate::store::git::mirror::{RemoteRefs, Mirror};
 use crate::store::git::push::{self, Command};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
@@ -65,9 +65,9 @@ impl Operation<'_> {
             beat.map(|time| Heartbeat::new(edit.id(), time, *beat_shards, Some(folder), &replaced));
         let mut gone = None;
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
-        if let Some(heads) = mirror.known() {
+        if let Some(refs_seen) = mirror.known() {
             // The change is made, whatever becomes of that memory.
-            let _ = self.remote.held().note(&mirror.repo, &heads.branch, heads.tip);
+            let _ = self.remote.held().note(&mirror.repo, &refs_seen.branch, refs_seen.tip);
         }
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
@@ -80,11 +80,11 @@ impl Operation<'_> {
     fn standing_here(
         &self,
         mirror: &mut Mirror,
-        heads: &Heads,
+        refs_seen: &RemoteRefs,
         view: &View,
     ) -> Result<Standing, StoreErrorKind> {
         match view.tip.is_none_or(|tip| mirror.has(tip)) {
-            true => self.standing(mirror, &heads.branch, view.tip, &view.session.advert().refs),
+            true => self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advert().refs),
             false => Ok(Standing::Sound),
         }
     }
@@ -100,23 +100,23 @@ impl Operation<'_> {
         let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
         let asked = Instant::now();
         let session = self.session()?;
-        let company = Crowd::new(self.remote.copy.place()).guess(asked.elapsed(), session.opened_in());
+        let load = Contention::new(self.remote.copy.place()).guess(asked.elapsed(), session.opened_in());
         let remembered = mirror.known();
         let mut is_fresh = remembered.is_none();
-        let mut heads = match remembered {
-            Some(heads) => heads,
+        let mut refs_seen = match remembered {
+            Some(refs_seen) => refs_seen,
             // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
             // came has left over.
             None if inbox::entries(&session.advert().refs).len() > 1 => {
                 let view = self.view(mirror, session, "")?;
                 let update = Update { files: &files, offer: None, change: Change::Joined };
-                let company = company.of(view.waiting.len());
-                return self.leave_in_turn(mirror, view, None, update, company, beat);
+                let load = load.of(view.waiting.len());
+                return self.leave_in_turn(mirror, view, None, update, load, beat);
             }
             None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
         };
-        let mut view = self.view(mirror, session, &heads.branch)?;
-        let known = heads.tip;
+        let mut view = self.view(mirror, session, &refs_seen.branch)?;
+        let known = refs_seen.tip;
         let changed = match self.prepare(mirror, known, std::slice::from_ref(&files)) {
             // The list that was seen last cannot be read, and it is another one by now.
             Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::NoFolder { .. }) if known != view.tip => {
@@ -130,20 +130,20 @@ impl Operation<'_> {
         // The branch that was seen is not there: the list may be on another one by now.
         let astray = view.tip.is_none()
             && view.session.advert().refs.keys().any(|name| name.starts_with("refs/heads/"));
-        if (looks && (heads.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
+        if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
             || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advert().refs))
             || astray
         {
-            heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
-            view = self.view(mirror, view.session, &heads.branch)?;
+            refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            view = self.view(mirror, view.session, &refs_seen.branch)?;
             is_fresh = true;
         }
-        let mut standing = self.standing_here(mirror, &heads, &view);
+        let mut standing = self.standing_here(mirror, &refs_seen, &view);
         if !is_fresh && matches!(standing, Err(StoreErrorKind::OtherBranch { .. })) {
             // HEAD names another branch than the one that is remembered, perhaps that with the list.
-            heads = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
-            view = self.view(mirror, view.session, &heads.branch)?;
-            standing = self.standing_here(mirror, &heads, &view);
+            refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            view = self.view(mirror, view.session, &refs_seen.branch)?;
+            standing = self.standing_here(mirror, &refs_seen, &view);
         }
         match (standing?, edit) {
             (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
@@ -155,7 +155,7 @@ impl Operation<'_> {
             true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),
             false => (None, changed),
         };
-        let company = company.of(view.waiting.len());
+        let load = load.of(view.waiting.len());
         let mine = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?.remove(&files.id);
         let said = match &mine {
             Some(mine) => *mine == files,
@@ -164,9 +164,9 @@ impl Operation<'_> {
         if said {
             let left_over = view.waiting.len();
             self.leave_unchanged(mirror, view, beat)?;
-            if left_over > 0 && company.falls_to_one() {
+            if left_over > 0 && load.falls_to_one() {
                 // Who comes by merges what a crowd has left over. Nothing of its own depends on that.
-                let _ = self.look_after(mirror, Watch::new(None, left_over), company.answer);
+                let _ = self.look_after(mirror, Election::new(None, left_over), load.answer);
             }
             return Ok(None);
         }
@@ -178,20 +178,20 @@ impl Operation<'_> {
         let offer = prepared.filter(|_| view.waiting.is_empty());
         // Of a list that is gone, what waits is all there is: readers take it for gone until it is on the branch.
         let begins = gone.is_some() && !view.waiting.is_empty();
-        if begins || company.merges_at_once(view.waiting.len()) {
+        if begins || load.merges_at_once(view.waiting.len()) {
             view = match self.merge(mirror, view, Some(&files)) {
                 Ok(Merged::Done(_)) => {
                     // The others see it, and rely on us for what comes after.
-                    let _ = self.look_after(mirror, Watch::after_merge(), company.answer);
+                    let _ = self.look_after(mirror, Election::after_merge(), load.answer);
                     return Ok(Some(Outcome::Merged(change)));
                 }
                 Ok(Merged::Stale(view)) => view,
                 // Who cannot merge now leaves what it has to say.
-                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &heads.branch)?,
+                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &refs_seen.branch)?,
             };
         }
         let update = Update { files: &files, offer, change };
-        self.leave_in_turn(mirror, view, Some(heads), update, company, beat)
+        self.leave_in_turn(mirror, view, Some(refs_seen), update, load, beat)
     }
 
     /// Leaves the update when its turn has come among those who are there, and looks after what waits if that falls to us.
@@ -199,33 +199,33 @@ impl Operation<'_> {
         &self,
         mirror: &mut Mirror,
         view: View,
-        heads: Option<Heads>,
+        refs_seen: Option<RemoteRefs>,
         Update { files, offer, change }: Update<'_>,
-        company: Company,
+        load: LoadEstimate,
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let window = company.window(self.deadline.left() / 2);
+        let window = load.window(self.deadline.left() / 2);
         let end = Instant::now() + window;
         let turn = fastrand::f64();
         self.deadline.sleep(window.mul_f64(turn));
         let known = view.waiting.len() + 1;
-        let looks = company.falls_to_one() || (!window.is_zero() && turn > LATE);
-        let branch = heads.as_ref().map_or("", |heads| &heads.branch);
+        let looks = load.falls_to_one() || (!window.is_zero() && turn > LATE);
+        let branch = refs_seen.as_ref().map_or("", |refs_seen| &refs_seen.branch);
         match self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat)? {
             Left::Merged => {
-                if let Some(heads) = heads {
-                    mirror.note(&Heads { tip: offer.map(|offer| offer.commit), ..heads })?;
+                if let Some(refs_seen) = refs_seen {
+                    mirror.note(&RemoteRefs { tip: offer.map(|offer| offer.commit), ..refs_seen })?;
                 }
                 Ok(Some(Outcome::Merged(change)))
             }
             Left::Waiting if !looks => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
                 // The update is durable. Who cannot merge now leaves it to the next one.
-                let merged = self.look_after(mirror, Watch::new(Some(&files.id), known), company.answer);
+                let merged = self.look_after(mirror, Election::new(Some(&files.id), known), load.answer);
                 if !window.is_zero() {
                     // Others have come meanwhile, who may rely on us.
                     self.deadline.sleep(end.saturating_duration_since(Instant::now()));
-                    let _ = self.look_after(mirror, Watch::new(None, 0), company.answer);
+                    let _ = self.look_after(mirror, Election::new(None, 0), load.answer);
                 }
                 match merged.is_ok_and(|ids| ids.contains(&files.id)) {
                     true => Ok(Some(Outcome::Merged(change))),
@@ -320,21 +320,21 @@ impl Operation<'_> {
     fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::new(self.deadline);
         loop {
-            let mut heads = self.persist(|| self.fetch(mirror, None))?;
-            let Some(prepared) = self.prepare(mirror, heads.tip, std::slice::from_ref(files))? else {
+            let mut refs_seen = self.persist(|| self.fetch(mirror, None))?;
+            let Some(prepared) = self.prepare(mirror, refs_seen.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
             let session = self.session()?;
-            if session.advert().refs.get(&heads.branch).copied() == heads.tip {
-                let pack = push::pack_of(&mirror.repo, &[(heads.tip, prepared.commit)]);
+            if session.advert().refs.get(&refs_seen.branch).copied() == refs_seen.tip {
+                let pack = push::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)]);
                 let pack = pack.map_err(|error| network("pack", error))?;
                 let command =
-                    Command { name: heads.branch.clone(), old: heads.tip, new: Some(prepared.commit) };
+                    Command { name: refs_seen.branch.clone(), old: refs_seen.tip, new: Some(prepared.commit) };
                 let report =
                     session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
-                if let Pushed::Done = judge(&report, &heads.branch, false)? {
-                    heads.tip = Some(prepared.commit);
-                    mirror.note(&heads)?;
+                if let Pushed::Done = judge(&report, &refs_seen.branch, false)? {
+                    refs_seen.tip = Some(prepared.commit);
+                    mirror.note(&refs_seen)?;
                     return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
                 }
             }

@@ -8,7 +8,7 @@ impl Operation<'_> {
     /// Connects to write, as a push does, and leaves again. None if it is not known which branch would move: nothing was
     /// read there yet.
     pub(super) fn rehearse(&self) -> Result<Option<Branch>, StoreErrorKind> {
-        let known = self.mirror()?.known().map(|heads| heads.branch);
+        let known = self.mirror()?.known().map(|refs_seen| refs_seen.branch);
         let session = self.session()?;
         let branch = self.remote.options.branch.as_deref().map(branch_ref).or(known);
         let refs = &session.advert().refs;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::name::Name;
-use crate::store::git::crowd::MANY;
+use crate::store::git::contention::MANY;
 use crate::store::git::inbox::Entry;
 
 /// To so many who come first one yields: one of them might have been killed.
@@ -13,7 +13,7 @@ const MERGERS: usize = 3;
 const MAX_UNREST: i32 = 4;
 
 /// The waits from look to look: so many times longer than the server took to answer, from, to, and how they grow while
-/// there is a crowd.
+/// there is a contention.
 const PACE: u32 = 3;
 const MIN_PACE: Duration = Duration::from_millis(20);
 const MAX_PACE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(super) enum Next {
 }
 
 /// What one who looks has seen so far.
-pub(super) struct Watch<'a> {
+pub(super) struct Election<'a> {
     /// The node whose update is looked after, if it is one.
     own: Option<&'a Name>,
     /// How many waited at the last look.
@@ -46,15 +46,15 @@ pub(super) struct Watch<'a> {
     merges: bool,
 }
 
-impl Watch<'_> {
+impl Election<'_> {
     /// Before the first look; `known` were seen to wait when the update was left.
-    pub(super) fn new(own: Option<&Name>, known: usize) -> Watch<'_> {
-        Watch { own, known, unrest: 0, yielded: 0, oldest: None, merges: false }
+    pub(super) fn new(own: Option<&Name>, known: usize) -> Election<'_> {
+        Election { own, known, unrest: 0, yielded: 0, oldest: None, merges: false }
     }
 
     /// Before the next look of one who has just merged: the others leave what comes after to it.
-    pub(super) fn after_merge() -> Watch<'static> {
-        Watch { merges: true, ..Watch::new(None, 0) }
+    pub(super) fn after_merge() -> Election<'static> {
+        Election { merges: true, ..Election::new(None, 0) }
     }
 
     /// How long to wait for the next look, at a server that took `answer` to say what waits.
@@ -126,8 +126,8 @@ mod tests {
     fn the_one_that_waits_for_the_longest_merges_and_the_others_leave() {
         let (first, second) = (Name::parse("a").unwrap(), Name::parse("b").unwrap());
         let crowd = waiting(&["x", "a+", "y", "b+"]);
-        let mut of_first = Watch::new(Some(&first), 4);
-        let mut of_second = Watch::new(Some(&second), 4);
+        let mut of_first = Election::new(Some(&first), 4);
+        let mut of_second = Election::new(Some(&second), 4);
         assert_eq!(of_first.next(&crowd), Next::Merge);
         assert_eq!(of_second.next(&crowd), Next::Wait);
         assert_eq!(of_second.next(&waiting(&["z"])), Next::Leave);
@@ -141,32 +141,32 @@ mod tests {
     fn who_was_killed_is_yielded_to_once_and_no_more_than_three_are() {
         let own = Name::parse("own").unwrap();
         let crowd = waiting(&["a+", "b+", "c+", "d+", "own+"]);
-        let mut watch = Watch::new(Some(&own), crowd.len());
-        let looks: Vec<Next> = (0..4).map(|_| watch.next(&crowd)).collect();
+        let mut election = Election::new(Some(&own), crowd.len());
+        let looks: Vec<Next> = (0..4).map(|_| election.next(&crowd)).collect();
         assert_eq!(looks, [Next::Wait, Next::Wait, Next::Wait, Next::Merge]);
         let crowd = waiting(&["a", "b", "own+"]);
-        assert_eq!(Watch::new(Some(&own), 3).next(&crowd), Next::Merge, "they do not look");
-        assert_eq!(Watch::new(None, 3).next(&waiting(&["a", "b"])), Next::Merge, "nobody looks");
+        assert_eq!(Election::new(Some(&own), 3).next(&crowd), Next::Merge, "they do not look");
+        assert_eq!(Election::new(None, 3).next(&waiting(&["a", "b"])), Next::Merge, "nobody looks");
     }
 
     #[test]
     fn a_crowd_that_comes_is_waited_for_but_not_for_ever() {
-        let mut watch = Watch::new(None, 1);
+        let mut election = Election::new(None, 1);
         let names: Vec<String> = (0..MANY).map(|node| format!("i-{node:02}")).collect();
         let crowd = waiting(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let calm = watch.pause(Duration::from_millis(100));
+        let calm = election.pause(Duration::from_millis(100));
         for come in 2..6 {
-            assert_eq!(watch.next(&crowd[..come]), Next::Wait);
+            assert_eq!(election.next(&crowd[..come]), Next::Wait);
         }
-        assert!(watch.pause(Duration::from_millis(100)) > calm, "it looks more rarely");
-        assert_eq!(watch.next(&crowd[..6]), Next::Merge);
-        assert_eq!(Watch::new(None, 1).next(&crowd), Next::Merge, "so many");
+        assert!(election.pause(Duration::from_millis(100)) > calm, "it looks more rarely");
+        assert_eq!(election.next(&crowd[..6]), Next::Merge);
+        assert_eq!(Election::new(None, 1).next(&crowd), Next::Merge, "so many");
     }
 
     #[test]
     fn a_pause_has_its_limits() {
-        let watch = Watch::new(None, 0);
-        assert!(watch.pause(Duration::ZERO) >= MIN_PACE / 2);
-        assert!(watch.pause(Duration::from_secs(60)) <= MAX_PACE * 2);
+        let election = Election::new(None, 0);
+        assert!(election.pause(Duration::ZERO) >= MIN_PACE / 2);
+        assert!(election.pause(Duration::from_secs(60)) <= MAX_PACE * 2);
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use crate::state;
 
 /// The memory of one store.
-pub(super) struct Crowd {
+pub(super) struct Contention {
     place: PathBuf,
 }
 
 /// Who is there, as far as a connection tells.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Company {
+pub(super) struct LoadEstimate {
     /// How many there are, ourselves included.
     pub(super) size: f64,
     /// How much longer than usual it took to get an answer from the server; nothing if it has time again.
@@ -46,10 +46,10 @@ const AT_ONCE: f64 = 3.0;
 /// Who had to queue for longer than this does not push at once.
 const LONG_QUEUE: Duration = Duration::from_secs(1);
 
-impl Company {
+impl LoadEstimate {
     /// As many as are seen, if more are seen than were guessed.
-    pub(super) fn of(self, seen: usize) -> Company {
-        Company { size: self.size.max(seen as f64), ..self }
+    pub(super) fn of(self, seen: usize) -> LoadEstimate {
+        LoadEstimate { size: self.size.max(seen as f64), ..self }
     }
 
     /// Whether one of these looks after what they leave.
@@ -75,14 +75,14 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 /// The file of the memory.
 const FILE: &str = "usual-pace";
 
-impl Crowd {
-    pub(super) fn new(place: &Path) -> Crowd {
-        Crowd { place: place.to_owned() }
+impl Contention {
+    pub(super) fn new(place: &Path) -> Contention {
+        Contention { place: place.to_owned() }
     }
 
     /// Who is there if the server's answer came after `now`, and `answer` after there was a connection: as many as it was
     /// slower than usual. Remembers the usual: the fastest answer, which is forgotten slowly.
-    pub(super) fn guess(&self, now: Duration, answer: Duration) -> Company {
+    pub(super) fn guess(&self, now: Duration, answer: Duration) -> LoadEstimate {
         let micros = |time: Duration| time.as_micros().max(1) as f64;
         let known = state::load_text(&self.place, FILE).and_then(|text| text.trim().parse::<f64>().ok());
         let known = known.filter(|usual| usual.is_finite() && *usual >= 1.0);
@@ -94,7 +94,7 @@ impl Crowd {
         let queue = if slower < BUSY { 0.0 } else { (now - usual).max(0.0) };
         // Who queued for long, and is answered at once, is among the last.
         let here = if slower < CALM { micros(answer) } else { now };
-        Company { size: (here / usual).max(1.0), queue: Duration::from_micros(queue as u64), answer }
+        LoadEstimate { size: (here / usual).max(1.0), queue: Duration::from_micros(queue as u64), answer }
     }
 }
 
@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn the_usual_is_the_fastest_and_is_forgotten_slowly() {
         let dir = tempfile::tempdir().unwrap();
-        let crowd = Crowd::new(dir.path());
-        let guess = |millis| crowd.guess(Duration::from_millis(millis), Duration::from_millis(millis)).size;
+        let contention = Contention::new(dir.path());
+        let guess = |millis| contention.guess(Duration::from_millis(millis), Duration::from_millis(millis)).size;
         assert_eq!(guess(20), 1.0);
         assert_eq!(guess(400), 20.0);
         assert!(guess(400) < 20.0);
@@ -115,17 +115,17 @@ mod tests {
         assert_eq!(guess(30), 3.0);
         let queue = |answer| {
             fs::write(dir.path().join("usual-pace"), "10000").unwrap();
-            crowd.guess(Duration::from_millis(1_010), Duration::from_millis(answer)).queue
+            contention.guess(Duration::from_millis(1_010), Duration::from_millis(answer)).queue
         };
         assert_eq!([queue(150), queue(170)], [Duration::ZERO, Duration::from_secs(1)]);
         let size = |answer| {
             fs::write(dir.path().join("usual-pace"), "10000").unwrap();
-            crowd.guess(Duration::from_secs(1), Duration::from_millis(answer)).size
+            contention.guess(Duration::from_secs(1), Duration::from_millis(answer)).size
         };
         assert_eq!(
             [size(20), size(40)],
             [2.0, 100.0],
-            "the last of a crowd does not take the queue for company"
+            "the last of a crowd does not take the queue for load"
         );
         fs::write(dir.path().join("usual-pace"), "garbage").unwrap();
         assert_eq!(guess(30), 1.0);
@@ -136,13 +136,13 @@ mod tests {
     #[test]
     fn few_do_not_wait_for_each_other() {
         let most = Duration::from_secs(20);
-        let company =
-            |millis| Company { size: 1.0, queue: Duration::from_millis(millis), answer: Duration::ZERO };
-        assert_eq!(company(900).window(most), Duration::ZERO);
-        assert_eq!(company(2_000).window(most), Duration::from_secs(2));
-        assert_eq!(company(60_000).window(most), most);
-        assert!(company(0).falls_to_one() && company(0).of(2).falls_to_one());
-        assert!((0..1_000).all(|_| !company(0).merges_at_once(MANY - 1)));
-        assert!((0..1_000).any(|_| company(0).merges_at_once(MANY)));
+        let load =
+            |millis| LoadEstimate { size: 1.0, queue: Duration::from_millis(millis), answer: Duration::ZERO };
+        assert_eq!(load(900).window(most), Duration::ZERO);
+        assert_eq!(load(2_000).window(most), Duration::from_secs(2));
+        assert_eq!(load(60_000).window(most), most);
+        assert!(load(0).falls_to_one() && load(0).of(2).falls_to_one());
+        assert!((0..1_000).all(|_| !load(0).merges_at_once(MANY - 1)));
+        assert!((0..1_000).any(|_| load(0).merges_at_once(MANY)));
     }
 }
