@@ -9,10 +9,10 @@ const EPERM: i32 = 1;
 
 /// An I/O error that knows what was being done, and to which path. A bare "No such file or directory" helps nobody.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} `{}`", path.display())]
+#[error("cannot {operation} `{}`", path.display())]
 pub struct PathError {
     /// What was tried, as a verb: "read", "replace".
-    pub doing: &'static str,
+    pub operation: &'static str,
     /// The file or directory it was tried on.
     pub path: PathBuf,
     /// What the system said.
@@ -27,7 +27,7 @@ impl PathError {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::new(self.source.kind(), self.source.to_string()),
         };
-        PathError { doing: self.doing, path: self.path.clone(), source }
+        PathError { operation: self.operation, path: self.path.clone(), source }
     }
 
     /// The next step, for the causes that have an obvious one.
@@ -37,10 +37,10 @@ impl PathError {
             // Not a matter of rights alone: a flag of the file or a mount can stop root as well.
             io::ErrorKind::PermissionDenied if self.source.raw_os_error() == Some(EPERM) => Some(format!(
                 "run as a user that may {} `{path}`; if root may not, `lsattr -d` on it and on its folder shows why",
-                self.doing
+                self.operation
             )),
             io::ErrorKind::PermissionDenied => {
-                Some(format!("run as a user that may {} `{path}`, or choose another place", self.doing))
+                Some(format!("run as a user that may {} `{path}`, or choose another place", self.operation))
             }
             io::ErrorKind::NotFound => Some(format!("make `{path}` first, or name another one")),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -57,12 +57,12 @@ impl PathError {
 /// Adds the path to an [`io::Error`].
 pub trait AtPath<T> {
     /// Wraps the error with what was done (`doing`, a verb) and where.
-    fn at(self, doing: &'static str, path: &Path) -> Result<T, PathError>;
+    fn at(self, operation: &'static str, path: &Path) -> Result<T, PathError>;
 }
 
 impl<T> AtPath<T> for io::Result<T> {
-    fn at(self, doing: &'static str, path: &Path) -> Result<T, PathError> {
-        self.map_err(|source| PathError { doing, path: path.to_owned(), source })
+    fn at(self, operation: &'static str, path: &Path) -> Result<T, PathError> {
+        self.map_err(|source| PathError { operation, path: path.to_owned(), source })
     }
 }
 

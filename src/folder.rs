@@ -153,11 +153,11 @@ impl Folder {
         self.open_plain(name.as_ref(), flags, "write")
     }
 
-    fn open_plain(&self, name: &Path, flags: OFlags, doing: &'static str) -> Result<Option<File>, PathError> {
+    fn open_plain(&self, name: &Path, flags: OFlags, operation: &'static str) -> Result<Option<File>, PathError> {
         match rustix::fs::openat(&self.handle, name, flags, Mode::empty()) {
-            Ok(handle) => plain(handle.into()).at(doing, &self.at(name)).map(Some),
+            Ok(handle) => plain(handle.into()).at(operation, &self.at(name)).map(Some),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(explained(error)).at(doing, &self.at(name)),
+            Err(error) => Err(explained(error)).at(operation, &self.at(name)),
         }
     }
 

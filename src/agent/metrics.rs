@@ -94,7 +94,7 @@ impl Metrics {
                 TargetError::Reload { .. }
                 | TargetError::NotLoaded { .. }
                 | TargetError::NotAsked { .. }
-                | TargetError::Unfollowed { .. },
+                | TargetError::NotConverged { .. },
             )) => 1,
             _ => 0,
         };
@@ -233,7 +233,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Err(TurnError::Refused { .. } | TurnError::Limited { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => "reload_failed",
-        Err(TurnError::Target(TargetError::Unfollowed { .. } | TargetError::NotAsked { .. })) => "unfollowed",
+        Err(TurnError::Target(TargetError::NotConverged { .. } | TargetError::NotAsked { .. })) => "unfollowed",
         Err(_) => "failed",
     }
 }

@@ -4,7 +4,7 @@
 
 pub mod absence;
 pub mod announce;
-pub mod awake;
+pub mod reachable;
 pub mod fleet;
 pub mod heard;
 pub mod holding;

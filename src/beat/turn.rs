@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::absence::{self, Evidence, Missed, Remembered};
-use super::awake;
+use super::reachable;
 use super::fleet::Fleet;
 use super::holding::{self, Attendance, Warning};
 use super::kept::Kept;
@@ -273,8 +273,8 @@ impl Turn {
             if let Some(max_age) = render.max_age {
                 missed = absence::silent(&fleet.roster, manner.evidence, max_age);
             }
-            if let Some(parts) = &render.awake {
-                let asked = awake::ask(&fleet.roster, rendering.who, parts);
+            if let Some(parts) = &render.reachable {
+                let asked = reachable::ask(&fleet.roster, rendering.who, parts);
                 self.warnings.extend(asked.unasked);
                 missed.gone.extend(asked.silent);
             }

@@ -202,7 +202,7 @@ impl From<TargetError> for CliError {
             TargetError::Reload { .. }
             | TargetError::NotLoaded { .. }
             | TargetError::NotAsked { .. }
-            | TargetError::Unfollowed { .. } => Kind::ReloadFailed,
+            | TargetError::NotConverged { .. } => Kind::ReloadFailed,
             _ => Kind::Failed,
         };
         CliError::of(kind, &error, error.hint())

@@ -10,7 +10,7 @@ use super::{node, console};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, Before, ComposeError, Composed, Composition, Excess, Rendering};
-use crate::beat::{awake, holding, turn};
+use crate::beat::{reachable, holding, turn};
 use crate::config::{self, Config};
 use crate::record::Facts;
 use crate::roster::Identity;
@@ -186,7 +186,7 @@ fn compose(
         missed = absence::silent(&fleet.roster, fleet.evidence()?, max_age);
     }
     if let Some(parts) = &args.awake {
-        let asked = awake::ask(&fleet.roster, rendering.who, parts);
+        let asked = reachable::ask(&fleet.roster, rendering.who, parts);
         said.extend(asked.unasked);
         missed.gone.extend(asked.silent);
     }

@@ -38,7 +38,7 @@ pub struct Render {
     /// Nodes that were silent for longer are absent.
     pub max_age: Option<SignedDuration>,
     /// Only nodes that answer are active: nodes of these parts are asked.
-    pub awake: Option<Pattern>,
+    pub reachable: Option<Pattern>,
 }
 
 /// How the agent goes about.

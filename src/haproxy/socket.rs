@@ -58,10 +58,10 @@ pub struct Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Nothing listens there, or it may not be used, or it does not answer in time.
-    #[error("cannot {doing} HAProxy's socket `{}`", path.display())]
+    #[error("cannot {operation} HAProxy's socket `{}`", path.display())]
     Io {
         /// "connect to", "write to", "read from".
-        doing: &'static str,
+        operation: &'static str,
         /// The socket.
         path: PathBuf,
         /// What the system said.
@@ -248,7 +248,7 @@ impl Socket {
     fn connect(&self) -> Result<Talk<'_>, SocketError> {
         let deadline = Instant::now() + LIMIT;
         let failed = |errno: Errno| SocketError::Io {
-            doing: "connect to",
+            operation: "connect to",
             path: self.path.clone(),
             source: errno.into(),
         };
@@ -283,8 +283,8 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn error(&self, doing: &'static str, source: io::Error) -> SocketError {
-        SocketError::Io { doing, path: self.path.to_owned(), source }
+    fn error(&self, operation: &'static str, source: io::Error) -> SocketError {
+        SocketError::Io { operation, path: self.path.to_owned(), source }
     }
 
     /// What is left of the limit; a time-out of zero would mean none at all.

@@ -70,7 +70,7 @@ pub enum TargetError {
     },
     /// The file is in place, and what runs is another one however often it is reloaded.
     #[error("`{}` is in place, but HAProxy does not follow, nor did {MAX_VAIN} reloads help: {why}", path.display())]
-    Unfollowed {
+    NotConverged {
         /// The target.
         path: PathBuf,
         /// What the next reload would have been for.
@@ -85,7 +85,7 @@ impl TargetError {
             TargetError::Reload { .. }
             | TargetError::NotLoaded { .. }
             | TargetError::NotAsked { .. }
-            | TargetError::Unfollowed { .. } => true,
+            | TargetError::NotConverged { .. } => true,
             TargetError::Io(_)
             | TargetError::Link(_)
             | TargetError::NotAFile(_)
@@ -119,7 +119,7 @@ impl TargetError {
                 "see what the check says above; nothing was changed"
                     .into(),
             ),
-            TargetError::Unfollowed { .. } => Some(
+            TargetError::NotConverged { .. } => Some(
                 "see that `socket` is that of the HAProxy which reads this file, and that it answers; then reload HAProxy by hand"
                     .into(),
             ),

@@ -194,7 +194,7 @@ impl Target {
         };
         // Another socket, another file, a hung process: nobody is helped by a reload a minute.
         if memory.reloads_in_vain(&self.reloaded_by()) >= MAX_VAIN {
-            return Err(TargetError::Unfollowed { path: self.path.clone(), why });
+            return Err(TargetError::NotConverged { path: self.path.clone(), why });
         }
         memory.owe_reload()?;
         reload(Some(why))
@@ -307,7 +307,7 @@ impl Target {
             (Ok(_), None) => Ok(()),
             (Ok(_), Some(_)) => {
                 let why = "the process of before still serves".to_owned();
-                Err(TargetError::Unfollowed { path: self.path.clone(), why })
+                Err(TargetError::NotConverged { path: self.path.clone(), why })
             }
         }
     }

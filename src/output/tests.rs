@@ -204,7 +204,7 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
         fs::write(&pid, "7").unwrap();
         haproxy(&socket, &pid);
         assert!(chain(&again(&fixture)).contains("process 7 of before still serves"));
-        assert!(matches!(again(&fixture), TargetError::Unfollowed { .. }));
+        assert!(matches!(again(&fixture), TargetError::NotConverged { .. }));
         assert_eq!(fixture.reload_log(), 2 + 3 + 3 + 1);
         // A command that is mended is tried without further ado.
         fixture.reload_by(&format!("echo 8 > {}", pid.display()));

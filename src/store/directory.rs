@@ -266,7 +266,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, Pa
                 Some(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     let path = folder.to_owned();
                     removed.closed =
-                        Some(PathError { doing: "look for this node's files in", path, source: error });
+                        Some(PathError { operation: "look for this node's files in", path, source: error });
                     continue;
                 }
                 // It went just now.
@@ -284,7 +284,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, Pa
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     let path = entry.path().to_owned();
-                    removed.stays = Some(PathError { doing: "remove", path, source: error });
+                    removed.stays = Some(PathError { operation: "remove", path, source: error });
                 }
                 Err(error) => return Err(error).at("remove", entry.path()),
             }

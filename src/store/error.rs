@@ -153,10 +153,10 @@ pub enum StoreErrorKind {
         there: String,
     },
     /// libgit2 failed.
-    #[error("git cannot {doing}")]
+    #[error("git cannot {operation}")]
     Git {
         /// What was tried, as a verb.
-        doing: &'static str,
+        operation: &'static str,
         /// What libgit2 said.
         #[source]
         source: git2::Error,
@@ -171,10 +171,10 @@ pub enum StoreErrorKind {
         source: Box<StoreErrorKind>,
     },
     /// The conversation with a server broke off, or is none in git's protocol.
-    #[error("git cannot {doing}")]
+    #[error("git cannot {operation}")]
     Conversation {
         /// What was tried, as a verb.
-        doing: &'static str,
+        operation: &'static str,
         /// What happened to the connection.
         #[source]
         source: std::io::Error,
@@ -467,16 +467,16 @@ impl<T, E: Into<StoreErrorKind>> InStore<T> for Result<T, E> {
 }
 
 /// Says what was being done when libgit2 failed.
-pub(super) trait Doing<T> {
+pub(super) trait During<T> {
     /// `doing` is a verb with its object: "read the tree".
-    fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind>;
+    fn during(self, operation: &'static str) -> Result<T, StoreErrorKind>;
 }
 
-impl<T> Doing<T> for Result<T, git2::Error> {
-    fn doing(self, doing: &'static str) -> Result<T, StoreErrorKind> {
+impl<T> During<T> for Result<T, git2::Error> {
+    fn during(self, operation: &'static str) -> Result<T, StoreErrorKind> {
         self.map_err(|source| match forbidden(&source) {
             Some(error) => error.into(),
-            None => StoreErrorKind::Git { doing, source },
+            None => StoreErrorKind::Git { operation, source },
         })
     }
 }
@@ -486,7 +486,7 @@ impl<T> Doing<T> for Result<T, git2::Error> {
 fn forbidden(error: &git2::Error) -> Option<PathError> {
     let path = error.message().strip_suffix("' is locked")?.split_once('\'')?.1;
     let source = std::io::ErrorKind::PermissionDenied.into();
-    Some(PathError { doing: "read", path: path.into(), source })
+    Some(PathError { operation: "read", path: path.into(), source })
 }
 
 #[cfg(test)]
@@ -496,7 +496,7 @@ mod tests {
     #[test]
     fn what_may_not_be_read_is_not_locked() {
         let error = git2::Error::from_str("failed to open - '/a/it's/refs/heads/main' is locked");
-        let error = Err::<(), _>(error).doing("read the ref").unwrap_err();
+        let error = Err::<(), _>(error).during("read the ref").unwrap_err();
         assert_eq!(crate::errors::chain(&error), "cannot read `/a/it's/refs/heads/main`: permission denied");
         assert!(forbidden(&git2::Error::from_str("failed to lock file '/a' for writing: ")).is_none());
     }

@@ -105,16 +105,16 @@ impl RenderTable {
         if self.max_shrink.is_some_and(|percent| percent > 100) {
             return Err("`max-shrink` is a percentage, 100 at most".into());
         }
-        let awake = match self.awake {
+        let reachable = match self.awake {
             Awake::All(false) => None,
             Awake::All(true) => Some("*".to_owned()),
             Awake::Parts(glob) => Some(glob),
         };
-        let awake = awake.map(|glob| Pattern::new(&glob)).transpose();
-        let awake = awake.map_err(|error| format!("`awake` is no glob pattern: {error}"))?;
+        let reachable = reachable.map(|glob| Pattern::new(&glob)).transpose();
+        let reachable = reachable.map_err(|error| format!("`awake` is no glob pattern: {error}"))?;
         let template_dirs: Vec<String> = self.template_dir.into();
         Ok(Render {
-            awake,
+            reachable,
             name: self.name,
             target: Target {
                 path: self.output,

@@ -50,7 +50,7 @@ impl Listing {
         while let Some(dir) = dirs.pop() {
             if let Err(error) = listing.list(&dir, &mut dirs) {
                 let path = folder.join(OsStr::from_bytes(&dir));
-                let error = PathError { doing: "read", path, source: error.into() };
+                let error = PathError { operation: "read", path, source: error.into() };
                 match dir.is_empty() {
                     true => return Err(error),
                     false => listing.problems.push((dir[..dir.len() - 1].to_vec(), error)),

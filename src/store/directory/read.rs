@@ -143,7 +143,7 @@ impl Seen {
         let first = unreadable.first().map(|(file, error)| (self.listing.path(*file), *error));
         let path = |below: &[u8]| self.folder.join(OsStr::from_bytes(below));
         let source = match (first, self.listing.problems.first()) {
-            (Some((file, error)), _) => PathError { doing: "read", path: path(file), source: error.into() },
+            (Some((file, error)), _) => PathError { operation: "read", path: path(file), source: error.into() },
             (None, Some((_, error))) => error.again(),
             (None, None) => return Ok(()),
         };

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{commit, commits, tree};
 use crate::limits;
 use crate::name::Name;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::{Folder, StoreErrorKind};
 
 /// Where the shards are.
@@ -99,25 +99,25 @@ pub(super) fn read(
     most: usize,
     listed: &Listed<'_>,
 ) -> Result<Shard, StoreErrorKind> {
-    let odb = repo.odb().doing("open the object database")?;
+    let odb = repo.odb().during("open the object database")?;
     let is_odd = |oid: Oid, kind: ObjectType| {
-        let (size, found) = odb.read_header(oid).doing("read heartbeats")?;
+        let (size, found) = odb.read_header(oid).during("read heartbeats")?;
         Ok::<_, StoreErrorKind>(found != kind || size > limits::get().shard_bytes)
     };
     if is_odd(commit, ObjectType::Commit)? {
         return Ok(Shard::Odd("names no commit"));
     }
-    let tree = commits::read(repo, commit).doing("read heartbeats")?.tree;
+    let tree = commits::read(repo, commit).during("read heartbeats")?.tree;
     if is_odd(tree, ObjectType::Tree)? {
         return Ok(Shard::Odd("names a commit that is too large"));
     }
-    let tree = repo.find_tree(tree).doing("read heartbeats")?;
+    let tree = repo.find_tree(tree).during("read heartbeats")?;
     // A commit without that file is none of this program, and nobody has beaten there.
     let Some(entry) = tree.get_name(FILE) else { return Ok(Shard::Beats(Beats::new())) };
     if entry.kind() != Some(ObjectType::Blob) || is_odd(entry.id(), ObjectType::Blob)? {
         return Ok(Shard::Odd("names heartbeats that are too large"));
     }
-    let blob = repo.find_blob(entry.id()).doing("read heartbeats")?;
+    let blob = repo.find_blob(entry.id()).during("read heartbeats")?;
     let count = blob.content().iter().filter(|byte| **byte == b'\n').count();
     let text = String::from_utf8_lossy(blob.content());
     if count <= most {
@@ -188,7 +188,7 @@ pub(super) fn write(
             mark => writeln!(text, "{id} {}.{mark:09}", time.as_second()),
         };
     }
-    let blob = repo.blob(text.as_bytes()).doing("write a heartbeat")?;
+    let blob = repo.blob(text.as_bytes()).during("write a heartbeat")?;
     commit::alone(repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "presence", "heartbeats\n")
 }
 

@@ -10,7 +10,7 @@ use super::{commits, tree};
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::{Edit, Folder, Layout, StoreErrorKind};
 
 /// One node's files as they shall be, by path below the folder; none takes the node off the list.
@@ -29,7 +29,7 @@ impl NodeFiles {
     ) -> Result<NodeFiles, StoreErrorKind> {
         let mut files = BTreeMap::new();
         if let Edit::Put(record) = edit {
-            let blob = repo.blob(&record.to_bytes()).doing("write the record")?;
+            let blob = repo.blob(&record.to_bytes()).during("write the record")?;
             files.extend(layout.paths(record)?.into_iter().map(|path| (path, blob)));
         }
         Ok(NodeFiles { id: edit.id().clone(), files })
@@ -102,8 +102,8 @@ pub(super) fn prepare(
     }
     let base = if in_the_way.is_empty() { base } else { Some(without(repo, base.as_ref(), &in_the_way)?) };
     let tree = create(repo, base.as_ref(), &mut update)?;
-    let who = Signature::now(author, EMAIL).doing("sign the commit")?;
-    let commit = commits::write(repo, &who, &message(&lines), tree, parent).doing("write the commit")?;
+    let who = Signature::now(author, EMAIL).during("sign the commit")?;
+    let commit = commits::write(repo, &who, &message(&lines), tree, parent).during("write the commit")?;
     Ok(Some(Prepared { commit, changes: told }))
 }
 
@@ -126,7 +126,7 @@ fn in_the_way(
                     break;
                 }
                 Err(error) if error.code() == ErrorCode::NotFound => break,
-                Err(error) => return Err(error).doing("read the folder"),
+                Err(error) => return Err(error).during("read the folder"),
             }
         }
     }
@@ -144,7 +144,7 @@ fn without<'repo>(
         update.remove(path.as_str());
     }
     let oid = create(repo, base, &mut update)?;
-    repo.find_tree(oid).doing("write the new tree")
+    repo.find_tree(oid).during("write the new tree")
 }
 
 /// A commit without parent that holds these files alone.
@@ -159,8 +159,8 @@ pub(super) fn alone(
         update.upsert(path.as_str(), *blob, FileMode::Blob);
     }
     let tree = create(repo, None, &mut update)?;
-    let who = Signature::now(author, EMAIL).doing("sign the commit")?;
-    commits::write(repo, &who, subject, tree, None).doing("write the commit")
+    let who = Signature::now(author, EMAIL).during("sign the commit")?;
+    commits::write(repo, &who, subject, tree, None).during("write the commit")
 }
 
 /// The files that these nodes have in the folder now.
@@ -211,10 +211,10 @@ fn create(
         Some(base) => base,
         None => {
             let oid =
-                repo.treebuilder(None).and_then(|builder| builder.write()).doing("write an empty tree")?;
-            empty = repo.find_tree(oid).doing("write an empty tree")?;
+                repo.treebuilder(None).and_then(|builder| builder.write()).during("write an empty tree")?;
+            empty = repo.find_tree(oid).during("write an empty tree")?;
             &empty
         }
     };
-    update.create_updated(repo, base).doing("write the new tree")
+    update.create_updated(repo, base).during("write the new tree")
 }

@@ -11,7 +11,7 @@ use git2::{Oid, Repository};
 use super::mirror::Refs;
 use super::{inbox, tree};
 use crate::state;
-use crate::store::error::{Doing, Vanished};
+use crate::store::error::{During, Vanished};
 use crate::store::{Folder, Options, StoreErrorKind};
 
 /// The name of the memory.
@@ -126,7 +126,7 @@ impl Held {
         let descends = |known: &Known| match tip {
             Some(tip) => {
                 let mut all = usize::MAX;
-                inbox::has_ancestor(repo, tip, known.tip, &mut all).doing("read the history")
+                inbox::has_ancestor(repo, tip, known.tip, &mut all).during("read the history")
             }
             None => Ok(false),
         };

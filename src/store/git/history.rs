@@ -10,7 +10,7 @@ use super::tree;
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::{Event, Folder, StoreErrorKind};
 
 /// The last `most` changes, of one node or of all. Commits of people count as well as those of this program.
@@ -103,7 +103,7 @@ fn files(
 ) -> Result<BTreeMap<Name, Versions>, StoreErrorKind> {
     let old = before.map(|oid| tree::find(repo, oid)).transpose()?;
     let new = tree::find(repo, after)?;
-    compare(repo, old.as_ref(), &new, folder).doing("compare two commits")
+    compare(repo, old.as_ref(), &new, folder).during("compare two commits")
 }
 
 fn compare(

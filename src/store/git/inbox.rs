@@ -18,7 +18,7 @@ use super::commits::{self, Commit};
 use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::{Folder, StoreErrorKind};
 
 /// Where updates wait.
@@ -77,7 +77,7 @@ impl<'repo> Merges<'repo> {
             return Ok(*known);
         }
         let found = offered == tip
-            || has_ancestor(self.repo, tip, offered, &mut self.steps).doing("read the history")?;
+            || has_ancestor(self.repo, tip, offered, &mut self.steps).during("read the history")?;
         self.known.insert(offered, found);
         Ok(found)
     }
@@ -216,7 +216,7 @@ pub(super) fn write(
     let mut files: BTreeMap<String, Oid> =
         edit.files.iter().map(|(path, blob)| (flat(&format!("{folder}/{path}")), *blob)).collect();
     if files.is_empty() {
-        let nothing = repo.blob(b"").doing("write the update")?;
+        let nothing = repo.blob(b"").during("write the update")?;
         files.insert(flat(&folder.file_of(&edit.id)), nothing);
     }
     commit::alone(repo, &files, author, &format!("{}\n", edit.id))
@@ -257,18 +257,18 @@ pub(super) enum Says {
 
 /// What that update says. Nothing large is read, and nothing is taken that no reader would take.
 pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result<Says, StoreErrorKind> {
-    let odb = repo.odb().doing("open the object database")?;
+    let odb = repo.odb().during("open the object database")?;
     match odb.read_header(entry.commit) {
         Ok((size, ObjectType::Commit)) if size <= MAX_BYTES => {}
         Ok(_) => return Ok(Says::Junk),
         Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(Says::Lost),
-        Err(error) => return Err(error).doing("read an update"),
+        Err(error) => return Err(error).during("read an update"),
     }
-    let root = commits::read(repo, entry.commit).doing("read an update")?.tree;
-    if odb.read_header(root).doing("read an update")?.0 > MAX_BYTES {
+    let root = commits::read(repo, entry.commit).during("read an update")?.tree;
+    if odb.read_header(root).during("read an update")?.0 > MAX_BYTES {
         return Ok(Says::Junk);
     }
-    let root = repo.find_tree(root).doing("read an update")?;
+    let root = repo.find_tree(root).during("read an update")?;
     if root.len() > limits::get().update_files {
         return Ok(Says::Junk);
     }
@@ -280,14 +280,14 @@ pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result
             continue;
         }
         let (size, kind) = match found.kind() {
-            Some(ObjectType::Blob) => odb.read_header(found.id()).doing("read an update")?,
+            Some(ObjectType::Blob) => odb.read_header(found.id()).during("read an update")?,
             _ => return Ok(Says::Junk),
         };
         if kind != ObjectType::Blob || size > MAX_BYTES {
             return Ok(Says::Junk);
         }
         if size > 0 {
-            let blob = repo.find_blob(found.id()).doing("read an update")?;
+            let blob = repo.find_blob(found.id()).during("read an update")?;
             if !Record::parse(blob.content()).is_ok_and(|record| *record.id() == entry.id) {
                 return Ok(Says::Junk);
             }

@@ -34,7 +34,7 @@ use crate::folder::Folder;
 use crate::limits;
 use crate::name::Name;
 use crate::store::copy::Copy;
-use crate::store::error::{Doing, InStore};
+use crate::store::error::{During, InStore};
 use crate::store::kind::{Difference, Memory};
 use crate::store::{
     Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
@@ -226,19 +226,19 @@ impl Local {
             Edit::Put(record) => Some(record.to_bytes()),
             Edit::Remove(_) => None,
         };
-        let odb = repo.odb().doing("open the object database")?;
+        let odb = repo.odb().during("open the object database")?;
         // A record whose object was lost is written again, though the list names it.
         let lost = record.filter(|bytes| {
             let oid = Oid::hash_object(ObjectType::Blob, bytes);
             !oid.is_ok_and(|oid| odb.read_header(oid).is_ok())
         });
-        let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
+        let _memory = odb.add_new_mempack_backend(FIRST).during("open the object database")?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
         let Options { folder, author, .. } = &self.options;
         let may_replace = || self.memory.is_none() || self.held().was_seen();
         let Some(prepared) = prepare(&repo, base, folder, &edits, author, may_replace)? else {
             if let Some(bytes) = lost {
-                let oid = Oid::hash_object(ObjectType::Blob, &bytes).doing("write the record")?;
+                let oid = Oid::hash_object(ObjectType::Blob, &bytes).during("write the record")?;
                 hold.store_one(oid, ObjectType::Blob, &bytes)?;
             }
             return Ok(Try::Done(None));
@@ -290,7 +290,7 @@ impl Local {
         Local::persist(deadline, || {
             let repo = self.repository()?;
             let hold = Hold::of(&repo)?;
-            let odb = repo.odb().doing("open the object database")?;
+            let odb = repo.odb().during("open the object database")?;
             let base = tip(&repo, &shard)?;
             if base.is_none() {
                 make_way(&repo, &shard)?;
@@ -304,7 +304,7 @@ impl Local {
                 None => beats::Beats::new(),
             };
             let replaced = known.get(id.as_ref()).copied();
-            let _memory = odb.add_new_mempack_backend(FIRST).doing("open the object database")?;
+            let _memory = odb.add_new_mempack_backend(FIRST).during("open the object database")?;
             let commit = beats::write(&repo, known, id, time, &listed)?;
             hold.store(&repo, None, commit)?;
             match self.swap(&repo, &hold, &shard, base, commit, "heartbeat")? {
@@ -358,8 +358,8 @@ fn branches(repo: &Repository) -> Result<Refs, StoreErrorKind> {
 /// The refs that match, and what they name. Names that are not UTF-8, and other names for refs, are passed over.
 fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
     let mut refs = Refs::new();
-    for reference in repo.references_glob(glob).doing("list the references")? {
-        let reference = reference.doing("list the references")?;
+    for reference in repo.references_glob(glob).during("list the references")? {
+        let reference = reference.during("list the references")?;
         if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
             refs.insert(name.to_owned(), oid);
         }
@@ -380,7 +380,7 @@ fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
             Err(error) if error.code() == ErrorCode::NotFound && name != "HEAD" => {
                 return Ok(Head::Names(name));
             }
-            Err(error) => return Err(error).doing("read HEAD"),
+            Err(error) => return Err(error).during("read HEAD"),
         };
         match (reference.symbolic_target(), reference.target()) {
             (Ok(Some(target)), _) => name = target.to_owned(),
@@ -388,7 +388,7 @@ fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
             _ => return Ok(Head::Names(name)),
         }
     }
-    Err(git2::Error::from_str("it names refs that name each other")).doing("read HEAD")
+    Err(git2::Error::from_str("it names refs that name each other")).during("read HEAD")
 }
 
 impl Local {
@@ -468,8 +468,8 @@ impl Store for Local {
 
 /// Deletes the references that match.
 fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind> {
-    for reference in repo.references_glob(glob).doing("list the references")? {
-        reference.and_then(|mut reference| reference.delete()).doing("delete a reference")?;
+    for reference in repo.references_glob(glob).during("list the references")? {
+        reference.and_then(|mut reference| reference.delete()).during("delete a reference")?;
     }
     Ok(())
 }
@@ -534,7 +534,7 @@ fn create(path: &Path) -> Result<(), StoreErrorKind> {
         tempfile::Builder::new().prefix(".store-").tempdir_in(dir).at("make a repository in", dir)?;
     let mut init = RepositoryInitOptions::new();
     init.bare(true).initial_head(NEW_BRANCH).external_template(false);
-    Repository::init_opts(staged.path(), &init).doing("make the embedded store")?;
+    Repository::init_opts(staged.path(), &init).during("make the embedded store")?;
     match fs::rename(staged.path(), path) {
         Ok(()) => {
             // It has moved; there is nothing left to clean up at the old place.

@@ -22,7 +22,7 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
-use crate::store::error::Doing;
+use crate::store::error::During;
 
 /// The tip that was fetched last: tells the server at the next fetch what this machine has.
 const FETCHED: &str = "refs/presence/fetched";
@@ -192,7 +192,7 @@ impl Mirror {
         if let Some(tip) = refs_seen.tip {
             // With our lock held, a lock file of git here is one that a killed process left.
             let _ = fs::remove_file(self.repo.path().join(format!("{FETCHED}.lock")));
-            self.repo.reference(FETCHED, tip, true, "seen").doing("note the tip")?;
+            self.repo.reference(FETCHED, tip, true, "seen").during("note the tip")?;
         }
         let zero = Oid::ZERO_SHA1;
         let mut text = format!("{} {}\n", refs_seen.tip.unwrap_or(zero), refs_seen.branch);
@@ -329,7 +329,7 @@ impl Mirror {
     fn deepened(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, Trouble> {
         let refs_seen = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
         // libgit2 remembers of commits that it has read that they had no parents.
-        self.repo = Repository::open_bare(self.repo.path()).doing("open the mirror")?;
+        self.repo = Repository::open_bare(self.repo.path()).during("open the mirror")?;
         self.note(&refs_seen)?;
         Ok(refs_seen)
     }
@@ -347,7 +347,7 @@ impl Mirror {
         let path = self.place.join("mirror.git");
         fs::remove_dir_all(&path).at("remove the old mirror", &path)?;
         fs::rename(fresh, &path).at("replace", &path)?;
-        self.repo = Repository::open_bare(&path).doing("open the mirror")?;
+        self.repo = Repository::open_bare(&path).during("open the mirror")?;
         Ok(())
     }
 
@@ -372,7 +372,7 @@ fn make(place: &Path) -> Result<Repository, StoreErrorKind> {
 fn init(path: &Path) -> Result<Repository, StoreErrorKind> {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false);
-    Repository::init_opts(path, &options).doing("make the mirror")
+    Repository::init_opts(path, &options).during("make the mirror")
 }
 
 fn read_heads(place: &Path) -> Option<RemoteRefs> {
@@ -454,8 +454,8 @@ impl<'repo> Listing<'repo> {
             config.add_file(&repo.path().join("config"), git2::ConfigLevel::Local, false)?;
             repo.set_config(&config)
         });
-        own.doing("configure the mirror")?;
-        let mut remote = repo.remote_anonymous(upstream.url).doing("use the URL")?;
+        own.during("configure the mirror")?;
+        let mut remote = repo.remote_anonymous(upstream.url).during("use the URL")?;
         remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
         let nothing = Refs::new;
@@ -483,7 +483,7 @@ impl<'repo> Listing<'repo> {
 
     /// The refs whose objects are not here yet, one for each object: libgit2 compares each with all that the server has.
     fn missing(&self, repo: &Repository, reach: Reach) -> Result<BTreeSet<String>, StoreErrorKind> {
-        let odb = repo.odb().doing("open the mirror")?;
+        let odb = repo.odb().during("open the mirror")?;
         let missing = |oid: &Oid| !odb.exists(*oid);
         let refs_seen = &self.refs_seen;
         let branch = refs_seen.tip.as_ref().filter(|tip| reach == Reach::History || missing(tip));

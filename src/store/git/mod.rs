@@ -40,7 +40,7 @@ use configuration::configuration;
 use git2::{Oid, Repository};
 
 use super::StoreErrorKind;
-use super::error::Doing;
+use super::error::During;
 use crate::deadline::Deadline;
 
 /// Where all refs of this program are.
@@ -59,7 +59,7 @@ fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind
     match repo.refname_to_id(reference) {
         Ok(oid) => Ok(Some(oid)),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-        Err(error) => Err(error).doing("look up the branch"),
+        Err(error) => Err(error).during("look up the branch"),
     }
 }
 
@@ -72,11 +72,11 @@ fn is_in_the_way(name: &str, own: &str) -> bool {
 }
 
 /// libgit2 carries only a message; what our transport knew in types is picked up beside it.
-fn network(doing: &'static str, error: impl Into<push::SessionError>) -> StoreErrorKind {
+fn network(operation: &'static str, error: impl Into<push::SessionError>) -> StoreErrorKind {
     match (transport::take_last_error(), error.into()) {
         (Some(typed), _) => StoreErrorKind::Transport(typed),
-        (None, push::SessionError::Git(source)) => StoreErrorKind::Git { doing, source },
-        (None, push::SessionError::Io(source)) => StoreErrorKind::Conversation { doing, source },
+        (None, push::SessionError::Git(source)) => StoreErrorKind::Git { operation, source },
+        (None, push::SessionError::Io(source)) => StoreErrorKind::Conversation { operation, source },
     }
 }
 

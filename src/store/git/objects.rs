@@ -13,7 +13,7 @@ use super::packs::{Content, Pack, Reader};
 use crate::limits;
 use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::snapshot::Batch;
 use crate::threads;
 
@@ -90,7 +90,7 @@ fn unpacked<W: Wants>(path: &Path, wanted: &[&W], take: &impl Take<W>) -> Result
     let mut batch = Batch::with_capacity(wanted.len());
     if !wanted.is_empty() {
         let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
-            .doing("open the repository")?;
+            .during("open the repository")?;
         // What this thread is refused, libgit2 says itself.
         allowance::within(limits::get().working_bytes, None, || {
             one_by_one(&repo, &mut batch, wanted.iter().copied(), take)
@@ -106,7 +106,7 @@ fn one_by_one<'w, W: Wants + 'w>(
     wanted: impl Iterator<Item = &'w W>,
     take: &impl Take<W>,
 ) -> Result<(), StoreErrorKind> {
-    let odb = repo.odb().doing("open the object database")?;
+    let odb = repo.odb().during("open the object database")?;
     for wants in wanted {
         match odb.read_header(wants.oid()) {
             Ok((size, _)) if size > MAX_BYTES => take(batch, wants, Err(too_large(size)), true),

@@ -8,7 +8,7 @@ use git2::{ObjectType, Oid, Repository};
 use super::{objects, tree};
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
 use crate::store::{Folder, StoreErrorKind};
 
@@ -152,9 +152,9 @@ impl Plan<'_> {
         let begin = self.count;
         let known = self.known;
         let mut candidates = within.clone();
-        let odb = self.repo.odb().doing("open the object database")?;
+        let odb = self.repo.odb().during("open the object database")?;
         tree::measure(self.repo, tree)?;
-        let object = odb.read(tree).doing("read the tree")?;
+        let object = odb.read(tree).during("read the tree")?;
         let mut rest = object.data();
         while let Some((mode, name, oid)) = next_entry(&mut rest) {
             let length = prefix.len();
@@ -197,7 +197,7 @@ impl Plan<'_> {
             prefix.truncate(length);
         }
         if !rest.is_empty() || object.kind() != ObjectType::Tree {
-            return Err(git2::Error::from_str("an object is no tree")).doing("read the tree");
+            return Err(git2::Error::from_str("an object is no tree")).during("read the tree");
         }
         self.trees.push(Subtree { path: prefix.clone(), oid: bytes(tree), entries: begin..self.count });
         Ok(())

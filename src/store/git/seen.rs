@@ -10,7 +10,7 @@ use super::read::Found;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
 use crate::store::copy::Copy;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
 
@@ -166,7 +166,7 @@ fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
     match commits::read(repo, commit) {
         Ok(_) => Ok(false),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(true),
-        Err(error) => Err(error).doing("read what a ref names"),
+        Err(error) => Err(error).during("read what a ref names"),
     }
 }
 

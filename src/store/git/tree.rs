@@ -8,7 +8,7 @@ use super::commit::NodeFiles;
 use super::commits::{self, Commit};
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Folder, Snapshot, StoreErrorKind};
 
@@ -21,18 +21,18 @@ const MAX_LOOKED: usize = 1_000;
 /// The commit, if it is not too large to be read.
 pub(super) fn commit(repo: &Repository, oid: Oid) -> Result<Commit, StoreErrorKind> {
     measure(repo, oid)?;
-    commits::read(repo, oid).doing("read a commit")
+    commits::read(repo, oid).during("read a commit")
 }
 
 /// The tree, if it is not too large to be read.
 pub(super) fn find(repo: &Repository, oid: Oid) -> Result<Tree<'_>, StoreErrorKind> {
     measure(repo, oid)?;
-    repo.find_tree(oid).doing("read the tree")
+    repo.find_tree(oid).during("read the tree")
 }
 
 /// An error if the object has more bytes than are read into memory.
 pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind> {
-    let header = repo.odb().and_then(|odb| odb.read_header(oid)).doing("read an object")?;
+    let header = repo.odb().and_then(|odb| odb.read_header(oid)).during("read an object")?;
     match header.0 as u64 > limits::get().object_bytes {
         true => Err(StoreErrorKind::TooMuch {
             place: oid.to_string(),
@@ -59,7 +59,7 @@ pub(super) fn with<'a>(
     let mut batch = Batch::default();
     for (path, blob) in edits.values().flat_map(|edit| &edit.files) {
         version.push_str(&format!("+{path}:{blob}"));
-        let blob = repo.find_blob(*blob).doing("read an update")?;
+        let blob = repo.find_blob(*blob).during("read an update")?;
         batch.add(0, path.as_bytes(), NO_KEY, Ok(blob.content()));
     }
     for id in edits.values().filter(|edit| edit.files.is_empty()).map(|edit| &edit.id) {

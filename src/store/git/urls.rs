@@ -5,7 +5,7 @@ use git2::Config;
 
 use super::configuration;
 use crate::store::StoreErrorKind;
-use crate::store::error::Doing;
+use crate::store::error::During;
 
 /// The places of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Urls {
     /// As git's configuration has it.
     pub(in crate::store) fn of(url: &str) -> Result<Urls, StoreErrorKind> {
         let rules = configuration().and_then(|config| Rules::of(&config));
-        Ok(rules.doing("read git's configuration")?.apply(url))
+        Ok(rules.during("read git's configuration")?.apply(url))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Shared;
 use super::choice::{Choice, argument, choose, other};
 use super::escape::Line;
-use super::natural::natural;
+use super::natural_order::natural_order;
 use super::nodes::{render_each, write_or_else};
 use crate::record::text;
 use crate::roster::Availability;
@@ -34,7 +34,7 @@ impl<'a> First<'a> {
             let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is no text".into()))?;
             // A node that does not say comes last.
             active.sort_by(|a, b| match (a.node.record.text(&fact), b.node.record.text(&fact)) {
-                (Some(a), Some(b)) => natural(&a, &b),
+                (Some(a), Some(b)) => natural_order(&a, &b),
                 (a, b) => a.is_none().cmp(&b.is_none()),
             });
         }

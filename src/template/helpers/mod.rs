@@ -1,6 +1,6 @@
 //! What templates can call: blocks over nodes, questions about them, and one escaping helper a format.
 
-mod blame;
+mod attribution;
 mod choice;
 mod compare;
 mod count;
@@ -11,10 +11,10 @@ mod frontend;
 mod haproxy;
 mod hosts;
 mod majority;
-mod natural;
+mod natural_order;
 mod nodes;
 mod parts;
-mod plain;
+mod fast_path;
 mod refusal;
 mod require;
 mod shared;

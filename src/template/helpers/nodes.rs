@@ -12,9 +12,9 @@ use handlebars::{
 };
 
 use super::Shared;
-use super::blame::{Fault, blame, for_none};
+use super::attribution::{Fault, attribute_error, for_none};
 use super::choice::{choose, other};
-use super::plain::Plain;
+use super::fast_path::FastPath;
 use crate::template::context::{Member, shape};
 
 pub(super) struct Nodes<'a>(pub(super) Shared<'a>);
@@ -119,7 +119,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
     // A body that fails leaves the blocks that it was in; this is what to go back to.
     let before = rc.clone();
     let last = members.len().min(most).saturating_sub(1);
-    let plain = Plain::new(body, shared, ctx, rc);
+    let plain = FastPath::new(body, shared, ctx, rc);
     let plain = plain.map(|plain| plain.render(shared, &members[..members.len().min(most)], last));
     let mut runs = plain.into_iter().flatten().peekable();
     let mut index = 0;
@@ -157,7 +157,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
             }
             (Err(error), _) => {
                 *rc = before.clone();
-                pass.faults.push(blame(member.node, error, h.block_param())?);
+                pass.faults.push(attribute_error(member.node, error, h.block_param())?);
             }
         }
         index += 1;

@@ -15,7 +15,7 @@ use handlebars::{
 use serde_json::json;
 
 use super::Shared;
-use super::blame::{blame_part, for_none};
+use super::attribution::{attribute_part_error, for_none};
 use super::choice::choose;
 use super::frontend::Listeners;
 use super::nodes::write_or_else;
@@ -127,7 +127,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
                 }
                 Err(error) => {
                     *rc = before.clone();
-                    let (reason, doubt) = blame_part(error)?;
+                    let (reason, doubt) = attribute_part_error(error)?;
                     let whom = format!("none of {asked} parts can be rendered, {part} for one");
                     doubtful = doubtful.or(doubt.map(|error| for_none(&error, &whom)));
                     bad.insert(part.clone(), reason);

@@ -22,7 +22,7 @@ use super::shared::Shared;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder};
 use crate::store::StoreErrorKind;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::git::push;
 
 /// How often a file or directory may be removed under a write before that is an error.
@@ -41,7 +41,7 @@ impl Hold {
     pub(super) fn of(repo: &Repository) -> Result<Hold, StoreErrorKind> {
         let path = repo.commondir().to_owned();
         let dir = Folder::open(&path)?.into_handle();
-        let shared = Shared::of(&repo.config().doing("read the configuration")?);
+        let shared = Shared::of(&repo.config().during("read the configuration")?);
         Ok(Hold { dir, path, shared })
     }
 
@@ -65,10 +65,10 @@ impl Hold {
         base: Option<Oid>,
         commit: Oid,
     ) -> Result<(), StoreErrorKind> {
-        let added = push::added(repo, base, commit).doing("list the new objects")?;
-        let odb = repo.odb().doing("open the object database")?;
+        let added = push::added(repo, base, commit).during("list the new objects")?;
+        let odb = repo.odb().during("open the object database")?;
         for oid in added {
-            let object = odb.read(oid).doing("read a new object")?;
+            let object = odb.read(oid).during("read a new object")?;
             self.store_one(oid, object.kind(), object.data())?;
         }
         Ok(())
@@ -99,7 +99,7 @@ impl Hold {
         self.persist(write).map_err(|error| {
             // It is no object yet, and `git prune` removes what cannot be removed now.
             let _ = self.remove(&staged, AtFlags::empty());
-            PathError { doing: "write", path, source: error }.into()
+            PathError { operation: "write", path, source: error }.into()
         })
     }
 

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, OFlags};
 use super::hold::Hold;
 use crate::errors::{AtPath, PathError};
 use crate::store::StoreErrorKind;
-use crate::store::error::Doing;
+use crate::store::error::During;
 use crate::store::git::tip;
 
 /// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
@@ -38,9 +38,9 @@ impl Swap<'_> {
     /// Moves the ref. False if it does not name `old` any more, if somebody else is just changing it, or if the
     /// repository is not where it was.
     pub(super) fn make(&self, hold: &Hold, repo: &Repository) -> Result<bool, StoreErrorKind> {
-        let failed = |doing, name: &str| {
+        let failed = |operation, name: &str| {
             let path = hold.at(name);
-            move |source| PathError { doing, path, source }
+            move |source| PathError { operation, path, source }
         };
         let name = format!("{}.lock", self.name);
         let mut file = match hold.create(&name, 0o666) {
@@ -107,7 +107,7 @@ impl Swap<'_> {
                 if text.starts_with("ref:") {
                     return tip(repo, self.name);
                 }
-                Oid::from_str(text.trim_end()).map(Some).doing("read the ref")
+                Oid::from_str(text.trim_end()).map(Some).during("read the ref")
             }
             // It is packed, or there is none.
             Err(error) if error.kind() == io::ErrorKind::NotFound => tip(repo, self.name),

@@ -91,12 +91,12 @@ pub enum TransportError {
         path: String,
     },
     /// The server knows us, and does not let us do it.
-    #[error("`{peer}` does not let us {doing} the repository{said}")]
+    #[error("`{peer}` does not let us {operation} the repository{said}")]
     Forbidden {
         /// The server.
         peer: String,
         /// "read" or "write".
-        doing: &'static str,
+        operation: &'static str,
         /// Its words, after a colon; empty if it said nothing.
         said: String,
     },

@@ -28,7 +28,7 @@ impl Service {
 
     /// What it does with the repository, as a verb.
     #[cfg(any(feature = "https", feature = "ssh"))]
-    pub(super) fn doing(self) -> &'static str {
+    pub(super) fn during(self) -> &'static str {
         match self {
             Service::UploadPack => "read",
             Service::ReceivePack => "write",

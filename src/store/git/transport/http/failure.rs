@@ -105,7 +105,7 @@ pub(super) fn judge(
     Err(match status {
         StatusCode::UNAUTHORIZED => refused(peer, login, is_unheard(address)),
         StatusCode::FORBIDDEN => {
-            TransportError::Forbidden { peer, doing: request.service.doing(), said: words(response) }
+            TransportError::Forbidden { peer, operation: request.service.during(), said: words(response) }
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => {
             TransportError::NoRepository { peer, path: said(&address.path, SAID) }

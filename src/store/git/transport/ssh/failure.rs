@@ -61,7 +61,7 @@ pub(super) fn of(
     }
     if tells(&["marked as read only", "DENIED", " denied to ", "not allowed to push"]) {
         let said = format!(": {}", excerpt(&last_lines(said), SAID));
-        return TransportError::Forbidden { peer, doing: service.doing(), said };
+        return TransportError::Forbidden { peer, operation: service.during(), said };
     }
     match status {
         // `ExitStatus` prints "exit status: 1" or "signal: 9 (SIGKILL)".

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// Compares names by what stands before the number at their end, then by the number, then by every character.
-pub(super) fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn numbers_count_as_numbers() {
         let mut names = ["db10", "db2", "db", "app9", "db1", "db002", "db-x"];
-        names.sort_by(|a, b| natural(a, b));
+        names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(names, ["app9", "db", "db1", "db002", "db2", "db10", "db-x"]);
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Run {
 }
 
 /// A body that is plain.
-pub(super) struct Plain<'c> {
+pub(super) struct FastPath<'c> {
     steps: Vec<Step<'c>>,
 }
 
@@ -38,17 +38,17 @@ enum Step<'c> {
     Choice(Term<'c>, Vec<Step<'c>>, Vec<Step<'c>>),
 }
 
-impl<'c> Plain<'c> {
+impl<'c> FastPath<'c> {
     /// The body, if it is plain. What it takes from the context is taken now: it is the same for all nodes.
     pub(super) fn new(
         body: &'c Template,
         shared: &Shared<'_>,
         context: &'c Context,
         rc: &RenderContext<'_, '_>,
-    ) -> Option<Plain<'c>> {
+    ) -> Option<FastPath<'c>> {
         let engine_is_as_usual = rc.context().is_none() && !rc.is_disable_escape();
         (engine_is_as_usual && !shared.is_scoped()).then_some(())?;
-        Some(Plain { steps: steps(body, context)? })
+        Some(FastPath { steps: steps(body, context)? })
     }
 
     /// The texts of these members, in as many threads as pay. A member that is in no run is for the engine to render.

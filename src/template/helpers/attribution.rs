@@ -2,7 +2,7 @@
 //!
 //! A node must not be able to keep the config of a whole fleet from being written, whatever it states. So an error that
 //! may come from its facts costs that node. Only if no node at all can be rendered, and it is not plain that the facts
-//! are to blame, the template is.
+//! are to attribute_error, the template is.
 
 use handlebars::{RenderError, RenderErrorReason};
 
@@ -19,7 +19,7 @@ pub(super) struct Fault<'a> {
 }
 
 /// The node's fault, or the error back where it is the template's for certain. `alias` is the block's `as |alias|`.
-pub(super) fn blame<'a>(
+pub(super) fn attribute_error<'a>(
     node: &'a Node,
     error: RenderError,
     alias: Option<&str>,
@@ -55,7 +55,7 @@ pub(super) fn blame<'a>(
 }
 
 /// Why a body could not be rendered for a part, or the error back where it is the template's for certain.
-pub(super) fn blame_part(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
+pub(super) fn attribute_part_error(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
     let (path, refused) = match error.reason() {
         RenderErrorReason::MissingVariable(path) => (path.as_deref(), false),
         RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<Refusal>() {
