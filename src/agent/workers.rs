@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{self, Applied, Edit, Reading, StoreError, StoreErrorKind, read_seen};
+use crate::store::{self, Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
 
 /// Something to be done at a store.
 #[derive(Debug, Clone)]
@@ -204,7 +204,7 @@ fn work(config: &Config, job: Job) -> Answer {
                     drop(seen);
                     read(config)
                 }
-                false => Answer::Looked(read_seen(seen).pop()),
+                false => Answer::Looked(read_pending(seen).pop()),
             }
         }
         Job::Read => read(config),
@@ -213,7 +213,7 @@ fn work(config: &Config, job: Job) -> Answer {
 
 fn read(config: &Config) -> Answer {
     let beats = config.wants_beats();
-    let mut readings = read_seen(Fleet::look(config, beats));
+    let mut readings = read_pending(Fleet::look(config, beats));
     if beats {
         readings.extend(Fleet::read_beats(config));
     }

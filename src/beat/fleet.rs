@@ -14,7 +14,7 @@ use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, Event, Options, Reading, Rehearsal, Sight, StoreError};
+use crate::store::{self, Applied, Edit, Event, Options, Reading, Rehearsal, PendingRead, StoreError};
 
 /// What the stores say now.
 #[derive(Debug)]
@@ -37,22 +37,22 @@ impl Fleet {
     /// Reads all stores. One that fails counts with its last copy. With `beats` it is looked up when nodes were seen
     /// last.
     pub fn read(config: &Config, beats: bool) -> Fleet {
-        Fleet::read_seen(config, beats, Fleet::look(config, beats))
+        Fleet::read_pending(config, beats, Fleet::look(config, beats))
     }
 
     /// Looks at all stores, and reads none yet.
-    pub fn look(config: &Config, beats: bool) -> Vec<Sight> {
+    pub fn look(config: &Config, beats: bool) -> Vec<PendingRead> {
         store::look(&config.stores, &Options { beats, ..options(config) })
     }
 
     /// Reads the stores that were looked at.
-    pub fn read_seen(config: &Config, beats: bool, seen: Vec<Sight>) -> Fleet {
+    pub fn read_pending(config: &Config, beats: bool, seen: Vec<PendingRead>) -> Fleet {
         let beat_readings = match (beats, seen.first()) {
             (true, Some(sight)) => read_beats(config, sight.deadline().at_least(config.network.connect)),
             (true, None) => Fleet::read_beats(config),
             (false, _) => Vec::new(),
         };
-        Fleet::of(config, beats, store::read_seen(seen), beat_readings)
+        Fleet::of(config, beats, store::read_pending(seen), beat_readings)
     }
 
     /// Reads the stores that are for heartbeats alone.

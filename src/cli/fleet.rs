@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, Edit, Sight, StoreError};
+use crate::store::{Applied, Edit, PendingRead, StoreError};
 
 /// Where all problems can be seen.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -29,7 +29,7 @@ pub(super) struct MaxAge {
 }
 
 /// Looks at all stores, and reads none yet.
-pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<Sight> {
+pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<PendingRead> {
     Fleet::look(config, max_age.max_age.is_some())
 }
 
@@ -40,12 +40,12 @@ pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fle
 }
 
 /// Reads the stores that were looked at. Those that fail are warned about. No node is made absent for its silence yet.
-pub(super) fn read_seen(config: &Config, max_age: &MaxAge, seen: Vec<Sight>) -> Result<Fleet, CliError> {
+pub(super) fn read_pending(config: &Config, max_age: &MaxAge, seen: Vec<PendingRead>) -> Result<Fleet, CliError> {
     judged(config, &MaxAge::default(), max_age.max_age.is_some(), seen)
 }
 
-fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<Sight>) -> Result<Fleet, CliError> {
-    let mut fleet = Fleet::read_seen(config, beats, seen);
+fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>) -> Result<Fleet, CliError> {
+    let mut fleet = Fleet::read_pending(config, beats, seen);
     fleet.expire(max_age.max_age)?;
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {

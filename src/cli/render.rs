@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     {
         return Ok(());
     }
-    let fleet = fleet::read_seen(config, &args.max_age, seen)?;
+    let fleet = fleet::read_pending(config, &args.max_age, seen)?;
     let vars = match rendering::variables(vars, &lookup, &name, memory, destination.rehearsal) {
         Ok(vars) => vars,
         Err(error) => return destination.fail(memory, error.into()),

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use walkdir::WalkDir;
 
-use super::copy::Copy;
+use super::cache::Cache;
 use super::error::InStore;
 use super::kind::{self, Identity, Memory};
 use super::{
@@ -48,17 +48,17 @@ pub(super) struct Directory {
     folder: Folder,
     layout: Layout,
     beats: bool,
-    copy: Copy,
+    cache: Cache,
     /// What the state directory knows of it.
     memory: Memory,
 }
 
 impl Directory {
     pub(super) fn new(url: &str, root: PathBuf, options: &Options, memory: Memory) -> Directory {
-        let copy = Copy::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
+        let cache = Cache::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
         let url = super::shown_url(url);
-        Directory { url, root, folder, layout, beats: options.beats, copy, memory }
+        Directory { url, root, folder, layout, beats: options.beats, cache, memory }
     }
 
     /// The folder in this directory; where there is none inside, the directory itself.
@@ -182,7 +182,7 @@ impl Store for Directory {
     fn look(&self, _: Deadline) -> Result<Look, StoreError> {
         let look = || {
             let folder = self.folder()?;
-            let seen = Seen::new(&folder, self.copy.exists(), SystemTime::now())?;
+            let seen = Seen::new(&folder, self.cache.exists(), SystemTime::now())?;
             let (identity, records) = (seen.identity(&folder)?, seen.holds_records());
             self.memory.judge(&folder, identity, || Ok(records))?;
             self.memory.is_directory(identity, records);
@@ -190,10 +190,10 @@ impl Store for Directory {
             Ok::<_, StoreErrorKind>((seen, beats))
         };
         let (seen, beats) = look().in_store(&self.url)?;
-        let (copy, url) = (self.copy.clone(), self.url.clone());
+        let (cache, url) = (self.cache.clone(), self.url.clone());
         Ok(Look::new(seen.stamp(), move |_| {
-            let snapshot = copy.refresh(|known| seen.read(known).in_store(&url))?;
-            Ok(copy.with_beats(snapshot, beats))
+            let snapshot = cache.refresh(|known| seen.read(known).in_store(&url))?;
+            Ok(cache.with_beats(snapshot, beats))
         }))
     }
 
@@ -208,7 +208,7 @@ impl Store for Directory {
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        self.copy.last()
+        self.cache.last()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::copy::Copy;
+use super::cache::Cache;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
@@ -137,7 +137,7 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
             Ok(Box::new(Local::embedded(path, options).in_store(url)?))
         }
         Location::Path(path) => {
-            let place = Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
+            let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
             let memory = Memory::of(place.place());
             let signs = Signs::of(&path).in_store(url)?;
             match kind::judge(&path, signs, &memory).in_store(url)? {
@@ -167,7 +167,7 @@ pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
         Location::Path(path) => {
             // As `open` names it: a repository has a branch, a directory has none.
             let copy =
-                |branch| Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
+                |branch| Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
             copy(options.branch.as_deref()).or_else(|| copy(None))
         }
         Location::OtherHost(_) | Location::Unknown(_) => None,

@@ -4,7 +4,7 @@
 //! neither: what a state or a part means is the roster's business. Reading gives files *and* problems: a bad file costs
 //! that file, never the reading.
 
-mod copy;
+mod cache;
 mod directory;
 mod error;
 pub mod git;
@@ -286,7 +286,7 @@ pub struct Reading {
 }
 
 /// A store that was looked at and is not read yet.
-pub struct Sight {
+pub struct PendingRead {
     /// As it was opened.
     name: String,
     /// As it may be shown.
@@ -296,7 +296,7 @@ pub struct Sight {
     look: Result<Look, StoreError>,
 }
 
-impl Sight {
+impl PendingRead {
     /// The store as the user named it.
     pub fn url(&self) -> &str {
         &self.url
@@ -317,7 +317,7 @@ impl Sight {
 const TO_READ: Duration = Duration::from_secs(2);
 
 /// Looks at all stores, in their order, with a new deadline.
-pub fn look(urls: &[String], options: &Options) -> Vec<Sight> {
+pub fn look(urls: &[String], options: &Options) -> Vec<PendingRead> {
     look_until(urls, options, Deadline::new(Limit::Read, options.reading))
 }
 
@@ -325,7 +325,7 @@ pub fn look(urls: &[String], options: &Options) -> Vec<Sight> {
 ///
 /// A store of which there is no copy yet has the time of a publishing, whatever the others do: its first fetch brings
 /// the whole list, and if that were cut short it would begin anew each time.
-fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Sight> {
+fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<PendingRead> {
     let deadlines: Vec<(bool, Deadline)> = urls
         .iter()
         .map(|url| match location::has_copy(url, options) {
@@ -347,7 +347,7 @@ fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Sig
         open(&url, &own)?.look(deadline)
     });
     let seen = urls.iter().zip(deadlines).zip(looks);
-    seen.map(|((url, (_, deadline)), look)| Sight {
+    seen.map(|((url, (_, deadline)), look)| PendingRead {
         name: url.clone(),
         url: shown_url(url),
         options: options.clone(),
@@ -358,12 +358,12 @@ fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Sig
 }
 
 /// Reads the stores that were looked at. One that fails is an entry with its error and its last copy.
-pub fn read_seen(seen: Vec<Sight>) -> Vec<Reading> {
+pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
     let Some(connect) = seen.first().map(|sight| sight.options.limits.connect) else { return Vec::new() };
     let mut of = Vec::with_capacity(seen.len());
     let mut tasks = Vec::with_capacity(seen.len());
     for sight in seen {
-        let Sight { name, url, options, deadline, look } = sight;
+        let PendingRead { name, url, options, deadline, look } = sight;
         let deadline = deadline.at_least(TO_READ);
         tasks.push(Task { url: url.clone(), store: look, deadline, alone: false });
         of.push((name, url, options));
@@ -380,17 +380,17 @@ pub fn read_seen(seen: Vec<Sight>) -> Vec<Reading> {
 
 /// Reads all stores, in their order. One that fails is an entry with its error and its last copy.
 pub fn read(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Reading> {
-    read_seen(look_until(urls, options, deadline))
+    read_pending(look_until(urls, options, deadline))
 }
 
 /// The last copies of all stores, none of which is asked.
 pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
-    let copy = |url: &String| {
+    let cache = |url: &String| {
         let error = StoreError { url: shown_url(url), kind: StoreErrorKind::NotYet };
         let snapshot = location::last_copy(url, options);
         Reading { url: error.url.clone(), snapshot, error: Some(error) }
     };
-    urls.iter().map(copy).collect()
+    urls.iter().map(cache).collect()
 }
 
 /// Makes one change in all stores, and with `beat` leaves the node's heartbeat of that time. The results are in the order

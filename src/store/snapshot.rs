@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::copy::Keeping;
+use super::cache::CacheWriter;
 use super::{Beats, StoreErrorKind};
 use crate::limits;
 use crate::record::{MAX_BYTES, Record};
@@ -44,7 +44,7 @@ pub struct Snapshot {
     pub(super) trees: Vec<Subtree>,
     /// The copy of it that is just being written, if there is one.
     #[expect(dead_code, reason = "to be dropped is all that it is for")]
-    pub(super) keeping: Option<Arc<Keeping>>,
+    pub(super) keeping: Option<Arc<CacheWriter>>,
 }
 
 /// Where a file's path and content are.

@@ -33,7 +33,7 @@ use crate::errors::AtPath;
 use crate::folder::Folder;
 use crate::limits;
 use crate::name::Name;
-use crate::store::copy::Copy;
+use crate::store::cache::Cache;
 use crate::store::error::{During, InStore};
 use crate::store::kind::{Difference, Memory};
 use crate::store::{
@@ -61,7 +61,7 @@ pub(crate) struct Local {
     url: String,
     path: PathBuf,
     options: Options,
-    copy: Copy,
+    cache: Cache,
     /// What the state directory knows of it; none of the embedded store, which is made anew where it is not there.
     memory: Option<Memory>,
 }
@@ -76,8 +76,8 @@ enum Try<T> {
 impl Local {
     pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<Memory>) -> Local {
         let branch = options.branch.as_deref();
-        let copy = Copy::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
-        Local { url: crate::store::shown_url(url), path, options: options.clone(), copy, memory }
+        let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
+        Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
     }
 
     /// The repository in the state directory, made if it is not there.
@@ -95,7 +95,7 @@ impl Local {
         act: impl FnOnce() -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
         let (done, refused) = allowance::within(limits::get().working_bytes, None, || {
-            trial::pass(&self.path, self.copy.place(), &self.options, deadline)?;
+            trial::pass(&self.path, self.cache.place(), &self.options, deadline)?;
             act()
         });
         let done = done.map_err(|error| match refused {
@@ -145,7 +145,7 @@ impl Local {
     }
 
     fn held(&self) -> Held {
-        Held::of(self.copy.place(), &self.options)
+        Held::of(self.cache.place(), &self.options)
     }
 
     /// The ref of the list's branch.
@@ -339,7 +339,7 @@ impl Local {
                 Some(known) => known,
                 None => self.see(deadline)?,
             };
-            let Read { snapshot, unreadable } = seen.read(&repo, &self.copy)?;
+            let Read { snapshot, unreadable } = seen.read(&repo, &self.cache)?;
             tries += 1;
             // A repack moves objects; what is unreadable after some looks is broken.
             match unreadable > 0 && tries < 3 {
@@ -462,7 +462,7 @@ impl Store for Local {
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
-        self.copy.last()
+        self.cache.last()
     }
 }
 

@@ -28,7 +28,7 @@ use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
-use crate::store::copy::Copy;
+use crate::store::cache::Cache;
 use crate::store::error::InStore;
 use crate::store::{
     Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
@@ -42,7 +42,7 @@ pub(crate) struct Remote {
     urls: Urls,
     /// As it may be shown.
     url: String,
-    copy: Copy,
+    cache: Cache,
     options: Options,
 }
 
@@ -67,17 +67,17 @@ impl Remote {
     /// The repository that the user calls `url`, at these places.
     pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
         transport::install(transport::Settings::from_env(options.limits));
-        let copy = Copy::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
-        Remote { url: shown_url(url), urls, copy, options: options.clone() }
+        let cache = Cache::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
+        Remote { url: shown_url(url), urls, cache, options: options.clone() }
     }
 
     fn held(&self) -> Held {
-        Held::of(self.copy.place(), &self.options)
+        Held::of(self.cache.place(), &self.options)
     }
 
     /// Whether there seems to be a copy of it here.
     pub(crate) fn has_copy(&self) -> bool {
-        Mirror::is_there(self.copy.place())
+        Mirror::is_there(self.cache.place())
     }
 
     /// Does something until the deadline, and again with a new mirror if git failed, and not the network: the mirror may
@@ -90,7 +90,7 @@ impl Remote {
         let operation = Operation { remote: self, deadline, junk: RefCell::default() };
         let act = || match act(&operation) {
             Err(StoreErrorKind::Git { .. }) => {
-                Mirror::discard(self.copy.place(), deadline)?;
+                Mirror::discard(self.cache.place(), deadline)?;
                 act(&operation)
             }
             result => result,
@@ -101,7 +101,7 @@ impl Remote {
 
 impl Operation<'_> {
     fn mirror(&self) -> Result<Mirror, StoreErrorKind> {
-        Mirror::open(self.remote.copy.place(), self.deadline)
+        Mirror::open(self.remote.cache.place(), self.deadline)
     }
 
     /// Brings here what is missing: the branch, what waits, and of the heartbeats those that are asked for or that `beat`
@@ -196,11 +196,11 @@ impl Operation<'_> {
     fn read(&self, seen: &Seen) -> Result<Read, StoreErrorKind> {
         let mirror = self.mirror()?;
         if seen.is_here(&mirror.repo) {
-            return seen.read(&mirror.repo, &self.remote.copy);
+            return seen.read(&mirror.repo, &self.remote.cache);
         }
         drop(mirror);
         let (mirror, seen) = self.see()?;
-        seen.read(&mirror.repo, &self.remote.copy)
+        seen.read(&mirror.repo, &self.remote.cache)
     }
 
     /// Sorts what the connection has shown.
@@ -253,7 +253,7 @@ impl Store for Remote {
         beat: Option<Timestamp>,
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
-        let confirmed = Confirmed::new(self.copy.place(), &self.options);
+        let confirmed = Confirmed::new(self.cache.place(), &self.options);
         if let Edit::Put(record) = edit
             && beat.is_none()
             && confirmed.is_fresh(record)
@@ -297,7 +297,7 @@ impl Store for Remote {
             let found = read()?;
             // The server has what its list names: the mirror is broken.
             let renewed = found.unreadable > 0
-                && Mirror::renew_once(remote.copy.place(), deadline).in_store(&remote.url)?;
+                && Mirror::renew_once(remote.cache.place(), deadline).in_store(&remote.url)?;
             Ok(if renewed { read()? } else { found }.snapshot)
         }))
     }
@@ -315,20 +315,20 @@ impl Store for Remote {
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
-        let mirror = Mirror::last(self.copy.place());
+        let mirror = Mirror::last(self.cache.place());
         Ok(mirror.map(|(repo, refs_seen)| history::withdrawn(&repo, refs_seen.tip, ids)).unwrap_or_default())
     }
 
     fn last_copy(&self) -> Option<Snapshot> {
         let of_mirror = || {
-            let (repo, refs_seen) = Mirror::last(self.copy.place())?;
+            let (repo, refs_seen) = Mirror::last(self.cache.place())?;
             if self.held().misses(&repo, refs_seen.tip) {
                 return None;
             }
             let seen = Seen::new(&repo, &refs_seen, &self.options).ok()?;
-            Some(seen.read(&repo, &self.copy).ok()?.snapshot)
+            Some(seen.read(&repo, &self.cache).ok()?.snapshot)
         };
         // A mirror that is broken, or of a list that is gone, is no reason to forget what was read from it.
-        of_mirror().or_else(|| self.copy.last())
+        of_mirror().or_else(|| self.cache.last())
     }
 }

@@ -9,7 +9,7 @@ use super::mirror::RemoteRefs;
 use super::read::Found;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
-use crate::store::copy::Copy;
+use crate::store::cache::Cache;
 use crate::store::error::During;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
@@ -87,9 +87,9 @@ impl Seen {
     }
 
     /// The folder at the branch's tip, with what waits counted in, and with heartbeats if they are asked for.
-    pub(super) fn read(&self, repo: &Repository, copy: &Copy) -> Result<Read, StoreErrorKind> {
+    pub(super) fn read(&self, repo: &Repository, cache: &Cache) -> Result<Read, StoreErrorKind> {
         let mut unreadable = 0;
-        let mut snapshot = copy.refresh(|known| {
+        let mut snapshot = cache.refresh(|known| {
             let snapshot = self.found.read(repo, known)?;
             unreadable = snapshot.unsure();
             Ok::<_, StoreErrorKind>(snapshot)
@@ -150,7 +150,7 @@ impl Seen {
         if !problems.is_empty() {
             snapshot = with_problems(snapshot, &problems);
         }
-        Ok(Read { snapshot: copy.with_beats(snapshot, beats), unreadable })
+        Ok(Read { snapshot: cache.with_beats(snapshot, beats), unreadable })
     }
 }
 

@@ -100,7 +100,7 @@ impl Operation<'_> {
         let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
         let asked = Instant::now();
         let session = self.session()?;
-        let load = Contention::new(self.remote.copy.place()).guess(asked.elapsed(), session.opened_in());
+        let load = Contention::new(self.remote.cache.place()).guess(asked.elapsed(), session.opened_in());
         let remembered = mirror.known();
         let mut is_fresh = remembered.is_none();
         let mut refs_seen = match remembered {

@@ -27,9 +27,9 @@ const FEW: usize = 64;
 
 /// A copy that is being written while its snapshot is used. Who drops the last of the snapshot waits for it.
 #[derive(Debug)]
-pub(super) struct Keeping(Option<JoinHandle<()>>);
+pub(super) struct CacheWriter(Option<JoinHandle<()>>);
 
-impl Drop for Keeping {
+impl Drop for CacheWriter {
     fn drop(&mut self) {
         // A copy that could not be kept is none.
         let _ = self.0.take().map(JoinHandle::join);
@@ -38,25 +38,25 @@ impl Drop for Keeping {
 
 /// Where the copy of one store is kept.
 #[derive(Debug, Clone)]
-pub(super) struct Copy {
+pub(super) struct Cache {
     place: PathBuf,
     /// Of what it is a copy: folder and branch. One of anything else is none.
     label: String,
 }
 
-impl Copy {
+impl Cache {
     /// The copy of that folder and branch of the store with this URL.
-    pub(super) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Copy {
+    pub(super) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Cache {
         let mut hash = fnv::FnvHasher::default();
         hash.write(url.as_bytes());
         let place = state_dir.join("stores").join(format!("{:016x}", hash.finish()));
-        Copy { place, label: format!("{folder} {branch:?} {url}") }
+        Cache { place, label: format!("{folder} {branch:?} {url}") }
     }
 
     /// The same of a store at a path. A relative path is another one in another directory.
-    pub(super) fn of_path(state_dir: &Path, path: &Path, folder: &str, branch: Option<&str>) -> Copy {
+    pub(super) fn of_path(state_dir: &Path, path: &Path, folder: &str, branch: Option<&str>) -> Cache {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Copy::new(state_dir, &path.display().to_string(), folder, branch)
+        Cache::new(state_dir, &path.display().to_string(), folder, branch)
     }
 
     /// The directory of the state directory that belongs to the store.
@@ -134,7 +134,7 @@ impl Copy {
                 let (copy, written) = (self.clone(), bytes.clone());
                 // Whoever wants the snapshot need not wait for that.
                 match thread::Builder::new().spawn(move || copy.replace_whole(&written)) {
-                    Ok(writing) => Snapshot { keeping: Some(Arc::new(Keeping(Some(writing)))), ..snapshot },
+                    Ok(writing) => Snapshot { keeping: Some(Arc::new(CacheWriter(Some(writing)))), ..snapshot },
                     Err(_) => {
                         self.replace_whole(&bytes);
                         snapshot
