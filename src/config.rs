@@ -177,7 +177,7 @@ impl ConfigError {
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-struct File {
+struct ConfigFile {
     nodeinfo: Option<PathBuf>,
     store: OneOrMany,
     folder: Option<String>,
@@ -292,7 +292,7 @@ impl Config {
             return Err(ConfigError::Syntax { path, reason });
         }
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
-        let place = Place { path: &path, text: text.as_deref().unwrap_or_default() };
+        let place = ErrorContext { path: &path, text: text.as_deref().unwrap_or_default() };
         let renders = place.each("render", file.render, |table| table.resolve(limits, command_limit))?;
         if let Some((one, other)) = twice(&renders) {
             let reason = match one == other {
@@ -360,12 +360,12 @@ fn twice(renders: &[Render]) -> Option<(&Path, &Path)> {
 }
 
 /// Where mistakes are told to be.
-struct Place<'a> {
+struct ErrorContext<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl Place<'_> {
+impl ErrorContext<'_> {
     /// What each table says, or the first mistake with the line of its table.
     fn each<T, U>(
         &self,
@@ -391,13 +391,13 @@ impl Place<'_> {
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The file, and its text if there is one.
-fn read(path: &Path, named: bool) -> Result<(File, Option<String>), ConfigError> {
+fn read(path: &Path, named: bool) -> Result<(ConfigFile, Option<String>), ConfigError> {
     let text = match fs::File::open(path).and_then(|file| folder::read_within(file, MAX_BYTES)) {
         Ok(bytes) => String::from_utf8(bytes)
             .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text"))
             .at("read", path)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
-            return Ok((File::default(), None));
+            return Ok((ConfigFile::default(), None));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(ConfigError::Missing(path.to_owned()));

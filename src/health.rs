@@ -53,7 +53,7 @@ impl Pulse {
 /// What is known of all checks, kept over restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct HealthMemory {
     /// By the names of the checks.
     pub pulses: BTreeMap<String, Pulse>,
     /// Whether `wedged` was said here, and not by an operator.
@@ -77,9 +77,9 @@ pub enum Judgement {
 /// The file of the memory.
 const FILE: &str = "health.json";
 
-impl Memory {
+impl HealthMemory {
     /// What is remembered. A memory that cannot be read counts as none.
-    pub fn load(state_dir: &Path) -> Memory {
+    pub fn load(state_dir: &Path) -> HealthMemory {
         state::load(state_dir, FILE).unwrap_or_default()
     }
 
@@ -231,7 +231,7 @@ mod tests {
             damp: std::time::Duration::ZERO,
         };
         let checks = [named("a"), named("b")];
-        let mut memory = Memory::default();
+        let mut memory = HealthMemory::default();
         assert_eq!(memory.healthy(&checks), None);
         memory.pulses.insert("a".into(), Pulse { healthy: Some(true), doubts: 0 });
         assert_eq!(memory.healthy(&checks), None);
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(memory.healthy(&[]), None);
         let dir = tempfile::tempdir().unwrap();
         memory.save(dir.path()).unwrap();
-        assert_eq!(Memory::load(dir.path()), memory);
+        assert_eq!(HealthMemory::load(dir.path()), memory);
     }
 
     const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -248,7 +248,7 @@ mod tests {
     /// A node with one check, and a clock that can be moved.
     struct Node {
         check: [Health; 1],
-        memory: Memory,
+        memory: HealthMemory,
         state: &'static str,
         now: Timestamp,
         states: States,
@@ -271,7 +271,7 @@ mod tests {
             };
             Node {
                 check: [check],
-                memory: Memory::default(),
+                memory: HealthMemory::default(),
                 state: DONE,
                 now: "2026-01-02T03:04:05Z".parse().unwrap(),
                 states: States::default(),
@@ -393,7 +393,7 @@ mod tests {
         let old = r#"{"pulses":{"web":{"healthy":false,"doubts":1}},"wedged":true}"#;
         std::fs::write(dir.path().join(FILE), old).unwrap();
         let mut node = Node::new(2, 3, LONGEST);
-        node.memory = Memory::load(dir.path());
+        node.memory = HealthMemory::load(dir.path());
         assert!(node.memory.wedged);
         node.state = WEDGED;
         node.hear_all(5, [true]);

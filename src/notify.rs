@@ -22,7 +22,7 @@ use crate::errors::PathError;
 use crate::health::WEDGED;
 use crate::record::{Facts, MAX_REASON, REASON, Record};
 use crate::roster::{Availability, Roster, States};
-use memory::{Place, Queue, Seen};
+use memory::{LockedFolder, Queue, Notified};
 
 /// More lines than this in one message are counted, not told.
 const MAX_LINES: usize = 20;
@@ -122,8 +122,8 @@ fn message(origin: &str, number: u64, time: Timestamp, events: Vec<Event>) -> Me
 
 /// Watches the list for those who are to be told.
 pub struct Notifier {
-    place: Place,
-    seen: Option<Seen>,
+    place: LockedFolder,
+    seen: Option<Notified>,
     sinks: Vec<Sink>,
 }
 
@@ -162,7 +162,7 @@ impl Notifier {
         if notifies.is_empty() {
             return Ok(None);
         }
-        let Some(place) = Place::open(state_dir)? else { return Ok(None) };
+        let Some(place) = LockedFolder::open(state_dir)? else { return Ok(None) };
         let seen = place.seen();
         let committed = seen.as_ref().map_or(0, |seen| seen.next);
         let sinks = notifies
@@ -183,7 +183,7 @@ impl Notifier {
     /// Looks at the list. What changed since the last look will be told; this returns at once.
     pub fn look(&mut self, roster: &Roster, states: &States, now: Timestamp) -> Result<(), PathError> {
         let Some(seen) = &self.seen else {
-            let first = Seen::first(roster);
+            let first = Notified::first(roster);
             self.place.keep(&first)?;
             self.seen = Some(first);
             return Ok(());
@@ -201,7 +201,7 @@ impl Notifier {
             }
         }
         // From here on the messages count; before, the next run would see the same changes again.
-        let next = Seen { next: number + 1, ..Seen::after(roster, origin) };
+        let next = Notified { next: number + 1, ..Notified::after(roster, origin) };
         self.place.keep(&next)?;
         self.seen = Some(next);
         for sink in &self.sinks {

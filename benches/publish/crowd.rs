@@ -295,7 +295,7 @@ impl Server {
     }
 
     fn asked(&self) -> usize {
-        fs::read_to_string(&self.log).unwrap_or_default().matches("] Request ").count()
+        fs::read_to_string(&self.log).unwrap_or_default().matches("] ApplyRequest ").count()
     }
 }
 

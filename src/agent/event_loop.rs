@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::events::Event;
+use super::events::AgentEvent;
 use super::workers::{Worker, Job, Role};
 use super::systemd::Systemd;
 use super::report::{Report, Reporter};
@@ -38,7 +38,7 @@ const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
 pub(super) struct EventLoop<'a> {
     config: &'a Config,
-    events: Receiver<Event>,
+    events: Receiver<AgentEvent>,
     /// One for each store: those of the list in the order of the configuration, then those for heartbeats.
     workers: Vec<Worker>,
     reporter: Reporter<'a>,
@@ -81,8 +81,8 @@ impl<'a> EventLoop<'a> {
     pub(super) fn new(
         config: &'a Config,
         say: &'a dyn Fn(Report),
-        sender: &Sender<Event>,
-        events: Receiver<Event>,
+        sender: &Sender<AgentEvent>,
+        events: Receiver<AgentEvent>,
     ) -> EventLoop<'a> {
         let mut reporter = Reporter::new(say);
         let notifier = match Notifier::open(&config.notifies, &config.state_dir) {

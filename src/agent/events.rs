@@ -13,7 +13,7 @@ use crate::health;
 
 /// Something that does not wait for the next beat.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum AgentEvent {
     /// Beat now.
     Now,
     /// End; the signal's name.
@@ -21,23 +21,23 @@ pub(super) enum Event {
     /// A health check was answered.
     Health(Answer),
     /// What came of a job at the store of that place.
-    Answer(usize, Box<workers::Answer>),
+    Answer(usize, Box<workers::JobResult>),
 }
 
 /// Sends an event for each signal. A second one that asks to end does not wait for what runs: every file is whole at
 /// every moment.
-pub(super) fn listen_to_signals(sender: Sender<Event>) -> io::Result<()> {
+pub(super) fn listen_to_signals(sender: Sender<AgentEvent>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {
             let event = match signal {
-                SIGHUP => Event::Now,
+                SIGHUP => AgentEvent::Now,
                 _ if stopping => std::process::exit(1),
-                SIGTERM => Event::Stop("SIGTERM"),
-                _ => Event::Stop("SIGINT"),
+                SIGTERM => AgentEvent::Stop("SIGTERM"),
+                _ => AgentEvent::Stop("SIGINT"),
             };
-            stopping |= matches!(event, Event::Stop(_));
+            stopping |= matches!(event, AgentEvent::Stop(_));
             // The agent is gone, and the process about to.
             let _ = sender.send(event);
         }
@@ -46,14 +46,14 @@ pub(super) fn listen_to_signals(sender: Sender<Event>) -> io::Result<()> {
 }
 
 /// Asks each health check at its interval, in a thread of its own that is left behind at the end.
-pub(super) fn ask_health_for_ever(config: &Config, sender: &Sender<Event>) {
+pub(super) fn ask_health_for_ever(config: &Config, sender: &Sender<AgentEvent>) {
     for health in config.healths.clone() {
         let sender = sender.clone();
         std::thread::spawn(move || {
             loop {
                 std::thread::sleep(health.interval);
                 let answer = Answer { name: health.name.clone(), answer: health::ask(&health) };
-                if sender.send(Event::Health(answer)).is_err() {
+                if sender.send(AgentEvent::Health(answer)).is_err() {
                     return;
                 }
             }

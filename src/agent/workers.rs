@@ -1,13 +1,13 @@
 //! One thread for each store: one that hangs keeps neither the others waiting nor the signals.
 //!
-//! A thread does one job after the other, and what came of it is an [`Event`]. At the end of the program they are left
+//! A thread does one job after the other, and what came of it is an [`AgentEvent`]. At the end of the program they are left
 //! behind as they are: a store is whole whenever a process is killed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use super::events::Event;
+use super::events::AgentEvent;
 use super::report::Complaint;
 use crate::beat::fleet::{self, Announced, Fleet};
 use crate::beat::rivals;
@@ -32,12 +32,12 @@ pub(super) enum Job {
 
 impl Job {
     /// What came of it if this program failed at it.
-    fn failed(&self, config: &Config) -> Answer {
+    fn failed(&self, config: &Config) -> JobResult {
         let url = config.stores.iter().chain(&config.beat_stores).next().map(|url| store::shown_url(url));
         let error = || StoreError { url: url.clone().unwrap_or_default(), kind: StoreErrorKind::Panicked };
         let announced = |record, beat| {
             let complaints = vec![complaint(error())];
-            Answer::Announced { record, applied: None, beat, rival: None, complaints }
+            JobResult::Announced { record, applied: None, beat, rival: None, complaints }
         };
         match self {
             Job::Announce { record, heartbeat } => {
@@ -45,7 +45,7 @@ impl Job {
             }
             Job::Withdraw(_) => announced(None, None),
             Job::Look { .. } | Job::Read => {
-                Answer::Looked(Some(Reading { url: error().url, snapshot: None, error: Some(error()) }))
+                JobResult::Looked(Some(Reading { url: error().url, snapshot: None, error: Some(error()) }))
             }
         }
     }
@@ -53,7 +53,7 @@ impl Job {
 
 /// What came of a job.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum JobResult {
     /// This node was announced, or taken off the list.
     Announced {
         /// None if it was to be taken off.
@@ -99,14 +99,14 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread for each store: those of the list, then those for heartbeats alone.
-    pub(super) fn of_all(config: &Config, events: &Sender<Event>) -> Vec<Worker> {
+    pub(super) fn of_all(config: &Config, events: &Sender<AgentEvent>) -> Vec<Worker> {
         let list = config.stores.iter().map(|url| (Role::List, url));
         let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
         let all = list.chain(beats).enumerate();
         all.map(|(place, (role, url))| Worker::new(config, role, url, place, events)).collect()
     }
 
-    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<Event>) -> Worker {
+    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<AgentEvent>) -> Worker {
         // All that it knows is its store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
         let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
@@ -123,7 +123,7 @@ impl Worker {
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config, job)));
                 // A defect, which has been told. It costs this store this job.
                 let answer = done.unwrap_or(failed);
-                if events.send(Event::Answer(place, Box::new(answer))).is_err() {
+                if events.send(AgentEvent::Answer(place, Box::new(answer))).is_err() {
                     return;
                 }
             }
@@ -163,7 +163,7 @@ impl Worker {
     }
 }
 
-fn work(config: &Config, job: Job) -> Answer {
+fn work(config: &Config, job: Job) -> JobResult {
     match job {
         Job::Announce { record, heartbeat } => {
             let announced = match heartbeat {
@@ -186,16 +186,16 @@ fn work(config: &Config, job: Job) -> Answer {
                 Err(error) => (None, false, None, vec![(chain(&error), error.hint()).into()]),
             };
             let beat = heartbeat.then_some(beats);
-            Answer::Announced { record: Some(record), applied, beat, rival, complaints }
+            JobResult::Announced { record: Some(record), applied, beat, rival, complaints }
         }
         Job::Withdraw(id) => {
             let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
-            Answer::Announced { record: None, applied, beat: None, rival: None, complaints }
+            JobResult::Announced { record: None, applied, beat: None, rival: None, complaints }
         }
         Job::Look { known } => {
             let seen = Fleet::look(config, false);
             if known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
-                return Answer::Looked(None);
+                return JobResult::Looked(None);
             }
             match config.wants_beats() {
                 // Heartbeats change all the time, so they are fetched only when they are needed. The first look is dropped
@@ -204,20 +204,20 @@ fn work(config: &Config, job: Job) -> Answer {
                     drop(seen);
                     read(config)
                 }
-                false => Answer::Looked(read_pending(seen).pop()),
+                false => JobResult::Looked(read_pending(seen).pop()),
             }
         }
         Job::Read => read(config),
     }
 }
 
-fn read(config: &Config) -> Answer {
+fn read(config: &Config) -> JobResult {
     let beats = config.wants_beats();
     let mut readings = read_pending(Fleet::look(config, beats));
     if beats {
         readings.extend(Fleet::read_beats(config));
     }
-    Answer::Looked(readings.pop())
+    JobResult::Looked(readings.pop())
 }
 
 /// What became of a change in the one store.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::errors::PathError;
-use crate::health::{self, Judgement, Memory};
+use crate::health::{self, Judgement, HealthMemory};
 use crate::name::Name;
 use crate::record::MAX_REASON;
 
@@ -19,7 +19,7 @@ pub enum HealthError {
     Node(#[from] NodeError),
     /// The memory of verdicts.
     #[error(transparent)]
-    Memory(#[from] PathError),
+    HealthMemory(#[from] PathError),
 }
 
 impl HealthError {
@@ -27,7 +27,7 @@ impl HealthError {
     pub fn hint(&self) -> Option<String> {
         match self {
             HealthError::Node(error) => error.hint(),
-            HealthError::Memory(error) => error.hint(),
+            HealthError::HealthMemory(error) => error.hint(),
         }
     }
 }
@@ -90,7 +90,7 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
     if config.healths.is_empty() {
         return Ok(Judged::Nothing);
     }
-    let before = Memory::load(&config.state_dir);
+    let before = HealthMemory::load(&config.state_dir);
     let mut memory = before.clone();
     // Another check of that name is gone; a verdict of old must not count when it comes back.
     memory.pulses.retain(|name, _| config.healths.iter().any(|health| health.name == *name));
@@ -119,7 +119,7 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
 }
 
 /// Why this node is ill: the checks that say so, with what was heard from them just now.
-fn reason(config: &Config, memory: &Memory, answers: &[Answer]) -> String {
+fn reason(config: &Config, memory: &HealthMemory, answers: &[Answer]) -> String {
     let told = memory.ill(&config.healths).map(|health| {
         let heard = answers.iter().find(|answer| answer.name == health.name);
         match heard.and_then(|answer| answer.answer.as_ref().err()) {

@@ -284,11 +284,11 @@ fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
 
 /// How the nodes are written down, before their records.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct KeptHeader {
     /// The digest of the output.
     output: String,
     stores: Vec<String>,
-    nodes: Vec<Line>,
+    nodes: Vec<KeptLine>,
     questions: BTreeMap<String, Vec<u32>>,
     #[serde(default)]
     in_use: InUse,
@@ -296,7 +296,7 @@ struct Head {
 
 /// A node: the number of its store, its path, two times in seconds, and the length of its record.
 #[derive(Serialize, Deserialize)]
-struct Line(usize, String, Option<i64>, Option<i64>, usize);
+struct KeptLine(usize, String, Option<i64>, Option<i64>, usize);
 
 impl Kept {
     /// The bytes to write down. `output` is the digest of the output.
@@ -311,11 +311,11 @@ impl Kept {
             let packed = node.record.packed();
             records.extend_from_slice(packed);
             let seconds = |time: Option<Timestamp>| time.map(Timestamp::as_second);
-            Line(store, node.path.clone(), seconds(node.since), seconds(node.held), packed.len())
+            KeptLine(store, node.path.clone(), seconds(node.since), seconds(node.held), packed.len())
         };
         let nodes = self.nodes.iter().map(line).collect();
         let (questions, in_use) = (self.questions.clone(), self.in_use.clone());
-        let head = Head { output: output.to_owned(), stores, nodes, questions, in_use };
+        let head = KeptHeader { output: output.to_owned(), stores, nodes, questions, in_use };
         let mut rest = serde_json::to_vec(&head).unwrap_or_default();
         rest.push(b'\n');
         rest.append(&mut records);
@@ -334,13 +334,13 @@ impl Kept {
             return None;
         }
         let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let head: Head = serde_json::from_slice(&rest[..end]).ok()?;
+        let head: KeptHeader = serde_json::from_slice(&rest[..end]).ok()?;
         if head.output != output {
             return None;
         }
         let mut at = end + 1;
         let mut nodes = Vec::with_capacity(head.nodes.len());
-        for Line(store, path, since, held, length) in head.nodes {
+        for KeptLine(store, path, since, held, length) in head.nodes {
             let packed = (at + length <= rest.len()).then(|| rest.slice(at..at + length))?;
             at += length;
             let time =

@@ -34,7 +34,7 @@ const TOLD: [&str; 9] =
 /// What this node said last, as far as it is firm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Said {
+pub struct LastPublished {
     /// Its instance-id.
     id: String,
     /// Firm facts, as text.
@@ -90,8 +90,8 @@ impl Away {
 
 /// The facts that this node has said and does not say now, and what is to be remembered after this publishing. `unusable`
 /// are the facts of the record that nobody can use.
-fn decide(before: &Said, now: &Record, unusable: &[&'static str], firmness: Firmness) -> (Vec<Away>, Said) {
-    let mut after = Said { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
+fn decide(before: &LastPublished, now: &Record, unusable: &[&'static str], firmness: Firmness) -> (Vec<Away>, LastPublished) {
+    let mut after = LastPublished { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
     let bad = |fact: &str| {
         let bad = unusable.iter().find(|bad| **bad == fact)?;
         Some((*bad, now.text(bad)?.into_owned()))
@@ -176,7 +176,7 @@ pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
     settle_after(config, before, record, firmness)
 }
 
-fn settle_after(config: &Config, before: Said, record: Record, firmness: Firmness) -> Own {
+fn settle_after(config: &Config, before: LastPublished, record: Record, firmness: Firmness) -> Own {
     let unusable: Vec<&'static str> = faults(&record, &config.states, &config.addresses)
         .iter()
         .map(|fault| fault.fact)
@@ -269,20 +269,20 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
 }
 
 /// What the list says of this node.
-fn listed(fleet: &Fleet, record: &Record) -> Said {
+fn listed(fleet: &Fleet, record: &Record) -> LastPublished {
     match fleet.roster.get(record.id().as_str()) {
-        Some(node) => Said { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() },
-        None => Said::default(),
+        Some(node) => LastPublished { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() },
+        None => LastPublished::default(),
     }
 }
 
 const SAID: &str = "said.json";
 
-fn load(state_dir: &Path) -> Option<Said> {
+fn load(state_dir: &Path) -> Option<LastPublished> {
     state::load(state_dir, SAID)
 }
 
-fn save(state_dir: &Path, said: &Said) -> Result<(), PathError> {
+fn save(state_dir: &Path, said: &LastPublished) -> Result<(), PathError> {
     state::save(state_dir, SAID, said)
 }
 
@@ -299,7 +299,7 @@ mod tests {
 
     /// Publishes these records one after the other. Gives what each of them kept.
     fn kept(steps: &[(&[(&str, &str)], Firmness)]) -> Vec<String> {
-        let mut said = Said::default();
+        let mut said = LastPublished::default();
         steps
             .iter()
             .map(|(facts, firmness)| {
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn another_node_has_said_nothing() {
-        let said = Said { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
+        let said = LastPublished { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
         assert_eq!(decide(&said, &record(&[]), &[], Say).0, Vec::new());
     }
 

@@ -16,7 +16,7 @@ use crate::record::Facts;
 use crate::roster::{Identity, Node, Roster, States};
 use crate::output::Memory;
 use crate::output::limits::{self, Count, Counts, Limits, Refusal};
-use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, Request, TemplateError};
+use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, RenderRequest, TemplateError};
 use crate::threads;
 
 /// Under which name the memory of an output has the version of HAProxy that was last installed.
@@ -77,7 +77,7 @@ pub fn variables(
 
 /// What was there before.
 #[derive(Debug, Clone, Default)]
-pub struct Before {
+pub struct LastOutput {
     /// What the last good output was given, if it is remembered.
     pub counts: Option<Counts>,
     /// The nodes of the last good output, if they are remembered.
@@ -97,13 +97,13 @@ pub enum Excess {
     Refuse,
 }
 
-impl Before {
+impl LastOutput {
     /// Looks which of the nodes that are away were withdrawn. One that is away alone needs no witness.
-    pub fn ask(self, config: &Config, roster: &Roster) -> Before {
+    pub fn ask(self, config: &Config, roster: &Roster) -> LastOutput {
         let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
         match away.len() < 2 {
             true => self,
-            false => Before { withdrawn: fleet::withdrawn(config, &away), ..self },
+            false => LastOutput { withdrawn: fleet::withdrawn(config, &away), ..self },
         }
     }
 
@@ -173,7 +173,7 @@ pub fn told(refusals: &[Refusal]) -> String {
 pub fn compose(
     rendering: &Rendering<'_>,
     roster: &Roster,
-    before: &Before,
+    before: &LastOutput,
     excess: Excess,
 ) -> Result<Composition, TemplateError> {
     let kept = before.kept.as_ref();
@@ -196,7 +196,7 @@ pub fn compose(
 fn judge(
     rendering: &Rendering<'_>,
     roster: &Roster,
-    before: &Before,
+    before: &LastOutput,
     rendered: &Rendered,
 ) -> (Vec<Refusal>, BTreeSet<u32>) {
     let Some(limits) = rendering.limits else { return Default::default() };
@@ -215,7 +215,7 @@ fn judge(
 fn composition(
     rendering: &Rendering<'_>,
     roster: &Roster,
-    before: &Before,
+    before: &LastOutput,
     rendered: Rendered,
     (refused, held): (Vec<Refusal>, BTreeSet<String>),
 ) -> Composition {
@@ -244,7 +244,7 @@ pub struct KeptFirst {
 pub fn kept_firsts(
     rendering: &Rendering<'_>,
     roster: &Roster,
-    before: &Before,
+    before: &LastOutput,
     composed: &Composed,
 ) -> Result<Vec<KeptFirst>, TemplateError> {
     let firsts = &composed.kept.in_use.first;
@@ -270,7 +270,7 @@ fn render(
     kept: Option<&Kept>,
 ) -> Result<Rendered, TemplateError> {
     let previous = kept.map(|kept| kept.previous(roster, rendering.limits.is_none())).unwrap_or_default();
-    let mut rendered = template::render(&Request {
+    let mut rendered = template::render(&RenderRequest {
         name: rendering.name,
         lookup: rendering.lookup,
         who: rendering.who,

@@ -33,7 +33,7 @@ const MAX_OWN: usize = 16;
 /// What this machine remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Memory {
+struct RivalMemory {
     /// Drawn once.
     seed: u64,
     /// The marks that this machine had, the present one last.
@@ -120,7 +120,7 @@ pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
     mark.stamp(now, memory.stores.values().any(|met| met.has_rival()))
 }
 
-impl Memory {
+impl RivalMemory {
     /// The mark of this machine. An image may have been cloned with the state directory: what tells the machines apart now
     /// goes into it too.
     fn mark(&mut self, machine: &str) -> Mark {
@@ -236,25 +236,25 @@ fn told(config: &Config, store: &str, is_new: bool) -> Rival {
 
 const RIVALS: &str = "rivals.json";
 
-fn load(state_dir: &Path) -> Memory {
+fn load(state_dir: &Path) -> RivalMemory {
     state::load(state_dir, RIVALS).unwrap_or_default()
 }
 
 /// The same, with a seed: it is drawn once, before anything else is remembered.
-fn remembered(state_dir: &Path) -> Memory {
+fn remembered(state_dir: &Path) -> RivalMemory {
     let memory = load(state_dir);
     if memory.seed != 0 {
         return memory;
     }
     // Of processes that draw at the same time, the first one draws for all.
-    let drawn = Memory { seed: fastrand::u64(1..), ..Memory::default() };
+    let drawn = RivalMemory { seed: fastrand::u64(1..), ..RivalMemory::default() };
     match state::save_first(state_dir, RIVALS, &drawn) {
         Ok(false) => Some(load(state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
         _ => drawn,
     }
 }
 
-fn save(state_dir: &Path, memory: &Memory) -> Result<(), PathError> {
+fn save(state_dir: &Path, memory: &RivalMemory) -> Result<(), PathError> {
     state::save(state_dir, RIVALS, memory)
 }
 
@@ -266,11 +266,11 @@ mod tests {
     /// it was started anew, `x` another machine's. Gives whether there is a rival after each.
     fn beats(steps: &str) -> String {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let mut memory = Memory { seed: 7, ..Memory::default() };
+        let mut memory = RivalMemory { seed: 7, ..RivalMemory::default() };
         let old = memory.mark("boot 1");
         let own = memory.mark("boot 2");
         assert_ne!(old, own);
-        let other = Memory { seed: 7, ..Memory::default() }.mark("boot 3");
+        let other = RivalMemory { seed: 7, ..RivalMemory::default() }.mark("boot 3");
         let mut met = Met::default();
         steps
             .chars()

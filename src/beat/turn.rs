@@ -9,7 +9,7 @@ use super::fleet::Fleet;
 use super::holding::{self, Attendance, Warning};
 use super::kept::Kept;
 use super::node::{self, NodeError};
-use super::rendering::{self, Before, ComposeError, Composed, Excess, Rendering};
+use super::rendering::{self, LastOutput, ComposeError, Composed, Excess, Rendering};
 use crate::config::{Config, Render};
 use crate::errors::{PathError, pasted};
 use crate::record::Facts;
@@ -314,16 +314,16 @@ pub fn note_held(config: &Config, path: &Path, held: Option<&str>) -> bool {
 }
 
 /// What is known of the file before a new output.
-pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Result<Before, TargetError> {
+pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Result<LastOutput, TargetError> {
     let remembered = remembered(memory, last);
     let in_place = remembered.counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
-    Ok(Before { in_place, ..remembered })
+    Ok(LastOutput { in_place, ..remembered })
 }
 
 /// What is remembered of the last good output.
-pub fn remembered(memory: &Memory, last: Option<&LastGood>) -> Before {
+pub fn remembered(memory: &Memory, last: Option<&LastGood>) -> LastOutput {
     let nodes = last.and_then(|last| Kept::from_bytes(memory.bytes(KEPT)?, &last.digest));
-    Before { counts: last.map(|last| last.counts.clone()), kept: nodes, ..Before::default() }
+    LastOutput { counts: last.map(|last| last.counts.clone()), kept: nodes, ..LastOutput::default() }
 }
 
 /// Remembers a good output: what it was given, and with `text` the output itself.

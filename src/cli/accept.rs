@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::error::{CliError, Kind};
+use super::error::{CliError, ExitKind};
 use super::{beat, console};
 use crate::config::{Config, Render};
 use crate::same_file::is_same_file;
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let table = table(config, &args.file)?;
     let done = beat::accept(config, table, args.dry_run);
     // With a reload that is owed, the file is in place all the same.
-    let is_accepted = done.as_ref().map_or_else(|error| error.kind == Kind::ReloadFailed, |()| true);
+    let is_accepted = done.as_ref().map_or_else(|error| error.kind == ExitKind::ReloadFailed, |()| true);
     if is_accepted && !args.dry_run {
         console::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::error::{CliError, Kind};
+use super::error::{CliError, ExitKind};
 use super::fleet::{self, Fleet, MaxAge};
 use super::{accept, node, console, publish, render};
 use crate::beat::absence::Evidence;
@@ -43,7 +43,7 @@ pub(super) struct Args {
 
 /// What failed so far: it is printed at once, and the beat goes on.
 #[derive(Default)]
-struct Failures(Option<Kind>);
+struct Failures(Option<ExitKind>);
 
 impl Failures {
     /// The value, or none and the error is counted.
@@ -184,7 +184,7 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
         Err(error) => Err(error.into()),
         // Which, the warnings have said.
         Ok(Done::Followed(followed)) if !followed.failed.is_empty() => {
-            Err(CliError::new(Kind::ReloadFailed, ""))
+            Err(CliError::new(ExitKind::ReloadFailed, ""))
         }
         Ok(_) => Ok(()),
     }

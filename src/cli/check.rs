@@ -58,10 +58,10 @@ const UNASKED: &str = "states no port; --port names one";
 struct Answer<'a> {
     node: &'a Node,
     place: Option<SocketAddr>,
-    said: Said,
+    said: Reply,
 }
 
-enum Said {
+enum Reply {
     Answer(Duration),
     /// No answer, or nothing that could be asked: the record is wrong.
     Nothing(String),
@@ -69,9 +69,9 @@ enum Said {
     Unasked,
 }
 
-impl Said {
+impl Reply {
     fn is_nothing(&self) -> bool {
-        matches!(self, Said::Nothing(_))
+        matches!(self, Reply::Nothing(_))
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     })?;
     args.select.warn_of_nobody(&fleet.roster)?;
     let silent = answers.iter().filter(|answer| answer.said.is_nothing()).count();
-    let asked = answers.iter().filter(|answer| !matches!(answer.said, Said::Unasked)).count();
+    let asked = answers.iter().filter(|answer| !matches!(answer.said, Reply::Unasked)).count();
     if !fleet.is_current() {
         return Err(fleet::unreachable(
             &fleet,
@@ -114,12 +114,12 @@ fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
     let mut answers = probe::ask_all(&addresses, &question, limit, args.parallel.into(), None).into_iter();
     let answer = |(node, place): (&&'a Node, Option<SocketAddr>)| {
         let said = match (&node.address, &node.port, place) {
-            (Err(reason), ..) | (_, Err(reason), _) => Said::Nothing(reason.clone()),
-            (_, _, None) => Said::Unasked,
+            (Err(reason), ..) | (_, Err(reason), _) => Reply::Nothing(reason.clone()),
+            (_, _, None) => Reply::Unasked,
             (_, _, Some(_)) => match answers.next() {
-                Some(Ok(time)) => Said::Answer(time),
-                Some(Err(silence)) => Said::Nothing(silence.to_string()),
-                None => Said::Nothing("was not asked".to_owned()),
+                Some(Ok(time)) => Reply::Answer(time),
+                Some(Err(silence)) => Reply::Nothing(silence.to_string()),
+                None => Reply::Nothing("was not asked".to_owned()),
             },
         };
         Answer { node, place, said }
@@ -138,13 +138,13 @@ fn table(answers: &[Answer<'_>]) -> String {
             fact("state"),
             match (place, said, &node.address) {
                 (Some(place), ..) => place.to_string(),
-                (None, Said::Unasked, Ok(address)) => address.to_string(),
+                (None, Reply::Unasked, Ok(address)) => address.to_string(),
                 (None, ..) => "?".to_owned(),
             },
             match said {
-                Said::Answer(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
-                Said::Nothing(reason) => format!("NONE: {reason}"),
-                Said::Unasked => format!("not asked: {UNASKED}"),
+                Reply::Answer(time) => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
+                Reply::Nothing(reason) => format!("NONE: {reason}"),
+                Reply::Unasked => format!("not asked: {UNASKED}"),
             },
         ]);
     }
@@ -156,9 +156,9 @@ fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
         .iter()
         .map(|Answer { node, place, said }| {
             let (answers, time, problem) = match said {
-                Said::Answer(time) => (Some(true), Some(*time), None),
-                Said::Nothing(reason) => (Some(false), None, Some(reason.as_str())),
-                Said::Unasked => (None, None, Some(UNASKED)),
+                Reply::Answer(time) => (Some(true), Some(*time), None),
+                Reply::Nothing(reason) => (Some(false), None, Some(reason.as_str())),
+                Reply::Unasked => (None, None, Some(UNASKED)),
             };
             json!({
                 "instance-id": node.record.id().as_str(),
@@ -171,12 +171,12 @@ fn as_json(answers: &[Answer<'_>]) -> Result<String, CliError> {
             })
         })
         .collect();
-    let count = |is_meant: fn(&Said) -> bool| answers.iter().filter(|answer| is_meant(&answer.said)).count();
+    let count = |is_meant: fn(&Reply) -> bool| answers.iter().filter(|answer| is_meant(&answer.said)).count();
     let whole = json!({
         "nodes": nodes,
-        "answering": count(|said| matches!(said, Said::Answer(_))),
-        "silent": count(Said::is_nothing),
-        "unasked": count(|said| matches!(said, Said::Unasked)),
+        "answering": count(|said| matches!(said, Reply::Answer(_))),
+        "silent": count(Reply::is_nothing),
+        "unasked": count(|said| matches!(said, Reply::Unasked)),
     });
     console::json(&whole)
 }

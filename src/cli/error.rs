@@ -19,7 +19,7 @@ use super::console;
 
 /// What an exit code means to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ExitKind {
     /// Nothing was changed.
     Failed = 1,
     /// Wrong usage or configuration.
@@ -32,8 +32,8 @@ pub(super) enum Kind {
     ReloadFailed = 5,
 }
 
-impl From<Kind> for ExitCode {
-    fn from(kind: Kind) -> ExitCode {
+impl From<ExitKind> for ExitCode {
+    fn from(kind: ExitKind) -> ExitCode {
         ExitCode::from(kind as u8)
     }
 }
@@ -41,22 +41,22 @@ impl From<Kind> for ExitCode {
 /// A failed command.
 #[derive(Debug)]
 pub(super) struct CliError {
-    pub(super) kind: Kind,
+    pub(super) kind: ExitKind,
     message: String,
     hint: Option<String>,
 }
 
 impl CliError {
-    pub(super) fn new(kind: Kind, message: impl Into<String>) -> CliError {
+    pub(super) fn new(kind: ExitKind, message: impl Into<String>) -> CliError {
         CliError { kind, message: message.into(), hint: None }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> CliError {
-        CliError::new(Kind::Failed, message)
+        CliError::new(ExitKind::Failed, message)
     }
 
     pub(super) fn usage(message: impl Into<String>) -> CliError {
-        CliError::new(Kind::Usage, message)
+        CliError::new(ExitKind::Usage, message)
     }
 
     pub(super) fn hint(self, hint: impl Into<Option<String>>) -> CliError {
@@ -93,32 +93,32 @@ impl CliError {
         }
     }
 
-    fn of(kind: Kind, error: &dyn std::error::Error, hint: Option<String>) -> CliError {
+    fn of(kind: ExitKind, error: &dyn std::error::Error, hint: Option<String>) -> CliError {
         CliError::new(kind, chain(error)).hint(hint)
     }
 }
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> CliError {
-        CliError::of(Kind::Usage, &error, error.hint())
+        CliError::of(ExitKind::Usage, &error, error.hint())
     }
 }
 
 impl From<PathError> for CliError {
     fn from(error: PathError) -> CliError {
-        CliError::of(Kind::Failed, &error, error.hint())
+        CliError::of(ExitKind::Failed, &error, error.hint())
     }
 }
 
 impl From<FactsError> for CliError {
     fn from(error: FactsError) -> CliError {
-        CliError::of(Kind::Failed, &error, error.hint())
+        CliError::of(ExitKind::Failed, &error, error.hint())
     }
 }
 
 impl From<NodeError> for CliError {
     fn from(error: NodeError) -> CliError {
-        let kind = if matches!(error, NodeError::Clock(_)) { Kind::Usage } else { Kind::Failed };
+        let kind = if matches!(error, NodeError::Clock(_)) { ExitKind::Usage } else { ExitKind::Failed };
         CliError::of(kind, &error, error.hint())
     }
 }
@@ -127,20 +127,20 @@ impl From<ComposeError> for CliError {
     fn from(error: ComposeError) -> CliError {
         match error {
             ComposeError::Template(error) => error.into(),
-            ComposeError::Refused(_) => CliError::of(Kind::Kept, &error, error.hint()),
+            ComposeError::Refused(_) => CliError::of(ExitKind::Kept, &error, error.hint()),
         }
     }
 }
 
 impl From<HealthError> for CliError {
     fn from(error: HealthError) -> CliError {
-        CliError::of(Kind::Failed, &error, error.hint())
+        CliError::of(ExitKind::Failed, &error, error.hint())
     }
 }
 
 impl From<AgentError> for CliError {
     fn from(error: AgentError) -> CliError {
-        CliError::of(Kind::Failed, &error, error.hint())
+        CliError::of(ExitKind::Failed, &error, error.hint())
     }
 }
 
@@ -150,7 +150,7 @@ impl From<TurnError> for CliError {
             TurnError::Unreachable { .. }
             | TurnError::NotMade { .. }
             | TurnError::Refused { .. }
-            | TurnError::Limited { .. } => CliError::of(Kind::Kept, &error, error.hint()),
+            | TurnError::Limited { .. } => CliError::of(ExitKind::Kept, &error, error.hint()),
             TurnError::Template(error) => error.into(),
             TurnError::Node(error) => error.into(),
             TurnError::Memory(error) => error.into(),
@@ -161,25 +161,25 @@ impl From<TurnError> for CliError {
 
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> CliError {
-        CliError::of(Kind::Failed, &error, error.hint())
+        CliError::of(ExitKind::Failed, &error, error.hint())
     }
 }
 
 impl From<SelectorError> for CliError {
     fn from(error: SelectorError) -> CliError {
-        CliError::of(Kind::Usage, &error, Some("for example --where 'rack=r1*'".into()))
+        CliError::of(ExitKind::Usage, &error, Some("for example --where 'rack=r1*'".into()))
     }
 }
 
 impl From<BadCommand> for CliError {
     fn from(error: BadCommand) -> CliError {
-        CliError::of(Kind::Usage, &error, Some(error.hint()))
+        CliError::of(ExitKind::Usage, &error, Some(error.hint()))
     }
 }
 
 impl From<UnknownOwner> for CliError {
     fn from(error: UnknownOwner) -> CliError {
-        CliError::of(Kind::Usage, &error, Some("write USER or USER:GROUP, as names or numbers".into()))
+        CliError::of(ExitKind::Usage, &error, Some("write USER or USER:GROUP, as names or numbers".into()))
     }
 }
 
@@ -188,8 +188,8 @@ impl From<TemplateError> for CliError {
         let kind = match error {
             TemplateError::BadName { .. }
             | TemplateError::NotFound { .. }
-            | TemplateError::Ambiguous { .. } => Kind::Usage,
-            _ => Kind::Failed,
+            | TemplateError::Ambiguous { .. } => ExitKind::Usage,
+            _ => ExitKind::Failed,
         };
         CliError::of(kind, &error, error.hint())
     }
@@ -198,12 +198,12 @@ impl From<TemplateError> for CliError {
 impl From<TargetError> for CliError {
     fn from(error: TargetError) -> CliError {
         let kind = match error {
-            TargetError::Check { .. } => Kind::CheckRefused,
+            TargetError::Check { .. } => ExitKind::CheckRefused,
             TargetError::Reload { .. }
             | TargetError::NotLoaded { .. }
             | TargetError::NotAsked { .. }
-            | TargetError::NotConverged { .. } => Kind::ReloadFailed,
-            _ => Kind::Failed,
+            | TargetError::NotConverged { .. } => ExitKind::ReloadFailed,
+            _ => ExitKind::Failed,
         };
         CliError::of(kind, &error, error.hint())
     }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::error::{CliError, Kind};
+use super::error::{CliError, ExitKind};
 use super::console;
 use crate::beat::fleet;
 pub(super) use crate::beat::fleet::Fleet;
@@ -17,7 +17,7 @@ pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
 
 /// The error of a command that could not ask any store.
 pub(super) fn unreachable(fleet: &Fleet, message: &str) -> CliError {
-    CliError::new(Kind::Kept, message).hint(fleet.hint())
+    CliError::new(ExitKind::Kept, message).hint(fleet.hint())
 }
 
 /// How long a node may be silent: the same option for every command that reads the list.

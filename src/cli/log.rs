@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::sanitize::excerpt;
 use crate::name::Name;
-use crate::store::Event;
+use crate::store::HistoryEvent;
 
 /// Show who joined, changed and left, and when
 ///
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
 }
 
-fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
+fn shown(events: &[HistoryEvent], format: Format) -> Result<String, CliError> {
     match format {
         Format::Text => Ok(events.iter().map(line).collect()),
         Format::Json => {
@@ -70,7 +70,7 @@ fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
     }
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &HistoryEvent) -> String {
     let part = event.part.as_ref().map(|part| format!(" ({})", excerpt(part))).unwrap_or_default();
     let time = event.time.to_zoned(TimeZone::UTC);
     format!(

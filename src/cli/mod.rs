@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Given};
-use error::{CliError, Kind};
+use error::{CliError, ExitKind};
 
 /// Service discovery that is just a folder
 ///
@@ -182,7 +182,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Asking for help is no mistake; a closed pipe while it is printed is none either.
             let _ = error.print();
-            return if error.use_stderr() { Kind::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitKind::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
     match run(&cli) {

@@ -9,7 +9,7 @@ use super::templates::Who;
 use super::{node, console};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
-use crate::beat::rendering::{self, Before, ComposeError, Composed, Composition, Excess, Rendering};
+use crate::beat::rendering::{self, LastOutput, ComposeError, Composed, Composition, Excess, Rendering};
 use crate::beat::{reachable, holding, turn};
 use crate::config::{self, Config};
 use crate::record::Facts;
@@ -178,7 +178,7 @@ fn compose(
     rendering: &Rendering<'_>,
     fleet: &Fleet,
     limits: Limits,
-    (before, excess): (&Before, Excess),
+    (before, excess): (&LastOutput, Excess),
 ) -> Result<(Composition, Vec<String>), CliError> {
     let mut missed = Missed::default();
     let mut said = Vec::new();
@@ -304,8 +304,8 @@ impl Destination {
         }
     }
 
-    fn before(&self, memory: Option<&Memory>, last: Option<&LastGood>) -> Result<Before, CliError> {
-        let Some(memory) = memory else { return Ok(Before::default()) };
+    fn before(&self, memory: Option<&Memory>, last: Option<&LastGood>) -> Result<LastOutput, CliError> {
+        let Some(memory) = memory else { return Ok(LastOutput::default()) };
         match &self.kind {
             DestinationKind::Stdout { .. } => Ok(turn::remembered(memory, last)),
             DestinationKind::File(target) => Ok(turn::before(target, memory, last)?),

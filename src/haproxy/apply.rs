@@ -24,7 +24,7 @@ const MAX_SAID: usize = 300;
 
 /// What shall run, and where.
 #[derive(Clone)]
-pub struct Request<'a> {
+pub struct ApplyRequest<'a> {
     /// The stats socket, with `level admin`.
     pub socket: &'a Path,
     /// The file before: what HAProxy was loaded with, but for servers. Equal to `new` where there is only work to be
@@ -90,7 +90,7 @@ impl Outcome {
 /// Brings what runs to what the file says, as far as that can be done at run time and within the patience.
 ///
 /// Killed at any point, or out of patience, the next call goes on from what runs then.
-pub fn apply(request: &Request<'_>) -> Result<Outcome, ApplyError> {
+pub fn apply(request: &ApplyRequest<'_>) -> Result<Outcome, ApplyError> {
     let mut kept = request.overrides.recall();
     let mut known = kept.clone();
     let outcome = bring(request, &mut known, &mut kept)?;
@@ -110,7 +110,7 @@ pub fn can_follow(socket: &Path) -> Result<(), ApplyError> {
 
 /// [`apply`]. `known` is what is known of overrides in the end, `kept` what was kept of it: enough, if this is killed.
 fn bring(
-    request: &Request<'_>,
+    request: &ApplyRequest<'_>,
     known: &mut Option<Overrides>,
     kept: &mut Option<Overrides>,
 ) -> Result<Outcome, ApplyError> {
@@ -179,16 +179,16 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
         let tries = tries.entry(step.clone()).or_default();
         *tries += 1;
         match step.action.judge(&answer) {
-            Verdict::Done if *tries > MAX_TRIES => {
+            Response::Done if *tries > MAX_TRIES => {
                 sent.refused.get_or_insert(format!("`{command}` changes nothing"));
             }
-            Verdict::Done => sent.done.push(step.clone()),
+            Response::Done => sent.done.push(step.clone()),
             // To be tried again and again; only the patience ends that.
-            Verdict::Busy => {
+            Response::Busy => {
                 *tries = 0;
                 sent.busy.push(step.server.clone());
             }
-            Verdict::Refused => {
+            Response::Refused => {
                 let answer = said(&answer, MAX_SAID);
                 sent.refused.get_or_insert(format!("`{command}` was refused: {answer}"));
             }
@@ -199,24 +199,24 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
 
 /// What an answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Response {
     Done,
     Busy,
     Refused,
 }
 
 impl Action {
-    fn judge(&self, answer: &str) -> Verdict {
+    fn judge(&self, answer: &str) -> Response {
         match self {
             // Warnings may come before it.
-            Action::Add(_) if answer.ends_with("New server registered.") => Verdict::Done,
-            Action::Delete if answer.ends_with("Server deleted.") => Verdict::Done,
+            Action::Add(_) if answer.ends_with("New server registered.") => Response::Done,
+            Action::Delete if answer.ends_with("Server deleted.") => Response::Done,
             // Idle connections to it. HAProxy closes them when it goes into maintenance; one that becomes idle just
             // then is left to `pool-purge-delay`, and that takes half a minute.
-            Action::Delete if answer.contains("still has connections") => Verdict::Busy,
-            Action::Add(_) | Action::Delete => Verdict::Refused,
-            _ if answer.is_empty() => Verdict::Done,
-            _ => Verdict::Refused,
+            Action::Delete if answer.contains("still has connections") => Response::Busy,
+            Action::Add(_) | Action::Delete => Response::Refused,
+            _ if answer.is_empty() => Response::Done,
+            _ => Response::Refused,
         }
     }
 }
@@ -261,7 +261,7 @@ mod tests {
     #[track_caller]
     fn check(server: &'static str, answer: &'static str, expect: &str) {
         let (_dir, socket) = stubborn(server, answer);
-        let request = Request {
+        let request = ApplyRequest {
             socket: &socket,
             old: CONFIG,
             new: CONFIG,
@@ -293,7 +293,7 @@ mod tests {
             "Server still has connections attached to it, cannot remove it.",
         );
         let config = "backend b\n";
-        let request = Request {
+        let request = ApplyRequest {
             socket: &socket,
             old: config,
             new: config,

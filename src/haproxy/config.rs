@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::options::{Options, Unread, is_plain};
-use super::running::Seen;
+use super::running::RunningServer;
 
 /// A file in two parts: the servers that can be changed at run time, and all the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,7 +136,7 @@ impl Config {
 
 impl Server {
     /// Whether a server that runs is this one, as far as that shows.
-    pub(super) fn is_seen_as(&self, seen: &Seen) -> bool {
+    pub(super) fn is_seen_as(&self, seen: &RunningServer) -> bool {
         seen.address == Some(self.address)
             && self.id.is_none_or(|id| id == seen.id)
             && self.check_port.unwrap_or(0) == seen.check_port

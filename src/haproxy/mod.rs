@@ -26,13 +26,13 @@ pub mod state_file;
 mod step;
 mod version;
 
-pub use apply::{ApplyError, Outcome, Request, apply, can_follow};
+pub use apply::{ApplyError, Outcome, ApplyRequest, apply, can_follow};
 pub use config::{Backend, Config, Server, State};
 pub use options::Options;
 pub use overrides::{Overrides, Remember};
 pub use plan::{Plan, Round, needs_reload, plan};
 pub use reload::{NotLoaded, Serving, confirm, serving, worker};
-pub use running::{Running, Seen, SyntaxError};
+pub use running::{Running, RunningServer, SyntaxError};
 pub use socket::{Socket, SocketError};
 pub use step::{Action, ServerName, Step, Waiting, Why};
 pub use version::{Installed, Version, VersionError};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Backend, Config, Server, State};
 use super::reload::Serving;
-use super::running::{Running, Seen};
+use super::running::{Running, RunningServer};
 use super::step::ServerName;
 use crate::errors::PathError;
 
@@ -151,7 +151,7 @@ impl Judge<'_> {
         name: String,
         before: Option<&Server>,
         wanted: &Server,
-        seen: Option<&Seen>,
+        seen: Option<&RunningServer>,
         now: &mut Overrides,
     ) {
         match seen {
@@ -166,7 +166,7 @@ impl Judge<'_> {
         }
     }
 
-    fn unknown(&self, name: String, was_ours: bool, seen: &Seen, now: &mut Overrides) {
+    fn unknown(&self, name: String, was_ours: bool, seen: &RunningServer, now: &mut Overrides) {
         self.note(name, Left { wanted: ABSENT.to_owned(), is: words(seen.state()) }, !was_ours, now);
     }
 
@@ -209,7 +209,7 @@ mod tests {
         Running::of(servers.iter().map(|&(server, admin, weight)| {
             let address = Some("10.0.0.1:80".parse().unwrap());
             let name = ServerName { backend: "b".into(), server: server.into() };
-            (name, Seen { address, admin, weight, operational: 2, ..Seen::default() })
+            (name, RunningServer { address, admin, weight, operational: 2, ..RunningServer::default() })
         }))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config::{Backend, Config, Server, State, is_section};
 use super::overrides::Overrides;
-use super::running::{Check, Running, Seen};
+use super::running::{Check, Running, RunningServer};
 use super::step::{Action, ServerName, Step, Waiting, Why};
 
 /// What to do next.
@@ -144,7 +144,7 @@ impl Pool<'_> {
         Ok(())
     }
 
-    fn seen(&self, server: &str) -> Option<&Seen> {
+    fn seen(&self, server: &str) -> Option<&RunningServer> {
         self.running.servers(self.name)?.get(server)
     }
 
@@ -156,7 +156,7 @@ impl Pool<'_> {
                 continue;
             }
             if self.overrides.is_left(self.name, server) {
-                standing.serves |= self.seen(server).is_some_and(Seen::serves);
+                standing.serves |= self.seen(server).is_some_and(RunningServer::serves);
                 continue;
             }
             wanted_ready += 1;
@@ -178,7 +178,7 @@ impl Pool<'_> {
     }
 
     /// Whether a server that shall go has sessions that outlast the patience.
-    fn is_stuck(&self, seen: &Seen) -> bool {
+    fn is_stuck(&self, seen: &RunningServer) -> bool {
         !matches!(seen.state(), State::Ready(_)) && seen.sessions > 0 && !seen.is_fresh(self.patience)
     }
 
@@ -233,7 +233,7 @@ impl Pool<'_> {
     /// A server that leaves maintenance is up until its checks say otherwise, and gets requests meanwhile. So nothing goes from
     /// there to ready at once: a server that was added at run time is checked while it is in maintenance; one that was
     /// ready before is not, and waits for its verdict in drain.
-    fn change(&self, server: &str, wanted: &Server, seen: &Seen, standing: &Standing, round: &mut Round) {
+    fn change(&self, server: &str, wanted: &Server, seen: &RunningServer, standing: &Standing, round: &mut Round) {
         match (wanted.state, seen.state()) {
             (State::Ready(_), State::Down) => match seen.check() {
                 Check::None => self.ready(server, wanted, seen, round),
@@ -278,7 +278,7 @@ impl Pool<'_> {
         }
     }
 
-    fn ready(&self, server: &str, wanted: &Server, seen: &Seen, round: &mut Round) {
+    fn ready(&self, server: &str, wanted: &Server, seen: &RunningServer, round: &mut Round) {
         if let State::Ready(weight) = wanted.state
             && weight != seen.weight
         {
@@ -287,7 +287,7 @@ impl Pool<'_> {
         self.step(server, Action::Ready, round);
     }
 
-    fn remove(&self, server: &str, seen: &Seen, standing: &Standing, round: &mut Round) {
+    fn remove(&self, server: &str, seen: &RunningServer, standing: &Standing, round: &mut Round) {
         match (seen.state(), seen.sessions) {
             // Those who come are in first, so that those who stay are never too few.
             (State::Ready(_), _)

@@ -10,11 +10,11 @@ use super::step::ServerName;
 
 /// The servers of a running HAProxy.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Running(BTreeMap<String, BTreeMap<String, Seen>>);
+pub struct Running(BTreeMap<String, BTreeMap<String, RunningServer>>);
 
 /// A server as it runs.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
+pub struct RunningServer {
     /// Where it listens; none for a host name that is not resolved.
     pub address: Option<SocketAddr>,
     /// Its number.
@@ -23,11 +23,11 @@ pub struct Seen {
     pub check_port: u16,
     /// `srv_op_state`: 0 is down, 1 starting, 2 running, 3 stopping.
     pub operational: u8,
-    /// `srv_admin_state`, see [`Seen::state`].
+    /// `srv_admin_state`, see [`RunningServer::state`].
     pub admin: u8,
     /// The weight in use.
     pub weight: u16,
-    /// `srv_check_state`, see [`Seen::check`].
+    /// `srv_check_state`, see [`RunningServer::check`].
     pub check_state: u8,
     /// Seconds since it last went up, down, into or out of a state.
     pub last_change_s: u64,
@@ -35,7 +35,7 @@ pub struct Seen {
     pub sessions: u64,
     /// The last verdict of its check, such as `L7OK`.
     pub check_status: String,
-    /// How many more checks must fail (or pass) until it is down (or up); see [`Seen::is_judged`].
+    /// How many more checks must fail (or pass) until it is down (or up); see [`RunningServer::is_judged`].
     pub check_health: u32,
     /// From which health on it is up.
     pub check_rise: u32,
@@ -99,7 +99,7 @@ impl Running {
 
     /// What runs, for a test.
     #[cfg(test)]
-    pub(super) fn of(servers: impl IntoIterator<Item = (ServerName, Seen)>) -> Running {
+    pub(super) fn of(servers: impl IntoIterator<Item = (ServerName, RunningServer)>) -> Running {
         let mut running = Running::default();
         for (name, seen) in servers {
             running.0.entry(name.backend).or_default().insert(name.server, seen);
@@ -108,7 +108,7 @@ impl Running {
     }
 
     /// The servers of a backend, by name; none if there is no such backend, or none in it.
-    pub fn servers(&self, backend: &str) -> Option<&BTreeMap<String, Seen>> {
+    pub fn servers(&self, backend: &str) -> Option<&BTreeMap<String, RunningServer>> {
         self.0.get(backend)
     }
 
@@ -150,7 +150,7 @@ impl Running {
     }
 }
 
-impl Seen {
+impl RunningServer {
     /// Whether it gets requests, as far as that was decided and not found out by a check.
     pub fn state(&self) -> State {
         if self.admin & ADMIN_MAINT != 0 {
@@ -203,7 +203,7 @@ impl Seen {
 }
 
 /// Reads the answer to `show servers state`, in version 1 (HAProxy 2.6 management guide, section 9.3).
-pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, Seen)>, SyntaxError> {
+pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>, SyntaxError> {
     let broken = |reason: String| SyntaxError { command: "show servers state", reason };
     let mut lines = text.lines().filter(|line| !line.is_empty());
     let version = lines.next();
@@ -232,7 +232,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, Seen)>, SyntaxE
         let small = |index: usize| number(index).map(|number| u8::try_from(number).unwrap_or(u8::MAX));
         let port_of = |index: usize| number(index).map(|number| u16::try_from(number).unwrap_or_default());
         let listens = port_of(port)?;
-        let seen = Seen {
+        let seen = RunningServer {
             address: field(address).parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, listens)),
             id: number(id)?,
             check_port: port_of(check_port)?,
@@ -243,7 +243,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, Seen)>, SyntaxE
             last_change_s: u64::from(number(last_change)?),
             // A server that `show stat` does not know is rather taken for a busy one than for an idle one.
             sessions: 1,
-            ..Seen::default()
+            ..RunningServer::default()
         };
         let name = ServerName { backend: field(backend).to_owned(), server: field(server).to_owned() };
         read.push((name, seen));
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn states_follow_the_bits() {
         let check = |admin: u8, weight: u16, expect: State| {
-            assert_eq!(Seen { admin, weight, ..Seen::default() }.state(), expect, "for {admin} {weight}");
+            assert_eq!(RunningServer { admin, weight, ..RunningServer::default() }.state(), expect, "for {admin} {weight}");
         };
         check(0x00, 7, State::Ready(7));
         check(0x04, 1, State::Ready(1));

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::config::{Backend, Config, State};
 use super::overrides::Overrides;
-use super::running::{Seen, SyntaxError, read_states};
+use super::running::{RunningServer, SyntaxError, read_states};
 use super::socket::{Socket, SocketError};
 use crate::errors::PathError;
 use crate::folder::{Folder, Lasting, READABLE};
@@ -74,9 +74,9 @@ pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<Str
             continue;
         }
         match memory(backend, &name.server, seen) {
-            Memory::Nothing => {}
-            Memory::AsItIs => kept.push(line.to_owned()),
-            Memory::Ready(weight) => kept.push(corrected(line, &columns, weight)),
+            KeptState::Nothing => {}
+            KeptState::AsItIs => kept.push(line.to_owned()),
+            KeptState::Ready(weight) => kept.push(corrected(line, &columns, weight)),
         }
     }
     if kept.len() == before {
@@ -86,7 +86,7 @@ pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<Str
 }
 
 /// What shall be remembered of one server.
-enum Memory {
+enum KeptState {
     Nothing,
     AsItIs,
     /// It shall get requests now, by this weight, and did not. What was in maintenance is down until its checks find it
@@ -94,20 +94,20 @@ enum Memory {
     Ready(u16),
 }
 
-fn memory(backend: &Backend, name: &str, seen: &Seen) -> Memory {
+fn memory(backend: &Backend, name: &str, seen: &RunningServer) -> KeptState {
     let Some(wanted) = backend.servers.get(name) else {
         let known = backend.has_template || backend.left_alone.contains(name);
-        return if known { Memory::AsItIs } else { Memory::Nothing };
+        return if known { KeptState::AsItIs } else { KeptState::Nothing };
     };
     if !wanted.is_seen_as(seen) {
-        return Memory::Nothing;
+        return KeptState::Nothing;
     }
     match (wanted.state, seen.state()) {
-        (wanted, seen) if wanted == seen => Memory::AsItIs,
+        (wanted, seen) if wanted == seen => KeptState::AsItIs,
         // Without a check, what is down stays down.
-        (State::Ready(_), State::Down) if !wanted.options.has("check") => Memory::Nothing,
-        (State::Ready(weight), _) => Memory::Ready(weight),
-        _ => Memory::Nothing,
+        (State::Ready(_), State::Down) if !wanted.options.has("check") => KeptState::Nothing,
+        (State::Ready(weight), _) => KeptState::Ready(weight),
+        _ => KeptState::Nothing,
     }
 }
 

@@ -27,14 +27,14 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 const SEEN: &str = "seen.json";
 
 /// The directory of the memory, held by this process alone.
-pub(super) struct Place {
+pub(super) struct LockedFolder {
     folder: Arc<Folder>,
     _lock: File,
 }
 
 /// What was seen of the list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct Notified {
     /// Tells the messages of this memory from those of another.
     pub(super) origin: String,
     /// The number of the next message: all below it count.
@@ -43,29 +43,29 @@ pub(super) struct Seen {
     pub(super) records: BTreeMap<String, Facts>,
 }
 
-impl Seen {
+impl Notified {
     /// The first look.
-    pub(super) fn first(roster: &Roster) -> Seen {
-        Seen::after(roster, format!("{:016x}", fastrand::u64(..)))
+    pub(super) fn first(roster: &Roster) -> Notified {
+        Notified::after(roster, format!("{:016x}", fastrand::u64(..)))
     }
 
     /// A look, to be numbered.
-    pub(super) fn after(roster: &Roster, origin: String) -> Seen {
+    pub(super) fn after(roster: &Roster, origin: String) -> Notified {
         let records =
             roster.nodes.iter().map(|node| (node.record.id().to_string(), node.record.facts().clone()));
-        Seen { origin, next: 0, records: records.collect() }
+        Notified { origin, next: 0, records: records.collect() }
     }
 }
 
-impl Place {
+impl LockedFolder {
     /// The memory below the state directory; none if another process holds it.
-    pub(super) fn open(state_dir: &Path) -> Result<Option<Place>, PathError> {
+    pub(super) fn open(state_dir: &Path) -> Result<Option<LockedFolder>, PathError> {
         let folder = Arc::new(Folder::private(&state_dir.join("notify"))?);
         let lock = folder.lock_file("lock")?;
         let started = Instant::now();
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(Some(Place { folder, _lock: lock })),
+                Ok(()) => return Ok(Some(LockedFolder { folder, _lock: lock })),
                 // A process that is just being started holds what its parent held, for a moment.
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
@@ -77,11 +77,11 @@ impl Place {
     }
 
     /// What was seen last. One that cannot be read counts as none: better no news than the whole list as news.
-    pub(super) fn seen(&self) -> Option<Seen> {
+    pub(super) fn seen(&self) -> Option<Notified> {
         state::load_from(&self.folder, SEEN)
     }
 
-    pub(super) fn keep(&self, seen: &Seen) -> Result<(), PathError> {
+    pub(super) fn keep(&self, seen: &Notified) -> Result<(), PathError> {
         state::save_in(&self.folder, SEEN, seen, Lasting::Durable)
     }
 

@@ -16,7 +16,7 @@ fn roster(nodes: &[(&str, &str)]) -> Roster {
 #[test]
 fn a_difference_becomes_events() {
     let before =
-        Seen::first(&roster(&[("a", "done"), ("b", "done"), ("c", "drained"), ("d", "wedged")])).records;
+        Notified::first(&roster(&[("a", "done"), ("b", "done"), ("c", "drained"), ("d", "wedged")])).records;
     let after = roster(&[("a", "wedged"), ("d", "wedged"), ("e", "done"), ("f", "wedged")]);
     let told: Vec<String> = events(&before, &after, &States::default())
         .iter()
@@ -27,12 +27,12 @@ fn a_difference_becomes_events() {
 
 #[test]
 fn who_is_wedged_says_why() {
-    let before = Seen::first(&roster(&[("a", "done")])).records;
+    let before = Notified::first(&roster(&[("a", "done")])).records;
     let after = roster(&[("a", r#"wedged","wedged-reason":"web: http status 500"#)]);
     let events = events(&before, &after, &States::default());
     assert_eq!(events[0].change, "state done -> wedged (web: http status 500)");
     assert_eq!(events[0].reason.as_deref(), Some("web: http status 500"));
-    let back = self::events(&Seen::first(&after).records, &roster(&[("a", "done")]), &States::default());
+    let back = self::events(&Notified::first(&after).records, &roster(&[("a", "done")]), &States::default());
     assert_eq!((back[0].change.as_str(), &back[0].reason), ("state wedged -> done", &None));
 }
 
@@ -99,7 +99,7 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     for entry in std::fs::read_dir(&dir).unwrap() {
         let path = entry.unwrap().path();
         if path.file_name().unwrap().to_string_lossy().starts_with("queue-") {
-            let place = Place::open(&told.dir.path().join("state")).unwrap().unwrap();
+            let place = LockedFolder::open(&told.dir.path().join("state")).unwrap().unwrap();
             std::fs::rename(&path, place.queue(&told.notifies("true")[0], 0).path()).unwrap();
         }
     }

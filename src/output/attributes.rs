@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::file::Place;
+use super::file::Location;
 
 /// The kernel gives no list and no value that is longer (xattr(7)).
 const MAX: usize = 64 * 1024;
@@ -62,7 +62,7 @@ pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> 
 }
 
 /// What stops everybody from replacing that file, root too: the file or its folder, and the flag that it has (chattr(1)).
-pub(super) fn protection(place: &Place) -> Option<(PathBuf, &'static str)> {
+pub(super) fn protection(place: &Location) -> Option<(PathBuf, &'static str)> {
     let folder = &place.folder;
     let file = (Path::new(&place.name), folder.at(&place.name), AtFlags::SYMLINK_NOFOLLOW);
     let itself = (Path::new(""), folder.path().to_owned(), AtFlags::EMPTY_PATH);

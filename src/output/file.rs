@@ -63,36 +63,36 @@ impl Owner {
 
 /// A file's place: its folder, opened, and its name in it. All that is done with the file is done through these.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) folder: Folder,
     pub(super) name: OsString,
     path: PathBuf,
 }
 
 /// A file as it was found.
-pub(super) struct Found {
+pub(super) struct CurrentFile {
     pub(super) bytes: Vec<u8>,
     pub(super) metadata: fs::Metadata,
     /// Open for reading.
     pub(super) handle: fs::File,
 }
 
-impl Place {
-    pub(super) fn open(path: &Path) -> Result<Place, PathError> {
+impl Location {
+    pub(super) fn open(path: &Path) -> Result<Location, PathError> {
         let (folder, name) = Folder::of(path)?;
-        Ok(Place { folder, name, path: path.to_owned() })
+        Ok(Location { folder, name, path: path.to_owned() })
     }
 
     /// The same; none if there is no such folder.
-    pub(super) fn find(path: &Path) -> Result<Option<Place>, PathError> {
-        match Place::open(path) {
+    pub(super) fn find(path: &Path) -> Result<Option<Location>, PathError> {
+        match Location::open(path) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some),
         }
     }
 
     /// What is there now; none if nothing is. A link, a directory or a device is an error.
-    pub(super) fn current(&self) -> Result<Option<Found>, TargetError> {
+    pub(super) fn current(&self) -> Result<Option<CurrentFile>, TargetError> {
         let file = self.folder.file(&self.name).map_err(|error| match NotPlain::of(&error) {
             Some(NotPlain::Link) => TargetError::Link(self.path.clone()),
             Some(NotPlain::Other) => TargetError::NotAFile(self.path.clone()),
@@ -101,7 +101,7 @@ impl Place {
         let Some(handle) = file? else { return Ok(None) };
         let bytes = folder::read_within(&handle, MAX_BYTES).at("read", &self.path)?;
         let metadata = handle.metadata().at("look at", &self.path)?;
-        Ok(Some(Found { bytes, metadata, handle }))
+        Ok(Some(CurrentFile { bytes, metadata, handle }))
     }
 
     /// Names the bytes of the file that is there now; none if nothing does, or if it is no plain file.
@@ -153,9 +153,9 @@ impl Place {
 /// Writes the bytes beside the file, ready to take its place: on disk, with the mode, owner and attributes that it shall
 /// have. Also gives a sentence about each thing that the replacement loses.
 pub(super) fn stage<'p>(
-    place: &'p Place,
+    place: &'p Location,
     bytes: &[u8],
-    old: Option<&Found>,
+    old: Option<&CurrentFile>,
     mode: Option<u32>,
     owner: Option<Owner>,
 ) -> Result<(Staged<'p>, Vec<String>), PathError> {

@@ -10,20 +10,20 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, StatxAttributes, StatxFlags};
 
-use super::file::{Found, Place};
+use super::file::{CurrentFile, Location};
 use super::memory::Memory;
 use crate::errors::{AtPath, PathError};
 
 /// Whether something is mounted on that very file. False where the kernel does not tell (before Linux 5.8); then the
 /// replacement fails with EBUSY.
-pub(super) fn is_mount_point(place: &Place) -> bool {
+pub(super) fn is_mount_point(place: &Location) -> bool {
     rustix::fs::statx(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Writes the bytes into the file that was found, durably, and gives it opened. If that fails, the old bytes are there
 /// again.
-pub(super) fn write(memory: &Memory, place: &Place, old: &Found, new: &[u8]) -> Result<File, PathError> {
+pub(super) fn write(memory: &Memory, place: &Location, old: &CurrentFile, new: &[u8]) -> Result<File, PathError> {
     let path = &place.folder.at(&place.name);
     let file = place.folder.file_to_write(&place.name)?;
     let file = file
@@ -50,7 +50,7 @@ fn is_same(file: &File, found: &Metadata) -> bool {
 /// Finishes what a run began that was killed. True if there was something to finish.
 pub(super) fn recover(memory: &Memory, path: &Path) -> Result<bool, PathError> {
     let Some(bytes) = memory.in_place() else { return Ok(false) };
-    if let Some(place) = Place::find(path)?
+    if let Some(place) = Location::find(path)?
         && let Some(file) = place.folder.file_to_write(&place.name)?
     {
         fill(&file, &bytes).at("write", path)?;

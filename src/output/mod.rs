@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{BadCommand, Command, CommandError};
 pub use done::{Done, Held};
 pub use error::TargetError;
-use file::Place;
+use file::Location;
 pub use file::{Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
 pub use runtime::{FailedServer, Followed, Runtime};
@@ -41,7 +41,7 @@ const SERVING: &str = "serving.json";
 
 /// The process that had not loaded the file after a reload.
 #[derive(Debug, Serialize, Deserialize)]
-struct Before {
+struct ServingBefore {
     /// Where it was asked.
     socket: PathBuf,
     process: Serving,
@@ -82,7 +82,7 @@ impl Target {
         bytes: &[u8],
         warnings: &mut Vec<String>,
     ) -> Result<Done, TargetError> {
-        let place = Place::open(&self.path)?;
+        let place = Location::open(&self.path)?;
         place.sweep();
         self.recover(memory)?;
         let old = place.current()?;
@@ -99,7 +99,7 @@ impl Target {
         let before = old.as_ref().map(|old| old.bytes.as_slice());
         let why = self.needs_reload(before, bytes);
         if self.reload.is_some() && why.is_some() {
-            // Before the replacement: killed after it, the next run would see the right bytes and reload nothing.
+            // ServingBefore the replacement: killed after it, the next run would see the right bytes and reload nothing.
             memory.owe_reload()?;
         }
         match &old {
@@ -117,7 +117,7 @@ impl Target {
         }
     }
 
-    /// Finishes what a run began that was killed while it wrote into the file. Before anybody takes the file as it is.
+    /// Finishes what a run began that was killed while it wrote into the file. ServingBefore anybody takes the file as it is.
     pub fn recover(&self, memory: &Memory) -> Result<(), TargetError> {
         in_place::recover(memory, &self.path)?;
         Ok(())
@@ -126,8 +126,8 @@ impl Target {
     /// The new file, ready to be checked and to take the old one's place; for a file that keeps its place, a draft.
     fn stage<'p>(
         &self,
-        place: &'p Place,
-        old: Option<&file::Found>,
+        place: &'p Location,
+        old: Option<&file::CurrentFile>,
         bytes: &[u8],
         other: &'p Folder,
         warnings: &mut Vec<String>,
@@ -148,7 +148,7 @@ impl Target {
 
     /// What stops everybody from changing the file, root too.
     pub fn protection(&self) -> Option<TargetError> {
-        let (path, flag) = attributes::protection(&Place::open(&self.path).ok()?)?;
+        let (path, flag) = attributes::protection(&Location::open(&self.path).ok()?)?;
         Some(TargetError::Protected { path, flag })
     }
 
@@ -182,15 +182,15 @@ impl Target {
         }
         let Some(runtime) = &self.runtime else { return Ok(Done::Unchanged) };
         let why = match runtime.follow(memory, old, new) {
-            runtime::Verdict::Followed(followed) => {
+            runtime::FollowOutcome::Followed(followed) => {
                 memory.follows()?;
                 let nothing = followed == Followed::default();
                 return Ok(if nothing { Done::Unchanged } else { Done::Followed(followed) });
             }
-            runtime::Verdict::Reload(why) => why,
+            runtime::FollowOutcome::Reload(why) => why,
             // The new file needs a reload, after which there is the same to say.
-            runtime::Verdict::Unknown(error) if old != new => chain(&error),
-            runtime::Verdict::Unknown(source) => return Err(self.not_asked(source, false)),
+            runtime::FollowOutcome::Unknown(error) if old != new => chain(&error),
+            runtime::FollowOutcome::Unknown(source) => return Err(self.not_asked(source, false)),
         };
         // Another socket, another file, a hung process: nobody is helped by a reload a minute.
         if memory.reloads_in_vain(&self.reloaded_by()) >= MAX_VAIN {
@@ -212,7 +212,7 @@ impl Target {
         last: &LastGood,
         now: SystemTime,
     ) -> Result<Option<Done>, TargetError> {
-        let Some(place) = Place::find(&self.path)? else { return Ok(None) };
+        let Some(place) = Location::find(&self.path)? else { return Ok(None) };
         let keyed = place.key(now);
         let settled = self.runtime.is_none() && !memory.owes_reload();
         if let Some((key, file)) = &keyed
@@ -226,7 +226,7 @@ impl Target {
             }));
         }
         match place.current()? {
-            Some(file::Found { bytes, handle, .. }) if memory::digest(&bytes) == last.digest => {
+            Some(file::CurrentFile { bytes, handle, .. }) if memory::digest(&bytes) == last.digest => {
                 place.sweep();
                 if let Some((key, _)) = keyed {
                     memory.keep(&LastGood { key: Some(key), ..last.clone() }, None)?;
@@ -248,7 +248,7 @@ impl Target {
 
     /// What `apply` would do, up to the check, without touching the file. Gives the same warnings.
     pub fn rehearse(&self, bytes: &[u8], warnings: &mut Vec<String>) -> Result<Done, TargetError> {
-        let place = Place::open(&self.path)?;
+        let place = Location::open(&self.path)?;
         let old = place.current()?;
         if old.as_ref().is_some_and(|old| old.bytes == bytes) {
             return Ok(Done::Unchanged);
@@ -268,7 +268,7 @@ impl Target {
 
     /// The bytes of the file now; none if there is no file.
     pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
-        let Some(place) = Place::find(&self.path)? else { return Ok(None) };
+        let Some(place) = Location::find(&self.path)? else { return Ok(None) };
         Ok(place.current()?.map(|found| found.bytes))
     }
 
@@ -281,7 +281,7 @@ impl Target {
         let since = haproxy::serving(socket).is_some_and(|now| now != before);
         if since {
             memory.reloaded()?;
-            memory.write_note::<Before>(SERVING, None)?;
+            memory.write_note::<ServingBefore>(SERVING, None)?;
             if let (Some(runtime), Some(bytes)) = (&self.runtime, self.current()?) {
                 runtime.reloaded(memory, &bytes)?;
             }
@@ -291,7 +291,7 @@ impl Target {
 
     /// The process that had not loaded the file, if it was asked at this very socket.
     fn served_before(&self, memory: &Memory) -> Option<Serving> {
-        let before = memory.note::<Before>(SERVING)?;
+        let before = memory.note::<ServingBefore>(SERVING)?;
         (self.socket.as_ref() == Some(&before.socket)).then_some(before.process)
     }
 
@@ -355,14 +355,14 @@ impl Target {
                 memory.count_reload(&self.reloaded_by())?;
                 // If it does not answer now, what it was before still says whether it has been reloaded.
                 if let Some(process) = before {
-                    memory.write_note(SERVING, Some(&Before { socket: socket.clone(), process }))?;
+                    memory.write_note(SERVING, Some(&ServingBefore { socket: socket.clone(), process }))?;
                 }
                 return Err(TargetError::NotLoaded { path: self.path.clone(), source });
             }
         }
         memory.reloaded()?;
         // It was of an earlier try.
-        memory.write_note::<Before>(SERVING, None)?;
+        memory.write_note::<ServingBefore>(SERVING, None)?;
         if let Some(runtime) = &self.runtime {
             // Until it is seen to follow.
             memory.count_reload(&self.reloaded_by())?;

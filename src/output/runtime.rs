@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Memory;
 use crate::errors::PathError;
-use crate::haproxy::{self, ApplyError, Config, Overrides, Remember, Request, state_file};
+use crate::haproxy::{self, ApplyError, Config, Overrides, Remember, ApplyRequest, state_file};
 
 /// How changes reach a running HAProxy.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ pub struct FailedServer {
 }
 
 /// What is to be done about a file at run time.
-pub(super) enum Verdict {
+pub(super) enum FollowOutcome {
     /// HAProxy follows, or will.
     Followed(Followed),
     /// Only a reload will do, for this reason.
@@ -77,8 +77,8 @@ impl Runtime {
     }
 
     /// Makes what runs follow the new file, which is in place.
-    pub(super) fn follow(&self, memory: &Memory, old: &[u8], new: &[u8]) -> Verdict {
-        let request = Request {
+    pub(super) fn follow(&self, memory: &Memory, old: &[u8], new: &[u8]) -> FollowOutcome {
+        let request = ApplyRequest {
             socket: &self.socket,
             old: &String::from_utf8_lossy(old),
             new: &String::from_utf8_lossy(new),
@@ -87,7 +87,7 @@ impl Runtime {
         };
         match haproxy::apply(&request) {
             Ok(outcome) => match outcome.reload_needed {
-                Some(reason) => Verdict::Reload(reason),
+                Some(reason) => FollowOutcome::Reload(reason),
                 None => {
                     let (failed, pending): (Vec<_>, Vec<_>) =
                         outcome.pending.iter().partition(|waiting| waiting.is_failed());
@@ -95,16 +95,16 @@ impl Runtime {
                         name: waiting.server.to_string(),
                         why: waiting.why.to_string(),
                     });
-                    Verdict::Followed(Followed {
+                    FollowOutcome::Followed(Followed {
                         done: outcome.done.iter().map(ToString::to_string).chain(outcome.left).collect(),
                         pending: pending.into_iter().map(ToString::to_string).collect(),
                         failed: failed.collect(),
                     })
                 }
             },
-            Err(error) if !error.may_pass() => Verdict::Unknown(error),
+            Err(error) if !error.may_pass() => FollowOutcome::Unknown(error),
             // Nobody is there to be told: the reload command knows how to start him.
-            Err(error) => Verdict::Reload(crate::errors::chain(&error)),
+            Err(error) => FollowOutcome::Reload(crate::errors::chain(&error)),
         }
     }
 

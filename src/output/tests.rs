@@ -263,7 +263,7 @@ fn what_was_looked_at_is_what_is_changed() {
     let victim = fixture.dir.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
-    let place = Place::open(&path).unwrap();
+    let place = Location::open(&path).unwrap();
     let found = place.current().unwrap().unwrap();
     fs::rename(&path, fixture.dir.path().join("moved")).unwrap();
     std::os::unix::fs::symlink(&victim, &path).unwrap();

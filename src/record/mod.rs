@@ -68,7 +68,7 @@ pub enum RecordError {
 
 /// The file as it is written; the order of the keys is the order of the fields.
 #[derive(Serialize)]
-struct File<'a> {
+struct RecordFile<'a> {
     filetype: &'a str,
     value: &'a Facts,
 }
@@ -123,7 +123,7 @@ impl Record {
         let mut bytes = Vec::with_capacity(1024);
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
         let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
-        File { filetype: FILETYPE, value: &self.facts() }
+        RecordFile { filetype: FILETYPE, value: &self.facts() }
             .serialize(&mut writer)
             .expect("a map with string keys always serialises into memory");
         bytes.push(b'\n');

@@ -16,9 +16,9 @@ use walkdir::WalkDir;
 
 use super::cache::Cache;
 use super::error::InStore;
-use super::kind::{self, Identity, Memory};
+use super::kind::{self, Identity, KindMemory};
 use super::{
-    Applied, Beats, Branch, Edit, Event, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
+    Applied, Beats, Branch, Edit, HistoryEvent, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
     StoreErrorKind,
 };
 use crate::access::may_make_files_in;
@@ -30,7 +30,7 @@ use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use listing::Listing;
-use read::Seen;
+use read::Scan;
 
 /// Sub-folders deeper than this below the folder are not looked into.
 pub(super) const MAX_DEPTH: usize = 16;
@@ -50,11 +50,11 @@ pub(super) struct Directory {
     beats: bool,
     cache: Cache,
     /// What the state directory knows of it.
-    memory: Memory,
+    memory: KindMemory,
 }
 
 impl Directory {
-    pub(super) fn new(url: &str, root: PathBuf, options: &Options, memory: Memory) -> Directory {
+    pub(super) fn new(url: &str, root: PathBuf, options: &Options, memory: KindMemory) -> Directory {
         let cache = Cache::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
         let url = super::shown_url(url);
@@ -182,7 +182,7 @@ impl Store for Directory {
     fn look(&self, _: Deadline) -> Result<Look, StoreError> {
         let look = || {
             let folder = self.folder()?;
-            let seen = Seen::new(&folder, self.cache.exists(), SystemTime::now())?;
+            let seen = Scan::new(&folder, self.cache.exists(), SystemTime::now())?;
             let (identity, records) = (seen.identity(&folder)?, seen.holds_records());
             self.memory.judge(&folder, identity, || Ok(records))?;
             self.memory.is_directory(identity, records);
@@ -197,7 +197,7 @@ impl Store for Directory {
         }))
     }
 
-    fn history(&self, _: Option<&Name>, _: usize, _: Deadline) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, _: Option<&Name>, _: usize, _: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
         Err(StoreErrorKind::NoHistory).in_store(&self.url)
     }
 

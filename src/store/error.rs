@@ -4,7 +4,7 @@ mod refusal;
 
 use std::path::Path;
 
-use refusal::Refusal;
+use refusal::PushRefusal;
 
 use crate::deadline::Deadline;
 use crate::errors::PathError;
@@ -336,7 +336,7 @@ impl StoreError {
                 "run the same command again; if that does not help, `git fsck` in the repository shows what is wrong with it"
                     .into(),
             ),
-            StoreErrorKind::Refused { reason, said } => Some(Refusal::of(reason, said).hint().into()),
+            StoreErrorKind::Refused { reason, said } => Some(PushRefusal::of(reason, said).hint().into()),
             StoreErrorKind::Busy { key, .. } => {
                 Some(format!("run the same command again; `{key}` in `[timeouts]` of presence.toml is the limit"))
             }
@@ -379,7 +379,7 @@ impl StoreErrorKind {
 
     /// Whether the server refused a push because a ref of its own names an object that it has not.
     pub(super) fn lacks_objects(&self) -> bool {
-        matches!(self, StoreErrorKind::Refused { reason, said } if Refusal::of(reason, said) == Refusal::LacksObjects)
+        matches!(self, StoreErrorKind::Refused { reason, said } if PushRefusal::of(reason, said) == PushRefusal::LacksObjects)
     }
 
     /// Whether the server said that this ref is such a one.

@@ -2,7 +2,7 @@
 //!
 //! What is there decides, and what was there before: a repository that cannot be opened is not a plain directory, and an
 //! empty directory where a share should be mounted is not an empty list. So the state directory remembers what a store
-//! was when it was last used. The decisions are pure; [`Memory`] reads and writes one small file, and writes it only if
+//! was when it was last used. The decisions are pure; [`KindMemory`] reads and writes one small file, and writes it only if
 //! something is different.
 
 use std::fs;
@@ -17,7 +17,7 @@ use crate::state;
 
 /// The kind of a store at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StoreKind {
     /// A git repository, bare or with a work tree.
     Repository,
     /// A folder that is just a folder.
@@ -72,7 +72,7 @@ pub(super) fn is_dir(path: &Path) -> Result<bool, PathError> {
 }
 
 /// An error if there is no directory; what is there instead is said, and whether a store was there before.
-pub(super) fn must_be_dir(path: &Path, memory: &Memory) -> Result<(), StoreErrorKind> {
+pub(super) fn must_be_dir(path: &Path, memory: &KindMemory) -> Result<(), StoreErrorKind> {
     match missing(path)? {
         None => Ok(()),
         Some(StoreErrorKind::Missing(path)) if memory.was_used() => Err(StoreErrorKind::Away(path)),
@@ -102,14 +102,14 @@ pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> 
 ///
 /// Where nothing is now, it is what it was: the store itself says then that it is missing. A directory that shows no sign
 /// of git and was a repository is an error, and so is the reverse where there were records.
-pub(super) fn judge(path: &Path, signs: Signs, memory: &Memory) -> Result<Kind, StoreErrorKind> {
+pub(super) fn judge(path: &Path, signs: Signs, memory: &KindMemory) -> Result<StoreKind, StoreErrorKind> {
     match (signs.is_there, signs.are_of_git(), &memory.known) {
         (true, false, Some(Known::Repository)) => Err(memory.changed(path, Difference::Repository)),
         (true, true, Some(Known::Directory { records: true, .. })) => {
             Err(memory.changed(path, Difference::Directory))
         }
-        (_, true, _) | (false, _, Some(Known::Repository)) => Ok(Kind::Repository),
-        _ => Ok(Kind::Directory),
+        (_, true, _) | (false, _, Some(Known::Repository)) => Ok(StoreKind::Repository),
+        _ => Ok(StoreKind::Directory),
     }
 }
 
@@ -212,17 +212,17 @@ const FILE: &str = "kind";
 
 /// What the state directory remembers of one store. It is a safeguard: where it cannot be read or written, there is none.
 #[derive(Debug, Clone)]
-pub(super) struct Memory {
+pub(super) struct KindMemory {
     path: PathBuf,
     known: Option<Known>,
 }
 
-impl Memory {
+impl KindMemory {
     /// Reads it from the store's place in the state directory.
-    pub(super) fn of(place: &Path) -> Memory {
+    pub(super) fn of(place: &Path) -> KindMemory {
         let path = place.join(FILE);
         let known = state::load_text(place, FILE).and_then(|text| Known::parse(&text));
-        Memory { path, known }
+        KindMemory { path, known }
     }
 
     /// Whether a store was there before: a repository, or a directory with records.
@@ -283,8 +283,8 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn memory(known: Option<Known>) -> Memory {
-        Memory { path: "/state/kind".into(), known }
+    fn memory(known: Option<Known>) -> KindMemory {
+        KindMemory { path: "/state/kind".into(), known }
     }
 
     const HERE: Identity = Identity { system: 61267, device: 7, inode: 12, born: 5, mounted: true };
@@ -303,18 +303,18 @@ mod tests {
             Signs { parts: 2, ..there },
             Signs { parts: 3, suffix: true, ..there },
         ] {
-            assert_eq!(kind(signs, None), Some(Kind::Repository), "{signs:?}");
-            assert_eq!(kind(signs, held(false)), Some(Kind::Repository), "{signs:?}");
+            assert_eq!(kind(signs, None), Some(StoreKind::Repository), "{signs:?}");
+            assert_eq!(kind(signs, held(false)), Some(StoreKind::Repository), "{signs:?}");
             assert_eq!(kind(signs, held(true)), None, "{signs:?}");
         }
         for signs in [there, Signs { parts: 1, ..there }] {
-            assert_eq!(kind(signs, None), Some(Kind::Directory));
-            assert_eq!(kind(signs, held(true)), Some(Kind::Directory));
+            assert_eq!(kind(signs, None), Some(StoreKind::Directory));
+            assert_eq!(kind(signs, held(true)), Some(StoreKind::Directory));
             assert_eq!(kind(signs, Some(Known::Repository)), None, "it was git yesterday");
         }
         let gone = Signs::default();
-        assert_eq!(kind(gone, Some(Known::Repository)), Some(Kind::Repository));
-        assert_eq!(kind(gone, None), Some(Kind::Directory));
+        assert_eq!(kind(gone, Some(Known::Repository)), Some(StoreKind::Repository));
+        assert_eq!(kind(gone, None), Some(StoreKind::Directory));
     }
 
     #[test]
@@ -351,15 +351,15 @@ mod tests {
     fn it_is_read_back_and_written_only_if_different() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("store");
-        Memory::of(&place).is_directory(HERE, true);
-        let memory = Memory::of(&place);
+        KindMemory::of(&place).is_directory(HERE, true);
+        let memory = KindMemory::of(&place);
         assert_eq!(memory.known, held(true));
         fs::remove_file(&memory.path).unwrap();
         memory.is_directory(HERE, true);
         assert!(!memory.path.exists());
         memory.is_repository();
-        assert_eq!(Memory::of(&place).known, Some(Known::Repository));
+        assert_eq!(KindMemory::of(&place).known, Some(Known::Repository));
         fs::write(&memory.path, "directory x").unwrap();
-        assert_eq!(Memory::of(&place).known, None);
+        assert_eq!(KindMemory::of(&place).known, None);
     }
 }

@@ -9,7 +9,7 @@ use super::cache::Cache;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
-use super::kind::{self, Kind, Memory, Signs};
+use super::kind::{self, StoreKind, KindMemory, Signs};
 use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.
@@ -138,12 +138,12 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
         }
         Location::Path(path) => {
             let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
-            let memory = Memory::of(place.place());
+            let memory = KindMemory::of(place.place());
             let signs = Signs::of(&path).in_store(url)?;
             match kind::judge(&path, signs, &memory).in_store(url)? {
-                Kind::Repository => Ok(Box::new(Local::new(url, path, options, Some(memory)))),
+                StoreKind::Repository => Ok(Box::new(Local::new(url, path, options, Some(memory)))),
                 // What is not there now may be a file system that is not mounted: its last copy still counts.
-                Kind::Directory => Ok(Box::new(Directory::new(url, path, options, memory))),
+                StoreKind::Directory => Ok(Box::new(Directory::new(url, path, options, memory))),
             }
         }
     }

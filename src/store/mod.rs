@@ -137,7 +137,7 @@ impl fmt::Display for Outcome {
 
 /// A change in the history of a store.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct HistoryEvent {
     /// When it was committed.
     pub time: Timestamp,
     /// The node.
@@ -224,7 +224,7 @@ pub trait Store: Send + Sync {
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
     /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError>;
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError>;
 
     /// Which of these nodes, whose records are away, were withdrawn, as far as this machine knows without the network. What
     /// was lost in another way is not among them.
@@ -430,7 +430,7 @@ pub fn history(
     id: Option<&Name>,
     most: usize,
     deadline: Deadline,
-) -> Vec<Result<Vec<Event>, StoreError>> {
+) -> Vec<Result<Vec<HistoryEvent>, StoreError>> {
     let (own, id) = (options.clone(), id.cloned());
     together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
         open(&url, &own)?.history(id.as_ref(), most, deadline)

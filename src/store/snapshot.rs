@@ -59,12 +59,12 @@ pub(super) struct Entry {
     pub(super) place: u32,
     /// The index of its heap.
     pub(super) heap: u16,
-    pub(super) kind: Kind,
+    pub(super) kind: ContentKind,
 }
 
 /// What the content of an entry is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ContentKind {
     /// A record, as [`Record::pack`] writes it.
     Record,
     /// The reason why there is none.
@@ -85,7 +85,7 @@ pub struct File<'a> {
     path: Bytes,
     content: &'a Bytes,
     range: Range<usize>,
-    kind: Kind,
+    kind: ContentKind,
 }
 
 impl File<'_> {
@@ -98,8 +98,8 @@ impl File<'_> {
     pub fn record(&self) -> Result<Record, String> {
         let content = self.content.slice(self.range.clone());
         match self.kind {
-            Kind::Record => Record::unpack(content).ok_or_else(|| "cannot be read back".to_owned()),
-            Kind::Problem => Err(String::from_utf8_lossy(&content).into_owned()),
+            ContentKind::Record => Record::unpack(content).ok_or_else(|| "cannot be read back".to_owned()),
+            ContentKind::Problem => Err(String::from_utf8_lossy(&content).into_owned()),
         }
     }
 }
@@ -202,7 +202,7 @@ impl Snapshot {
 
     /// Whether there is any record.
     pub(super) fn has_records(&self) -> bool {
-        self.entries.iter().any(|entry| entry.kind == Kind::Record)
+        self.entries.iter().any(|entry| entry.kind == ContentKind::Record)
     }
 
     /// Brings the entries into the order of their paths.
@@ -314,10 +314,10 @@ impl Batch {
         let name = String::from_utf8_lossy(path);
         let kind = match content.and_then(text_of).and_then(|text| Record::pack(&name, text, &mut self.heap))
         {
-            Ok(()) => Kind::Record,
+            Ok(()) => ContentKind::Record,
             Err(reason) => {
                 self.heap.extend_from_slice(reason.as_bytes());
-                Kind::Problem
+                ContentKind::Problem
             }
         };
         let entry = Entry {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
 use super::in_use::{InUse, Previous};
-use super::load::{Source, load};
+use super::load::{TemplateSource, load};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::record::Facts;
@@ -17,7 +17,7 @@ use crate::output::limits::Counts;
 
 /// What is to be rendered.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct RenderRequest<'a> {
     /// The template's name, with or without its last extension.
     pub name: &'a str,
     /// Where templates are.
@@ -57,12 +57,12 @@ pub struct Rendered {
 }
 
 /// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
-pub fn render(request: &Request<'_>) -> Result<Rendered, TemplateError> {
+pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
     render_by(request, true)
 }
 
 /// [`render`], with or without the short way for bodies that are plain.
-pub(super) fn render_by(request: &Request<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
+pub(super) fn render_by(request: &RenderRequest<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
     let (sources, templates) = load(request.lookup, &found)?;
     let survey = Survey::of(&templates);
@@ -124,7 +124,7 @@ pub fn depends_on_haproxy(lookup: &Lookup, name: &str) -> Result<bool, TemplateE
 }
 
 /// Names the texts: the same templates give the same digest on any machine.
-fn digest(sources: &BTreeMap<String, Source>) -> String {
+fn digest(sources: &BTreeMap<String, TemplateSource>) -> String {
     use std::hash::Hasher;
     let mut hash = fnv::FnvHasher::default();
     for (name, source) in sources {
@@ -136,7 +136,7 @@ fn digest(sources: &BTreeMap<String, Source>) -> String {
     format!("{:016x}", hash.finish())
 }
 
-fn render_error(sources: &BTreeMap<String, Source>, error: &handlebars::RenderError) -> TemplateError {
+fn render_error(sources: &BTreeMap<String, TemplateSource>, error: &handlebars::RenderError) -> TemplateError {
     let name = error.template_name.as_deref().unwrap_or_default();
     let path = sources.get(name).map_or(name, |source| &source.path);
     let place = match (error.line_no, error.column_no) {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use handlebars::Template;
 use handlebars::template::{Parameter, TemplateElement};
 
-use super::{Found, Lookup, TemplateError, syntax};
+use super::{TemplateFile, Lookup, TemplateError, syntax};
 
 /// Where a template is from, and its text.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct TemplateSource {
     pub(super) path: String,
     pub(super) text: String,
 }
@@ -17,9 +17,9 @@ pub(super) struct Source {
 /// The template and its partials: by name, and parsed.
 pub(super) fn load(
     lookup: &Lookup,
-    main: &Found,
-) -> Result<(BTreeMap<String, Source>, Vec<Template>), TemplateError> {
-    let mut sources: BTreeMap<String, Source> = BTreeMap::new();
+    main: &TemplateFile,
+) -> Result<(BTreeMap<String, TemplateSource>, Vec<Template>), TemplateError> {
+    let mut sources: BTreeMap<String, TemplateSource> = BTreeMap::new();
     let mut templates = Vec::new();
     let mut uses = Uses::default();
     let mut wanted = vec![(main.name.clone(), main.clone())];
@@ -43,7 +43,7 @@ pub(super) fn load(
         let partials = uses.0.values().flatten().filter(|partial| !sources.contains_key(*partial));
         wanted.extend(partials.filter_map(|name| Some((name.clone(), lookup.find(name).ok()?))));
         templates.push(template);
-        sources.insert(name, Source { path: found.path, text });
+        sources.insert(name, TemplateSource { path: found.path, text });
     }
     if let Some(circle) = uses.circle(&main.name) {
         let path = sources.get(circle[0]).map_or(main.path.as_str(), |source| &source.path);

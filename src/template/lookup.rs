@@ -22,7 +22,7 @@ const BUILT_IN_DIR: &str = "built-in:";
 
 /// A template file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct TemplateFile {
     /// Its name, without `.hbs`: the name of the file that it makes.
     pub name: String,
     /// Where it is: a path, or `built-in:` and a path.
@@ -38,7 +38,7 @@ enum Origin {
     BuiltIn(&'static str),
 }
 
-impl Found {
+impl TemplateFile {
     /// The template's text.
     pub fn read(&self) -> Result<String, TemplateError> {
         let path = match &self.origin {
@@ -82,7 +82,7 @@ impl Lookup {
     }
 
     /// The template of that name, with or without its last extension.
-    pub fn find(&self, name: &str) -> Result<Found, TemplateError> {
+    pub fn find(&self, name: &str) -> Result<TemplateFile, TemplateError> {
         Name::parse(name).map_err(|source| TemplateError::BadName { what: "the template's name", source })?;
         for place in &self.places {
             let candidates: Vec<&String> = if place.contains_key(name) {
@@ -108,7 +108,7 @@ impl Lookup {
     }
 
     /// Every template there is, by name, with what it shadows.
-    pub fn all(&self) -> Vec<Found> {
+    pub fn all(&self) -> Vec<TemplateFile> {
         self.names().filter_map(|name| self.resolve(name)).collect()
     }
 
@@ -135,10 +135,10 @@ impl Lookup {
         names.into_iter()
     }
 
-    fn resolve(&self, name: &str) -> Option<Found> {
+    fn resolve(&self, name: &str) -> Option<TemplateFile> {
         let mut found = self.places.iter().filter_map(|place| place.get(name));
         let (path, origin) = found.next()?.clone();
-        Some(Found {
+        Some(TemplateFile {
             name: name.to_owned(),
             path,
             shadowed: found.map(|(path, _)| path.clone()).collect(),

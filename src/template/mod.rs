@@ -15,10 +15,10 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{Given, Rendered, Request, compile, depends_on_haproxy, render};
+pub use engine::{Given, Rendered, RenderRequest, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
 pub use in_use::{InUse, Previous};
-pub use lookup::{Found, Lookup};
+pub use lookup::{TemplateFile, Lookup};
 
 /// The variable that says for which version of HAProxy a config is.
 pub const HAPROXY_VERSION: &str = "haproxy_version";

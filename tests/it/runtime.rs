@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use presence::haproxy::{Outcome, Request, Waiting, apply};
+use presence::haproxy::{Outcome, ApplyRequest, Waiting, apply};
 
 use super::fixture::haproxy::HaProxy;
 use super::fixture::http_server::{CHECK_PATH, HttpServer};
@@ -79,8 +79,8 @@ backend app
         apply(&self.request(&old, patience)).unwrap()
     }
 
-    fn request<'a>(&'a self, old: &'a str, patience: Duration) -> Request<'a> {
-        Request { socket: &self.socket, old, new: &self.config, overrides: &(), patience }
+    fn request<'a>(&'a self, old: &'a str, patience: Duration) -> ApplyRequest<'a> {
+        ApplyRequest { socket: &self.socket, old, new: &self.config, overrides: &(), patience }
     }
 
     /// One more call for the same file.
@@ -221,14 +221,14 @@ fn a_request_that_is_being_answered_is_not_cut() {
         });
         balancer.haproxy.wait("the request is there", || goes.requests() == 1);
         let new = format!("{}{}", balancer.head, lines([(0, stays, "")]));
-        let request = Request { new: &new, ..balancer.request(&balancer.config, Duration::from_secs(1)) };
+        let request = ApplyRequest { new: &new, ..balancer.request(&balancer.config, Duration::from_secs(1)) };
         let outcome = apply(&request).unwrap();
         assert_eq!(
             told(&outcome),
             "app/s0 added; app/s0 ready; app/s1 draining; app/s1 waits for its last session to end"
         );
         assert_eq!(balancer.get(), Some(200), "from the other server");
-        let finished = apply(&Request { patience: PATIENCE, ..request }).unwrap();
+        let finished = apply(&ApplyRequest { patience: PATIENCE, ..request }).unwrap();
         assert_eq!(told(&finished), "app/s1 down; app/s1 removed");
         assert!(slow.join().unwrap().ends_with("ok\n"));
     });

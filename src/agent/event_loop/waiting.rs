@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::EventLoop;
-use crate::agent::events::Event;
-use crate::agent::workers::{Answer, Worker, Job, Role};
+use crate::agent::events::AgentEvent;
+use crate::agent::workers::{JobResult, Worker, Job, Role};
 use crate::schedule::back_off;
 
 /// A store that is away is looked for at least this often.
@@ -83,15 +83,15 @@ impl EventLoop<'_> {
         self.stopping.is_none()
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: AgentEvent) {
         match event {
-            Event::Stop(signal) => self.stopping = Some(signal),
-            Event::Now => self.next_beat = Duration::ZERO,
-            Event::Health(answer) => self.hear(&[answer]),
-            Event::Answer(place, answer) => {
+            AgentEvent::Stop(signal) => self.stopping = Some(signal),
+            AgentEvent::Now => self.next_beat = Duration::ZERO,
+            AgentEvent::Health(answer) => self.hear(&[answer]),
+            AgentEvent::Answer(place, answer) => {
                 self.workers[place].has_answered();
                 match *answer {
-                    Answer::Announced { record, applied, beat, rival, complaints } => {
+                    JobResult::Announced { record, applied, beat, rival, complaints } => {
                         self.workers[place].complaints = complaints;
                         if let Some(met) = rival {
                             self.metrics.rival(place, met);
@@ -104,7 +104,7 @@ impl EventLoop<'_> {
                             self.announced(record.as_deref(), applied);
                         }
                     }
-                    Answer::Looked(reading) => {
+                    JobResult::Looked(reading) => {
                         let failed = reading.as_ref().is_some_and(|reading| reading.error.is_some());
                         self.looked(place, failed);
                         if let Some(reading) = reading {

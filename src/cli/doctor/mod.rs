@@ -8,7 +8,7 @@ mod others;
 mod own;
 mod stores;
 
-use super::error::{CliError, Kind};
+use super::error::{CliError, ExitKind};
 use super::console;
 use super::templates::Who;
 use crate::config::Config;
@@ -74,6 +74,6 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     match findings.count(Verdict::Bad) {
         0 => Ok(()),
-        failed => Err(CliError::new(Kind::Failed, format!("{failed} of {} checks failed", findings.len()))),
+        failed => Err(CliError::new(ExitKind::Failed, format!("{failed} of {} checks failed", findings.len()))),
     }
 }

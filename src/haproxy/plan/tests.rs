@@ -4,11 +4,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server as it runs, in words: `NAME STATE [WORD…]`. Its address is 10.0.0.1:80 and its id 1 unless a word says
 /// otherwise.
-fn seen(text: &str) -> (ServerName, Seen) {
+fn seen(text: &str) -> (ServerName, RunningServer) {
     let mut words = text.split(' ');
     let mut next = || words.next().unwrap();
     let server = ServerName { backend: "b".into(), server: next().into() };
-    let mut seen = Seen {
+    let mut seen = RunningServer {
         address: Some("10.0.0.1:80".parse().unwrap()),
         id: 1,
         operational: 2,
@@ -19,7 +19,7 @@ fn seen(text: &str) -> (ServerName, Seen) {
         check_rise: 2,
         check_fall: 3,
         last_change_s: 3,
-        ..Seen::default()
+        ..RunningServer::default()
     };
     match next() {
         "ready" => {}
@@ -330,7 +330,7 @@ fn every_way_ends() {
 }
 
 /// What HAProxy does at such steps, and what time does to those who wait, as it was seen.
-fn simulate(servers: &mut Vec<(ServerName, Seen)>, round: &Round) {
+fn simulate(servers: &mut Vec<(ServerName, RunningServer)>, round: &Round) {
     for step in &round.steps {
         if let Action::Add(_) = step.action {
             servers.push(seen("a added"));

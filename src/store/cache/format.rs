@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::super::snapshot::{Entry, Kind, Snapshot, Subtree};
+use super::super::snapshot::{Entry, ContentKind, Snapshot, Subtree};
 
 /// The first word of every copy. The number changes with the format.
 const MAGIC: &str = "presence-copy-2";
@@ -23,7 +23,7 @@ const CHECK: usize = 16;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct CacheHeader {
     magic: String,
     version: String,
     /// How many files are described.
@@ -90,7 +90,7 @@ pub(super) fn changed(bytes: Vec<u8>, whole: &Whole, of: &Snapshot) -> Option<Sn
     Some(snapshot(&head, vec![of.heaps[0].clone(), heap], entries))
 }
 
-fn snapshot(head: &Head, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snapshot {
+fn snapshot(head: &CacheHeader, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snapshot {
     let trees = head
         .trees
         .iter()
@@ -101,14 +101,14 @@ fn snapshot(head: &Head, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snapshot {
 }
 
 /// The parts of a copy, if its checksum holds.
-fn open(bytes: Vec<u8>) -> Option<(Head, Vec<Entry>, Bytes, String)> {
+fn open(bytes: Vec<u8>) -> Option<(CacheHeader, Vec<Entry>, Bytes, String)> {
     let end = bytes.len().checked_sub(CHECK)?;
     let check = xxh3_128(&bytes[..end]);
     if bytes[end..] != check.to_le_bytes() {
         return None;
     }
     let line = bytes.iter().position(|byte| *byte == b'\n')?;
-    let head: Head = serde_json::from_slice(&bytes[..line]).ok()?;
+    let head: CacheHeader = serde_json::from_slice(&bytes[..line]).ok()?;
     if head.magic != MAGIC {
         return None;
     }
@@ -125,7 +125,7 @@ fn open(bytes: Vec<u8>) -> Option<(Head, Vec<Entry>, Bytes, String)> {
             content: number(40),
             place: u32::try_from(place).ok()?,
             heap: 0,
-            kind: if described[44] == 0 { Kind::Record } else { Kind::Problem },
+            kind: if described[44] == 0 { ContentKind::Record } else { ContentKind::Problem },
         };
         total += u64::from(entry.path) + u64::from(entry.content);
         if entry.ranges().1.end > heap.len() {
@@ -182,7 +182,7 @@ struct Written {
 
 fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Written {
     let trees = snapshot.trees.iter();
-    let head = Head {
+    let head = CacheHeader {
         magic: MAGIC.to_owned(),
         version: snapshot.version.clone(),
         count: entries.len(),

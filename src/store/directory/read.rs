@@ -29,7 +29,7 @@ const SPECIAL: &str = "is no regular file";
 const FOLDER: Key = [1; 32];
 
 /// A folder that was looked at.
-pub(super) struct Seen {
+pub(super) struct Scan {
     folder: PathBuf,
     listing: Listing,
     /// The files' keys, if somebody remembers earlier ones to compare with.
@@ -38,12 +38,12 @@ pub(super) struct Seen {
     times: Option<Times>,
 }
 
-impl Seen {
+impl Scan {
     /// Lists the folder, and looks at its files if `compare`.
-    pub(super) fn new(folder: &Path, compare: bool, now: SystemTime) -> Result<Seen, PathError> {
+    pub(super) fn new(folder: &Path, compare: bool, now: SystemTime) -> Result<Scan, PathError> {
         let listing = Listing::new(folder)?;
         let times = Times::of(&listing.root, now);
-        let mut seen = Seen { folder: folder.to_owned(), listing, keys: None, times };
+        let mut seen = Scan { folder: folder.to_owned(), listing, keys: None, times };
         if compare && times.is_some() {
             let keys = threads::in_parts(seen.listing.len(), MANY, |files| {
                 let mut dir = Dir::default();

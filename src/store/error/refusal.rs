@@ -2,7 +2,7 @@
 
 /// The cause of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum PushRefusal {
     /// A hook, or a rule of the server, does not want it.
     Policy,
     /// The server's file system takes no more: it is full, over a quota, or read-only.
@@ -14,11 +14,11 @@ pub(super) enum Refusal {
 }
 
 /// What git servers and their systems say, and what it means. The first that fits counts.
-const WORDS: [(Refusal, &[&str]); 4] = [
-    (Refusal::LacksObjects, &["missing necessary objects"]),
-    (Refusal::Permission, &["insufficient permission", "Permission denied"]),
+const WORDS: [(PushRefusal, &[&str]); 4] = [
+    (PushRefusal::LacksObjects, &["missing necessary objects"]),
+    (PushRefusal::Permission, &["insufficient permission", "Permission denied"]),
     (
-        Refusal::Disk,
+        PushRefusal::Disk,
         &[
             "No space left on device",
             "Disk quota exceeded",
@@ -30,33 +30,33 @@ const WORDS: [(Refusal, &[&str]); 4] = [
         ],
     ),
     // Who unpacks has died, and nobody said of what. Most often it is the disk.
-    (Refusal::Disk, &["unpack-objects abnormal exit", "index-pack abnormal exit", "unpacker error"]),
+    (PushRefusal::Disk, &["unpack-objects abnormal exit", "index-pack abnormal exit", "unpacker error"]),
 ];
 
-impl Refusal {
+impl PushRefusal {
     /// The cause, from git's reason and from what the server said besides. A hook may say anything: if it was the hook
     /// that refused, its words do not count.
-    pub(super) fn of(reason: &str, said: &str) -> Refusal {
+    pub(super) fn of(reason: &str, said: &str) -> PushRefusal {
         if reason.contains("hook declined") {
-            return Refusal::Policy;
+            return PushRefusal::Policy;
         }
         let fits = |words: &[&str]| words.iter().any(|words| reason.contains(words) || said.contains(words));
-        WORDS.iter().find(|(_, words)| fits(words)).map_or(Refusal::Policy, |(refusal, _)| *refusal)
+        WORDS.iter().find(|(_, words)| fits(words)).map_or(PushRefusal::Policy, |(refusal, _)| *refusal)
     }
 
     /// What to do next.
     pub(super) fn hint(self) -> &'static str {
         match self {
-            Refusal::Policy => {
+            PushRefusal::Policy => {
                 "ask whoever keeps the repository: its hooks or permissions do not let this node write"
             }
-            Refusal::Disk => {
+            PushRefusal::Disk => {
                 "look at the file system of the repository on the server: it is full, over a quota or read-only"
             }
-            Refusal::Permission => {
+            PushRefusal::Permission => {
                 "on the server, give the repository's files to the user that git runs as there (`chown -R`)"
             }
-            Refusal::LacksObjects => {
+            PushRefusal::LacksObjects => {
                 "in the server's repository, `git for-each-ref` and `git fsck --connectivity-only` name the ref; \
                  `git update-ref -d REF` deletes it"
             }
@@ -70,26 +70,26 @@ mod tests {
 
     #[test]
     fn the_cause_is_read_from_the_words_of_git_and_of_its_system() {
-        let check = |reason: &str, said: &str, expect: Refusal| {
-            assert_eq!(Refusal::of(reason, said), expect, "{reason} / {said}");
+        let check = |reason: &str, said: &str, expect: PushRefusal| {
+            assert_eq!(PushRefusal::of(reason, said), expect, "{reason} / {said}");
         };
-        check("pre-receive hook declined", "", Refusal::Policy);
-        check("pre-receive hook declined", "No space left on device", Refusal::Policy);
-        check("deny updating a hidden ref", "", Refusal::Policy);
-        check("unpack-objects abnormal exit", "", Refusal::Disk);
+        check("pre-receive hook declined", "", PushRefusal::Policy);
+        check("pre-receive hook declined", "No space left on device", PushRefusal::Policy);
+        check("deny updating a hidden ref", "", PushRefusal::Policy);
+        check("unpack-objects abnormal exit", "", PushRefusal::Disk);
         let full = "error: unable to write file ./objects/tmp: No space left on device";
-        check("unpack-objects abnormal exit", full, Refusal::Disk);
-        check("failed to write", "fatal: Disk quota exceeded", Refusal::Disk);
-        check("unable to create temporary object directory", "", Refusal::Disk);
-        check("unable to create temporary object directory", "error: Read-only file system", Refusal::Disk);
+        check("unpack-objects abnormal exit", full, PushRefusal::Disk);
+        check("failed to write", "fatal: Disk quota exceeded", PushRefusal::Disk);
+        check("unable to create temporary object directory", "", PushRefusal::Disk);
+        check("unable to create temporary object directory", "error: Read-only file system", PushRefusal::Disk);
         let denied = "error: insufficient permission for adding an object to repository database ./objects";
-        check("unpacker error", denied, Refusal::Permission);
-        check("missing necessary objects", "fatal: bad object refs/x", Refusal::LacksObjects);
+        check("unpacker error", denied, PushRefusal::Permission);
+        check("missing necessary objects", "fatal: bad object refs/x", PushRefusal::LacksObjects);
     }
 
     #[test]
     fn a_full_disk_does_not_hint_at_hooks() {
-        let hint = Refusal::of("unpack-objects abnormal exit", "No space left on device").hint();
+        let hint = PushRefusal::of("unpack-objects abnormal exit", "No space left on device").hint();
         assert!(hint.contains("full") && hint.contains("read-only") && !hint.contains("hooks"));
     }
 }

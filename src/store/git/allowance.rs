@@ -28,7 +28,7 @@ struct Allowance {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Refused {
     /// It had as much as it may have.
-    Memory,
+    KindMemory,
     /// It had had its time.
     Time,
 }
@@ -38,9 +38,9 @@ thread_local! {
 }
 
 /// Puts back what was there before, also if the work panics.
-struct Before(Option<Allowance>);
+struct Restore(Option<Allowance>);
 
-impl Drop for Before {
+impl Drop for Restore {
     fn drop(&mut self) {
         ALLOWANCE.set(self.0);
     }
@@ -54,7 +54,7 @@ pub(super) fn within<T>(
     act: impl FnOnce() -> T,
 ) -> (T, Option<Refused>) {
     install();
-    let _before = Before(ALLOWANCE.replace(Some(Allowance { bytes, until, refused: None })));
+    let _before = Restore(ALLOWANCE.replace(Some(Allowance { bytes, until, refused: None })));
     let result = act();
     (result, ALLOWANCE.get().and_then(|allowance| allowance.refused))
 }
@@ -63,7 +63,7 @@ pub(super) fn within<T>(
 fn ask(bytes: usize) -> bool {
     let Some(mut allowance) = ALLOWANCE.get() else { return true };
     let refused = if bytes > allowance.bytes {
-        Refused::Memory
+        Refused::KindMemory
     } else if allowance.until.is_some_and(|until| Instant::now() > until) {
         Refused::Time
     } else {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_pack_that_is_put_together_for_ever_ends_with_its_memory_or_its_time() {
-        assert_eq!(indexed(32 << 20, None), Some(Refused::Memory));
+        assert_eq!(indexed(32 << 20, None), Some(Refused::KindMemory));
         let soon = Instant::now() + Duration::from_millis(50);
         assert_eq!(indexed(usize::MAX, Some(soon)), Some(Refused::Time));
     }
@@ -206,6 +206,6 @@ mod tests {
         let large = std::fs::File::create(dir.path().join("packed-refs")).unwrap();
         large.set_len(1 << 40).unwrap();
         let (found, refused) = within(1 << 20, None, || repo.find_reference("refs/heads/main").map(drop));
-        assert_eq!((found.is_err(), refused), (true, Some(Refused::Memory)));
+        assert_eq!((found.is_err(), refused), (true, Some(Refused::KindMemory)));
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use git2::Oid;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 
-use super::push::{Command, Session};
+use super::push::{RefUpdate, Session};
 use super::{beats, commits, delta, inbox, packs, transport};
 use crate::store::Folder;
 
@@ -52,7 +52,7 @@ pub fn conversation(bytes: &[u8]) {
         return;
     };
     let name = "refs/heads/main".to_owned();
-    let command = Command { name, old: None, new: Some(Oid::ZERO_SHA1) };
+    let command = RefUpdate { name, old: None, new: Some(Oid::ZERO_SHA1) };
     let _ = session.send(&[command], b"PACK", true);
 }
 

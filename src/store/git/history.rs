@@ -11,7 +11,7 @@ use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use crate::store::error::During;
-use crate::store::{Event, Folder, StoreErrorKind};
+use crate::store::{HistoryEvent, Folder, StoreErrorKind};
 
 /// The last `most` changes, of one node or of all. Commits of people count as well as those of this program.
 pub(super) fn read(
@@ -20,7 +20,7 @@ pub(super) fn read(
     folder: &Folder,
     id: Option<&Name>,
     most: usize,
-) -> Result<Vec<Event>, StoreErrorKind> {
+) -> Result<Vec<HistoryEvent>, StoreErrorKind> {
     let mut events = Vec::new();
     let found = |oid: Oid| Ok::<_, StoreErrorKind>((oid, tree::commit(repo, oid)?));
     let mut next = tip.map(found).transpose()?;
@@ -38,7 +38,7 @@ pub(super) fn read(
                 continue;
             };
             let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
-            events.push(Event {
+            events.push(HistoryEvent {
                 time: Timestamp::from_second(commit.seconds).unwrap_or_default(),
                 commit: oid.to_string(),
                 part: part.map(std::borrow::Cow::into_owned),

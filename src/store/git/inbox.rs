@@ -26,7 +26,7 @@ pub(super) const PREFIX: &str = "refs/presence/inbox/";
 
 /// An update that waits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
+pub(super) struct WaitingUpdate {
     /// Orders the updates of one node: the time at which it was made, by the clock of who made it, then a random number.
     unique: String,
     /// Whether who left it looks afterwards if it is merged, and does it else.
@@ -38,7 +38,7 @@ pub(super) struct Entry {
     offered: Option<Oid>,
 }
 
-impl Entry {
+impl WaitingUpdate {
     /// The ref on which it waits.
     pub(super) fn name(&self) -> String {
         name(&self.id, &self.unique, self.looked_after, self.offered)
@@ -71,7 +71,7 @@ impl<'repo> Merges<'repo> {
     }
 
     /// Whether the branch has it already. Only a repository that has the tip can tell of others than the last.
-    pub(super) fn have(&mut self, entry: &Entry) -> Result<bool, StoreErrorKind> {
+    pub(super) fn have(&mut self, entry: &WaitingUpdate) -> Result<bool, StoreErrorKind> {
         let (Some(offered), Some(tip)) = (entry.offered, self.tip) else { return Ok(false) };
         if let Some(known) = self.known.get(&offered) {
             return Ok(*known);
@@ -119,8 +119,8 @@ fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit>, git2::Error> {
 }
 
 /// The updates among these refs, the oldest first. What is not named as this program names them is not its business.
-pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = refs
+pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>) -> Vec<WaitingUpdate> {
+    let mut entries: Vec<WaitingUpdate> = refs
         .into_iter()
         .filter_map(|(name, oid)| {
             let (id, unique) = name.strip_prefix(PREFIX)?.split_once('/')?;
@@ -134,7 +134,7 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
             };
             let usable = unique.len() == UNIQUE && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
             let id = Name::parse(&id.replace('%', ".")).ok().filter(|_| usable)?;
-            Some(Entry { unique: unique.to_owned(), looked_after, id, commit: *oid, offered })
+            Some(WaitingUpdate { unique: unique.to_owned(), looked_after, id, commit: *oid, offered })
         })
         .collect();
     entries.sort();
@@ -143,7 +143,7 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
 
 /// The updates that one look is about, the oldest first: of one node and of all no more than the limits. Of one node, the
 /// newest count; of too many nodes, those that a hash chooses, so that no name is sure to be left out.
-pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
+pub(super) fn select(mut entries: Vec<WaitingUpdate>) -> Vec<WaitingUpdate> {
     let mut of: HashMap<Name, usize> = HashMap::new();
     entries.reverse();
     entries.retain(|entry| {
@@ -153,7 +153,7 @@ pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
     });
     entries.reverse();
     if entries.len() > limits::get().updates {
-        let hash = |entry: &Entry| {
+        let hash = |entry: &WaitingUpdate| {
             let mut hash = fnv::FnvHasher::default();
             hash.write(entry.unique.as_bytes());
             hash.write(entry.id.as_ref().as_bytes());
@@ -168,9 +168,9 @@ pub(super) fn select(mut entries: Vec<Entry>) -> Vec<Entry> {
 
 /// Takes from these refs those of updates that no look is about. Gives how many they were.
 pub(super) fn trim(refs: &mut BTreeMap<String, Oid>) -> usize {
-    let all: Vec<Entry> = entries(&*refs);
+    let all: Vec<WaitingUpdate> = entries(&*refs);
     let count = all.len();
-    let kept: HashSet<String> = select(all).iter().map(Entry::name).collect();
+    let kept: HashSet<String> = select(all).iter().map(WaitingUpdate::name).collect();
     refs.retain(|name, _| !name.starts_with(PREFIX) || kept.contains(name));
     count - kept.len()
 }
@@ -188,7 +188,7 @@ pub(super) fn next(id: &Name, last: Option<u64>, looked_after: bool, offered: Op
 /// A day, in microseconds.
 const FAR: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// The digits of [`Entry::unique`].
+/// The digits of [`WaitingUpdate::unique`].
 const UNIQUE: usize = 24;
 
 /// A dot may stand at places in a name where git allows none (git-check-ref-format(1)); a `%` may not stand in a name.
@@ -256,7 +256,7 @@ pub(super) enum Says {
 }
 
 /// What that update says. Nothing large is read, and nothing is taken that no reader would take.
-pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result<Says, StoreErrorKind> {
+pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &WaitingUpdate) -> Result<Says, StoreErrorKind> {
     let odb = repo.odb().during("open the object database")?;
     match odb.read_header(entry.commit) {
         Ok((size, ObjectType::Commit)) if size <= MAX_BYTES => {}
@@ -310,7 +310,7 @@ pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &Entry) -> Result
 pub(super) fn read(
     repo: &Repository,
     folder: &Folder,
-    entries: &[Entry],
+    entries: &[WaitingUpdate],
 ) -> Result<BTreeMap<Name, NodeFiles>, StoreErrorKind> {
     let mut latest = BTreeMap::new();
     for entry in entries {
@@ -342,7 +342,7 @@ mod tests {
             (format!("{PREFIX}i-1/by-hand"), oid),
             (format!("{PREFIX}../{}", "0".repeat(UNIQUE)), oid),
         ]);
-        let names: Vec<_> = entries(&refs).iter().map(Entry::name).collect();
+        let names: Vec<_> = entries(&refs).iter().map(WaitingUpdate::name).collect();
         assert_eq!(names, [first, second]);
     }
 
@@ -370,18 +370,18 @@ mod tests {
         assert!(!next(&id, Some(u64::MAX), false, None).contains("/ffff"));
     }
 
-    fn entry(id: &str, number: u64, commit: Oid) -> Entry {
+    fn entry(id: &str, number: u64, commit: Oid) -> WaitingUpdate {
         let id = Name::parse(id).unwrap();
-        Entry { unique: format!("{number:016x}00000000"), looked_after: false, id, commit, offered: None }
+        WaitingUpdate { unique: format!("{number:016x}00000000"), looked_after: false, id, commit, offered: None }
     }
 
     #[test]
     fn a_flood_is_cut_down_and_the_newest_of_a_node_stay() {
         let zero = Oid::ZERO_SHA1;
-        let mut all: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
+        let mut all: Vec<WaitingUpdate> = (0..10).map(|number| entry("i-1", number, zero)).collect();
         all.extend((0..2 * limits::get().updates as u64).map(|number| entry(&format!("z{number}"), 5, zero)));
         all.sort();
-        let few: Vec<Entry> = (0..10).map(|number| entry("i-1", number, zero)).collect();
+        let few: Vec<WaitingUpdate> = (0..10).map(|number| entry("i-1", number, zero)).collect();
         assert_eq!(select(few.clone()), few[10 - limits::get().updates_of_node..]);
         let kept = select(all.clone());
         assert!(kept.len() == limits::get().updates && kept.is_sorted() && kept == select(all.clone()));

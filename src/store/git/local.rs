@@ -21,7 +21,7 @@ use super::commit::{NodeFiles, prepare};
 use super::held::{Held, Standing};
 use super::mirror::{RemoteRefs, Refs};
 use super::opening::Obstacle;
-use super::seen::{Read, Seen};
+use super::seen::{Read, Observation};
 use super::{
     BRANCHES, Backoff, PRESENCE, allowance, beats, branch_ref, commits, history, inbox, is_in_the_way,
     opening, tip, trial,
@@ -35,9 +35,9 @@ use crate::limits;
 use crate::name::Name;
 use crate::store::cache::Cache;
 use crate::store::error::{During, InStore};
-use crate::store::kind::{Difference, Memory};
+use crate::store::kind::{Difference, KindMemory};
 use crate::store::{
-    Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -63,7 +63,7 @@ pub(crate) struct Local {
     options: Options,
     cache: Cache,
     /// What the state directory knows of it; none of the embedded store, which is made anew where it is not there.
-    memory: Option<Memory>,
+    memory: Option<KindMemory>,
 }
 
 /// What one try to change something came to.
@@ -74,7 +74,7 @@ enum Try<T> {
 }
 
 impl Local {
-    pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<Memory>) -> Local {
+    pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<KindMemory>) -> Local {
         let branch = options.branch.as_deref();
         let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
         Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
@@ -315,7 +315,7 @@ impl Local {
     }
 
     /// The folder, with what waits counted in: a server's repository may be read in place.
-    fn see(&self, deadline: Deadline) -> Result<(Repository, Seen), StoreErrorKind> {
+    fn see(&self, deadline: Deadline) -> Result<(Repository, Observation), StoreErrorKind> {
         Local::persist(deadline, || {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;
@@ -325,13 +325,13 @@ impl Local {
             let left_out = inbox::trim(&mut others);
             let (elsewhere, broken) = (Refs::new(), Refs::new());
             let refs_seen = RemoteRefs { branch, tip, others, elsewhere, left_out, broken };
-            let seen = Seen::new(&repo, &refs_seen, &self.options)?.in_place();
+            let seen = Observation::new(&repo, &refs_seen, &self.options)?.in_place();
             Ok(Try::Done((repo, seen)))
         })
     }
 
     /// Reads what was seen, and looks again if something is no longer where it was.
-    fn read(&self, repo: Repository, seen: Seen, deadline: Deadline) -> Result<Snapshot, StoreErrorKind> {
+    fn read(&self, repo: Repository, seen: Observation, deadline: Deadline) -> Result<Snapshot, StoreErrorKind> {
         let mut known = Some((repo, seen));
         let mut tries = 0;
         Local::persist(deadline, || {
@@ -442,7 +442,7 @@ impl Store for Local {
         }))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
         let read = || {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;

@@ -60,7 +60,7 @@ pub(super) struct Pack {
 
 /// Where an entry is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
+pub(super) struct EntryOffset {
     pub(super) offset: u64,
     crc: u32,
 }
@@ -120,7 +120,7 @@ impl Pack {
     }
 
     /// Where the object of that name is.
-    pub(super) fn find(&self, oid: &[u8]) -> Option<Place> {
+    pub(super) fn find(&self, oid: &[u8]) -> Option<EntryOffset> {
         let first = usize::from(*oid.first()?);
         let mut begin = match first {
             0 => 0,
@@ -138,7 +138,7 @@ impl Pack {
         None
     }
 
-    fn place(&self, at: usize) -> Option<Place> {
+    fn place(&self, at: usize) -> Option<EntryOffset> {
         let crcs = FANOUT.end + self.count * 20;
         let offsets = crcs + self.count * 4;
         let offset = self.number(offsets + at * 4)?;
@@ -149,7 +149,7 @@ impl Pack {
                 u64::from(self.number(far)?) << 32 | u64::from(self.number(far + 4)?)
             }
         };
-        Some(Place { offset, crc: self.number(crcs + at * 4)? })
+        Some(EntryOffset { offset, crc: self.number(crcs + at * 4)? })
     }
 
     /// The checksum of the entry at that offset; none if no entry begins there.
@@ -276,7 +276,7 @@ fn content(blob: &[u8]) -> Content<'_> {
 
 impl Reader<'_> {
     /// The blob at that place; none if it is something else, or something is wrong with it.
-    pub(super) fn read(&mut self, place: Place) -> Option<Content<'_>> {
+    pub(super) fn read(&mut self, place: EntryOffset) -> Option<Content<'_>> {
         if self.unpacked.len() > MAX_UNPACKED {
             self.unpacked.clear();
             self.known.clear();
@@ -300,7 +300,7 @@ impl Reader<'_> {
                         break Some(range.clone());
                     }
                     at =
-                        Place { offset, crc: self.pack.crc_at(offset).filter(|_| chain.len() <= MAX_CHAIN)? };
+                        EntryOffset { offset, crc: self.pack.crc_at(offset).filter(|_| chain.len() <= MAX_CHAIN)? };
                 }
                 None if whole => break None,
                 None => return None,
@@ -359,7 +359,7 @@ impl Reader<'_> {
     }
 
     /// Unpacks an entry's data: appends them to what was unpacked, or makes them the delta.
-    fn inflate(&mut self, at: Place, header: &Header, delta: Option<()>) -> Option<()> {
+    fn inflate(&mut self, at: EntryOffset, header: &Header, delta: Option<()>) -> Option<()> {
         // As much as deflate can make of it at worst (zlib's compressBound).
         let packed = header.size + (header.size >> 12) + (header.size >> 14) + 64;
         let entry = self.view.at(at.offset, header.length + packed)?;

@@ -23,7 +23,7 @@ impl objects::Wants for Wanted {
 
 /// The folder at one commit: its tree; none if there is no such folder.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found(Option<Oid>);
+pub(super) struct FolderTree(Option<Oid>);
 
 /// A record that is to be read, by the number of its place in the snapshot.
 #[derive(Debug, PartialEq)]
@@ -31,36 +31,36 @@ struct Wanted {
     number: usize,
     path: Range<usize>,
     oid: Oid,
-    kind: Kind,
+    kind: EntryKind,
 }
 
 /// What has a record's name.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum EntryKind {
     File,
     Link,
     Folder,
     Submodule,
 }
 
-impl Kind {
+impl EntryKind {
     /// Why it is no record, as the end of a sentence.
     fn problem(self) -> Option<&'static str> {
         match self {
-            Kind::File => None,
-            Kind::Link => Some("is a link, and links are not followed"),
-            Kind::Folder => Some(snapshot::IS_FOLDER),
-            Kind::Submodule => Some("is a submodule, and no record"),
+            EntryKind::File => None,
+            EntryKind::Link => Some("is a link, and links are not followed"),
+            EntryKind::Folder => Some(snapshot::IS_FOLDER),
+            EntryKind::Submodule => Some("is a submodule, and no record"),
         }
     }
 }
 
-impl Found {
+impl FolderTree {
     /// Looks for the folder. The version is its own tree: other folders do not change it.
-    pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<Found, StoreErrorKind> {
-        let Some(tip) = tip else { return Ok(Found(None)) };
+    pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<FolderTree, StoreErrorKind> {
+        let Some(tip) = tip else { return Ok(FolderTree(None)) };
         let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
-        Ok(Found(tree::id(repo, &root, folder)?))
+        Ok(FolderTree(tree::id(repo, &root, folder)?))
     }
 
     /// Names the content.
@@ -98,7 +98,7 @@ impl Found {
             batch.add(wanted.number, &paths[wanted.path.clone()], key, content);
         };
         let (files, others): (Vec<Wanted>, Vec<Wanted>) =
-            wanted.into_iter().partition(|wanted| wanted.kind == Kind::File);
+            wanted.into_iter().partition(|wanted| wanted.kind == EntryKind::File);
         let mut batches = objects::read(repo, files, &add)?;
         total.judge()?;
         let mut batch = Batch::default();
@@ -174,7 +174,7 @@ impl Plan<'_> {
                     prefix.extend_from_slice(name);
                     prefix.push(b'/');
                     if is_named {
-                        self.take(prefix, oid, Kind::Folder, &mut candidates);
+                        self.take(prefix, oid, EntryKind::Folder, &mut candidates);
                     }
                     if depth + 1 >= MAX_DEPTH {
                         prefix.truncate(length);
@@ -186,9 +186,9 @@ impl Plan<'_> {
                 _ if is_named => {
                     prefix.extend_from_slice(name);
                     let kind = match mode {
-                        b"120000" => Kind::Link,
-                        b"160000" => Kind::Submodule,
-                        _ => Kind::File,
+                        b"120000" => EntryKind::Link,
+                        b"160000" => EntryKind::Submodule,
+                        _ => EntryKind::File,
                     };
                     self.take(prefix, oid, kind, &mut candidates);
                 }
@@ -220,7 +220,7 @@ impl Plan<'_> {
     }
 
     /// Takes an entry over from the known snapshot, in which it is one of the candidates, or wants it to be read.
-    fn take(&mut self, path: &[u8], oid: Oid, kind: Kind, candidates: &mut Range<usize>) {
+    fn take(&mut self, path: &[u8], oid: Oid, kind: EntryKind, candidates: &mut Range<usize>) {
         let known = self.known;
         let within = &known.entries[..candidates.end];
         while within.get(candidates.start).is_some_and(|entry| known.path(entry) < path) {
@@ -237,7 +237,7 @@ impl Plan<'_> {
         self.count += 1;
     }
 
-    fn want(&mut self, path: &[u8], oid: Oid, kind: Kind) {
+    fn want(&mut self, path: &[u8], oid: Oid, kind: EntryKind) {
         let number = self.wanted.len();
         let start = self.paths.len();
         self.paths.extend_from_slice(path);
@@ -247,7 +247,7 @@ impl Plan<'_> {
 }
 
 /// What names the content of a file in a tree.
-fn key(oid: Oid, kind: Kind) -> Key {
+fn key(oid: Oid, kind: EntryKind) -> Key {
     let mut key = NO_KEY;
     key[..20].copy_from_slice(oid.as_bytes());
     // A link to `x` and a file that says `x` are the same object.

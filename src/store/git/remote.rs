@@ -20,10 +20,10 @@ use jiff::Timestamp;
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
-use super::inbox::{self, Entry, Says};
+use super::inbox::{self, WaitingUpdate, Says};
 use super::mirror::{RemoteRefs, Mirror, Refs, Upstream};
 use super::push::{Session, SessionError};
-use super::seen::{Read, Seen};
+use super::seen::{Read, Observation};
 use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::limits;
@@ -31,7 +31,7 @@ use crate::name::Name;
 use crate::store::cache::Cache;
 use crate::store::error::InStore;
 use crate::store::{
-    Applied, Branch, Edit, Event, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
     shown_url,
 };
 
@@ -51,16 +51,16 @@ struct Operation<'a> {
     remote: &'a Remote,
     deadline: Deadline,
     /// What was seen to wait and is nobody's update, so many as one push deletes.
-    junk: RefCell<Vec<Entry>>,
+    junk: RefCell<Vec<WaitingUpdate>>,
 }
 
 /// The server's refs as a connection has shown them, seen through this machine's mirror.
 struct View {
     session: Session,
     tip: Option<Oid>,
-    waiting: Vec<Entry>,
+    waiting: Vec<WaitingUpdate>,
     /// What the branch has, but is still in the inbox.
-    merged: Vec<Entry>,
+    merged: Vec<WaitingUpdate>,
 }
 
 impl Remote {
@@ -114,7 +114,7 @@ impl Operation<'_> {
         };
         let upstream = self.upstream(&also);
         let refs_seen = mirror.fetch(upstream)?;
-        let doubtful = |entry: &Entry| entry.is_doubtful(&mirror.repo, refs_seen.tip);
+        let doubtful = |entry: &WaitingUpdate| entry.is_doubtful(&mirror.repo, refs_seen.tip);
         match mirror.is_shallow() && inbox::entries(&refs_seen.others).iter().any(doubtful) {
             true => mirror.deepen_if_possible(upstream, refs_seen),
             false => Ok(refs_seen),
@@ -184,16 +184,16 @@ impl Operation<'_> {
     }
 
     /// What there is to be read, and the mirror that it is to be read from.
-    fn see(&self) -> Result<(Mirror, Seen), StoreErrorKind> {
+    fn see(&self) -> Result<(Mirror, Observation), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let refs_seen = self.fetch(&mut mirror, None)?;
         self.standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
-        let seen = Seen::new(&mirror.repo, &refs_seen, &self.remote.options)?;
+        let seen = Observation::new(&mirror.repo, &refs_seen, &self.remote.options)?;
         Ok((mirror, seen))
     }
 
     /// Reads what was seen. If another process has made the mirror anew meanwhile, it looks again.
-    fn read(&self, seen: &Seen) -> Result<Read, StoreErrorKind> {
+    fn read(&self, seen: &Observation) -> Result<Read, StoreErrorKind> {
         let mirror = self.mirror()?;
         if seen.is_here(&mirror.repo) {
             return seen.read(&mirror.repo, &self.remote.cache);
@@ -302,7 +302,7 @@ impl Store for Remote {
         }))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<Event>, StoreError> {
+    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
         self.operate(deadline, |operation| {
             let mut mirror = operation.mirror()?;
             let mut refs_seen = operation.fetch(&mut mirror, None)?;
@@ -325,7 +325,7 @@ impl Store for Remote {
             if self.held().misses(&repo, refs_seen.tip) {
                 return None;
             }
-            let seen = Seen::new(&repo, &refs_seen, &self.options).ok()?;
+            let seen = Observation::new(&repo, &refs_seen, &self.options).ok()?;
             Some(seen.read(&repo, &self.cache).ok()?.snapshot)
         };
         // A mirror that is broken, or of a list that is gone, is no reason to forget what was read from it.

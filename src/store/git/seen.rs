@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use git2::{Oid, Repository};
 
 use super::mirror::RemoteRefs;
-use super::read::Found;
+use super::read::FolderTree;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
 use crate::store::cache::Cache;
@@ -25,9 +25,9 @@ const MANY_BEATS: &str = "is not read: the other refs hold more heartbeats than 
 const CUT: &str = "names too many heartbeats: those of nodes on the list count, and few others";
 
 /// What there is to be read.
-pub(super) struct Seen {
-    found: Found,
-    waiting: Vec<inbox::Entry>,
+pub(super) struct Observation {
+    found: FolderTree,
+    waiting: Vec<inbox::WaitingUpdate>,
     /// The shards of the heartbeats, if they are asked for.
     beats: Option<Vec<(String, Oid)>>,
     /// The refs that the server lists and does not send.
@@ -47,8 +47,8 @@ pub(super) struct Read {
     pub(super) unreadable: usize,
 }
 
-impl Seen {
-    pub(super) fn new(repo: &Repository, refs_seen: &RemoteRefs, options: &Options) -> Result<Seen, StoreErrorKind> {
+impl Observation {
+    pub(super) fn new(repo: &Repository, refs_seen: &RemoteRefs, options: &Options) -> Result<Observation, StoreErrorKind> {
         let mut waiting = Vec::new();
         let mut merges = inbox::Merges::new(repo, refs_seen.tip);
         for entry in inbox::select(inbox::entries(&refs_seen.others)) {
@@ -57,8 +57,8 @@ impl Seen {
             }
         }
         let shards = refs_seen.others.iter().filter(|(name, _)| beats::is_shard(name));
-        Ok(Seen {
-            found: Found::new(repo, refs_seen.tip, &options.folder)?,
+        Ok(Observation {
+            found: FolderTree::new(repo, refs_seen.tip, &options.folder)?,
             waiting,
             beats: options.beats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
             broken: refs_seen.broken.keys().cloned().collect(),
@@ -69,8 +69,8 @@ impl Seen {
     }
 
     /// The same in a repository that is used in place.
-    pub(super) fn in_place(self) -> Seen {
-        Seen { in_place: true, ..self }
+    pub(super) fn in_place(self) -> Observation {
+        Observation { in_place: true, ..self }
     }
 
     /// Names the records. What waits may not all be there to be read: then only reading tells.

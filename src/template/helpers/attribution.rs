@@ -6,12 +6,12 @@
 
 use handlebars::{RenderError, RenderErrorReason};
 
-use super::refusal::Refusal;
+use super::refusal::NodeRefusal;
 use crate::roster::Node;
 use crate::template::engine;
 
 /// A node for which a body could not be rendered.
-pub(super) struct Fault<'a> {
+pub(super) struct NodeFault<'a> {
     pub(super) node: &'a Node,
     pub(super) reason: String,
     /// The error, if it might as well be the template's mistake.
@@ -23,9 +23,9 @@ pub(super) fn attribute_error<'a>(
     node: &'a Node,
     error: RenderError,
     alias: Option<&str>,
-) -> Result<Fault<'a>, RenderError> {
+) -> Result<NodeFault<'a>, RenderError> {
     let refusal = match error.reason() {
-        RenderErrorReason::NestedError(nested) => nested.downcast_ref::<Refusal>(),
+        RenderErrorReason::NestedError(nested) => nested.downcast_ref::<NodeRefusal>(),
         _ => None,
     };
     let path = match error.reason() {
@@ -51,14 +51,14 @@ pub(super) fn attribute_error<'a>(
             (format!("{}{place}", engine::reason(reason)), refusal.is_some() && fact.is_some())
         }
     };
-    Ok(Fault { node, reason, doubtful: (!certain).then_some(error) })
+    Ok(NodeFault { node, reason, doubtful: (!certain).then_some(error) })
 }
 
 /// Why a body could not be rendered for a part, or the error back where it is the template's for certain.
 pub(super) fn attribute_part_error(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
     let (path, refused) = match error.reason() {
         RenderErrorReason::MissingVariable(path) => (path.as_deref(), false),
-        RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<Refusal>() {
+        RenderErrorReason::NestedError(nested) => match nested.downcast_ref::<NodeRefusal>() {
             Some(refusal) => (refusal.path.as_deref(), true),
             None => (None, false),
         },

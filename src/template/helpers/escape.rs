@@ -85,7 +85,7 @@ fn write_spelt<'reg: 'rc, 'rc>(
     let (line, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
     let escaping_was_off = rc.is_disable_escape();
     rc.set_disable_escape(true);
-    let result = Line(line).call(h, r, ctx, rc, out);
+    let result = LineEscape(line).call(h, r, ctx, rc, out);
     rc.set_disable_escape(escaping_was_off);
     result?;
     if !rest.is_empty() {
@@ -98,9 +98,9 @@ fn write_spelt<'reg: 'rc, 'rc>(
 }
 
 /// Has the engine write a text, as it writes a value.
-pub(super) struct Line<'t>(pub(super) &'t str);
+pub(super) struct LineEscape<'t>(pub(super) &'t str);
 
-impl HelperDef for Line<'_> {
+impl HelperDef for LineEscape<'_> {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         _: &Helper<'rc>,

@@ -15,7 +15,7 @@ use super::Shared;
 use super::shared::MANY;
 use crate::template::context::Member;
 use crate::threads;
-use term::{Place, Term};
+use term::{Scope, Term};
 
 /// Members that follow each other, by their places among those of the block, and their text.
 pub(super) struct Run {
@@ -58,7 +58,7 @@ impl<'c> FastPath<'c> {
             let mut run = Run { members: part.start..part.start, text: String::new() };
             for index in part {
                 let end = run.text.len();
-                let place = Place { shared, member: members[index], index, last };
+                let place = Scope { shared, member: members[index], index, last };
                 if render(&self.steps, &place, &mut run.text).is_some() {
                     run.members.end = index + 1;
                     continue;
@@ -126,7 +126,7 @@ fn choice<'c>(helper: &'c HelperTemplate, context: &'c Context) -> Option<Step<'
     }
 }
 
-fn render(steps: &[Step<'_>], place: &Place<'_, '_>, text: &mut String) -> Option<()> {
+fn render(steps: &[Step<'_>], place: &Scope<'_, '_>, text: &mut String) -> Option<()> {
     for step in steps {
         match step {
             Step::Text(literal) => text.push_str(literal),

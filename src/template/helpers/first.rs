@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::choice::{Choice, argument, choose, other};
-use super::escape::Line;
+use super::escape::LineEscape;
 use super::natural_order::natural_order;
 use super::nodes::{render_each, write_or_else};
 use crate::record::text;
@@ -106,7 +106,7 @@ impl HelperDef for First<'_> {
             let fact = if h.param(0).is_some() { argument(h, 0)? } else { "address".to_owned() };
             let value = self.value(h, Some(&fact))?;
             let text = text(&value).ok_or_else(|| other(format!("`{fact}` is no text")))?;
-            return Line(&text).call(h, r, ctx, rc, out);
+            return LineEscape(&text).call(h, r, ctx, rc, out);
         }
         let (choice, active) = self.choose(h)?;
         let (text, left_out) = render_each(&self.0, active.clone(), 1, h, r, ctx, rc)?;

@@ -12,7 +12,7 @@ use handlebars::{
 };
 
 use super::Shared;
-use super::attribution::{Fault, attribute_error, for_none};
+use super::attribution::{NodeFault, attribute_error, for_none};
 use super::choice::{choose, other};
 use super::fast_path::FastPath;
 use crate::template::context::{Member, shape};
@@ -66,7 +66,7 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     rc: &mut RenderContext<'reg, 'rc>,
 ) -> Result<(Option<String>, LeftOut<'a>), RenderError> {
     let asked = members.len();
-    let mut faults: Vec<Fault<'a>> = Vec::new();
+    let mut faults: Vec<NodeFault<'a>> = Vec::new();
     // A second pass only if a node was left out in the first: `@last` and what depends on it must not count that one.
     let twins = h.hash_get("twins").is_some_and(|twins| twins.value() == true);
     let pass = loop {
@@ -102,7 +102,7 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
 struct Pass<'a> {
     text: String,
     rendered: usize,
-    faults: Vec<Fault<'a>>,
+    faults: Vec<NodeFault<'a>>,
 }
 
 fn render_pass<'reg: 'rc, 'rc, 'a>(
@@ -153,7 +153,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
                 let reason = format!("`{value}` holds control characters");
                 // It may be a variable's.
                 let doubtful = Some(other(reason.clone()));
-                pass.faults.push(Fault { node: member.node, reason, doubtful });
+                pass.faults.push(NodeFault { node: member.node, reason, doubtful });
             }
             (Err(error), _) => {
                 *rc = before.clone();

@@ -6,7 +6,7 @@ use handlebars::{Helper, RenderError, RenderErrorReason};
 /// has no path.
 #[derive(Debug, thiserror::Error)]
 #[error("`{what}` {reason}")]
-pub(super) struct Refusal {
+pub(super) struct NodeRefusal {
     pub(super) path: Option<String>,
     what: String,
     reason: String,
@@ -25,5 +25,5 @@ pub(super) fn refused_fact(fact: &str, reason: &str) -> RenderError {
 }
 
 fn refused(path: Option<String>, what: String, reason: &str) -> RenderError {
-    RenderErrorReason::NestedError(Box::new(Refusal { path, what, reason: reason.to_owned() })).into()
+    RenderErrorReason::NestedError(Box::new(NodeRefusal { path, what, reason: reason.to_owned() })).into()
 }

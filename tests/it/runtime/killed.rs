@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use presence::haproxy::{Request, apply};
+use presence::haproxy::{ApplyRequest, apply};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -68,8 +68,8 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
         };
         answer.lines().filter(|line| line.contains(" app ")).map(of).collect::<Vec<_>>()
     };
-    let straight = Request { new: &new, ..balancer.request(&balancer.config, PATIENCE) };
-    let back = || Request { old: &new, new: &balancer.config, ..straight.clone() };
+    let straight = ApplyRequest { new: &new, ..balancer.request(&balancer.config, PATIENCE) };
+    let back = || ApplyRequest { old: &new, new: &balancer.config, ..straight.clone() };
 
     assert!(apply(&straight).unwrap().is_settled());
     let expect = state();
@@ -78,9 +78,9 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
         let outcome = apply(&back()).unwrap();
         assert!(outcome.is_settled(), "{}", told(&outcome));
         let socket = dying_socket(balancer.path(), HaProxy::socket_in(balancer.path()), killed);
-        let result = apply(&Request { socket: &socket, ..straight.clone() });
+        let result = apply(&ApplyRequest { socket: &socket, ..straight.clone() });
         // The file is in place since before the first call, so that it is now the old one too.
-        let finished = apply(&Request { old: &new, ..straight.clone() }).unwrap();
+        let finished = apply(&ApplyRequest { old: &new, ..straight.clone() }).unwrap();
         assert!(finished.is_settled(), "killed after {killed} commands: {}", told(&finished));
         assert_eq!(state(), expect, "killed after {killed} commands");
         if result.is_ok() {

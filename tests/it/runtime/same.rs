@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use presence::haproxy::{Request, apply};
+use presence::haproxy::{ApplyRequest, apply};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -86,7 +86,7 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     let (worker, before) = (haproxy.worker(), servers(&haproxy));
     let socket = HaProxy::socket_in(dir.path());
     let outcome =
-        apply(&Request { socket: &socket, old: &old, new: &new, overrides: &(), patience: PATIENCE })
+        apply(&ApplyRequest { socket: &socket, old: &old, new: &new, overrides: &(), patience: PATIENCE })
             .unwrap();
     assert!(outcome.is_settled(), "{}", told(&outcome));
     assert_eq!(haproxy.worker(), worker, "no reload");
@@ -99,7 +99,7 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     haproxy.reload();
     assert_eq!(servers(&haproxy), at_run_time);
     let outcome =
-        apply(&Request { socket: &socket, old: &new, new: &new, overrides: &(), patience: PATIENCE })
+        apply(&ApplyRequest { socket: &socket, old: &new, new: &new, overrides: &(), patience: PATIENCE })
             .unwrap();
     assert_eq!(told(&outcome), "");
 }
@@ -198,10 +198,10 @@ fn haproxy_takes_at_run_time_what_is_said_to_it() {
                 return Some(format!("{options}: {warning}"));
             }
             let outcome =
-                apply(&Request { new: &new, ..balancer.request(&balancer.config, PATIENCE) }).unwrap();
+                apply(&ApplyRequest { new: &new, ..balancer.request(&balancer.config, PATIENCE) }).unwrap();
             let reason = outcome.reload_needed.clone().map(|reason| format!("{options}: {reason}"));
             assert!(reason.is_some() || told(&outcome) == "app/s added", "{}", told(&outcome));
-            let gone = Request { old: &new, ..balancer.request(&balancer.config, PATIENCE) };
+            let gone = ApplyRequest { old: &new, ..balancer.request(&balancer.config, PATIENCE) };
             assert!(apply(&gone).unwrap().is_settled());
             reason
         })

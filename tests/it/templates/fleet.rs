@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use presence::record::Facts;
 use presence::roster::{Identity, Roster, Source, States};
 use presence::store::Snapshot;
-use presence::template::{Lookup, Request, TemplateError, render};
+use presence::template::{Lookup, RenderRequest, TemplateError, render};
 use serde_json::{Map, Value, json};
 
 /// What all states of the table mean, and some that are not in it.
@@ -94,7 +94,7 @@ impl Fleet {
         let roster = Roster::new(&[source], &States::default());
         let vars: Map<String, Value> =
             vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
-        let rendered = render(&Request {
+        let rendered = render(&RenderRequest {
             previous: &presence::template::Previous::default(),
             name,
             lookup: &Lookup::new(dirs, who).unwrap(),

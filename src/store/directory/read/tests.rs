@@ -26,8 +26,8 @@ impl Fixture {
     }
 
     /// As seen at a time when all that is there is old enough to mean something.
-    fn seen(&self) -> Seen {
-        Seen::new(self.dir.path(), true, SystemTime::now() + Duration::from_secs(100)).unwrap()
+    fn seen(&self) -> Scan {
+        Scan::new(self.dir.path(), true, SystemTime::now() + Duration::from_secs(100)).unwrap()
     }
 
     fn read(&self, known: &Snapshot) -> Snapshot {
@@ -87,7 +87,7 @@ fn a_change_is_seen_whatever_the_writer_does_to_the_time() {
 #[test]
 fn a_young_time_says_nothing() {
     let fixture = Fixture::new(&["a"]);
-    let now = || Seen::new(fixture.dir.path(), true, SystemTime::now()).unwrap();
+    let now = || Scan::new(fixture.dir.path(), true, SystemTime::now()).unwrap();
     let first = now().read(&Snapshot::default()).unwrap();
     assert_eq!((first.stamp.as_ref(), first.unsure()), (None, 1));
     assert_eq!(now().stamp(), None);

@@ -81,7 +81,7 @@ fn named(error: &StoreErrorKind) -> Option<Oid> {
 
 /// What came of asking for refs in parts.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Found {
+pub(super) struct BrokenRefs {
     /// Asked for alone, or named by the server, and not sent.
     pub(super) broken: Refs,
     /// Not asked for to the end: there were too many to find out.
@@ -92,8 +92,8 @@ pub(super) struct Found {
 pub(super) fn find(
     refs: &Refs,
     mut ask: impl FnMut(&Refs) -> Result<(), StoreErrorKind>,
-) -> Result<Found, StoreErrorKind> {
-    let mut found = Found::default();
+) -> Result<BrokenRefs, StoreErrorKind> {
+    let mut found = BrokenRefs::default();
     let mut requests = 0;
     let mut parts = vec![refs.clone()];
     while let Some(mut part) = parts.pop() {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     /// Which of so many are found if these are broken, and with how many requests. With `words`, the server names them.
-    fn search(count: u8, broken: &[u8], words: bool) -> (Found, usize) {
+    fn search(count: u8, broken: &[u8], words: bool) -> (BrokenRefs, usize) {
         let mut requests = 0;
         let found = find(&refs(count), |part| {
             requests += 1;

@@ -44,7 +44,7 @@ impl Fixture {
 
     fn check_by(&self, most: u64, what: &str) -> usize {
         let Some(pack) = Pack::all(&self.packs).into_iter().next() else { return 0 };
-        let mut places: Vec<(Place, &Vec<u8>)> =
+        let mut places: Vec<(EntryOffset, &Vec<u8>)> =
             self.blobs.iter().filter_map(|(oid, bytes)| Some((pack.find(oid.as_bytes())?, bytes))).collect();
         places.sort_by_key(|(place, _)| place.offset);
         let mut reader = pack.reader_of(most);

@@ -125,16 +125,16 @@ fn varint(to: &mut Vec<u8>, mut value: usize) {
 
 /// An entry of a tree: `mode name\0` and the 20 bytes of its id.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
+struct TreeEntry<'a> {
     bytes: &'a [u8],
     name: &'a [u8],
     is_tree: bool,
 }
 
-impl Entry<'_> {
+impl TreeEntry<'_> {
     /// The order of entries in a tree: directories as if their name ended with a slash.
-    fn order(&self, other: &Entry<'_>) -> Ordering {
-        let ending = |entry: &Entry<'_>| entry.is_tree.then_some(b'/');
+    fn order(&self, other: &TreeEntry<'_>) -> Ordering {
+        let ending = |entry: &TreeEntry<'_>| entry.is_tree.then_some(b'/');
         self.name.iter().copied().chain(ending(self)).cmp(other.name.iter().copied().chain(ending(other)))
     }
 }
@@ -145,7 +145,7 @@ struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     /// The next entry; the inner none is the end, the outer one is garbage.
-    fn next(&mut self) -> Option<Option<Entry<'a>>> {
+    fn next(&mut self) -> Option<Option<TreeEntry<'a>>> {
         if self.rest.is_empty() {
             return Some(None);
         }
@@ -153,7 +153,7 @@ impl<'a> Entries<'a> {
         let nul = space + self.rest[space..].iter().position(|byte| *byte == 0)?;
         let bytes = self.rest.get(..nul + 21)?;
         self.rest = &self.rest[nul + 21..];
-        Some(Some(Entry { bytes, name: &bytes[space + 1..nul], is_tree: &bytes[..space] == b"40000" }))
+        Some(Some(TreeEntry { bytes, name: &bytes[space + 1..nul], is_tree: &bytes[..space] == b"40000" }))
     }
 }
 

@@ -25,7 +25,7 @@ const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];
 
 /// A change of one ref, if it still names `old`.
 #[derive(Debug, Clone)]
-pub(super) struct Command {
+pub(super) struct RefUpdate {
     /// The ref.
     pub(super) name: String,
     /// What it must name now; none if it must not be there.
@@ -85,7 +85,7 @@ impl Session {
     /// or none; the server must be able to do that.
     pub(super) fn send(
         mut self,
-        commands: &[Command],
+        commands: &[RefUpdate],
         pack: &[u8],
         atomic: bool,
     ) -> Result<Report, SessionError> {

@@ -35,7 +35,7 @@ impl Fixture {
     }
 
     fn read(&self, tree: Oid, known: &Snapshot) -> Snapshot {
-        Found(Some(tree)).read(&self.repo, known).unwrap()
+        FolderTree(Some(tree)).read(&self.repo, known).unwrap()
     }
 
     /// What is read with the help of `known` is what is read without; gives how many files were taken over.
@@ -120,6 +120,6 @@ fn a_broken_tree_is_an_error_and_no_empty_folder() {
     let odb = fixture.repo.odb().unwrap();
     for bytes in [&b"100644 a.json"[..], b"100644 a.json\0too short", b"no tree at all"] {
         let Ok(oid) = odb.write(ObjectType::Tree, bytes) else { continue };
-        assert!(Found(Some(oid)).read(&fixture.repo, &Snapshot::default()).is_err(), "{bytes:?}");
+        assert!(FolderTree(Some(oid)).read(&fixture.repo, &Snapshot::default()).is_err(), "{bytes:?}");
     }
 }

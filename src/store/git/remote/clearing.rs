@@ -6,7 +6,7 @@ use super::merge::deletion;
 use super::verdict::judge;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
-use crate::store::git::push::{Command, Session};
+use crate::store::git::push::{RefUpdate, Session};
 use crate::store::git::{beats, inbox, is_in_the_way, network};
 
 /// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
@@ -53,7 +53,7 @@ impl Operation<'_> {
             session.leave();
             return Ok(());
         }
-        let deletions: Vec<Command> = junk.iter().map(deletion).collect();
+        let deletions: Vec<RefUpdate> = junk.iter().map(deletion).collect();
         session.send(&deletions, &[], atomic).map_err(|error| network("push", error))?;
         Ok(())
     }
@@ -61,9 +61,9 @@ impl Operation<'_> {
     /// Deletes refs beside which git cannot have that one, some at a time. Gives the connection back if there are none.
     pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
         let refs = session.advert().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
-        let deletions: Vec<Command> = refs
+        let deletions: Vec<RefUpdate> = refs
             .take(FEW)
-            .map(|(name, oid)| Command { name: name.clone(), old: Some(*oid), new: None })
+            .map(|(name, oid)| RefUpdate { name: name.clone(), old: Some(*oid), new: None })
             .collect();
         let Some(first) = deletions.first() else { return Ok(Some(session)) };
         let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
@@ -83,8 +83,8 @@ impl Operation<'_> {
         let bad = refs.filter(|(name, oid)| {
             ours(name) && (broken.get(*name) == Some(oid) || refusal.names_bad_ref(name))
         });
-        let deletions: Vec<Command> =
-            bad.map(|(name, oid)| Command { name: name.clone(), old: Some(*oid), new: None }).collect();
+        let deletions: Vec<RefUpdate> =
+            bad.map(|(name, oid)| RefUpdate { name: name.clone(), old: Some(*oid), new: None }).collect();
         if deletions.is_empty() {
             session.leave();
             return Ok(false);

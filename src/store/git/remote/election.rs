@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::name::Name;
 use crate::store::git::contention::MANY;
-use crate::store::git::inbox::Entry;
+use crate::store::git::inbox::WaitingUpdate;
 
 /// To so many who come first one yields: one of them might have been killed.
 const MERGERS: usize = 3;
@@ -68,8 +68,8 @@ impl Election<'_> {
     /// Of those who look, the one whose update has waited for the longest merges. The others yield to it, and leave as
     /// soon as they see that somebody merges. While more and more come, the crowd shall get into one commit; but not for
     /// ever, since each that waits costs every push of the others.
-    pub(super) fn next(&mut self, waiting: &[Entry]) -> Next {
-        let oldest = waiting.first().map(Entry::name);
+    pub(super) fn next(&mut self, waiting: &[WaitingUpdate]) -> Next {
+        let oldest = waiting.first().map(WaitingUpdate::name);
         let others_merge = !self.merges && self.oldest.is_some() && self.oldest != oldest;
         if waiting.is_empty() || others_merge {
             return Next::Leave;
@@ -95,7 +95,7 @@ impl Election<'_> {
 
     /// How many look who come first, because their updates have waited for longer than ours. No more than [`MERGERS`],
     /// since they may all have been killed.
-    fn first_in_turn(&self, waiting: &[Entry]) -> usize {
+    fn first_in_turn(&self, waiting: &[WaitingUpdate]) -> usize {
         let before = waiting.iter().take_while(|entry| Some(&entry.id) != self.own);
         before.filter(|entry| entry.looked_after).count().min(MERGERS)
     }
@@ -111,7 +111,7 @@ mod tests {
     use crate::store::git::inbox;
 
     /// Updates of these nodes, the first has waited for the longest; with a `+`, its node looks after it.
-    fn waiting(nodes: &[&str]) -> Vec<Entry> {
+    fn waiting(nodes: &[&str]) -> Vec<WaitingUpdate> {
         let name = |(age, node): (usize, &&str)| {
             let id = Name::parse(node.trim_end_matches('+')).unwrap();
             // Far in the future, so that the clock adds nothing.

@@ -10,7 +10,7 @@ use super::Operation;
 use super::verdict::{Pushed, judge};
 use crate::name::Name;
 use crate::store::git::mirror::Mirror;
-use crate::store::git::push::{self, Command, Session};
+use crate::store::git::push::{self, RefUpdate, Session};
 use crate::store::git::{Backoff, beats, is_in_the_way, network};
 use crate::store::{Folder, StoreErrorKind};
 
@@ -49,7 +49,7 @@ impl Heartbeat<'_> {
         &self,
         mirror: &Mirror,
         refs: &BTreeMap<String, Oid>,
-    ) -> Result<Option<Command>, StoreErrorKind> {
+    ) -> Result<Option<RefUpdate>, StoreErrorKind> {
         let in_the_way = |name: &String| is_in_the_way(name, &self.shard);
         if !self.is_ready(mirror, refs) || refs.keys().any(in_the_way) {
             return Ok(None);
@@ -69,7 +69,7 @@ impl Heartbeat<'_> {
         };
         self.replaced.set(known.get(self.id.as_ref()).copied());
         let commit = beats::write(&mirror.repo, known, self.id, self.time, &listed)?;
-        Ok(Some(Command { name: self.shard.clone(), old: base, new: Some(commit) }))
+        Ok(Some(RefUpdate { name: self.shard.clone(), old: base, new: Some(commit) }))
     }
 }
 
@@ -106,13 +106,13 @@ impl Operation<'_> {
 pub(super) fn push_heartbeat(
     mirror: &Mirror,
     session: Session,
-    command: Command,
-    deletions: Vec<Command>,
+    command: RefUpdate,
+    deletions: Vec<RefUpdate>,
 ) -> Result<Pushed, StoreErrorKind> {
     let shard = command.name.clone();
     let commits: Vec<_> = command.new.iter().map(|commit| (None, *commit)).collect();
     let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
-    let commands: Vec<Command> = std::iter::once(command).chain(deletions).collect();
+    let commands: Vec<RefUpdate> = std::iter::once(command).chain(deletions).collect();
     let report = session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
     judge(&report, &shard, false)
 }

@@ -8,10 +8,10 @@ use super::{Operation, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
 use crate::store::git::commit::{NodeFiles, Prepared};
-use crate::store::git::inbox::{self, Entry};
+use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::Mirror;
 use crate::store::git::network;
-use crate::store::git::push::{self, Command, Session};
+use crate::store::git::push::{self, RefUpdate, Session};
 
 /// How often in that others may be faster: then it is they who merge.
 const LOSSES: u32 = 3;
@@ -127,8 +127,8 @@ impl Operation<'_> {
         branch: &str,
         prepared: Option<&Prepared>,
     ) -> Result<Pushed, StoreErrorKind> {
-        let deletions: Vec<Command> = view.waiting.iter().chain(&view.merged).map(deletion).collect();
-        let send = |session: Session, commands: &[Command], pack: &[u8], atomic: bool| {
+        let deletions: Vec<RefUpdate> = view.waiting.iter().chain(&view.merged).map(deletion).collect();
+        let send = |session: Session, commands: &[RefUpdate], pack: &[u8], atomic: bool| {
             let report = session.send(commands, pack, atomic).map_err(|error| network("push", error))?;
             judge(&report, branch, atomic)
         };
@@ -136,7 +136,7 @@ impl Operation<'_> {
         let pack = push::pack_of(&mirror.repo, &[(view.tip, prepared.commit)]);
         let pack = pack.map_err(|error| network("pack", error))?;
         let mut commands =
-            vec![Command { name: branch.to_owned(), old: view.tip, new: Some(prepared.commit) }];
+            vec![RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(prepared.commit) }];
         if view.session.advert().can("atomic") {
             commands.extend(deletions);
             return send(view.session, &commands, &pack, true);
@@ -148,6 +148,6 @@ impl Operation<'_> {
     }
 }
 
-pub(super) fn deletion(entry: &Entry) -> Command {
-    Command { name: entry.name(), old: Some(entry.commit), new: None }
+pub(super) fn deletion(entry: &WaitingUpdate) -> RefUpdate {
+    RefUpdate { name: entry.name(), old: Some(entry.commit), new: None }
 }

@@ -14,9 +14,9 @@ use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::contention::{LoadEstimate, Contention};
 use crate::store::git::held::Standing;
-use crate::store::git::inbox::{self, Entry};
+use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::{RemoteRefs, Mirror};
-use crate::store::git::push::{self, Command};
+use crate::store::git::push::{self, RefUpdate};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
 
@@ -272,22 +272,22 @@ impl Operation<'_> {
         let entry =
             inbox::write(&mirror.repo, &self.remote.options.folder, files, &self.remote.options.author)?;
         // What this node has said before is out of date. Where somebody else has said it, all the more so.
-        let own: Vec<&Entry> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
-        let last = own.iter().copied().chain(&view.merged).map(Entry::time).max();
+        let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
+        let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
         let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
         let refs = &view.session.advert().refs;
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let offered =
-            offer.map(|offer| Command { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
-        let waiting = Command { name: name.clone(), old: None, new: Some(entry) };
+            offer.map(|offer| RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
+        let waiting = RefUpdate { name: name.clone(), old: None, new: Some(entry) };
         let shard = heartbeat.as_ref().map(|command| command.name.clone());
-        let commands: Vec<Command> = offered.into_iter().chain([waiting]).chain(heartbeat).collect();
+        let commands: Vec<RefUpdate> = offered.into_iter().chain([waiting]).chain(heartbeat).collect();
         let commits: Vec<_> = commands
             .iter()
             .filter_map(|command| Some((view.tip.filter(|_| command.name == branch), command.new?)))
             .collect();
         let deletions = own.into_iter().chain(&view.merged).map(deletion);
-        let commands: Vec<Command> = commands.into_iter().chain(deletions).collect();
+        let commands: Vec<RefUpdate> = commands.into_iter().chain(deletions).collect();
         let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
         let report = view.session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
         if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {
@@ -307,7 +307,7 @@ impl Operation<'_> {
             Err(error) => {
                 if waits {
                     // Not by a back door what the server does not want on its branch.
-                    let gone = Command { name, old: Some(entry), new: None };
+                    let gone = RefUpdate { name, old: Some(entry), new: None };
                     self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
                 }
                 Err(error)
@@ -329,7 +329,7 @@ impl Operation<'_> {
                 let pack = push::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)]);
                 let pack = pack.map_err(|error| network("pack", error))?;
                 let command =
-                    Command { name: refs_seen.branch.clone(), old: refs_seen.tip, new: Some(prepared.commit) };
+                    RefUpdate { name: refs_seen.branch.clone(), old: refs_seen.tip, new: Some(prepared.commit) };
                 let report =
                     session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
                 if let Pushed::Done = judge(&report, &refs_seen.branch, false)? {

@@ -113,10 +113,10 @@ pub fn install(settings: Settings) {
 }
 
 /// The transports, once they are installed.
-static KINDS: OnceLock<Vec<Kind>> = OnceLock::new();
+static KINDS: OnceLock<Vec<TransportKind>> = OnceLock::new();
 
 /// A transport, for those who speak git's protocol themselves.
-struct Kind {
+struct TransportKind {
     schemes: &'static [&'static str],
     stateless: bool,
     make: Box<dyn Fn() -> Box<dyn SmartSubtransport> + Send + Sync>,
@@ -181,7 +181,7 @@ fn register<S: SmartSubtransport>(
     schemes: &'static [&'static str],
     stateless: bool,
     make: impl Fn() -> S + Clone + Send + Sync + 'static,
-) -> Kind {
+) -> TransportKind {
     for scheme in schemes {
         let make = make.clone();
         // SAFETY: libgit2 keeps the transports in a list without a lock, which must not be changed while another thread
@@ -193,7 +193,7 @@ fn register<S: SmartSubtransport>(
         // It fails if somebody else in this process has taken the scheme. Theirs then counts.
         drop(registered);
     }
-    Kind { schemes, stateless, make: Box::new(move || Box::new(make())) }
+    TransportKind { schemes, stateless, make: Box::new(move || Box::new(make())) }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -21,9 +21,9 @@ thread_local! {
 pub(super) const SLACK: Duration = Duration::from_millis(100);
 
 /// Puts back what was there before, also if the operation panics.
-struct Before(Option<Deadline>);
+struct Restore(Option<Deadline>);
 
-impl Drop for Before {
+impl Drop for Restore {
     fn drop(&mut self) {
         DEADLINE.set(self.0);
     }
@@ -31,7 +31,7 @@ impl Drop for Before {
 
 /// Does something that must be over at the deadline: nothing that a transport does on this thread waits for longer.
 pub(in crate::store::git) fn until<T>(deadline: Deadline, act: impl FnOnce() -> T) -> T {
-    let _before = Before(DEADLINE.replace(Some(deadline)));
+    let _before = Restore(DEADLINE.replace(Some(deadline)));
     act()
 }
 

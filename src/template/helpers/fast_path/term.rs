@@ -15,7 +15,7 @@ use crate::record::Fact;
 use crate::template::context::Member;
 
 /// Where a term is worked out.
-pub(super) struct Place<'p, 'a> {
+pub(super) struct Scope<'p, 'a> {
     pub(super) shared: &'p Shared<'a>,
     pub(super) member: &'p Member<'a>,
     pub(super) index: usize,
@@ -128,7 +128,7 @@ impl<'c> Term<'c> {
     }
 
     /// The value for a node. None if that is for the engine to work out.
-    pub(super) fn value<'v>(&'v self, place: &Place<'v, '_>) -> Option<Value<'v>> {
+    pub(super) fn value<'v>(&'v self, place: &Scope<'v, '_>) -> Option<Value<'v>> {
         Some(match self {
             Term::Fact(name) => fact(place.member, name)?,
             Term::Constant(value) => value.clone(),

@@ -6,7 +6,7 @@ use crate::record::Facts;
 use crate::roster::{Identity, Roster, Source, States};
 use crate::store::Snapshot;
 use crate::template::engine::render_by;
-use crate::template::{Lookup, Request};
+use crate::template::{Lookup, RenderRequest};
 
 /// Values that nodes state: good ones, and what no format takes.
 const VALUES: [&str; 17] = [
@@ -117,7 +117,7 @@ fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
     .as_object()
     .cloned()
     .unwrap();
-    let request = Request {
+    let request = RenderRequest {
         name,
         lookup,
         who: &Identity::default(),

@@ -47,13 +47,13 @@ struct Way {
 }
 
 /// One request.
-pub(super) struct Request<'a> {
+pub(super) struct HttpRequest<'a> {
     pub(super) service: Service,
     /// The body of a POST; none for the GET of the references.
     pub(super) body: Option<&'a [u8]>,
 }
 
-impl Request<'_> {
+impl HttpRequest<'_> {
     /// What comes after the URL of the repository.
     fn suffix(&self) -> String {
         match self.body {
@@ -142,7 +142,7 @@ impl Client {
     pub(super) fn exchange(
         &self,
         address: &Address,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
     ) -> Result<Response<Body>, TransportError> {
         let mut login = self.logins.known(address);
         let mut response = self.send(address, request, login.as_ref())?;
@@ -159,7 +159,7 @@ impl Client {
     fn send(
         &self,
         address: &Address,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         login: Option<&Login>,
     ) -> Result<Response<Body>, TransportError> {
         let peer = address.peer();
@@ -194,7 +194,7 @@ impl Client {
         mut address: Address,
         service: Service,
     ) -> Result<(Address, Vec<u8>), TransportError> {
-        let request = Request { service, body: None };
+        let request = HttpRequest { service, body: None };
         for _ in 0..MAX_REDIRECTS {
             let response = retry::connecting(self.limits.connect, |_| self.exchange(&address, &request))?;
             if response.status().is_redirection() {

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Body, Error, Timeout};
 
-use super::client::Request;
-use super::login::{Login, Source, is_unheard};
+use super::client::HttpRequest;
+use super::login::{Login, LoginSource, is_unheard};
 use crate::sanitize::said;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
@@ -82,7 +82,7 @@ fn certificate(text: &str, peer: String) -> TransportError {
 pub(super) fn judge(
     response: Response<Body>,
     address: &Address,
-    request: &Request<'_>,
+    request: &HttpRequest<'_>,
     login: Option<&Login>,
 ) -> Result<Response<Body>, TransportError> {
     let peer = address.peer();
@@ -124,14 +124,14 @@ fn refused(peer: String, login: Option<&Login>, unheard: bool) -> TransportError
             ": it wants a user and a password",
             "put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper",
         ),
-        Some(Source::Url) => {
+        Some(LoginSource::Url) => {
             (": the user or password in the URL is wrong", "correct it, or leave it out of the URL")
         }
-        Some(Source::Token) => (
+        Some(LoginSource::Token) => (
             ": it does not take the token in PRESENCE_GIT_TOKEN",
             "make a new token there; if it wants a user's name with it, write https://USER@HOST/…",
         ),
-        Some(Source::Helper) => (
+        Some(LoginSource::Helper) => (
             ": it does not take what git's credential helper has for it",
             "`git credential reject` makes the helper forget it",
         ),

@@ -18,7 +18,7 @@ const TOKEN_USER: &str = "x-access-token";
 
 /// Where a login comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Source {
+pub(super) enum LoginSource {
     Url,
     Token,
     Helper,
@@ -29,7 +29,7 @@ pub(super) enum Source {
 pub(super) struct Login {
     user: String,
     password: Secret,
-    pub(super) source: Source,
+    pub(super) source: LoginSource,
 }
 
 impl Login {
@@ -68,7 +68,7 @@ impl Logins {
     pub(super) fn known(&self, address: &Address) -> Option<Login> {
         match (&address.user, &address.password) {
             (Some(user), Some(password)) => {
-                Some(Login { user: user.clone(), password: password.clone(), source: Source::Url })
+                Some(Login { user: user.clone(), password: password.clone(), source: LoginSource::Url })
             }
             _ => self.lock().get(&server(address)).cloned(),
         }
@@ -76,7 +76,7 @@ impl Logins {
 
     /// What to send to a server that asks, and did not take `refused`. None if there is nothing else.
     pub(super) fn ask(&self, address: &Address, url: &str, refused: Option<&Login>) -> Option<Login> {
-        if refused.is_some_and(|login| login.source != Source::Helper) {
+        if refused.is_some_and(|login| login.source != LoginSource::Helper) {
             return None;
         }
         // Held while a helper runs: one is enough for all that wait for the same answer.
@@ -95,14 +95,14 @@ impl Logins {
             && is_unheard(address)
         {
             let user = address.user.clone().unwrap_or_else(|| TOKEN_USER.to_owned());
-            return Some(Login { user, password: token.clone(), source: Source::Token });
+            return Some(Login { user, password: token.clone(), source: LoginSource::Token });
         }
         if let Some((user, password)) = helped(url, address.user.as_deref(), self.limit) {
-            return Some(Login { user, password: Secret(password), source: Source::Helper });
+            return Some(Login { user, password: Secret(password), source: LoginSource::Helper });
         }
         // `https://TOKEN@host`: a token as the name, without a password.
         let user = address.user.clone()?;
-        Some(Login { user, password: Secret(String::new()), source: Source::Url })
+        Some(Login { user, password: Secret(String::new()), source: LoginSource::Url })
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn the_header_is_the_one_of_the_rfc() {
         let login =
-            Login { user: "Aladdin".into(), password: Secret("open sesame".into()), source: Source::Url };
+            Login { user: "Aladdin".into(), password: Secret("open sesame".into()), source: LoginSource::Url };
         assert_eq!(login.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert!(!format!("{login:?}").contains("sesame"));
     }
@@ -149,7 +149,7 @@ mod tests {
         let logins = Logins::new(Some(Secret("token".into())), Duration::ZERO);
         let url = address("https://u:p@h/a");
         let known = logins.known(&url).unwrap();
-        assert_eq!((known.user.as_str(), known.source), ("u", Source::Url));
+        assert_eq!((known.user.as_str(), known.source), ("u", LoginSource::Url));
         assert_eq!(logins.ask(&url, "https://h/a", Some(&known)), None);
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let (here, there) = (address("https://h/a"), address("https://other/a"));
         assert_eq!(logins.known(&here), None);
         let asked = logins.ask(&here, "https://h/a", None).unwrap();
-        assert_eq!((asked.user.as_str(), asked.source), (TOKEN_USER, Source::Token));
+        assert_eq!((asked.user.as_str(), asked.source), (TOKEN_USER, LoginSource::Token));
         // From now on this server need not ask, and others still must.
         assert_eq!(logins.known(&here), Some(asked.clone()));
         assert_eq!(logins.known(&there), None);

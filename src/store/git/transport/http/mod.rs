@@ -22,7 +22,7 @@ use super::wire::{self, Service};
 use super::{Stream, TransportError, error, forget_last_error};
 
 pub(super) use client::Client;
-use client::Request;
+use client::HttpRequest;
 
 /// What the environment says of http.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +107,7 @@ struct Call {
 impl Call {
     fn answer(&mut self) -> Result<&mut BodyReader<'static>, TransportError> {
         if self.answer.is_none() {
-            let request = Request { service: self.service, body: Some(&self.body) };
+            let request = HttpRequest { service: self.service, body: Some(&self.body) };
             let response = self.client.exchange(&self.address, &request)?;
             self.body = Vec::new();
             self.answer = Some(response.into_body().into_reader());
