@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::sanitize::{excerpt, said};
 use crate::record::{Facts, MAX_REASON, REASON, Record, text};
+use crate::sanitize::{excerpt, said};
 
 /// How a node's record came to be what it is.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,11 +17,11 @@ use crate::endpoint::{Allowed, NetworkError};
 use crate::errors::{AtPath, PathError, pasted};
 use crate::folder;
 use crate::limits;
+use crate::output::limits::{DEFAULT_MAX_SHRINK, Limits};
 use crate::roster::{Availability, States};
 use crate::same_file::is_same_file;
 use crate::store::git::transport;
 use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, without_urls_secrets};
-use crate::output::limits::{DEFAULT_MAX_SHRINK, Limits};
 
 pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
 pub use values::{age, mode};

@@ -153,7 +153,12 @@ impl Folder {
         self.open_plain(name.as_ref(), flags, "write")
     }
 
-    fn open_plain(&self, name: &Path, flags: OFlags, operation: &'static str) -> Result<Option<File>, PathError> {
+    fn open_plain(
+        &self,
+        name: &Path,
+        flags: OFlags,
+        operation: &'static str,
+    ) -> Result<Option<File>, PathError> {
         match rustix::fs::openat(&self.handle, name, flags, Mode::empty()) {
             Ok(handle) => plain(handle.into()).at(operation, &self.at(name)).map(Some),
             Err(Errno::NOENT) => Ok(None),

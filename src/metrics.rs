@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use crate::sanitize::terminal_safe;
 use crate::roster::Node;
+use crate::sanitize::terminal_safe;
 
 /// The nodes are counted under so many different labels: whoever may write the list could otherwise fill the memory of those
 /// who store the series.

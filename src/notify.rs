@@ -22,7 +22,7 @@ use crate::errors::PathError;
 use crate::health::WEDGED;
 use crate::record::{Facts, MAX_REASON, REASON, Record};
 use crate::roster::{Availability, Roster, States};
-use memory::{LockedFolder, Queue, Notified};
+use memory::{LockedFolder, Notified, Queue};
 
 /// More lines than this in one message are counted, not told.
 const MAX_LINES: usize = 20;

@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::events::AgentEvent;
-use super::workers::{Worker, Job, Role};
-use super::systemd::Systemd;
-use super::report::{Report, Reporter};
 use super::metrics::Metrics;
+use super::report::{Report, Reporter};
+use super::systemd::Systemd;
+use super::workers::{Job, Role, Worker};
 use crate::beat::fleet::Fleet;
 use crate::beat::own::Firmness;
 use crate::beat::{announce, heard, node};
@@ -22,9 +22,9 @@ use crate::errors::chain;
 use crate::liveness::Liveness;
 use crate::name::Name;
 use crate::notify::Notifier;
-use crate::schedule::{Budget, Quiet, phase, until_beat};
 use crate::record::Record;
 use crate::roster::Availability;
+use crate::schedule::{Budget, Quiet, phase, until_beat};
 use crate::store::Reading;
 
 /// How long the last change of the list may hold up the end: a store that is busy takes it, and systemd waits longer.

@@ -8,8 +8,8 @@ use crate::beat::turn::{Turn, TurnError};
 use crate::errors::PathError;
 use crate::folder::{Folder, Lasting, READABLE};
 use crate::metrics::Page;
-use crate::roster::Roster;
 use crate::output::{Done, TargetError};
+use crate::roster::Roster;
 
 /// All counts since the agent was started.
 #[derive(Debug, Default)]
@@ -233,7 +233,9 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Err(TurnError::Refused { .. } | TurnError::Limited { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => "reload_failed",
-        Err(TurnError::Target(TargetError::NotConverged { .. } | TargetError::NotAsked { .. })) => "unfollowed",
+        Err(TurnError::Target(TargetError::NotConverged { .. } | TargetError::NotAsked { .. })) => {
+            "unfollowed"
+        }
         Err(_) => "failed",
     }
 }

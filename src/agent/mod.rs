@@ -3,13 +3,13 @@
 //! When to do what is decided in [`crate::schedule`]; here it is done. Whatever goes wrong is said, counted and tried again:
 //! nothing but a signal ends the agent, and what is served stays as it is while stores are away.
 
-mod events;
-mod workers;
-mod lock;
 mod event_loop;
-mod systemd;
-mod report;
+mod events;
+mod lock;
 mod metrics;
+mod report;
+mod systemd;
+mod workers;
 
 use std::path::PathBuf;
 use std::sync::mpsc;

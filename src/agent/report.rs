@@ -88,11 +88,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Says what is wrong with `topic` now: only what was not said the last time; and that all is well again.
-    pub(super) fn report(
-        &mut self,
-        topic: &str,
-        complaints: impl IntoIterator<Item = impl Into<Complaint>>,
-    ) {
+    pub(super) fn report(&mut self, topic: &str, complaints: impl IntoIterator<Item = impl Into<Complaint>>) {
         let complaints: Vec<Complaint> = complaints.into_iter().map(Into::into).collect();
         if complaints.is_empty() {
             return self.well(topic);

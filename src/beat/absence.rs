@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::liveness::{Liveness, Sightings};
-use crate::roster::{Availability, Identity, Node, Roster};
 use crate::output::limits::{self, Counts, Limits};
+use crate::roster::{Availability, Identity, Node, Roster};
 
 /// Nodes that were missed, by instance-id, with their last sign of life as they state it.
 pub type Ids = BTreeMap<String, Option<Timestamp>>;

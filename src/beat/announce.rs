@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::node::{self, NodeError};
 use crate::config::Config;
 use crate::errors::PathError;
-use crate::health::{self, Judgement, HealthMemory};
+use crate::health::{self, HealthMemory, Judgement};
 use crate::name::Name;
 use crate::record::MAX_REASON;
 

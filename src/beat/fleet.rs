@@ -14,7 +14,7 @@ use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, HistoryEvent, Options, Reading, Rehearsal, PendingRead, StoreError};
+use crate::store::{self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError};
 
 /// What the stores say now.
 #[derive(Debug)]
@@ -220,7 +220,11 @@ pub fn rehearse(config: &Config) -> Vec<Result<Rehearsal, StoreError>> {
 }
 
 /// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.
-pub fn history(config: &Config, id: Option<&Name>, most: usize) -> Result<Vec<HistoryEvent>, Vec<StoreError>> {
+pub fn history(
+    config: &Config,
+    id: Option<&Name>,
+    most: usize,
+) -> Result<Vec<HistoryEvent>, Vec<StoreError>> {
     // It may have to fetch the whole history, which takes as long as a publishing may take.
     let asked = store::history(&config.stores, &options(config), id, most, to_publish(config));
     let mut errors = Vec::new();

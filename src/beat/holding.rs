@@ -9,9 +9,9 @@ use jiff::SignedDuration;
 use super::absence::{self, Decision, Given, Missed, Remembered};
 use super::rendering::{self, Rendering};
 use crate::haproxy::{Socket, SocketError};
-use crate::roster::Roster;
 use crate::output::Runtime;
 use crate::output::limits::Limits;
+use crate::roster::Roster;
 use crate::template::TemplateError;
 
 /// More names than this are counted, not listed.

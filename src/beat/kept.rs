@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::WEDGED;
 use crate::name::Name;
-use crate::record::Record;
-use crate::roster::{Availability, Node, Roster, States};
 use crate::output::digest;
 use crate::output::limits::{Counts, Loss};
+use crate::record::Record;
+use crate::roster::{Availability, Node, Roster, States};
 use crate::template::{Given, InUse, Previous};
 
 /// A node that was in the output for less than this may go as it came: it is no loss as long as enough of the others are

@@ -4,7 +4,6 @@
 
 pub mod absence;
 pub mod announce;
-pub mod reachable;
 pub mod fleet;
 pub mod heard;
 pub mod holding;
@@ -12,6 +11,7 @@ pub mod inputs;
 pub mod kept;
 pub mod node;
 pub mod own;
+pub mod reachable;
 pub mod reloads;
 pub mod rendering;
 pub mod rivals;

@@ -90,7 +90,12 @@ impl Away {
 
 /// The facts that this node has said and does not say now, and what is to be remembered after this publishing. `unusable`
 /// are the facts of the record that nobody can use.
-fn decide(before: &LastPublished, now: &Record, unusable: &[&'static str], firmness: Firmness) -> (Vec<Away>, LastPublished) {
+fn decide(
+    before: &LastPublished,
+    now: &Record,
+    unusable: &[&'static str],
+    firmness: Firmness,
+) -> (Vec<Away>, LastPublished) {
     let mut after = LastPublished { id: now.id().to_string(), facts: firm(now), doubted: Vec::new() };
     let bad = |fact: &str| {
         let bad = unusable.iter().find(|bad| **bad == fact)?;
@@ -271,7 +276,9 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
 /// What the list says of this node.
 fn listed(fleet: &Fleet, record: &Record) -> LastPublished {
     match fleet.roster.get(record.id().as_str()) {
-        Some(node) => LastPublished { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() },
+        Some(node) => {
+            LastPublished { id: record.id().to_string(), facts: firm(&node.record), doubted: Vec::new() }
+        }
         None => LastPublished::default(),
     }
 }
@@ -355,7 +362,8 @@ mod tests {
 
     #[test]
     fn another_node_has_said_nothing() {
-        let said = LastPublished { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
+        let said =
+            LastPublished { id: "i-2".into(), facts: firm(&record(&[("port", "80")])), doubted: Vec::new() };
         assert_eq!(decide(&said, &record(&[]), &[], Say).0, Vec::new());
     }
 

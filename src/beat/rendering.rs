@@ -12,11 +12,11 @@ use super::kept::Kept;
 use crate::config::Config;
 use crate::haproxy::Installed;
 use crate::name::Name;
-use crate::record::Facts;
-use crate::roster::{Identity, Node, Roster, States};
 use crate::output::Memory;
 use crate::output::limits::{self, Count, Counts, Limits, Refusal};
-use crate::template::{self, HAPROXY_VERSION, Lookup, Rendered, RenderRequest, TemplateError};
+use crate::record::Facts;
+use crate::roster::{Identity, Node, Roster, States};
+use crate::template::{self, HAPROXY_VERSION, Lookup, RenderRequest, Rendered, TemplateError};
 use crate::threads;
 
 /// Under which name the memory of an output has the version of HAProxy that was last installed.

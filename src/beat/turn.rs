@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::absence::{self, Evidence, Missed, Remembered};
-use super::reachable;
 use super::fleet::Fleet;
 use super::holding::{self, Attendance, Warning};
 use super::kept::Kept;
 use super::node::{self, NodeError};
-use super::rendering::{self, LastOutput, ComposeError, Composed, Excess, Rendering};
+use super::reachable;
+use super::rendering::{self, ComposeError, Composed, Excess, LastOutput, Rendering};
 use crate::config::{Config, Render};
 use crate::errors::{PathError, pasted};
+use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::template::{Lookup, TemplateError};
 
 /// How a turn is to be taken.

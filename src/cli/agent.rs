@@ -1,5 +1,5 @@
-use super::error::CliError;
 use super::console;
+use super::error::CliError;
 use crate::agent::{self, Report};
 use crate::config::Config;
 

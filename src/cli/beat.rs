@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::error::{CliError, ExitKind};
 use super::fleet::{self, Fleet, MaxAge};
-use super::{accept, node, console, publish, render};
+use super::{accept, console, node, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
@@ -16,9 +16,9 @@ use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
 use crate::notify::Notifier;
+use crate::output::Done;
 use crate::same_file::is_same_file;
 use crate::store::shown_url;
-use crate::output::Done;
 
 /// How long notifications may hold up the end of a beat; what is left is sent by the next.
 const LAST_WORDS: Duration = Duration::from_secs(15);

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::list::Select;
-use super::{fleet, console};
+use super::{console, fleet};
 use crate::beat::reachable::{self, PARALLEL};
 use crate::config::{self, Config};
-use crate::sanitize::excerpt;
 use crate::probe::{self, Question};
 use crate::roster::{Availability, Node};
+use crate::sanitize::excerpt;
 
 /// Ask nodes whether they answer
 ///
@@ -107,7 +107,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 }
 
 fn ask<'a>(args: &Args, nodes: &[&'a Node]) -> Vec<Answer<'a>> {
-    let places: Vec<Option<SocketAddr>> = nodes.iter().map(|node| reachable::place(node, args.port)).collect();
+    let places: Vec<Option<SocketAddr>> =
+        nodes.iter().map(|node| reachable::place(node, args.port)).collect();
     let addresses: Vec<SocketAddr> = places.iter().copied().flatten().collect();
     let question = args.http.clone().unwrap_or(Question::Connect);
     let limit = args.timeout.unsigned_abs();

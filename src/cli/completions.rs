@@ -1,5 +1,5 @@
-use super::error::CliError;
 use super::console;
+use super::error::CliError;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::{node, console};
+use super::{console, node};
 use crate::config::Config;
 
 /// Print this node's record

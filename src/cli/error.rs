@@ -10,9 +10,9 @@ use crate::beat::turn::TurnError;
 use crate::config::ConfigError;
 use crate::errors::{PathError, chain};
 use crate::facts::FactsError;
+use crate::output::{BadCommand, TargetError, UnknownOwner};
 use crate::roster::SelectorError;
 use crate::store::StoreError;
-use crate::output::{BadCommand, TargetError, UnknownOwner};
 use crate::template::TemplateError;
 
 use super::console;

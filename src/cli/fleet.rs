@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::error::{CliError, ExitKind};
 use super::console;
+use super::error::{CliError, ExitKind};
 use crate::beat::fleet;
 pub(super) use crate::beat::fleet::Fleet;
 use crate::config::{self, Config};
@@ -40,7 +40,11 @@ pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fle
 }
 
 /// Reads the stores that were looked at. Those that fail are warned about. No node is made absent for its silence yet.
-pub(super) fn read_pending(config: &Config, max_age: &MaxAge, seen: Vec<PendingRead>) -> Result<Fleet, CliError> {
+pub(super) fn read_pending(
+    config: &Config,
+    max_age: &MaxAge,
+    seen: Vec<PendingRead>,
+) -> Result<Fleet, CliError> {
     judged(config, &MaxAge::default(), max_age.max_age.is_some(), seen)
 }
 

@@ -3,8 +3,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::error::CliError;
 use super::console;
+use super::error::CliError;
 use crate::config::{self, Given};
 use crate::errors::{AtPath, PathError};
 use crate::facts;

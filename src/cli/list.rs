@@ -2,14 +2,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::console;
 use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
-use super::console;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::sanitize::excerpt;
 use crate::metrics::Page;
 use crate::roster::{Availability, Node, Roster, Selector, States};
+use crate::sanitize::excerpt;
 use crate::template::shape;
 
 /// Show the nodes on the list

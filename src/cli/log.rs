@@ -1,13 +1,13 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::error::CliError;
 use super::console;
+use super::error::CliError;
 use crate::beat::fleet;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::sanitize::excerpt;
 use crate::name::Name;
+use crate::sanitize::excerpt;
 use crate::store::HistoryEvent;
 
 /// Show who joined, changed and left, and when

@@ -1,8 +1,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::error::CliError;
 use super::console;
+use super::error::CliError;
 use crate::errors::AtPath;
 
 /// Print the manual page, or write all of them

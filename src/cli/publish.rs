@@ -1,5 +1,5 @@
 use super::error::CliError;
-use super::{fleet, node, console};
+use super::{console, fleet, node};
 use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;

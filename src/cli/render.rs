@@ -6,16 +6,16 @@ use similar::TextDiff;
 use super::error::CliError;
 use super::fleet::{self, Fleet, MaxAge};
 use super::templates::Who;
-use super::{node, console};
+use super::{console, node};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
-use crate::beat::rendering::{self, LastOutput, ComposeError, Composed, Composition, Excess, Rendering};
-use crate::beat::{reachable, holding, turn};
+use crate::beat::rendering::{self, ComposeError, Composed, Composition, Excess, LastOutput, Rendering};
+use crate::beat::{holding, reachable, turn};
 use crate::config::{self, Config};
-use crate::record::Facts;
-use crate::roster::Identity;
 use crate::output::limits::Limits;
 use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
+use crate::record::Facts;
+use crate::roster::Identity;
 use crate::template::Lookup;
 
 /// Render a template with the nodes on the list

@@ -3,12 +3,12 @@ use jiff::tz::TimeZone;
 
 use super::error::CliError;
 use super::fleet::MaxAge;
-use super::{fleet, list, node, console};
+use super::{console, fleet, list, node};
 use crate::config::Config;
-use crate::sanitize::{said, terminal_safe_json};
 use crate::name::Name;
 use crate::record::{MAX_REASON, REASON};
 use crate::roster::Node;
+use crate::sanitize::{said, terminal_safe_json};
 
 /// Show one node's record, and where it was found
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
-use super::{list, node, console};
+use super::{console, list, node};
 use crate::config::Config;
 use crate::roster::{Identity, Roster};
 use crate::template::Lookup;

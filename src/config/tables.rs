@@ -11,9 +11,9 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::probe::Question;
 use crate::output::limits::Limits;
 use crate::output::{Command, Target};
+use crate::probe::Question;
 pub(super) use written::{AgentTable, HealthTable, NotifyTable, RenderTable};
 
 /// A file to keep right.

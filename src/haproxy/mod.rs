@@ -26,7 +26,7 @@ pub mod state_file;
 mod step;
 mod version;
 
-pub use apply::{ApplyError, Outcome, ApplyRequest, apply, can_follow};
+pub use apply::{ApplyError, ApplyRequest, Outcome, apply, can_follow};
 pub use config::{Backend, Config, Server, State};
 pub use options::Options;
 pub use overrides::{Overrides, Remember};

@@ -233,7 +233,14 @@ impl Pool<'_> {
     /// A server that leaves maintenance is up until its checks say otherwise, and gets requests meanwhile. So nothing goes from
     /// there to ready at once: a server that was added at run time is checked while it is in maintenance; one that was
     /// ready before is not, and waits for its verdict in drain.
-    fn change(&self, server: &str, wanted: &Server, seen: &RunningServer, standing: &Standing, round: &mut Round) {
+    fn change(
+        &self,
+        server: &str,
+        wanted: &Server,
+        seen: &RunningServer,
+        standing: &Standing,
+        round: &mut Round,
+    ) {
         match (wanted.state, seen.state()) {
             (State::Ready(_), State::Down) => match seen.check() {
                 Check::None => self.ready(server, wanted, seen, round),

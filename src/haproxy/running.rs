@@ -322,7 +322,11 @@ mod tests {
     #[test]
     fn states_follow_the_bits() {
         let check = |admin: u8, weight: u16, expect: State| {
-            assert_eq!(RunningServer { admin, weight, ..RunningServer::default() }.state(), expect, "for {admin} {weight}");
+            assert_eq!(
+                RunningServer { admin, weight, ..RunningServer::default() }.state(),
+                expect,
+                "for {admin} {weight}"
+            );
         };
         check(0x00, 7, State::Ready(7));
         check(0x04, 1, State::Ready(1));

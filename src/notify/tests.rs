@@ -1,7 +1,7 @@
 use super::*;
+use crate::output::Command;
 use crate::roster::Source;
 use crate::store::Snapshot;
-use crate::output::Command;
 
 fn roster(nodes: &[(&str, &str)]) -> Roster {
     let file = |(id, state): &(&str, &str)| {

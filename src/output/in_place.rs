@@ -23,7 +23,12 @@ pub(super) fn is_mount_point(place: &Location) -> bool {
 
 /// Writes the bytes into the file that was found, durably, and gives it opened. If that fails, the old bytes are there
 /// again.
-pub(super) fn write(memory: &Memory, place: &Location, old: &CurrentFile, new: &[u8]) -> Result<File, PathError> {
+pub(super) fn write(
+    memory: &Memory,
+    place: &Location,
+    old: &CurrentFile,
+    new: &[u8],
+) -> Result<File, PathError> {
     let path = &place.folder.at(&place.name);
     let file = place.folder.file_to_write(&place.name)?;
     let file = file

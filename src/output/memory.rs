@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::limits::Counts;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, PRIVATE};
-use crate::state;
 use crate::stat_key::Key;
+use crate::state;
 
 /// How long a run waits for another run on the same target. Longer than check and reload may take together.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Memory;
 use crate::errors::PathError;
-use crate::haproxy::{self, ApplyError, Config, Overrides, Remember, ApplyRequest, state_file};
+use crate::haproxy::{self, ApplyError, ApplyRequest, Config, Overrides, Remember, state_file};
 
 /// How changes reach a running HAProxy.
 #[derive(Debug, Clone, PartialEq)]

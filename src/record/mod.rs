@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::errors::chain;
-use crate::sanitize::excerpt;
 use crate::name::{Name, NameError};
+use crate::sanitize::excerpt;
 pub use packed::Fact;
 use packed::Packed;
 

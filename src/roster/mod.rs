@@ -21,8 +21,8 @@ use jiff::civil::DateTime;
 use serde::Serialize;
 
 use crate::endpoint::Allowed;
-use crate::sanitize::excerpt;
 use crate::record::Record;
+use crate::sanitize::excerpt;
 use crate::store::{File, Layout, Snapshot};
 use crate::text::Text;
 

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use crate::endpoint::{Address, Allowed, Port};
 use crate::errors::chain;
-use crate::sanitize::excerpt;
 use crate::name::Name;
 use crate::record::Record;
+use crate::sanitize::excerpt;
 use crate::text::Text;
 
 use super::{Availability, States};

@@ -134,7 +134,9 @@ impl Cache {
                 let (copy, written) = (self.clone(), bytes.clone());
                 // Whoever wants the snapshot need not wait for that.
                 match thread::Builder::new().spawn(move || copy.replace_whole(&written)) {
-                    Ok(writing) => Snapshot { keeping: Some(Arc::new(CacheWriter(Some(writing)))), ..snapshot },
+                    Ok(writing) => {
+                        Snapshot { keeping: Some(Arc::new(CacheWriter(Some(writing)))), ..snapshot }
+                    }
                     Err(_) => {
                         self.replace_whole(&bytes);
                         snapshot

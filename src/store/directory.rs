@@ -18,8 +18,8 @@ use super::cache::Cache;
 use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
 use super::{
-    Applied, Beats, Branch, Edit, HistoryEvent, Folder, Layout, Look, Options, Outcome, Snapshot, Store, StoreError,
-    StoreErrorKind,
+    Applied, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
+    StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;

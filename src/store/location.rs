@@ -9,7 +9,7 @@ use super::cache::Cache;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
-use super::kind::{self, StoreKind, KindMemory, Signs};
+use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.

@@ -224,7 +224,12 @@ pub trait Store: Send + Sync {
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
     /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError>;
+    fn history(
+        &self,
+        id: Option<&Name>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<HistoryEvent>, StoreError>;
 
     /// Which of these nodes, whose records are away, were withdrawn, as far as this machine knows without the network. What
     /// was lost in another way is not among them.

@@ -11,9 +11,9 @@ use super::in_use::{InUse, Previous};
 use super::load::{TemplateSource, load};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
+use crate::output::limits::Counts;
 use crate::record::Facts;
 use crate::roster::{self, Identity, Roster};
-use crate::output::limits::Counts;
 
 /// What is to be rendered.
 #[derive(Debug)]
@@ -136,7 +136,10 @@ fn digest(sources: &BTreeMap<String, TemplateSource>) -> String {
     format!("{:016x}", hash.finish())
 }
 
-fn render_error(sources: &BTreeMap<String, TemplateSource>, error: &handlebars::RenderError) -> TemplateError {
+fn render_error(
+    sources: &BTreeMap<String, TemplateSource>,
+    error: &handlebars::RenderError,
+) -> TemplateError {
     let name = error.template_name.as_deref().unwrap_or_default();
     let path = sources.get(name).map_or(name, |source| &source.path);
     let place = match (error.line_no, error.column_no) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use handlebars::Template;
 use handlebars::template::{Parameter, TemplateElement};
 
-use super::{TemplateFile, Lookup, TemplateError, syntax};
+use super::{Lookup, TemplateError, TemplateFile, syntax};
 
 /// Where a template is from, and its text.
 #[derive(Debug)]

@@ -15,10 +15,10 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{Given, Rendered, RenderRequest, compile, depends_on_haproxy, render};
+pub use engine::{Given, RenderRequest, Rendered, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
 pub use in_use::{InUse, Previous};
-pub use lookup::{TemplateFile, Lookup};
+pub use lookup::{Lookup, TemplateFile};
 
 /// The variable that says for which version of HAProxy a config is.
 pub const HAPROXY_VERSION: &str = "haproxy_version";

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use presence::haproxy::{Outcome, ApplyRequest, Waiting, apply};
+use presence::haproxy::{ApplyRequest, Outcome, Waiting, apply};
 
 use super::fixture::haproxy::HaProxy;
 use super::fixture::http_server::{CHECK_PATH, HttpServer};
@@ -221,7 +221,8 @@ fn a_request_that_is_being_answered_is_not_cut() {
         });
         balancer.haproxy.wait("the request is there", || goes.requests() == 1);
         let new = format!("{}{}", balancer.head, lines([(0, stays, "")]));
-        let request = ApplyRequest { new: &new, ..balancer.request(&balancer.config, Duration::from_secs(1)) };
+        let request =
+            ApplyRequest { new: &new, ..balancer.request(&balancer.config, Duration::from_secs(1)) };
         let outcome = apply(&request).unwrap();
         assert_eq!(
             told(&outcome),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::EventLoop;
-use crate::agent::workers::{Worker, Job, Role};
+use crate::agent::workers::{Job, Role, Worker};
 use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
 use crate::beat::own::{self, Firmness, Own};
 use crate::errors::chain;
-use crate::schedule::back_off;
 use crate::record::Record;
+use crate::schedule::back_off;
 use crate::store::Applied;
 
 /// So long after the start of the agent, this node is announced without an address too.

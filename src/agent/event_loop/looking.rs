@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::EventLoop;
-use crate::agent::workers::{Job, Role};
 use crate::agent::report::Complaint;
+use crate::agent::workers::{Job, Role};
 use crate::beat::fleet::Fleet;
 use crate::beat::holding::Warning;
 use crate::beat::{heard, node};

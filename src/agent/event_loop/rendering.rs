@@ -10,9 +10,9 @@ use crate::beat::fleet::Fleet;
 use crate::beat::turn::{self, Manner, Turn, TurnError};
 use crate::beat::{node, reloads};
 use crate::errors::chain;
-use crate::schedule::back_off;
-use crate::record::Facts;
 use crate::output::{Done, TargetError};
+use crate::record::Facts;
+use crate::schedule::back_off;
 
 impl EventLoop<'_> {
     /// Gives every file its turn. With `whole`, also those that have not to do with what changed, so that a file which

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::agent::events::AgentEvent;
-use crate::agent::workers::{JobResult, Worker, Job, Role};
+use crate::agent::workers::{Job, JobResult, Role, Worker};
 use crate::schedule::back_off;
 
 /// A store that is away is looked for at least this often.
@@ -46,7 +46,8 @@ impl EventLoop<'_> {
         let mut end = self.now() + patience;
         let mut heard = false;
         while self.stopping.is_none() {
-            let answered = |worker: &Worker| worker.role == Role::List && !worker.is_busy() && worker.failures == 0;
+            let answered =
+                |worker: &Worker| worker.role == Role::List && !worker.is_busy() && worker.failures == 0;
             if !heard && asked.iter().any(|place| answered(&self.workers[*place])) {
                 heard = true;
                 end = end.min(self.now() + GRACE);

@@ -2,9 +2,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::output::limits::Count;
 use crate::roster::{Source, States};
 use crate::store::Snapshot;
-use crate::output::limits::Count;
 
 /// A roster of that many active nodes of each part.
 fn roster(parts: &[(&str, usize)]) -> Roster {

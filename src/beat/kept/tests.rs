@@ -1,7 +1,7 @@
 use super::*;
+use crate::output::limits::{Count, Limits, judge_losses};
 use crate::roster::Source;
 use crate::store::Snapshot;
-use crate::output::limits::{Count, Limits, judge_losses};
 
 /// A roster of nodes: id, part, state. A state `{` is a file that cannot be read.
 fn roster(nodes: &[(&str, &str, &str)]) -> Roster {

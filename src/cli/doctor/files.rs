@@ -11,9 +11,9 @@ use crate::beat::turn::{self, Manner, TurnError};
 use crate::cli::render;
 use crate::config::{Config, Render, TEMPLATE_DIR};
 use crate::errors::chain;
+use crate::output::Target;
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::output::Target;
 
 /// More warnings of one file are counted, not shown.
 const MAX_WARNINGS: usize = 3;

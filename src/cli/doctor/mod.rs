@@ -8,8 +8,8 @@ mod others;
 mod own;
 mod stores;
 
-use super::error::{CliError, ExitKind};
 use super::console;
+use super::error::{CliError, ExitKind};
 use super::templates::Who;
 use crate::config::Config;
 use crate::sanitize::terminal_safe;
@@ -74,6 +74,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     match findings.count(Verdict::Bad) {
         0 => Ok(()),
-        failed => Err(CliError::new(ExitKind::Failed, format!("{failed} of {} checks failed", findings.len()))),
+        failed => {
+            Err(CliError::new(ExitKind::Failed, format!("{failed} of {} checks failed", findings.len())))
+        }
     }
 }

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use super::super::OneOrMany;
 use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
 use super::{Agent, Check, Health, Notify, OnStop, Render};
-use crate::probe::Question;
 use crate::output::limits::Limits;
 use crate::output::{Runtime, Target};
+use crate::probe::Question;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

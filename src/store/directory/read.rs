@@ -13,11 +13,11 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::listing::{Listing, Sort, open_dir};
 use crate::errors::{AtPath, PathError, chain};
 use crate::record::MAX_BYTES;
+use crate::stat_key::Times;
 use crate::store::StoreErrorKind;
 use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
 use crate::threads;
-use crate::stat_key::Times;
 
 /// Fewer files than this are not worth a second thread.
 const MANY: usize = 500;
@@ -143,7 +143,9 @@ impl Scan {
         let first = unreadable.first().map(|(file, error)| (self.listing.path(*file), *error));
         let path = |below: &[u8]| self.folder.join(OsStr::from_bytes(below));
         let source = match (first, self.listing.problems.first()) {
-            (Some((file, error)), _) => PathError { operation: "read", path: path(file), source: error.into() },
+            (Some((file, error)), _) => {
+                PathError { operation: "read", path: path(file), source: error.into() }
+            }
             (None, Some((_, error))) => error.again(),
             (None, None) => return Ok(()),
         };

@@ -81,7 +81,11 @@ mod tests {
         check("unpack-objects abnormal exit", full, PushRefusal::Disk);
         check("failed to write", "fatal: Disk quota exceeded", PushRefusal::Disk);
         check("unable to create temporary object directory", "", PushRefusal::Disk);
-        check("unable to create temporary object directory", "error: Read-only file system", PushRefusal::Disk);
+        check(
+            "unable to create temporary object directory",
+            "error: Read-only file system",
+            PushRefusal::Disk,
+        );
         let denied = "error: insufficient permission for adding an object to repository database ./objects";
         check("unpacker error", denied, PushRefusal::Permission);
         check("missing necessary objects", "fatal: bad object refs/x", PushRefusal::LacksObjects);

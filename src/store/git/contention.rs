@@ -107,7 +107,8 @@ mod tests {
     fn the_usual_is_the_fastest_and_is_forgotten_slowly() {
         let dir = tempfile::tempdir().unwrap();
         let contention = Contention::new(dir.path());
-        let guess = |millis| contention.guess(Duration::from_millis(millis), Duration::from_millis(millis)).size;
+        let guess =
+            |millis| contention.guess(Duration::from_millis(millis), Duration::from_millis(millis)).size;
         assert_eq!(guess(20), 1.0);
         assert_eq!(guess(400), 20.0);
         assert!(guess(400) < 20.0);

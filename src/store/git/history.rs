@@ -11,7 +11,7 @@ use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
 use crate::store::error::During;
-use crate::store::{HistoryEvent, Folder, StoreErrorKind};
+use crate::store::{Folder, HistoryEvent, StoreErrorKind};
 
 /// The last `most` changes, of one node or of all. Commits of people count as well as those of this program.
 pub(super) fn read(

@@ -256,7 +256,11 @@ pub(super) enum Says {
 }
 
 /// What that update says. Nothing large is read, and nothing is taken that no reader would take.
-pub(super) fn judge(repo: &Repository, folder: &Folder, entry: &WaitingUpdate) -> Result<Says, StoreErrorKind> {
+pub(super) fn judge(
+    repo: &Repository,
+    folder: &Folder,
+    entry: &WaitingUpdate,
+) -> Result<Says, StoreErrorKind> {
     let odb = repo.odb().during("open the object database")?;
     match odb.read_header(entry.commit) {
         Ok((size, ObjectType::Commit)) if size <= MAX_BYTES => {}
@@ -372,7 +376,13 @@ mod tests {
 
     fn entry(id: &str, number: u64, commit: Oid) -> WaitingUpdate {
         let id = Name::parse(id).unwrap();
-        WaitingUpdate { unique: format!("{number:016x}00000000"), looked_after: false, id, commit, offered: None }
+        WaitingUpdate {
+            unique: format!("{number:016x}00000000"),
+            looked_after: false,
+            id,
+            commit,
+            offered: None,
+        }
     }
 
     #[test]

@@ -19,9 +19,9 @@ use jiff::Timestamp;
 use super::branch::{self, Head};
 use super::commit::{NodeFiles, prepare};
 use super::held::{Held, Standing};
-use super::mirror::{RemoteRefs, Refs};
+use super::mirror::{Refs, RemoteRefs};
 use super::opening::Obstacle;
-use super::seen::{Read, Observation};
+use super::seen::{Observation, Read};
 use super::{
     BRANCHES, Backoff, PRESENCE, allowance, beats, branch_ref, commits, history, inbox, is_in_the_way,
     opening, tip, trial,
@@ -331,7 +331,12 @@ impl Local {
     }
 
     /// Reads what was seen, and looks again if something is no longer where it was.
-    fn read(&self, repo: Repository, seen: Observation, deadline: Deadline) -> Result<Snapshot, StoreErrorKind> {
+    fn read(
+        &self,
+        repo: Repository,
+        seen: Observation,
+        deadline: Deadline,
+    ) -> Result<Snapshot, StoreErrorKind> {
         let mut known = Some((repo, seen));
         let mut tries = 0;
         Local::persist(deadline, || {
@@ -442,7 +447,12 @@ impl Store for Local {
         }))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
+    fn history(
+        &self,
+        id: Option<&Name>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<HistoryEvent>, StoreError> {
         let read = || {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;

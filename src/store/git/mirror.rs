@@ -81,7 +81,7 @@ pub(super) struct Upstream<'a> {
 }
 
 /// What the refs named last.
-const HEADS: &str = "refs_seen";
+const HEADS: &str = "heads";
 
 /// Its age says when the mirror was made anew because of an object that cannot be read.
 const RENEWED_MARK: &str = "renewed";
@@ -248,7 +248,8 @@ impl Mirror {
         let listing = Listing::of(&self.repo, upstream, &known)?;
         let mut refs_seen = listing.refs_seen.clone();
         let missing = listing.missing(&self.repo, reach)?;
-        let unsent = |source| StoreErrorKind::Unsent { name: refs_seen.branch.clone(), source: Box::new(source) };
+        let unsent =
+            |source| StoreErrorKind::Unsent { name: refs_seen.branch.clone(), source: Box::new(source) };
         let others: Refs =
             refs_seen.others.iter().filter(|(name, _)| missing.contains(*name)).map(owned).collect();
         if missing.contains(&refs_seen.branch) {
@@ -504,7 +505,12 @@ impl<'repo> Listing<'repo> {
 }
 
 /// Fetches what is missing of all refs but those that are known as broken.
-fn fetch(repo: &Repository, upstream: Upstream<'_>, reach: Reach, known: &Refs) -> Result<RemoteRefs, Trouble> {
+fn fetch(
+    repo: &Repository,
+    upstream: Upstream<'_>,
+    reach: Reach,
+    known: &Refs,
+) -> Result<RemoteRefs, Trouble> {
     let listing = Listing::of(repo, upstream, known)?;
     let names = listing.missing(repo, reach)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

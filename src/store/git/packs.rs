@@ -299,8 +299,10 @@ impl Reader<'_> {
                     if let Some(range) = self.known.get(&offset) {
                         break Some(range.clone());
                     }
-                    at =
-                        EntryOffset { offset, crc: self.pack.crc_at(offset).filter(|_| chain.len() <= MAX_CHAIN)? };
+                    at = EntryOffset {
+                        offset,
+                        crc: self.pack.crc_at(offset).filter(|_| chain.len() <= MAX_CHAIN)?,
+                    };
                 }
                 None if whole => break None,
                 None => return None,

@@ -57,7 +57,11 @@ impl EntryKind {
 
 impl FolderTree {
     /// Looks for the folder. The version is its own tree: other folders do not change it.
-    pub(super) fn new(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Result<FolderTree, StoreErrorKind> {
+    pub(super) fn new(
+        repo: &Repository,
+        tip: Option<Oid>,
+        folder: &Folder,
+    ) -> Result<FolderTree, StoreErrorKind> {
         let Some(tip) = tip else { return Ok(FolderTree(None)) };
         let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
         Ok(FolderTree(tree::id(repo, &root, folder)?))

@@ -1,12 +1,12 @@
 //! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
 
 mod clearing;
+mod election;
 mod heartbeat;
 mod merge;
 mod publish;
 mod rehearsal;
 mod verdict;
-mod election;
 
 use heartbeat::Heartbeat;
 use publish::Published;
@@ -20,10 +20,10 @@ use jiff::Timestamp;
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
-use super::inbox::{self, WaitingUpdate, Says};
-use super::mirror::{RemoteRefs, Mirror, Refs, Upstream};
+use super::inbox::{self, Says, WaitingUpdate};
+use super::mirror::{Mirror, Refs, RemoteRefs, Upstream};
 use super::push::{Session, SessionError};
-use super::seen::{Read, Observation};
+use super::seen::{Observation, Read};
 use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
 use crate::deadline::Deadline;
 use crate::limits;
@@ -302,14 +302,21 @@ impl Store for Remote {
         }))
     }
 
-    fn history(&self, id: Option<&Name>, most: usize, deadline: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
+    fn history(
+        &self,
+        id: Option<&Name>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<HistoryEvent>, StoreError> {
         self.operate(deadline, |operation| {
             let mut mirror = operation.mirror()?;
             let mut refs_seen = operation.fetch(&mut mirror, None)?;
             if mirror.is_shallow() {
                 refs_seen = mirror.deepen(operation.upstream(&|name| refs_seen.others.contains_key(name)))?;
             }
-            operation.standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
+            operation
+                .standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?
+                .sound()?;
             history::read(&mirror.repo, refs_seen.tip, &self.options.folder, id, most)
         })
     }

@@ -48,7 +48,11 @@ pub(super) struct Read {
 }
 
 impl Observation {
-    pub(super) fn new(repo: &Repository, refs_seen: &RemoteRefs, options: &Options) -> Result<Observation, StoreErrorKind> {
+    pub(super) fn new(
+        repo: &Repository,
+        refs_seen: &RemoteRefs,
+        options: &Options,
+    ) -> Result<Observation, StoreErrorKind> {
         let mut waiting = Vec::new();
         let mut merges = inbox::Merges::new(repo, refs_seen.tip);
         for entry in inbox::select(inbox::entries(&refs_seen.others)) {

@@ -9,9 +9,9 @@ use super::choice::{argument, is_given, other};
 use super::frontend::FrontendPort;
 use super::{Shared, add};
 use crate::escape::haproxy::{server_id, unique_but_kept};
-use crate::sanitize::excerpt;
 use crate::haproxy::Version;
 use crate::record::text;
+use crate::sanitize::excerpt;
 use crate::template::HAPROXY_VERSION;
 
 /// The helper that asks for the version of HAProxy.

@@ -93,7 +93,8 @@ fn under_load(balancer: &mut Balancer, seconds: u64, files: &[String]) {
         let stopper = StopOnDrop(&stop);
         let mut old = &balancer.config;
         for new in &configs {
-            let outcome = apply(&ApplyRequest { new, ..balancer.request(old, Duration::from_secs(3)) }).unwrap();
+            let outcome =
+                apply(&ApplyRequest { new, ..balancer.request(old, Duration::from_secs(3)) }).unwrap();
             // HAProxy may take its time to close an idle connection to a server that gets nothing any more.
             let late = outcome.pending.iter().find(|waiting| waiting.why != Why::Connections);
             assert!(late.is_none() && outcome.reload_needed.is_none(), "{}", told(&outcome));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::election::{Election, Next};
 use super::verdict::{Pushed, judge};
-use super::election::{Next, Election};
 use super::{Operation, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;

@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::election::Election;
 use super::heartbeat::{Heartbeat, push_heartbeat};
 use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
-use super::election::Election;
 use super::{Operation, View};
 use crate::change::Change;
 use crate::store::git::commit::{NodeFiles, Prepared};
-use crate::store::git::contention::{LoadEstimate, Contention};
+use crate::store::git::contention::{Contention, LoadEstimate};
 use crate::store::git::held::Standing;
 use crate::store::git::inbox::{self, WaitingUpdate};
-use crate::store::git::mirror::{RemoteRefs, Mirror};
+use crate::store::git::mirror::{Mirror, RemoteRefs};
 use crate::store::git::push::{self, RefUpdate};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
@@ -328,8 +328,11 @@ impl Operation<'_> {
             if session.advert().refs.get(&refs_seen.branch).copied() == refs_seen.tip {
                 let pack = push::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)]);
                 let pack = pack.map_err(|error| network("pack", error))?;
-                let command =
-                    RefUpdate { name: refs_seen.branch.clone(), old: refs_seen.tip, new: Some(prepared.commit) };
+                let command = RefUpdate {
+                    name: refs_seen.branch.clone(),
+                    old: refs_seen.tip,
+                    new: Some(prepared.commit),
+                };
                 let report =
                     session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
                 if let Pushed::Done = judge(&report, &refs_seen.branch, false)? {

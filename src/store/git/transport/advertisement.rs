@@ -5,8 +5,8 @@
 
 use super::TransportError;
 use super::wire::SAID;
-use crate::sanitize::said;
 use crate::limits;
+use crate::sanitize::said;
 
 /// Where the refs are that this program has to do with.
 const OURS: [&str; 2] = ["refs/heads/", "refs/presence/"];

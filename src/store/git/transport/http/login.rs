@@ -138,8 +138,11 @@ mod tests {
 
     #[test]
     fn the_header_is_the_one_of_the_rfc() {
-        let login =
-            Login { user: "Aladdin".into(), password: Secret("open sesame".into()), source: LoginSource::Url };
+        let login = Login {
+            user: "Aladdin".into(),
+            password: Secret("open sesame".into()),
+            source: LoginSource::Url,
+        };
         assert_eq!(login.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert!(!format!("{login:?}").contains("sesame"));
     }
