@@ -13,7 +13,7 @@ const MERGERS: usize = 3;
 const MAX_UNREST: i32 = 4;
 
 /// The waits from look to look: so many times longer than the server took to answer, from, to, and how they grow while
-/// there is a contention.
+/// the server is busy.
 const PACE: u32 = 3;
 const MIN_PACE: Duration = Duration::from_millis(20);
 const MAX_PACE: Duration = Duration::from_secs(2);
