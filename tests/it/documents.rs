@@ -255,6 +255,45 @@ fn the_code_map_is_complete_and_modules_import_only_what_is_below_them() {
     }
 }
 
+/// SECURITY.md names tests, or modules that have tests, as `module::test`, the test's name cut short by `…`.
+#[test]
+fn every_test_that_security_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str| -> Vec<(String, String)> {
+        let all = walkdir::WalkDir::new(root.join(folder)).into_iter().flatten();
+        all.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs"))
+            .map(|entry| {
+                let path = entry.path().strip_prefix(root).unwrap().with_extension("");
+                (path.display().to_string(), fs::read_to_string(entry.path()).unwrap())
+            })
+            .collect()
+    };
+    let sources = [files("src"), files("tests")].concat();
+    let text = read("SECURITY.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains("::"));
+    let names: Vec<&str> = rows
+        .filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        let test = name.rsplit("::").next().unwrap();
+        let is_test = sources.iter().any(|(_, text)| match test.strip_suffix('…') {
+            Some(begin) => text.contains(&format!("fn {begin}")),
+            None => text.contains(&format!("fn {test}(")),
+        });
+        let path = name.replace("::", "/");
+        let is_module = sources.iter().any(|(file, text)| {
+            (file.ends_with(&path) || file.ends_with(&format!("{path}/mod")))
+                && (file.starts_with("tests/") || text.contains("#[test]") || text.contains("mod tests;"))
+        });
+        assert!(
+            is_test || is_module,
+            "SECURITY.md names `{name}`, which is neither a test nor a module with tests"
+        );
+    }
+}
+
 #[test]
 fn systemd_takes_the_units_as_they_are() {
     let units = tempfile::tempdir().unwrap();
