@@ -1,9 +1,10 @@
-//! The last snapshot of a store, on this machine: what counts while the store is away, and what makes the next reading
-//! cheap.
+//! The cache of a store's last snapshot on this machine. It applies while the store is away, and makes the
+//! next reading cheap.
 //!
-//! It is two files, and one for the heartbeats. `records` is a whole snapshot; `changes` says how the last one differs from it, and is small: when
-//! it no longer is, `records` is written anew. Both are replaced whole, bear a checksum, and may be deleted at any time.
-//! Nothing in them is believed without a check: a file whose key is not the one that the store names now is read again.
+//! It has two files, and one for the heartbeats. `records` is a whole snapshot. `changes` has the differences
+//! between it and the last one. When `changes` grows too large, `records` is rewritten. Both are replaced
+//! atomically, carry a checksum, and may be deleted at any time. Nothing in them is used unchecked: a file
+//! whose key differs from the store's is read again.
 
 mod format;
 
@@ -18,34 +19,34 @@ use super::snapshot::Snapshot;
 use crate::folder::{Folder, Lasting, PRIVATE};
 use format::Whole;
 
-/// No copy is larger, in bytes: some 700,000 nodes. Greater fleets are read whole each time.
+/// The largest cache in bytes: about 700,000 nodes. Larger fleets are read in full each time.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// `changes` may hold one of so many files, and a few more, before `records` is written anew.
+/// `changes` may hold one file in `SHARE`, plus `FEW`, before `records` is rewritten.
 const SHARE: usize = 64;
 const FEW: usize = 64;
 
-/// A copy that is being written while its snapshot is used. Who drops the last of the snapshot waits for it.
+/// Writes a cache while its snapshot is in use. Dropping the last clone of the snapshot waits for it.
 #[derive(Debug)]
 pub(super) struct CacheWriter(Option<JoinHandle<()>>);
 
 impl Drop for CacheWriter {
     fn drop(&mut self) {
-        // A copy that could not be kept is none.
+        // A failed write leaves no cache, which is harmless.
         let _ = self.0.take().map(JoinHandle::join);
     }
 }
 
-/// Where the copy of one store is kept.
+/// The place of one store's cache.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     place: PathBuf,
-    /// Of what it is a copy: folder and branch. One of anything else is none.
+    /// What is cached: folder, branch and URL. A cache with another label is ignored.
     label: String,
 }
 
 impl Cache {
-    /// The copy of that folder and branch of the store with this URL.
+    /// The cache for that folder and branch of the store with this URL.
     pub(super) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Cache {
         let mut hash = fnv::FnvHasher::default();
         hash.write(url.as_bytes());
@@ -53,23 +54,23 @@ impl Cache {
         Cache { place, label: format!("{folder} {branch:?} {url}") }
     }
 
-    /// The same of a store at a path. A relative path is another one in another directory.
+    /// The same for a store at a path. Makes a relative path absolute: it depends on the working directory.
     pub(super) fn of_path(state_dir: &Path, path: &Path, folder: &str, branch: Option<&str>) -> Cache {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Cache::new(state_dir, &path.display().to_string(), folder, branch)
     }
 
-    /// The directory of the state directory that belongs to the store.
+    /// The store's directory in the state directory.
     pub(super) fn place(&self) -> &Path {
         &self.place
     }
 
-    /// Whether there seems to be one.
+    /// Whether there seems to be a cache.
     pub(super) fn exists(&self) -> bool {
         self.place.join("records").exists()
     }
 
-    /// The last snapshot, for want of a newer one.
+    /// The last snapshot, for use without the store.
     pub(super) fn last(&self) -> Option<Snapshot> {
         let (snapshot, _) = self.load()?;
         let beats = fs::read(self.place.join("beats")).ok();
@@ -77,7 +78,7 @@ impl Cache {
         Some(Snapshot { beats, ..snapshot })
     }
 
-    /// The snapshot with these heartbeats, if somebody asked for them; they are kept too.
+    /// Adds the heartbeats to the snapshot, if they were asked for, and caches them.
     pub(super) fn with_beats(&self, snapshot: Snapshot, beats: Option<Beats>) -> Snapshot {
         let Some(beats) = beats else { return snapshot };
         if let Ok(bytes) = serde_json::to_vec(&beats) {
@@ -86,15 +87,15 @@ impl Cache {
         Snapshot { beats, ..snapshot }
     }
 
-    /// Has a snapshot made with the help of the last one, and keeps it as the last one. A copy is a convenience: if it
-    /// cannot be kept, reading goes on without.
+    /// Makes a snapshot with the help of the cached one, and caches it. Failing to write the cache is no
+    /// error.
     pub(super) fn refresh<E>(
         &self,
         read: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
     ) -> Result<Snapshot, E> {
         let build = crate::program::build();
         let (known, whole) = match self.load() {
-            // What another build has understood of a file, this one might not.
+            // This build may parse a file differently from the build that wrote the cache.
             Some((known, whole)) if build.is_some() && whole.build == build => (known, Some(whole)),
             _ => (Snapshot::default(), None),
         };
@@ -115,7 +116,7 @@ impl Cache {
         }
     }
 
-    /// Keeps the snapshot. What comes back is the same one, perhaps in other memory.
+    /// Caches the snapshot. Returns the same snapshot, perhaps in other memory.
     fn keep(&self, snapshot: Snapshot, whole: Option<Whole>, build: Option<String>) -> Snapshot {
         let Some(build) = build else { return snapshot };
         let of_whole = |heap: u16| whole.is_some() && heap == 0;
@@ -132,7 +133,7 @@ impl Cache {
             true => {
                 let (bytes, snapshot) = format::write_whole(snapshot, &self.label, &build);
                 let (copy, written) = (self.clone(), bytes.clone());
-                // Whoever wants the snapshot need not wait for that.
+                // The caller need not wait for the write.
                 match thread::Builder::new().spawn(move || copy.replace_whole(&written)) {
                     Ok(writing) => {
                         Snapshot { keeping: Some(Arc::new(CacheWriter(Some(writing)))), ..snapshot }
@@ -152,7 +153,7 @@ impl Cache {
 
     fn replace_whole(&self, bytes: &[u8]) {
         self.replace("records", bytes);
-        // They belong to another `records`; those that stay would be seen to.
+        // The changes belong to the old `records`. If they stay, their checksum rejects them.
         let _ = fs::remove_file(self.place.join("changes"));
     }
 
@@ -160,7 +161,7 @@ impl Cache {
         let written = Folder::private(&self.place)
             .and_then(|place| place.replace(name, bytes, PRIVATE, Lasting::Cached));
         if written.is_err() {
-            // One that is not replaced is out of date: as a last copy it would mislead.
+            // Without the new content, the old file is out of date and would mislead as a last copy.
             let _ = fs::remove_file(self.place.join(name));
         }
     }

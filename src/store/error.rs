@@ -1,4 +1,4 @@
-//! What can go wrong with a store, and what to do about it.
+//! Errors of stores, and hints what to do about them.
 
 mod refusal;
 
@@ -29,29 +29,29 @@ pub enum StoreErrorKind {
     /// There is nothing at that path.
     #[error("there is no directory or repository `{}`", shown(.0))]
     Missing(std::path::PathBuf),
-    /// There was a store at that path, and there is nothing now.
+    /// There was a store at that path, and now there is nothing.
     #[error("there is no directory or repository `{}` any more", shown(.0))]
     Away(std::path::PathBuf),
-    /// There is something else at that path.
+    /// The path is neither a directory nor a repository.
     #[error("`{}` is {is}, not a directory or repository", shown(path))]
     NoDirectory {
         /// The path.
         path: std::path::PathBuf,
-        /// What is there.
+        /// What it is.
         is: &'static str,
     },
-    /// There is a repository, or what is left of one, and it cannot be opened.
+    /// There is a repository, or the remains of one, that cannot be opened.
     #[error("cannot open the repository `{}`: {obstacle}", shown(path))]
     Unopenable {
         /// Where it is.
         path: std::path::PathBuf,
-        /// Why.
+        /// The reason.
         obstacle: Obstacle,
         /// What libgit2 said.
         #[source]
         source: git2::Error,
     },
-    /// A process that read the repository for this one was ended by it.
+    /// A signal killed the process that read the repository first.
     #[error("reading `{}` ended the process that tried it with signal {signal}", shown(path))]
     Crashed {
         /// Where it is.
@@ -59,39 +59,39 @@ pub enum StoreErrorKind {
         /// The signal.
         signal: i32,
     },
-    /// It is not what it was when it was last used.
+    /// The store is not what it was at its last use.
     #[error("{}", changed(path, *was))]
     Changed {
         /// Where it is.
         path: std::path::PathBuf,
         /// How it differs.
         was: Difference,
-        /// The file that remembers what it was.
+        /// The file that records what it was.
         memory: std::path::PathBuf,
     },
-    /// The repository held records, and the list is not there any more.
+    /// The repository held records, and the list has disappeared.
     #[error("the list that was here is gone: {how}")]
     Gone {
         /// What is there instead.
         how: Vanished,
-        /// The file that remembers it.
+        /// The file that records it.
         memory: std::path::PathBuf,
     },
-    /// The branch has no list, and another one has.
+    /// The branch has no list, but another branch has.
     #[error(
         "the branch `{}` has no records in `{folder}`, and the branch `{}` has the list",
         branch_name(branch),
         branch_name(list)
     )]
     OtherBranch {
-        /// The ref of the branch that HEAD names, or that is the only one.
+        /// The ref that HEAD names, or the only branch.
         branch: String,
         /// The ref of the branch with the list.
         list: String,
         /// The folder.
         folder: String,
     },
-    /// The folder, or part of its path, is no folder in the repository.
+    /// The folder, or part of its path, is not a folder in the repository.
     #[error("`{path}` is {is} in the repository, not a folder")]
     NoFolder {
         /// Its path in the repository.
@@ -99,29 +99,29 @@ pub enum StoreErrorKind {
         /// What it is.
         is: &'static str,
     },
-    /// Records of the directory cannot be read.
+    /// No record of the directory can be read.
     #[error("none of the {count} files in `{}` can be read, of which the first is", shown(path))]
     Unreadable {
         /// The folder.
         path: std::path::PathBuf,
-        /// How many files and folders.
+        /// The number of files and folders.
         count: usize,
-        /// The first one, and why.
+        /// The first one, and the reason.
         #[source]
         source: PathError,
     },
     /// A `file://` URL names another host.
     #[error("the URL names a host, and files are read on this machine alone")]
     OtherHost,
-    /// The URL has a scheme that this build cannot speak.
+    /// This build has no transport for the URL's scheme.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
-    /// git's configuration names two places of which one is a path.
+    /// git's configuration reads and writes at different places, and at least one is a path.
     #[error("git's configuration reads from `{read}` and pushes to `{write}`, and one of them is a path")]
     Split {
-        /// Where it is read.
+        /// Where the store is read.
         read: String,
-        /// Where it is written.
+        /// Where the store is written.
         write: String,
     },
     /// A file or directory could not be read or written.
@@ -130,119 +130,119 @@ pub enum StoreErrorKind {
     /// The folder, or part of its path, is a link.
     #[error("`{0}` is a link, and links are not followed")]
     Link(std::path::PathBuf),
-    /// The network or the server.
+    /// An error of the network or the server.
     #[error(transparent)]
     Transport(TransportError),
     /// Only a git store has a history.
     #[error("a plain directory keeps no history")]
     NoHistory,
-    /// HEAD names no branch that is there, and it cannot be said which of several holds the list.
+    /// HEAD names no existing branch, and several branches could hold the list.
     #[error("HEAD names {}; there are {there}", unborn(head.as_deref()))]
     NoBranch {
-        /// The branch that HEAD names, if it names one.
+        /// The branch that HEAD names, if any.
         head: Option<String>,
-        /// Some branches that are there.
+        /// Some existing branches.
         there: String,
     },
-    /// The branch of the configuration is not there.
+    /// The configured branch does not exist.
     #[error("there is no branch `{branch}`, which the configuration names; there are {there}")]
     NoSuchBranch {
         /// Its name.
         branch: String,
-        /// Some branches that are there.
+        /// Some existing branches.
         there: String,
     },
     /// libgit2 failed.
     #[error("git cannot {operation}")]
     Git {
-        /// What was tried, as a verb.
+        /// The operation, as a verb with its object.
         operation: &'static str,
         /// What libgit2 said.
         #[source]
         source: git2::Error,
     },
-    /// The server lists a ref, and sends no objects for it.
+    /// The server lists a ref but sends no objects for it.
     #[error("the server lists `{name}` and does not send it")]
     Unsent {
         /// The ref.
         name: String,
-        /// How it failed.
+        /// How the fetch failed.
         #[source]
         source: Box<StoreErrorKind>,
     },
-    /// The conversation with a server broke off, or is none in git's protocol.
+    /// The connection to a server broke off, or the peer does not speak git's protocol.
     #[error("git cannot {operation}")]
     Conversation {
-        /// What was tried, as a verb.
+        /// The operation, as a verb with its object.
         operation: &'static str,
         /// What happened to the connection.
         #[source]
         source: std::io::Error,
     },
-    /// The record does not fit into the layout.
+    /// The record does not fit the layout.
     #[error(transparent)]
     Layout(#[from] super::LayoutError),
-    /// The server answered, and said no.
+    /// The server answered and refused the push.
     #[error("the server refused the push: {reason}{said}")]
     Refused {
-        /// Why, in git's words.
+        /// The reason, in git's words.
         reason: String,
-        /// What its hooks said, on lines of their own.
+        /// The output of its hooks, on separate lines.
         said: String,
     },
-    /// Others were faster each time.
+    /// Other publishers were faster at every attempt.
     #[error("other publishers were faster {tries} times in {seconds} s")]
     Busy {
-        /// How often it was tried.
+        /// The number of attempts.
         tries: u32,
-        /// For how long.
+        /// The duration of all attempts.
         seconds: u64,
-        /// The key of the limit.
+        /// The key of the limit in the configuration.
         key: &'static str,
     },
-    /// Its time is over. It may still do what it was asked for.
+    /// The deadline passed. The store may still do what it was asked for.
     #[error("has not answered within {seconds} s")]
     Late {
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
-        /// Its key.
+        /// Its key in the configuration.
         key: &'static str,
     },
-    /// Another store has answered, and this one has not soon after.
+    /// Another store answered, and this one did not answer soon after.
     #[error("has not answered within {seconds} s after another store had")]
     Behind {
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
     },
-    /// A defect of this program showed itself there.
+    /// The operation panicked: a defect of presence.
     #[error("presence itself failed at it")]
     Panicked,
-    /// More than this program reads.
+    /// Something exceeds a limit of what is read.
     #[error("`{place}` has more than {most} {what}")]
     TooMuch {
         /// Where.
         place: String,
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// How many are read.
+        /// The limit.
         most: u64,
     },
-    /// It was asked, and may still answer.
+    /// The store was asked and may still answer.
     #[error("has not answered yet")]
     NotYet,
-    /// Another process of this machine holds the mirror's lock, or another thread of this one.
+    /// Another process of this machine, or another thread of this process, holds the mirror's lock.
     #[error("{} has held `{}` for {seconds} s", process(*.holder), path.display())]
     Locked {
-        /// The lock's file.
+        /// The lock file.
         path: std::path::PathBuf,
         /// The pid that the holder wrote into it.
         holder: Option<u32>,
-        /// How long it was waited for.
+        /// The duration of the wait.
         seconds: u64,
-        /// The key of the limit.
+        /// The key of the limit in the configuration.
         key: &'static str,
     },
-    /// This thread holds the mirror's lock already: it would wait for itself.
+    /// This thread already holds the mirror's lock: it would wait for itself.
     #[error("presence holds `{}` itself and asked for it once more: this is a defect of presence", .0.display())]
     LockedByItself(std::path::PathBuf),
 }
@@ -363,12 +363,12 @@ impl StoreError {
 }
 
 impl StoreErrorKind {
-    /// That the deadline is over.
+    /// The error that the deadline has passed.
     pub(super) fn late(deadline: Deadline) -> StoreErrorKind {
         StoreErrorKind::Late { seconds: deadline.within().as_secs(), key: deadline.limit().key() }
     }
 
-    /// Whether the server may just have had too much to do.
+    /// Whether the cause may be an overloaded server.
     pub(super) fn is_overload(&self) -> bool {
         match self {
             StoreErrorKind::Transport(error) => error.is_overload(),
@@ -377,12 +377,12 @@ impl StoreErrorKind {
         }
     }
 
-    /// Whether the server refused a push because a ref of its own names an object that it has not.
+    /// Whether the server refused a push because one of its refs names a missing object.
     pub(super) fn lacks_objects(&self) -> bool {
         matches!(self, StoreErrorKind::Refused { reason, said } if PushRefusal::of(reason, said) == PushRefusal::LacksObjects)
     }
 
-    /// Whether the server said that this ref is such a one.
+    /// Whether the server's output says that this ref names a missing object.
     pub(super) fn names_bad_ref(&self, name: &str) -> bool {
         let StoreErrorKind::Refused { said, .. } = self else { return false };
         let bad = said.lines().filter_map(|line| line.split_once("bad object "));
@@ -390,7 +390,7 @@ impl StoreErrorKind {
     }
 }
 
-/// A path as it may be shown: a mistyped URL with a password is taken for a path.
+/// The path without secrets: a mistyped URL with a password is taken for a path.
 fn shown(path: &Path) -> String {
     super::shown_url(&path.display().to_string())
 }
@@ -410,12 +410,12 @@ fn changed(path: &Path, was: Difference) -> String {
     }
 }
 
-/// What there is where a list was.
+/// What is in the place of a list that disappeared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vanished {
-    /// Not even the branch of that ref.
+    /// The branch, given by its ref, is gone.
     Branch(String),
-    /// A branch that has no records, and does not come from the commit that had.
+    /// The branch has no records, and does not descend from the commit that had records.
     Emptied {
         /// The ref of the branch.
         branch: String,
@@ -437,7 +437,7 @@ impl std::fmt::Display for Vanished {
     }
 }
 
-/// The name of a branch as it may be shown.
+/// The name of a branch for display.
 fn branch_name(name: &str) -> String {
     name.strip_prefix("refs/heads/").unwrap_or(name).escape_debug().to_string()
 }
@@ -449,14 +449,14 @@ fn unborn(head: Option<&str>) -> String {
     }
 }
 
-/// The holder of a lock, as far as it is known.
+/// The holder of a lock, if known.
 fn process(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// Adds the store's URL to an error.
 pub(super) trait InStore<T> {
-    /// Says in which store it happened.
+    /// Adds the URL of the store.
     fn in_store(self, url: &str) -> Result<T, StoreError>;
 }
 
@@ -466,9 +466,9 @@ impl<T, E: Into<StoreErrorKind>> InStore<T> for Result<T, E> {
     }
 }
 
-/// Says what was being done when libgit2 failed.
+/// Adds the failed operation to an error of libgit2.
 pub(super) trait During<T> {
-    /// `doing` is a verb with its object: "read the tree".
+    /// `operation` is a verb with its object: "read the tree".
     fn during(self, operation: &'static str) -> Result<T, StoreErrorKind>;
 }
 
@@ -481,8 +481,8 @@ impl<T> During<T> for Result<T, git2::Error> {
     }
 }
 
-/// libgit2 says "locked" of a file that may not be read (`git_fs_path_set_error`), as it does of a ref that somebody is just
-/// changing. It is no race.
+/// libgit2 reports an unreadable file as "locked" (`git_fs_path_set_error`), as it does a ref that is being
+/// changed. This tells them apart: an unreadable file is no race.
 fn forbidden(error: &git2::Error) -> Option<PathError> {
     let path = error.message().strip_suffix("' is locked")?.split_once('\'')?.1;
     let source = std::io::ErrorKind::PermissionDenied.into();

@@ -1,9 +1,9 @@
-//! What a store at a path is: a git repository or a plain directory.
+//! Determines what a store at a path is: a git repository or a plain directory.
 //!
-//! What is there decides, and what was there before: a repository that cannot be opened is not a plain directory, and an
-//! empty directory where a share should be mounted is not an empty list. So the state directory remembers what a store
-//! was when it was last used. The decisions are pure; [`KindMemory`] reads and writes one small file, and writes it only if
-//! something is different.
+//! What is there decides, together with what was there before. A repository that cannot be opened is not a
+//! plain directory, and an empty directory where a share should be mounted is not an empty list. So the state
+//! directory records what a store was at its last use. The decisions are pure; [`KindMemory`] reads one small
+//! file, and writes it only if it changes.
 
 use std::fs;
 use std::io;
@@ -20,25 +20,25 @@ use crate::state;
 pub(super) enum StoreKind {
     /// A git repository, bare or with a work tree.
     Repository,
-    /// A folder that is just a folder.
+    /// A directory without signs of git.
     Directory,
 }
 
-/// What a path shows of itself.
+/// The signs of git at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Signs {
-    /// There is a directory.
+    /// The path is a directory.
     pub(super) is_there: bool,
     /// Its name ends in `.git`.
     pub(super) suffix: bool,
-    /// There is a `.git` in it, a directory or a file.
+    /// It contains a `.git`, as a directory or a file.
     pub(super) dot_git: bool,
-    /// How many of `HEAD`, `objects` and `refs` are in it, and `config` beside one of them.
+    /// How many of `HEAD`, `objects` and `refs` it contains, plus `config` if it contains one of them.
     pub(super) parts: usize,
 }
 
 impl Signs {
-    /// Looks at the path. What cannot be looked at is an error.
+    /// Examines the path. An error if the permission is missing.
     pub(super) fn of(path: &Path) -> Result<Signs, PathError> {
         let suffix = path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b".git"));
         if !is_dir(path)? {
@@ -50,7 +50,7 @@ impl Signs {
             Err(error) => Err(error).at("look into", path),
         };
         let parts = usize::from(has("HEAD")?) + usize::from(has("objects")?) + usize::from(has("refs")?);
-        // A repository that is being copied: the others come later.
+        // A repository that is being copied may have only some parts yet.
         let parts = parts + usize::from(parts > 0 && has("config")?);
         Ok(Signs { is_there: true, suffix, dot_git: has(".git")?, parts })
     }
@@ -60,7 +60,7 @@ impl Signs {
     }
 }
 
-/// Whether there is a directory. Not being allowed to look is an error.
+/// Whether there is a directory. An error if the permission to look is missing.
 pub(super) fn is_dir(path: &Path) -> Result<bool, PathError> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_dir()),
@@ -71,7 +71,7 @@ pub(super) fn is_dir(path: &Path) -> Result<bool, PathError> {
     }
 }
 
-/// An error if there is no directory; what is there instead is said, and whether a store was there before.
+/// An error if there is no directory. It tells what is there instead, and whether a store was there before.
 pub(super) fn must_be_dir(path: &Path, memory: &KindMemory) -> Result<(), StoreErrorKind> {
     match missing(path)? {
         None => Ok(()),
@@ -80,7 +80,7 @@ pub(super) fn must_be_dir(path: &Path, memory: &KindMemory) -> Result<(), StoreE
     }
 }
 
-/// Why there is no directory at that path; none if there is one.
+/// Why there is no directory at that path; `None` if there is one.
 pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> {
     if is_dir(path)? {
         return Ok(None);
@@ -90,7 +90,7 @@ pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> 
         Ok(found) if found.is_file() => "a file",
         Ok(found) if found.is_fifo() => "a fifo",
         Ok(found) if found.is_socket() => "a socket",
-        // It has just come.
+        // It appeared just now.
         Ok(found) if found.is_dir() => return Ok(None),
         Ok(_) => "a device",
         Err(_) => return Ok(Some(StoreErrorKind::Missing(path.to_owned()))),
@@ -100,8 +100,9 @@ pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> 
 
 /// The kind of the store at a path.
 ///
-/// Where nothing is now, it is what it was: the store itself says then that it is missing. A directory that shows no sign
-/// of git and was a repository is an error, and so is the reverse where there were records.
+/// If nothing is there, the recorded kind applies, and the store itself reports that it is missing. A former
+/// repository without any sign of git is an error. So is a former directory with records that shows signs of
+/// git.
 pub(super) fn judge(path: &Path, signs: Signs, memory: &KindMemory) -> Result<StoreKind, StoreErrorKind> {
     match (signs.is_there, signs.are_of_git(), &memory.known) {
         (true, false, Some(Known::Repository)) => Err(memory.changed(path, Difference::Repository)),
@@ -113,36 +114,36 @@ pub(super) fn judge(path: &Path, signs: Signs, memory: &KindMemory) -> Result<St
     }
 }
 
-/// How a store differs from what it was.
+/// How a store differs from its recorded state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
     /// It was a repository, and shows no sign of one.
     Repository,
     /// It was a plain directory with records, and shows signs of a repository.
     Directory,
-    /// It held records, and is another directory without any.
+    /// It held records, and is now another directory without records.
     Emptied,
-    /// It held records, and is on another file system.
+    /// It held records, and is now on another file system.
     Elsewhere,
-    /// It was on a file system that was mounted, and is not now. Nobody was seen on the list.
+    /// It was on a mounted file system, which is not mounted now. It held no records.
     Unmounted,
 }
 
-/// Which directory it is.
+/// Identifies a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// The kind of its file system (statfs(2)).
+    /// The type of its file system (statfs(2)).
     system: i64,
     device: u64,
     inode: u64,
-    /// When it was made, in nanoseconds since 1970; 0 where the file system does not say.
+    /// Its creation time in nanoseconds since 1970; 0 if the file system does not record it.
     born: u64,
-    /// Whether it is on another file system than `/`.
+    /// Whether it is on a file system other than that of `/`.
     mounted: bool,
 }
 
 impl Identity {
-    /// Of an open directory.
+    /// The identity of an open directory.
     pub(super) fn of(dir: &fs::File, path: &Path) -> Result<Identity, PathError> {
         let found = dir.metadata().at("look at", path)?;
         let system = rustix::fs::fstatfs(dir).map_err(io::Error::from).at("look at", path)?;
@@ -157,19 +158,21 @@ impl Identity {
         })
     }
 
-    /// The same directory. After a restart a share may have another device number: then this cannot be said.
+    /// Whether it is certainly the same directory. After a restart, a share may have another device number:
+    /// then the answer is no.
     fn is_same(self, other: Identity) -> bool {
         let born = self.born == other.born || self.born == 0 || other.born == 0;
         (self.device, self.inode) == (other.device, other.inode) && born
     }
 
-    /// Certainly on another file system: of another kind, or on that of `/` and not on one that was mounted.
+    /// Whether it is certainly on another file system: one of another type, or that of `/` instead of a
+    /// mounted one.
     fn is_elsewhere(self, before: Identity) -> bool {
         self.system != before.system || (before.mounted && !self.mounted)
     }
 }
 
-/// What is remembered of a store.
+/// The recorded state of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     Repository,
@@ -207,10 +210,11 @@ impl Known {
     }
 }
 
-/// The file of the memory.
+/// The name of the memory's file.
 const FILE: &str = "kind";
 
-/// What the state directory remembers of one store. It is a safeguard: where it cannot be read or written, there is none.
+/// The state directory's record of one store's kind. It is only a safeguard: without a usable state directory
+/// there is none.
 #[derive(Debug, Clone)]
 pub(super) struct KindMemory {
     path: PathBuf,
@@ -230,21 +234,22 @@ impl KindMemory {
         matches!(self.known, Some(Known::Repository | Known::Directory { records: true, .. }))
     }
 
-    /// That it differs from what it was.
+    /// The error that the store differs from its recorded state.
     pub(super) fn changed(&self, path: &Path, was: Difference) -> StoreErrorKind {
         StoreErrorKind::Changed { path: path.to_owned(), was, memory: self.path.clone() }
     }
 
-    /// Remembers that it is a repository, which has been opened.
+    /// Records that it is a repository, which has been opened.
     pub(super) fn is_repository(&self) {
         self.remember(Known::Repository);
     }
 
     /// Whether this directory may be the list, if it holds `records` now.
     ///
-    /// One that held none may be any but the one below the mount point. Of one that held some:
-    /// the same directory may: its last node has left. Another one with records may as well, since a share that is
-    /// mounted anew may look like that; but not one on the file system below the mount point.
+    /// If the recorded directory held no records, any directory may, except one below the mount point.
+    /// Otherwise the same directory may: its last node has left. Another directory with records may too,
+    /// since a share that is mounted anew can look like that. A directory on the file system below the mount
+    /// point may not.
     pub(super) fn judge(
         &self,
         path: &Path,
@@ -254,7 +259,7 @@ impl KindMemory {
         let Some(Known::Directory { identity, records: held }) = self.known else { return Ok(()) };
         let was = match () {
             () if now.is_same(identity) => return Ok(()),
-            // What is published below a mount point, nobody sees once the file system is mounted again.
+            // Records published below a mount point become invisible once the file system is mounted again.
             () if !held && identity.mounted && !now.mounted => Difference::Unmounted,
             () if !held => return Ok(()),
             () if now.is_elsewhere(identity) => Difference::Elsewhere,
@@ -264,7 +269,7 @@ impl KindMemory {
         Err(self.changed(path, was))
     }
 
-    /// Remembers which directory it is, and whether it holds records.
+    /// Records the identity of the directory, and whether it holds records.
     pub(super) fn is_directory(&self, identity: Identity, records: bool) {
         self.remember(Known::Directory { identity, records });
     }
@@ -274,7 +279,7 @@ impl KindMemory {
             return;
         }
         let place = self.path.parent().unwrap_or(Path::new("."));
-        // Without a state directory that can be written, nothing is remembered.
+        // Without a writable state directory nothing is recorded.
         let _ = state::save_text(place, FILE, &known.text());
     }
 }

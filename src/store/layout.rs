@@ -1,18 +1,18 @@
-//! Where in the folder a node's file is: `{instance-id}.json`, or deeper for big fleets.
+//! The path of a node's file below the folder: `{instance-id}.json`, or deeper for large fleets.
 
 use std::hash::Hasher;
 
 use crate::name::Name;
 use crate::record::Record;
 
-/// The end of every pattern: a file is called after its node.
+/// The end of every pattern: a file has the name of its node.
 const FILE: &str = "{instance-id}.json";
 
-/// The paths, below the folder, at which a node's record is written. Readers take any.
+/// The paths, below the folder, at which a node's record is written. Readers accept any path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout(Vec<String>);
 
-/// Why a pattern is none, or a record does not fit into it.
+/// Why a pattern is invalid, or a record does not fit it.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The pattern does not name files after their nodes.
@@ -21,7 +21,7 @@ pub enum LayoutError {
     /// A part of the path is empty, hidden, or has a brace that is not closed.
     #[error("the layout `{0}` is no relative path of plain names and `{{fact}}`s")]
     Path(String),
-    /// The node lacks a fact, or its value is no name.
+    /// The node lacks a fact, or its value is not a valid name.
     #[error(
         "the layout `{layout}` needs the fact `{fact}`, and the node has none that can be part of a path"
     )]
@@ -40,8 +40,8 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// Checks the patterns: relative paths whose parts are names, `{fact}` or `{hash}` (two hex digits made of the
-    /// instance-id), and which end with `{instance-id}.json`. None at all means the default.
+    /// Checks the patterns: relative paths of names, `{fact}` or `{hash}` (two hex digits from the
+    /// instance-id), which end with `{instance-id}.json`. An empty list means the default.
     pub fn parse(patterns: &[String]) -> Result<Layout, LayoutError> {
         for pattern in patterns {
             let dirs = pattern.strip_suffix(FILE).ok_or_else(|| LayoutError::End(pattern.clone()))?;
@@ -69,7 +69,7 @@ impl Layout {
         self.paths(record).is_ok_and(|paths| paths.iter().any(|own| own == path))
     }
 
-    /// Where this record belongs, below the folder; at least one path.
+    /// The record's paths below the folder; at least one.
     pub fn paths(&self, record: &Record) -> Result<Vec<String>, LayoutError> {
         self.0
             .iter()
@@ -98,7 +98,7 @@ impl Layout {
     }
 }
 
-/// One of 256 folders, the same for a node on every machine.
+/// One of 256 folders; every machine computes the same one for a node.
 fn hash(id: &Name) -> String {
     let mut hash = fnv::FnvHasher::default();
     hash.write(id.as_ref().as_bytes());

@@ -1,4 +1,4 @@
-//! Which kind of store a URL or path names, and where inside it the folder is.
+//! Maps a URL or path to a kind of store, and checks the folder inside it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,13 +16,13 @@ use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folder(String);
 
-/// That text is no folder inside a store.
+/// The text is no folder inside a store.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no folder inside a store: it must be a relative path without `.`, `..` or empty parts")]
 pub struct FolderError(String);
 
 impl Folder {
-    /// Checks the path; slashes at its end are dropped.
+    /// Checks the path and drops trailing slashes.
     pub fn parse(text: &str) -> Result<Folder, FolderError> {
         let path = text.trim_end_matches('/');
         let usable = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\n']);
@@ -51,20 +51,20 @@ impl AsRef<str> for Folder {
     }
 }
 
-/// What a URL names, before anything is opened.
+/// What a URL refers to, before anything is opened.
 #[derive(Debug, PartialEq)]
 enum Location {
-    /// A path of this machine.
+    /// A path on this machine.
     Path(PathBuf),
-    /// A URL for a transport.
+    /// A URL that needs a transport.
     Remote,
-    /// A file of that host.
+    /// A file on that host.
     OtherHost(String),
-    /// A scheme that nothing here speaks.
+    /// A scheme without a transport in this build.
     Unknown(String),
 }
 
-/// git's own rule (git-fetch(1), "Git URLs"): the scp-like form counts if no slash comes before the first colon.
+/// git's own rule (git-fetch(1), "Git URLs"): the URL is scp-like if no slash precedes the first colon.
 fn locate(url: &str) -> Location {
     if let Some((scheme, rest)) = url.split_once("://") {
         return match scheme {
@@ -92,7 +92,7 @@ fn locate(url: &str) -> Location {
     }
 }
 
-/// The path of a `file://` URL: `%20` is a blank, as git has it; a `%` without two digits stands for itself.
+/// The path of a `file://` URL. As in git, `%20` is a space, and a `%` without two hex digits is literal.
 fn decoded(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -113,7 +113,7 @@ fn decoded(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Where the store is read and written, as git's configuration has it.
+/// Applies git's configuration to the URL: where the store is read and where it is written.
 fn resolve(url: &str, options: &Options) -> Result<(Location, Urls), StoreErrorKind> {
     let urls = match url == embedded_url(&options.state_dir) {
         true => Urls::same(url),
@@ -142,14 +142,14 @@ pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Store
             let signs = Signs::of(&path).in_store(url)?;
             match kind::judge(&path, signs, &memory).in_store(url)? {
                 StoreKind::Repository => Ok(Box::new(Local::new(url, path, options, Some(memory)))),
-                // What is not there now may be a file system that is not mounted: its last copy still counts.
+                // A path that does not exist may be a file system that is not mounted: its last copy applies.
                 StoreKind::Directory => Ok(Box::new(Directory::new(url, path, options, memory))),
             }
         }
     }
 }
 
-/// Whether there seems to be a copy of that store on this machine. The store itself is not asked.
+/// Whether this machine seems to have a copy of that store. Does not ask the store.
 pub(super) fn has_copy(url: &str, options: &Options) -> bool {
     match resolve(url, options) {
         Ok((Location::Remote, urls)) => Remote::new(url, urls, options).has_copy(),
@@ -158,14 +158,14 @@ pub(super) fn has_copy(url: &str, options: &Options) -> bool {
     }
 }
 
-/// What the last successful reading of that store saw. The store itself is not asked: its file system may hang.
+/// The result of the last successful reading of that store. Does not ask the store: its file system may hang.
 pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
-    // Without git's configuration the copy is where the URL itself says.
+    // Without git's configuration, the cache is the one of the URL itself.
     let (location, urls) = resolve(url, options).unwrap_or_else(|_| (locate(url), Urls::same(url)));
     match location {
         Location::Remote => Remote::new(url, urls, options).last_copy(),
         Location::Path(path) => {
-            // As `open` names it: a repository has a branch, a directory has none.
+            // The same labels as in `open`: a repository has a branch, a directory has none.
             let copy =
                 |branch| Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
             copy(options.branch.as_deref()).or_else(|| copy(None))

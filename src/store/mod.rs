@@ -1,8 +1,8 @@
-//! Where the folder of records lives: the interface, and the kinds of store behind it.
+//! The stores: the interface to a folder of records, and the kinds of store behind it.
 //!
-//! A store parses records, puts facts into paths (`layout`), and names part and change in its commits. It interprets
-//! neither: what a state or a part means is the roster's business. Reading gives files *and* problems: a bad file costs
-//! that file, never the reading.
+//! A store parses records, maps facts to paths (`layout`), and names part and change in its commits. It does
+//! not interpret them: the meaning of a state or a part is the roster's business. A reading gives files *and*
+//! problems: a bad file never fails the whole reading.
 
 mod cache;
 mod directory;
@@ -44,25 +44,25 @@ use together::Task;
 pub struct Options {
     /// The folder of the records, inside each store.
     pub folder: Folder,
-    /// Where in the folder records are written.
+    /// Where record files are written below the folder.
     pub layout: Layout,
-    /// Where copies and mirrors are kept.
+    /// The directory of caches and mirrors.
     pub state_dir: PathBuf,
-    /// The branch in git stores; none means the one that HEAD of the repository names.
+    /// The branch in git stores; `None` means the branch that the repository's HEAD names.
     pub branch: Option<String>,
-    /// Whether that branch may be begun in a repository that has others.
+    /// Whether to start that branch in a repository that has other branches.
     pub create_branch: bool,
-    /// Who signs the commits: an instance-id or a user.
+    /// The author of commits: an instance-id or a user.
     pub author: String,
-    /// No change takes longer in all stores together, however busy they are.
+    /// The limit for one change in all stores together, however busy they are.
     pub patience: Duration,
-    /// Looking at all stores and reading them takes no longer.
+    /// The limit for looking at all stores and reading them.
     pub reading: Duration,
-    /// For how long a store behind a network need not be asked whether it still has what it confirmed.
+    /// How long a store behind a network is trusted to still have what it confirmed.
     pub recheck: Duration,
-    /// Whether snapshots shall say when nodes beat last.
+    /// Whether snapshots include the times of heartbeats.
     pub beats: bool,
-    /// Over how many refs of a git store heartbeats are spread.
+    /// The number of git refs over which heartbeats are spread.
     pub beat_shards: u16,
     /// Time limits of the network.
     pub limits: git::transport::Limits,
@@ -77,14 +77,14 @@ impl Options {
 /// One change of the list.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
-    /// Put this record on the list, in place of an older one.
+    /// Put this record on the list, replacing an older one.
     Put(&'a Record),
     /// Take this node off the list.
     Remove(&'a Name),
 }
 
 impl Edit<'_> {
-    /// The node that the change is about.
+    /// The node that the change concerns.
     pub fn id(&self) -> &Name {
         match self {
             Edit::Put(record) => record.id(),
@@ -93,7 +93,7 @@ impl Edit<'_> {
     }
 }
 
-/// A change that keeps what it is about.
+/// An [`Edit`] that owns its data, for the threads of the stores.
 enum OwnedEdit {
     Put(Record),
     Remove(Name),
@@ -117,12 +117,12 @@ impl OwnedEdit {
     }
 }
 
-/// What became of a change. Either way it is durable, and readers see it.
+/// The result of a change. Both are durable, and readers see both.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// It is on the list.
     Merged(Change),
-    /// It waits beside the list until somebody merges it.
+    /// It waits beside the list until a node merges it.
     Waiting(Change),
 }
 
@@ -142,44 +142,45 @@ pub struct HistoryEvent {
     pub time: Timestamp,
     /// The node.
     pub id: Name,
-    /// Its part, as its record says.
+    /// Its part, from its record.
     pub part: Option<String>,
-    /// What happened to it.
+    /// What changed.
     pub change: Change,
     /// The commit's id.
     pub commit: String,
 }
 
-/// What became of a change in one store.
+/// The result of a change in one store.
 #[derive(Debug)]
 pub struct Applied {
     /// The store as the user named it, without secrets.
     pub url: String,
-    /// What is different now; none if the list said so already: then nothing was written.
+    /// What changed; `None` if the list had it already and nothing was written.
     pub outcome: Option<Outcome>,
-    /// Why the list that was there before had gone, if this change has begun it anew.
+    /// How the previous list disappeared, if this change starts a new one.
     pub gone: Option<StoreError>,
-    /// Why another file of the node stays, if one does.
+    /// Why a second file of the node could not be removed, if it was not.
     pub stays: Option<StoreError>,
-    /// Whether the heartbeat was left, if one was asked for, and the one of this node whose place it took.
+    /// Whether the heartbeat was written, if one was requested, and the heartbeat of this node that it
+    /// replaced.
     pub beat: Result<Option<Timestamp>, StoreError>,
-    /// Whether the store was asked just now.
+    /// Whether this operation asked the store.
     pub asked: bool,
 }
 
 impl Applied {
-    /// The list said so a short while ago, and no heartbeat was asked for.
+    /// For a store that confirmed the record recently and was asked for no heartbeat.
     fn unasked(url: &str) -> Applied {
         Applied { asked: false, ..Applied::after(url, None) }
     }
 
-    /// The store was asked, and said so already; of a list that had gone before, why.
+    /// For a store that was asked and had the record already. `gone`: how its previous list disappeared.
     fn after(url: &str, gone: Option<StoreErrorKind>) -> Applied {
         let gone = gone.map(|kind| StoreError { url: url.to_owned(), kind });
         Applied { url: url.to_owned(), outcome: None, gone, stays: None, beat: Ok(None), asked: true }
     }
 
-    /// What to say of a list that had gone, and this node is on again; or of another file of this node.
+    /// The warning about a list that disappeared, or about a second file of this node.
     pub fn warning(&self) -> Option<String> {
         if let Some(stays) = &self.stays {
             let stays = crate::errors::chain(stays);
@@ -204,8 +205,8 @@ pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
     fn url(&self) -> &str;
 
-    /// Makes one change, and with `beat` leaves the node's heartbeat of that time, where that can be with no more effort.
-    /// When this returns, the change is durable in the store.
+    /// Makes one change, and with `beat` also writes the node's heartbeat of that time, if that takes no
+    /// extra effort. The change is durable when this returns.
     fn apply(
         &self,
         edit: &Edit<'_>,
@@ -213,17 +214,19 @@ pub trait Store: Send + Sync {
         deadline: Deadline,
     ) -> Result<Applied, StoreError>;
 
-    /// Leaves a heartbeat: says that this node is still here, without leaving history. The node need not be on the list.
-    /// Gives the heartbeat of this node whose place it took.
+    /// Writes a heartbeat, which leaves no history. The node need not be on the list. Returns the heartbeat
+    /// of this node that it replaced.
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Looks how the folder is now, over the network if need be, and reads no file yet.
+    /// Looks at the folder, over the network if necessary. Reads no file yet.
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError>;
 
-    /// Goes through a publishing up to the change: what would move, and what only the change can show.
+    /// Rehearses a publish up to the change: returns the branch that would move, and what only the change
+    /// itself can show.
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
-    /// The last `most` changes of one node or of all, the newest first. An error if this kind of store keeps none.
+    /// The last `most` changes of one node or of all, newest first. An error if this kind of store keeps no
+    /// history.
     fn history(
         &self,
         id: Option<&Name>,
@@ -231,23 +234,23 @@ pub trait Store: Send + Sync {
         deadline: Deadline,
     ) -> Result<Vec<HistoryEvent>, StoreError>;
 
-    /// Which of these nodes, whose records are away, were withdrawn, as far as this machine knows without the network. What
-    /// was lost in another way is not among them.
+    /// The nodes among `ids`, whose records are missing, that were withdrawn, as far as this machine knows
+    /// without the network. Excludes records that were lost in other ways.
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError>;
 
-    /// What the last successful reading on this machine saw, without asking the store. None if there is none.
+    /// The result of this machine's last successful reading, if any. Does not ask the store.
     fn last_copy(&self) -> Option<Snapshot>;
 }
 
-/// How the folder of a store is at one moment, before any file was read.
+/// The state of a store's folder at one moment, before any file is read.
 pub struct Look {
-    /// Names the content: as long as it is the same for one folder and branch of one store, so is every file. None if
-    /// that cannot be said without reading.
+    /// Identifies the content: equal stamps of one store's folder and branch mean equal files. `None` if only
+    /// reading can tell.
     pub stamp: Option<String>,
     read: Reader,
 }
 
-/// What reads the folder after a look.
+/// Reads the folder after a look.
 type Reader = Box<dyn FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send>;
 
 impl Look {
@@ -258,23 +261,23 @@ impl Look {
         Look { stamp, read: Box::new(read) }
     }
 
-    /// Reads the folder as it was at the look.
+    /// Reads the folder in the state that the look found.
     pub fn read(self, deadline: Deadline) -> Result<Snapshot, StoreError> {
         (self.read)(deadline)
     }
 }
 
-/// Opens the store of that URL or path. Says nothing of whether it can be reached now.
+/// Opens the store of that URL or path. Does not find out whether it can be reached.
 pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> {
     location::open(url, options)
 }
 
-/// The URL as it may be shown: without a password.
+/// The URL in displayable form: without a password.
 pub fn shown_url(url: &str) -> String {
     secrets::without_secrets(url)
 }
 
-/// The URL of the embedded store: a git repository in the state directory, made on first use.
+/// The URL of the embedded store: a git repository in the state directory, created on first use.
 pub fn embedded_url(state_dir: &std::path::Path) -> String {
     state_dir.join("store.git").display().to_string()
 }
@@ -282,19 +285,19 @@ pub fn embedded_url(state_dir: &std::path::Path) -> String {
 /// One store's part of a reading.
 #[derive(Debug)]
 pub struct Reading {
-    /// The store as the user named it.
+    /// The store as the user named it, without secrets.
     pub url: String,
     /// The files, if the store or its last copy could be read.
     pub snapshot: Option<Snapshot>,
-    /// Why the store itself could not be read; `snapshot`, if any, is then the last copy.
+    /// Why the store could not be read; `snapshot`, if any, is then the last copy.
     pub error: Option<StoreError>,
 }
 
-/// A store that was looked at and is not read yet.
+/// A store after its look and before its reading.
 pub struct PendingRead {
-    /// As it was opened.
+    /// The URL as configured.
     name: String,
-    /// As it may be shown.
+    /// The URL without secrets.
     url: String,
     options: Options,
     deadline: Deadline,
@@ -302,34 +305,34 @@ pub struct PendingRead {
 }
 
 impl PendingRead {
-    /// The store as the user named it.
+    /// The store as the user named it, without secrets.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// See [`Look::stamp`]; none also if the store does not answer.
+    /// See [`Look::stamp`]; also `None` if the store does not answer.
     pub fn stamp(&self) -> Option<&str> {
         self.look.as_ref().ok()?.stamp.as_deref()
     }
 
-    /// When looking and reading must be over.
+    /// The deadline for looking and reading together.
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
 }
 
-/// To read what was seen there is always so much time: it is on this machine most often.
+/// The least time for reading after a look: most data is on this machine already.
 const TO_READ: Duration = Duration::from_secs(2);
 
-/// Looks at all stores, in their order, with a new deadline.
+/// Looks at all stores, with a new deadline. Keeps their order.
 pub fn look(urls: &[String], options: &Options) -> Vec<PendingRead> {
     look_until(urls, options, Deadline::new(Limit::Read, options.reading))
 }
 
-/// Looks at all stores, in their order.
+/// Looks at all stores. Keeps their order.
 ///
-/// A store of which there is no copy yet has the time of a publishing, whatever the others do: its first fetch brings
-/// the whole list, and if that were cut short it would begin anew each time.
+/// A store without a last copy gets the time of a publish, whatever the other stores do. Its first fetch
+/// transfers the whole list, and would start again from zero each time if it were cut short.
 fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<PendingRead> {
     let deadlines: Vec<(bool, Deadline)> = urls
         .iter()
@@ -362,7 +365,7 @@ fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Pen
     .collect()
 }
 
-/// Reads the stores that were looked at. One that fails is an entry with its error and its last copy.
+/// Reads the stores after their looks. A failing store gives an entry with its error and its last copy.
 pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
     let Some(connect) = seen.first().map(|sight| sight.options.limits.connect) else { return Vec::new() };
     let mut of = Vec::with_capacity(seen.len());
@@ -383,12 +386,12 @@ pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
         .collect()
 }
 
-/// Reads all stores, in their order. One that fails is an entry with its error and its last copy.
+/// Reads all stores. Keeps their order. A failing store gives an entry with its error and its last copy.
 pub fn read(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Reading> {
     read_pending(look_until(urls, options, deadline))
 }
 
-/// The last copies of all stores, none of which is asked.
+/// The last copies of all stores. Asks no store.
 pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
     let cache = |url: &String| {
         let error = StoreError { url: shown_url(url), kind: StoreErrorKind::NotYet };
@@ -398,8 +401,8 @@ pub fn last_copies(urls: &[String], options: &Options) -> Vec<Reading> {
     urls.iter().map(cache).collect()
 }
 
-/// Makes one change in all stores, and with `beat` leaves the node's heartbeat of that time. The results are in the order
-/// of the stores.
+/// Makes one change in all stores, and with `beat` also writes the node's heartbeat of that time. The results
+/// are in the order of the stores.
 pub fn apply(
     urls: &[String],
     options: &Options,
@@ -413,7 +416,8 @@ pub fn apply(
     })
 }
 
-/// Leaves a heartbeat in all stores, and gives those whose places they took. The results are in the order of the stores.
+/// Writes a heartbeat to all stores, and returns the heartbeats that were replaced, in the order of the
+/// stores.
 pub fn beat(
     urls: &[String],
     options: &Options,
@@ -427,8 +431,8 @@ pub fn beat(
     })
 }
 
-/// The last `most` changes of one node or of all in each store, the newest first. The results are in the order of the
-/// stores.
+/// The last `most` changes of one node or of all in each store, newest first. The results are in the order of
+/// the stores.
 pub fn history(
     urls: &[String],
     options: &Options,
@@ -442,8 +446,8 @@ pub fn history(
     })
 }
 
-/// Which of these nodes, whose records are away, were withdrawn from one of the stores. A store that cannot say so says
-/// nothing.
+/// The nodes among `ids`, whose records are missing, that were withdrawn from at least one store. Ignores
+/// stores that cannot tell.
 pub fn withdrawn(urls: &[String], options: &Options, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
     let deadline = Deadline::new(Limit::Read, options.limits.connect);
     let (own, ids) = (options.clone(), ids.clone());
@@ -453,7 +457,7 @@ pub fn withdrawn(urls: &[String], options: &Options, ids: &BTreeSet<Name>) -> BT
     told.into_iter().flatten().flatten().collect()
 }
 
-/// What is to be done at each of the stores until the same moment.
+/// One task per store, with a common deadline.
 fn tasks(urls: &[String], deadline: Deadline) -> Vec<Task<String>> {
     urls.iter().map(|url| Task { url: shown_url(url), store: url.clone(), deadline, alone: false }).collect()
 }

@@ -1,17 +1,17 @@
-//! What a publishing would find, as far as that can be told without one.
+//! The outcome of a publish, as far as it can be known without publishing.
 
 use super::{Options, StoreError, open, shown_url, tasks, together};
 use crate::deadline::{Deadline, Limit};
 
-/// More branches are not named.
+/// The most branches to name.
 const MAX_NAMES: usize = 5;
 
-/// A publishing that was gone through up to the change.
+/// The result of a publish that stopped before the change.
 #[derive(Debug)]
 pub struct Rehearsal {
-    /// The store, as it may be shown.
+    /// The URL without secrets.
     pub url: String,
-    /// The branch that would move; none if the store has no branches.
+    /// The branch that would move; `None` if the store has no branches.
     pub branch: Option<Branch>,
     /// What only the change itself can show.
     pub untried: Option<&'static str>,
@@ -22,14 +22,14 @@ pub struct Rehearsal {
 pub struct Branch {
     /// Its name.
     pub name: String,
-    /// Whether it is there.
+    /// Whether it exists.
     pub exists: bool,
-    /// Other branches, the first few. One that is not there is no surprise in a repository without any.
+    /// The first few other branches. A missing branch is normal in a repository without branches.
     pub others: Vec<String>,
 }
 
 impl Branch {
-    /// The branch of that ref, among these refs.
+    /// Describes the branch `wanted`, given the repository's refs.
     pub(super) fn among<'r>(wanted: &str, refs: impl Iterator<Item = &'r str>) -> Branch {
         let short = |name: &str| name.strip_prefix("refs/heads/").map(str::to_owned);
         let mut exists = false;
@@ -44,7 +44,7 @@ impl Branch {
     }
 }
 
-/// Goes through a publishing at all stores, up to the change. The results are in the order of the stores.
+/// Rehearses a publish at all stores, up to the change. The results are in the order of the stores.
 pub fn rehearse(urls: &[String], options: &Options) -> Vec<Result<Rehearsal, StoreError>> {
     let own = options.clone();
     let deadline = Deadline::new(Limit::Publish, options.patience);

@@ -1,17 +1,17 @@
-//! URLs as they may be shown. A mistyped URL has its password as well: in doubt, text is hidden.
+//! Hides secrets in URLs. A mistyped URL contains its password too, so in doubt the text is hidden.
 
-/// Schemes in which a name alone is no secret; elsewhere it is as often a token.
+/// Schemes in which a lone user name is no secret. In others it is often a token.
 const NAMED: [&str; 5] = ["ssh", "git+ssh", "ssh+git", "git", "file"];
 
-/// Schemes that are recognised anywhere in a text, also without one of their slashes.
+/// Schemes that are recognised anywhere in a text, even with a slash missing.
 const KNOWN: [&str; 8] = ["ssh", "git+ssh", "ssh+git", "git", "file", "http", "https", "ftp"];
 
 const HIDDEN: &str = "***";
 
-/// What stands between the scheme and the rest, also where a character was left out.
+/// Separators between scheme and rest, including misspelled ones.
 const SEPARATORS: [&str; 3] = ["://", "//", ":/"];
 
-/// No user has a longer name; a token has.
+/// User names are not longer; tokens are.
 const MAX_USER: usize = 20;
 
 /// The URL, path or `user@host:path` without password, token, query and fragment.
@@ -26,7 +26,7 @@ pub(super) fn without_secrets(text: &str) -> String {
     shown
 }
 
-/// A text of any kind with its URLs without secrets: the line of a configuration file that cannot be read, for example.
+/// Hides the secrets of all URLs in any text, such as a line of an unreadable configuration file.
 pub fn without_urls_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let is_end = |letter: char| letter.is_whitespace() || "\"'`".contains(letter);
@@ -46,8 +46,8 @@ pub fn without_urls_secrets(text: &str) -> String {
     shown
 }
 
-/// Where URLs begin in the text. The first one counts with whatever text before it, the others only where a list of URLs
-/// could have them.
+/// The positions where URLs begin. The first one may follow any text, the others must be separated as in a
+/// list of URLs.
 fn schemes(text: &str) -> Vec<usize> {
     let mut starts: Vec<usize> = Vec::new();
     for separator in SEPARATORS {
@@ -75,7 +75,7 @@ fn is_of_scheme(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "+-.".contains(letter)
 }
 
-/// What somebody wrote before a URL: a key and brackets may be shown.
+/// The text before a URL: only a key and brackets may be shown.
 fn before_scheme(text: &str) -> &str {
     let opens = |letter: char| letter.is_whitespace() || "<(\"'[{/=:-".contains(letter);
     let key = text.trim_end_matches(opens);
@@ -98,7 +98,7 @@ fn url(text: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let shown = match (authority.rsplit_once('@'), authority.split_once(':')) {
         (Some((login, host)), _) => format!("{}@{host}{path}", shown_login(login, &name)),
-        // A slash, `?`, `#` or `;` in the password, or the end of the URL cut off.
+        // The password contains a slash, `?`, `#` or `;`, or the URL is truncated.
         (None, Some((user, after)))
             if !authority.starts_with('[') && (!is_port(after) || tail.contains('@')) =>
         {
@@ -115,7 +115,7 @@ fn url(text: &str) -> String {
 
 fn shown_login(login: &str, scheme: &str) -> String {
     match login.split_once(':') {
-        // A token in the place of the user: <https://docs.github.com/en/rest/authentication>.
+        // A token in place of the user: <https://docs.github.com/en/rest/authentication>.
         Some((user, password)) if user.len() > MAX_USER || ["", "x", "x-oauth-basic"].contains(&password) => {
             format!("{HIDDEN}:{HIDDEN}")
         }
@@ -136,7 +136,7 @@ fn without_scheme(text: &str) -> String {
         return text.to_owned(); // It does not begin with a host.
     }
     let shown = match (rest.find(':'), rest.rfind('@')) {
-        // `git@host:path@x`: what comes after the colon is a path.
+        // `git@host:path@x`: the part after the colon is a path.
         (Some(colon), Some(at)) if rest.find('@').is_some_and(|first| colon < first) => {
             format!("{}:{HIDDEN}{}", &rest[..colon], &rest[at..])
         }
@@ -146,7 +146,7 @@ fn without_scheme(text: &str) -> String {
     format!("{shown}{}", hidden_tail(tail))
 }
 
-/// The text up to query, fragment or parameters, and the rest.
+/// Splits the text before its query, fragment or parameters.
 fn split_tail(text: &str) -> (&str, &str) {
     text.split_at(text.find(['?', '#', ';']).unwrap_or(text.len()))
 }

@@ -1,7 +1,7 @@
-//! All files of a folder at one moment, and what each of them says.
+//! All files of a folder at one moment, with their parsed content.
 //!
-//! A snapshot of a hundred thousand files is a few large pieces of memory and one table. What has not changed since an
-//! earlier snapshot is taken over from it as it is: neither read nor parsed again.
+//! A snapshot of a hundred thousand files is a few large blocks of memory and one table. Files that did not
+//! change since an earlier snapshot are taken over from it, and neither read nor parsed again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,46 +18,46 @@ use crate::threads;
 
 pub(super) use crate::stat_key::Key;
 
-/// The key of a file of which that cannot be said. It equals no other, not even itself.
+/// The key of a file whose state is unknown. It equals no other key, not even itself.
 pub(super) const NO_KEY: Key = [0; 32];
 
-/// What is said of a folder that has a record's name.
+/// The problem of a folder that has a record's name.
 pub(super) const IS_FOLDER: &str = "is a folder, and no record";
 
-/// Fewer files than this are not worth a second thread.
+/// A second thread does not pay for fewer files than this.
 const MANY: usize = 2_000;
 
 /// All files of a folder at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Names the content: equal versions of one store hold the same files.
+    /// Identifies the content: equal versions of one store hold the same files.
     pub version: String,
-    /// What [`Look::stamp`](super::Look::stamp) says of exactly this content; none if nothing does.
+    /// The [`Look::stamp`](super::Look::stamp) of exactly this content, if there is one.
     pub stamp: Option<String>,
-    /// When nodes beat last, if [`Options::beats`](super::Options::beats) asked for it.
+    /// The heartbeats, if [`Options::beats`](super::Options::beats) asked for them.
     pub beats: Beats,
-    /// What the table points into.
+    /// The memory that the entries refer to.
     pub(super) heaps: Vec<Bytes>,
-    /// One entry a file, in the order of the paths.
+    /// One entry for each file, sorted by path.
     pub(super) entries: Vec<Entry>,
-    /// The directories, where the store has a name for the content of a whole directory.
+    /// The directories, if the store identifies the content of whole directories.
     pub(super) trees: Vec<Subtree>,
-    /// The copy of it that is just being written, if there is one.
+    /// The writer of the cache of this snapshot, if it may still be writing.
     #[expect(dead_code, reason = "to be dropped is all that it is for")]
     pub(super) keeping: Option<Arc<CacheWriter>>,
 }
 
-/// Where a file's path and content are.
+/// Where the path and content of a file are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Entry {
     pub(super) key: Key,
-    /// Where in the heap the path begins; the content follows it.
+    /// The offset of the path in the heap; the content follows it.
     pub(super) start: u64,
     pub(super) path: u32,
     pub(super) content: u32,
-    /// Its place in the copy on disk, if that is where it is from.
+    /// The file's index in the cache's `records`, if it was read from there.
     pub(super) place: u32,
-    /// The index of its heap.
+    /// The index of the heap.
     pub(super) heap: u16,
     pub(super) kind: ContentKind,
 }
@@ -67,11 +67,12 @@ pub(super) struct Entry {
 pub(super) enum ContentKind {
     /// A record, as [`Record::pack`] writes it.
     Record,
-    /// The reason why there is none.
+    /// The reason why there is no record.
     Problem,
 }
 
-/// A directory: its path with a `/` at its end (empty for the folder itself), its content's name, and its entries.
+/// A directory: its path with a trailing `/` (empty for the folder itself), the object id of its content, and
+/// its entries.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Subtree {
     pub(super) path: Vec<u8>,
@@ -94,7 +95,7 @@ impl File<'_> {
         self.path.clone().into()
     }
 
-    /// The record in it, or the end of a sentence that begins with the path and says why there is none.
+    /// The record, or the end of a sentence that begins with the path and says why there is none.
     pub fn record(&self) -> Result<Record, String> {
         let content = self.content.slice(self.range.clone());
         match self.kind {
@@ -105,13 +106,13 @@ impl File<'_> {
 }
 
 impl Snapshot {
-    /// The `*.json` files, by path.
+    /// The `*.json` files, sorted by path.
     pub fn files(&self) -> impl ExactSizeIterator<Item = File<'_>> {
         self.entries.iter().map(|entry| file(&self.heaps, entry))
     }
 
-    /// Does something with the `*.json` files in the order in which they lie in memory, each thread with a part of them:
-    /// who looks at all of them does not jump about. The results come in that order.
+    /// Visits the `*.json` files in the order of memory, each thread a part of them, so that memory is read
+    /// sequentially. The results are in the same order.
     pub(crate) fn in_parts<T: Send>(
         &self,
         act: impl Fn(&mut dyn ExactSizeIterator<Item = File<'_>>) -> T + Sync,
@@ -122,13 +123,14 @@ impl Snapshot {
             entries.sort_unstable_by_key(place);
         }
         threads::in_parts(entries.len(), MANY, |part| {
-            // Each thread counts on its own who uses the memory: on one counter, they would wait for each other.
+            // Each thread has its own reference counter: a shared one would make the threads wait for its
+            // cache line.
             let heaps: Vec<Bytes> = self.heaps.iter().cloned().map(Bytes::from_owner).collect();
             act(&mut entries[part].iter().map(|entry| file(&heaps, entry)))
         })
     }
 
-    /// How many `*.json` files there are, good or bad.
+    /// The number of `*.json` files, good or bad.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -138,7 +140,7 @@ impl Snapshot {
         self.entries.is_empty()
     }
 
-    /// A snapshot of these files: their paths, and their texts or why they could not be read.
+    /// A snapshot of these files: their paths, and their texts or the reasons why they could not be read.
     pub fn of<'f>(files: impl IntoIterator<Item = (&'f str, Result<&'f str, &'f str>)>) -> Snapshot {
         let mut batch = Batch::default();
         for (path, content) in files {
@@ -152,7 +154,7 @@ impl Snapshot {
         &self.heaps[usize::from(entry.heap)][entry.ranges().0]
     }
 
-    /// The entries below a directory, given as its path with a `/` at its end.
+    /// The entries below a directory, whose path ends with `/`.
     pub(super) fn below(&self, prefix: &[u8], within: Range<usize>) -> Range<usize> {
         let entries = &self.entries[within.clone()];
         let begin = entries.partition_point(|entry| self.path(entry) < prefix);
@@ -160,7 +162,7 @@ impl Snapshot {
         within.start + begin..within.start + begin + length
     }
 
-    /// This snapshot without the files that are hidden, and with those of the batch.
+    /// This snapshot without the hidden files, and with the files of the batch.
     pub(super) fn overlaid(mut self, hidden: impl Fn(&[u8]) -> bool, batch: Batch) -> Snapshot {
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|entry| !hidden(self.path(entry)));
@@ -171,8 +173,7 @@ impl Snapshot {
         Snapshot { entries, trees: Vec::new(), stamp: None, ..self }
     }
 
-    /// The snapshot that consists of these items. `known` is the one that some are taken over from, the batches hold
-    /// the others, each under its number.
+    /// Builds a snapshot from items. Known items come from `known`, fresh ones from the batches, by number.
     pub(super) fn assemble(known: &Snapshot, items: &[Item], batches: Vec<Batch>) -> Snapshot {
         let mut heaps = known.heaps.clone();
         let mut fresh: Vec<Option<Entry>> = Vec::new();
@@ -193,7 +194,7 @@ impl Snapshot {
         for item in items {
             match item {
                 Item::Known(range) => entries.extend_from_slice(&known.entries[range.clone()]),
-                // One that is in no batch went away while it was to be read.
+                // A file that is in no batch was removed before it could be read.
                 Item::Fresh(number) => entries.extend(fresh.get(*number).copied().flatten()),
             }
         }
@@ -205,19 +206,19 @@ impl Snapshot {
         self.entries.iter().any(|entry| entry.kind == ContentKind::Record)
     }
 
-    /// Brings the entries into the order of their paths.
+    /// Sorts the entries by path.
     pub(super) fn sort(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_by(|a, b| self.path(a).cmp(self.path(b)));
         self.entries = entries;
     }
 
-    /// How many files must be read again next time, changed or not.
+    /// The number of files that the next reading must read again, changed or not.
     pub(super) fn unsure(&self) -> usize {
         self.entries.iter().filter(|entry| entry.key == NO_KEY).count()
     }
 
-    /// A name for the content, whatever store it is in and however it was read.
+    /// A digest of the content, independent of the store and of the way of reading.
     pub(super) fn digest(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
         for entry in &self.entries {
@@ -240,7 +241,7 @@ fn file<'h>(heaps: &'h [Bytes], entry: &Entry) -> File<'h> {
 }
 
 impl Entry {
-    /// Where in its heap the path is, and where the content.
+    /// The ranges of path and content in the heap.
     pub(super) fn ranges(&self) -> (Range<usize>, Range<usize>) {
         let start = self.start as usize;
         let middle = start + self.path as usize;
@@ -248,16 +249,16 @@ impl Entry {
     }
 }
 
-/// A part of a snapshot that is being made.
+/// A part of a snapshot under construction.
 #[derive(Debug, PartialEq)]
 pub(super) enum Item {
-    /// These entries of the known snapshot, which hold still.
+    /// Unchanged entries of the known snapshot.
     Known(Range<usize>),
-    /// A file that is read now, by its number.
+    /// A file to read now, by its number.
     Fresh(usize),
 }
 
-/// Adds an entry of the known snapshot to the items.
+/// Appends known entries to the items, joined with the last item if adjacent.
 pub(super) fn keep(items: &mut Vec<Item>, kept: Range<usize>) {
     match items.last_mut() {
         Some(Item::Known(range)) if range.end == kept.start => range.end = kept.end,
@@ -266,12 +267,12 @@ pub(super) fn keep(items: &mut Vec<Item>, kept: Range<usize>) {
     }
 }
 
-/// How much was read of all files, by all threads.
+/// The number of bytes that all threads have read.
 #[derive(Default)]
 pub(super) struct Total(AtomicU64);
 
 impl Total {
-    /// Counts the content in; it is none if that makes too much.
+    /// Adds the content to the total. Returns an error instead of the content if the total exceeds the limit.
     pub(super) fn count<'c>(&self, content: Result<&'c [u8], String>) -> Result<&'c [u8], String> {
         let length = content.as_ref().map_or(0, |content| content.len() as u64);
         match self.0.fetch_add(length, Ordering::Relaxed) + length > limits::get().record_bytes {
@@ -280,7 +281,7 @@ impl Total {
         }
     }
 
-    /// An error if it was too much.
+    /// An error if the total exceeds the limit.
     pub(super) fn judge(&self) -> Result<(), StoreErrorKind> {
         match self.0.load(Ordering::Relaxed) > limits::get().record_bytes {
             true => Err(StoreErrorKind::TooMuch {
@@ -293,7 +294,7 @@ impl Total {
     }
 }
 
-/// Files read by one thread, each with its number.
+/// Files that one thread has read, each with its number.
 #[derive(Default)]
 pub(super) struct Batch {
     heap: Vec<u8>,
@@ -302,11 +303,11 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn with_capacity(files: usize) -> Batch {
-        // Most records are smaller than this; what is never touched takes no memory.
+        // Most records are smaller; untouched memory costs nothing.
         Batch { heap: Vec::with_capacity(files.saturating_mul(512)), entries: Vec::with_capacity(files) }
     }
 
-    /// Adds a file: its content, or why it could not be read.
+    /// Adds a file: its content, or the reason why it could not be read.
     pub(super) fn add(&mut self, number: usize, path: &[u8], key: Key, content: Result<&[u8], String>) {
         let start = self.heap.len();
         self.heap.extend_from_slice(path);
@@ -333,7 +334,7 @@ impl Batch {
     }
 }
 
-/// The bytes, if they are text and not too many.
+/// The bytes, if they are UTF-8 and within the size limit.
 fn text_of(bytes: &[u8]) -> Result<&[u8], String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("is larger than the {MAX_BYTES} bytes that a record may have"));

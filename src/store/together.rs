@@ -1,7 +1,7 @@
-//! Does something with several stores at the same time, and waits for none of them longer than it may take.
+//! Runs an operation at several stores in parallel, within a time limit for each.
 //!
-//! Each store has a thread of its own. What waits in there knows its deadline; but a file system that hangs knows none,
-//! so this is the last bound: a thread that has not answered is left behind.
+//! Each store has its own thread. Waits inside it respect the deadline, but a hanging file system does not.
+//! So the last resort is here: a thread that has not answered in time is abandoned.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use super::{StoreError, StoreErrorKind};
 use crate::deadline::Deadline;
 
-/// What is waited for beyond the deadline, so that a store can say itself what it waited for.
+/// Extra time after the deadline, so that a store can report what it waited for.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// What is to be done at one store.
+/// An operation at one store.
 pub(super) struct Task<S> {
-    /// The store as it may be shown.
+    /// The URL without secrets.
     pub(super) url: String,
     pub(super) store: S,
     pub(super) deadline: Deadline,
-    /// Whether it may take its whole time, even if another store has answered.
+    /// Whether the store may use its whole time even if another one has answered.
     pub(super) alone: bool,
 }
 
-/// Does something at each store. The results are in the order of the tasks. Once one store has answered with success, the
-/// others get `more` time at most.
+/// Runs `act` at each store. The results are in the order of the tasks. After the first success, the other
+/// stores get at most `more` time.
 pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
     tasks: Vec<Task<S>>,
     more: Duration,
@@ -40,7 +40,7 @@ pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
         waiting.push(Waiting { url, deadline, alone, shortened: None });
         std::thread::spawn(move || {
             let done = catch_unwind(AssertUnwindSafe(|| act(store, deadline)));
-            // Nobody waits any longer.
+            // Fails if the caller has stopped waiting.
             let _ = sender.send((place, done));
         });
     }
@@ -56,7 +56,7 @@ pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
                 }
                 results[place] = Some(result);
             }
-            // A defect of this program, which has been told. The other stores are none the worse.
+            // A defect of presence, already printed. The other stores are unaffected.
             Ok((place, Err(_))) => {
                 let url = waiting[place].url.clone();
                 results[place] = Some(Err(StoreError { url, kind: StoreErrorKind::Panicked }));
@@ -73,7 +73,7 @@ struct Waiting {
     url: String,
     deadline: Deadline,
     alone: bool,
-    /// When it must have answered because another store has, and how long that is after the other.
+    /// The moment until which it must answer because another store has, and the time that this left it.
     shortened: Option<(Instant, Duration)>,
 }
 
@@ -86,7 +86,7 @@ impl Waiting {
         }
     }
 
-    /// Another store has answered.
+    /// Shortens the wait because another store has answered.
     fn hurry(&mut self, more: Duration) {
         if !self.alone && self.shortened.is_none() {
             self.shortened = Some((Instant::now() + more, more));
@@ -109,7 +109,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    /// A store that answers after so long.
+    /// A store that answers after that time.
     fn task(after: Duration, within: Duration) -> Task<Duration> {
         let url = format!("{} ms", after.as_millis());
         Task { url, store: after, deadline: Deadline::new(Limit::Read, within), alone: false }

@@ -1,8 +1,8 @@
-//! The bytes of a copy on disk: a line of JSON, one record of fixed length a file, their paths and contents, a checksum.
+//! The format of a cache file: a line of JSON, a table with one fixed-size entry per file, paths and
+//! contents, a checksum.
 //!
-//! The files are described in the order of their paths. Paths and contents lie in the order of the files' names, which is
-//! that of the nodes: who goes through all nodes then goes through memory from its beginning to its end, in whatever
-//! directories the files are.
+//! The table is sorted by path. Paths and contents are in the order of file names, which is the order of
+//! nodes. So a walk over all nodes reads memory sequentially, whatever directories the files are in.
 
 use std::ops::Range;
 
@@ -12,13 +12,13 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::snapshot::{ContentKind, Entry, Snapshot, Subtree};
 
-/// The first word of every copy. The number changes with the format.
+/// The first word of every cache file. The number changes with the format.
 const MAGIC: &str = "presence-copy-2";
 
-/// How many bytes describe one file: key, where its path begins, lengths of path and content, kind.
+/// The bytes of a table entry: key, offset of the path, lengths of path and content, kind.
 const ENTRY: usize = 32 + 4 + 4 + 4 + 1;
 
-/// How many bytes the checksum has, at the end.
+/// The bytes of the checksum at the end.
 const CHECK: usize = 16;
 
 /// The first line.
@@ -26,7 +26,7 @@ const CHECK: usize = 16;
 struct CacheHeader {
     magic: String,
     version: String,
-    /// How many files are described.
+    /// The number of table entries.
     count: usize,
     trees: Vec<(Vec<u8>, [u8; 20], usize, usize)>,
     of: Of,
@@ -38,29 +38,29 @@ enum Of {
         label: String,
         build: String,
     },
-    /// The differences from the whole with that checksum: by turns, how many files of it are passed over, how many
-    /// stay, and how many come from here.
+    /// The differences from the `records` with that checksum. Each run is a number of its files to skip, to
+    /// keep, and to insert from here.
     Changes {
         whole: String,
         runs: Vec<(usize, usize, usize)>,
     },
 }
 
-/// What is to be known of a whole copy besides its content.
+/// Metadata of a whole cache.
 pub(super) struct Whole {
-    /// The program that made it.
+    /// The build that wrote it.
     pub(super) build: Option<String>,
-    /// How many files it has.
+    /// The number of files.
     pub(super) count: usize,
     check: String,
 }
 
-/// How many bytes a file takes.
+/// The bytes that a file takes.
 pub(super) fn size(entry: &Entry) -> usize {
     ENTRY + entry.path as usize + entry.content as usize
 }
 
-/// Reads a whole copy of what the label says. None if it is anything else or damaged.
+/// Reads a whole cache with this label. `None` if it has another label or is damaged.
 pub(super) fn whole(bytes: Vec<u8>, label: &str) -> Option<(Whole, Snapshot)> {
     let (head, entries, heap, check) = open(bytes)?;
     let Of::Whole { label: found, build } = &head.of else { return None };
@@ -71,7 +71,7 @@ pub(super) fn whole(bytes: Vec<u8>, label: &str) -> Option<(Whole, Snapshot)> {
     Some((whole, snapshot(&head, vec![heap], entries)))
 }
 
-/// Reads changes and applies them. None if they are damaged, or those of another whole.
+/// Reads changes and applies them. `None` if they are damaged or belong to another whole cache.
 pub(super) fn changed(bytes: Vec<u8>, whole: &Whole, of: &Snapshot) -> Option<Snapshot> {
     let (head, fresh, heap, _) = open(bytes)?;
     let Of::Changes { whole: found, runs } = &head.of else { return None };
@@ -100,7 +100,7 @@ fn snapshot(head: &CacheHeader, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snaps
     Snapshot { version: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
 }
 
-/// The parts of a copy, if its checksum holds.
+/// The parts of a cache file, if its checksum is right.
 fn open(bytes: Vec<u8>) -> Option<(CacheHeader, Vec<Entry>, Bytes, String)> {
     let end = bytes.len().checked_sub(CHECK)?;
     let check = xxh3_128(&bytes[..end]);
@@ -139,7 +139,7 @@ fn open(bytes: Vec<u8>) -> Option<(CacheHeader, Vec<Entry>, Bytes, String)> {
     Some((head, entries, Bytes::from(bytes).slice(heap), format!("{check:032x}")))
 }
 
-/// The bytes of a whole copy, and the snapshot again, made of them.
+/// The bytes of a whole cache, and the same snapshot, which now refers to these bytes.
 pub(super) fn write_whole(snapshot: Snapshot, label: &str, build: &str) -> (Bytes, Snapshot) {
     let of = Of::Whole { label: label.to_owned(), build: build.to_owned() };
     let written = write(&snapshot, of, &snapshot.entries.iter().collect::<Vec<_>>());
@@ -149,7 +149,7 @@ pub(super) fn write_whole(snapshot: Snapshot, label: &str, build: &str) -> (Byte
     (bytes, Snapshot { heaps, entries, ..snapshot })
 }
 
-/// The changes from the whole, whose heap is the snapshot's first.
+/// The changes from the whole cache, which is the snapshot's first heap.
 pub(super) fn write_changes(snapshot: &Snapshot, whole: &Whole) -> Vec<u8> {
     let mut runs: Vec<(usize, usize, usize)> = Vec::new();
     let mut fresh = Vec::new();
@@ -173,7 +173,7 @@ pub(super) fn write_changes(snapshot: &Snapshot, whole: &Whole) -> Vec<u8> {
     write(snapshot, Of::Changes { whole: whole.check.clone(), runs }, &fresh).bytes
 }
 
-/// A copy, and where in it what is.
+/// A cache file, and the positions in it.
 struct Written {
     bytes: Vec<u8>,
     heap: Range<usize>,
@@ -209,7 +209,7 @@ fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Written {
     let mut placed = Vec::with_capacity(entries.len());
     for (place, (entry, start)) in entries.iter().zip(starts).enumerate() {
         bytes.extend_from_slice(&entry.key);
-        // A copy is never so large: see `MAX_BYTES`.
+        // A cache is smaller than that: see `MAX_BYTES`.
         bytes.extend_from_slice(&(start as u32).to_le_bytes());
         bytes.extend_from_slice(&entry.path.to_le_bytes());
         bytes.extend_from_slice(&entry.content.to_le_bytes());

@@ -1,19 +1,19 @@
-//! Why a server refused a push, from its words: what to do depends on that.
+//! The cause of a refused push, from the server's words. The hint depends on it.
 
 /// The cause of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PushRefusal {
-    /// A hook, or a rule of the server, does not want it.
+    /// A hook or a rule of the server refuses the push.
     Policy,
-    /// The server's file system takes no more: it is full, over a quota, or read-only.
+    /// The server's file system takes no writes: it is full, over a quota, or read-only.
     Disk,
-    /// The server's user may not write in the repository.
+    /// The server's user may not write to the repository.
     Permission,
-    /// One of the server's refs names an object that is not there. git then takes no push.
+    /// A ref of the server names a missing object. git then refuses every push.
     LacksObjects,
 }
 
-/// What git servers and their systems say, and what it means. The first that fits counts.
+/// Messages of git servers and their systems, and their meaning. The first match applies.
 const WORDS: [(PushRefusal, &[&str]); 4] = [
     (PushRefusal::LacksObjects, &["missing necessary objects"]),
     (PushRefusal::Permission, &["insufficient permission", "Permission denied"]),
@@ -29,13 +29,13 @@ const WORDS: [(PushRefusal, &[&str]); 4] = [
             "Input/output error",
         ],
     ),
-    // Who unpacks has died, and nobody said of what. Most often it is the disk.
+    // The unpacking process died for an unknown reason, most often the disk.
     (PushRefusal::Disk, &["unpack-objects abnormal exit", "index-pack abnormal exit", "unpacker error"]),
 ];
 
 impl PushRefusal {
-    /// The cause, from git's reason and from what the server said besides. A hook may say anything: if it was the hook
-    /// that refused, its words do not count.
+    /// The cause, from git's reason and the server's other output. If a hook refused, its output is ignored:
+    /// a hook may print anything.
     pub(super) fn of(reason: &str, said: &str) -> PushRefusal {
         if reason.contains("hook declined") {
             return PushRefusal::Policy;
