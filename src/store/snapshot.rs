@@ -18,7 +18,7 @@ use crate::threads;
 
 pub(super) use crate::stat_key::Key;
 
-/// The key of a file whose state is unknown. It equals no other key, not even itself.
+/// The key of a file whose state is unknown. No unchanged file has it, so such a file is read again each time.
 pub(super) const NO_KEY: Key = [0; 32];
 
 /// The problem of a folder that has a record's name.

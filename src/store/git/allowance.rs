@@ -1,10 +1,11 @@
-//! Bounds what libgit2 takes, in memory and in time, while it works on what others have made.
+//! Bounds the memory and time of libgit2 while it handles data from others.
 //!
-//! It reads many files of a repository into memory whole, however large they are. And what a server sends it may never get
-//! done with: libgit2 puts the objects of a pack together when the last byte has come, and asks nobody whether to go on. A pack of
-//! 200 bytes makes it do so for ever, with more memory each time (`resolve_deltas` in its indexer.c: a difference that makes
-//! an object which the pack has already is tried again and again). But it asks for memory all the while. So memory is given
-//! out here, and there is no more of it once the work takes too long or too much: then libgit2 gives up, with an error.
+//! libgit2 reads many files of a repository into memory as a whole, however large they are. It may also never
+//! finish with what a server sends: it resolves the objects of a pack after the last byte, and offers no way
+//! to cancel. A pack of 200 bytes makes it loop forever, with more memory each time (`resolve_deltas` in its
+//! indexer.c retries a delta that makes an object which the pack already has). But it allocates all the time.
+//! So this module is its allocator, and refuses memory once the work takes too long or too much. libgit2 then
+//! gives up with an error.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -12,24 +13,24 @@ use std::ptr;
 use std::sync::Once;
 use std::time::Instant;
 
-/// Of what there is too much then.
+/// What a store has too much of if libgit2 is refused memory.
 pub(super) const AT_ONCE: &str = "bytes that have to be in memory at once";
 
-/// What the work on this thread may still take.
+/// The remaining allowance of the work on this thread.
 #[derive(Clone, Copy)]
 struct Allowance {
     bytes: usize,
     until: Option<Instant>,
-    /// What it was refused for.
+    /// The first reason for a refusal.
     refused: Option<Refused>,
 }
 
-/// Why libgit2 got no more memory.
+/// Why libgit2 was refused memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Refused {
-    /// It had as much as it may have.
+    /// It used up its memory.
     KindMemory,
-    /// It had had its time.
+    /// It used up its time.
     Time,
 }
 
@@ -37,7 +38,7 @@ thread_local! {
     static ALLOWANCE: Cell<Option<Allowance>> = const { Cell::new(None) };
 }
 
-/// Puts back what was there before, also if the work panics.
+/// Restores the previous allowance, even if the work panics.
 struct Restore(Option<Allowance>);
 
 impl Drop for Restore {
@@ -46,8 +47,8 @@ impl Drop for Restore {
     }
 }
 
-/// Does something with libgit2, which gets so many bytes of memory more than it has, and none after that moment. Beside the
-/// result is why it got no more.
+/// Runs `act`, in which libgit2 may allocate that many bytes more than it has, and nothing after that moment.
+/// Returns the result, and the reason if memory was refused.
 pub(super) fn within<T>(
     bytes: usize,
     until: Option<Instant>,
@@ -59,7 +60,7 @@ pub(super) fn within<T>(
     (result, ALLOWANCE.get().and_then(|allowance| allowance.refused))
 }
 
-/// Asks for so many bytes. False if the work has had enough.
+/// Whether that many bytes may be allocated.
 fn ask(bytes: usize) -> bool {
     let Some(mut allowance) = ALLOWANCE.get() else { return true };
     let refused = if bytes > allowance.bytes {
@@ -74,7 +75,7 @@ fn ask(bytes: usize) -> bool {
     false
 }
 
-/// Counts what was taken and what was given back.
+/// Subtracts the bytes taken and adds the bytes given back.
 fn count(taken: usize, given_back: usize) {
     if let Some(mut allowance) = ALLOWANCE.get() {
         allowance.bytes = allowance.bytes.saturating_add(given_back).saturating_sub(taken);
@@ -82,7 +83,7 @@ fn count(taken: usize, given_back: usize) {
     }
 }
 
-/// What libgit2 calls for memory (git2/sys/alloc.h).
+/// The allocator of libgit2 (git2/sys/alloc.h).
 #[repr(C)]
 struct Allocator {
     malloc: extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
@@ -94,7 +95,7 @@ extern "C" fn malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_void {
     if !ask(size) {
         return ptr::null_mut();
     }
-    // SAFETY: any size is one that malloc takes, and malloc_usable_size takes whatever it gives.
+    // SAFETY: malloc accepts any size, and malloc_usable_size accepts any result of malloc.
     unsafe {
         let made = libc::malloc(size);
         count(libc::malloc_usable_size(made), 0);
@@ -103,9 +104,10 @@ extern "C" fn malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_void {
 }
 
 /// # Safety
-/// As realloc of the C library.
+/// Same as for realloc of the C library.
 unsafe extern "C" fn realloc(old: *mut c_void, size: usize, _: *const c_char, _: c_int) -> *mut c_void {
-    // SAFETY: libgit2 hands in what it got of these functions, or of the C library's before they were set, or null.
+    // SAFETY: libgit2 passes null, or a pointer from these functions or (before they were set) from the C
+    // library.
     let before = unsafe { libc::malloc_usable_size(old) };
     if !ask(size.saturating_sub(before)) {
         return ptr::null_mut();
@@ -121,23 +123,24 @@ unsafe extern "C" fn realloc(old: *mut c_void, size: usize, _: *const c_char, _:
 }
 
 /// # Safety
-/// As free of the C library.
+/// Same as for free of the C library.
 unsafe extern "C" fn free(old: *mut c_void) {
-    // SAFETY: libgit2 hands in what it got of these functions, or of the C library's before they were set, or null.
+    // SAFETY: libgit2 passes null, or a pointer from these functions or (before they were set) from the C
+    // library.
     unsafe {
         count(0, libc::malloc_usable_size(old));
         libc::free(old);
     }
 }
 
-/// Makes these the functions that libgit2 gets its memory of.
+/// Makes these functions the allocator of libgit2.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let allocator = Allocator { malloc, realloc, free };
-        // SAFETY: libgit2 copies the table. Its own functions are those of the C library too, so what was got of the one
-        // may be given back to the other. A thread may read the table while it is written, each pointer of it whole: old
-        // and new do the same.
+        // SAFETY: libgit2 copies the table. Its own functions also use the C library's allocator, so memory
+        // of one may be freed by the other. A thread may read the table while it is written, but each pointer
+        // is written whole, and old and new functions are interchangeable.
         unsafe {
             libgit2_sys::git_libgit2_opts(
                 libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
@@ -162,7 +165,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A file, and the same file once more as the difference from itself.
+    /// A pack of a file, and a delta that makes the same file from it.
     fn endless(size: u16) -> Vec<u8> {
         let file = vec![b'x'; usize::from(size)];
         let oid = Oid::hash_object(ObjectType::Blob, &file).unwrap();

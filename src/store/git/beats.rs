@@ -1,7 +1,8 @@
-//! Heartbeats without history: K refs, each one commit without parent that holds the last beats of its nodes.
+//! Heartbeats without history: K refs, each one commit without a parent that holds the last heartbeats of its
+//! nodes.
 //!
-//! A beat replaces the commit of its node's shard under a lease; who was slower looks again and repeats. However long a
-//! fleet runs, there is one line for each node, and nothing is kept of the past.
+//! A heartbeat replaces the commit of its node's shard under a lease. A node that loses the race reads the
+//! shard again and retries. However long a fleet runs, there is one line for each node, and no history.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -17,72 +18,76 @@ use crate::name::Name;
 use crate::store::error::During;
 use crate::store::{Folder, StoreErrorKind};
 
-/// Where the shards are.
+/// The prefix of the shards' refs.
 pub(super) const PREFIX: &str = "refs/presence/beats/";
 
-/// The file of a shard: a line `<instance-id> <seconds since 1970>` for each node, with the mark of the machine behind a point
-/// ([`crate::mark`]).
+/// The file of a shard: a line `<instance-id> <seconds since 1970>` for each node. The fraction of the
+/// seconds is the mark of the machine ([`crate::mark`]).
 const FILE: &str = "beats";
 
-/// A line that is so much older than most lines of its shard is dropped, in seconds: a shard stays bounded by the fleet.
+/// Seconds: a line that is older than the median of its shard by more than this is dropped, so that the fleet
+/// bounds the shard.
 const FORGOTTEN: i64 = 30 * 24 * 60 * 60;
 
-/// A shard of no more lines than this (2 KB) keeps all of them, so that a node with a wrong clock can be heard.
+/// A shard of at most this many lines (2 KB) keeps all of them, so that a node with a wrong clock can be
+/// heard.
 const FEW: usize = 64;
 
-/// No shard has more lines than this (2 MB). With 64 shards, that is four million nodes.
+/// The most lines of a shard (2 MB). With 64 shards, that is four million nodes.
 pub(super) const MOST: usize = 65_536;
 
-/// Of nodes that are not on the list, a shard keeps no more lines than this. A node may beat before it is on the list, but
-/// nobody asks for its heartbeat until then.
+/// The most lines in a shard for nodes that are not on the list. A node may beat before it is on the list,
+/// but nobody asks for its heartbeat until then.
 const STRANGERS: usize = 512;
 
-/// Of those who write a shard of more lines than that, one of so many looks who is on the list: a look goes through all of
-/// it. All do in a shard of more lines than `CROWDED`.
+/// Of the writers of a shard with more than [`STRANGERS`] lines, one in this many finds out which nodes are
+/// on the list, since that walks the whole list. With more lines than `CROWDED`, all writers do.
 const LOOKS: u8 = 16;
 const CROWDED: usize = 16_384;
 
-/// When nodes beat last.
+/// The last heartbeats of nodes.
 pub type Beats = BTreeMap<String, Timestamp>;
 
-/// The nodes on the list, found out once somebody asks; none where that is not known, or where there is no list.
+/// The nodes on the list, determined on first use; `None` if they are unknown or there is no list.
 ///
-/// Anybody who may push can write lines of nodes that do not exist. They must not push out those of the others.
+/// Anybody who may push can write lines of nodes that do not exist. They must not displace the lines of
+/// others.
 pub(super) type Listed<'a> =
     LazyCell<Option<HashSet<String>>, Box<dyn FnOnce() -> Option<HashSet<String>> + 'a>>;
 
-/// The nodes on the list at that commit. If it cannot be read, it is not known, and no line goes because of it.
+/// The nodes on the list at that commit. If it cannot be read they are unknown, and no line is dropped
+/// because of it.
 pub(super) fn listed(repo: &Repository, tip: Option<Oid>, folder: &Folder) -> Option<HashSet<String>> {
     let root = tree::find(repo, tree::commit(repo, tip?).ok()?.tree).ok()?;
     let tree = tree::folder(repo, &root, folder).ok()??;
     Some(tree::ids(repo, &tree).ok()?).filter(|ids| !ids.is_empty())
 }
 
-/// The ref of the node's shard, of so many.
+/// The ref of the node's shard, given the number of shards.
 pub(super) fn shard(id: &Name, shards: u16) -> String {
     let mut hash = fnv::FnvHasher::default();
     hash.write(id.as_ref().as_bytes());
     format!("{PREFIX}{:03x}", hash.finish() % u64::from(shards.max(1)))
 }
 
-/// Whether the ref is one of a shard.
+/// Whether the ref is a shard.
 pub(super) fn is_shard(name: &str) -> bool {
     let Some(number) = name.strip_prefix(PREFIX) else { return false };
     (3..=4).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What a shard's ref names.
+/// The content of a shard.
 #[derive(Debug, PartialEq)]
 pub(super) enum Shard {
     Beats(Beats),
-    /// Too many lines: these are of nodes on the list, and a few others.
+    /// It has too many lines: these are the lines of nodes on the list, and a few others.
     Cut(Beats),
-    /// Something else, as the end of a sentence: the next heartbeat takes its place.
+    /// It is not a shard, with the reason as the end of a sentence. The next heartbeat replaces it.
     Odd(&'static str),
 }
 
 impl Shard {
-    /// The beats that the next one is added to.
+    /// The heartbeats to which the next one is added.
     pub(super) fn into_base(self) -> Beats {
         match self {
             Shard::Beats(beats) | Shard::Cut(beats) => beats,
@@ -91,8 +96,9 @@ impl Shard {
     }
 }
 
-/// The beats in a shard's commit. A line that is no beat is passed over: it is replaced with the next. Nothing is read
-/// that is larger than it can be. A shard of more lines than `most` is cut down, if it is known who is on the list.
+/// The heartbeats in a shard's commit. Skips a line that is not a heartbeat: the next write drops it. Reads
+/// nothing larger than a shard can be. Reduces a shard of more lines than `most` if the nodes on the list are
+/// known.
 pub(super) fn read(
     repo: &Repository,
     commit: Oid,
@@ -112,7 +118,7 @@ pub(super) fn read(
         return Ok(Shard::Odd("names a commit that is too large"));
     }
     let tree = repo.find_tree(tree).during("read heartbeats")?;
-    // A commit without that file is none of this program, and nobody has beaten there.
+    // A commit without that file is not from presence, and has no heartbeats.
     let Some(entry) = tree.get_name(FILE) else { return Ok(Shard::Beats(Beats::new())) };
     if entry.kind() != Some(ObjectType::Blob) || is_odd(entry.id(), ObjectType::Blob)? {
         return Ok(Shard::Odd("names heartbeats that are too large"));
@@ -134,22 +140,23 @@ pub(super) fn read(
             Shard::Cut(beats)
         }
         None if count <= MOST => Shard::Beats(parse(&text)),
-        // Whoever fills a shard would decide whose lines go. Begun anew, it has those of its nodes with their next beats.
+        // Otherwise an attacker who fills a shard would decide whose lines go. The nodes' next heartbeats
+        // fill a new shard.
         None => Shard::Odd("names more heartbeats than a shard can hold"),
     })
 }
 
-/// The beats in the text of a shard.
+/// The heartbeats in the text of a shard.
 pub(super) fn parse(text: &str) -> Beats {
     lines(text).take(MOST).filter_map(beat).collect()
 }
 
-/// Its lines: nodes, and times.
+/// Its lines: node and time.
 fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once(' '))
 }
 
-/// What a line says, if it is one of a beat.
+/// The heartbeat in a line, if it is one.
 fn beat((id, time): (&str, &str)) -> Option<(String, Timestamp)> {
     let (second, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let nanoseconds = format!("{fraction:0<9.9}").parse().ok()?;
@@ -157,7 +164,7 @@ fn beat((id, time): (&str, &str)) -> Option<(String, Timestamp)> {
     Some((id, Timestamp::new(second.parse().ok()?, nanoseconds).ok()?))
 }
 
-/// The same, to be written anew: a shard whose objects are lost begins anew, and its nodes beat again soon.
+/// The heartbeats to write on top of. A shard whose objects are lost starts empty: its nodes beat again soon.
 pub(super) fn read_or_lost(
     repo: &Repository,
     commit: Oid,
@@ -171,7 +178,7 @@ pub(super) fn read_or_lost(
     }
 }
 
-/// A commit with these beats and this node's new one.
+/// Writes a commit with these heartbeats and this node's new one.
 pub(super) fn write(
     repo: &Repository,
     mut beats: Beats,
@@ -192,10 +199,10 @@ pub(super) fn write(
     commit::alone(repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "presence", "heartbeats\n")
 }
 
-/// Adds this node's line, and forgets nodes that are long gone.
+/// Adds this node's line, and drops the lines of nodes that are long gone.
 ///
-/// The lines are compared with each other, never with the clock of who writes: one wrong clock, whoever's it is, drops
-/// no line. Who is on the list is asked only if a line may go. The line that is just being written stays.
+/// Lines are compared with each other, never with the writer's clock: a single wrong clock drops no line. The
+/// list is consulted only if a line may go. The new line always stays.
 fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize, listed: &Listed<'_>) {
     beats.insert(id.to_owned(), time);
     if beats.len() <= FEW {
@@ -210,11 +217,12 @@ fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize, listed: &Liste
     }
 }
 
-/// Drops lines that no longer say anything, and those that are too many; never that of `own`.
+/// Drops outdated and surplus lines, but never the line of `own`.
 ///
-/// The lower median of the lines of nodes on the list is the measure, of all lines where that list is not known. A line goes
-/// that is older by more than [`FORGOTTEN`]. So does a line of another node that is later by as much, and of more such
-/// lines than [`STRANGERS`] those that are farthest from the median; so do those of all lines, if they are more than `most`.
+/// The reference is the lower median of the nodes on the list, or of all lines if the list is unknown. Drops
+/// a line that is older by more than [`FORGOTTEN`], and a line of a node off the list that is later by as
+/// much. Of more than [`STRANGERS`] other lines of nodes off the list, drops those farthest from the median.
+/// Does the same with all lines if they are more than `most`.
 fn thin(beats: &mut Beats, own: Option<&str>, most: usize, listed: &Listed<'_>) {
     let is_listed = |id: &str| listed.as_ref().is_none_or(|listed| listed.contains(id));
     let mut of_listed = beats.iter().filter(|(id, _)| is_listed(id)).map(|(_, time)| time).peekable();
@@ -243,7 +251,7 @@ fn thin(beats: &mut Beats, own: Option<&str>, most: usize, listed: &Listed<'_>) 
     }
 }
 
-/// The lower median, in seconds; zero if there are no lines.
+/// The lower median in seconds; zero without lines.
 fn median<'t>(times: impl Iterator<Item = &'t Timestamp>) -> i64 {
     let mut times: Vec<i64> = times.map(|time| time.as_second()).collect();
     let Some(middle) = times.len().checked_sub(1).map(|last| last / 2) else { return 0 };
@@ -273,7 +281,7 @@ mod tests {
         LazyCell::new(Box::new(|| None))
     }
 
-    /// Adds a line where it is not known who is on the list.
+    /// Adds a line while the nodes on the list are unknown.
     fn add(beats: &mut Beats, id: &str, time: Timestamp, most: usize) {
         super::add(beats, id, time, most, &unknown());
     }
@@ -339,7 +347,7 @@ mod tests {
 
     #[test]
     fn nodes_come_and_go_and_the_shard_stays_bounded() {
-        // Each day ten nodes come, beat twice, and are gone.
+        // Each day ten new nodes beat twice and disappear.
         let mut beats = Beats::new();
         for day in 0..200 {
             for node in 0..10 {
@@ -379,7 +387,7 @@ mod tests {
                 beats.insert(format!("i-{node}"), at(TODAY - age));
             }
             let honest = beats.clone();
-            // Who has the wrong clock writes, then any of the others does.
+            // The node with the wrong clock writes first, then any other node.
             add(&mut beats, "i-wrong", at(TODAY + wrong), MOST);
             prop_assert!(honest.keys().all(|id| beats.contains_key(id)));
             prop_assert!(beats.contains_key("i-wrong"));
@@ -396,11 +404,12 @@ mod tests {
         let flood = |count: usize, time: i64| (0..count).map(move |node| (format!("a-{node}"), at(time)));
         let honest: Beats = fleet().map(|id| (id, at(TODAY))).chain([("new".into(), at(TODAY))]).collect();
         let own = Name::parse("own").unwrap();
-        // Of the fleet's own time, and of times at which they are most lines and decide which is old.
+        // At the fleet's time, and at times where strangers hold most lines and so decide which lines are
+        // old.
         for (count, time) in [(MOST * 2, TODAY), (CROWDED, TODAY), (400, TODAY + 40 * DAY), (400, 0)] {
             let lines = honest.clone().into_iter().chain(flood(count, time));
             let text: String = lines.map(|(id, time)| format!("{id} {}\n", time.as_second())).collect();
-            // Those of the fleet come last.
+            // The lines of the fleet come last.
             let text: Vec<&str> = text.lines().rev().collect();
             let blob = repo.blob(text.join("\n").as_bytes()).unwrap();
             let full = commit::alone(&repo, &BTreeMap::from([(FILE.to_owned(), blob)]), "t", "x").unwrap();
@@ -412,7 +421,7 @@ mod tests {
             assert!(fleet().all(|id| beats.contains_key(&id)) && beats.contains_key("own"));
             assert!(beats.len() <= 100 + STRANGERS + 1, "{} of {count}", beats.len());
             assert!(count > STRANGERS || beats.contains_key("new"), "few push out nobody");
-            // Who reads that the whole is too much reads those of the list.
+            // A reader that finds the whole too large reads the lines of the list.
             let Shard::Cut(beats) = read(&repo, full, 0, &listed).unwrap() else { panic!("it is too much") };
             assert!(fleet().all(|id| beats.contains_key(&id)) && beats.len() <= 100 + STRANGERS);
         }

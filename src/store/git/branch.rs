@@ -1,7 +1,8 @@
-//! Which branch holds the list: one rule, for a repository on this machine and for one behind a network.
+//! Determines which branch holds the list, by the same rule for local repositories and those behind a
+//! network.
 //!
-//! Two rules would make two lists: who publishes by path would begin a branch that readers behind a network do not look
-//! at.
+//! Two rules would make two lists: a node that publishes by path would start a branch that readers behind a
+//! network do not read.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +11,34 @@ use git2::Oid;
 use super::branch_ref;
 use crate::store::StoreErrorKind;
 
-/// What HEAD of a repository says.
+/// What HEAD of a repository refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Head {
-    /// It names this ref, which may not be there.
+    /// This ref, which need not exist.
     Names(String),
-    /// It names a commit, or the server does not say which branch it means.
+    /// This commit: HEAD is detached, or the server does not tell its branch.
     At(Oid),
-    /// It names a branch that is not there, which the protocol does not tell. An empty repository gets this one.
+    /// A branch that does not exist, and whose name the protocol does not tell.
     Unknown {
-        /// The ref.
+        /// The ref to start in an empty repository.
         default: String,
     },
 }
 
-/// Which branch to use, and whether one that is not there may be begun.
+/// The wanted branch, and whether to start it if it does not exist.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::store) struct Wanted<'a> {
-    /// The name in the configuration.
+    /// The configured name.
     pub(in crate::store) configured: Option<&'a str>,
-    /// Whether that branch may be begun beside others.
+    /// Whether to start that branch beside others.
     pub(in crate::store) create: bool,
 }
 
-/// The ref of the branch. `branches` are those that are there, and the ref that HEAD names if it is there.
+/// Chooses the ref of the branch. `branches` are the existing branches, and the ref that HEAD names if it
+/// exists.
 ///
-/// The configured branch; else the one that HEAD names. Where that is not there, the only branch that is. A new branch is
-/// begun only in a repository that has none, or by `--create-branch`.
+/// The configured branch comes first, then the one that HEAD names. If that does not exist, the only existing
+/// branch is used. A new branch is started only in a repository without branches, or by `--create-branch`.
 pub(super) fn choose(
     wanted: Wanted<'_>,
     head: &Head,
@@ -71,7 +73,7 @@ pub(super) fn choose(
     }
 }
 
-/// The branch at that commit. Of several, it is git's old default (`guess_remote_head` in its remote.c), or none.
+/// The branch at that commit. Of several, git's old default (`guess_remote_head` in its remote.c) or none.
 fn at(oid: Oid, branches: &BTreeMap<String, Oid>) -> Option<&String> {
     let candidates: Vec<&String> =
         branches.iter().filter(|(_, tip)| **tip == oid).map(|(name, _)| name).collect();
@@ -81,7 +83,7 @@ fn at(oid: Oid, branches: &BTreeMap<String, Oid>) -> Option<&String> {
     }
 }
 
-/// The names of some branches, for a message.
+/// The names of the first few branches, for a message.
 fn names(branches: &BTreeMap<String, Oid>) -> String {
     const MOST: usize = 5;
     let shown: Vec<String> =

@@ -1,4 +1,4 @@
-//! Makes a commit that changes the files of some nodes and nothing else: no work tree, no index.
+//! Makes a commit that changes the files of some nodes and nothing else, without a work tree or index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::record::{MAX_BYTES, Record};
 use crate::store::error::During;
 use crate::store::{Edit, Folder, Layout, StoreErrorKind};
 
-/// One node's files as they shall be, by path below the folder; none takes the node off the list.
+/// The wanted files of one node, by path below the folder; no files take the node off the list.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct NodeFiles {
     pub(super) id: Name,
@@ -21,7 +21,7 @@ pub(super) struct NodeFiles {
 }
 
 impl NodeFiles {
-    /// What the edit wants, with the record's bytes written into the object database.
+    /// The files that the edit wants. Writes the record into the object database.
     pub(super) fn of(
         repo: &Repository,
         layout: &Layout,
@@ -39,15 +39,16 @@ impl NodeFiles {
 /// A commit that is not yet on any branch.
 pub(super) struct Prepared {
     pub(super) commit: Oid,
-    /// What it changes, by instance-id.
+    /// Its changes, by instance-id.
     pub(super) changes: BTreeMap<Name, Change>,
 }
 
-/// Whose commits are this program's.
+/// The address that identifies commits of presence.
 pub(super) const EMAIL: &str = "presence@localhost";
 
-/// Builds the commit that makes these edits, one a node, on top of `parent`; none if the list already says all that.
-/// `may_replace` says whether something else at the folder's path may be replaced: its history keeps it.
+/// Makes a commit of these edits, one for each node, on top of `parent`; `None` if the list has them all
+/// already. `may_replace` tells whether to replace something else at the folder's path, which stays in the
+/// history.
 pub(super) fn prepare(
     repo: &Repository,
     parent: Option<Oid>,
@@ -107,8 +108,8 @@ pub(super) fn prepare(
     Ok(Some(Prepared { commit, changes: told }))
 }
 
-/// What is in the way of these files: a folder or submodule of a file's name, or a file of a folder's. No reader takes it,
-/// and libgit2 does not replace it.
+/// The obstacles to these files: a folder or submodule with a file's name, or a file with a folder's name.
+/// Readers ignore them, and libgit2 does not replace them.
 fn in_the_way(
     base: &Tree<'_>,
     folder: &Folder,
@@ -147,7 +148,7 @@ fn without<'repo>(
     repo.find_tree(oid).during("write the new tree")
 }
 
-/// A commit without parent that holds these files alone.
+/// Makes a commit without a parent that holds only these files.
 pub(super) fn alone(
     repo: &Repository,
     files: &BTreeMap<String, Oid>,
@@ -163,10 +164,10 @@ pub(super) fn alone(
     commits::write(repo, &who, subject, tree, None).during("write the commit")
 }
 
-/// The files that these nodes have in the folder now.
+/// The current files of these nodes.
 ///
-/// All of them, wherever they are: somebody else may have put one of its name into another folder, where it would win over
-/// what the node says.
+/// Finds them in any folder: somebody else may have put a file with the node's name into another folder,
+/// where it could win over the node's record.
 fn standing(
     repo: &Repository,
     base: Option<&Tree<'_>>,
@@ -185,7 +186,8 @@ fn standing(
     Ok(found)
 }
 
-/// The record in the first of these files. One that cannot be read is replaced by what comes, and that is new to readers.
+/// The record in the first of these files. An unreadable one is treated as missing: to readers its
+/// replacement is new.
 fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
     let oid = *files.values().next()?;
     let (size, _) = repo.odb().and_then(|odb| odb.read_header(oid)).ok()?;
@@ -193,7 +195,7 @@ fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
     Record::parse(blob.content()).ok()
 }
 
-/// One line for one node; a summary and a line each for many.
+/// The line itself for one node; a summary and all lines for several.
 fn message(lines: &[String]) -> String {
     match lines {
         [line] => format!("{line}\n"),

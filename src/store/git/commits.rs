@@ -1,20 +1,20 @@
-//! Commits, read and written without libgit2, which refuses one whose author or time is not as git writes it. Anybody can
-//! push such a commit, and whoever could not read it could not publish after it either.
+//! Reads and writes commits without libgit2, which refuses commits with an unusual author or time. Anybody
+//! can push such a commit, and a node that cannot read it could no longer publish.
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Signature};
 
 use crate::limits;
 
-/// What this program needs of a commit.
+/// The parts of a commit that presence needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Commit {
     pub(super) tree: Oid,
     pub(super) parents: Vec<Oid>,
-    /// When it was made, in seconds since 1970; 0 if it does not say so.
+    /// The committer's time in seconds since 1970; 0 if there is none.
     pub(super) seconds: i64,
 }
 
-/// The commit. What is something else is not found, as libgit2 has it.
+/// Reads the commit. Any other object gives "not found", as in libgit2.
 pub(super) fn read(repo: &Repository, oid: Oid) -> Result<Commit, git2::Error> {
     let odb = repo.odb()?;
     let (size, kind) = odb.read_header(oid)?;
@@ -53,7 +53,7 @@ fn seconds(who: &[u8]) -> Option<i64> {
     str::from_utf8(&who[end + 1..]).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// Writes a commit that is on no branch.
+/// Writes a commit without moving a branch.
 pub(super) fn write(
     repo: &Repository,
     who: &Signature<'_>,

@@ -1,12 +1,12 @@
-//! git's configuration of the user and the system, for everything that is not of one repository.
+//! git's configuration of user and system, for everything that does not belong to a repository.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use git2::{Config, ConfigLevel, Error, ErrorCode};
 
-/// The configuration, found as git finds it: `GIT_CONFIG_NOSYSTEM`, `GIT_CONFIG_SYSTEM` and `GIT_CONFIG_GLOBAL` count
-/// (git(1)), which libgit2 does not know.
+/// Reads the configuration from git's places. Respects `GIT_CONFIG_NOSYSTEM`, `GIT_CONFIG_SYSTEM` and
+/// `GIT_CONFIG_GLOBAL` (git(1)), which libgit2 does not know.
 pub(super) fn configuration() -> Result<Config, Error> {
     let said = |name| env::var_os(name).map(PathBuf::from);
     let mut config = Config::new()?;
@@ -35,8 +35,8 @@ pub(super) fn configuration() -> Result<Config, Error> {
     Ok(config)
 }
 
-/// The value of a key of http for that URL: `http.<url>.<key>` with the URL that matches best, else `http.<key>`
-/// (git-config(1), `http.<url>.*`). Keys are lower case.
+/// The value of an http key for that URL: `http.<url>.<key>` with the best matching URL, else `http.<key>`
+/// (git-config(1), `http.<url>.*`). The key is in lower case.
 #[cfg(feature = "https")]
 pub(super) fn of_http(config: &Config, key: &str, url: &str) -> Result<Option<String>, Error> {
     let mut best: Option<(usize, String)> = None;
@@ -53,7 +53,7 @@ pub(super) fn of_http(config: &Config, key: &str, url: &str) -> Result<Option<St
             Some(prefix) if covers(prefix, url) => prefix.trim_end_matches('/').len(),
             Some(_) => continue,
         };
-        // Of equal ones, the last counts, as everywhere in git's configuration.
+        // Of equal matches the last applies, as everywhere in git's configuration.
         if best.as_ref().is_none_or(|(known, _)| length >= *known) {
             best = Some((length, entry.value().unwrap_or_default().to_owned()));
         }
@@ -61,7 +61,7 @@ pub(super) fn of_http(config: &Config, key: &str, url: &str) -> Result<Option<St
     Ok(best.map(|(_, value)| value))
 }
 
-/// Whether the URL is the one of the configuration, or below it. A login in either says nothing.
+/// Whether the URL equals the configured one or is below it. Ignores a login in either.
 #[cfg(feature = "https")]
 fn covers(prefix: &str, url: &str) -> bool {
     let parts = |url: &str| {
@@ -74,7 +74,7 @@ fn covers(prefix: &str, url: &str) -> bool {
     };
     let (Some((scheme, host, path)), Some(of)) = (parts(prefix), parts(url)) else { return false };
     let hosts = match host.strip_prefix("*.") {
-        // A star stands for one part of the name.
+        // A star stands for one label of the host name.
         Some(domain) => of.1.split_once('.').is_some_and(|(_, rest)| rest == domain),
         None => of.1 == host,
     };

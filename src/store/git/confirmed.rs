@@ -1,4 +1,4 @@
-//! What a server has confirmed a short while ago: an unchanged node asks no network between two beats.
+//! Records what a server confirmed recently, so that an unchanged node needs no network between two beats.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::record::Record;
 use crate::state;
 use crate::store::Options;
 
-/// The file of the memory.
+/// The name of the memory's file.
 const FILE: &str = "confirmed";
 
 /// The memory of one store.
 pub(super) struct Confirmed {
     dir: PathBuf,
-    /// What the confirmation depends on besides the record.
+    /// What the confirmation depends on, besides the record.
     place: String,
     fresh_for: Duration,
 }
@@ -29,7 +29,7 @@ impl Confirmed {
         Confirmed { dir: dir.to_owned(), place, fresh_for: options.recheck }
     }
 
-    /// Whether just this record was confirmed, not long ago. A clock that was set back confirms nothing.
+    /// Whether exactly this record was confirmed recently. If the clock was set back, the answer is no.
     pub(super) fn is_fresh(&self, record: &Record) -> bool {
         let age = fs::metadata(self.dir.join(FILE))
             .and_then(|found| found.modified())
@@ -41,14 +41,14 @@ impl Confirmed {
                 .is_some_and(|digest| state::load_text(&self.dir, FILE).is_some_and(|kept| kept == digest))
     }
 
-    /// Remembers that the store has this record. Without the memory, the store is asked again: no harm.
+    /// Records that the store has this record. If that fails, the store is asked again, which is harmless.
     pub(super) fn remember(&self, record: &Record) {
         if let Some(digest) = self.digest(record) {
             let _ = state::save_text(&self.dir, FILE, &digest);
         }
     }
 
-    /// Before a change: if it is cut short, nothing is known.
+    /// Forgets the confirmation before a change, which may be interrupted.
     pub(super) fn forget(&self) -> Result<(), PathError> {
         match Folder::open(&self.dir) {
             Ok(folder) => folder.remove(FILE),

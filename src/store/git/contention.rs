@@ -1,7 +1,7 @@
-//! How fast a server usually answers: if it is many times slower now, many others are there.
+//! Estimates how many nodes use a server at the same time, from its usual speed and its present one.
 //!
-//! Only a hint, by which the members of a crowd decide how many of them do what one must do, and when each comes. Wrong, it
-//! costs a connection or a wait, or leaves an update to the next one who comes.
+//! This is only a hint. Nodes that publish at the same time use it to decide how many of them merge, and when
+//! each one pushes. A wrong hint costs a connection or a wait, or leaves an update to the next publisher.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,66 +13,69 @@ pub(super) struct Contention {
     place: PathBuf,
 }
 
-/// Who is there, as far as a connection tells.
+/// The load of a server, estimated from one connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LoadEstimate {
-    /// How many there are, ourselves included.
+    /// The number of nodes, including this one.
     pub(super) size: f64,
-    /// How much longer than usual it took to get an answer from the server; nothing if it has time again.
+    /// How much longer than usual the server's answer took; zero if it is no longer busy.
     pub(super) queue: Duration,
-    /// How long the server took to answer, once there was a connection.
+    /// The server's response time on the established connection.
     pub(super) answer: Duration,
 }
 
-/// A server that answers so many times slower than usual, once there is a connection, is busy.
+/// A server whose response takes this many times the usual is busy.
 const BUSY: f64 = 16.0;
 
-/// A server that answers less than so many times slower than usual has nobody else to answer.
+/// A server whose response takes less than this many times the usual serves nobody else.
 const CALM: f64 = 3.0;
 
-/// Of a crowd that leaves updates at once, about this many look afterwards whether somebody merges them.
+/// Of the nodes that leave updates at the same time, about this many check afterwards whether somebody merges
+/// them.
 const LOOKERS: f64 = 3.0;
 
-/// At least this share of a crowd looks: a large one is merged while it still comes.
+/// At least this share of the nodes checks, so that merging begins while others still push.
 const LOOKERS_AT_LEAST: f64 = 1.0 / 16.0;
 
-/// What waits is merged at this number although more may come: each that waits costs every push of the others, and a merge
-/// costs as much as a few pushes.
+/// At this number, updates are merged even if more may come. Each waiting update slows down every other push,
+/// and a merge costs as much as a few pushes.
 pub(super) const MANY: usize = 48;
 
-/// Of as many as [`MANY`] who come when so many wait, about this many merge at once, together with their own updates.
+/// Of [`MANY`] nodes that find this many updates waiting, about this many merge them at once, together with
+/// their own.
 const AT_ONCE: f64 = 3.0;
 
-/// Who had to queue for longer than this does not push at once.
+/// A node that queued longer than this does not push at once.
 const LONG_QUEUE: Duration = Duration::from_secs(1);
 
 impl LoadEstimate {
-    /// As many as are seen, if more are seen than were guessed.
+    /// Raises the estimate to the number of nodes seen, if that is larger.
     pub(super) fn of(self, seen: usize) -> LoadEstimate {
         LoadEstimate { size: self.size.max(seen as f64), ..self }
     }
 
-    /// Whether one of these looks after what they leave.
+    /// Decides at random whether this node checks on the updates that all leave.
     pub(super) fn falls_to_one(self) -> bool {
         fastrand::f64() < (LOOKERS / self.size).max(LOOKERS_AT_LEAST)
     }
 
-    /// Whether one of these, who sees that so many wait, merges them before it leaves one more.
+    /// Decides at random whether a node that sees so many waiting updates merges them instead of adding one
+    /// more.
     pub(super) fn merges_at_once(self, waiting: usize) -> bool {
         waiting >= MANY && fastrand::f64() < AT_ONCE / MANY as f64
     }
 
-    /// Over which time they spread their pushes, `most` at most; none if they are few. While a server does all at the same
-    /// time nothing can be merged, and what waits costs every push that comes after.
+    /// The time over which the nodes spread their pushes, at most `most`; zero if they are few. While all
+    /// push at the same time, nothing can be merged, and waiting updates slow down every later push.
     pub(super) fn window(self, most: Duration) -> Duration {
         if self.queue < LONG_QUEUE { Duration::ZERO } else { self.queue.min(most) }
     }
 }
 
-/// A server of which nothing is known answers within this time if nobody else is there.
+/// The longest response time that is taken as usual for an unknown server.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
-/// The file of the memory.
+/// The name of the memory's file.
 const FILE: &str = "usual-pace";
 
 impl Contention {
@@ -80,19 +83,20 @@ impl Contention {
         Contention { place: place.to_owned() }
     }
 
-    /// Who is there if the server's answer came after `now`, and `answer` after there was a connection: as many as it was
-    /// slower than usual. Remembers the usual: the fastest answer, which is forgotten slowly.
+    /// Estimates the load. `now` is the time until the server's answer, `answer` the part of it after the
+    /// connection was established. The ratio to the usual time is the number of nodes. The usual time is the
+    /// fastest answer, which is forgotten slowly.
     pub(super) fn guess(&self, now: Duration, answer: Duration) -> LoadEstimate {
         let micros = |time: Duration| time.as_micros().max(1) as f64;
         let known = state::load_text(&self.place, FILE).and_then(|text| text.trim().parse::<f64>().ok());
         let known = known.filter(|usual| usual.is_finite() && *usual >= 1.0);
         let usual = known.unwrap_or_else(|| micros(now.min(UNKNOWN)));
         let now = micros(now);
-        // A hint that cannot be kept is asked for again.
+        // If this fails, the next connection measures anew.
         let _ = state::save_text(&self.place, FILE, &format!("{:.0}\n", now.min(usual * 1.1)));
         let slower = micros(answer) / usual;
         let queue = if slower < BUSY { 0.0 } else { (now - usual).max(0.0) };
-        // Who queued for long, and is answered at once, is among the last.
+        // A node that queued for long and is then answered at once is among the last.
         let here = if slower < CALM { micros(answer) } else { now };
         LoadEstimate { size: (here / usual).max(1.0), queue: Duration::from_micros(queue as u64), answer }
     }

@@ -1,9 +1,9 @@
-//! The difference between two objects, as packs have it: what to copy from the one, what to add.
+//! Applies deltas of packs, which make one object from another by copying and inserting.
 
 use std::ops::Range;
 
-/// Appends to `bytes` what the delta makes of `base`, a part of `bytes`. None, and anything appended, if the delta is
-/// broken or would make more than `most`.
+/// Applies the delta to `base`, a range of `bytes`, and appends the result to `bytes`. `None`, possibly after
+/// a partial result, if the delta is broken or the result would exceed `most`.
 pub(super) fn apply(delta: &[u8], base: Range<usize>, bytes: &mut Vec<u8>, most: usize) -> Option<()> {
     let mut rest = delta;
     let from = number(&mut rest)?;
@@ -35,7 +35,7 @@ pub(super) fn apply(delta: &[u8], base: Range<usize>, bytes: &mut Vec<u8>, most:
             let end = offset.checked_add(size).filter(|end| *end <= base.len())?;
             bytes.extend_from_within(base.start + offset..base.start + end);
         } else {
-            // A command of 0 is reserved, and takes nothing.
+            // The command 0 is reserved.
             let (added, after) = rest.split_at_checked(usize::from(*command).max(1))?;
             rest = after;
             if *command == 0 {
@@ -50,7 +50,7 @@ pub(super) fn apply(delta: &[u8], base: Range<usize>, bytes: &mut Vec<u8>, most:
     (bytes.len() - start == to).then_some(())
 }
 
-/// Seven bits a byte, the lowest first.
+/// A number with seven bits in each byte, the lowest first.
 fn number(rest: &mut &[u8]) -> Option<usize> {
     let mut value = 0usize;
     for shift in (0..usize::BITS - 7).step_by(7) {

@@ -1,4 +1,4 @@
-//! The readers of what git servers send, for `fuzz/`.
+//! The parsers of data from git servers, for `fuzz/`.
 
 use std::io::{self, Read, Write};
 
@@ -9,10 +9,10 @@ use super::push::{RefUpdate, Session};
 use super::{beats, commits, delta, inbox, packs, transport};
 use crate::store::Folder;
 
-/// A server that has already said all that it will say.
+/// A server whose whole output is known in advance.
 struct Recorded(Vec<u8>);
 
-/// What is left of it.
+/// Its remaining output.
 struct Playing {
     bytes: Vec<u8>,
     at: usize,
@@ -46,7 +46,7 @@ impl Write for Playing {
     }
 }
 
-/// An advertisement, and the report on a push after it: pkt-lines, side bands, refusals.
+/// An advertisement and the report on a push: pkt-lines, side bands, refusals.
 pub fn conversation(bytes: &[u8]) {
     let Ok(session) = Session::open(Box::new(Recorded(bytes.to_vec())), false, "git://localhost/") else {
         return;
@@ -56,7 +56,7 @@ pub fn conversation(bytes: &[u8]) {
     let _ = session.send(&[command], b"PACK", true);
 }
 
-/// The difference from an object, made by somebody else.
+/// A delta from an untrusted source.
 pub fn delta(bytes: &[u8]) {
     const MOST: usize = 128 * 1024;
     let Some((length, rest)) = bytes.split_first() else { return };
@@ -73,12 +73,12 @@ pub fn pack(bytes: &[u8]) {
     packs::fuzzing::read(bytes);
 }
 
-/// The list of a server's refs, as libgit2 is to see it.
+/// A server's ref advertisement, as passed to libgit2.
 pub fn refs(bytes: &[u8]) {
     transport::fuzzing::refs(bytes);
 }
 
-/// A server's answer to a fetch, before libgit2 sees it.
+/// A server's answer to a fetch, as passed to libgit2.
 pub fn answer(bytes: &[u8]) {
     transport::fuzzing::answer(bytes);
 }
@@ -94,7 +94,7 @@ pub fn beats(bytes: &[u8]) {
     assert!(beats.keys().all(|id| id.parse::<crate::name::Name>().is_ok()));
 }
 
-/// Names of refs of waiting updates, and of the files in them.
+/// The names of waiting updates' refs, and of the files in them.
 pub fn inbox(bytes: &[u8]) {
     let Ok(folder) = Folder::parse("it/presence/all") else { return };
     if let Some(path) = inbox::path_below(&folder, bytes) {

@@ -1,7 +1,7 @@
-//! That a repository held records: a list that is gone is not an empty list.
+//! Records that a repository held records: a list that disappeared is not an empty list.
 //!
-//! A repository that was made anew, a branch that was deleted and a HEAD that names another branch all look like a list
-//! that nobody is on. So the state directory remembers the commit that had records last.
+//! A recreated repository, a deleted branch and a HEAD that names another branch all look like an empty list.
+//! So the state directory has the last commit that had records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,17 @@ use crate::state;
 use crate::store::error::{During, Vanished};
 use crate::store::{Folder, Options, StoreErrorKind};
 
-/// The name of the memory.
+/// The name of the memory's file.
 const FILE: &str = "held";
 
-/// Of a repository with more branches than this, no more are looked at for a list.
+/// The most branches to search for the list.
 const MAX_BRANCHES: usize = 16;
 
-/// What the state directory remembers of one store. It is a safeguard: where it cannot be read or written, there is none.
+/// The state directory's record of one store. It is only a safeguard: without a usable state directory there
+/// is none.
 pub(super) struct Held {
     path: PathBuf,
-    /// The folder and the configured branch that it is about.
+    /// The folder and the configured branch to which it applies.
     label: String,
     folder: Folder,
     /// Whether the configuration names the branch.
@@ -31,25 +32,25 @@ pub(super) struct Held {
     known: Option<Known>,
 }
 
-/// The commit that had records last, and its branch.
+/// The last commit that had records, and its branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     branch: String,
     tip: Oid,
 }
 
-/// What becomes of a list without records.
+/// What a list without records means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Emptiness {
-    /// Nobody was ever seen on it.
+    /// It never had records.
     New,
-    /// The last node left it, in a commit that comes from the one that had records.
+    /// Its last node left, in a descendant of the commit that had records.
     Left,
-    /// It is gone.
+    /// It has disappeared.
     Gone,
 }
 
-/// Whether the commit comes from the one that had records is asked only if there is one.
+/// Judges a list without records. Calls `descends` only if there was a commit with records.
 fn judge<E>(known: Option<&Known>, descends: impl FnOnce(&Known) -> Result<bool, E>) -> Result<Emptiness, E> {
     Ok(match known {
         None => Emptiness::New,
@@ -58,17 +59,17 @@ fn judge<E>(known: Option<&Known>, descends: impl FnOnce(&Known) -> Result<bool,
     })
 }
 
-/// What a look at the list came to.
+/// The result of looking for the list.
 #[must_use]
 pub(super) enum Standing {
-    /// It holds records, never did, or its last node has left.
+    /// The list has records, never had any, or its last node left.
     Sound,
-    /// It held records and is gone: why.
+    /// The list had records and has disappeared, for this reason.
     Gone(StoreErrorKind),
 }
 
 impl Standing {
-    /// For readers: a list that is gone is an error.
+    /// For readers: a list that disappeared is an error.
     pub(super) fn sound(self) -> Result<(), StoreErrorKind> {
         match self {
             Standing::Sound => Ok(()),
@@ -87,10 +88,11 @@ impl Held {
         Held { path, label, folder, is_configured, known }
     }
 
-    /// Looks whether the list is on the branch, and remembers it. `elsewhere` are the other branches; `bring` makes those
-    /// that are handed to it readable.
+    /// Looks for the list on the branch, and records what it finds. `elsewhere` are the other branches;
+    /// `bring` makes the given ones readable.
     ///
-    /// A branch without the list beside one that has it is an error: what is published there would be a second list.
+    /// A branch without the list, beside one that has it, is an error: records published there would be a
+    /// second list.
     pub(super) fn look(
         &self,
         repo: &Repository,
@@ -109,7 +111,8 @@ impl Held {
         if !others.is_empty() {
             bring(&others)?;
         }
-        // A branch that cannot be read has no list to speak of, and must not stop those who have nothing to do with it.
+        // An unreadable branch is treated as one without the list, so that it does not stop nodes that do not
+        // use it.
         let before = self.known.as_ref().and_then(|known| others.get_key_value(&known.branch));
         let mut candidates = before.into_iter().chain(&others);
         if let Some((list, _)) =
@@ -133,7 +136,7 @@ impl Held {
         Ok(match judge(self.known.as_ref(), descends)? {
             Emptiness::New => Standing::Sound,
             Emptiness::Left => {
-                // If it stays, it is judged in the same way next time.
+                // If the file remains, the next judgement is the same.
                 let _ = fs::remove_file(&self.path);
                 Standing::Sound
             }
@@ -149,7 +152,7 @@ impl Held {
         })
     }
 
-    /// Remembers the branch if it has records, and says whether it has.
+    /// Whether the branch has records. Records the branch if it has.
     pub(super) fn note(
         &self,
         repo: &Repository,
@@ -168,18 +171,19 @@ impl Held {
         Ok(holds)
     }
 
-    /// Whether the list was seen in that folder. Only then a file at the folder's path is in the list's place, and may be
-    /// replaced: else the folder may be misspelt, and the file is somebody's.
+    /// Whether the list was ever seen in that folder. Only then a file at the folder's path has taken the
+    /// place of the list and may be replaced. Otherwise the folder may be misspelt, and the file is somebody
+    /// else's.
     pub(super) fn was_seen(&self) -> bool {
         self.known.is_some()
     }
 
-    /// Whether the list held records, and that branch has none.
+    /// Whether the list held records, and that commit has none.
     pub(super) fn misses(&self, repo: &Repository, tip: Option<Oid>) -> bool {
         self.known.is_some() && !holds_records(repo, tip, &self.folder).unwrap_or(false)
     }
 
-    /// The branches that may have the list instead, among them the one that had it.
+    /// The branches that may have the list instead, including the one that had it.
     fn candidates(&self, branch: &str, elsewhere: &Refs) -> Refs {
         if self.is_configured {
             return Refs::new();
@@ -191,7 +195,7 @@ impl Held {
 
     fn remember(&self, known: &Known) {
         let place = self.path.parent().unwrap_or(Path::new("."));
-        // Without a state directory that can be written, nothing is remembered.
+        // Without a writable state directory nothing is recorded.
         let _ = state::save_text(place, FILE, &format!("{} {}\n{}\n", known.tip, known.branch, self.label));
     }
 }

@@ -1,4 +1,4 @@
-//! What the branch's commits did to nodes, the newest first.
+//! The changes of nodes in the branch's commits, newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::record::{MAX_BYTES, Record};
 use crate::store::error::During;
 use crate::store::{Folder, HistoryEvent, StoreErrorKind};
 
-/// The last `most` changes, of one node or of all. Commits of people count as well as those of this program.
+/// The last `most` changes of one node or of all, including those in commits that presence did not make.
 pub(super) fn read(
     repo: &Repository,
     tip: Option<Oid>,
@@ -25,9 +25,9 @@ pub(super) fn read(
     let found = |oid: Oid| Ok::<_, StoreErrorKind>((oid, tree::commit(repo, oid)?));
     let mut next = tip.map(found).transpose()?;
     while let Some((oid, commit)) = next {
-        // A merge of clones counts as one step, as `git log --first-parent` shows it.
+        // A merge of clones is one step, as in `git log --first-parent`.
         next = match commit.parents.first() {
-            // Commits of long ago are not in a shallow repository.
+            // A shallow repository lacks old commits.
             Some(parent) if repo.is_shallow() && !has(repo, *parent) => None,
             parent => parent.copied().map(found).transpose()?,
         };
@@ -54,11 +54,12 @@ pub(super) fn read(
     Ok(events)
 }
 
-/// So many commits are looked at for withdrawals.
+/// The most commits to search for withdrawals.
 const MAX_LOOKED_AT: usize = 5_000;
 
-/// Which of these nodes were withdrawn by this program, and have not come back: the newest commit that names a node says
-/// so. Files that somebody removed in another way are not among them. Where the history ends early, it says nothing.
+/// The nodes among `ids` that presence withdrew and that have not returned, according to the newest commit
+/// that names each. Excludes files that were removed in other ways. Commits that are missing or too old are
+/// ignored.
 pub(super) fn withdrawn(repo: &Repository, tip: Option<Oid>, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
     let mut open: BTreeSet<&str> = ids.iter().map(Name::as_str).collect();
     let mut withdrawn = BTreeSet::new();
@@ -81,7 +82,7 @@ pub(super) fn withdrawn(repo: &Repository, tip: Option<Oid>, ids: &BTreeSet<Name
     withdrawn
 }
 
-/// Whether that line of a commit's message says that the node has left: `ID: left`, or with its part.
+/// Whether that line of a commit message reports that the node left: `ID: left`, or with its part.
 fn is_withdrawal(line: &str, id: &str) -> bool {
     let left = Change::Left.to_string();
     let rest = line.strip_prefix(id).unwrap_or_default();
@@ -94,7 +95,7 @@ fn has(repo: &Repository, oid: Oid) -> bool {
     repo.odb().is_ok_and(|odb| odb.exists(oid))
 }
 
-/// The records in two trees, of the nodes whose files are different.
+/// The records in two trees, for the nodes whose files differ.
 fn files(
     repo: &Repository,
     before: Option<Oid>,
@@ -123,10 +124,10 @@ fn compare(
             continue;
         };
         let Some(id) = id.file_stem().and_then(|stem| Name::parse(stem.to_str()?).ok()) else { continue };
-        // A file that is no record, before or after, is a node that is not on the list.
+        // A file that is no record means a node that is not on the list.
         let record = |oid: Oid| match oid.is_zero() {
             true => Ok(None),
-            // One that is too large is no record.
+            // A file over the size limit is no record.
             false if repo.odb()?.read_header(oid)?.0 > MAX_BYTES => Ok(None),
             false => repo.find_blob(oid).map(|blob| Record::parse(blob.content()).ok()),
         };

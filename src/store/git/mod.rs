@@ -1,4 +1,4 @@
-//! The folder in a git repository: one readable commit for each change, no work tree.
+//! The folder in a git repository: one readable commit for each change, without a work tree.
 
 mod allowance;
 pub(super) mod beats;
@@ -43,18 +43,18 @@ use super::StoreErrorKind;
 use super::error::During;
 use crate::deadline::Deadline;
 
-/// Where all refs of this program are.
+/// The prefix of all refs of presence.
 const PRESENCE: &str = "refs/presence";
 
-/// Where branches live.
+/// The prefix of branches.
 const BRANCHES: &str = "refs/heads/";
 
-/// Where a branch lives.
+/// The ref of a branch.
 fn branch_ref(branch: &str) -> String {
     format!("{BRANCHES}{branch}")
 }
 
-/// The commit that a reference names; none if there is no such reference.
+/// The commit that a ref names; `None` if the ref does not exist.
 fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind> {
     match repo.refname_to_id(reference) {
         Ok(oid) => Ok(Some(oid)),
@@ -63,15 +63,15 @@ fn tip(repo: &Repository, reference: &str) -> Result<Option<Oid>, StoreErrorKind
     }
 }
 
-/// Whether git cannot have that ref beside the one of this program: it is named like a folder that the latter is in, or is
-/// in a folder of its name. Such a ref is nobody's.
+/// Whether git cannot have that ref beside presence's `own`, since one of them would be a folder of the
+/// other. Such a ref belongs to nobody.
 fn is_in_the_way(name: &str, own: &str) -> bool {
     let is_below =
         |name: &str, folder: &str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     name.starts_with(PRESENCE) && (is_below(own, name) || is_below(name, own))
 }
 
-/// libgit2 carries only a message; what our transport knew in types is picked up beside it.
+/// libgit2 passes on only a message, so the transport's typed error comes first, if there is one.
 fn network(operation: &'static str, error: impl Into<push::SessionError>) -> StoreErrorKind {
     match (transport::take_last_error(), error.into()) {
         (Some(typed), _) => StoreErrorKind::Transport(typed),
@@ -80,7 +80,8 @@ fn network(operation: &'static str, error: impl Into<push::SessionError>) -> Sto
     }
 }
 
-/// Waits between tries: full jitter below a limit that doubles, so that those who collided spread themselves.
+/// Waits between attempts: a random part ("full jitter") of a limit that doubles, so that nodes that collided
+/// spread out.
 struct Backoff {
     deadline: Deadline,
     tries: u32,
@@ -94,7 +95,7 @@ impl Backoff {
         Backoff { deadline, tries: 0 }
     }
 
-    /// Counts a lost try and waits, or gives up at the deadline.
+    /// Counts a failed attempt and waits, or gives up at the deadline.
     fn lost(&mut self) -> Result<(), StoreErrorKind> {
         self.tries += 1;
         if self.deadline.is_over() {

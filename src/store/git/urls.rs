@@ -1,5 +1,6 @@
-//! Where a store is read and written: its URL as git's configuration rewrites it (git-config(1), `url.<base>.insteadOf`
-//! and `pushInsteadOf`). One place decides for both, so that what can be read can be published to.
+//! Where a store is read and written: its URL after git's configuration rewrites it (git-config(1),
+//! `url.<base>.insteadOf` and `pushInsteadOf`). One place decides both, so that a readable store can also be
+//! published to.
 
 use git2::Config;
 
@@ -7,16 +8,16 @@ use super::configuration;
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
 
-/// The places of one store.
+/// The URLs of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Urls {
-    /// To read from.
+    /// For reading.
     pub(in crate::store) read: String,
-    /// To publish to.
+    /// For publishing.
     pub(in crate::store) write: String,
 }
 
-/// What replaces the beginning of a URL.
+/// Pairs of a URL's prefix and its replacement.
 #[derive(Debug, Default, PartialEq)]
 struct Rules {
     instead: Vec<(String, String)>,
@@ -24,12 +25,12 @@ struct Rules {
 }
 
 impl Urls {
-    /// The same place for both.
+    /// The same URL for both.
     pub(in crate::store) fn same(url: &str) -> Urls {
         Urls { read: url.to_owned(), write: url.to_owned() }
     }
 
-    /// As git's configuration has it.
+    /// The URLs according to git's configuration.
     pub(in crate::store) fn of(url: &str) -> Result<Urls, StoreErrorKind> {
         let rules = configuration().and_then(|config| Rules::of(&config));
         Ok(rules.during("read git's configuration")?.apply(url))
@@ -55,7 +56,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// git rewrites once, by the longest beginning; to push, `pushInsteadOf` counts before `insteadOf`.
+    /// git rewrites once, by the longest matching prefix. For pushes, `pushInsteadOf` precedes `insteadOf`.
     fn apply(&self, url: &str) -> Urls {
         let read = rewritten(url, &self.instead).unwrap_or_else(|| url.to_owned());
         let write = rewritten(url, &self.push_instead).unwrap_or_else(|| read.clone());
@@ -65,7 +66,7 @@ impl Rules {
 
 fn rewritten(url: &str, rules: &[(String, String)]) -> Option<String> {
     let matching = rules.iter().filter(|(prefix, _)| !prefix.is_empty() && url.starts_with(prefix));
-    // Of two equal ones, the first.
+    // Of two equal prefixes, the first applies.
     let (prefix, base) = matching.rev().max_by_key(|(prefix, _)| prefix.len())?;
     Some(format!("{base}{}", &url[prefix.len()..]))
 }
