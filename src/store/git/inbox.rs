@@ -1,11 +1,13 @@
-//! Updates that wait to be merged into the branch: each on a ref of its own, which nobody else writes.
+//! Updates that wait to be merged into the branch, each on a ref of its own that nobody else writes.
 //!
-//! A publisher pushes its record to `refs/presence/inbox/<node>/<unique>`: a push that nobody can be faster at. From
-//! then on the update is durable; readers count it in, and whoever gets the chance merges all that wait in one commit.
+//! A publisher pushes its record to `refs/presence/inbox/<node>/<unique>`, a push that cannot lose a race.
+//! From then on the update is durable, and readers include it. Any publisher may merge all waiting updates in
+//! one commit.
 //!
-//! Who offers a commit to the branch leaves the same update in the inbox, in the same push: lost or not, no second push
-//! is needed. Such a ref ends with `-` and the id of that commit. If the branch has got it, nothing waits there, and the
-//! next push of anybody deletes the ref.
+//! A publisher that offers a commit to the branch also pushes the same update to the inbox, so that it needs
+//! no second push if it loses the race. The name of such a ref ends with `-` and the id of the offered
+//! commit. If the branch has that commit, the update no longer waits, and the next push of any node deletes
+//! the ref.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher;
@@ -21,43 +23,43 @@ use crate::record::{MAX_BYTES, Record};
 use crate::store::error::During;
 use crate::store::{Folder, StoreErrorKind};
 
-/// Where updates wait.
+/// The prefix of updates' refs.
 pub(super) const PREFIX: &str = "refs/presence/inbox/";
 
-/// An update that waits.
+/// A waiting update.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaitingUpdate {
-    /// Orders the updates of one node: the time at which it was made, by the clock of who made it, then a random number.
+    /// Orders the updates of one node: its time by the author's clock, then a random number.
     unique: String,
-    /// Whether who left it looks afterwards if it is merged, and does it else.
+    /// Whether its author checks later whether it was merged, and otherwise merges it.
     pub(super) looked_after: bool,
     pub(super) id: Name,
-    /// What the ref names: a commit of the update alone.
+    /// The ref's target: a commit of only this update.
     pub(super) commit: Oid,
-    /// The commit that was offered to the branch with it.
+    /// The commit that was offered to the branch in the same push.
     offered: Option<Oid>,
 }
 
 impl WaitingUpdate {
-    /// The ref on which it waits.
+    /// Its ref.
     pub(super) fn name(&self) -> String {
         name(&self.id, &self.unique, self.looked_after, self.offered)
     }
 
-    /// Whether [`Merges::have`] can be said of it only by a repository that has the whole history.
+    /// Whether this repository lacks the history that [`Merges::have`] needs for this update.
     pub(super) fn is_doubtful(&self, repo: &Repository, tip: Option<Oid>) -> bool {
         self.offered
             .is_some_and(|offered| Some(offered) != tip && !repo.odb().is_ok_and(|odb| odb.exists(offered)))
     }
 
-    /// When it was made, in microseconds since 1970, by the clock of who made it.
+    /// Its time in microseconds since 1970, by the author's clock.
     pub(super) fn time(&self) -> u64 {
         u64::from_str_radix(&self.unique[..16], 16).unwrap_or_default()
     }
 }
 
-/// What the branch, which is at `tip`, has of the updates that were offered to it. No more commits are gone through than
-/// the limit, for all updates together: what is then not known waits, and is merged to no effect.
+/// Determines which offered updates the branch at `tip` has. Walks at most the limit of commits for all
+/// updates together. Updates beyond that are treated as waiting; merging them again has no effect.
 pub(super) struct Merges<'repo> {
     repo: &'repo Repository,
     tip: Option<Oid>,
@@ -70,7 +72,8 @@ impl<'repo> Merges<'repo> {
         Merges { repo, tip, known: HashMap::new(), steps: limits::get().steps }
     }
 
-    /// Whether the branch has it already. Only a repository that has the tip can tell of others than the last.
+    /// Whether the branch has the update already. Without the tip's history, this is known only of an update
+    /// that was offered with the tip itself.
     pub(super) fn have(&mut self, entry: &WaitingUpdate) -> Result<bool, StoreErrorKind> {
         let (Some(offered), Some(tip)) = (entry.offered, self.tip) else { return Ok(false) };
         if let Some(known) = self.known.get(&offered) {
@@ -83,8 +86,8 @@ impl<'repo> Merges<'repo> {
     }
 }
 
-/// Whether `tip` comes from `offered`. The commits before it need not be looked at, nor be there. No more are gone through
-/// than `steps`.
+/// Whether `tip` is `offered` or descends from it. Does not walk the ancestors of `offered`, which need not
+/// exist. Walks at most `steps` commits.
 pub(super) fn has_ancestor(
     repo: &Repository,
     tip: Oid,
@@ -109,7 +112,7 @@ pub(super) fn has_ancestor(
     Ok(false)
 }
 
-/// The commit; none if the repository does not have it, as a shallow one does not have those of long ago.
+/// The commit; `None` if the repository lacks it, as a shallow one lacks old commits.
 fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit>, git2::Error> {
     match commits::read(repo, oid) {
         Ok(commit) => Ok(Some(commit)),
@@ -118,7 +121,7 @@ fn there(repo: &Repository, oid: Oid) -> Result<Option<Commit>, git2::Error> {
     }
 }
 
-/// The updates among these refs, the oldest first. What is not named as this program names them is not its business.
+/// The updates among these refs, oldest first. Ignores refs with other names.
 pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>) -> Vec<WaitingUpdate> {
     let mut entries: Vec<WaitingUpdate> = refs
         .into_iter()
@@ -141,8 +144,8 @@ pub(super) fn entries<'a>(refs: impl IntoIterator<Item = (&'a String, &'a Oid)>)
     entries
 }
 
-/// The updates that one look is about, the oldest first: of one node and of all no more than the limits. Of one node, the
-/// newest count; of too many nodes, those that a hash chooses, so that no name is sure to be left out.
+/// The updates that one look considers, oldest first, within the limits for one node and for all. Of one node
+/// the newest are kept. Of too many nodes a hash selects, so that no name is always left out.
 pub(super) fn select(mut entries: Vec<WaitingUpdate>) -> Vec<WaitingUpdate> {
     let mut of: HashMap<Name, usize> = HashMap::new();
     entries.reverse();
@@ -166,7 +169,7 @@ pub(super) fn select(mut entries: Vec<WaitingUpdate>) -> Vec<WaitingUpdate> {
     entries
 }
 
-/// Takes from these refs those of updates that no look is about. Gives how many they were.
+/// Removes the refs of updates that no look considers. Returns their number.
 pub(super) fn trim(refs: &mut BTreeMap<String, Oid>) -> usize {
     let all: Vec<WaitingUpdate> = entries(&*refs);
     let count = all.len();
@@ -175,8 +178,9 @@ pub(super) fn trim(refs: &mut BTreeMap<String, Oid>) -> usize {
     count - kept.len()
 }
 
-/// A ref for the next update of that node, offered to the branch with the commit `offered` or not at all. Never used
-/// twice: the clock, kept ahead of `last`, and a random number. A `last` that is far ahead of the clock is nobody's own.
+/// A ref name for the next update of that node, which is offered to the branch with the commit `offered`, if
+/// any. The name is never reused: it has the clock, kept ahead of `last`, and a random number. A `last` far
+/// ahead of the clock is ignored: it cannot be the node's own.
 pub(super) fn next(id: &Name, last: Option<u64>, looked_after: bool, offered: Option<Oid>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let now = u64::try_from(now).unwrap_or(u64::MAX);
@@ -191,22 +195,23 @@ const FAR: u64 = 24 * 60 * 60 * 1_000_000;
 /// The digits of [`WaitingUpdate::unique`].
 const UNIQUE: usize = 24;
 
-/// A dot may stand at places in a name where git allows none (git-check-ref-format(1)); a `%` may not stand in a name.
+/// Names may have dots where git forbids them in refs (git-check-ref-format(1)). They never have a `%`, which
+/// replaces the dots.
 fn name(id: &Name, unique: &str, looked_after: bool, offered: Option<Oid>) -> String {
     let looked_after = if looked_after { "+" } else { "" };
     let offered = offered.map(|oid| format!("-{oid}")).unwrap_or_default();
     format!("{PREFIX}{}/{unique}{looked_after}{offered}", id.as_ref().replace('.', "%"))
 }
 
-/// Matches all refs of that node.
+/// A glob for all refs of that node.
 pub(super) fn of(id: &Name) -> String {
     format!("{PREFIX}{}/*", id.as_ref().replace('.', "%"))
 }
 
-/// Writes an update: a commit of the files alone. A node that leaves has an empty file.
+/// Writes an update: a commit of only these files. A node that leaves has an empty file.
 ///
-/// The files stand side by side in one tree, each under its whole path: a tree for each directory would be three more
-/// objects, which the server stores, and reads again at every push as long as the update waits.
+/// The files lie side by side in one tree, each named by its whole path. A tree for each directory would mean
+/// three more objects, which the server stores, and reads at every push while the update waits.
 pub(super) fn write(
     repo: &Repository,
     folder: &Folder,
@@ -222,40 +227,40 @@ pub(super) fn write(
     commit::alone(repo, &files, author, &format!("{}\n", edit.id))
 }
 
-/// A path as the name of one file.
+/// A path as a file name.
 fn flat(path: &str) -> String {
     path.replace('%', "%25").replace('/', "%2F")
 }
 
-/// The path of such a file in its store; none if it is nothing that this program would have written.
+/// The path of such a file in its store; `None` if presence would not have written it.
 fn path(name: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(name).ok()?.replace("%2F", "/").replace("%25", "%");
     let (folders, _) = path.rsplit_once('/').unwrap_or_default();
-    // A folder of a file's name would stand in the way of that file, and no tree could be written with both.
+    // A folder with a file's name would conflict with that file: no tree can have both.
     let in_the_way = folders.split('/').any(|part| part.ends_with(".json"));
     let usable = !in_the_way && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
     usable.then_some(path)
 }
 
-/// The path of such a file below the folder; none if it is elsewhere.
+/// The path of such a file below the folder; `None` if it is elsewhere.
 pub(super) fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
     Some(path(name)?.strip_prefix(folder.as_ref())?.strip_prefix('/')?.to_owned())
 }
 
-/// What an update says.
+/// The meaning of an update.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Says {
-    /// That the node's files shall be these.
+    /// The node's files shall be these.
     Files(NodeFiles),
-    /// Something about another folder.
+    /// It concerns another folder.
     Elsewhere,
-    /// Nothing that a reader would take. It is nobody's update.
+    /// No reader would accept it: it is not an update of presence.
     Junk,
-    /// Its objects are not there: it was merged a moment ago, or is to be fetched.
+    /// Its objects are missing: it was merged a moment ago, or is not fetched yet.
     Lost,
 }
 
-/// What that update says. Nothing large is read, and nothing is taken that no reader would take.
+/// Determines the meaning of an update. Reads nothing large, and accepts nothing that readers would reject.
 pub(super) fn judge(
     repo: &Repository,
     folder: &Folder,
@@ -309,8 +314,7 @@ pub(super) fn judge(
     })
 }
 
-/// Reads what waits, for each node its last update. What [says](Says) nothing about its node in this folder changes
-/// nothing.
+/// Reads the last waiting update of each node. Skips updates without [files](Says::Files) for this folder.
 pub(super) fn read(
     repo: &Repository,
     folder: &Folder,

@@ -1,8 +1,8 @@
-//! Reads many blobs at once: those in packs in the order of the packs, in as many threads as pay.
+//! Reads many blobs at once: packed ones in the order of the packs, with as many threads as pay.
 //!
-//! libgit2 reads one object at a time and remembers little of what it has unpacked: a hundred thousand records in the
-//! order of a tree take it 3.6 s, in the order of the pack 0.9 s, and reading the pack from its beginning 0.2 s. So packs
-//! are read here, and libgit2 reads what is in none, or what is found odd.
+//! libgit2 reads one object at a time and caches little of what it unpacks. A hundred thousand records take
+//! it 3.6 s in tree order and 0.9 s in pack order; reading the pack sequentially takes 0.2 s. So packs are
+//! read here, and libgit2 reads the rest: loose objects, and entries that look odd.
 
 use std::path::Path;
 
@@ -17,25 +17,25 @@ use crate::store::error::During;
 use crate::store::snapshot::Batch;
 use crate::threads;
 
-/// Fewer objects than this are left to libgit2 altogether.
+/// Fewer objects than this are left to libgit2.
 const MANY: usize = 256;
 
-/// Fewer objects than this are not worth a thread.
+/// A thread does not pay for fewer objects than this.
 const SHARE: usize = 1_000;
 
-/// What is to be done with each blob: where to add it, which it is, its content or why there is none, and whether that
-/// will hold as long as the object has its name.
+/// Receives each blob: the batch to add it to, which one it is, its content or the reason why there is none,
+/// and whether that is final for this object id.
 pub(super) trait Take<W>: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync {}
 
 impl<W, F: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync> Take<W> for F {}
 
-/// Something that wants a blob.
+/// A request for a blob.
 pub(super) trait Wants: Sync + Send {
-    /// Which.
+    /// Its object id.
     fn oid(&self) -> Oid;
 }
 
-/// Reads the blobs that are wanted, in any order.
+/// Reads the requested blobs, in any order.
 pub(super) fn read<W: Wants>(
     repo: &Repository,
     wanted: Vec<W>,
@@ -85,13 +85,13 @@ pub(super) fn read<W: Wants>(
     Ok(batches)
 }
 
-/// Reads with libgit2, on a handle of this thread's own.
+/// Reads with libgit2, on a handle of this thread.
 fn unpacked<W: Wants>(path: &Path, wanted: &[&W], take: &impl Take<W>) -> Result<Batch, StoreErrorKind> {
     let mut batch = Batch::with_capacity(wanted.len());
     if !wanted.is_empty() {
         let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
             .during("open the repository")?;
-        // What this thread is refused, libgit2 says itself.
+        // If this thread is refused memory, libgit2 reports an error itself.
         allowance::within(limits::get().working_bytes, None, || {
             one_by_one(&repo, &mut batch, wanted.iter().copied(), take)
         })

@@ -1,4 +1,4 @@
-//! Opens a repository on this machine, and says why it cannot be opened.
+//! Opens a local repository, and finds out why one cannot be opened.
 
 use std::fmt;
 use std::fs;
@@ -12,10 +12,10 @@ use crate::limits::{self, Limits};
 use crate::store::StoreErrorKind;
 use crate::store::kind::{is_dir, missing};
 
-/// No path is longer, in bytes.
+/// The longest path, in bytes.
 const MAX_PATH: u64 = 4096;
 
-/// Opens the root of a bare repository, or of a clone; nothing above it is looked at.
+/// Opens a bare repository or a clone at its root. Does not search its parents.
 pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
     if let Some(error) = missing(path)? {
         return Err(error);
@@ -26,7 +26,7 @@ pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
     }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
         |source| match is_dir(path) {
-            // It went away meanwhile.
+            // It disappeared meanwhile.
             Ok(false) => StoreErrorKind::Missing(path.to_owned()),
             _ => {
                 let obstacle = Obstacle::of(path, &source);
@@ -41,32 +41,32 @@ pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
 pub enum Obstacle {
     /// It belongs to another user (git-config(1), `safe.directory`).
     Owner,
-    /// Its configuration is no configuration.
+    /// Its configuration is invalid.
     Config,
-    /// It uses something of git that libgit2 does not know.
+    /// It uses an extension of git that libgit2 does not know.
     Extension(&'static str),
-    /// Something that every repository has is not there.
+    /// A part of every repository is missing.
     Lacks(&'static str),
-    /// Something that every repository has is of another kind.
+    /// A part of every repository is of the wrong kind.
     Odd(&'static str),
-    /// A file in it is a fifo or a device: whoever opens it may wait for ever.
+    /// A file in it is a fifo or a device: opening it may block forever.
     Special(PathBuf),
-    /// It is a link of another user that leads to something of a third.
+    /// A link in it belongs to another user and leads to something of a third.
     Link(PathBuf),
-    /// A file in it that is read whole is larger than anything that belongs there.
+    /// A file in it, which is read as a whole, is larger than the limit for such files.
     TooLarge(PathBuf, u64),
-    /// Its `.git` leads to a place that is not there.
+    /// Its `.git` leads to a path that does not exist.
     DotGit(PathBuf),
-    /// There is nothing of a repository in it, but something else.
+    /// It contains other things, but no part of a repository.
     NoRepository,
-    /// There is nothing in it.
+    /// It is empty.
     Nothing,
-    /// Something else; libgit2 says what.
+    /// Something else, which libgit2's error tells.
     Other,
 }
 
-/// What libgit2 cannot open: the key in the configuration, its value, what git calls it. A key without a value stands for
-/// all values.
+/// What libgit2 does not support: the key in the configuration, its value, and git's term for it. A key
+/// without a value means any value.
 const UNSUPPORTED: [(&str, Option<&str>, &str); 3] = [
     ("extensions.objectformat", Some("sha256"), "the object format sha256"),
     ("extensions.refstorage", Some("reftable"), "the ref storage format reftable"),
@@ -190,7 +190,8 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Files that libgit2 reads whole when it opens a repository, or reads its refs and commits, and how large they may be.
+/// Files that libgit2 reads as a whole to open a repository or to read refs and commits, and their size
+/// limits.
 fn opened() -> [(&'static str, u64); 9] {
     let Limits { word_file_bytes: words, line_file_bytes: lines, .. } = *limits::get();
     [
@@ -206,38 +207,39 @@ fn opened() -> [(&'static str, u64); 9] {
     ]
 }
 
-/// Directories whose files it opens, with those in them.
+/// Directories whose files libgit2 opens, including subdirectories.
 const LISTED: [&str; 3] = ["refs", "objects/pack", "objects/info"];
 
-/// Directories deeper than this are not looked into: no ref of this program is there.
+/// The greatest depth to search: refs of presence are not deeper.
 const DEEP: usize = 8;
 
-/// git follows alternates of alternates so far.
+/// How deep git follows alternates of alternates.
 const MAX_ALTERNATES: usize = 5;
 
 /// The directories of a repository.
 pub(super) struct Parts {
-    /// Where HEAD is, and where the rest is if that is elsewhere: `.git` of a work tree names the place in a file.
+    /// The directory of HEAD, and the common directory if that is another one. The `.git` of a work tree may
+    /// be a file with its path.
     dirs: Vec<PathBuf>,
 }
 
 impl Parts {
     pub(super) fn of(path: &Path) -> Parts {
         let dir = git_dir(path);
-        // What is no file is found to be an obstacle.
+        // A special file is not read here: `obstacle` reports it.
         let common = dir.join("commondir");
         let common = (!is_special(&common)).then(|| first_bytes(&common)).flatten();
         let common = common.map(|text| dir.join(text.trim()));
         Parts { dirs: std::iter::once(dir).chain(common).collect() }
     }
 
-    /// The files that are read whole, with how large they may be.
+    /// The files that are read as a whole, with their size limits.
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
         let of = |dir: &PathBuf| opened().map(|(name, most)| (dir.join(name), most));
         self.dirs.iter().flat_map(of).collect()
     }
 
-    /// The directories that have its objects, with those of other repositories that it borrows from.
+    /// The directories of its objects, including those of repositories that it borrows from.
     pub(super) fn objects(&self) -> Vec<PathBuf> {
         let mut all: Vec<PathBuf> = self.dirs.iter().map(|dir| dir.join("objects")).collect();
         let mut seen = 0;
@@ -253,8 +255,8 @@ impl Parts {
         all
     }
 
-    /// The first file that is a fifo, a device, or a link to one, or that is too large. One that another user puts there a
-    /// moment later, the deadline of the operation stands against.
+    /// The first file that is a fifo, a device or a link to one, that is a forbidden link, or that is too
+    /// large. Against a file that appears after this check, the operation's deadline protects.
     fn obstacle(&self) -> Option<Obstacle> {
         for (path, most) in self.files() {
             if is_special(&path) {
@@ -288,21 +290,22 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// Whether that is a link that must not be followed: the rule of [`crate::folder`], for links to files as well.
+/// Whether the path is a link that must not be followed: the rule of [`crate::folder`], applied also to links
+/// to files.
 fn is_foreign(path: &Path) -> bool {
     let Ok(link) = fs::symlink_metadata(path) else { return false };
     let trusted = [0, rustix::process::geteuid().as_raw()].contains(&link.uid());
     link.is_symlink() && !trusted && fs::metadata(path).is_ok_and(|found| found.uid() != link.uid())
 }
 
-/// The text of a file that holds one path. Of a longer one, the path leads nowhere.
+/// The text of a file that holds one path, cut at [`MAX_PATH`].
 fn first_bytes(path: &Path) -> Option<String> {
     let mut text = String::new();
     fs::File::open(path).ok()?.take(MAX_PATH).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
-/// Where the repository itself is: in `.git` for a clone, which may be a file that names the place.
+/// The repository's own directory: for a clone `.git`, or the path in it if `.git` is a file.
 fn git_dir(path: &Path) -> PathBuf {
     let dot_git = path.join(".git");
     match fs::symlink_metadata(&dot_git) {

@@ -1,7 +1,8 @@
-//! Reads blobs from packs in the order in which they stand there, so that what a delta is made from was just unpacked.
+//! Reads blobs from packs in the order of their offsets, so that the base of a delta was usually unpacked
+//! just before.
 //!
-//! The formats are those of gitformat-pack(5): index version 2, and entries that are whole or the difference from
-//! another one of the same pack. Everything that is something else, or does not bear its checksum, is none: libgit2 has the last word.
+//! The formats are those of gitformat-pack(5): index version 2, and entries that are whole or deltas against
+//! another entry of the same pack. Anything else, or an entry with a wrong checksum, is left to libgit2.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -17,33 +18,34 @@ use rustix::fs::OFlags;
 use super::delta;
 use crate::record::MAX_BYTES;
 
-/// No entry of more bytes is unpacked, records and what they are made from alike.
+/// The largest entry to unpack, in bytes, for records and their delta bases alike.
 const MAX_ENTRY: usize = 2 * MAX_BYTES;
 
-/// A pack of no more bytes is read whole, once: what an entry is the difference from may be anywhere.
+/// A pack of at most this many bytes is read as a whole, since a delta base may be anywhere in it.
 const MAX_WHOLE: u64 = 32 * 1024 * 1024;
 
-/// All indexes together have no more bytes, those of ten million objects: the rest is left to libgit2.
+/// The most bytes of all indexes together, enough for ten million objects. Further packs are left to libgit2.
 const MAX_INDEX: u64 = 400 * 1024 * 1024;
 
-/// How much of a larger pack is read at a time, in bytes.
+/// Bytes to read at a time from a larger pack.
 const WINDOW: usize = 256 * 1024;
 
-/// How much is read at a time before the place that reading has come to: the rest there is read already, or not wanted.
+/// Bytes to read at a time before the current position: the rest there was read already, or is not wanted.
 const ASIDE: usize = 4 * 1024;
 
-/// When more than this was unpacked, in bytes, it is forgotten: what is needed again is unpacked again.
+/// Unpacked data beyond this many bytes is dropped, and unpacked again if needed.
 const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 
-/// An entry's header is no longer than this, in bytes.
+/// The most bytes of an entry's header.
 const HEADER: usize = 48;
 
-/// The kinds of entries: a blob, the difference from the entry at a distance, and from that of a name.
+/// Types of entries: a blob, a delta against the entry at a distance, and one against the entry with an
+/// object id.
 const BLOB: u8 = 3;
 const DISTANT_DELTA: u8 = 6;
 const NAMED_DELTA: u8 = 7;
 
-/// git makes no longer chains of differences (git-config(1), "pack.depth").
+/// git's longest chain of deltas (git-config(1), "pack.depth").
 const MAX_CHAIN: usize = 4095;
 
 /// A pack and its index.
@@ -52,28 +54,29 @@ pub(super) struct Pack {
     size: u64,
     index: Vec<u8>,
     count: usize,
-    /// All of it, once it was read whole.
+    /// The whole pack, once it was read.
     whole: OnceLock<Vec<u8>>,
-    /// The checksums of all entries by their offset; made only if an entry is needed that nobody asked for.
+    /// The checksums of all entries by offset. Computed only when a delta base is needed that was not
+    /// requested itself.
     by_offset: OnceLock<Vec<(u64, u32)>>,
 }
 
-/// Where an entry is.
+/// The position of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct EntryOffset {
     pub(super) offset: u64,
     crc: u32,
 }
 
-/// What an entry holds.
+/// The content of an entry.
 pub(super) enum Content<'a> {
     Blob(&'a [u8]),
-    /// More bytes than a record may have: how many.
+    /// It is larger than a record may be: its size.
     TooLarge(usize),
 }
 
 impl Pack {
-    /// The packs in that directory that can be read here, the largest first.
+    /// The packs in that directory that this module can read, those with most objects first.
     pub(super) fn all(dir: &Path) -> Vec<Pack> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut left = MAX_INDEX;
@@ -94,7 +97,7 @@ impl Pack {
         let (index_file, length) = regular(path)?;
         let mut count = [0; 4];
         index_file.read_exact_at(&mut count, FANOUT.end as u64 - 4).ok()?;
-        // No more than the tables of so many objects: see below.
+        // At most the tables for that many objects, see below.
         if length > most || length > FANOUT.end as u64 + u64::from(u32::from_be_bytes(count)) * 36 + 40 {
             return None;
         }
@@ -105,7 +108,8 @@ impl Pack {
             Pack { file, size, index, count: 0, whole: OnceLock::new(), by_offset: OnceLock::new() };
         let version = pack.index.get(..8)?;
         pack.count = pack.number(FANOUT.end - 4)? as usize;
-        // The tables of names, checksums and offsets, that of far offsets perhaps, and two checksums of the whole.
+        // The tables of ids, checksums and offsets, optionally one of large offsets, and two checksums of the
+        // whole.
         let least = FANOUT.end.checked_add(pack.count.checked_mul(28)?)?.checked_add(40)?;
         (version == b"\xfftOc\0\0\0\x02" && pack.index.len() >= least).then_some(pack)
     }
@@ -119,7 +123,7 @@ impl Pack {
         self.index.get(start..start + 20)
     }
 
-    /// Where the object of that name is.
+    /// The position of that object.
     pub(super) fn find(&self, oid: &[u8]) -> Option<EntryOffset> {
         let first = usize::from(*oid.first()?);
         let mut begin = match first {
@@ -152,7 +156,7 @@ impl Pack {
         Some(EntryOffset { offset, crc: self.number(crcs + at * 4)? })
     }
 
-    /// The checksum of the entry at that offset; none if no entry begins there.
+    /// The checksum of the entry at that offset; `None` if no entry begins there.
     fn crc_at(&self, offset: u64) -> Option<u32> {
         let all = self.by_offset.get_or_init(|| {
             let places = (0..self.count).filter_map(|at| self.place(at));
@@ -163,7 +167,7 @@ impl Pack {
         all.binary_search_by_key(&offset, |(offset, _)| *offset).ok().map(|at| all[at].1)
     }
 
-    /// All of it, if that is `most` bytes at most; nothing if it cannot be read.
+    /// The whole pack, if it has at most `most` bytes; empty if it cannot be read.
     fn whole(&self, most: u64) -> Option<&[u8]> {
         (self.size <= most).then(|| {
             &self.whole.get_or_init(|| {
@@ -177,7 +181,7 @@ impl Pack {
         self.reader_of(MAX_WHOLE)
     }
 
-    /// A reader that holds the pack whole if that is `most` bytes at most.
+    /// A reader that keeps the pack in memory if it has at most `most` bytes.
     fn reader_of(&self, most: u64) -> Reader<'_> {
         let (ahead, aside) = (Window::default(), Window::default());
         Reader {
@@ -191,7 +195,7 @@ impl Pack {
     }
 }
 
-/// A regular file, and its size. A fifo is not waited for.
+/// Opens a regular file and returns its size. Does not wait for a fifo.
 fn regular(path: &Path) -> Option<(File, u64)> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
@@ -199,21 +203,21 @@ fn regular(path: &Path) -> Option<(File, u64)> {
     Some((file, found.len()))
 }
 
-/// The table that says how many names begin with a lower byte.
+/// The table with the number of objects whose first byte is at most that of the row.
 const FANOUT: Range<usize> = 8..8 + 256 * 4;
 
-/// Reads one pack. Cheap if what is wanted comes in the order of the offsets.
+/// Reads one pack; fast if entries are requested in the order of offsets.
 pub(super) struct Reader<'p> {
     pack: &'p Pack,
     view: View<'p>,
-    /// What was unpacked, one after the other, and where there each entry is, by its offset.
+    /// The unpacked data, and the range of each entry in it by offset.
     unpacked: Vec<u8>,
     known: HashMap<u64, Range<usize>, fnv::FnvBuildHasher>,
     delta: Vec<u8>,
     inflate: Decompress,
 }
 
-/// A part of a pack in memory.
+/// A part of a pack, in memory.
 #[derive(Default)]
 struct Window {
     bytes: Vec<u8>,
@@ -221,7 +225,7 @@ struct Window {
 }
 
 impl Window {
-    /// The bytes from `offset` on. If they are not here, they are read, and up to `most` with them.
+    /// The bytes from `offset` on. If they are not in memory, reads them, and up to `most` bytes with them.
     fn at(&mut self, pack: &Pack, offset: u64, length: usize, most: usize) -> Option<&[u8]> {
         let end = self.at + self.bytes.len() as u64;
         let wanted_end = (offset + length as u64).min(pack.size);
@@ -238,7 +242,7 @@ impl Window {
     }
 }
 
-/// What is in memory of a pack: all of it, or where reading has come to, and something before that.
+/// The parts of a pack in memory: all of it, or a window at the current position and one before it.
 struct View<'p> {
     pack: &'p Pack,
     whole: Option<&'p [u8]>,
@@ -247,7 +251,7 @@ struct View<'p> {
 }
 
 impl View<'_> {
-    /// The bytes from `offset` on, `length` of them and perhaps more, or as many as there are.
+    /// At least `length` bytes from `offset` on, or those up to the end of the pack.
     fn at(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
         if let Some(whole) = self.whole {
             return whole.get(usize::try_from(offset).ok()?..);
@@ -259,14 +263,14 @@ impl View<'_> {
     }
 }
 
-/// The first bytes of an entry, understood.
+/// The parsed header of an entry.
 struct Header {
     kind: u8,
-    /// How many bytes the packed data are when they are unpacked.
+    /// The size of its unpacked data.
     size: usize,
-    /// How long the header is.
+    /// The length of the header.
     length: usize,
-    /// Where the entry is that this one is the difference from.
+    /// The offset of the delta base.
     base: Option<u64>,
 }
 
@@ -275,13 +279,13 @@ fn content(blob: &[u8]) -> Content<'_> {
 }
 
 impl Reader<'_> {
-    /// The blob at that place; none if it is something else, or something is wrong with it.
+    /// The blob at that position; `None` if it is not a blob or is damaged.
     pub(super) fn read(&mut self, place: EntryOffset) -> Option<Content<'_>> {
         if self.unpacked.len() > MAX_UNPACKED {
             self.unpacked.clear();
             self.known.clear();
         }
-        // From the blob back to an entry that is whole or known, then forward again.
+        // Walks from the blob back to an entry that is whole or known, then forward again.
         let mut chain = Vec::new();
         let mut at = place;
         if let Some(range) = self.known.get(&at.offset) {
@@ -360,9 +364,9 @@ impl Reader<'_> {
         Some(Header { kind, size, length, base })
     }
 
-    /// Unpacks an entry's data: appends them to what was unpacked, or makes them the delta.
+    /// Unpacks an entry's data and appends it to the unpacked data, or stores it as the current delta.
     fn inflate(&mut self, at: EntryOffset, header: &Header, delta: Option<()>) -> Option<()> {
-        // As much as deflate can make of it at worst (zlib's compressBound).
+        // The worst case of deflate (zlib's compressBound).
         let packed = header.size + (header.size >> 12) + (header.size >> 14) + 64;
         let entry = self.view.at(at.offset, header.length + packed)?;
         let target = match delta {
@@ -373,7 +377,7 @@ impl Reader<'_> {
             None => &mut self.unpacked,
         };
         let start = target.len();
-        // One byte more than there should be: without room for it the end of the data would not be looked at.
+        // One byte more than expected: without room for it, zlib would not process the end of the stream.
         target.resize(start + header.size + 1, 0);
         self.inflate.reset(true);
         let status = self.inflate.decompress(
@@ -387,7 +391,7 @@ impl Reader<'_> {
         crc.update(entry.get(..used)?);
         let right = matches!(status, Ok(Status::StreamEnd))
             && self.inflate.total_out() == header.size as u64
-            // Nothing that was changed by chance would bear its checksum.
+            // Accidental damage is found by the checksum.
             && (cfg!(fuzzing) || crc.sum() == at.crc);
         if !right {
             target.truncate(start);
@@ -398,11 +402,11 @@ impl Reader<'_> {
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing {
-    //! A pack of any bytes, with an index that names entries in them.
+    //! A pack of arbitrary bytes, with an index that names entries in it.
 
     use super::*;
 
-    /// The first byte says how many entries there are, two bytes each where they begin.
+    /// The first byte gives the number of entries; two bytes for each are its offset.
     pub(in crate::store::git) fn read(bytes: &[u8]) {
         let Some((count, rest)) = bytes.split_first() else { return };
         let count = usize::from(*count % 16) + 1;
@@ -425,7 +429,7 @@ pub(super) mod fuzzing {
         index.resize(index.len() + 40, 0);
         let (whole, by_offset) = (OnceLock::new(), OnceLock::new());
         let pack = Pack { file, size: entries.len() as u64, index, count, whole, by_offset };
-        // Once with all of it in memory, once with a window.
+        // Once with the whole pack in memory, once with a window.
         for most in [u64::MAX, 0] {
             let mut reader = pack.reader_of(most);
             for entry in 0..count {

@@ -1,4 +1,4 @@
-//! Reads the folder from a repository: the trees that differ from those of the last time, and the records that are new.
+//! Reads the folder from a repository: the trees that changed since the last reading, and the new records.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::store::error::During;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
 use crate::store::{Folder, StoreErrorKind};
 
-/// The version of a folder that is not there.
+/// The version of a missing folder.
 const EMPTY: &str = "empty";
 
 impl objects::Wants for Wanted {
@@ -21,11 +21,11 @@ impl objects::Wants for Wanted {
     }
 }
 
-/// The folder at one commit: its tree; none if there is no such folder.
+/// The folder's tree at one commit; `None` if there is no such folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FolderTree(Option<Oid>);
 
-/// A record that is to be read, by the number of its place in the snapshot.
+/// A record to read, with its index in the snapshot.
 #[derive(Debug, PartialEq)]
 struct Wanted {
     number: usize,
@@ -34,7 +34,7 @@ struct Wanted {
     kind: EntryKind,
 }
 
-/// What has a record's name.
+/// The kind of a tree entry with a record's name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum EntryKind {
     File,
@@ -44,7 +44,7 @@ enum EntryKind {
 }
 
 impl EntryKind {
-    /// Why it is no record, as the end of a sentence.
+    /// Why it is not a record, as the end of a sentence.
     fn problem(self) -> Option<&'static str> {
         match self {
             EntryKind::File => None,
@@ -56,7 +56,7 @@ impl EntryKind {
 }
 
 impl FolderTree {
-    /// Looks for the folder. The version is its own tree: other folders do not change it.
+    /// Looks up the folder. Its own tree is its version, so changes in other folders do not change it.
     pub(super) fn new(
         repo: &Repository,
         tip: Option<Oid>,
@@ -67,17 +67,17 @@ impl FolderTree {
         Ok(FolderTree(tree::id(repo, &root, folder)?))
     }
 
-    /// Names the content.
+    /// Identifies the content.
     pub(super) fn version(self) -> String {
         self.0.map_or_else(|| EMPTY.to_owned(), |tree| tree.to_string())
     }
 
-    /// The folder's tree; none if there is no folder.
+    /// The folder's tree; `None` if there is no folder.
     pub(super) fn tree(self) -> Option<Oid> {
         self.0
     }
 
-    /// Reads the files that `known` does not have as they are now.
+    /// Reads the files that are not in `known` with their present content.
     pub(super) fn read(self, repo: &Repository, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
         let Some(tree) = self.0 else {
             return Ok(Snapshot { version: EMPTY.into(), stamp: Some(EMPTY.into()), ..Snapshot::default() });
@@ -112,7 +112,7 @@ impl FolderTree {
         batches.push(batch);
         let mut snapshot = Snapshot::assemble(known, &items, batches);
         snapshot.version = tree.to_string();
-        // What could not be read may be there tomorrow, under the same name.
+        // A file that could not be read may be readable tomorrow, under the same object id.
         if snapshot.unsure() == 0 {
             snapshot.stamp = Some(tree.to_string());
             snapshot.trees = trees;
@@ -121,25 +121,25 @@ impl FolderTree {
     }
 }
 
-/// What is to be taken over, and what to be read.
+/// What to take over, and what to read.
 struct Plan<'a> {
     repo: &'a Repository,
     known: &'a Snapshot,
     /// The index of each of its trees, by path.
     known_trees: HashMap<&'a [u8], usize>,
     items: Vec<Item>,
-    /// How many entries the items are.
+    /// The number of entries in the items.
     count: usize,
-    /// How many entries of trees were seen, of whatever kind.
+    /// The number of tree entries visited, of any kind.
     seen: usize,
     wanted: Vec<Wanted>,
-    /// The paths of what is wanted, one after the other.
+    /// The paths of the wanted files, one after the other.
     paths: Vec<u8>,
     trees: Vec<Subtree>,
 }
 
 impl Plan<'_> {
-    /// Goes through a tree. `within` is where in the known snapshot its entries are, if it has them.
+    /// Visits a tree. `within` is the range of its entries in the known snapshot, if they are there.
     fn visit(
         &mut self,
         tree: Oid,
@@ -207,11 +207,11 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Takes over all entries of a tree that has not changed.
+    /// Takes over all entries of an unchanged tree.
     fn take_over(&mut self, at: usize) {
         let trees = &self.known.trees;
         let whole = trees[at].entries.clone();
-        // A tree stands after those in it.
+        // A tree comes after its subtrees.
         let inner =
             trees[..at].iter().rev().take_while(|tree| tree.path.starts_with(&trees[at].path)).count();
         for tree in &trees[at - inner..=at] {
@@ -223,7 +223,8 @@ impl Plan<'_> {
         snapshot::keep(&mut self.items, whole);
     }
 
-    /// Takes an entry over from the known snapshot, in which it is one of the candidates, or wants it to be read.
+    /// Takes an entry over from the known snapshot if it is among the candidates there; otherwise requests
+    /// it.
     fn take(&mut self, path: &[u8], oid: Oid, kind: EntryKind, candidates: &mut Range<usize>) {
         let known = self.known;
         let within = &known.entries[..candidates.end];
@@ -250,11 +251,11 @@ impl Plan<'_> {
     }
 }
 
-/// What names the content of a file in a tree.
+/// Identifies the content of a tree entry.
 fn key(oid: Oid, kind: EntryKind) -> Key {
     let mut key = NO_KEY;
     key[..20].copy_from_slice(oid.as_bytes());
-    // A link to `x` and a file that says `x` are the same object.
+    // A link to `x` and a file with the content `x` are the same object.
     key[20] = 1 + kind as u8;
     key
 }
@@ -263,7 +264,8 @@ fn bytes(oid: Oid) -> [u8; 20] {
     oid.as_bytes().try_into().expect("a SHA-1 has 20 bytes")
 }
 
-/// Takes the next entry from the bytes of a tree object: mode, name, object. None at its end, or if it is broken.
+/// Takes the next entry from the bytes of a tree object: mode, name, object id. `None` at the end, or if the
+/// entry is broken.
 fn next_entry<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8], Oid)> {
     let space = rest.iter().position(|byte| *byte == b' ')?;
     let zero = space + rest[space..].iter().position(|byte| *byte == 0)?;

@@ -1,4 +1,4 @@
-//! The folder as the refs named it at one moment: the branch, what waits to be merged into it, heartbeats.
+//! The folder as the refs described it at one moment: the branch, waiting updates, heartbeats.
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
@@ -14,36 +14,36 @@ use crate::store::error::During;
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
 
-/// What is wrong with a ref, as the end of a sentence that begins with its name.
+/// Problems of refs, as ends of sentences that begin with the ref's name.
 const LOST: &str =
     "names objects that the repository lacks; a node's next update or heartbeat replaces what was lost";
 const UNSENT: &str = "names objects that the server does not send; the next node that publishes deletes the ref if the server lacks them";
 
-/// The same of updates and heartbeats that are too many.
+/// The same for too many updates or heartbeats.
 const TOO_MANY: &str = "holds more updates than are looked at; those who publish take away what is no update";
 const MANY_BEATS: &str = "is not read: the other refs hold more heartbeats than are remembered";
 const CUT: &str = "names too many heartbeats: those of nodes on the list count, and few others";
 
-/// What there is to be read.
+/// What a look found, to be read later.
 pub(super) struct Observation {
     found: FolderTree,
     waiting: Vec<inbox::WaitingUpdate>,
-    /// The shards of the heartbeats, if they are asked for.
+    /// The shards of heartbeats, if requested.
     beats: Option<Vec<(String, Oid)>>,
-    /// The refs that the server lists and does not send.
+    /// The refs that the server lists but does not send.
     broken: Vec<String>,
-    /// So many updates are not looked at.
+    /// The number of updates that are ignored.
     left_out: usize,
     folder: Folder,
-    /// It is in a repository that is used in place: a ref below `refs/presence/` whose objects are lost there costs only
-    /// itself. A mirror in which something is lost can be made anew.
+    /// Whether the repository is used in place. There a ref below `refs/presence/` with lost objects is only
+    /// a problem of its own. A mirror with lost objects can be made anew instead.
     in_place: bool,
 }
 
-/// What was read.
+/// The result of a reading.
 pub(super) struct Read {
     pub(super) snapshot: Snapshot,
-    /// So many records are named by the list, and their objects cannot be read.
+    /// The number of records on the list whose objects cannot be read.
     pub(super) unreadable: usize,
 }
 
@@ -72,17 +72,18 @@ impl Observation {
         })
     }
 
-    /// The same in a repository that is used in place.
+    /// Marks it as read in place.
     pub(super) fn in_place(self) -> Observation {
         Observation { in_place: true, ..self }
     }
 
-    /// Names the records. What waits may not all be there to be read: then only reading tells.
+    /// Identifies the records. `None` with waiting updates or broken refs, since some of their objects may be
+    /// missing: only reading can tell.
     pub(super) fn stamp(&self) -> Option<String> {
         (self.waiting.is_empty() && self.broken.is_empty()).then(|| self.found.version())
     }
 
-    /// Whether the repository has what was seen. A mirror may have been made anew since.
+    /// Whether the repository still has the objects. A mirror may have been made anew since the look.
     pub(super) fn is_here(&self, repo: &Repository) -> bool {
         let Ok(odb) = repo.odb() else { return false };
         let beats = self.beats.iter().flatten().map(|(_, commit)| *commit);
@@ -90,7 +91,7 @@ impl Observation {
         self.found.tree().into_iter().chain(waiting).chain(beats).all(|oid| odb.exists(oid))
     }
 
-    /// The folder at the branch's tip, with what waits counted in, and with heartbeats if they are asked for.
+    /// Reads the folder at the branch's tip, including waiting updates, and heartbeats if requested.
     pub(super) fn read(&self, repo: &Repository, cache: &Cache) -> Result<Read, StoreErrorKind> {
         let mut unreadable = 0;
         let mut snapshot = cache.refresh(|known| {
@@ -158,14 +159,14 @@ impl Observation {
     }
 }
 
-/// The ids that the files are called after; none of a store without files.
+/// The ids that the files are named after; `None` without files.
 fn ids(snapshot: &Snapshot) -> Option<HashSet<String>> {
     let id = |path: &str| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
     let ids: HashSet<String> = snapshot.files().filter_map(|file| id(&file.path())).collect();
     Some(ids).filter(|ids| !ids.is_empty())
 }
 
-/// Whether the repository has not that commit.
+/// Whether the repository lacks that commit.
 fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
     match commits::read(repo, commit) {
         Ok(_) => Ok(false),
@@ -174,7 +175,7 @@ fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
     }
 }
 
-/// The snapshot with a problem for each of the refs.
+/// The snapshot with a problem for each of these refs.
 fn with_problems(snapshot: Snapshot, problems: &[(String, &str)]) -> Snapshot {
     let mut version = snapshot.version.clone();
     let mut batch = Batch::default();

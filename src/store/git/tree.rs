@@ -1,4 +1,4 @@
-//! The folder as a git tree: read it, and make the tree that differs by one node.
+//! The folder as a git tree: finds it and the files in it, and adds waiting updates to a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,22 +15,22 @@ use crate::store::{Folder, Snapshot, StoreErrorKind};
 /// The mode of a link in a tree.
 const LINK: i32 = 0o120_000;
 
-/// Whether there are files is not looked for in more trees.
+/// The most trees to search for a file.
 const MAX_LOOKED: usize = 1_000;
 
-/// The commit, if it is not too large to be read.
+/// The commit, if it is within the size limit.
 pub(super) fn commit(repo: &Repository, oid: Oid) -> Result<Commit, StoreErrorKind> {
     measure(repo, oid)?;
     commits::read(repo, oid).during("read a commit")
 }
 
-/// The tree, if it is not too large to be read.
+/// The tree, if it is within the size limit.
 pub(super) fn find(repo: &Repository, oid: Oid) -> Result<Tree<'_>, StoreErrorKind> {
     measure(repo, oid)?;
     repo.find_tree(oid).during("read the tree")
 }
 
-/// An error if the object has more bytes than are read into memory.
+/// An error if the object is larger than the limit for objects in memory.
 pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind> {
     let header = repo.odb().and_then(|odb| odb.read_header(oid)).during("read an object")?;
     match header.0 as u64 > limits::get().object_bytes {
@@ -43,12 +43,12 @@ pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind>
     }
 }
 
-/// That a folder has more in it than is read.
+/// The error that a folder exceeds a limit.
 pub(super) fn too_much(what: &'static str, most: usize) -> StoreErrorKind {
     StoreErrorKind::TooMuch { place: "the folder".to_owned(), what, most: most as u64 }
 }
 
-/// The snapshot with what waits to be merged counted in.
+/// The snapshot with these waiting updates applied.
 pub(super) fn with<'a>(
     repo: &Repository,
     snapshot: Snapshot,
@@ -72,7 +72,8 @@ pub(super) fn with<'a>(
     Ok(Snapshot { version, ..snapshot.overlaid(replaced, batch) })
 }
 
-/// The name of the folder's own tree; none if there is no such folder. Something else at its path is an error.
+/// The object id of the folder's own tree; `None` if there is no such folder. An error if something else is
+/// at its path.
 pub(super) fn id<'repo>(
     repo: &'repo Repository,
     root: &Tree<'repo>,
@@ -101,14 +102,14 @@ pub(super) fn id<'repo>(
     Ok(None)
 }
 
-/// Whether there is any `*.json` below the tree.
+/// Whether there is any `*.json` file below the tree.
 pub(super) fn has_files(repo: &Repository, tree: Oid) -> Result<bool, StoreErrorKind> {
     let mut waiting = vec![(tree, 0)];
     let mut looked = 0;
     while let Some((tree, depth)) = waiting.pop() {
         looked += 1;
         if looked > MAX_LOOKED {
-            // Reading says what is in so many.
+            // The reading will find out.
             return Ok(true);
         }
         for entry in &find(repo, tree)? {
@@ -123,7 +124,7 @@ pub(super) fn has_files(repo: &Repository, tree: Oid) -> Result<bool, StoreError
     Ok(false)
 }
 
-/// The folder's own tree; none if there is no such folder.
+/// The folder's own tree; `None` if there is no such folder.
 pub(super) fn folder<'repo>(
     repo: &'repo Repository,
     root: &Tree<'repo>,
@@ -132,7 +133,7 @@ pub(super) fn folder<'repo>(
     id(repo, root, folder)?.map(|id| find(repo, id)).transpose()
 }
 
-/// The files below the tree, and links, that are called `<id>.json` for one of these ids: id, path and object.
+/// The files and links below the tree whose name is `<id>.json` for one of these ids: id, path and object id.
 pub(super) fn named(
     repo: &Repository,
     tree: &Tree<'_>,
@@ -148,7 +149,7 @@ pub(super) fn named(
     Ok(found)
 }
 
-/// The ids that files below the tree are called after.
+/// The ids that the files below the tree are named after.
 pub(super) fn ids(repo: &Repository, tree: &Tree<'_>) -> Result<HashSet<String>, StoreErrorKind> {
     let mut ids = HashSet::new();
     let mut add = |id: &str, _: &str, _| {
@@ -160,11 +161,11 @@ pub(super) fn ids(repo: &Repository, tree: &Tree<'_>) -> Result<HashSet<String>,
     Ok(ids)
 }
 
-/// A search for the files of nodes.
+/// A search for nodes' files.
 struct Search<'a> {
-    /// How many folders were looked into.
+    /// The number of folders visited.
     folders: usize,
-    /// Gets each file's id, the path of its folder, and its object.
+    /// Receives each file's id, the path of its folder, and its object id.
     add: &'a mut dyn FnMut(&str, &str, Oid),
 }
 

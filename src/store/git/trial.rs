@@ -1,12 +1,13 @@
-//! A trial before a repository on this machine is read: another process reads it first, and its result is thrown away.
+//! A trial of a local repository: another process reads it first, and its result is discarded.
 //!
-//! libgit2 maps packs and their indexes into memory. One that is damaged, or was made to do harm, may end the process that
-//! reads it, and nothing in the process can prevent that. So where the files that libgit2 maps and parses are not as they
-//! were when a trial was passed, this program runs itself to look and read. If that process is ended by a signal, the
-//! store has an error, and this process lives on. Loose objects and loose refs are read without a trial: libgit2 maps
-//! nothing of them, and each publishing makes some.
+//! libgit2 maps packs and their indexes into memory. A damaged or malicious one may crash the process that
+//! reads it, and the process cannot prevent that. So if the files that libgit2 maps or parses changed since
+//! the last successful trial, presence starts itself to look and read. If a signal kills that process, the
+//! store has an error, and this process survives. Loose objects and loose refs need no trial: libgit2 does
+//! not map them, and each publish adds some.
 //!
-//! A file that is damaged between trial and reading, or while it is read, still ends the process.
+//! A file that is damaged between the trial and the reading, or during the reading, still crashes the
+//! process.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,27 +25,27 @@ use crate::deadline::Deadline;
 use crate::store::{Options, StoreErrorKind};
 use crate::{children, limits, program, state};
 
-/// The first word of the command line of a process that reads for another. The store, the folder and the branch follow.
+/// The first argument of a trial process. The store, the folder and the branch follow.
 pub const WORD: &str = "trial-read";
 
-/// The name of the memory in the store's place in the state directory.
+/// The name of the memory's file in the store's place in the state directory.
 const FILE: &str = "tried";
 
-/// How this process runs itself; none in a process that is not this program, which then reads without a trial.
+/// The path of the running program; unset in processes other than presence, which then read without a trial.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// The states of repositories in which they have passed a trial, by their paths: where the state directory cannot be
-/// written, this is all there is.
+/// The states in which repositories passed a trial, by path. Without a writable state directory, this is the
+/// only memory.
 static PASSED: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
 
-/// Says that this process is the program `presence`, which can read for itself.
+/// Declares that this process is the program `presence`, which can start itself for a trial.
 pub fn run_this_program() {
-    // Not the path: it may name a newer build by now.
+    // Not the program's path, which may lead to a newer build by now.
     PROGRAM.get_or_init(|| PathBuf::from("/proc/self/exe"));
 }
 
-/// Has the repository read by another process first, unless it is as it was when that went well. `place` is the store's
-/// part of the state directory.
+/// Has another process read the repository first, unless its state passed a trial before. `place` is the
+/// store's directory in the state directory.
 pub(super) fn pass(
     path: &Path,
     place: &Path,
@@ -58,7 +59,7 @@ pub(super) fn pass(
     }
     if state::load_text(place, FILE).as_deref() != Some(&key) {
         run(program, path, options, deadline)?;
-        // Where it cannot be kept, the next process tries again.
+        // If this fails, the next process repeats the trial.
         let _ = state::save_text(place, FILE, &key);
     }
     let mut all = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +75,7 @@ fn run(program: &Path, path: &Path, options: &Options, deadline: Deadline) -> Re
     let mut command = Command::new(program);
     command.arg(WORD).arg(path).arg(options.folder.as_ref()).args(&options.branch);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    // Where no process can be started, the repository is read as it is.
+    // If no process can be started, the repository is read without a trial.
     let Ok(mut child) = children::start(&mut command) else { return Ok(()) };
     match child.wait_timeout(deadline.left()) {
         Ok(Some(status)) => judge(path, status),
@@ -86,7 +87,8 @@ fn run(program: &Path, path: &Path, options: &Options, deadline: Deadline) -> Re
     }
 }
 
-/// What the end of the trial says of the repository. An error that was found in order is found again.
+/// Judges the repository by the end of the trial. If the trial ended with an ordinary error, the reading will
+/// find it again.
 fn judge(path: &Path, status: ExitStatus) -> Result<(), StoreErrorKind> {
     match status.signal() {
         Some(signal) => Err(StoreErrorKind::Crashed { path: path.to_owned(), signal }),
@@ -94,8 +96,8 @@ fn judge(path: &Path, status: ExitStatus) -> Result<(), StoreErrorKind> {
     }
 }
 
-/// Names the state of all files of the repository that libgit2 maps or parses, and this build. None if there are none of
-/// them.
+/// Identifies this build and the state of all files of the repository that libgit2 maps or parses. `None` if
+/// there are no such files.
 fn key(path: &Path, options: &Options) -> Option<String> {
     let parts = Parts::of(path);
     let mut found: Vec<String> = Vec::new();
@@ -118,7 +120,7 @@ fn key(path: &Path, options: &Options) -> Option<String> {
     Some(format!("{digest:032x} {} {:?} {build}\n", options.folder, options.branch))
 }
 
-/// Everything that changes with a file, but its content.
+/// Everything that changes when a file does, except its content.
 fn state_of(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
     let (inode, size) = ((found.dev(), found.ino()), found.size());
@@ -201,7 +203,7 @@ mod tests {
         let run = |program: &str| run(Path::new(program), &path, &options(), deadline);
         assert!(run("true").is_ok() && run("false").is_ok());
         assert!(run("/does/not/exist").is_ok(), "read without");
-        // No program: this is no `presence`.
+        // No program is set: this process is not `presence`.
         pass(&path, &place, &options(), deadline).unwrap();
         assert!(!place.exists());
     }

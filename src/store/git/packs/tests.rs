@@ -4,7 +4,7 @@ use git2::{Oid, Repository};
 
 use super::*;
 
-/// A pack of many blobs of the same length, most of them differences from others, and one that is too large.
+/// A pack of many blobs of the same length, most of them deltas, and one blob that is too large.
 struct Fixture {
     _dir: tempfile::TempDir,
     packs: PathBuf,
@@ -34,7 +34,7 @@ fn fixture(count: usize) -> Fixture {
 }
 
 impl Fixture {
-    /// What is read of each blob, in the order of the offsets: it must be right. Gives how many could be read.
+    /// Reads each blob in the order of offsets and verifies it. Returns how many could be read.
     #[track_caller]
     fn check(&self, what: &str) -> usize {
         let whole = self.check_by(MAX_WHOLE, what);
@@ -65,7 +65,7 @@ impl Fixture {
         files.find(|path| path.extension().is_some_and(|found| found == extension)).unwrap()
     }
 
-    /// Every byte of a file in turn is another one; or every `step`th.
+    /// Changes every byte of a file in turn, or every `step`th, and truncates it at several lengths.
     fn damage(&self, extension: &str, step: usize) {
         let path = self.file(extension);
         let whole = fs::read(&path).unwrap();

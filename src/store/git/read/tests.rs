@@ -38,7 +38,7 @@ impl Fixture {
         FolderTree(Some(tree)).read(&self.repo, known).unwrap()
     }
 
-    /// What is read with the help of `known` is what is read without; gives how many files were taken over.
+    /// A reading with the help of `known` must equal one without. Returns how many files were taken over.
     #[track_caller]
     fn check(&self, tree: Oid, known: &Snapshot, expect: &[&str]) -> (Snapshot, usize) {
         let snapshot = self.read(tree, known);
@@ -83,7 +83,7 @@ fn a_tree_that_changes_in_one_place_is_read_in_one_place() {
     let (second, kept) =
         fixture.check(changed, &first, &["a.json 2", "b.json 1", "b/c.json 1", "c/d.json 1", "c/e/c.json 1"]);
     assert_eq!((kept, &second.trees[..3]), (4, &first.trees[..3]));
-    // Everything else moves one place to the front, and what was inside comes to the outside.
+    // Everything moves up by one place, and the inner tree becomes an outer one.
     let moved = fixture.tree(&[("b", inner, TREE), ("c", inner, TREE), ("d", other, TREE)]);
     let (third, _) =
         fixture.check(moved, &second, &["b/c.json 1", "c/c.json 1", "d/d.json 1", "d/e/c.json 1"]);
