@@ -1,7 +1,7 @@
 //! A repository on this machine, used in place: no clone, no fetch, no push.
 //!
-//! libgit2's own transport for `file://` overwrites a branch that moved between its look and its write. Here the branch
-//! moves by compare-and-swap, so that no update is lost.
+//! libgit2's own transport for `file://` overwrites a branch that moved between its read and its write. Here
+//! the branch moves by compare-and-swap, so that no update is lost.
 
 mod hold;
 mod shared;
@@ -42,17 +42,17 @@ use crate::store::{
 use hold::Hold;
 use swap::Swap;
 
-/// How often something may be found missing before that is an error: `git gc` and `git repack` remove what they have just
-/// put elsewhere.
+/// How often an object may be missing before that is an error: `git gc` and `git repack` remove files that
+/// they just moved.
 const MISSING: u32 = 6;
 
-/// Before libgit2's own backends: what is written goes to the memory.
+/// The priority of the memory backend: before libgit2's own backends, so that writes go to memory.
 const FIRST: i32 = 1000;
 
-/// HEAD names a branch, which names no other one; git itself follows five.
+/// The longest chain of symbolic refs from HEAD; git itself follows five.
 const SYMBOLIC: usize = 5;
 
-/// The branch of a repository that this program makes.
+/// The branch of a repository that presence creates.
 const NEW_BRANCH: &str = "main";
 
 /// A bare repository, or a clone.
@@ -62,11 +62,12 @@ pub(crate) struct Local {
     path: PathBuf,
     options: Options,
     cache: Cache,
-    /// What the state directory knows of it; none of the embedded store, which is made anew where it is not there.
+    /// The state directory's record of its kind; `None` for the embedded store, which is created whenever it
+    /// is missing.
     memory: Option<KindMemory>,
 }
 
-/// What one try to change something came to.
+/// The result of one attempt to change something.
 enum Try<T> {
     Done(T),
     /// Somebody else was faster.
@@ -80,7 +81,7 @@ impl Local {
         Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
     }
 
-    /// The repository in the state directory, made if it is not there.
+    /// The repository in the state directory, created if missing.
     pub(crate) fn embedded(path: PathBuf, options: &Options) -> Result<Local, StoreErrorKind> {
         if !path.exists() {
             create(&path)?;
@@ -88,7 +89,7 @@ impl Local {
         Ok(Local::new(&path.display().to_string(), path.clone(), options, None))
     }
 
-    /// Does something with the repository, once it has passed a trial, and with no more memory than it may take.
+    /// Runs an operation on the repository after its trial, with a limit on libgit2's memory.
     fn operate<T>(
         &self,
         deadline: Deadline,
@@ -114,7 +115,7 @@ impl Local {
                 memory.is_repository();
                 Ok(repo)
             }
-            // What was a repository must not be made anew by who follows a hint.
+            // Not "missing": its hint would make a user create the repository anew.
             (Err(StoreErrorKind::Missing(path)), Some(memory)) if memory.was_used() => {
                 Err(StoreErrorKind::Away(path))
             }
@@ -127,7 +128,7 @@ impl Local {
         }
     }
 
-    /// Looks whether the list is still on its branch. The embedded store is made anew where it is not there.
+    /// Finds out whether the list is still on its branch. The embedded store may be created anew.
     fn standing(
         &self,
         repo: &Repository,
@@ -166,8 +167,8 @@ impl Local {
         branch::choose(self.options.wanted_branch(), &head, &branches)
     }
 
-    /// Tries until it is done or the time is over. A change that somebody else makes at the same time is waited for;
-    /// what `git gc` may have removed a moment ago is looked for again, some times.
+    /// Retries until success or the deadline. Waits for a concurrent change by somebody else. Retries a few
+    /// times when an object is missing that `git gc` may just have moved.
     fn persist<T>(
         deadline: Deadline,
         mut attempt: impl FnMut() -> Result<Try<T>, StoreErrorKind>,
@@ -192,7 +193,7 @@ impl Local {
         }
     }
 
-    /// Makes the change; with it comes why the list had gone, if this put it back.
+    /// Makes the change. Also returns how the list disappeared, if this change restored it.
     fn apply(
         &self,
         edit: &Edit<'_>,
@@ -200,7 +201,7 @@ impl Local {
     ) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
         let mut gone = None;
         let change = Local::persist(deadline, || self.try_to_apply(edit, &mut gone))?;
-        // What this node has left there over a network is older than what it says now.
+        // This node's own updates, which it pushed over a network, are older than its present record.
         Local::persist(deadline, || {
             let repo = self.repository()?;
             remove_references(&repo, &inbox::of(edit.id()))?;
@@ -227,7 +228,7 @@ impl Local {
             Edit::Remove(_) => None,
         };
         let odb = repo.odb().during("open the object database")?;
-        // A record whose object was lost is written again, though the list names it.
+        // A record whose object was lost is written again, though the list has it already.
         let lost = record.filter(|bytes| {
             let oid = Oid::hash_object(ObjectType::Blob, bytes);
             !oid.is_ok_and(|oid| odb.read_header(oid).is_ok())
@@ -248,14 +249,15 @@ impl Local {
             return Ok(Try::Lost);
         }
         if self.memory.is_some() {
-            // The change is made, whatever becomes of that memory.
+            // The change is made even if this fails.
             let _ = self.held().note(&repo, &branch, Some(prepared.commit));
         }
         refresh_work_tree(&repo, &hold, &branch, base, prepared.commit);
         Ok(Try::Done(Some(change)))
     }
 
-    /// Writes a commit that is in memory, and moves the ref to it from `base`. False if somebody else was faster.
+    /// Writes a commit from memory to disk, and moves the ref from `base` to it. Returns false if somebody
+    /// else was faster.
     fn swap(
         &self,
         repo: &Repository,
@@ -265,20 +267,20 @@ impl Local {
         commit: Oid,
         what: &str,
     ) -> Result<bool, StoreErrorKind> {
-        // What is no commit has nothing that the new one builds upon.
+        // If the base is not a commit, the new commit takes nothing from it.
         let from = base.filter(|base| commits::read(repo, *base).is_ok());
         hold.store(repo, from, commit)?;
         let note = format!("presence: {what}");
         let swap = Swap { name, old: base, new: commit, author: &self.options.author, note: &note };
         let moved = swap.make(hold, repo)?;
         if moved {
-            // `git prune` may have removed them before the ref named them. From now on it leaves them.
+            // `git prune` may have removed the objects before the ref named them. From now on it keeps them.
             hold.store(repo, from, commit)?;
         }
         Ok(moved)
     }
 
-    /// Leaves a heartbeat; `with_list` if the list is in the same repository.
+    /// Writes a heartbeat; `with_list` if the list is in the same repository.
     fn beat(
         &self,
         id: &Name,
@@ -314,7 +316,7 @@ impl Local {
         })
     }
 
-    /// The folder, with what waits counted in: a server's repository may be read in place.
+    /// Looks at the folder, including waiting updates: the repository may also be served to other machines.
     fn see(&self, deadline: Deadline) -> Result<(Repository, Observation), StoreErrorKind> {
         Local::persist(deadline, || {
             let repo = self.repository()?;
@@ -330,7 +332,7 @@ impl Local {
         })
     }
 
-    /// Reads what was seen, and looks again if something is no longer where it was.
+    /// Reads what the look found, and looks again if something moved meanwhile.
     fn read(
         &self,
         repo: Repository,
@@ -346,7 +348,7 @@ impl Local {
             };
             let Read { snapshot, unreadable } = seen.read(&repo, &self.cache)?;
             tries += 1;
-            // A repack moves objects; what is unreadable after some looks is broken.
+            // A repack moves objects. Objects that several attempts cannot read are broken.
             match unreadable > 0 && tries < 3 {
                 true => Ok(Try::Lost),
                 false => Ok(Try::Done(snapshot)),
@@ -355,12 +357,12 @@ impl Local {
     }
 }
 
-/// The branches, and what they name.
+/// The branches and their targets.
 fn branches(repo: &Repository) -> Result<Refs, StoreErrorKind> {
     refs(repo, &format!("{BRANCHES}*"))
 }
 
-/// The refs that match, and what they name. Names that are not UTF-8, and other names for refs, are passed over.
+/// The matching refs and their targets. Skips symbolic refs and names that are not UTF-8.
 fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
     let mut refs = Refs::new();
     for reference in repo.references_glob(glob).during("list the references")? {
@@ -376,7 +378,7 @@ fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
     Ok(refs)
 }
 
-/// What HEAD says. A branch that is only another name for one is followed.
+/// The target of HEAD, through symbolic refs.
 fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
     let mut name = "HEAD".to_owned();
     for _ in 0..=SYMBOLIC {
@@ -397,7 +399,8 @@ fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
 }
 
 impl Local {
-    /// Whether objects and refs can be written. A folder of objects that another user made may be closed to this one.
+    /// Whether objects and refs can be written. A directory of objects that another user made may be
+    /// read-only for this one.
     fn may_publish(&self) -> Result<Branch, StoreErrorKind> {
         let repo = self.repository()?;
         let objects = repo.commondir().join("objects");
@@ -408,7 +411,7 @@ impl Local {
             may_make_files_in(&dir)?;
         }
         let branch = self.branch(&repo)?;
-        // That the list is gone, reading says: who publishes puts it back.
+        // A list that disappeared is reported by readings; a publish restores it.
         let _ = self.standing(&repo, &branch, tip(&repo, &branch)?)?;
         Ok(Branch::among(&branch, branches(&repo)?.keys().map(String::as_str)))
     }
@@ -476,7 +479,7 @@ impl Store for Local {
     }
 }
 
-/// Deletes the references that match.
+/// Deletes the matching refs.
 fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind> {
     for reference in repo.references_glob(glob).during("list the references")? {
         reference.and_then(|mut reference| reference.delete()).during("delete a reference")?;
@@ -484,7 +487,7 @@ fn remove_references(repo: &Repository, glob: &str) -> Result<(), StoreErrorKind
     Ok(())
 }
 
-/// Deletes refs beside which git cannot have that one.
+/// Deletes the refs that git cannot have beside `own`.
 fn make_way(repo: &Repository, own: &str) -> Result<(), StoreErrorKind> {
     for name in refs(repo, &format!("{PRESENCE}*"))?.keys().filter(|name| is_in_the_way(name, own)) {
         remove_references(repo, name)?;
@@ -492,13 +495,13 @@ fn make_way(repo: &Repository, own: &str) -> Result<(), StoreErrorKind> {
     Ok(())
 }
 
-/// Whether another process changes the same thing: a ref, or the packed refs.
+/// Whether another process is changing the same ref, or the packed refs.
 fn is_race(error: &StoreErrorKind) -> bool {
     let StoreErrorKind::Git { source, .. } = error else { return false };
     matches!(source.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked)
 }
 
-/// Whether something is missing that `git gc` may have put elsewhere a moment ago.
+/// Whether something is missing that `git gc` may just have moved.
 fn may_be_moving(error: &StoreErrorKind) -> bool {
     match error {
         StoreErrorKind::Git { source, .. } => {
@@ -509,18 +512,18 @@ fn may_be_moving(error: &StoreErrorKind) -> bool {
     }
 }
 
-/// In a clone with a work tree, the files there follow the branch, so that `git status` stays clean.
+/// In a clone with a work tree, its files follow the branch, so that `git status` stays clean.
 fn refresh_work_tree(repo: &Repository, hold: &Hold, branch: &str, base: Option<Oid>, commit: Oid) {
     let checked_out = repo.head().is_ok_and(|head| head.name() == Ok(branch));
-    // One that was moved away must not be made anew by a checkout.
+    // A checkout would create the directories of a moved clone anew.
     if repo.is_bare() || !checked_out || !hold.is_in_place().is_ok_and(|is_in_place| is_in_place) {
         return;
     }
-    // The record is on the branch, which is what counts; a work tree that is in disorder is its owner's.
+    // The record is on the branch, and that suffices. A work tree in disorder is left to its owner.
     let _ = check_out(repo, base, commit);
 }
 
-/// Checks out just the paths that differ between the two commits.
+/// Checks out only the paths that differ between the two commits.
 fn check_out(repo: &Repository, base: Option<Oid>, commit: Oid) -> Result<(), git2::Error> {
     let tree = |commit| repo.find_tree(commits::read(repo, commit)?.tree);
     let old = base.map(tree).transpose()?;
@@ -536,7 +539,8 @@ fn check_out(repo: &Repository, base: Option<Oid>, commit: Oid) -> Result<(), gi
     repo.checkout_head(Some(&mut checkout))
 }
 
-/// Makes a bare repository. It appears at its place whole or not at all, and of two who make it at once, one wins.
+/// Creates a bare repository. It appears as a whole or not at all; if two processes create it at once, one
+/// wins.
 fn create(path: &Path) -> Result<(), StoreErrorKind> {
     let dir = path.parent().unwrap_or(Path::new("."));
     Folder::private(dir)?;
@@ -547,7 +551,7 @@ fn create(path: &Path) -> Result<(), StoreErrorKind> {
     Repository::init_opts(staged.path(), &init).during("make the embedded store")?;
     match fs::rename(staged.path(), path) {
         Ok(()) => {
-            // It has moved; there is nothing left to clean up at the old place.
+            // It has moved: there is nothing left to clean up at the old place.
             let _ = staged.keep();
             Ok(())
         }

@@ -1,10 +1,10 @@
-//! Writes into a repository on this machine through its open directory.
+//! Writes into a local repository through its open directory.
 //!
-//! libgit2 writes by path. Where the repository has just been moved away, it makes the directories anew, and what it
-//! writes there is lost. Here every write goes to the directory that was opened, wherever that is now, and to nothing if it
-//! was removed. So commits are made in memory, and the objects and the branch are written by this module. It also gives
-//! new files the modes that `core.sharedRepository` wants, which libgit2 does not, and it outlasts `git gc` and
-//! `git prune`, which remove directories and temporary files under a writer.
+//! libgit2 writes by path. If the repository was just moved away, libgit2 creates its directories anew, and
+//! what it writes there is lost. Here every write goes to the directory that was opened, wherever that is
+//! now, and fails if that was removed. So commits are made in memory, and this module writes the objects and
+//! the branch. It also gives new files the modes that `core.sharedRepository` demands, which libgit2 does
+//! not. It tolerates `git gc` and `git prune`, which remove directories and temporary files under a writer.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,19 +25,19 @@ use crate::store::StoreErrorKind;
 use crate::store::error::During;
 use crate::store::git::push;
 
-/// How often a file or directory may be removed under a write before that is an error.
+/// How often a file or directory may be removed during a write before that is an error.
 const TRIES: usize = 16;
 
-/// A repository's directory, opened.
+/// The open directory of a repository.
 pub(super) struct Hold {
     dir: OwnedFd,
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub(super) path: PathBuf,
     shared: Shared,
 }
 
 impl Hold {
-    /// Opens the directory of the objects and refs of that repository.
+    /// Opens the directory with the objects and refs of that repository.
     pub(super) fn of(repo: &Repository) -> Result<Hold, StoreErrorKind> {
         let path = repo.commondir().to_owned();
         let dir = Folder::open(&path)?.into_handle();
@@ -45,7 +45,7 @@ impl Hold {
         Ok(Hold { dir, path, shared })
     }
 
-    /// Whether the path still names this directory. An error if it names nothing.
+    /// Whether the path still leads to this directory. An error if nothing is there.
     pub(super) fn is_in_place(&self) -> Result<bool, StoreErrorKind> {
         let here = rustix::fs::fstat(&self.dir).map_err(io::Error::from).at("look at", &self.path)?;
         match std::fs::metadata(&self.path) {
@@ -57,8 +57,8 @@ impl Hold {
         }
     }
 
-    /// Writes the objects that a commit adds to its base, as loose objects that outlast a power cut. What is there
-    /// already becomes young again, so that `git prune` leaves it.
+    /// Writes the objects that a commit adds to its base, as loose objects that survive a power failure.
+    /// Touches the objects that exist already, so that `git prune` keeps them.
     pub(super) fn store(
         &self,
         repo: &Repository,
@@ -97,13 +97,13 @@ impl Hold {
             self.sync(&dir)
         };
         self.persist(write).map_err(|error| {
-            // It is no object yet, and `git prune` removes what cannot be removed now.
+            // It is not an object yet, and `git prune` will remove it if this fails.
             let _ = self.remove(&staged, AtFlags::empty());
             PathError { operation: "write", path, source: error }.into()
         })
     }
 
-    /// Whether that file is there; it is young again then.
+    /// Whether that file exists. Touches it if it does.
     fn refresh(&self, name: &str) -> Result<bool, PathError> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
@@ -114,14 +114,14 @@ impl Hold {
             Ok(()) => Ok(true),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound => Ok(false),
-                // Another user's: it is as old as it is.
+                // It belongs to another user: its age cannot be changed.
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Ok(true),
                 _ => Err(error).at("touch", &self.path.join(name)),
             },
         }
     }
 
-    /// Writes again what `git gc` or `git prune` has just removed: a directory, or a file that has no name yet.
+    /// Repeats a write while `git gc` or `git prune` removes its directory or its temporary file.
     fn persist<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut tries = 0;
         loop {
@@ -132,7 +132,7 @@ impl Hold {
         }
     }
 
-    /// Makes a file that is not there yet, and the directories on the way to it.
+    /// Creates a new file, and its missing parent directories.
     pub(super) fn create(&self, name: &str, mode: u32) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || {
@@ -150,7 +150,8 @@ impl Hold {
         Ok(File::from(made))
     }
 
-    /// Makes the directories above that name, but never the first of them: a repository without it is none.
+    /// Creates the parent directories of that name, except the topmost one outside `logs`: a repository that
+    /// lacks it is broken.
     fn make_dirs(&self, name: &str) -> io::Result<()> {
         let firsts = name.find('/').unwrap_or(name.len());
         for (end, _) in name.match_indices('/').filter(|(end, _)| *end > firsts || name.starts_with("logs/"))
@@ -169,7 +170,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives what was just made the mode that the repository's configuration wants.
+    /// Gives a new file or directory the mode that the repository's configuration demands.
     fn adjust(&self, made: &OwnedFd, is_dir: bool) -> io::Result<()> {
         if self.shared == Shared::Umask {
             return Ok(());
@@ -182,11 +183,11 @@ impl Hold {
         Ok(())
     }
 
-    /// Makes the names in that directory outlast a power cut.
+    /// Makes the names in that directory survive a power failure.
     pub(super) fn sync(&self, dir: &str) -> io::Result<()> {
         let (dir, _) = self.folder_of(&format!("{dir}/."))?;
         match rustix::fs::fsync(dir) {
-            // It may be written, and not read.
+            // The directory may be writable but not readable.
             Err(Errno::BADF) => Err(Errno::ACCESS.into()),
             synced => Ok(synced?),
         }
@@ -199,7 +200,7 @@ impl Hold {
         Ok(rustix::fs::openat(&dir, file, flags, Mode::empty())?.into())
     }
 
-    /// Gives a file a new name, in the place of one that has it.
+    /// Renames a file, and replaces an existing one.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let ((old, from), (new, to)) = (self.folder_of(from)?, self.folder_of(to)?);
         Ok(rustix::fs::renameat(&old, from, &new, to)?)
@@ -211,7 +212,8 @@ impl Hold {
         Ok(rustix::fs::unlinkat(&dir, file, flags)?)
     }
 
-    /// The open directory of a file, and the file's name in it. Of links on the way, those are followed that may lead there.
+    /// Opens the directory of a file, and returns it with the file's name. Follows only links that are
+    /// permitted.
     fn folder_of<'n>(&self, name: &'n str) -> io::Result<(OwnedFd, &'n str)> {
         folder::of_file(self.dir.as_fd(), name)
     }

@@ -1,20 +1,21 @@
-//! `core.sharedRepository` (git-config(1)): the modes of new files and directories in a repository of several users.
+//! `core.sharedRepository` (git-config(1)): the modes of new files and directories in a repository that
+//! several users share.
 
 use git2::Config;
 
-/// What is added to the modes that the umask leaves, or stands in their place.
+/// How to change the modes that result from the umask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shared {
-    /// The umask alone decides.
+    /// Keep them.
     Umask,
-    /// These bits are added.
+    /// Add these bits.
     Add(u32),
-    /// These bits and no others, whatever the umask says.
+    /// Use exactly these bits.
     Exactly(u32),
 }
 
 impl Shared {
-    /// What the repository's configuration says. A value that git would refuse is taken for none.
+    /// The setting in the repository's configuration. Ignores a value that git would refuse.
     pub(super) fn of(config: &Config) -> Shared {
         match config.get_string("core.sharedRepository") {
             Ok(value) => Shared::parse(&value),
@@ -37,7 +38,7 @@ impl Shared {
         }
     }
 
-    /// The mode that a new file or directory is to have, if it was made with `mode`: git's `calc_shared_perm` and
+    /// The final mode of a file or directory that was created with `mode`: git's `calc_shared_perm` and
     /// `adjust_shared_perm` in its path.c.
     pub(super) fn mode(self, mode: u32, is_dir: bool) -> u32 {
         let mut tweak = match self {
@@ -55,7 +56,7 @@ impl Shared {
             _ => mode | tweak,
         };
         match is_dir {
-            // What is made in it belongs to the same group.
+            // Its contents shall belong to the same group.
             true if mode & 0o060 != 0 => mode | (mode & 0o444) >> 2 | 0o2000,
             true => mode | (mode & 0o444) >> 2,
             false => mode,
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn modes_are_those_of_git() {
-        // As `git init --shared=VALUE` and a commit under umask 022 made them, with git 2.47.
+        // The results of `git init --shared=VALUE` and a commit under umask 022, with git 2.47.
         for (value, dir, file, object) in [
             ("umask", 0o755, 0o644, 0o444),
             ("0", 0o755, 0o644, 0o444),

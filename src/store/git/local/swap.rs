@@ -1,4 +1,4 @@
-//! Moves a ref of a repository on this machine, under git's own lock file.
+//! Moves a ref of a local repository under git's own lock file.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -15,28 +15,29 @@ use crate::store::StoreErrorKind;
 use crate::store::error::During;
 use crate::store::git::tip;
 
-/// A lock file of git that is older than this was left by a process that was killed: git holds one for milliseconds.
+/// The age at which a lock file of git counts as left by a killed process: git holds one for milliseconds.
 ///
-/// Well below the `connect` limit: another store that has answered leaves no more than that for this one.
+/// It is well below the `connect` limit, which is all the time that this store has once another store has
+/// answered.
 const STALE_LOCK: Duration = Duration::from_secs(5);
 
-/// A ref has 40 digits and a newline; what a symbolic one names is no longer than this.
+/// A ref has 40 digits and a newline; the name in a symbolic ref is not longer than this.
 const MAX_REF: u64 = 4096;
 
 /// A change of a ref.
 pub(super) struct Swap<'a> {
     pub(super) name: &'a str,
-    /// What it names now; none if it is not there.
+    /// Its current target; `None` if it does not exist.
     pub(super) old: Option<Oid>,
     pub(super) new: Oid,
-    /// Who changes it, and why: for the reflog.
+    /// For the reflog.
     pub(super) author: &'a str,
     pub(super) note: &'a str,
 }
 
 impl Swap<'_> {
-    /// Moves the ref. False if it does not name `old` any more, if somebody else is just changing it, or if the
-    /// repository is not where it was.
+    /// Moves the ref. Returns false if it no longer names `old`, if somebody else is changing it, or if the
+    /// repository was moved away.
     pub(super) fn make(&self, hold: &Hold, repo: &Repository) -> Result<bool, StoreErrorKind> {
         let failed = |operation, name: &str| {
             let path = hold.at(name);
@@ -45,7 +46,7 @@ impl Swap<'_> {
         let name = format!("{}.lock", self.name);
         let mut file = match hold.create(&name, 0o666) {
             Ok(file) => file,
-            // `git pack-refs` removes empty directories under us.
+            // `git pack-refs` removed the empty directory meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return hold.is_in_place().map(|_| false);
             }
@@ -63,14 +64,14 @@ impl Swap<'_> {
                 Ok(true)
             }
             result => {
-                // If it stays, it is stale soon.
+                // If this fails, the file soon becomes stale.
                 let _ = hold.remove(&name, AtFlags::empty());
                 result
             }
         }
     }
 
-    /// Moves the ref while the lock file is ours, which becomes the ref.
+    /// Moves the ref while this process holds the lock file, which becomes the ref.
     fn under_lock(
         &self,
         hold: &Hold,
@@ -84,7 +85,7 @@ impl Swap<'_> {
         }
         writeln!(file, "{}", self.new).and_then(|()| file.sync_all()).at("write", &hold.at(lock))?;
         let moved = match hold.rename(lock, self.name) {
-            // Refs below one of that name are packed, and have left their directory.
+            // An empty directory, left from packed refs below that name.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 hold.remove(self.name, AtFlags::REMOVEDIR).and_then(|()| hold.rename(lock, self.name))
             }
@@ -94,29 +95,29 @@ impl Swap<'_> {
         Ok(true)
     }
 
-    /// What the ref names at this moment.
+    /// The present target of the ref.
     fn named(&self, hold: &Hold, repo: &Repository) -> Result<Option<Oid>, StoreErrorKind> {
         let mut text = String::new();
         match hold.open(self.name, OFlags::RDONLY) {
-            // An empty directory: refs below one of that name are packed.
+            // An empty directory, left from packed refs below that name.
             Ok(file) if file.metadata().is_ok_and(|found| found.is_dir()) => tip(repo, self.name),
             Ok(file) => {
                 let path = hold.at(self.name);
                 file.take(MAX_REF).read_to_string(&mut text).at("read", &path)?;
-                // Another name for a ref: what the ref becomes is a ref of its own.
+                // A symbolic ref: it will be replaced by an ordinary one.
                 if text.starts_with("ref:") {
                     return tip(repo, self.name);
                 }
                 Oid::from_str(text.trim_end()).map(Some).during("read the ref")
             }
-            // It is packed, or there is none.
+            // The ref is packed or does not exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => tip(repo, self.name),
             Err(error) => Err(error).at("read", &hold.at(self.name))?,
         }
     }
 
-    /// Notes the change where git would: git-config(1), `core.logAllRefUpdates`. A log is no more than that: the ref has
-    /// moved whatever becomes of it.
+    /// Logs the change where git would (git-config(1), `core.logAllRefUpdates`). A failure is ignored: the
+    /// ref has moved already.
     fn log(&self, hold: &Hold, repo: &Repository) {
         let says = repo.config().and_then(|config| config.get_string("core.logAllRefUpdates"));
         let wanted = match says.as_deref() {
@@ -153,14 +154,14 @@ impl Swap<'_> {
     }
 }
 
-/// A publisher that was killed while it moved the branch leaves git's lock file; without this nobody could publish
-/// again before somebody removed it by hand.
+/// Removes a stale lock file. A publisher that is killed while it moves the branch leaves one, and nobody
+/// could publish before somebody removed it by hand.
 fn remove_if_stale(hold: &Hold, name: &str) {
     let modified =
         hold.open(name, OFlags::RDONLY).ok().and_then(|file| file.metadata().ok()?.modified().ok());
     let age = modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_some_and(|age| age > STALE_LOCK) {
-        // If it cannot be removed, the next try says that the branch is locked, until the time is over.
+        // If this fails, later attempts find the lock again, until the deadline.
         let _ = hold.remove(name, AtFlags::empty());
     }
 }
@@ -198,7 +199,7 @@ mod tests {
         for log in [BRANCH, "HEAD"] {
             assert_eq!(repo.reflog(log).unwrap().len(), 2, "{log}");
         }
-        // A packed one is found as well.
+        // The same for a packed ref.
         let loose = dir.path().join(".git").join(BRANCH);
         fs::write(dir.path().join(".git/packed-refs"), format!("{two} {BRANCH}\n")).unwrap();
         fs::remove_file(&loose).unwrap();
