@@ -1,4 +1,4 @@
-//! What this machine has of a repository behind a network: its objects, and what its refs named when they were last seen.
+//! This machine's copy of a repository behind a network: its objects, and the refs as last seen.
 
 mod broken;
 mod lock;
@@ -24,42 +24,44 @@ use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
 
-/// The tip that was fetched last: tells the server at the next fetch what this machine has.
+/// The tip of the last fetch. It tells the server at the next fetch which commits are here.
 const FETCHED: &str = "refs/presence/fetched";
 
-/// The branch of an empty repository that names none: git's own default, so that HEAD of a fresh `git init --bare`
-/// names what was pushed. Git hosts take the first branch pushed as their default, whatever its name.
+/// The branch to start in an empty repository that names none: git's own default, so that HEAD of a fresh
+/// `git init --bare` names what was pushed. Git hosts make the first pushed branch their default, whatever
+/// its name.
 const FALLBACK_BRANCH: &str = "master";
 
-/// A mirror with more packs than this, or more loose objects, is made anew: cheaper than to tidy it.
+/// A mirror with more packs than this, or about twice this many loose objects, is made anew: cheaper than
+/// cleaning it up.
 const MAX_PACKS: usize = 100;
 const MAX_LOOSE: usize = 1_000;
 
-/// A mirror in which records cannot be read is not made anew more often than this.
+/// The least time between two renewals of a mirror because of unreadable records.
 const RENEWED: Duration = Duration::from_secs(300);
 
-/// Less room than this, in bytes, and no mirror can be made anew.
+/// The least free space, in bytes, for making a mirror anew.
 const ROOM: usize = 256 * 1024;
 
-/// What refs named at one moment.
+/// The targets of the server's refs at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RemoteRefs {
     /// The ref of the list's branch.
     pub(super) branch: String,
-    /// Its tip; none if it has no commit yet.
+    /// Its tip; `None` if it has no commit yet.
     pub(super) tip: Option<Oid>,
-    /// All that this program writes besides: what waits, and heartbeats.
+    /// The other refs of presence: updates and heartbeats.
     pub(super) others: Refs,
-    /// The other branches; only at a look, they are not remembered.
+    /// The other branches. Known only after a look, not from the file.
     pub(super) elsewhere: Refs,
-    /// So many updates that wait are not among the others; only at a look, too.
+    /// The number of updates that are not in `others`. Known only after a look, too.
     pub(super) left_out: usize,
-    /// Those of them that the server lists and does not send. They are not among the others.
+    /// The refs of presence that the server lists but does not send. They are not in `others`.
     pub(super) broken: Refs,
 }
 
 impl RemoteRefs {
-    /// Takes these refs, if they still name that, from the others.
+    /// Moves these refs from `others` to `broken` if their targets are still the same.
     fn set_aside(&mut self, broken: &Refs) {
         for (name, oid) in broken {
             if self.others.get(name) == Some(oid) {
@@ -74,36 +76,36 @@ impl RemoteRefs {
 #[derive(Clone, Copy)]
 pub(super) struct Upstream<'a> {
     pub(super) url: &'a str,
-    /// What the configuration says of the branch.
+    /// The configuration of the branch.
     pub(super) branch: Wanted<'a>,
-    /// Chooses the refs besides the branch.
+    /// Selects the refs besides the branch.
     pub(super) also: &'a dyn Fn(&str) -> bool,
 }
 
-/// What the refs named last.
+/// The name of the file with the last known refs.
 const HEADS: &str = "heads";
 
-/// Its age says when the mirror was made anew because of an object that cannot be read.
+/// The file whose age tells when the mirror was made anew because of an unreadable object.
 const RENEWED_MARK: &str = "renewed";
 
-/// The mirror, held by this thread alone.
+/// The mirror, locked by this thread.
 pub(super) struct Mirror {
     pub(super) repo: Repository,
     place: PathBuf,
-    // The last to go: the mark is removed while the lock is held.
+    // Dropped before the lock, so that the mark is removed under the lock.
     _in_use: InUse,
     _lock: Lock,
 }
 
-/// Marks a mirror that is in use. A pack that was damaged, or made to do harm, may end the process in the middle of
-/// libgit2: then the mark stays.
+/// Marks a mirror as in use. A damaged or malicious pack may crash the process inside libgit2: then the mark
+/// stays.
 struct InUse(PathBuf);
 
-/// The name of the mark.
+/// The name of the mark's file.
 const IN_USE: &str = "in-use";
 
 impl InUse {
-    /// Marks it. With it comes whether its last user has not come to its end.
+    /// Sets the mark. Also returns whether the previous user left it.
     fn mark(place: &Path) -> Result<(InUse, bool), PathError> {
         let path = place.join(IN_USE);
         let was = path.exists();
@@ -114,14 +116,14 @@ impl InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        // If it stays, the mirror is made anew once.
+        // If this fails, the mirror is made anew once.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Mirror {
-    /// Opens the mirror below `place`, made if it is not there, and waits for another process or
-    /// thread that holds it. A mirror is a cache: one that cannot be opened is made anew.
+    /// Opens the mirror below `place`, or creates it. Waits while another process or thread holds it. A
+    /// mirror is a cache: one that cannot be opened is made anew.
     pub(super) fn open(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
         let lock = Lock::take(place, deadline)?;
         let (in_use, was_in_use) = InUse::mark(place)?;
@@ -133,8 +135,8 @@ impl Mirror {
         Ok(Mirror { repo, place: place.to_owned(), _in_use: in_use, _lock: lock })
     }
 
-    /// Removes the mirror. It is a cache: the next who opens it makes it anew. Not if the disk is full: then the mirror is
-    /// not what is broken, and its copy of the list is all there is.
+    /// Removes the mirror. It is a cache, which the next use makes anew. Does not remove it if the disk is
+    /// full: then the mirror is not the problem, and it has the only copy of the list.
     pub(super) fn discard(place: &Path, deadline: Deadline) -> Result<(), StoreErrorKind> {
         let room = tempfile::tempfile_in(place).and_then(|mut file| file.write_all(&[0; ROOM]));
         room.at("write a file in", place)?;
@@ -148,7 +150,8 @@ impl Mirror {
         }
     }
 
-    /// Removes the mirror because objects in it cannot be read. False if that was done not long ago: then it does not help.
+    /// Removes the mirror because of unreadable objects. Returns false if that happened recently: then it
+    /// does not help.
     pub(super) fn renew_once(place: &Path, deadline: Deadline) -> Result<bool, StoreErrorKind> {
         let mark = place.join(RENEWED_MARK);
         let age = fs::metadata(&mark)
@@ -162,14 +165,14 @@ impl Mirror {
         Mirror::discard(place, deadline).map(|()| true)
     }
 
-    /// Whether there seems to be a mirror of an earlier run.
+    /// Whether an earlier run seems to have left a mirror.
     pub(super) fn is_there(place: &Path) -> bool {
         place.join(HEADS).exists()
     }
 
     /// The mirror of an earlier run, to read from while the server does not answer.
     pub(super) fn last(place: &Path) -> Option<(Repository, RemoteRefs)> {
-        // Whoever uses it may just be ending because of it.
+        // A process may be crashing because of it.
         if place.join(IN_USE).exists() {
             return None;
         }
@@ -177,20 +180,20 @@ impl Mirror {
         Some((repo, read_heads(place)?))
     }
 
-    /// What the refs named at the last look, if the mirror has the tip's objects.
+    /// The refs as last seen, if the mirror has the tip's objects.
     pub(super) fn known(&self) -> Option<RemoteRefs> {
         read_heads(&self.place).filter(|refs_seen| refs_seen.tip.is_none_or(|tip| self.has(tip)))
     }
 
-    /// Whether the object is here.
+    /// Whether the mirror has the object.
     pub(super) fn has(&self, oid: Oid) -> bool {
         self.repo.odb().is_ok_and(|odb| odb.exists(oid))
     }
 
-    /// Remembers what the refs name.
+    /// Records the refs and their targets.
     pub(super) fn note(&self, refs_seen: &RemoteRefs) -> Result<(), StoreErrorKind> {
         if let Some(tip) = refs_seen.tip {
-            // With our lock held, a lock file of git here is one that a killed process left.
+            // This process holds the mirror's lock, so a lock file of git is left from a killed process.
             let _ = fs::remove_file(self.repo.path().join(format!("{FETCHED}.lock")));
             self.repo.reference(FETCHED, tip, true, "seen").during("note the tip")?;
         }
@@ -202,11 +205,11 @@ impl Mirror {
         Ok(state::save_text(&self.place, HEADS, &text)?)
     }
 
-    /// Asks the server what its refs name, and brings here what is missing of the branch and of the refs that were chosen.
+    /// Reads the server's refs, and fetches the missing objects of the branch and the selected refs.
     pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
             match self.renew(upstream, Reach::Tip) {
-                // A broken ref perhaps, which is found below.
+                // Perhaps because of a broken ref, which is found below.
                 Err(Trouble::Download(_)) => {}
                 result => result?,
             }
@@ -219,13 +222,14 @@ impl Mirror {
                 Err(Trouble::Download(error)) if reach == Reach::Tip && cannot_be_shallow(&error) => {
                     reach = Reach::News;
                 }
-                // libgit2 tells the server what is here, and does not understand a commit of it. A new mirror has none to tell.
+                // To tell the server what is here, libgit2 parses local commits, and rejects one of them. A
+                // new mirror has none.
                 Err(Trouble::Download(error)) if !renewed && is_odd(&error) => {
                     renewed = true;
                     self.renew(upstream, Reach::Tip)?;
                     reach = Reach::of(&self.repo);
                 }
-                // Over HTTP, a ref may go between the server's word of it and our question for it.
+                // Over HTTP, a ref may be deleted between the advertisement and the request.
                 Err(Trouble::Download(error)) if !asked_again && is_gone(&error) => asked_again = true,
                 Err(Trouble::Download(error)) if broken::may_lack_objects(&error) => {
                     break self.fetch_in_parts(upstream, reach, error)?;
@@ -237,7 +241,8 @@ impl Mirror {
         Ok(refs_seen)
     }
 
-    /// Fetches the branch alone, then of the rest what can be had. `error` is why all at once cannot.
+    /// Fetches the branch alone, then as many of the other refs as possible. `error` is why fetching all
+    /// together failed.
     fn fetch_in_parts(
         &self,
         upstream: Upstream<'_>,
@@ -260,7 +265,7 @@ impl Mirror {
         }
         let found = broken::find(&others, |part| {
             let mut listing = Listing::of(&self.repo, upstream, &known)?;
-            // One that has gone or moved meanwhile is no longer asked for.
+            // A ref that was deleted or moved meanwhile is no longer requested.
             listing.refs_seen.others.retain(|name, oid| part.get(name) == Some(oid));
             let names = listing.missing(&self.repo, Reach::News)?;
             let names: Vec<&str> =
@@ -277,8 +282,8 @@ impl Mirror {
         Ok(refs_seen)
     }
 
-    /// Brings here the newest commits of these branches, to see what is on them. One that the server does not send, or that
-    /// has gone meanwhile, is left out.
+    /// Fetches the newest commits of these branches, to inspect them. Ignores branches that the server does
+    /// not send, or that were deleted meanwhile.
     pub(super) fn bring(&self, upstream: Upstream<'_>, branches: &Refs) -> Result<(), StoreErrorKind> {
         let missing: Vec<&str> =
             branches.iter().filter(|(_, oid)| !self.has(**oid)).map(|(name, _)| name.as_str()).collect();
@@ -292,17 +297,17 @@ impl Mirror {
         }
     }
 
-    /// The refs that the server was seen not to send, not long ago.
+    /// The refs that the server recently failed to send.
     pub(super) fn broken(&self) -> Refs {
         broken::remembered(&self.place)
     }
 
-    /// Whether commits of long ago are missing: then an object that is not here may be on the branch all the same.
+    /// Whether old commits are missing. Then the branch may contain a commit that is not here.
     pub(super) fn is_shallow(&self) -> bool {
         self.repo.is_shallow()
     }
 
-    /// Brings here all commits of the branch that are missing, if libgit2 can tell the server what is here.
+    /// Fetches all missing commits of the branch, unless libgit2 fails to tell the server what is here.
     pub(super) fn deepen_if_possible(
         &mut self,
         upstream: Upstream<'_>,
@@ -314,7 +319,7 @@ impl Mirror {
         }
     }
 
-    /// Brings here all commits of the branch that are missing.
+    /// Fetches all missing commits of the branch.
     pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         match self.deepened(upstream) {
             Err(Trouble::Download(error)) if is_odd(&error) => {
@@ -329,14 +334,14 @@ impl Mirror {
 
     fn deepened(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, Trouble> {
         let refs_seen = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
-        // libgit2 remembers of commits that it has read that they had no parents.
+        // libgit2 caches parsed commits, which had no parents before.
         self.repo = Repository::open_bare(self.repo.path()).during("open the mirror")?;
         self.note(&refs_seen)?;
         Ok(refs_seen)
     }
 
-    /// Fetches everything into a new mirror and puts it in the place of this one. The old one stays until then: its
-    /// copy of the list counts if the server fails just now.
+    /// Fetches everything into a new mirror and replaces this one. The old one stays until then: it is the
+    /// last copy of the list if the server fails now.
     fn renew(&mut self, upstream: Upstream<'_>, reach: Reach) -> Result<(), Trouble> {
         let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
         let fresh = fresh.at("make a repository in", &self.place).map_err(StoreErrorKind::from)?;
@@ -352,7 +357,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Whether there are very many files: as `git gc --auto`, one of the 256 directories stands for all.
+    /// Whether there are very many files. As in `git gc --auto`, one of the 256 directories is the sample.
     fn is_littered(&self) -> bool {
         let count =
             |dir: &str| fs::read_dir(self.repo.path().join("objects").join(dir)).map_or(0, Iterator::count);
@@ -360,7 +365,7 @@ impl Mirror {
     }
 }
 
-/// An empty mirror below `place`, instead of whatever is there.
+/// Creates an empty mirror below `place`, in place of anything that is there.
 fn make(place: &Path) -> Result<Repository, StoreErrorKind> {
     let path = place.join("mirror.git");
     if path.exists() {
@@ -389,13 +394,13 @@ fn read_heads(place: &Path) -> Option<RemoteRefs> {
     Some(RemoteRefs { branch, tip, others, elsewhere, left_out, broken: broken::remembered(place) })
 }
 
-/// How much of the branch's history a fetch brings.
+/// How much of the branch's history to fetch.
 #[derive(Clone, Copy, PartialEq)]
 enum Reach {
-    /// The newest commit alone: for a mirror that has nothing yet. A fleet makes thousands of commits a week, of which a
-    /// node needs none.
+    /// Only the newest commit, for an empty mirror. A fleet makes thousands of commits a week, and a node
+    /// needs none of them.
     Tip,
-    /// What came since the last fetch.
+    /// The commits since the last fetch.
     News,
     /// Everything.
     History,
@@ -406,7 +411,7 @@ impl Reach {
         if repo.find_reference(FETCHED).is_ok() { Reach::News } else { Reach::Tip }
     }
 
-    /// The number of commits, as libgit2 counts them: 0 is all that are new, the largest number all that there are.
+    /// The number of commits, in libgit2's convention: 0 means all new ones, the largest number all.
     fn depth(self) -> i32 {
         match self {
             Reach::Tip => 1,
@@ -416,9 +421,9 @@ impl Reach {
     }
 }
 
-/// At which point a fetch failed.
+/// The stage at which a fetch failed.
 enum Trouble {
-    /// The server had listed its refs and did not send what they name.
+    /// After the server listed its refs, while it sent their objects.
     Download(StoreErrorKind),
     Other(StoreErrorKind),
 }
@@ -444,13 +449,13 @@ struct Listing<'repo> {
 }
 
 impl<'repo> Listing<'repo> {
-    /// Connects. The refs that are known as broken are set aside.
+    /// Connects, and sets the known broken refs aside.
     fn of(
         repo: &'repo Repository,
         upstream: Upstream<'repo>,
         known: &Refs,
     ) -> Result<Listing<'repo>, StoreErrorKind> {
-        // The URL is as git's configuration has it: libgit2 must not rewrite it once more.
+        // git's configuration is already applied to the URL: libgit2 must not rewrite it again.
         let own = git2::Config::new().and_then(|mut config| {
             config.add_file(&repo.path().join("config"), git2::ConfigLevel::Local, false)?;
             repo.set_config(&config)
@@ -482,7 +487,8 @@ impl<'repo> Listing<'repo> {
         Ok(Listing { remote, url: upstream.url, refs_seen })
     }
 
-    /// The refs whose objects are not here yet, one for each object: libgit2 compares each with all that the server has.
+    /// The refs whose objects are missing here, one for each object: libgit2 compares each with all refs of
+    /// the server.
     fn missing(&self, repo: &Repository, reach: Reach) -> Result<BTreeSet<String>, StoreErrorKind> {
         let odb = repo.odb().during("open the mirror")?;
         let missing = |oid: &Oid| !odb.exists(*oid);
@@ -504,7 +510,7 @@ impl<'repo> Listing<'repo> {
     }
 }
 
-/// Fetches what is missing of all refs but those that are known as broken.
+/// Fetches the missing objects of all refs, except the known broken ones.
 fn fetch(
     repo: &Repository,
     upstream: Upstream<'_>,
@@ -547,7 +553,7 @@ fn branch_of(connection: &Remote<'_>, wanted: Wanted<'_>) -> Result<String, Stor
     {
         branches.insert(name.clone(), listed.oid());
     }
-    // HEAD names a branch without a commit, which this protocol does not tell.
+    // HEAD names a branch without a commit, whose name this protocol does not tell.
     let head = head.unwrap_or_else(|| Head::Unknown { default: branch_ref(&default_branch()) });
     branch::choose(wanted, &head, &branches)
 }
@@ -558,17 +564,17 @@ fn default_branch() -> String {
         .unwrap_or_else(|_| FALLBACK_BRANCH.to_owned())
 }
 
-/// Whether libgit2 failed at an object that git would not have written.
+/// Whether libgit2 rejected an object that git would not have written.
 fn is_odd(error: &StoreErrorKind) -> bool {
     matches!(error, StoreErrorKind::Git { source, .. } if source.class() == git2::ErrorClass::Invalid)
 }
 
-/// Whether the server has no part of a history to give: libgit2's words of the missing capability.
+/// Whether the server cannot send a part of a history: libgit2's message about the missing capability.
 fn cannot_be_shallow(error: &StoreErrorKind) -> bool {
     crate::errors::chain(error).contains("shallow")
 }
 
-/// Whether a ref went while it was fetched: upload-pack's "not our ref", in whatever wrapping.
+/// Whether a ref was deleted during the fetch: upload-pack's "not our ref", in any wrapping.
 fn is_gone(error: &StoreErrorKind) -> bool {
     crate::errors::chain(error).contains("not our ref")
 }

@@ -1,5 +1,6 @@
-//! Refs that the server lists and does not send: it lacks their objects, after `git gc --prune=now` beside a push or after
-//! a crash. One of them makes git refuse the whole fetch, so they are found, remembered for a while, and left out.
+//! Refs that the server lists but does not send. It lacks their objects, after `git gc --prune=now` during a
+//! push or after a crash. A single one makes git refuse the whole fetch, so they are found, remembered for a
+//! while, and left out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,19 +15,19 @@ use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::transport::TransportError;
 
-/// What refs name.
+/// Refs and their targets.
 pub(in crate::store::git) type Refs = BTreeMap<String, Oid>;
 
-/// A broken ref is asked for again after this time: somebody may have brought its objects back.
+/// The time after which a broken ref is requested again: its objects may have been restored.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// So many requests at most find out, at one look, which refs are broken.
+/// The most requests of one look to find the broken refs.
 const REQUESTS: u32 = 32;
 
-/// The file of the memory.
+/// The name of the memory's file.
 const FILE: &str = "broken";
 
-/// The refs that were found broken not long ago.
+/// The refs that were recently found broken.
 pub(super) fn remembered(place: &Path) -> Refs {
     let age = fs::metadata(place.join(FILE))
         .and_then(|found| found.modified())
@@ -43,7 +44,7 @@ pub(super) fn remembered(place: &Path) -> Refs {
     refs.collect()
 }
 
-/// Remembers that these are broken, and no others.
+/// Records that exactly these refs are broken.
 pub(super) fn remember(place: &Path, refs: &Refs) -> Result<(), PathError> {
     if refs.is_empty() {
         return Folder::private(place)?.remove(FILE);
@@ -52,9 +53,9 @@ pub(super) fn remember(place: &Path, refs: &Refs) -> Result<(), PathError> {
     state::save_text(place, FILE, &text)
 }
 
-/// Whether a fetch may have failed because of a ref whose objects the server lacks. It says "not our ref" to a commit
-/// that is not there and hangs up, which over `git://` is often all that is seen; of objects below a commit that are not
-/// there, it says that the repository is corrupt.
+/// Whether a fetch may have failed because the server lacks objects of a ref. If a commit is missing, the
+/// server says "not our ref" and hangs up, and over `git://` often only the latter is seen. If objects below
+/// a commit are missing, it says that the repository is corrupt.
 pub(super) fn may_lack_objects(error: &StoreErrorKind) -> bool {
     match error {
         StoreErrorKind::Transport(error) => matches!(
@@ -72,23 +73,23 @@ pub(super) fn may_lack_objects(error: &StoreErrorKind) -> bool {
     }
 }
 
-/// The object that the server says it has not, in git's words.
+/// The object that the server reports as missing, in git's words.
 fn named(error: &StoreErrorKind) -> Option<Oid> {
     let text = crate::errors::chain(error);
     let (_, rest) = text.split_once("not our ref ")?;
     Oid::from_str(rest.get(..40)?).ok()
 }
 
-/// What came of asking for refs in parts.
+/// The result of requesting refs in parts.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct BrokenRefs {
-    /// Asked for alone, or named by the server, and not sent.
+    /// Requested alone, or named by the server, and not sent.
     pub(super) broken: Refs,
-    /// Not asked for to the end: there were too many to find out.
+    /// Not fully tested: the limit of requests was reached.
     pub(super) undecided: Refs,
 }
 
-/// Asks for the refs in ever smaller parts, until all that can be had were sent. Gives those that cannot.
+/// Requests the refs in ever smaller parts until everything available was sent. Returns the other refs.
 pub(super) fn find(
     refs: &Refs,
     mut ask: impl FnMut(&Refs) -> Result<(), StoreErrorKind>,
@@ -149,7 +150,8 @@ mod tests {
         StoreErrorKind::Transport(TransportError::Refused { peer: "h".into(), said })
     }
 
-    /// Which of so many are found if these are broken, and with how many requests. With `words`, the server names them.
+    /// Searches `count` refs of which `broken` are broken. Returns the result and the number of requests.
+    /// With `words`, the server names a broken ref.
     fn search(count: u8, broken: &[u8], words: bool) -> (BrokenRefs, usize) {
         let mut requests = 0;
         let found = find(&refs(count), |part| {

@@ -1,8 +1,8 @@
-//! The lock of a mirror: one holder at a time, among all processes and threads of this machine.
+//! The lock of a mirror: one holder among all processes and threads of this machine.
 //!
-//! The lock goes with the process, however that ends. A guard stays on the thread that took it: no value that is read
-//! later, perhaps elsewhere, can hold one unseen. A thread that asks for a lock which it holds itself would wait for
-//! itself; it gets an error at once.
+//! The lock ends with its process, however that ends. A guard stays on the thread that took it, so no value
+//! that is used later, perhaps elsewhere, can hold a lock unnoticed. A thread that asks for a lock that it
+//! already holds gets an error at once, instead of waiting for itself.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
 
-/// A file, by device and inode: however it is named.
+/// Device and inode, which identify a file under any path.
 type Identity = (u64, u64);
 
 thread_local! {
@@ -29,18 +29,18 @@ thread_local! {
 
 const FILE: &str = "lock";
 
-/// A lock that is held until this is dropped.
+/// The lock, held until this is dropped.
 pub(super) struct Lock {
     _file: fs::File,
     identity: Identity,
-    /// Not `Send`: the registry of holders is that of one thread.
+    /// Not `Send`: `HELD` belongs to one thread.
     _here: PhantomData<*const ()>,
 }
 
 impl Lock {
-    /// Takes the lock of that folder, and waits until the deadline for another process or thread that holds it.
+    /// Takes the lock of that folder. Waits until the deadline while another process or thread holds it.
     pub(super) fn take(folder: &Path, deadline: Deadline) -> Result<Lock, StoreErrorKind> {
-        // It may hold the pid of the holder.
+        // The file keeps the holder's pid, so it is not truncated.
         let mut file = Folder::private(folder)?.lock_file(FILE)?;
         let path = &folder.join(FILE);
         let found = file.metadata().at("open", path)?;
@@ -66,7 +66,7 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),
             }
         }
-        // For messages only: a full disk must not keep anybody from reading.
+        // For messages only: a full disk must not prevent reading.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         HELD.with_borrow_mut(|held| held.insert(identity));
         Ok(Lock { _file: file, identity, _here: PhantomData })
@@ -75,12 +75,12 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // At the end of the thread the registry may be gone already.
+        // At the end of the thread, `HELD` may already be destroyed.
         let _ = HELD.try_with(|held| held.borrow_mut().remove(&self.identity));
     }
 }
 
-/// The process that wrote its pid into the file last; none if that cannot be read.
+/// The process that last wrote its pid into the file; `None` if that is unreadable.
 fn holder(folder: &Path) -> Option<u32> {
     state::load_text(folder, FILE)?.trim().parse().ok()
 }
@@ -107,7 +107,7 @@ mod tests {
         let (dir, path) = place();
         let started = Instant::now();
         let lock = Lock::take(&path, within(600.0)).unwrap();
-        // By another name it is the same lock.
+        // The same lock under another path.
         let other = dir.path().join("other");
         std::os::unix::fs::symlink(&path, &other).unwrap();
         for name in [&path, &other] {
