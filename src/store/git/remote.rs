@@ -1,4 +1,4 @@
-//! A repository behind a network: a mirror on this machine, a fetch to read, a push to write.
+//! A repository behind a network: read by fetching into a mirror on this machine, written by pushing.
 
 mod clearing;
 mod election;
@@ -38,33 +38,33 @@ use crate::store::{
 /// A repository behind a URL.
 #[derive(Clone)]
 pub(crate) struct Remote {
-    /// As the transports need them, with their secrets.
+    /// The URLs for the transports, including secrets.
     urls: Urls,
-    /// As it may be shown.
+    /// The URL without secrets.
     url: String,
     cache: Cache,
     options: Options,
 }
 
-/// Something that is done at the repository, and must be over at the deadline.
+/// An operation on the repository, with its deadline.
 struct Operation<'a> {
     remote: &'a Remote,
     deadline: Deadline,
-    /// What was seen to wait and is nobody's update, so many as one push deletes.
+    /// Refs in the inbox that are no updates, at most as many as one push deletes.
     junk: RefCell<Vec<WaitingUpdate>>,
 }
 
-/// The server's refs as a connection has shown them, seen through this machine's mirror.
+/// The server's refs on one connection, interpreted with this machine's mirror.
 struct View {
     session: Session,
     tip: Option<Oid>,
     waiting: Vec<WaitingUpdate>,
-    /// What the branch has, but is still in the inbox.
+    /// Updates that the branch has, but whose refs still exist.
     merged: Vec<WaitingUpdate>,
 }
 
 impl Remote {
-    /// The repository that the user calls `url`, at these places.
+    /// The repository that the user named `url`, with its rewritten URLs.
     pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
         transport::install(transport::Settings::from_env(options.limits));
         let cache = Cache::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
@@ -75,13 +75,13 @@ impl Remote {
         Held::of(self.cache.place(), &self.options)
     }
 
-    /// Whether there seems to be a copy of it here.
+    /// Whether this machine seems to have a copy of it.
     pub(crate) fn has_copy(&self) -> bool {
         Mirror::is_there(self.cache.place())
     }
 
-    /// Does something until the deadline, and again with a new mirror if git failed, and not the network: the mirror may
-    /// be broken.
+    /// Runs an operation until the deadline. If git failed rather than the network, the mirror may be broken:
+    /// then runs it again with a new mirror.
     fn operate<T>(
         &self,
         deadline: Deadline,
@@ -104,8 +104,8 @@ impl Operation<'_> {
         Mirror::open(self.remote.cache.place(), self.deadline)
     }
 
-    /// Brings here what is missing: the branch, what waits, and of the heartbeats those that are asked for or that `beat`
-    /// is to be added to.
+    /// Fetches what is missing: the branch, waiting updates, and those shards that were requested or to which
+    /// `beat` will be added.
     fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<RemoteRefs, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
@@ -125,7 +125,7 @@ impl Operation<'_> {
         Upstream { url: &self.remote.urls.read, branch: self.remote.options.wanted_branch(), also }
     }
 
-    /// Looks whether the list is still on its branch. `refs` are those of the server, or its branches.
+    /// Finds out whether the list is still on its branch. `refs` are the server's refs, or just its branches.
     fn standing(
         &self,
         mirror: &mut Mirror,
@@ -144,7 +144,7 @@ impl Operation<'_> {
             held.look(&mirror.repo, branch, tip, &elsewhere, |wanted| mirror.bring(upstream, wanted))
         };
         match look(mirror)? {
-            // The commit that had the list may be before those that are here.
+            // The commit that had the list may be older than the commits here.
             Standing::Gone(StoreErrorKind::Gone { .. }) if tip.is_some() && mirror.is_shallow() => {
                 mirror.deepen(upstream)?;
                 look(mirror)
@@ -153,7 +153,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Connects to write.
+    /// Connects for writing.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
             let url = &self.remote.urls.write;
@@ -164,7 +164,7 @@ impl Operation<'_> {
         })
     }
 
-    /// Asks a server that is too busy to answer again, until the deadline. Only for what changes nothing.
+    /// Retries until the deadline while the server is too busy. Only for requests that change nothing.
     fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, StoreErrorKind>) -> Result<T, StoreErrorKind> {
         let mut backoff = Backoff::new(self.deadline);
         let mut last = None;
@@ -176,14 +176,14 @@ impl Operation<'_> {
                     }
                     last = Some(error);
                 }
-                // Why it was tried again says more than that the time was over in the middle of the last try.
+                // The reason for the retries tells more than that the last one ran into the deadline.
                 Err(error) if self.deadline.is_over() => return Err(last.unwrap_or(error)),
                 result => return result,
             }
         }
     }
 
-    /// What there is to be read, and the mirror that it is to be read from.
+    /// Looks: returns what there is to read, and the mirror to read it from.
     fn see(&self) -> Result<(Mirror, Observation), StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let refs_seen = self.fetch(&mut mirror, None)?;
@@ -192,7 +192,7 @@ impl Operation<'_> {
         Ok((mirror, seen))
     }
 
-    /// Reads what was seen. If another process has made the mirror anew meanwhile, it looks again.
+    /// Reads what the look found. Looks again if another process made the mirror anew meanwhile.
     fn read(&self, seen: &Observation) -> Result<Read, StoreErrorKind> {
         let mirror = self.mirror()?;
         if seen.is_here(&mirror.repo) {
@@ -203,7 +203,7 @@ impl Operation<'_> {
         seen.read(&mirror.repo, &self.remote.cache)
     }
 
-    /// Sorts what the connection has shown.
+    /// Sorts the refs that the connection shows.
     fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> Result<View, StoreErrorKind> {
         let refs = &session.advert().refs;
         let tip = refs.get(branch).copied();
@@ -224,7 +224,7 @@ impl Operation<'_> {
                 Says::Junk => drop(bad.insert((entry.commit, entry.id))),
             }
         }
-        // One who floods the inbox names the same object again and again.
+        // A flood of the inbox names the same object many times.
         all.retain(|entry| bad.contains(&(entry.commit, entry.id.clone())));
         all.truncate(limits::get().swept);
         self.junk.replace(all);
@@ -263,7 +263,7 @@ impl Store for Remote {
         confirmed.forget().in_store(&self.url)?;
         let Published { outcome, gone, beat } =
             self.operate(deadline, |operation| operation.publish(edit, beat))?;
-        // An update that waits may still be overtaken by another one.
+        // A waiting update may still be superseded by another one.
         if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &outcome) {
             confirmed.remember(record);
         }
@@ -286,7 +286,7 @@ impl Store for Remote {
     }
 
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
-        // Not the mirror: its lock must not live in a value that is read whenever somebody likes.
+        // Does not contain the mirror: its lock must not live in a value that may be read at any later time.
         let (stamp, seen) = self.operate(deadline, |operation| {
             let (_mirror, seen) = operation.see()?;
             Ok((seen.stamp(), seen))
@@ -295,7 +295,7 @@ impl Store for Remote {
         Ok(Look::new(stamp, move |deadline| {
             let read = || remote.operate(deadline, |operation| operation.read(&seen));
             let found = read()?;
-            // The server has what its list names: the mirror is broken.
+            // The server has the objects that its list names, so the mirror is broken.
             let renewed = found.unreadable > 0
                 && Mirror::renew_once(remote.cache.place(), deadline).in_store(&remote.url)?;
             Ok(if renewed { read()? } else { found }.snapshot)
@@ -335,7 +335,7 @@ impl Store for Remote {
             let seen = Observation::new(&repo, &refs_seen, &self.options).ok()?;
             Some(seen.read(&repo, &self.cache).ok()?.snapshot)
         };
-        // A mirror that is broken, or of a list that is gone, is no reason to forget what was read from it.
+        // A broken mirror, or a list that disappeared, is no reason to forget the last reading.
         of_mirror().or_else(|| self.cache.last())
     }
 }

@@ -1,5 +1,6 @@
-//! Takes away refs that keep this program from its own: whose objects the server lacks, since as long as there is one git
-//! takes no push but of deletions; which are no updates; or which are in the way of a ref's name.
+//! Deletes refs that stop presence from writing its own: refs whose objects the server lacks (git refuses all
+//! pushes except deletions while there is one), refs in the inbox that are no updates, and refs that conflict
+//! with another ref's name.
 
 use super::Operation;
 use super::merge::deletion;
@@ -9,14 +10,14 @@ use crate::store::git::mirror::Mirror;
 use crate::store::git::push::{RefUpdate, Session};
 use crate::store::git::{beats, inbox, is_in_the_way, network};
 
-/// How often refs are deleted and the push is tried again. The server names one bad ref at a time.
+/// How often refs are deleted and the push is retried. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
 
-/// So many refs are deleted one by one.
+/// The most refs to delete without an atomic push.
 const FEW: usize = 50;
 
 impl Operation<'_> {
-    /// Does it, and does it again once those refs are gone which made the server refuse it.
+    /// Runs `act`, and runs it again after deleting the refs because of which the server refused it.
     pub(super) fn clearing<T>(
         &self,
         mirror: &mut Mirror,
@@ -35,8 +36,8 @@ impl Operation<'_> {
         act(mirror)
     }
 
-    /// Deletes what was seen to wait and is nobody's update. In one transaction, if the server can: else it writes the list
-    /// of its packed refs anew for each.
+    /// Deletes the refs in the inbox that are no updates. In one transaction if the server supports that,
+    /// since it otherwise rewrites its packed refs for each.
     pub(super) fn sweep(&self) -> Result<(), StoreErrorKind> {
         let mut junk = self.junk.take();
         if junk.is_empty() {
@@ -58,7 +59,8 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Deletes refs beside which git cannot have that one, some at a time. Gives the connection back if there are none.
+    /// Deletes the refs that git cannot have beside `own`, a few at a time. Returns the connection if there
+    /// are none.
     pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
         let refs = session.advert().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
         let deletions: Vec<RefUpdate> = refs
@@ -71,11 +73,12 @@ impl Operation<'_> {
         Ok(None)
     }
 
-    /// Deletes what waits and the heartbeats that the server has only the names of. Their nodes say it again. False if
-    /// nothing was deleted.
+    /// Deletes updates and heartbeats of which the server has only the refs. Their nodes send them again.
+    /// Returns false if nothing was deleted.
     fn clear(&self, mirror: &mut Mirror, refusal: &StoreErrorKind) -> Result<bool, StoreErrorKind> {
         let ours = |name: &str| name.starts_with(inbox::PREFIX) || name.starts_with(beats::PREFIX);
-        // Fetching all shows which ones they are. If it fails, those remain that the server has named.
+        // Fetching everything shows which refs are broken. If it fails, the refs that the server named
+        // remain.
         let _ = mirror.fetch(self.upstream(&ours));
         let broken = mirror.broken();
         let session = self.session()?;

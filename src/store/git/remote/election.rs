@@ -1,4 +1,4 @@
-//! Whether one who left an update, and looks after it, merges what waits: decided by what it sees, look by look.
+//! Decides, look by look, whether a node that looks after its update merges the waiting updates. Pure.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::name::Name;
 use crate::store::git::contention::MANY;
 use crate::store::git::inbox::WaitingUpdate;
 
-/// To so many who come first one yields: one of them might have been killed.
+/// The most nodes to yield to, since each of them may have been killed.
 const MERGERS: usize = 3;
 
-/// How often in that more may have come before what waits is merged all the same.
+/// How many times in a row more updates may arrive before they are merged anyway.
 const MAX_UNREST: i32 = 4;
 
-/// The waits from look to look: so many times longer than the server took to answer, from, to, and how they grow while
-/// the server is busy.
+/// The wait between looks: the multiple of the server's response time, its bounds, and its growth while more
+/// updates arrive.
 const PACE: u32 = 3;
 const MIN_PACE: Duration = Duration::from_millis(20);
 const MAX_PACE: Duration = Duration::from_secs(2);
@@ -22,52 +22,52 @@ const GROWTH: f64 = 1.5;
 /// What to do after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Merge what waits.
+    /// Merge the waiting updates.
     Merge,
     /// Look again later.
     Wait,
-    /// Nothing is left to be done, or somebody else does it.
+    /// Nothing is left to do, or another node does it.
     Leave,
 }
 
-/// What one who looks has seen so far.
+/// What one node has seen so far.
 pub(super) struct Election<'a> {
-    /// The node whose update is looked after, if it is one.
+    /// The node whose update it looks after, if any.
     own: Option<&'a Name>,
-    /// How many waited at the last look.
+    /// The number of updates waiting at the last look.
     known: usize,
-    /// How often in a row more had come.
+    /// How many times in a row more had arrived.
     unrest: i32,
-    /// How often it was left to those who come first.
+    /// How many times it yielded to nodes with older updates.
     yielded: usize,
-    /// The update that had waited for the longest at the last look.
+    /// The oldest waiting update at the last look.
     oldest: Option<String>,
-    /// Whether we have merged before: then we go on until nothing waits.
+    /// Whether this node has merged before: then it continues until nothing waits.
     merges: bool,
 }
 
 impl Election<'_> {
-    /// Before the first look; `known` were seen to wait when the update was left.
+    /// The state before the first look; `known` updates waited when this node left its own.
     pub(super) fn new(own: Option<&Name>, known: usize) -> Election<'_> {
         Election { own, known, unrest: 0, yielded: 0, oldest: None, merges: false }
     }
 
-    /// Before the next look of one who has just merged: the others leave what comes after to it.
+    /// The state after a merge: the other nodes leave later updates to this one.
     pub(super) fn after_merge() -> Election<'static> {
         Election { merges: true, ..Election::new(None, 0) }
     }
 
-    /// How long to wait for the next look, at a server that took `answer` to say what waits.
+    /// The wait before the next look, for a server with that response time.
     pub(super) fn pause(&self, answer: Duration) -> Duration {
         let pace = (answer * PACE).clamp(MIN_PACE, MAX_PACE);
         pace.mul_f64(GROWTH.powi(self.unrest) * (0.5 + fastrand::f64()))
     }
 
-    /// What to do, if this waits now.
+    /// Decides what to do with these waiting updates.
     ///
-    /// Of those who look, the one whose update has waited for the longest merges. The others yield to it, and leave as
-    /// soon as they see that somebody merges. While more and more come, the crowd shall get into one commit; but not for
-    /// ever, since each that waits costs every push of the others.
+    /// Among the nodes that look, the one with the oldest update merges. The others yield to it, and stop as
+    /// soon as they see that somebody merges. While more updates arrive, merging waits, so that one commit
+    /// has them all. The wait is limited, since each waiting update slows down every other push.
     pub(super) fn next(&mut self, waiting: &[WaitingUpdate]) -> Next {
         let oldest = waiting.first().map(WaitingUpdate::name);
         let others_merge = !self.merges && self.oldest.is_some() && self.oldest != oldest;
@@ -88,13 +88,13 @@ impl Election<'_> {
         Next::Wait
     }
 
-    /// What waited was merged by us.
+    /// Records that this node merged the waiting updates.
     pub(super) fn has_merged(&mut self) {
         (self.merges, self.known, self.unrest) = (true, 0, 0);
     }
 
-    /// How many look who come first, because their updates have waited for longer than ours. No more than [`MERGERS`],
-    /// since they may all have been killed.
+    /// The number of looking nodes with older updates, at most [`MERGERS`], since they may all have been
+    /// killed.
     fn first_in_turn(&self, waiting: &[WaitingUpdate]) -> usize {
         let before = waiting.iter().take_while(|entry| Some(&entry.id) != self.own);
         before.filter(|entry| entry.looked_after).count().min(MERGERS)
@@ -110,11 +110,11 @@ mod tests {
     use super::*;
     use crate::store::git::inbox;
 
-    /// Updates of these nodes, the first has waited for the longest; with a `+`, its node looks after it.
+    /// Waiting updates of these nodes, oldest first. A `+` means that the node looks after its update.
     fn waiting(nodes: &[&str]) -> Vec<WaitingUpdate> {
         let name = |(age, node): (usize, &&str)| {
             let id = Name::parse(node.trim_end_matches('+')).unwrap();
-            // Far in the future, so that the clock adds nothing.
+            // Far in the future, so that the clock does not matter.
             inbox::next(&id, Some((1 << 60) + age as u64), node.ends_with('+'), None)
         };
         let refs: BTreeMap<_, _> =

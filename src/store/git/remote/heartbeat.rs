@@ -1,4 +1,4 @@
-//! Leaves a heartbeat: with the push of a record where there is one, else in a push of its own.
+//! Writes a heartbeat: in the push of a record if there is one, otherwise in a push of its own.
 
 use std::cell::{Cell, LazyCell};
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use crate::store::git::push::{self, RefUpdate, Session};
 use crate::store::git::{Backoff, beats, is_in_the_way, network};
 use crate::store::{Folder, StoreErrorKind};
 
-/// A heartbeat that is to be left.
+/// A heartbeat to write.
 pub(super) struct Heartbeat<'a> {
     id: &'a Name,
     time: Timestamp,
-    /// The ref that it goes to.
+    /// The ref of its shard.
     pub(super) shard: String,
     /// The folder of the list, if that is in the same repository.
     list: Option<&'a Folder>,
-    /// Gets the heartbeat of the node whose place it takes.
+    /// Receives the node's heartbeat that this one replaces.
     replaced: &'a Cell<Option<Timestamp>>,
 }
 
@@ -37,14 +37,14 @@ impl Heartbeat<'_> {
         Heartbeat { id, time, shard: beats::shard(id, shards), list, replaced }
     }
 
-    /// Whether this machine has the beats that the server has in the shard: without them none can be added. If the server
-    /// itself has them no more, the shard starts anew.
+    /// Whether this machine has the shard's present heartbeats, without which none can be added. A shard that
+    /// the server itself has lost starts empty.
     pub(super) fn is_ready(&self, mirror: &Mirror, refs: &BTreeMap<String, Oid>) -> bool {
         refs.get(&self.shard)
             .is_none_or(|base| mirror.has(*base) || mirror.broken().get(&self.shard) == Some(base))
     }
 
-    /// What adds it to the shard, if this machine is ready for that.
+    /// The command that adds it to the shard, if this machine is ready.
     pub(super) fn command(
         &self,
         mirror: &Mirror,
@@ -55,13 +55,14 @@ impl Heartbeat<'_> {
             return Ok(None);
         }
         let base = refs.get(&self.shard).copied();
-        // As this machine knows the list: no line goes before a shard has hundreds of others.
+        // The list as this machine knows it, which suffices: a shard drops lines of others only when it has
+        // hundreds.
         let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| {
             let folder = self.list?;
             beats::listed(&mirror.repo, mirror.known()?.tip, folder)
         }));
         let known = match base {
-            // What the server itself has lost begins anew.
+            // A shard that the server has lost starts empty.
             Some(base) if mirror.has(base) => {
                 beats::read(&mirror.repo, base, beats::MOST, &listed)?.into_base()
             }
@@ -74,7 +75,7 @@ impl Heartbeat<'_> {
 }
 
 impl Operation<'_> {
-    /// Leaves the heartbeat in pushes of its own, until one of them gets through.
+    /// Writes the heartbeat in pushes of its own, until one succeeds.
     pub(super) fn leave_heartbeat(
         &self,
         mirror: &mut Mirror,
@@ -102,7 +103,7 @@ impl Operation<'_> {
     }
 }
 
-/// Pushes a heartbeat, and what else there is to be deleted.
+/// Pushes a heartbeat together with deletions.
 pub(super) fn push_heartbeat(
     mirror: &Mirror,
     session: Session,

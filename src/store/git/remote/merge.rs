@@ -1,4 +1,4 @@
-//! Merges what waits into the branch.
+//! Merges waiting updates into the branch.
 
 use std::time::Duration;
 
@@ -13,25 +13,26 @@ use crate::store::git::mirror::Mirror;
 use crate::store::git::network;
 use crate::store::git::push::{self, RefUpdate, Session};
 
-/// How often in that others may be faster: then it is they who merge.
+/// How many merges may lose the race before they are left to the others.
 const LOSSES: u32 = 3;
 
-/// How often one looks before the rest is left to others.
+/// How many looks a node takes before it leaves the rest to others.
 const LOOKS: u32 = 16;
 
-/// What became of what waited.
+/// The result of a merge.
 pub(super) enum Merged {
     /// The branch has the updates of these nodes.
     Done(Vec<Name>),
-    /// Nothing was pushed: the branch has moved since the connection was made, or nothing waits that could be read.
+    /// Nothing was pushed: the branch moved since this connection was opened, or no waiting update could be
+    /// read.
     Stale(View),
     /// Others were faster.
     Lost,
 }
 
 impl Operation<'_> {
-    /// Looks, until nothing is left to be done, whether what waits is to be merged by us, and does that. `answer` is the
-    /// time that the server took to answer last. Gives the nodes whose updates were merged.
+    /// Looks repeatedly until nothing is left to do, and merges the waiting updates when that falls to this
+    /// node. `answer` is the server's last response time. Returns the nodes whose updates were merged.
     pub(super) fn look_after(
         &self,
         mirror: &mut Mirror,
@@ -43,7 +44,7 @@ impl Operation<'_> {
         for _ in 0..LOOKS {
             let pause = election.pause(answer);
             if self.deadline.left() < pause + answer {
-                // What waits is durable, and others look as well.
+                // The updates are durable, and other nodes look as well.
                 break;
             }
             self.deadline.sleep(pause);
@@ -74,10 +75,10 @@ impl Operation<'_> {
         Ok(merged)
     }
 
-    /// Merges all that waits into the branch, and what `own` says, in one commit.
+    /// Merges all waiting updates, and `own`, into the branch in one commit.
     ///
-    /// One atomic push moves the branch and deletes exactly the refs that were merged. A crash at any point loses
-    /// nothing: what still waits is merged again, to no effect.
+    /// One atomic push moves the branch and deletes exactly the merged refs. A crash at any point loses
+    /// nothing: merging the remaining refs again has no effect.
     pub(super) fn merge(
         &self,
         mirror: &mut Mirror,
@@ -96,10 +97,11 @@ impl Operation<'_> {
                 return Ok(Merged::Stale(view));
             }
         }
-        // Not beside a list on another branch. One that is gone begins anew with what waits.
+        // An error here prevents a second list beside one on another branch. A list that disappeared is
+        // restored from the waiting updates.
         let _ = self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advert().refs)?;
         let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
-        // What is here says something, or was left out of the view.
+        // Keeps only the updates that were read.
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
         if view.waiting.is_empty() {
             return Ok(Merged::Stale(view));

@@ -20,39 +20,41 @@ use crate::store::git::push::{self, RefUpdate};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
 
-/// Who comes so late of those who spread their pushes looks after them: there may be nobody left who does.
+/// A node whose turn is in this last part of the window looks after the updates of all: there may be nobody
+/// after it.
 const LATE: f64 = 0.95;
 
-/// What became of an update that was left in the inbox, and offered to the branch if there was a commit to offer.
+/// The result of pushing an update to the inbox, together with a commit for the branch if there is one to
+/// offer.
 enum Left {
     /// The branch has it.
     Merged,
     /// It waits in the inbox.
     Waiting,
-    /// The server takes no refs but branches.
+    /// The server accepts only branches.
     BranchesOnly,
 }
 
-/// What is to be published.
+/// An update to publish.
 struct Update<'a> {
     files: &'a NodeFiles,
-    /// The commit for the branch, where nobody else waits.
+    /// The commit for the branch, if nobody else waits.
     offer: Option<Prepared>,
-    /// What is different.
+    /// The change that it makes.
     change: Change,
 }
 
-/// What became of a change.
+/// The result of a change.
 pub(super) struct Published {
     pub(super) outcome: Option<Outcome>,
-    /// Why the list had gone, if this has begun it anew.
+    /// How the list disappeared, if this change restored it.
     pub(super) gone: Option<StoreErrorKind>,
-    /// What became of the heartbeat beside it, with the time of the one that it replaced.
+    /// The result of the heartbeat beside it: the time of the one that it replaced.
     pub(super) beat: Result<Option<Timestamp>, StoreErrorKind>,
 }
 
 impl Operation<'_> {
-    /// Makes the change, and leaves the heartbeat of that time.
+    /// Makes the change, and writes the heartbeat of that time.
     pub(super) fn publish(
         &self,
         edit: &Edit<'_>,
@@ -66,17 +68,17 @@ impl Operation<'_> {
         let mut gone = None;
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
         if let Some(refs_seen) = mirror.known() {
-            // The change is made, whatever becomes of that memory.
+            // The change is made even if this fails.
             let _ = self.remote.held().note(&mirror.repo, &refs_seen.branch, refs_seen.tip);
         }
         let beat = beat
             .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
-        // Nothing of its own depends on that: what stays, the next one takes away.
+        // The result does not depend on this: the next publisher removes what remains.
         let _ = self.sweep();
         Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()) })
     }
 
-    /// Whether the list is on that branch, as far as what the branch names is on this machine.
+    /// Whether the list is on that branch, if this machine has the branch's tip.
     fn standing_here(
         &self,
         mirror: &mut Mirror,
@@ -89,7 +91,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Puts the change on the branch if nobody else is there, else into the inbox. Takes the heartbeat if it went with it.
+    /// Puts the change on the branch if no other node publishes, else into the inbox. Takes `beat` if the
+    /// heartbeat was part of the push.
     fn put(
         &self,
         mirror: &mut Mirror,
@@ -105,8 +108,8 @@ impl Operation<'_> {
         let mut is_fresh = remembered.is_none();
         let mut refs_seen = match remembered {
             Some(refs_seen) => refs_seen,
-            // An update needs nothing of the list: in a crowd, nobody fetches it first. One alone may be what the last who
-            // came has left over.
+            // An update does not depend on the list, so under contention no node fetches the list first. A
+            // single waiting update may just be a leftover.
             None if inbox::entries(&session.advert().refs).len() > 1 => {
                 let view = self.view(mirror, session, "")?;
                 let update = Update { files: &files, offer: None, change: Change::Joined };
@@ -118,16 +121,16 @@ impl Operation<'_> {
         let mut view = self.view(mirror, session, &refs_seen.branch)?;
         let known = refs_seen.tip;
         let changed = match self.prepare(mirror, known, std::slice::from_ref(&files)) {
-            // The list that was seen last cannot be read, and it is another one by now.
+            // The last known list cannot be read, and it has changed since.
             Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::NoFolder { .. }) if known != view.tip => {
                 None
             }
             result => result?,
         };
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
-        // With others waiting, and a change that is one whatever the branch says now, nothing needs to be fetched.
+        // If others wait, and this is a change whatever the branch contains now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
-        // The branch that was seen is not there: the list may be on another one by now.
+        // The known branch does not exist: the list may be on another one by now.
         let astray = view.tip.is_none()
             && view.session.advert().refs.keys().any(|name| name.starts_with("refs/heads/"));
         if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
@@ -140,7 +143,7 @@ impl Operation<'_> {
         }
         let mut standing = self.standing_here(mirror, &refs_seen, &view);
         if !is_fresh && matches!(standing, Err(StoreErrorKind::OtherBranch { .. })) {
-            // HEAD names another branch than the one that is remembered, perhaps that with the list.
+            // HEAD names another branch than the recorded one, perhaps the one with the list.
             refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
             view = self.view(mirror, view.session, &refs_seen.branch)?;
             standing = self.standing_here(mirror, &refs_seen, &view);
@@ -165,28 +168,29 @@ impl Operation<'_> {
             let left_over = view.waiting.len();
             self.leave_unchanged(mirror, view, beat)?;
             if left_over > 0 && load.falls_to_one() {
-                // Who comes by merges what a crowd has left over. Nothing of its own depends on that.
+                // A passing node merges what others left over. Its own result does not depend on this.
                 let _ = self.look_after(mirror, Election::new(None, left_over), load.answer);
             }
             return Ok(None);
         }
-        // Known only as well as this machine knows the branch.
+        // Only as exact as this machine's knowledge of the branch.
         let change =
             prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
         let change = change.cloned().unwrap_or(Change::Joined);
-        // Never later: it must be on top of the tip that this connection has shown.
+        // Decided now: the commit must be on top of the tip that this connection showed.
         let offer = prepared.filter(|_| view.waiting.is_empty());
-        // Of a list that is gone, what waits is all there is: readers take it for gone until it is on the branch.
+        // If the list disappeared, waiting updates are all that is left of it. For readers it stays gone
+        // until they are on the branch.
         let begins = gone.is_some() && !view.waiting.is_empty();
         if begins || load.merges_at_once(view.waiting.len()) {
             view = match self.merge(mirror, view, Some(&files)) {
                 Ok(Merged::Done(_)) => {
-                    // The others see it, and rely on us for what comes after.
+                    // The other nodes saw this merge, and rely on this node for later updates.
                     let _ = self.look_after(mirror, Election::after_merge(), load.answer);
                     return Ok(Some(Outcome::Merged(change)));
                 }
                 Ok(Merged::Stale(view)) => view,
-                // Who cannot merge now leaves what it has to say.
+                // If the merge failed, the update is left in the inbox.
                 Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &refs_seen.branch)?,
             };
         }
@@ -194,7 +198,8 @@ impl Operation<'_> {
         self.leave_in_turn(mirror, view, Some(refs_seen), update, load, beat)
     }
 
-    /// Leaves the update when its turn has come among those who are there, and looks after what waits if that falls to us.
+    /// Pushes the update at this node's turn among those that publish now, and merges waiting updates if that
+    /// falls to this node.
     fn leave_in_turn(
         &self,
         mirror: &mut Mirror,
@@ -220,10 +225,10 @@ impl Operation<'_> {
             }
             Left::Waiting if !looks => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
-                // The update is durable. Who cannot merge now leaves it to the next one.
+                // The update is durable. If this merge fails, it is left to the next node.
                 let merged = self.look_after(mirror, Election::new(Some(&files.id), known), load.answer);
                 if !window.is_zero() {
-                    // Others have come meanwhile, who may rely on us.
+                    // Other nodes came meanwhile, which may rely on this one.
                     self.deadline.sleep(end.saturating_duration_since(Instant::now()));
                     let _ = self.look_after(mirror, Election::new(None, 0), load.answer);
                 }
@@ -232,12 +237,12 @@ impl Operation<'_> {
                     false => Ok(Some(Outcome::Waiting(change))),
                 }
             }
-            // Then the branch it is, try by try.
+            // Falls back to pushing the branch, with retries.
             Left::BranchesOnly => self.contend(mirror, files),
         }
     }
 
-    /// Ends a conversation in which there was nothing to change, with the heartbeat if there is one.
+    /// Ends a connection without a change, but pushes the heartbeat if there is one.
     fn leave_unchanged(
         &self,
         mirror: &Mirror,
@@ -251,15 +256,16 @@ impl Operation<'_> {
             return Ok(());
         };
         let deletions = view.merged.iter().map(deletion).collect();
-        // What the server says to it otherwise, it says to the next try as well.
+        // In any other case the next attempt gets the server's answer again.
         if let Ok(Pushed::Done) = push_heartbeat(mirror, view.session, command, deletions) {
             *beat = None;
         }
         Ok(())
     }
 
-    /// Leaves the update in the inbox, and in the same push offers a commit to the branch, if there is one, and leaves the
-    /// heartbeat: each ref is taken or refused by itself. Says on the ref if this process looks after the update.
+    /// Pushes the update to the inbox, and in the same push the commit for the branch and the heartbeat, if
+    /// any. The server accepts or refuses each ref separately. The ref's name tells whether this process
+    /// looks after the update.
     fn leave(
         &self,
         mirror: &Mirror,
@@ -271,7 +277,8 @@ impl Operation<'_> {
     ) -> Result<Left, StoreErrorKind> {
         let entry =
             inbox::write(&mirror.repo, &self.remote.options.folder, files, &self.remote.options.author)?;
-        // What this node has said before is out of date. Where somebody else has said it, all the more so.
+        // This node's earlier updates are out of date, and those that somebody else pushed for it all the
+        // more.
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
         let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
@@ -296,7 +303,7 @@ impl Operation<'_> {
         if let Err(refusal) = judge(&report, &name, false)
             && refusal.lacks_objects()
         {
-            // So would every other push be refused.
+            // The server would refuse every other push, too.
             return Err(refusal);
         }
         let waits = report.unpack.is_none() && !report.refuses(&name);
@@ -306,7 +313,7 @@ impl Operation<'_> {
             Ok(_) => Ok(Left::BranchesOnly),
             Err(error) => {
                 if waits {
-                    // Not by a back door what the server does not want on its branch.
+                    // A change that the server refuses on its branch must not enter through the inbox.
                     let gone = RefUpdate { name, old: Some(entry), new: None };
                     self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
                 }
@@ -315,8 +322,8 @@ impl Operation<'_> {
         }
     }
 
-    /// The branch and nothing else, for servers that take no other ref: fetch, commit, push, and again if others were
-    /// faster.
+    /// Pushes to the branch only, for servers that accept no other refs: fetch, commit, push, and again if
+    /// others were faster.
     fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::new(self.deadline);
         loop {

@@ -1,12 +1,12 @@
-//! A push that is gone through up to what it would send.
+//! Rehearses a push up to the point of sending.
 
 use super::Operation;
 use crate::store::git::branch_ref;
 use crate::store::{Branch, StoreErrorKind};
 
 impl Operation<'_> {
-    /// Connects to write, as a push does, and leaves again. None if it is not known which branch would move: nothing was
-    /// read there yet.
+    /// Connects for writing, as a push does, and disconnects. `None` if the branch is unknown because nothing
+    /// was read there yet.
     pub(super) fn rehearse(&self) -> Result<Option<Branch>, StoreErrorKind> {
         let known = self.mirror()?.known().map(|refs_seen| refs_seen.branch);
         let session = self.session()?;

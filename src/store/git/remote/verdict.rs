@@ -1,25 +1,24 @@
-//! What the server made of a push.
+//! Interprets the server's report on a push.
 
 use crate::sanitize;
 use crate::store::StoreErrorKind;
 use crate::store::git::push::Report;
 
-/// The most that is repeated of what a server says, in characters of one line.
+/// The longest line of a server's output to repeat, in characters.
 const MAX_SAID: usize = 4096;
 
-/// What became of a push.
+/// The result of a push.
 pub(super) enum Pushed {
     Done,
     /// Others were faster.
     Lost,
 }
 
-/// Whether the server did what counts, somebody else was faster, or the server does not want it. What counts is that one
-/// ref, where it was among the commands.
+/// Judges the push by the result of the ref `name`: accepted, overtaken by another push, or refused.
 pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed, StoreErrorKind> {
     let reason = match &report.unpack {
         Some(reason) => reason.as_str(),
-        // In an atomic push, the one ref that could not be locked fails all others.
+        // In an atomic push, a single ref that could not be locked fails all others.
         None if atomic && report.refused.iter().any(|(_, reason)| is_race(reason)) => {
             return Ok(Pushed::Lost);
         }
@@ -40,7 +39,7 @@ pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed,
     })
 }
 
-/// What git servers say when another push came first: the words of receive-pack and of its reference transactions.
+/// The messages of git servers when another push came first, from receive-pack and its ref transactions.
 fn is_race(reason: &str) -> bool {
     [
         "non-fast-forward",
@@ -49,7 +48,7 @@ fn is_race(reason: &str) -> bool {
         "failed to update ref",
         "failed to lock",
         "stale info",
-        // One ref of several that could not be locked.
+        // At least one ref could not be locked.
         "atomic transaction failed",
         "incorrect old value",
         "reference already exists",
