@@ -1,4 +1,4 @@
-//! What a server says first: its refs, and what it can do (gitprotocol-pack(5), "Reference Discovery").
+//! A server's advertisement: its refs and capabilities (gitprotocol-pack(5), "Reference Discovery").
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use git2::Oid;
 
 use super::pktline::{self, garbage};
 
-/// The refs and abilities of a server at one moment.
+/// The refs and capabilities of a server at one moment.
 #[derive(Debug, Default)]
 pub(in crate::store::git) struct Advert {
-    /// What each ref names. git lists them in the order of their names.
+    /// The target of each ref. git lists them sorted by name.
     pub(in crate::store::git) refs: BTreeMap<String, Oid>,
     capabilities: Vec<String>,
 }
@@ -30,7 +30,7 @@ impl Advert {
             if let Some(said) = line.strip_prefix(b"ERR ") {
                 return Err(io::Error::other(format!("the server says: {}", String::from_utf8_lossy(said))));
             }
-            // The transports have taken out names that are not UTF-8.
+            // The transports removed names that are not UTF-8.
             let text = std::str::from_utf8(line).map_err(|_| garbage("a ref that is not UTF-8".into()))?;
             let (entry, capabilities) = text.split_once('\0').unwrap_or((text, ""));
             if first {
@@ -43,7 +43,8 @@ impl Advert {
             let (oid, name) =
                 entry.split_once(' ').ok_or_else(|| garbage(format!("`{}`", entry.escape_debug())))?;
             let oid = Oid::from_str(oid).map_err(|_| garbage(format!("`{}`", entry.escape_debug())))?;
-            // A repository without refs says `capabilities^{}`; `.have` lines are of repositories it borrows from.
+            // A repository without refs sends `capabilities^{}`; `.have` lines are from repositories that it
+            // borrows from.
             if !oid.is_zero() && !name.starts_with('.') && !name.ends_with("^{}") {
                 advert.refs.insert(name.to_owned(), oid);
             }
@@ -51,7 +52,7 @@ impl Advert {
         Ok(advert)
     }
 
-    /// Whether the server can do that.
+    /// Whether the server has that capability.
     pub(in crate::store::git) fn can(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|known| known == capability)
     }

@@ -1,18 +1,18 @@
-//! The difference between two versions of a tree, as packs carry it (gitformat-pack(5), "Deltified representation").
+//! Deltas between two versions of a tree, as in packs (gitformat-pack(5), "Deltified representation").
 //!
-//! One node's change in a folder of ten thousand is a tree of 350 KB; as a difference it is some 60 bytes. libgit2 never
-//! sends a difference against an object that only the server has.
+//! One node's change in a folder of ten thousand is a tree of 350 KB, but a delta of about 60 bytes. libgit2
+//! never sends a delta against an object that only the server has.
 
 use std::cmp::Ordering;
 
-/// The most that one copy instruction can say.
+/// The most bytes of one copy instruction.
 const MAX_COPY: usize = 0x00ff_ffff;
 
-/// The most that one insert instruction can hold.
+/// The most bytes of one insert instruction.
 const MAX_INSERT: usize = 127;
 
-/// The instructions that make `new` from `base`, both the raw bytes of trees. None if one of them is no tree, or if `new` is
-/// empty: git refuses differences of less than four bytes (`DELTA_SIZE_MIN` in its delta.h).
+/// The instructions that make `new` from `base`, both raw bytes of trees. `None` if one is not a tree, or if
+/// `new` is empty: git refuses deltas of less than four bytes (`DELTA_SIZE_MIN` in its delta.h).
 pub(super) fn between_trees(base: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     if new.is_empty() {
         return None;
@@ -53,7 +53,7 @@ pub(super) fn between_trees(base: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Instructions, with neighbouring copies and inserts not yet written.
+/// Instructions. Adjacent copies and inserts are collected before they are written.
 #[derive(Default)]
 struct Delta {
     instructions: Vec<u8>,
@@ -80,7 +80,7 @@ impl Delta {
 
     fn flush_insert(&mut self) {
         for chunk in self.inserted.chunks(MAX_INSERT) {
-            // A chunk is never longer than the 127 that fit.
+            // A chunk has at most 127 bytes.
             self.instructions.push(chunk.len() as u8);
             self.instructions.extend_from_slice(chunk);
         }
@@ -94,7 +94,7 @@ impl Delta {
             let at = self.instructions.len();
             let mut flags = 0x80_u8;
             self.instructions.push(flags);
-            // Only the bytes that are not zero are written; a flag says which are there.
+            // Only nonzero bytes are written; the flags tell which.
             for (bit, byte) in offset.to_le_bytes()[..4].iter().chain(&now.to_le_bytes()[..3]).enumerate() {
                 if *byte != 0 {
                     flags |= 1 << bit;
@@ -114,7 +114,7 @@ impl Delta {
     }
 }
 
-/// Seven bits a byte, the least first; the highest bit says that more follow.
+/// Seven bits in each byte, the lowest first; the highest bit means that more follow.
 fn varint(to: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         to.push((value & 0x7f) as u8 | 0x80);
@@ -132,7 +132,7 @@ struct TreeEntry<'a> {
 }
 
 impl TreeEntry<'_> {
-    /// The order of entries in a tree: directories as if their name ended with a slash.
+    /// The order of entries in a tree: directories sort as if their names ended with a slash.
     fn order(&self, other: &TreeEntry<'_>) -> Ordering {
         let ending = |entry: &TreeEntry<'_>| entry.is_tree.then_some(b'/');
         self.name.iter().copied().chain(ending(self)).cmp(other.name.iter().copied().chain(ending(other)))
@@ -144,7 +144,7 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The next entry; the inner none is the end, the outer one is garbage.
+    /// The next entry. `Some(None)` is the end, `None` means invalid bytes.
     fn next(&mut self) -> Option<Option<TreeEntry<'a>>> {
         if self.rest.is_empty() {
             return Some(None);
@@ -174,7 +174,7 @@ mod tests {
         bytes
     }
 
-    /// What git does with a delta (patch-delta.c).
+    /// git's application of a delta (patch-delta.c).
     fn apply(base: &[u8], delta: &[u8]) -> Vec<u8> {
         let mut at = 0;
         let number = |at: &mut usize| {

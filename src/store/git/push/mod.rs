@@ -1,8 +1,8 @@
-//! The sending half of git's push protocol (gitprotocol-pack(5)), just what publishing needs.
+//! The sending half of git's push protocol (gitprotocol-pack(5)), as far as publishing needs it.
 //!
-//! libgit2's own push looks at the server's refs only to send: it cannot decide by them what to send on the same
-//! connection, has no atomic push of several refs, sends whole trees, and cannot push from a shallow repository. With
-//! 10,000 nodes that is 340 KB and a second connection for a change of 300 bytes.
+//! libgit2's own push cannot decide by the server's refs what to send on the same connection. It has no
+//! atomic push of several refs, sends whole trees, and cannot push from a shallow repository. With 10,000
+//! nodes, that costs 340 KB and a second connection for a change of 300 bytes.
 
 mod advert;
 mod delta;
@@ -20,35 +20,35 @@ use crate::limits;
 use advert::Advert;
 pub(super) use pack::{added, pack_of};
 
-/// What this client can do, besides `report-status`.
+/// The capabilities of this client, besides `report-status`.
 const WANTED: [&str; 3] = ["side-band-64k", "quiet", "atomic"];
 
-/// A change of one ref, if it still names `old`.
+/// A change of one ref, on condition that it still names `old`.
 #[derive(Debug, Clone)]
 pub(super) struct RefUpdate {
     /// The ref.
     pub(super) name: String,
-    /// What it must name now; none if it must not be there.
+    /// The required old target; `None` if the ref must not exist.
     pub(super) old: Option<Oid>,
-    /// What it shall name; none deletes it.
+    /// The new target; `None` deletes the ref.
     pub(super) new: Option<Oid>,
 }
 
-/// What became of a push.
+/// The server's report on a push.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Why the server took no objects at all.
+    /// Why the server accepted no objects at all.
     pub(super) unpack: Option<String>,
     /// The refs that were refused, and the server's reason.
     pub(super) refused: Vec<(String, String)>,
-    /// What hooks and the server said to people.
+    /// The output of hooks and the server for people.
     pub(super) said: String,
 }
 
-/// A connection to the server's receive-pack, which has said what its refs are.
+/// A connection to the server's receive-pack, after its advertisement.
 pub(super) struct Session {
     transport: Box<dyn SmartSubtransport>,
-    /// Each request is a connection of its own, as in smart HTTP.
+    /// Whether each request is a connection of its own, as in smart HTTP.
     rpc: bool,
     url: String,
     stream: Box<dyn SmartSubtransportStream>,
@@ -57,14 +57,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and reads the server's refs.
+    /// Connects and reads the advertisement.
     pub(super) fn open(
         transport: Box<dyn SmartSubtransport>,
         rpc: bool,
         url: &str,
     ) -> Result<Session, SessionError> {
         let started = Instant::now();
-        // What an earlier connection of another transport left behind says nothing of this one.
+        // A value that an earlier connection left says nothing about this one.
         let _ = take_answered_in();
         let mut stream = transport.action(url, Service::ReceivePackLs)?;
         let begun = take_answered_in().map_or(started, |time| Instant::now() - time);
@@ -72,7 +72,7 @@ impl Session {
         Ok(Session { transport, rpc, url: url.to_owned(), stream, advert, opened_in: begun.elapsed() })
     }
 
-    /// How long the server took to say what its refs are.
+    /// How long the server took to send its refs.
     pub(super) fn opened_in(&self) -> Duration {
         self.opened_in
     }
@@ -81,8 +81,8 @@ impl Session {
         &self.advert
     }
 
-    /// Sends the commands and the objects that they need, and reads what became of them. With `atomic`, all refs change
-    /// or none; the server must be able to do that.
+    /// Sends the commands with their objects, and reads the report. With `atomic`, all refs change or none;
+    /// the server must support that.
     pub(super) fn send(
         mut self,
         commands: &[RefUpdate],
@@ -125,7 +125,7 @@ impl Session {
             true => {
                 let mut band = SideBand { from: stream, rest: Vec::new(), said: Vec::new(), length: 0 };
                 let report = Report::read(&mut band)?;
-                // Words of post-receive hooks come after the report.
+                // The output of post-receive hooks follows the report.
                 io::copy(&mut band, &mut io::sink())?;
                 let said = String::from_utf8_lossy(&band.said).trim().to_owned();
                 Ok(Report { said, ..report })
@@ -134,9 +134,9 @@ impl Session {
         }
     }
 
-    /// Leaves without a change, as the protocol wants it.
+    /// Ends the connection without a change, in the way of the protocol.
     pub(super) fn leave(mut self) {
-        // Smart HTTP has no connection to leave. Elsewhere the server sees the end of the stream as well.
+        // Smart HTTP has no connection to end. Elsewhere the server also sees the end of the stream.
         let _ = self.stream.write_all(pktline::FLUSH).and_then(|()| self.stream.flush());
         let _ = self.transport.close();
     }
@@ -166,18 +166,18 @@ impl Report {
     }
 }
 
-/// The report, out of the bands that the server weaves it into: 1 is data, 2 words for people, 3 a last word.
+/// Extracts the report from the server's bands: 1 is data, 2 output for people, 3 a fatal error.
 struct SideBand<'a> {
     from: &'a mut dyn Read,
     rest: Vec<u8>,
     said: Vec<u8>,
-    /// How much has come, in bytes.
+    /// The bytes received so far.
     length: usize,
 }
 
-/// Counts what a server says of a push, which has an end.
+/// Adds to the length of a server's report, which is limited.
 fn measure(length: &mut usize, more: usize) -> io::Result<()> {
-    // An empty packet takes time as well.
+    // An empty packet takes time, too.
     *length += more + 4;
     match *length > limits::get().report_bytes {
         true => Err(io::Error::other(format!(
@@ -188,7 +188,7 @@ fn measure(length: &mut usize, more: usize) -> io::Result<()> {
     }
 }
 
-/// No server has more to say to people than this.
+/// The most bytes of output for people to keep.
 const MAX_SAID: usize = 16 * 1024;
 
 impl Read for SideBand<'_> {
@@ -217,13 +217,13 @@ impl Read for SideBand<'_> {
     }
 }
 
-/// Why a push did not come to its end. Whether the server took it is then not known.
+/// Why a push did not complete. It is then unknown whether the server accepted it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    /// The connection could not be made or broke.
+    /// The connection failed or broke.
     #[error(transparent)]
     Git(#[from] git2::Error),
-    /// The stream broke, or what it brought is not git's protocol.
+    /// The stream broke, or its content is not git's protocol.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -1,4 +1,4 @@
-//! A pack of just the objects that a push adds (gitformat-pack(5)).
+//! Makes a pack of only the objects that a push adds (gitformat-pack(5)).
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,12 +10,12 @@ use git2::{ObjectType, Oid, Repository, Tree};
 use super::delta;
 use crate::store::git::commits;
 
-/// The type of an object that is a difference to another one, named by its id.
+/// The type of a delta whose base is given by object id.
 const REF_DELTA: u8 = 7;
 
-/// The objects of commits that their bases do not have; trees as differences to those of the base.
+/// A pack of the objects of commits that their bases lack, with trees as deltas against those of the base.
 ///
-/// The server must have each base: then it has all that the base's tree names.
+/// The server must have each base: then it also has everything in the base's tree.
 pub(in crate::store::git) fn pack_of(
     repo: &Repository,
     commits: &[(Option<Oid>, Oid)],
@@ -50,7 +50,7 @@ pub(in crate::store::git) fn pack_of(
     Ok(pack)
 }
 
-/// The objects that a commit has and its base does not.
+/// The objects that a commit has and its base lacks.
 pub(in crate::store::git) fn added(
     repo: &Repository,
     base: Option<Oid>,
@@ -59,7 +59,8 @@ pub(in crate::store::git) fn added(
     Ok(Objects::of(repo, &[(base, commit)])?.found.into_keys().collect())
 }
 
-/// The new objects, and for trees the one that they differ little from. By id, so that the pack is always the same.
+/// The new objects, and for a tree its similar predecessor. Sorted by id, so that equal pushes give equal
+/// packs.
 struct Objects<'repo> {
     repo: &'repo Repository,
     found: BTreeMap<Oid, Option<Oid>>,
@@ -118,7 +119,8 @@ fn type_number(kind: ObjectType) -> u8 {
     }
 }
 
-/// Type and size: three bits of type and four of size in the first byte, seven of size in each that follows.
+/// Type and size: the first byte has three bits of type and four of size, each further byte has seven bits of
+/// size.
 fn header(pack: &mut Vec<u8>, kind: u8, size: usize) {
     let mut byte = kind << 4 | (size & 0x0f) as u8;
     let mut rest = size >> 4;

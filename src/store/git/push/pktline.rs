@@ -1,14 +1,15 @@
-//! pkt-line, the framing of git's protocols (gitprotocol-common(5)): four hex digits of length, then the bytes.
+//! pkt-line, the framing of git's protocols (gitprotocol-common(5)): four hex digits of length, then the
+//! data.
 
 use std::io::{self, Read, Write};
 
-/// The longest packet, its length digits included.
+/// The longest packet, including its length digits.
 const MAX_PACKET: usize = 65_520;
 
-/// The flush packet, which ends a part of the conversation.
+/// The flush packet, which ends a part of the exchange.
 pub(super) const FLUSH: &[u8] = b"0000";
 
-/// Appends a packet. The callers' lines are far shorter than the longest packet.
+/// Appends a packet. Callers' lines are far shorter than the longest packet.
 pub(super) fn append(to: &mut Vec<u8>, line: &[u8]) {
     debug_assert!(line.len() + 4 <= MAX_PACKET, "{} bytes in one packet", line.len());
     // Writing to a vector does not fail.
@@ -16,7 +17,7 @@ pub(super) fn append(to: &mut Vec<u8>, line: &[u8]) {
     to.extend_from_slice(line);
 }
 
-/// Reads one packet; none is a flush packet.
+/// Reads one packet; `None` is a flush packet.
 pub(super) fn read(from: &mut dyn Read) -> io::Result<Option<Vec<u8>>> {
     let mut digits = [0; 4];
     from.read_exact(&mut digits)?;
@@ -37,7 +38,7 @@ pub(super) fn read(from: &mut dyn Read) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// What the server sent is not git's protocol.
+/// The error that the server does not speak git's protocol.
 pub(super) fn garbage(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the server does not speak git's protocol: {what}"))
 }
