@@ -1,12 +1,12 @@
-//! The address of a repository, taken apart: `scheme://user@host:port/path`, or `user@host:path` as scp writes it.
+//! Parses the address of a repository: `scheme://user@host:port/path`, or scp's `user@host:path`.
 //!
-//! Host, user and path become words of a command line (of ssh, of the server's shell) and lines of a protocol. What could be
-//! taken for an option, or end a line, is refused here, once for all transports.
+//! Host, user and path become words of a command line (of ssh and of the server's shell) and lines of a
+//! protocol. Anything that could be taken for an option or end a line is refused here, for all transports.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// How a server is spoken to.
+/// The protocol of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Scheme {
     Git,
@@ -15,7 +15,7 @@ pub(super) enum Scheme {
     Https,
 }
 
-/// A text that must not be seen, in logs and messages least of all.
+/// A text that must never be shown, above all not in logs and messages.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) String);
 
@@ -25,16 +25,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a repository is.
+/// The address of a repository.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Address {
     pub(super) scheme: Scheme,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
-    /// A name or an address; one of IPv6 without its brackets.
+    /// A name or an address; IPv6 without brackets.
     pub(super) host: String,
     pub(super) port: Option<u16>,
-    /// As the server understands it. Of http, as it stands in a request.
+    /// In the form for the server; for http, as in a request.
     pub(super) path: String,
 }
 
@@ -51,7 +51,7 @@ fn wrong<T>(part: &'static str, problem: &'static str) -> Result<T, AddressError
 }
 
 impl Address {
-    /// Takes a URL apart and refuses what no transport should see.
+    /// Parses a URL, and refuses what no transport should see.
     pub(super) fn parse(url: &str) -> Result<Address, AddressError> {
         let address = match url.split_once("://") {
             Some((scheme, rest)) => {
@@ -89,7 +89,7 @@ impl Address {
                 return wrong("path", "contains a `?` or `#`");
             }
             Scheme::Http | Scheme::Https => encode(path.trim_end_matches('/')),
-            // As git does: `/~user/list.git` is below the home directory of that user of the server.
+            // As in git, `/~user/list.git` is below that user's home directory on the server.
             Scheme::Git | Scheme::Ssh => {
                 let path = decode(path)?;
                 path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(&path).to_owned()
@@ -133,7 +133,7 @@ impl Address {
         if !name(&self.host) && !is_ipv6(&self.host) {
             return wrong("host", "is neither a name in ASCII nor an address");
         }
-        // ssh puts the user into the commands of its configuration, which run in a shell (CVE-2023-51385).
+        // ssh inserts the user into commands of its configuration, which run in a shell (CVE-2023-51385).
         let hostile =
             |user: &str| user.contains(|letter| "\"'`$\\;&<>|(){}".contains(letter) || letter == ' ');
         if self.scheme == Scheme::Ssh && self.user.as_deref().is_some_and(hostile) {
@@ -142,12 +142,12 @@ impl Address {
         Ok(self)
     }
 
-    /// The host as it stands in a URL: an address of IPv6 in brackets.
+    /// The host as in a URL: IPv6 in brackets.
     pub(super) fn url_host(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 
-    /// Who is spoken to, for messages and for the request of git's own protocol: `host` or `host:port`.
+    /// `host` or `host:port`, for messages and for the request of git's own protocol.
     pub(super) fn peer(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.url_host()),
@@ -156,7 +156,7 @@ impl Address {
     }
 }
 
-/// An address of IPv6; of a link-local one, with the name of its interface (`fe80::1%eth0`).
+/// Whether this is an IPv6 address, or a link-local one with the name of its interface (`fe80::1%eth0`).
 fn is_ipv6(host: &str) -> bool {
     let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
     let interface =
@@ -173,7 +173,7 @@ fn split_port(authority: &str) -> Result<(String, Option<u16>), AddressError> {
             None => (authority, None),
         },
     };
-    // Not only `parse`, which takes a `+`.
+    // `parse` alone would accept a `+`.
     let number = |port: &str| match port.bytes().all(|byte| byte.is_ascii_digit()) {
         true => port.parse().ok().filter(|port| *port > 0),
         false => None,
@@ -195,7 +195,7 @@ fn decode(text: &str) -> Result<String, AddressError> {
     while let Some((&first, after)) = rest.split_first() {
         let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         let code = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        // A `%` without two digits stands for itself, as git has it.
+        // As in git, a `%` without two hex digits is literal.
         (byte, rest) = match (first, code) {
             (b'%', Some(code)) => (code, &after[2..]),
             (other, _) => (other, after),
@@ -208,7 +208,7 @@ fn decode(text: &str) -> Result<String, AddressError> {
     }
 }
 
-/// Percent-encodes what cannot stand in a request; what is encoded stays as it is.
+/// Percent-encodes characters that are invalid in a request. Existing codes stay.
 fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,21 +1,21 @@
-//! The list of a server's refs, as libgit2 and this program may see it (gitprotocol-pack(5), "Reference Discovery").
+//! Filters the advertisement for libgit2 and presence (gitprotocol-pack(5), "Reference Discovery").
 //!
-//! Anybody who may push can give a ref any name, and git2 panics over one that is not UTF-8. So what this program has
-//! nothing to do with is taken out of the stream: other refs, names that git does not allow, what tags are peeled to.
+//! Anybody who may push can give a ref any name, and git2 panics at a name that is not UTF-8. So everything
+//! irrelevant is removed from the stream: other refs, names that git forbids, and peeled tags.
 
 use super::TransportError;
 use super::wire::SAID;
 use crate::limits;
 use crate::sanitize::said;
 
-/// Where the refs are that this program has to do with.
+/// The prefixes of the refs that presence uses.
 const OURS: [&str; 2] = ["refs/heads/", "refs/presence/"];
 
-/// What stands in the place of the first ref where there is none.
+/// The line that replaces the first ref if there are no refs.
 const NOTHING: &[u8] = b"0000000000000000000000000000000000000000 capabilities^{}";
 
-/// Reads an advertisement to its end, and gives what is to be seen of it. What is not in git's protocol is handed on as it
-/// came, up to there: who reads it says so.
+/// Reads a whole advertisement, and returns the filtered one. From the first bytes that are not git's
+/// protocol it is returned unchanged: its reader will report them.
 pub(super) fn read(
     peer: &str,
     mut read: impl FnMut(&mut [u8]) -> Result<usize, TransportError>,
@@ -61,7 +61,7 @@ pub(super) fn read(
     }
 }
 
-/// Reads until there are `length` bytes, or the end comes.
+/// Reads until `line` has `length` bytes, or to the end.
 fn fill(
     line: &mut Vec<u8>,
     length: usize,
@@ -79,20 +79,20 @@ fn fill(
     Ok(())
 }
 
-/// What is to be seen of an advertisement.
+/// The filtered advertisement.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// How many refs.
+    /// The number of refs.
     refs: usize,
-    /// How many lines there were, seen or not.
+    /// The number of lines, kept or not.
     lines: usize,
-    /// What the server can do, until a ref is kept that it stands behind.
+    /// The server's capabilities, until they are attached to a kept ref.
     abilities: Option<Vec<u8>>,
 }
 
 impl Kept {
-    /// Whether nothing came but the first line of smart HTTP, after which there is a flush packet.
+    /// Whether only the first line of smart HTTP has come, which a flush packet follows.
     fn is_preamble(&self) -> bool {
         self.lines == 1 && self.refs == 0 && self.abilities.is_none() && !self.bytes.is_empty()
     }
@@ -109,7 +109,7 @@ impl Kept {
             self.abilities = Some(usable(abilities));
         }
         let Some((oid, name)) = reference(entry) else {
-            // The preamble, a shallow commit, or what only the reader can name.
+            // The preamble, a shallow commit, or a line for the reader to judge.
             self.bytes.extend_from_slice(packet);
             return;
         };
@@ -131,7 +131,7 @@ impl Kept {
         self.bytes.push(b'\n');
     }
 
-    /// At the flush packet.
+    /// Completes it at the flush packet.
     fn whole(mut self) -> Vec<u8> {
         if let Some(abilities) = self.abilities.take() {
             self.append(&[NOTHING, b"\0", &abilities].concat());
@@ -140,19 +140,19 @@ impl Kept {
         self.bytes
     }
 
-    /// It ended before that, or is something else.
+    /// Completes it at an early end, or at bytes of another protocol.
     fn broken(mut self, rest: &[u8]) -> Vec<u8> {
         self.bytes.extend_from_slice(rest);
         self.bytes
     }
 }
 
-/// The object and the name, if the line is one of a ref.
+/// Object id and name, if the line describes a ref.
 fn reference(entry: &[u8]) -> Option<(&[u8], &str)> {
     let (oid, name) = entry.split_at_checked(40)?;
     let is_oid = oid.iter().all(u8::is_ascii_hexdigit);
     let name = name.strip_prefix(b" ").filter(|_| is_oid)?;
-    // One that is not UTF-8 is not ours, whatever it is called.
+    // A name that is not UTF-8 cannot belong to presence.
     Some((oid, str::from_utf8(name).unwrap_or_default()))
 }
 
@@ -161,7 +161,7 @@ fn is_ours(name: &str) -> bool {
         || (OURS.iter().any(|prefix| name.starts_with(prefix)) && git2::Reference::is_valid_name(name))
 }
 
-/// The abilities without those that are not UTF-8, and without names of refs that git does not allow.
+/// The capabilities, except those that are not UTF-8 or name a ref that git forbids.
 fn usable(abilities: &[u8]) -> Vec<u8> {
     let usable = abilities.split(|byte| *byte == b' ').filter(|ability| match str::from_utf8(ability) {
         Ok(text) => match text.strip_prefix("symref=").and_then(|symref| symref.split_once(':')) {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn seen(mut from: &[u8]) -> Result<Vec<u8>, TransportError> {
-        // The network cuts as it likes.
+        // The network splits data anywhere.
         read("h", |buffer| {
             let count = from.len().min(buffer.len()).min(7);
             buffer[..count].copy_from_slice(&from[..count]);
@@ -227,7 +227,7 @@ mod tests {
         lines.extend(odd.iter().map(Vec::as_slice));
         lines.extend([beat.as_slice(), b""]);
         assert_eq!(seen(&wire(&lines)).unwrap(), wire(&[&head, &main, &beat, b""]));
-        // Behind smart HTTP.
+        // After the preamble of smart HTTP.
         let service: [&[u8]; 2] = [b"# service=git-upload-pack\n", b""];
         let all = wire(&[&service[..], &lines].concat());
         assert_eq!(seen(&all).unwrap(), wire(&[&service[..], &[&head, &main, &beat, b""]].concat()));

@@ -1,7 +1,7 @@
-//! What can go wrong between here and a git server, and how it gets past libgit2.
+//! Errors between this machine and a git server, and their way past libgit2.
 //!
-//! libgit2 hands on only the text of an error. So the error itself is kept beside it, in the thread that the operation
-//! runs in, and [`take_last_error`] fetches it when the operation has failed.
+//! libgit2 passes on only the text of an error. So the error itself is kept in the thread of the operation,
+//! where [`take_last_error`] finds it after a failure.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,53 +10,53 @@ use std::path::PathBuf;
 use super::address::AddressError;
 use crate::errors::chain;
 
-/// The network, or the server at its other end, did not do what was asked. No variant holds a password or token.
+/// The network or the server failed to do what was asked. No variant contains a password or token.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The URL cannot be used.
     #[error("the URL cannot be used: {0}")]
     Address(#[from] AddressError),
-    /// The host's name could not be looked up.
+    /// The host name could not be resolved.
     #[error("the name of `{peer}` cannot be resolved")]
     Resolve {
         /// The server.
         peer: String,
     },
-    /// There is no connection.
+    /// The connection could not be established.
     #[error("cannot connect to `{peer}`")]
     Connect {
         /// The server.
         peer: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is a proxy on the way, and no connection.
+    /// The connection through a proxy could not be established.
     #[error("the proxy `{proxy}` does not connect to `{peer}`: {reason}")]
     Proxy {
         /// The server.
         peer: String,
-        /// Host and port of the proxy.
+        /// The proxy's host and port.
         proxy: String,
-        /// What the proxy said, or the system of it.
+        /// The proxy's message, or the system's error about it.
         reason: String,
     },
-    /// The server, or the network, was silent for too long.
+    /// The server or the network was silent for too long.
     #[error("`{peer}` has been silent for {seconds} s")]
     Silent {
         /// The server.
         peer: String,
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
     },
-    /// The time of the operation is over, whatever the server has said so far.
+    /// The deadline of the operation passed, whatever the server sent until then.
     #[error("`{peer}` has not finished its answer within {seconds} s")]
     Late {
         /// The server.
         peer: String,
-        /// The limit of the whole operation.
+        /// The limit of the whole operation, in seconds.
         seconds: u64,
-        /// Its key.
+        /// Its key in the configuration.
         key: &'static str,
     },
     /// The connection ended with an error.
@@ -64,53 +64,53 @@ pub enum TransportError {
     Broken {
         /// The server.
         peer: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The server ended the connection.
+    /// The server closed the connection.
     #[error("`{peer}` closed the connection before its answer was complete")]
     Closed {
         /// The server.
         peer: String,
     },
-    /// The server said why it does not do it.
+    /// The server refused and gave a reason.
     #[error("`{peer}` refused: {said}")]
     Refused {
         /// The server.
         peer: String,
-        /// Its words.
+        /// Its message.
         said: String,
     },
-    /// The server knows no such repository, or does not show it to us.
+    /// The server has no such repository, or hides it from this user.
     #[error("`{peer}` has no repository `{path}` for us")]
     NoRepository {
         /// The server.
         peer: String,
-        /// Where it should be.
+        /// Its path.
         path: String,
     },
-    /// The server knows us, and does not let us do it.
+    /// The server knows this user, and forbids the operation.
     #[error("`{peer}` does not let us {operation} the repository{said}")]
     Forbidden {
         /// The server.
         peer: String,
         /// "read" or "write".
         operation: &'static str,
-        /// Its words, after a colon; empty if it said nothing.
+        /// Its message, after a colon; empty if there is none.
         said: String,
     },
-    /// The server does not let us in.
+    /// The server refused the login.
     #[error("`{peer}` refused the login{said}")]
     Login {
         /// The server.
         peer: String,
-        /// Which login that was, or what was said, with what leads up to it.
+        /// Which login it was, or the server's message, with the text that precedes it.
         said: String,
         /// How to log in.
         hint: &'static str,
     },
-    /// Nobody vouches for the key of the ssh server.
+    /// The ssh server's host key is unknown.
     #[error("the host key of `{peer}` is not known here")]
     HostKeyUnknown {
         /// The server.
@@ -118,7 +118,7 @@ pub enum TransportError {
         /// The command that shows its key.
         scan: String,
     },
-    /// The ssh server has another key than it had.
+    /// The ssh server's host key differs from the known one.
     #[error("the host key of `{peer}` is another one than known_hosts says")]
     HostKeyChanged {
         /// The server.
@@ -126,95 +126,95 @@ pub enum TransportError {
         /// The command that removes the old key.
         forget: String,
     },
-    /// A program that the transport needs could not be run.
+    /// A required program could not be started.
     #[error("cannot run `{program}`")]
     Program {
         /// Its name, or the command.
         program: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A program that the transport needs failed.
+    /// A required program failed.
     #[error("`{program}` ended with {status}: {said}")]
     Failed {
         /// Its name.
         program: &'static str,
         /// "exit status 255", "signal 9".
         status: String,
-        /// The end of what it printed.
+        /// The end of its output.
         said: String,
     },
-    /// The server's certificate is not to be trusted.
+    /// The server's certificate is not trusted.
     #[error("the certificate of `{peer}` is not to be trusted: {reason}")]
     Certificate {
         /// The server.
         peer: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The file of trusted authorities cannot be used.
+    /// The file of trusted authorities is unusable.
     #[error("`{path}`, which {variable} names, cannot be used: {reason}")]
     Authorities {
         /// The file.
         path: PathBuf,
         /// The environment variable that names it.
         variable: &'static str,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The web server sends us elsewhere.
+    /// The web server redirects to a place where presence does not follow.
     #[error("`{peer}` redirects to `{to}`, which is not followed")]
     Redirect {
         /// The server.
         peer: String,
-        /// The new place, without secrets.
+        /// The target, without secrets.
         to: String,
     },
-    /// The web server failed.
+    /// The web server reported an error.
     #[error("`{peer}` answered with HTTP status {status}{said}")]
     Status {
         /// The server.
         peer: String,
         /// The status code.
         status: u16,
-        /// The beginning of its words, after a colon; empty if it said nothing.
+        /// The beginning of its message, after a colon; empty if there is none.
         said: String,
     },
-    /// The repository has names of objects that libgit2 does not know.
+    /// The repository uses an object format that libgit2 does not support.
     #[error("the repository at `{peer}` has the object format sha256, which is not supported")]
     Sha256 {
         /// The server.
         peer: String,
     },
-    /// It sends more than this program takes.
+    /// The server exceeds a limit.
     #[error("`{peer}` sends more than {most} {what}")]
     TooMuch {
         /// The server.
         peer: String,
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// How many are taken.
+        /// The limit.
         most: u64,
     },
-    /// What answered is no git server, or none of our time.
+    /// The peer is not a git server, or uses an unknown version of the protocol.
     #[error("what answers at `{peer}` is not git's protocol: {reason}")]
     Protocol {
         /// The server.
         peer: String,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
 }
 
 impl TransportError {
-    /// That there was more than a limit.
+    /// The error that a limit was exceeded.
     pub(super) fn excess(peer: &str, (what, most): (&'static str, u64)) -> TransportError {
         TransportError::TooMuch { peer: peer.to_owned(), what, most }
     }
 
-    /// Whether the server may just have had too much to do: it took no connection in time, or closed one that it had
-    /// taken without a word.
+    /// Whether the cause may be an overloaded server: it did not accept the connection in time, or closed it
+    /// without an answer.
     pub(crate) fn is_overload(&self) -> bool {
         match self {
             TransportError::Connect { source, .. } | TransportError::Broken { source, .. } => {
@@ -225,7 +225,7 @@ impl TransportError {
         }
     }
 
-    /// Whether the same thing may well succeed in a moment: a server that is busy, or just starting.
+    /// Whether a retry may well succeed soon: the server is busy or just starting.
     pub(super) fn is_passing(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};
         match self {
@@ -246,9 +246,9 @@ thread_local! {
     static LAST: RefCell<Option<TransportError>> = const { RefCell::new(None) };
 }
 
-/// What the transport knows of the failure of this thread's last git operation; each is given out once.
+/// The transport's error of this thread's last git operation; each is returned once.
 ///
-/// Call it before an operation, too: what an earlier one left behind must not colour the next.
+/// Also call it before an operation, to clear an error that an earlier one left.
 pub fn take_last_error() -> Option<TransportError> {
     LAST.take()
 }
@@ -258,19 +258,19 @@ pub(super) fn remember(error: TransportError) {
     LAST.set(Some(error));
 }
 
-/// The error as libgit2 hands it on. NUL ends a C string, and git2 panics over one.
+/// The text for libgit2. A NUL would end the C string, and git2 panics at one.
 fn text(error: &TransportError) -> String {
     chain(error).replace('\0', "\\0")
 }
 
-/// Keeps the error, and makes one of git2 out of its text.
+/// Keeps the error, and makes a git2 error of its text.
 pub(super) fn to_git(error: TransportError) -> git2::Error {
     let git = git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::Net, text(&error));
     remember(error);
     git
 }
 
-/// Keeps the error, and makes one of I/O out of its text.
+/// Keeps the error, and makes an I/O error of its text.
 pub(super) fn to_io(error: TransportError) -> io::Error {
     let io = io::Error::other(text(&error));
     remember(error);

@@ -1,5 +1,5 @@
-//! `core.gitProxy` and `GIT_PROXY_COMMAND`: a command through which git reaches `git://` servers. presence runs none, and
-//! does not go past one either.
+//! `core.gitProxy` and `GIT_PROXY_COMMAND`: a command through which git reaches `git://` servers. presence
+//! neither runs nor bypasses such a command.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use super::TransportError;
 use super::address::Address;
 use crate::store::git::configuration::configuration;
 
-/// An error if git would go through a command to that server.
+/// An error if git would reach that server through a command.
 pub(super) fn refuse(address: &Address) -> Result<(), TransportError> {
     let refused = |proxy: &str, reason: &str| {
         Err(TransportError::Proxy {
@@ -33,7 +33,8 @@ pub(super) fn refuse(address: &Address) -> Result<(), TransportError> {
     }
 }
 
-/// The first value that is for the host counts: `COMMAND`, `COMMAND for DOMAIN`; `none` is no command (git-config(1)).
+/// The first value for the host applies: `COMMAND` or `COMMAND for DOMAIN`; `none` is no command
+/// (git-config(1)).
 fn goes_through(values: &[String], host: &str) -> bool {
     for value in values {
         let (command, domain) = match value.split_once(" for ") {

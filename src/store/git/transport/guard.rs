@@ -1,39 +1,39 @@
-//! Watches what a server sends in answer to a fetch, before libgit2 sees it.
+//! Checks a server's answer to a fetch before libgit2 sees it.
 //!
-//! libgit2 takes every object but files into memory whole, makes room for as many objects as the first bytes of a pack
-//! say, and listens for as long as there is something to hear. So the pack is unpacked here a first time, a piece at a
-//! time, and measured.
+//! libgit2 reads every object except blobs into memory as a whole, allocates for as many objects as the
+//! pack's header announces, and reads for as long as the server sends. So the pack is first unpacked here, in
+//! small pieces, and measured.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::limits;
 
-/// How much is unpacked at a time, in bytes.
+/// Bytes to unpack at a time.
 const PIECE: usize = 32 * 1024;
 
-/// The kinds of objects that matter (gitformat-pack(5)).
+/// The relevant types of objects (gitformat-pack(5)).
 const BLOB: u8 = 3;
 const DISTANT_DELTA: u8 = 6;
 const NAMED_DELTA: u8 = 7;
 
-/// More than a limit: of what, and how many.
+/// A limit that was exceeded: what is counted, and the limit.
 pub(super) type Excess = (&'static str, u64);
 
-/// Where the stream is.
+/// The position in the stream.
 enum At {
     /// In the length of a packet.
     Length(Vec<u8>),
-    /// At the first byte of a packet of so many.
+    /// At the first byte of a packet of this length.
     Band(usize),
-    /// In a packet of which so many bytes are left.
+    /// In a packet, with this many bytes left.
     Packet { band: u8, left: usize },
     /// In a pack without packets.
     Bare,
-    /// What comes is not git's protocol: whoever reads it says so.
+    /// The rest is not git's protocol: its reader will report that.
     Over,
 }
 
-/// The guard of one answer.
+/// Checks one answer.
 pub(super) struct Guard {
     at: At,
     sent: u64,
@@ -48,7 +48,7 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// Looks at the next bytes of the answer.
+    /// Checks the next bytes of the answer.
     pub(super) fn see(&mut self, mut bytes: &[u8]) -> Result<(), Excess> {
         self.sent += bytes.len() as u64;
         if self.sent > limits::get().answer_bytes {
@@ -107,24 +107,24 @@ impl Guard {
 enum Next {
     /// Its first twelve bytes.
     Head(Vec<u8>),
-    /// The kind and the size of an entry: so many bits of it were seen.
+    /// The type and size of an entry, of which `shift` bits were read.
     Kind { kind: Option<u8>, size: u64, shift: u32 },
-    /// The distance of the entry that this one is the difference from.
+    /// The distance of the delta base.
     Distance { size: u64 },
-    /// So many bytes of the name of that entry.
+    /// The object id of the delta base, with this many bytes left.
     Name { size: u64, left: usize },
-    /// The data of an entry. Of a difference, its beginning is kept until it says what comes of it.
+    /// The data of an entry. The beginning of a delta is kept until its sizes are known.
     Data { size: u64, start: Option<Vec<u8>> },
-    /// The checksum, or something that is no pack.
+    /// The checksum, or something that is not a pack.
     End,
 }
 
-/// A pack that goes by.
+/// The state of the pack.
 struct Pack {
     next: Next,
-    /// So many entries are still to come.
+    /// The number of entries to come.
     left: u32,
-    /// What the entries so far are when they are put together, in bytes.
+    /// The size of all entries so far when resolved, in bytes.
     sum: u64,
     inflate: Decompress,
     piece: Vec<u8>,
@@ -167,7 +167,7 @@ impl Pack {
                         Some(_) => (u64::from(first & 0x7f), 7),
                     };
                     let kind = *kind.get_or_insert(first >> 4 & 7);
-                    // Bits beyond the 64th would be lost: it is larger than everything.
+                    // Bits beyond the 64th would be lost: the size exceeds every limit.
                     let added = bits.checked_shl(*shift).filter(|added| added >> *shift == bits);
                     *size = added.map_or(u64::MAX, |added| *size | added);
                     *shift += more;
@@ -217,7 +217,7 @@ impl Pack {
         Next::Data { size, start: matches!(kind, DISTANT_DELTA | NAMED_DELTA).then(Vec::new) }
     }
 
-    /// Unpacks what there is of an entry's data. Gives the bytes behind it.
+    /// Unpacks the available part of an entry's data. Returns the bytes after it.
     fn unpack<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Excess> {
         let Next::Data { size, start } = &mut self.next else { return Ok(bytes) };
         let (read, made) = (self.inflate.total_in(), self.inflate.total_out());
@@ -240,7 +240,7 @@ impl Pack {
         if self.sum > limits::get().unpacked_bytes {
             return Err(("bytes of objects", limits::get().unpacked_bytes));
         }
-        // It is not as large as it says, or is no deflated data: libgit2 says so.
+        // Its size is wrong, or it is not deflated data: libgit2 will report that.
         let is_odd = status.is_err() || self.inflate.total_out() > *size || (read == 0 && made == 0);
         if is_odd {
             self.next = Next::End;
@@ -252,10 +252,10 @@ impl Pack {
     }
 }
 
-/// The two numbers at the beginning of a difference have no more bytes than this.
+/// The most bytes of the two sizes at the start of a delta.
 const SIZES: usize = 20;
 
-/// The larger of the sizes of what a difference is made from and of what it makes.
+/// The larger of the delta's two sizes: of its base and of its result.
 fn sizes(delta: &[u8]) -> Option<u64> {
     let mut rest = delta.iter();
     let mut number = || {
@@ -319,7 +319,7 @@ mod tests {
         data.chunks(size).flat_map(packet).collect()
     }
 
-    /// As it comes over the network, in pieces of that size.
+    /// Passes the stream as a network would, in pieces of that size.
     fn seen(stream: &[u8], piece: usize) -> Result<(), Excess> {
         let mut guard = Guard::default();
         stream.chunks(piece).try_for_each(|part| guard.see(part))
@@ -356,7 +356,7 @@ mod tests {
             &pack(1, &[[0xa0; 1].to_vec(), vec![0xff; 11]]),
             Err(("bytes of one object", limits::get().object_bytes)),
         );
-        // Of a file, libgit2 keeps no more than the packed data.
+        // Of a blob, libgit2 keeps only the packed data.
         let blob = [header(BLOB, 1 << 40), deflated(b"")].concat();
         check(&pack(1, &[blob]), Ok(()));
         let bomb = deflated(&[number(10), number(limits::get().delta_bytes + 1)].concat());
@@ -366,7 +366,7 @@ mod tests {
         check(&pack(limits::get().objects + 1, &[]), Err(("objects", limits::get().objects.into())));
     }
 
-    /// A fetch of a whole history: so many differences, each between two trees of that size.
+    /// A fetch of a whole history: `count` deltas, each between two trees of that size.
     fn history(count: u32, size: u64) -> Vec<u8> {
         let delta = deflated(&[number(size), number(size), vec![1; 20]].concat());
         let entry = [header(NAMED_DELTA, 20 + 2 * number(size).len() as u64), vec![9; 20], delta].concat();

@@ -1,4 +1,4 @@
-//! What to do next, for each thing that can go wrong.
+//! Hints for the errors of transports.
 
 use super::TransportError;
 

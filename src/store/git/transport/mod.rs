@@ -1,16 +1,17 @@
-//! How bytes reach a git server: our own streams under libgit2.
+//! Carries bytes to git servers: streams of presence under libgit2.
 //!
-//! libgit2 is built without its https and ssh, so that no OpenSSL is needed, and what it has for `git://` and `http://`
-//! knows neither TCP_NODELAY (40 to 90 ms a push) nor time limits for one connection. It does all that is git; these
-//! streams only carry bytes:
+//! libgit2 is built without https and ssh, so that OpenSSL is not needed. Its own `git://` and `http://` know
+//! neither TCP_NODELAY (40 to 90 ms for each push) nor time limits for a single connection. libgit2 does
+//! everything about git; these streams only carry bytes:
 //!
-//! | scheme | how |
+//! | scheme | transport |
 //! |---|---|
 //! | `git` | a TCP connection |
-//! | `ssh`, `user@host:path` | the `ssh` program, as git runs it, with the user's keys, agent and known_hosts |
+//! | `ssh`, `user@host:path` | the `ssh` program as git runs it, with the user's keys, agent, known_hosts |
 //! | `http`, `https` | ureq and rustls |
 //!
-//! Every wait has a limit, and ends with the deadline of the operation (see [`until`]). What nothing has come of yet, because the server is busy, is tried again.
+//! Every wait has a limit, and ends with the deadline of the operation (see [`until`]). A request is retried
+//! if the server was busy and nothing has happened yet.
 
 mod address;
 mod advertisement;
@@ -45,9 +46,9 @@ pub(super) use until::{bounded, until};
 /// Time limits of the network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// No longer until there is a connection, all tries together.
+    /// The longest time to establish a connection, all attempts together.
     pub connect: Duration,
-    /// No longer between two bytes of the server.
+    /// The longest time without a byte from the server.
     pub silence: Duration,
 }
 
@@ -57,15 +58,15 @@ impl Default for Limits {
     }
 }
 
-/// How servers are spoken to, by this process.
+/// How this process communicates with servers.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Time limits.
     pub limits: Limits,
-    /// What git's own variables say of ssh.
+    /// Settings of ssh from git's environment variables.
     #[cfg(feature = "ssh")]
     pub ssh: ssh::Settings,
-    /// What the environment says of http.
+    /// Settings of http from the environment.
     #[cfg(feature = "https")]
     pub http: http::Settings,
 }
@@ -83,7 +84,8 @@ impl Settings {
     }
 }
 
-/// Makes these the transports of the process. Only the first call counts: libgit2 knows one transport for each scheme.
+/// Installs these transports in the process. Only the first call has an effect: libgit2 has one transport for
+/// each scheme.
 ///
 /// Call it before anything else uses a remote repository through libgit2.
 pub fn install(settings: Settings) {
@@ -112,19 +114,19 @@ pub fn install(settings: Settings) {
     });
 }
 
-/// The transports, once they are installed.
+/// The transports, once installed.
 static KINDS: OnceLock<Vec<TransportKind>> = OnceLock::new();
 
-/// A transport, for those who speak git's protocol themselves.
+/// A transport, for callers that speak git's protocol themselves.
 struct TransportKind {
     schemes: &'static [&'static str],
     stateless: bool,
     make: Box<dyn Fn() -> Box<dyn SmartSubtransport> + Send + Sync>,
 }
 
-/// A new connection for a URL, and whether each request on it stands alone, as over http.
+/// A new connection for a URL, and whether its requests are independent of each other, as over http.
 pub(super) fn open(url: &str) -> Result<(Box<dyn SmartSubtransport>, bool), git2::Error> {
-    // What has no scheme is user@host:path.
+    // A URL without a scheme is `user@host:path`.
     let scheme = url.split_once("://").map_or("ssh", |(scheme, _)| scheme);
     let kind = KINDS.get().into_iter().flatten().find(|kind| kind.schemes.contains(&scheme));
     let kind = kind.ok_or_else(|| git2::Error::from_str("there is no transport for that URL"))?;
@@ -133,7 +135,7 @@ pub(super) fn open(url: &str) -> Result<(Box<dyn SmartSubtransport>, bool), git2
 
 type Stream = Box<dyn SmartSubtransportStream>;
 
-/// What libgit2 asks for a connection on which both sides talk until the operation is over.
+/// A transport with a connection that stays open in both directions until the operation ends.
 struct Dialogue<F>(F);
 
 impl<F> SmartSubtransport for Dialogue<F>
@@ -144,7 +146,7 @@ where
         let service = match action {
             Action::UploadPackLs => Service::UploadPack,
             Action::ReceivePackLs => Service::ReceivePack,
-            // git2 goes on with the stream that it has.
+            // git2 continues on the stream that it has.
             Action::UploadPack | Action::ReceivePack => {
                 return Err(git2::Error::from_str("a service was asked for before its references"));
             }
@@ -165,18 +167,20 @@ thread_local! {
     static ANSWERED_IN: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// How long the server of this thread's last connection took to begin its answer once it was connected: to get there may
-/// take many times longer, and says less of it. Given out once; none where the transport cannot tell these apart.
+/// The time from the connection to the server's first byte, for this thread's last connection. It tells more
+/// about the server than the whole time, which is often dominated by connecting. Returned once; `None` if the
+/// transport cannot measure it.
 pub(super) fn take_answered_in() -> Option<Duration> {
     ANSWERED_IN.take()
 }
 
-/// What an earlier operation left behind must not colour this one.
+/// Clears an error that an earlier operation left.
 fn forget_last_error() {
     drop(take_last_error());
 }
 
-/// Registers what makes a subtransport for each of the schemes. `stateless` is for http, where each request stands alone.
+/// Registers a constructor of subtransports for each scheme. `stateless` is for http, where requests are
+/// independent.
 fn register<S: SmartSubtransport>(
     schemes: &'static [&'static str],
     stateless: bool,
@@ -184,13 +188,14 @@ fn register<S: SmartSubtransport>(
 ) -> TransportKind {
     for scheme in schemes {
         let make = make.clone();
-        // SAFETY: libgit2 keeps the transports in a list without a lock, which must not be changed while another thread
-        // looks for one. They are looked for when a remote is connected, which in this crate only the store of a URL
-        // does, and its constructor calls `install`. That runs this code once and lets no caller pass before it is done.
+        // SAFETY: libgit2 keeps the transports in a list without a lock. The list must not change while
+        // another thread searches it. It is searched when a remote connects, which in this crate only the
+        // store of a URL does, and its constructor calls `install`. That runs this code once, and blocks all
+        // callers until it is done.
         let registered = unsafe {
             git2::transport::register(scheme, move |remote| Transport::smart(remote, stateless, make()))
         };
-        // It fails if somebody else in this process has taken the scheme. Theirs then counts.
+        // It fails if the scheme is already registered by other code in this process, which then applies.
         drop(registered);
     }
     TransportKind { schemes, stateless, make: Box::new(move || Box::new(make())) }
@@ -198,23 +203,23 @@ fn register<S: SmartSubtransport>(
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing {
-    //! What stands between a server and libgit2, given any bytes.
+    //! The filters between a server and libgit2, for arbitrary bytes.
 
     use std::io::Read;
 
     use super::{advertisement, guard};
 
-    /// The list of refs. What is handed on is whole.
+    /// The list of refs. The result is complete.
     pub(in crate::store::git) fn refs(mut bytes: &[u8]) {
         let whole = bytes.len();
         let read = advertisement::read("localhost", |into| Ok(bytes.read(into).unwrap_or_default()));
         if let Ok(kept) = read {
-            // The abilities may come a second time, behind the first ref that is kept.
+            // The capabilities may occur twice: again after the first ref that is kept.
             assert!(kept.len() <= 2 * whole + 1024, "{} bytes of {whole}", kept.len());
         }
     }
 
-    /// The answer to a fetch, in pieces of any size.
+    /// The answer to a fetch, in chunks of any size.
     pub(in crate::store::git) fn answer(bytes: &[u8]) {
         let Some((size, bytes)) = bytes.split_first() else { return };
         let mut guard = guard::Guard::default();

@@ -1,19 +1,20 @@
-//! A server that many nodes ask at the same instant refuses some of them: `git daemon` when its listen backlog is full
-//! or it has too many children, sshd above its MaxStartups. They ask again, each after a time of its own.
+//! Retries connections. When many nodes connect at once, a server refuses some of them: `git daemon` when its
+//! listen backlog is full or it has too many children, sshd above its MaxStartups. Each node retries after a
+//! random wait.
 
 use std::time::{Duration, Instant};
 
 use super::{TransportError, until};
 
-/// How often a connection is tried.
+/// The most attempts for one connection.
 const TRIES: u32 = 6;
 
-/// The longest wait after the first try; it doubles with each.
+/// The upper bound of the first wait; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Calls `attempt` until it succeeds, fails for good, or `limit` has passed. It is told when its time is over.
+/// Calls `attempt`, with its deadline, until it succeeds, fails for good, or `limit` has passed.
 ///
-/// Only for what changes nothing: an attempt must end before the first byte of a push is sent.
+/// Only for operations that change nothing: an attempt must end before the first byte of a push is sent.
 pub(super) fn connecting<T>(
     limit: Duration,
     mut attempt: impl FnMut(Instant) -> Result<T, TransportError>,
@@ -34,7 +35,7 @@ pub(super) fn connecting<T>(
     }
 }
 
-/// Full jitter: of all schemes, the one that spreads those who collided best for the fewest tries
+/// Full jitter: of all schemes, it separates colliding clients with the fewest attempts
 /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 fn longest_wait(tries: u32) -> Duration {
     FIRST_WAIT * 2u32.pow(tries.saturating_sub(1).min(TRIES))

@@ -9,7 +9,7 @@ use super::address::Address;
 use super::wire::{Channel, Greeted, Service, request};
 use super::{ANSWERED_IN, Limits, TransportError, retry, until};
 
-/// The port that IANA gave to git.
+/// git's port, registered at IANA.
 const PORT: u16 = 9418;
 
 /// A connection with a time limit on every read and write.
@@ -17,11 +17,11 @@ pub(super) struct Tcp {
     stream: TcpStream,
     peer: String,
     silence: Duration,
-    /// The time limit that the socket has now.
+    /// The socket's current time limit.
     limit: Duration,
 }
 
-/// Connects, asks for the service, and waits until the server begins to answer.
+/// Connects, requests the service, and waits for the first bytes of the answer.
 pub(super) fn open(
     address: &Address,
     service: Service,
@@ -43,13 +43,14 @@ pub(super) fn open(
     })
 }
 
-/// A server with a full backlog drops what comes, and the system asks again after 1, 3 and 7 s, all of a crowd at the
-/// same moment. We ask anew, each at its own. It may even take the connection and drop the request, later and later:
-/// so this is also the limit for the server's system to acknowledge that.
+/// The longest attempt. A server with a full backlog drops connections, and the kernel retries after 1, 3 and
+/// 7 s, for all clients at the same moments. New attempts at random times are better. The server may even
+/// accept the connection and drop the request, so this also limits the time until its kernel acknowledges
+/// that.
 const ONE_TRY: Duration = Duration::from_secs(2);
 
-/// Tries the addresses of the host in their order. Each has its share of the time: one that does not answer must not
-/// keep us from the next.
+/// Tries the addresses of the host in order. Each gets a share of the time, so that a dead one does not
+/// prevent the next.
 fn connect(address: &Address, deadline: Instant) -> Result<TcpStream, TransportError> {
     let peer = address.peer();
     let addresses = resolve(&address.host, address.port.unwrap_or(PORT), left(deadline))
@@ -69,17 +70,17 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// The addresses of a host; none if there are none, or the answer takes too long.
+/// The addresses of a host; `None` if there are none or resolving takes too long.
 fn resolve(host: &str, port: u16, limit: Duration) -> Option<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(vec![SocketAddr::new(ip, port)]);
     }
-    // The system's resolver has no time limit of its own. Where it is too slow, its thread is left behind.
+    // The system's resolver has no time limit. If it is too slow, its thread is abandoned.
     let (sender, receiver) = mpsc::channel();
     let name = host.to_owned();
     std::thread::spawn(move || {
         let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        // Nobody waits any longer.
+        // Fails if the caller has stopped waiting.
         let _ = sender.send(found);
     });
     let found: Vec<SocketAddr> = receiver.recv_timeout(limit).ok()?.ok()?;
@@ -88,17 +89,17 @@ fn resolve(host: &str, port: u16, limit: Duration) -> Option<Vec<SocketAddr>> {
 
 impl Tcp {
     fn prepare(&self) -> io::Result<()> {
-        // The protocol is a dialogue of short messages; waiting to fill a packet costs 40 ms each.
+        // The protocol exchanges short messages; waiting to fill a packet costs 40 ms each.
         self.stream.set_nodelay(true)?;
         self.unacknowledged(ONE_TRY)
     }
 
-    /// Once the server has answered, what it does not acknowledge is lost no sooner than what it does not answer.
+    /// After the first answer, missing acknowledgements get the same limit as silence.
     fn patient(&self) -> io::Result<()> {
         self.unacknowledged(self.silence)
     }
 
-    /// How long what is sent may stay unacknowledged by the other system (tcp(7), TCP_USER_TIMEOUT).
+    /// Sets how long sent data may stay unacknowledged (tcp(7), TCP_USER_TIMEOUT).
     #[cfg(target_os = "linux")]
     fn unacknowledged(&self, limit: Duration) -> io::Result<()> {
         let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
@@ -110,7 +111,7 @@ impl Tcp {
         Ok(())
     }
 
-    /// Before each read and write: it waits for no longer than the operation has left.
+    /// Before each read and write, limits its wait to the time left to the operation.
     fn limit(&mut self) -> Result<(), TransportError> {
         if let Some(late) = until::late(&self.peer) {
             return Err(late);
@@ -128,7 +129,7 @@ impl Tcp {
     fn failure(&self, error: io::Error) -> TransportError {
         let peer = self.peer.clone();
         match error.kind() {
-            // What a socket says when its time limit is over (socket(7)).
+            // A socket's error when its time limit passes (socket(7)).
             ErrorKind::WouldBlock => {
                 until::late(&peer).unwrap_or(TransportError::Silent { peer, seconds: self.silence.as_secs() })
             }
@@ -157,7 +158,7 @@ impl Channel for Tcp {
     }
 }
 
-/// Does it again when a signal came in between.
+/// Repeats the call if a signal interrupted it.
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

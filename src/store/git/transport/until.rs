@@ -1,7 +1,8 @@
-//! The deadline of the operation that this thread is at.
+//! The deadline of this thread's operation.
 //!
-//! libgit2 calls the transports of the process, on the thread of the operation, and hands nothing through to them. So the
-//! deadline is kept beside it, as errors are, for as long as [`until`] runs. Every wait of a transport asks for it here.
+//! libgit2 calls the transports on the thread of the operation, and passes no context to them. So the
+//! deadline is kept in the thread, as errors are, while [`until`] runs. Every wait of a transport takes it
+//! from here.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -17,10 +18,10 @@ thread_local! {
     static DEADLINE: Cell<Option<Deadline>> = const { Cell::new(None) };
 }
 
-/// A socket's own limit may end this much before or after the deadline.
+/// How much a socket's own limit may differ from the deadline.
 pub(super) const SLACK: Duration = Duration::from_millis(100);
 
-/// Puts back what was there before, also if the operation panics.
+/// Restores the previous deadline, even if the operation panics.
 struct Restore(Option<Deadline>);
 
 impl Drop for Restore {
@@ -29,21 +30,22 @@ impl Drop for Restore {
     }
 }
 
-/// Does something that must be over at the deadline: nothing that a transport does on this thread waits for longer.
+/// Runs an operation with a deadline: no wait of a transport on this thread exceeds it.
 pub(in crate::store::git) fn until<T>(deadline: Deadline, act: impl FnOnce() -> T) -> T {
     let _before = Restore(DEADLINE.replace(Some(deadline)));
     act()
 }
 
-/// The wait, or the time that is left to the operation if that is less.
+/// `wait`, or the time left to the operation if that is less.
 pub(super) fn at_most(wait: Duration) -> Duration {
     DEADLINE.get().map_or(wait, |deadline| deadline.at_most(wait))
 }
 
-/// Lets libgit2 work on what the server of that URL sends. Its errors are those of [`super::take_last_error`].
+/// Runs libgit2 on data from the server of that URL, with limits. The errors are those of
+/// [`super::take_last_error`].
 ///
-/// The work may go on for some time after the deadline: nobody waits for it any more, but the next operation finds what
-/// it has made.
+/// The work may continue for some time after the deadline. Nobody waits for it then, but the next operation
+/// finds its result.
 pub(in crate::store::git) fn bounded<T>(
     url: &str,
     act: impl FnOnce() -> Result<T, git2::Error>,
@@ -65,7 +67,7 @@ pub(in crate::store::git) fn bounded<T>(
     result
 }
 
-/// That the operation has no time left, if that is so.
+/// The error that the operation has no time left, if so.
 pub(super) fn late(peer: &str) -> Option<TransportError> {
     let deadline = DEADLINE.get().filter(|deadline| deadline.left() < SLACK)?;
     let (seconds, key) = (deadline.within().as_secs(), deadline.limit().key());
@@ -105,7 +107,7 @@ mod tests {
         assert_eq!(at_most(long), long);
     }
 
-    /// A server that takes one connection, says this, and then says a byte again and again.
+    /// A server that accepts one connection, sends `start`, and then sends a byte again and again.
     fn dripping(start: &'static str, byte: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -121,7 +123,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { connect: Duration::from_secs(600), silence: Duration::from_secs(600) };
 
-    /// Reads until the end, which never comes. The deadline must end it.
+    /// Reads until the end, which never comes. The deadline must stop it.
     #[track_caller]
     fn is_ended(url: &str, read: impl FnOnce(&Address) -> Result<Box<dyn Read>, TransportError>) {
         let started = Instant::now();

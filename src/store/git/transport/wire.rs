@@ -1,4 +1,4 @@
-//! What the connected transports have in common: the first words of both sides, in pkt-lines
+//! The common part of the connected transports: the first messages of both sides, in pkt-lines
 //! (<https://git-scm.com/docs/gitprotocol-pack>).
 
 use std::io::{self, Cursor, Read, Write};
@@ -7,10 +7,10 @@ use super::guard::Guard;
 use super::{TransportError, advertisement, error};
 use crate::sanitize::said;
 
-/// The most that is shown of what a server says.
+/// The most characters of a server's message to show.
 pub(super) const SAID: usize = 300;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     UploadPack,
@@ -18,7 +18,7 @@ pub(super) enum Service {
 }
 
 impl Service {
-    /// The program at the other end.
+    /// The program on the server.
     pub(super) fn program(self) -> &'static str {
         match self {
             Service::UploadPack => "git-upload-pack",
@@ -36,43 +36,43 @@ impl Service {
     }
 }
 
-/// The first line that a `git daemon` is told. `host` lets it serve several by name.
+/// The first line to a `git daemon`. `host` lets it serve virtual hosts.
 pub(super) fn request(service: Service, path: &str, host: &str) -> Vec<u8> {
     let line = format!("{} {path}\0host={host}\0", service.program());
     format!("{:04x}{line}", line.len() + 4).into_bytes()
 }
 
-/// A connection to a server that speaks both ways. Its errors are whole; [`Greeted`] gets them past libgit2.
+/// A bidirectional connection to a server, with typed errors; [`Greeted`] passes them by libgit2.
 pub(super) trait Channel: Send + 'static {
-    /// Waits for bytes, until there are some. 0 is the end.
+    /// Waits for bytes. 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError>;
 
-    /// Sends some of the bytes, and says how many.
+    /// Sends some of the bytes, and returns their number.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, TransportError>;
 
-    /// Why the server ended the connection.
+    /// The error for an end of the connection by the server.
     fn ended(&mut self) -> TransportError;
 
     /// The server, for messages.
     fn peer(&self) -> &str;
 }
 
-/// A connection on which the server has begun to answer.
+/// A connection on which the server has started to answer.
 pub(super) struct Greeted<C> {
-    /// What was read of the answer, and is yet to be handed on.
+    /// The part of the answer that was read but not returned yet.
     start: Cursor<Vec<u8>>,
-    /// Whether the list of refs is yet to be read.
+    /// Whether the list of refs is still to be read.
     is_listing: bool,
-    /// Watches an answer to a fetch.
+    /// Checks an answer to a fetch.
     guard: Option<Guard>,
-    /// Why the server does not go on, in its words.
+    /// The server's reason for ending the connection.
     refusal: Option<String>,
     pub(super) channel: C,
 }
 
 impl<C: Channel> Greeted<C> {
-    /// Waits for the beginning of the server's answer. A connection without one can be given up for another: nothing
-    /// has happened yet.
+    /// Waits for the first bytes of the answer. Until then nothing has happened, so the caller may retry on
+    /// another connection.
     pub(super) fn new(mut channel: C, service: Service) -> Result<Greeted<C>, TransportError> {
         let mut start = Vec::new();
         read_up_to(&mut channel, &mut start, 4)?;
@@ -80,7 +80,7 @@ impl<C: Channel> Greeted<C> {
             return Err(channel.ended());
         }
         let length = str::from_utf8(&start).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok());
-        // No packet that matters here is shorter: an error is `ERR ` and words, a reference has its 40 digits.
+        // Relevant packets are longer: an error is `ERR ` and a message, a ref has 40 digits.
         if let Some(length @ 9..) = length {
             read_up_to(&mut channel, &mut start, 8)?;
             if start.ends_with(b"ERR ") {
@@ -97,7 +97,7 @@ impl<C: Channel> Greeted<C> {
         Ok(Greeted { start: Cursor::new(start), is_listing: true, guard, refusal: None, channel })
     }
 
-    /// The reason why the connection ended. What the server has said of it says more than the end itself.
+    /// The error for the end of the connection. The server's own message takes precedence.
     fn reason(&mut self, error: TransportError) -> TransportError {
         match self.refusal.take() {
             Some(said) => TransportError::Refused { peer: self.channel.peer().to_owned(), said },
@@ -106,8 +106,8 @@ impl<C: Channel> Greeted<C> {
     }
 }
 
-/// The words of an error packet (gitprotocol-pack(5)) at the beginning of what was just read. libgit2 takes it for a
-/// broken answer, or reads on and finds the connection reset.
+/// The message of an error packet (gitprotocol-pack(5)) at the start of the bytes just read. libgit2 takes it
+/// for a broken answer, or reads on and finds the connection reset.
 pub(super) fn refusal(bytes: &[u8]) -> Option<String> {
     let (length, rest) = bytes.split_at_checked(4)?;
     let length = usize::from_str_radix(str::from_utf8(length).ok()?, 16).ok()?;
@@ -115,11 +115,11 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<String> {
     Some(said(&String::from_utf8_lossy(words), SAID))
 }
 
-/// The most of the first packet that is looked at before it is handed on: one reference and the abilities of the server.
+/// The most bytes of the first packet to examine: one ref and the server's capabilities.
 pub(super) const FIRST: usize = 4096;
 
-/// Whether the first line of an advertisement says that the repository has the object format sha256
-/// (gitprotocol-capabilities(5), `object-format`).
+/// Whether the first line of an advertisement declares the object format sha256 (gitprotocol-capabilities(5),
+/// `object-format`).
 pub(super) fn is_sha256(advertisement: &[u8]) -> bool {
     let line = advertisement.split(|byte| *byte == b'\n').find(|line| line.contains(&0));
     let Some(abilities) = line.and_then(|line| line.splitn(2, |byte| *byte == 0).nth(1)) else {
@@ -128,7 +128,7 @@ pub(super) fn is_sha256(advertisement: &[u8]) -> bool {
     abilities.split(|byte| *byte == b' ').any(|ability| ability == b"object-format=sha256")
 }
 
-/// Reads until there are `length` bytes, or the end comes.
+/// Reads until there are `length` bytes, or to the end.
 fn read_up_to(channel: &mut impl Channel, bytes: &mut Vec<u8>, length: usize) -> Result<(), TransportError> {
     let mut filled = bytes.len();
     bytes.resize(length, 0);
@@ -143,7 +143,7 @@ fn read_up_to(channel: &mut impl Channel, bytes: &mut Vec<u8>, length: usize) ->
 }
 
 impl<C: Channel> Greeted<C> {
-    /// Reads the list of the server's refs to its end, and keeps what is to be seen of it.
+    /// Reads and filters the whole list of the server's refs.
     fn list(&mut self) -> Result<(), TransportError> {
         self.is_listing = false;
         let mut start = std::mem::take(&mut self.start).into_inner();
@@ -174,7 +174,7 @@ impl<C: Channel> Read for Greeted<C> {
         }
         let count = self.channel.read(buffer).map_err(|error| error::to_io(self.reason(error)))?;
         if count == 0 && !buffer.is_empty() {
-            // It may be the end that libgit2 waits for. If it is not, this says why.
+            // libgit2 may expect this end. If not, this error explains it.
             let ended = self.channel.ended();
             error::remember(self.reason(ended));
         }
@@ -211,7 +211,7 @@ mod tests {
 
     impl Channel for Cursor<&'static [u8]> {
         fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
-            // One byte at a time: the network cuts as it likes.
+            // One byte at a time: the network splits data anywhere.
             Ok(Read::read(self, &mut buffer[..1]).unwrap())
         }
 

@@ -1,4 +1,4 @@
-//! The requests, and the connections that are kept between them.
+//! HTTP requests, and the connections that are kept between them.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -18,30 +18,30 @@ use crate::store::git::transport::address::{Address, Scheme};
 use crate::store::git::transport::wire::{self, Service};
 use crate::store::git::transport::{Limits, TransportError, advertisement, retry, until};
 
-/// How often an answer may send us elsewhere.
+/// The most redirections to follow.
 const MAX_REDIRECTS: usize = 5;
 
-/// What is left unread of an answer, so that its connection can be used again.
+/// The most bytes to read to the end of an answer, so that its connection can be reused.
 const MAX_REST: u64 = 64 * 1024;
 
-/// Some git hosts look for `git/` before they speak this protocol.
+/// Some git hosts require `git/` before they use this protocol.
 const USER_AGENT: &str = concat!("git/2.0 (presence ", env!("CARGO_PKG_VERSION"), ")");
 
-/// What all connections of the process share: those that are kept alive, and the logins.
+/// The shared state of all connections of the process: kept-alive connections and logins.
 pub(in super::super) struct Client {
     settings: Settings,
     limits: Limits,
     logins: Logins,
-    /// One for each way to a server, made when it is needed: to read the certificates of all authorities costs more than
-    /// a whole publishing.
+    /// One for each way to a server, created on demand: reading the certificates of all authorities costs
+    /// more than a whole publish.
     agents: Mutex<HashMap<Way, Agent>>,
 }
 
-/// What connections have in common: whom they trust, and through which proxy they go.
+/// What connections have in common: the trusted authorities and the proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Way {
     secure: bool,
-    /// The file of authorities, and who names it; none are those of the system.
+    /// The file of authorities, and the setting that names it; `None` means the system's.
     authorities: Option<(&'static str, PathBuf)>,
     proxy: Option<Proxy>,
 }
@@ -49,12 +49,12 @@ struct Way {
 /// One request.
 pub(super) struct HttpRequest<'a> {
     pub(super) service: Service,
-    /// The body of a POST; none for the GET of the references.
+    /// The body of a POST; `None` for the GET of the refs.
     pub(super) body: Option<&'a [u8]>,
 }
 
 impl HttpRequest<'_> {
-    /// What comes after the URL of the repository.
+    /// The part after the repository's URL.
     fn suffix(&self) -> String {
         match self.body {
             None => format!("/info/refs?service={}", self.service.program()),
@@ -62,7 +62,7 @@ impl HttpRequest<'_> {
         }
     }
 
-    /// The type of a good answer.
+    /// The content type of a correct answer.
     pub(super) fn answer_type(&self) -> String {
         let kind = if self.body.is_some() { "result" } else { "advertisement" };
         format!("application/x-{}-{kind}", self.service.program())
@@ -79,7 +79,7 @@ impl Client {
         &self.limits
     }
 
-    /// How that repository is reached.
+    /// How to reach that repository.
     fn way(&self, address: &Address) -> Result<Way, TransportError> {
         let url = base_url(address);
         let proxy = proxy::of(&self.settings.proxies, address, &url)?;
@@ -103,7 +103,7 @@ impl Client {
         let agent = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .proxy(way.proxy.as_ref().and_then(Proxy::to_ureq))
-            // Both are judged here: see `failure` and `redirect`.
+            // `failure` and `redirect` handle both.
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -117,7 +117,8 @@ impl Client {
         Ok(agent)
     }
 
-    /// The file of the authorities to trust: `GIT_SSL_CAINFO`, `http.sslCAInfo` of git's configuration, `SSL_CERT_FILE`.
+    /// The file of trusted authorities: `GIT_SSL_CAINFO`, `http.sslCAInfo` of git's configuration,
+    /// `SSL_CERT_FILE`.
     fn authorities(&self, url: &str) -> Result<Option<(&'static str, PathBuf)>, TransportError> {
         let [first, last] = &self.settings.authorities;
         if first.is_some() {
@@ -137,8 +138,8 @@ impl Client {
         Ok(configured.or_else(|| last.clone()))
     }
 
-    /// Sends the request, logs in if the server asks for it, and returns an answer that is neither an error nor
-    /// anything else than git's protocol; or one that redirects.
+    /// Sends the request, and logs in if the server asks for it. Returns a correct answer of git's protocol
+    /// or a redirection; anything else is an error.
     pub(super) fn exchange(
         &self,
         address: &Address,
@@ -188,7 +189,7 @@ impl Client {
         })
     }
 
-    /// Asks for the references. Returns where the repository turned out to be, and the answer.
+    /// Requests the refs. Returns the repository's final address, and the filtered answer.
     pub(in super::super) fn references(
         &self,
         mut address: Address,
@@ -223,7 +224,7 @@ impl Client {
     }
 }
 
-/// Sends the request. It and its answer take no longer than the operation has left.
+/// Sends the request. Request and answer are limited to the time left to the operation.
 fn run<S: AsSendBody>(agent: &Agent, request: http::Request<S>) -> Result<Response<Body>, ureq::Error> {
     let left = until::at_most(Duration::MAX);
     match left {
@@ -232,7 +233,7 @@ fn run<S: AsSendBody>(agent: &Agent, request: http::Request<S>) -> Result<Respon
     }
 }
 
-/// Whom to trust: the authorities of the named file and no others, else those of the system.
+/// The trusted authorities: only those of the file if there is one, else the system's.
 fn roots(authorities: Option<&(&'static str, PathBuf)>) -> Result<RootCerts, TransportError> {
     let Some((variable, path)) = authorities else { return Ok(RootCerts::PlatformVerifier) };
     let unusable = |reason| TransportError::Authorities { path: path.clone(), variable, reason };
@@ -249,14 +250,14 @@ fn roots(authorities: Option<&(&'static str, PathBuf)>) -> Result<RootCerts, Tra
     }
 }
 
-/// The URL of the repository, without a login.
+/// The repository's URL, without a login.
 pub(super) fn base_url(address: &Address) -> String {
     let scheme = if address.scheme == Scheme::Https { "https" } else { "http" };
     format!("{scheme}://{}{}", address.peer(), address.path)
 }
 
-/// Reads what is left of an answer, so that the connection can be used again.
+/// Reads the rest of an answer, so that the connection can be reused.
 pub(super) fn drain(reader: BodyReader<'_>) {
-    // If it cannot be read, the connection is not used again.
+    // If this fails, the connection is not reused.
     let _ = io::copy(&mut reader.take(MAX_REST), &mut io::sink());
 }

@@ -1,4 +1,4 @@
-//! What went wrong with a request, and which answers are none.
+//! Classifies failed requests and unusable answers.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -12,7 +12,7 @@ use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::SAID;
 use crate::store::git::transport::{Limits, TransportError, until};
 
-/// A request that came to no answer, and was to go through that proxy.
+/// The error of a request through that proxy that got no answer.
 pub(super) fn on_the_way(error: Error, proxy: String, address: &Address, limits: &Limits) -> TransportError {
     let peer = address.peer();
     if let Error::ConnectProxyFailed(reason) = error {
@@ -29,7 +29,7 @@ pub(super) fn on_the_way(error: Error, proxy: String, address: &Address, limits:
     }
 }
 
-/// A request that came to no answer.
+/// The error of a request that got no answer.
 pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportError {
     let peer = address.peer();
     if let Error::Timeout(_) = error
@@ -51,7 +51,7 @@ pub(super) fn of(error: Error, address: &Address, limits: &Limits) -> TransportE
 
 fn of_io(source: io::Error, peer: String) -> TransportError {
     let text = source.to_string();
-    // rustls and the resolver have no kinds of their own: their errors come as "other" or "invalid data".
+    // rustls and the resolver have no error kinds of their own: they use "other" or "invalid data".
     if text.contains("certificate") || text.contains("received fatal alert") {
         return certificate(&text, peer);
     }
@@ -78,7 +78,7 @@ fn certificate(text: &str, peer: String) -> TransportError {
     TransportError::Certificate { peer, reason }
 }
 
-/// Passes on an answer that is what was asked for, or a redirection of a GET.
+/// Returns the answer if it is the requested one, or a redirection of a GET.
 pub(super) fn judge(
     response: Response<Body>,
     address: &Address,
@@ -139,20 +139,20 @@ fn refused(peer: String, login: Option<&Login>, unheard: bool) -> TransportError
     TransportError::Login { peer, said: said.to_owned(), hint }
 }
 
-/// Without its parameters.
+/// The content type without parameters.
 fn content_type(response: &Response<Body>) -> String {
     let value =
         response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The words of an answer, after a colon, if they are meant for people.
+/// The message of an answer, after a colon, if it is plain text.
 fn words(response: Response<Body>) -> String {
     if content_type(&response) != "text/plain" {
         return String::new();
     }
     let mut bytes = Vec::new();
-    // A server that does not finish its sentence is refusing all the same.
+    // An unfinished message is still a refusal.
     let _ = response.into_body().into_reader().take(4 * SAID as u64).read_to_end(&mut bytes);
     match said(&String::from_utf8_lossy(&bytes), SAID) {
         words if words.is_empty() => words,

@@ -1,5 +1,5 @@
-//! With which name and password: those of the URL, else the token of the environment, else what git's credential
-//! helpers know. The latter two only when the server asks, and each server is told only what is meant for it.
+//! Chooses user and password: from the URL, else the token of the environment, else git's credential helpers.
+//! The latter two are used only when the server asks, and each server gets only what is meant for it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use crate::store::git::configuration::configuration;
 use crate::store::git::transport::address::{Address, Scheme, Secret};
 use crate::store::git::transport::until;
 
-/// With a token, most git hosts take any name; the apps of one want this.
+/// With a token, most git hosts accept any user; GitHub's apps require this one.
 const TOKEN_USER: &str = "x-access-token";
 
-/// Where a login comes from.
+/// The origin of a login.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LoginSource {
     Url,
@@ -39,7 +39,7 @@ impl Login {
     }
 }
 
-/// Whom a login is for. Another port is another server.
+/// The server that a login is for. Another port is another server.
 type Server = (Scheme, String, Option<u16>, Option<String>);
 
 fn server(address: &Address) -> Server {
@@ -49,9 +49,9 @@ fn server(address: &Address) -> Server {
 /// The logins of this process.
 pub(super) struct Logins {
     token: Option<Secret>,
-    /// No longer for a credential helper: it may ask somebody who is not there.
+    /// The longest run of a credential helper, which may ask an absent user.
     limit: Duration,
-    /// Those that servers have asked for.
+    /// Logins that servers have asked for.
     known: Mutex<HashMap<Server, Login>>,
 }
 
@@ -64,7 +64,7 @@ impl Logins {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to send without being asked: what stands in the URL, or what this server has asked for before.
+    /// The login to send unasked: from the URL, or one that this server asked for before.
     pub(super) fn known(&self, address: &Address) -> Option<Login> {
         match (&address.user, &address.password) {
             (Some(user), Some(password)) => {
@@ -74,12 +74,12 @@ impl Logins {
         }
     }
 
-    /// What to send to a server that asks, and did not take `refused`. None if there is nothing else.
+    /// The login for a server that asks, and that rejected `refused`. `None` if there is no other.
     pub(super) fn ask(&self, address: &Address, url: &str, refused: Option<&Login>) -> Option<Login> {
         if refused.is_some_and(|login| login.source != LoginSource::Helper) {
             return None;
         }
-        // Held while a helper runs: one is enough for all that wait for the same answer.
+        // Held while a helper runs, so that all requests for the same login share one helper.
         let mut known = self.lock();
         let key = server(address);
         if let Some(login) = known.get(&key).filter(|login| Some(*login) != refused) {
@@ -100,20 +100,20 @@ impl Logins {
         if let Some((user, password)) = helped(url, address.user.as_deref(), self.limit) {
             return Some(Login { user, password: Secret(password), source: LoginSource::Helper });
         }
-        // `https://TOKEN@host`: a token as the name, without a password.
+        // `https://TOKEN@host`: a token as the user, without a password.
         let user = address.user.clone()?;
         Some(Login { user, password: Secret(String::new()), source: LoginSource::Url })
     }
 }
 
-/// Whether nobody on the way can read what is sent there. A password in a URL is sent wherever the URL says; a token of the
-/// environment is meant for no store in particular.
+/// Whether nobody on the way can read what is sent to that server. A password in a URL is sent there in any
+/// case, but the token of the environment is not meant for a particular store.
 pub(super) fn is_unheard(address: &Address) -> bool {
     let loopback = |host: &str| host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
     address.scheme == Scheme::Https || address.host == "localhost" || loopback(&address.host)
 }
 
-/// Asks git's credential helpers (gitcredentials(7)), as the user's git configuration names them.
+/// Asks git's credential helpers (gitcredentials(7)) from the user's git configuration.
 fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, String)> {
     let (url, user) = (url.to_owned(), user.map(str::to_owned));
     let (sender, receiver) = mpsc::channel();
@@ -122,7 +122,7 @@ fn helped(url: &str, user: Option<&str>, limit: Duration) -> Option<(String, Str
         let found = config.ok().and_then(|config| {
             git2::CredentialHelper::new(&url).username(user.as_deref()).config(&config).execute()
         });
-        // Nobody waits any longer.
+        // Fails if the caller has stopped waiting.
         let _ = sender.send(found);
     });
     receiver.recv_timeout(until::at_most(limit)).ok().flatten()
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(logins.known(&here), None);
         let asked = logins.ask(&here, "https://h/a", None).unwrap();
         assert_eq!((asked.user.as_str(), asked.source), (TOKEN_USER, LoginSource::Token));
-        // From now on this server need not ask, and others still must.
+        // From now on this server gets the login unasked, others still do not.
         assert_eq!(logins.known(&here), Some(asked.clone()));
         assert_eq!(logins.known(&there), None);
         assert_eq!(logins.known(&address("https://h:8443/a")), None);

@@ -1,4 +1,4 @@
-//! `http://` and `https://`: git's smart protocol in requests and answers
+//! `http://` and `https://`: git's smart protocol as requests and answers
 //! (<https://git-scm.com/docs/gitprotocol-http>).
 
 mod client;
@@ -24,11 +24,12 @@ use super::{Stream, TransportError, error, forget_last_error};
 pub(super) use client::Client;
 use client::HttpRequest;
 
-/// What the environment says of http.
+/// Settings of http from the environment.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     token: Option<Secret>,
-    /// Files of trusted authorities: those before git's configuration, and those after it.
+    /// Files of trusted authorities: the first takes precedence over git's configuration, the second comes
+    /// after it.
     authorities: [Option<(&'static str, PathBuf)>; 2],
     proxies: proxy::Variables,
 }
@@ -48,7 +49,7 @@ impl Settings {
 /// One operation of libgit2 on one repository.
 pub(super) struct Http {
     client: Arc<Client>,
-    /// Where the repository turned out to be.
+    /// The repository's address after redirections.
     place: RefCell<Option<Address>>,
 }
 
@@ -92,7 +93,7 @@ impl SmartSubtransport for Http {
     }
 }
 
-/// A POST: what is written is sent with the first read, and then the answer is read.
+/// A POST: collects what is written, sends it at the first read, and then reads the answer.
 struct Call {
     client: Arc<Client>,
     address: Address,
@@ -100,7 +101,7 @@ struct Call {
     body: Vec<u8>,
     answer: Option<BodyReader<'static>>,
     guard: Option<Guard>,
-    /// Why the server does not go on, in its words.
+    /// The server's reason for ending the answer.
     refusal: Option<String>,
 }
 

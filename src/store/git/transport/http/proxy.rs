@@ -1,5 +1,5 @@
-//! Through which proxy a server is reached, decided as git and curl do: `http.proxy` of git's configuration, else the
-//! variables of the environment; `no_proxy` counts for both.
+//! Chooses the proxy for a server as git and curl do: `http.proxy` of git's configuration, else environment
+//! variables. `no_proxy` applies to both.
 
 use std::env;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::store::git::configuration::{configuration, of_http};
 use crate::store::git::transport::TransportError;
 use crate::store::git::transport::address::{Address, Scheme};
 
-/// What the environment says of proxies.
+/// Settings of proxies from the environment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
     http: Option<String>,
@@ -30,26 +30,26 @@ impl Variables {
         }
     }
 
-    /// The proxy's URL; none if the server is reached without one.
+    /// The proxy's URL; `None` for a direct connection.
     fn choose(&self, configured: Option<String>, scheme: Scheme, host: &str) -> Option<String> {
         let of_scheme = if scheme == Scheme::Https { &self.https } else { &self.http };
-        // An empty `http.proxy` means none, whatever the environment says.
+        // An empty `http.proxy` means no proxy, whatever the environment says.
         let proxy = configured.or_else(|| of_scheme.clone()).or_else(|| self.all.clone())?;
         (!proxy.is_empty() && !is_without(&self.no_proxy, host)).then_some(proxy)
     }
 }
 
-/// A proxy on the way to a server.
+/// A proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Proxy {
-    /// As it was configured, with its login.
+    /// The configured URL, including a login.
     url: String,
-    /// As it may be shown.
+    /// The URL without secrets.
     pub(super) shown: String,
 }
 
-/// The proxy for that repository; none if it is reached without one. One that is not spoken to here is an error: to go
-/// past it would show others what it is there to hide.
+/// The proxy for that repository; `None` for a direct connection. An unsupported proxy is an error, since
+/// bypassing it could reveal what it is meant to hide.
 pub(super) fn of(
     variables: &Variables,
     address: &Address,
@@ -82,7 +82,7 @@ impl Proxy {
         self.url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase())
     }
 
-    /// As ureq wants it. Which hosts need none is decided here.
+    /// In ureq's form. Which hosts need no proxy is decided in this module.
     pub(super) fn to_ureq(&self) -> Option<ureq::Proxy> {
         ureq::Proxy::new(&self.url).ok()
     }
@@ -98,8 +98,8 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// Whether that host is reached without a proxy. Names stand for what is below them too; addresses may be networks. A
-/// comma or blanks are in between (curl(1), `NO_PROXY`).
+/// Whether the host is exempt from proxies. Names include their subdomains, addresses may be networks,
+/// separated by commas or whitespace (curl(1), `NO_PROXY`).
 fn is_without(list: &str, host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let address = name.parse::<IpAddr>().ok();

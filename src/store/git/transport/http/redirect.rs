@@ -1,6 +1,6 @@
-//! Where an answer sends us, and whether we go there: a repository that was renamed, http that became https.
+//! Decides whether to follow a redirection, such as for a renamed repository or from http to https.
 //!
-//! Never to another host, nor to another port, which may be another's: our login goes with us.
+//! Never to another host or port, which may belong to somebody else: the login goes along.
 
 use ureq::Body;
 use ureq::http::{Response, header};
@@ -10,7 +10,7 @@ use crate::store::git::transport::TransportError;
 use crate::store::git::transport::address::{Address, Scheme};
 use crate::store::git::transport::wire::SAID;
 
-/// The address of the repository that the answer to `address` + `suffix` redirects to.
+/// The repository's new address, if the answer to `address` + `suffix` redirects to it.
 pub(super) fn follow(
     address: &Address,
     response: &Response<Body>,

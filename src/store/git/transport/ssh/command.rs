@@ -1,4 +1,4 @@
-//! The command line of ssh.
+//! Builds the command line of ssh.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::Service;
 use crate::store::git::transport::{Limits, TransportError};
 
-/// The keys that ssh tries by itself, the best first.
+/// ssh's default keys, in its order of preference.
 const KEYS: [&str; 5] = ["id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa"];
 
 /// The words of the command that starts `service` on the server.
@@ -46,7 +46,8 @@ pub(super) fn words(
     Ok(words)
 }
 
-/// git's order of precedence: the variable with a command line, the configuration, the variable with a program.
+/// The ssh command in git's order of precedence: the variable with a command line, the configuration, the
+/// variable with a program.
 fn program(settings: &Settings) -> Result<Vec<OsString>, TransportError> {
     let configured = || match configuration().and_then(|config| config.get_string("core.sshCommand")) {
         Ok(line) => Ok(Some(line)),
@@ -72,27 +73,27 @@ fn program(settings: &Settings) -> Result<Vec<OsString>, TransportError> {
     Ok(words.into_iter().map(OsString::from).collect())
 }
 
-/// Nobody sits there to answer a question, and nobody waits for ever. The rest is the user's own configuration.
+/// Options against questions to a user, and against endless waits. The rest is the user's own configuration.
 fn options(limits: &Limits) -> [String; 4] {
     let seconds = |limit: Duration| limit.as_secs().max(1);
     [
         "BatchMode=yes".into(),
         format!("ConnectTimeout={}", seconds(limits.connect)),
-        // Three unanswered questions end the connection, about when our own limit does.
+        // Three unanswered messages end the connection, at about the same time as the limit for silence.
         format!("ServerAliveInterval={}", seconds(limits.silence / 3)),
         "ServerAliveCountMax=3".into(),
     ]
 }
 
-/// One word for the server's shell, quoted as git does: some servers have no shell, and understand only this.
+/// One word for the server's shell, quoted as git does: some servers have no shell and understand only this.
 fn quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', r"'\''").replace('!', r"'\!'"))
 }
 
-/// A configuration by which `$HOME` counts. ssh takes the home directory from the password database, so that a service
-/// with a home of its own, or a test, would use the keys of somebody else.
+/// A configuration that makes ssh use `$HOME`. ssh takes the home directory from the password database, so a
+/// service with its own home, or a test, would use somebody else's keys.
 ///
-/// None where both are the same, and where `$HOME` has no `.ssh`.
+/// `None` if both directories are the same, or if `$HOME` has no `.ssh`.
 pub(super) fn home_config(home: Option<&Path>) -> Option<NamedTempFile> {
     let home = home?;
     let passwd = User::from_uid(Uid::current()).ok()??.dir;
@@ -105,7 +106,8 @@ pub(super) fn home_config(home: Option<&Path>) -> Option<NamedTempFile> {
     Some(file)
 }
 
-/// The first value found counts: the user's, then these, then the system's. None for a path that cannot stand in it.
+/// The text of that configuration. ssh uses the first value it finds: the user's, then these, then the
+/// system's. `None` for a path that cannot be quoted in it.
 fn config_of(home: &Path) -> Option<String> {
     let ssh = home.join(".ssh");
     let plain =

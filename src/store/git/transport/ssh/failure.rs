@@ -1,4 +1,4 @@
-//! Why ssh ended, read from what it printed. OpenSSH has one exit status for all of its failures.
+//! Determines why ssh failed, from its output. OpenSSH has one exit status for all failures.
 
 use std::io;
 use std::process::ExitStatus;
@@ -8,7 +8,7 @@ use crate::store::git::transport::TransportError;
 use crate::store::git::transport::address::Address;
 use crate::store::git::transport::wire::{SAID, Service};
 
-/// The error that `said`, the end of ssh's stderr, tells of.
+/// The error that `said`, the end of ssh's stderr, describes.
 pub(super) fn of(
     said: &str,
     status: Option<ExitStatus>,
@@ -17,7 +17,7 @@ pub(super) fn of(
 ) -> TransportError {
     let peer = address.peer();
     let tells = |words: &[&str]| words.iter().any(|words| said.contains(words));
-    // The order matters: one failure often has the words of several.
+    // The order matters: the output of one failure often matches several rules.
     if tells(&["REMOTE HOST IDENTIFICATION HAS CHANGED", "REVOKED HOST KEY"]) {
         let forget = format!("ssh-keygen -R '{}'", known_hosts_name(address));
         return TransportError::HostKeyChanged { peer, forget };
@@ -34,11 +34,11 @@ pub(super) fn of(
         let reason = line.trim_end().rsplit_once(": ").map_or(line, |(_, reason)| reason);
         return TransportError::Connect { peer, source: connect_error(reason) };
     }
-    // It took the connection, and then said nothing.
+    // The server accepted the connection and then sent nothing.
     if tells(&["during banner exchange"]) {
         return TransportError::Connect { peer, source: io::ErrorKind::TimedOut.into() };
     }
-    // What a server with too many connections does (MaxStartups of sshd_config(5)).
+    // The behaviour of a server with too many connections (MaxStartups of sshd_config(5)).
     if tells(&["kex_exchange_identification", "Connection closed by", "Connection reset by"])
         && !tells(&["Permission denied"])
     {
@@ -55,7 +55,7 @@ pub(super) fn of(
         let said = format!(": {}", excerpt(&last_lines(said), SAID));
         return TransportError::Login { peer, said, hint: HINT };
     }
-    // git, and the hosts known to the author.
+    // Messages of git and of known git hosts.
     if tells(&["does not appear to be a git repository", "epository not found", "could not be found"]) {
         return TransportError::NoRepository { peer, path: excerpt(&address.path, SAID) };
     }
@@ -80,7 +80,7 @@ pub(super) fn of(
 const HINT: &str = "the server must know the public key of this user (`ssh-add -l`, `~/.ssh/id_ed25519.pub`), \
                     and the private key must have no passphrase or be in an agent";
 
-/// How the host is called in known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+/// The host's name in known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 fn known_hosts_name(address: &Address) -> String {
     match address.port {
         None | Some(22) => address.host.clone(),
@@ -88,7 +88,7 @@ fn known_hosts_name(address: &Address) -> String {
     }
 }
 
-/// The reason in the words of ssh becomes the system's error again.
+/// Turns ssh's message back into the system's error.
 fn connect_error(reason: &str) -> io::Error {
     use rustix::io::Errno;
     let errno = match reason {
@@ -102,7 +102,7 @@ fn connect_error(reason: &str) -> io::Error {
     errno.into()
 }
 
-/// The last words are the ones that count; before them come banners.
+/// The last lines have the reason; banners come before them.
 fn last_lines(said: &str) -> String {
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join("; ")

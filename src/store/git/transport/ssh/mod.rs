@@ -1,6 +1,7 @@
 //! `ssh://` and `user@host:path`: the `ssh` program, as git itself runs it.
 //!
-//! So keys, agents, jump hosts, certificates and known_hosts are where the user has them, and stay as strict.
+//! So keys, agents, jump hosts, certificates and known_hosts work as the user configured them, and stay as
+//! strict.
 
 mod command;
 mod failure;
@@ -24,20 +25,20 @@ use super::tcp::uninterrupted;
 use super::wire::{Channel, Greeted, Service};
 use super::{Limits, TransportError, retry, until};
 
-/// How long ssh may take to end when everything is said.
+/// How long ssh may take to exit after the end of the exchange.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// How much is kept of what ssh and the server print to stderr, from its end.
+/// The bytes of ssh's stderr to keep, from its end.
 const KEPT: usize = 8 * 1024;
 
-/// What git's variables say of ssh.
+/// Settings of ssh from git's variables.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// `$GIT_SSH_COMMAND`: a command line.
+    /// `$GIT_SSH_COMMAND`, a command line.
     pub command: Option<String>,
-    /// `$GIT_SSH`: a program.
+    /// `$GIT_SSH`, a program.
     pub program: Option<OsString>,
-    /// `$GIT_SSH_VARIANT` is `simple`: the program takes a host and a command, and no options.
+    /// Whether `$GIT_SSH_VARIANT` is `simple`: the program takes a host and a command, but no options.
     pub simple: bool,
     /// `$HOME`.
     pub home: Option<PathBuf>,
@@ -55,14 +56,14 @@ impl Settings {
     }
 }
 
-/// Runs ssh, which connects and starts the service, and waits until that begins to answer.
+/// Runs ssh, which connects and starts the service, and waits for the first bytes of the answer.
 pub(super) fn open(
     address: &Address,
     service: Service,
     limits: &Limits,
     settings: &Settings,
 ) -> Result<Greeted<Ssh>, TransportError> {
-    // ssh has read it when the server answers.
+    // The temporary file may go after the server's answer: ssh has read it by then.
     let home = command::home_config(settings.home.as_deref());
     let words =
         command::words(address, service, limits, settings, home.as_ref().map(tempfile::NamedTempFile::path))?;
@@ -73,16 +74,16 @@ pub(super) fn open(
     })
 }
 
-/// A running ssh, with a time limit on every wait for it.
+/// A running ssh, with a time limit on every wait.
 pub(super) struct Ssh {
     child: Started,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    /// The end of what it printed to stderr.
+    /// The end of its stderr.
     said: Vec<u8>,
     limit: Duration,
-    /// Nothing good is to be expected of it any more.
+    /// Whether to kill it instead of waiting for its end.
     given_up: bool,
     address: Address,
     service: Service,
@@ -101,7 +102,7 @@ impl Ssh {
         let mut program = Command::new(&words[0]);
         program
             .args(&words[1..])
-            // So that what the server's git says can be recognised; Debian's ssh hands it on.
+            // So that messages of the server's git can be recognised: Debian's ssh forwards it.
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -119,7 +120,7 @@ impl Ssh {
             stdout: Some(stdout),
             stderr: Some(stderr),
             said: Vec::new(),
-            // It connects, which has a limit of its own, and then the server may think.
+            // The time to connect, and then for the server's answer.
             limit: limits.connect + limits.silence,
             given_up: false,
             address: address.clone(),
@@ -130,7 +131,7 @@ impl Ssh {
         Ok(ssh)
     }
 
-    /// All waiting is done in [`Ssh::wait`].
+    /// Makes the pipes nonblocking: all waiting is done in [`Ssh::wait`].
     fn never_block(&self) -> io::Result<()> {
         let pipes = [
             self.stdin.as_ref().map(AsFd::as_fd),
@@ -143,7 +144,7 @@ impl Ssh {
         Ok(())
     }
 
-    /// Waits until one of the pipes has something to read (stdout, stderr), or takes something (stdin, if wanted).
+    /// Waits until stdout or stderr is readable, or with `to_write` until stdin is writable.
     fn wait(&mut self, to_write: bool, limit: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let mut pipes = Vec::with_capacity(2);
@@ -160,7 +161,7 @@ impl Ssh {
         Ok(())
     }
 
-    /// Takes what there is on stderr. Left alone, a full pipe would stop ssh.
+    /// Reads what is available on stderr. A full pipe would block ssh.
     fn listen(&mut self) {
         let mut buffer = [0; 4096];
         while let Some(stderr) = &mut self.stderr {
@@ -177,7 +178,7 @@ impl Ssh {
         }
     }
 
-    /// Does something that would block until it can be done.
+    /// Repeats an operation that would block until it succeeds.
     fn until_done(
         &mut self,
         to_write: bool,
@@ -207,7 +208,7 @@ impl Ssh {
                 io::ErrorKind::WouldBlock => {
                     self.wait(to_write, left).map_err(|error| self.broken(error))?;
                 }
-                // It has ended, and it knows best why.
+                // It has exited, and its output has the reason.
                 io::ErrorKind::BrokenPipe => return Err(self.ended()),
                 _ => return Err(self.broken(error)),
             }
@@ -241,7 +242,7 @@ impl Channel for Ssh {
         let mut status = None;
         let goodbye = until::at_most(GOODBYE).max(until::SLACK);
         while status.is_none() && started.elapsed() < goodbye {
-            // In small steps: what it still has to say may be more than a pipe holds.
+            // In short steps: its remaining output may be more than a pipe holds.
             status = self.child.wait_timeout(Duration::from_millis(20)).ok().flatten();
             self.listen();
         }
@@ -257,7 +258,7 @@ impl Channel for Ssh {
 
 impl Drop for Ssh {
     fn drop(&mut self) {
-        // Whatever it still wants to say, nobody listens; it must not wait for that.
+        // Closed first, so that ssh does not wait for a reader of its remaining output.
         (self.stdin, self.stdout, self.stderr) = (None, None, None);
         let goodbye = until::at_most(GOODBYE);
         let ended = !self.given_up && matches!(self.child.wait_timeout(goodbye), Ok(Some(_)));
