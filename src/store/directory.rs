@@ -1,4 +1,4 @@
-//! A folder that is just a folder.
+//! A plain directory as a store.
 
 mod departures;
 mod listing;
@@ -32,13 +32,13 @@ use crate::record::{MAX_BYTES, Record};
 use listing::Listing;
 use read::Scan;
 
-/// Sub-folders deeper than this below the folder are not looked into.
+/// The deepest level of sub-folders to read below the folder.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// The sub-folder of heartbeats. It is hidden: nothing in it is a record.
+/// The sub-folder of heartbeats. It is hidden, so readers find no records in it.
 const BEATS: &str = ".beats";
 
-/// The mode of new directories, without what the umask takes away.
+/// The mode of new directories, before the umask.
 const NEW_DIR: u32 = 0o777;
 
 /// A plain directory.
@@ -49,7 +49,7 @@ pub(super) struct Directory {
     layout: Layout,
     beats: bool,
     cache: Cache,
-    /// What the state directory knows of it.
+    /// The state directory's record of its kind.
     memory: KindMemory,
 }
 
@@ -61,7 +61,7 @@ impl Directory {
         Directory { url, root, folder, layout, beats: options.beats, cache, memory }
     }
 
-    /// The folder in this directory; where there is none inside, the directory itself.
+    /// The folder in this directory, or the directory itself if it has no such folder.
     fn folder(&self) -> Result<PathBuf, StoreErrorKind> {
         kind::must_be_dir(&self.root, &self.memory)?;
         let mut path = self.root.clone();
@@ -79,7 +79,7 @@ impl Directory {
         Ok(path)
     }
 
-    /// The folder to write to, if it is still the one that it was.
+    /// The folder for writing, if it is still the recorded one.
     fn folder_to_write(&self) -> Result<(PathBuf, Identity), StoreErrorKind> {
         let folder = self.folder()?;
         let open = fs::File::open(&folder).at("open", &folder)?;
@@ -88,7 +88,7 @@ impl Directory {
         Ok((folder, identity))
     }
 
-    /// With the change comes why another file of the node stays.
+    /// Writes the record. Also returns why a second file of the node could not be removed, if it was not.
     fn put(&self, record: &Record) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
         let (folder, identity) = self.folder_to_write()?;
         let bytes = record.to_bytes();
@@ -101,12 +101,12 @@ impl Directory {
                 replace(&folder, path, &bytes)?;
             }
         }
-        // The record is what counts: a note that stays, since it is another user's, must not stop this node.
+        // A note that another user owns may stay, and must not stop this node.
         let _ = departures::forget(&folder, record.id().as_ref());
         let mut stays = None;
         if old.is_none() || changed {
-            // It is new here, or was elsewhere: a file that it left there would outlive it. One of another user may stay:
-            // readers take the file at its place, and it must not stop this node.
+            // If the node is new here or was elsewhere, an older file would outlive it. A file of another
+            // user may stay: readers take the one at the node's place, and it must not stop this node.
             let removed = remove_files(&folder, record.id().as_ref(), &paths)?;
             changed |= removed.found;
             stays = removed.stays.map(StoreErrorKind::from);
@@ -119,8 +119,9 @@ impl Directory {
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
-        // Noted before: whoever sees that the file is gone sees that it was withdrawn. Without a note it may have been lost,
-        // and readers keep the node's server for a while, which is no reason to stay on the list.
+        // Noted before the removal, so that everybody who misses the file sees that it was withdrawn. Without
+        // a note the record may seem lost, and readers keep the node's server for a while. That is no reason
+        // to stay on the list.
         let there = walk(&folder).flatten().any(|entry| entry.file_name() == format!("{id}.json").as_str());
         if there {
             let _ = departures::note(&folder, id, SystemTime::now());
@@ -128,20 +129,20 @@ impl Directory {
         match remove_files(&folder, id, &[])? {
             Removed { stays: Some(error), .. } => Err(error.into()),
             Removed { found: true, .. } => Ok(Some(Change::Left)),
-            // It may be there.
+            // The file may be in there.
             Removed { closed: Some(error), .. } => Err(error.into()),
             _ => Ok(None),
         }
     }
 
-    /// A heartbeat is the time of an empty file: nothing is written, and no record looks changed.
+    /// Writes a heartbeat: sets the time of an empty file, so that no record seems changed.
     fn beat(&self, id: &Name, time: Timestamp) -> Result<Option<Timestamp>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
         let dir = open_dirs(&folder, &folder.join(BEATS))?;
         let path = dir.at(id.as_ref());
         let replaced = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok();
         let replaced = replaced.and_then(|time| Timestamp::try_from(time).ok());
-        // Everybody may see its time.
+        // All users may see its time.
         let file = dir.open_or_make(id.as_ref(), READABLE)?;
         file.set_modified(time.into()).at("note a heartbeat in", &path)?;
         Ok(replaced)
@@ -212,7 +213,7 @@ impl Store for Directory {
     }
 }
 
-/// When nodes beat last.
+/// Reads the last heartbeats of nodes.
 fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     let dir = folder.join(BEATS);
     let mut beats = Beats::new();
@@ -223,7 +224,7 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     for entry in entries.take(limits::get().beats) {
         let entry = entry.at("read", &dir)?;
         let found = match entry.metadata() {
-            // One that goes just now is no sign of life.
+            // A file that was removed meanwhile is no heartbeat.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             found => found.at("look at", &entry.path())?,
         };
@@ -237,18 +238,18 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     Ok(beats)
 }
 
-/// What became of the files of a node.
+/// The result of removing a node's files.
 #[derive(Default)]
 struct Removed {
-    /// Whether any was removed.
+    /// Whether a file was removed.
     found: bool,
-    /// A directory that may not be looked into: whoever closed it must not stop the others.
+    /// A directory without read permission. It must not stop other nodes.
     closed: Option<PathError>,
     /// A file that this user may not remove.
     stays: Option<PathError>,
 }
 
-/// Removes the files of this node but those to keep.
+/// Removes the files of this node, except those to keep.
 fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, PathError> {
     let wanted = format!("{id}.json");
     let mut removed = Removed::default();
@@ -269,7 +270,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, Pa
                         Some(PathError { operation: "look for this node's files in", path, source: error });
                     continue;
                 }
-                // It went just now.
+                // It was removed meanwhile.
                 Some(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error).at("look for this node's files in", folder);
                 }
@@ -280,7 +281,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, Pa
         if named && !keep.iter().any(|path| path == entry.path()) {
             match fs::remove_file(entry.path()) {
                 Ok(()) => removed.found = true,
-                // Somebody else removed it just now.
+                // Somebody else removed it meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                     let path = entry.path().to_owned();
@@ -293,7 +294,7 @@ fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, Pa
     Ok(removed)
 }
 
-/// Everything below the folder in the order of the names, without hidden files and without following links.
+/// Everything below the folder in the order of names, without hidden files, and without following links.
 fn walk(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
     WalkDir::new(folder)
         .follow_links(false)
@@ -304,7 +305,8 @@ fn walk(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry
         .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."))
 }
 
-/// The file's bytes, one more than allowed at most; none if it is gone. Neither follows a link nor waits for a fifo.
+/// The file's bytes, at most one more than allowed; `None` if it does not exist. Does not follow a link or
+/// wait for a fifo.
 fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
     let file = match fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path) {
@@ -317,7 +319,8 @@ fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The bytes of this node's own file; none if there is none, or if something else is in its place, which is replaced.
+/// The bytes of this node's own file; `None` if there is none, or a link in its place, which will be
+/// replaced.
 fn read_own(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
     match read_plain(path) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
@@ -331,7 +334,8 @@ fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreErrorKin
     Ok(dir.replace(name, bytes, READABLE, Lasting::Durable)?)
 }
 
-/// Opens that directory below the folder. Those on the way are made where they are not there, and none is a link.
+/// Opens that directory below the folder. Creates missing directories on the way; a link among them is an
+/// error.
 fn open_dirs(folder: &Path, dir: &Path) -> Result<folder::Folder, StoreErrorKind> {
     let mut open = folder::Folder::open(folder)?;
     for part in dir.strip_prefix(folder).unwrap_or(Path::new("")) {

@@ -1,4 +1,4 @@
-//! What there is in a folder: one pass over its directories, and no look at a file.
+//! Lists a folder: one pass over its directories, without looking at files.
 
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -13,34 +13,34 @@ use super::MAX_DEPTH;
 use crate::errors::{AtPath, PathError};
 use crate::limits;
 
-/// How much of a directory is read at a time, in bytes.
+/// Bytes of a directory to read at a time.
 const BUFFER: usize = 128 * 1024;
 
-/// The `*.json` files of a folder and of those in it, by path.
+/// The `*.json` files of a folder and its sub-folders, by path.
 pub(super) struct Listing {
     pub(super) root: OwnedFd,
     files: Vec<(Range<usize>, Sort)>,
-    /// How many entries there are, of whatever kind.
+    /// The number of entries of any kind.
     entries: usize,
     /// All paths, one after the other.
     paths: Vec<u8>,
-    /// Directories that could not be read, by path, and why.
+    /// Directories that could not be read, by path, with the reason.
     pub(super) problems: Vec<(Vec<u8>, PathError)>,
 }
 
-/// What kind of file it is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Sort {
     Plain,
     Link,
-    /// A folder of a record's name. Its path has a `/` at its end.
+    /// A folder with a record's name. Its path ends with `/`.
     Folder,
-    /// A fifo, a device.
+    /// A fifo or a device.
     Special,
 }
 
 impl Listing {
-    /// Lists the folder. Hidden files and directories are passed over, links to directories are not followed.
+    /// Lists the folder. Skips hidden files and directories, and does not follow links to directories.
     pub(super) fn new(folder: &Path) -> Result<Listing, PathError> {
         let root = open_dir(rustix::fs::CWD, folder.as_os_str().as_bytes(), OFlags::empty());
         let root = root.map_err(std::io::Error::from).at("read", folder)?;
@@ -68,7 +68,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// What there is too much of.
+    /// Which limit is exceeded, if any.
     fn excess(&self) -> Option<String> {
         if self.entries > limits::get().entries {
             return Some(format!("{} files and folders", limits::get().entries));
@@ -81,7 +81,7 @@ impl Listing {
         self.files.len()
     }
 
-    /// Whether there is any file that may be a record.
+    /// Whether there is a file that may be a record.
     pub(super) fn has_files(&self) -> bool {
         self.files.iter().any(|(_, sort)| *sort != Sort::Folder)
     }
@@ -94,7 +94,7 @@ impl Listing {
         self.files[file].1
     }
 
-    /// Adds what one directory holds, given as its path with a `/` at its end.
+    /// Adds the content of one directory, whose path ends with `/`.
     fn list(&mut self, prefix: &[u8], dirs: &mut Vec<Vec<u8>>) -> rustix::io::Result<()> {
         let name = if prefix.is_empty() { b".".as_slice() } else { prefix };
         let dir = open_dir(&self.root, name, OFlags::NOFOLLOW)?;
@@ -112,7 +112,7 @@ impl Listing {
                 continue;
             }
             let kind = match entry.file_type() {
-                // Some file systems do not say.
+                // Some file systems do not tell.
                 FileType::Unknown => {
                     match rustix::fs::statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                         Ok(found) => FileType::from_raw_mode(found.st_mode),

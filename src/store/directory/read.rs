@@ -1,4 +1,5 @@
-//! Reads a folder in one pass: what has not changed since the last time is only looked at, the rest is opened.
+//! Reads a folder in one pass. Files that did not change since the last reading are only looked at, the
+//! others are opened.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -19,27 +20,27 @@ use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
 use crate::threads;
 
-/// Fewer files than this are not worth a second thread.
+/// A second thread does not pay for fewer files than this.
 const MANY: usize = 500;
 
-/// What is said of a fifo or a device.
+/// The problem of a fifo or a device.
 const SPECIAL: &str = "is no regular file";
 
-/// The key of a folder that has a record's name: nothing more is said of it, whatever is in it.
+/// The key of a folder with a record's name, whatever it contains.
 const FOLDER: Key = [1; 32];
 
-/// A folder that was looked at.
+/// The result of scanning a folder.
 pub(super) struct Scan {
     folder: PathBuf,
     listing: Listing,
-    /// The files' keys, if somebody remembers earlier ones to compare with.
+    /// The files' keys, if there are earlier ones to compare with.
     keys: Option<Vec<Key>>,
-    /// None if the times of its files mean nothing.
+    /// `None` if the times of files in this file system prove nothing.
     times: Option<Times>,
 }
 
 impl Scan {
-    /// Lists the folder, and looks at its files if `compare`.
+    /// Lists the folder, and determines the files' keys if `compare`.
     pub(super) fn new(folder: &Path, compare: bool, now: SystemTime) -> Result<Scan, PathError> {
         let listing = Listing::new(folder)?;
         let times = Times::of(&listing.root, now);
@@ -54,13 +55,13 @@ impl Scan {
         Ok(seen)
     }
 
-    /// Which directory was listed.
+    /// The identity of the directory that was listed.
     pub(super) fn identity(&self, folder: &Path) -> Result<Identity, PathError> {
         let dir = self.listing.root.try_clone().at("look at", folder)?;
         Identity::of(&std::fs::File::from(dir), folder)
     }
 
-    /// Whether there is any file that may be a record. What could not be listed may hold some.
+    /// Whether there may be records. A directory that could not be listed may have some.
     pub(super) fn holds_records(&self) -> bool {
         self.listing.has_files() || !self.listing.problems.is_empty()
     }
@@ -71,10 +72,10 @@ impl Scan {
         stamp((0..keys.len()).map(|file| (self.listing.path(file), &keys[file])))
     }
 
-    /// Reads the files that `known` does not have as they are now.
+    /// Reads the files that are not in `known` with their present content.
     ///
-    /// What was in a directory that cannot be listed now counts as it was. If there are files and not one record among
-    /// them can be read, that is an error: it is not the list that is empty.
+    /// A directory that cannot be listed keeps its last known files. If there are files but no readable
+    /// record, that is an error: the list is not empty.
     pub(super) fn read(self, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
         let mut items = Vec::new();
         let mut fresh = Vec::new();
@@ -104,7 +105,7 @@ impl Scan {
                 let path = self.listing.path(file);
                 match self.open(&mut dir, file, &mut buffer) {
                     Ok((key, content)) => batch.add(number, path, key, total.count(content)),
-                    Err(Errno::NOENT) => {} // gone between the listing and the reading: it left
+                    Err(Errno::NOENT) => {} // removed since the listing: it left
                     Err(error) => {
                         unreadable.push((file, error));
                         let error = std::io::Error::from(error);
@@ -137,7 +138,7 @@ impl Scan {
         Ok(snapshot)
     }
 
-    /// An error if there are files or directories that cannot be read, and no record that can.
+    /// An error if some files or directories are unreadable, and no record is readable.
     fn judge(&self, snapshot: &Snapshot, unreadable: &[(usize, Errno)]) -> Result<(), StoreErrorKind> {
         let count = unreadable.len() + self.listing.problems.len();
         let first = unreadable.first().map(|(file, error)| (self.listing.path(*file), *error));
@@ -165,7 +166,7 @@ impl Scan {
         found.map_or(NO_KEY, |found| self.key(file, &found))
     }
 
-    /// The file's key, and what is in it.
+    /// The file's key and content.
     fn open<'b>(
         &self,
         dir: &mut Dir,
@@ -179,12 +180,12 @@ impl Scan {
         if self.listing.sort(file) == Sort::Folder {
             return Ok((FOLDER, Err(snapshot::IS_FOLDER.to_owned())));
         }
-        // A device may act on being opened.
+        // Opening a device may have an effect.
         if self.listing.sort(file) == Sort::Special {
             return Ok((NO_KEY, Err(SPECIAL.to_owned())));
         }
         let (dir, name) = dir.of(&self.listing, file)?;
-        // Neither follows a link that was not one a moment ago, nor waits for a fifo.
+        // Does not follow a file that has become a link, or wait for a fifo.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let found = rustix::fs::fstat(&opened)?;
@@ -196,7 +197,7 @@ impl Scan {
         let mut length = 0;
         while length < buffer.len() {
             match rustix::io::read(&opened, &mut buffer[length..]) {
-                // All that it had when it was looked at: without asking once more.
+                // The whole size found by `fstat` is read: the read at the end of the file is saved.
                 Ok(more) if more > 0 && length + more == size => {
                     length += more;
                     break;
@@ -216,7 +217,7 @@ impl Scan {
     }
 }
 
-/// Names what these files hold, if each of them has a key.
+/// Identifies the content of these files, if each has a key.
 fn stamp<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<String> {
     let mut hash = Xxh3Default::new();
     for (path, key) in files {
@@ -230,12 +231,12 @@ fn stamp<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<String>
     Some(format!("{:032x}", hash.digest128()))
 }
 
-/// The directory that was opened last: the files come sorted, those of one directory together.
+/// The last opened directory: the files are sorted, so those of a directory come together.
 #[derive(Default)]
 struct Dir(Option<(Vec<u8>, OwnedFd)>);
 
 impl Dir {
-    /// The directory that the file is in, and its name there.
+    /// The file's directory, and its name there.
     fn of<'a>(
         &'a mut self,
         listing: &'a Listing,

@@ -25,7 +25,7 @@ impl Fixture {
         self.dir.path().join(format!("{id}.json"))
     }
 
-    /// As seen at a time when all that is there is old enough to mean something.
+    /// A scan at a later time, when the times of all files are old enough to prove something.
     fn seen(&self) -> Scan {
         Scan::new(self.dir.path(), true, SystemTime::now() + Duration::from_secs(100)).unwrap()
     }
@@ -35,7 +35,7 @@ impl Fixture {
     }
 }
 
-/// The nodes and their ports, and how many of them were not read but taken over.
+/// The nodes and their ports, and how many files were taken over instead of read.
 fn told(snapshot: &Snapshot, known: &Snapshot) -> (Vec<String>, usize) {
     let files = snapshot.files().map(|file| match file.record() {
         Ok(record) => format!("{} {}", record.id(), record.text("port").unwrap()),
@@ -71,12 +71,12 @@ fn a_change_is_seen_whatever_the_writer_does_to_the_time() {
     let fixture = Fixture::new(&["a", "b"]);
     let first = fixture.read(&Snapshot::default());
     let time = fs::metadata(fixture.path("a")).unwrap().modified().unwrap();
-    // In place, as long as before, and set back to the time that it had.
+    // Written in place, with the same length, and with its old time restored.
     fs::write(fixture.path("a"), text("a", 2000)).unwrap();
     fs::File::options().write(true).open(fixture.path("a")).unwrap().set_modified(time).unwrap();
     let second = fixture.read(&first);
     assert_eq!(told(&second, &first), (vec!["a 2000".into(), "b 1000".into()], 1));
-    // Replaced by a file that is older.
+    // Replaced by an older file.
     let old = fixture.dir.path().join("old");
     fs::write(&old, text("a", 3000)).unwrap();
     fs::File::options().write(true).open(&old).unwrap().set_modified(time - Duration::from_secs(9)).unwrap();
