@@ -47,7 +47,7 @@ pub enum StoreErrorKind {
         path: std::path::PathBuf,
         /// The reason.
         obstacle: Obstacle,
-        /// What libgit2 said.
+        /// libgit2's error.
         #[source]
         source: git2::Error,
     },
@@ -136,7 +136,7 @@ pub enum StoreErrorKind {
     /// Only a git store has a history.
     #[error("a plain directory keeps no history")]
     NoHistory,
-    /// HEAD names no existing branch, and several branches could hold the list.
+    /// HEAD names no existing branch, and there is not exactly one other branch to use.
     #[error("HEAD names {}; there are {there}", unborn(head.as_deref()))]
     NoBranch {
         /// The branch that HEAD names, if any.
@@ -157,7 +157,7 @@ pub enum StoreErrorKind {
     Git {
         /// The operation, as a verb with its object.
         operation: &'static str,
-        /// What libgit2 said.
+        /// libgit2's error.
         #[source]
         source: git2::Error,
     },
@@ -175,7 +175,7 @@ pub enum StoreErrorKind {
     Conversation {
         /// The operation, as a verb with its object.
         operation: &'static str,
-        /// What happened to the connection.
+        /// The error of the connection.
         #[source]
         source: std::io::Error,
     },

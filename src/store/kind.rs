@@ -158,8 +158,8 @@ impl Identity {
         })
     }
 
-    /// Whether it is certainly the same directory. After a restart, a share may have another device number:
-    /// then the answer is no.
+    /// Whether it is the same directory. A "no" may be wrong: after a restart, a share may have another
+    /// device number.
     fn is_same(self, other: Identity) -> bool {
         let born = self.born == other.born || self.born == 0 || other.born == 0;
         (self.device, self.inode) == (other.device, other.inode) && born
@@ -244,7 +244,7 @@ impl KindMemory {
         self.remember(Known::Repository);
     }
 
-    /// Whether this directory may be the list, if it holds `records` now.
+    /// Whether this directory may be the list. `records` tells whether it holds records now.
     ///
     /// If the recorded directory held no records, any directory may, except one below the mount point.
     /// Otherwise the same directory may: its last node has left. Another directory with records may too,

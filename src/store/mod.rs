@@ -74,7 +74,7 @@ impl Options {
     }
 }
 
-/// One change of the list.
+/// A change of the list.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
     /// Put this record on the list, replacing an older one.
@@ -200,7 +200,7 @@ impl Applied {
     }
 }
 
-/// A place where the folder of records lives.
+/// Holds the folder of records.
 pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
     fn url(&self) -> &str;
@@ -282,7 +282,7 @@ pub fn embedded_url(state_dir: &std::path::Path) -> String {
     state_dir.join("store.git").display().to_string()
 }
 
-/// One store's part of a reading.
+/// The reading of one store.
 #[derive(Debug)]
 pub struct Reading {
     /// The store as the user named it, without secrets.

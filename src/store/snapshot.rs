@@ -18,7 +18,8 @@ use crate::threads;
 
 pub(super) use crate::stat_key::Key;
 
-/// The key of a file whose state is unknown. No unchanged file has it, so such a file is read again each time.
+/// The key of a file whose state is unknown. No unchanged file has it, so such a file is read again each
+/// time.
 pub(super) const NO_KEY: Key = [0; 32];
 
 /// The problem of a folder that has a record's name.
@@ -62,7 +63,7 @@ pub(super) struct Entry {
     pub(super) kind: ContentKind,
 }
 
-/// What the content of an entry is.
+/// The type of an entry's content.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ContentKind {
     /// A record, as [`Record::pack`] writes it.

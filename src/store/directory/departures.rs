@@ -64,8 +64,8 @@ pub(super) fn forget(folder: &Path, id: &str) -> Result<(), StoreErrorKind> {
 ///
 /// In a sticky folder such as `/tmp`, anybody can leave a note for any node, and the node cannot remove it.
 /// There the notes of root and of the folder's owner are valid as elsewhere. The notes of other users,
-/// including the node's own, are valid only for a while, so that an old note does not make a withdrawal of a
-/// later accident.
+/// including the node's own, are valid only for a while: an old note must not turn a later accident into a
+/// withdrawal.
 pub(super) fn is_noted(folder: &Path, id: &str, now: SystemTime) -> bool {
     let dir = folder.join(LEFT);
     let Ok(note) = fs::symlink_metadata(dir.join(id)) else { return false };

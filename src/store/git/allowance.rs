@@ -2,10 +2,10 @@
 //!
 //! libgit2 reads many files of a repository into memory as a whole, however large they are. It may also never
 //! finish with what a server sends: it resolves the objects of a pack after the last byte, and offers no way
-//! to cancel. A pack of 200 bytes makes it loop forever, with more memory each time (`resolve_deltas` in its
-//! indexer.c retries a delta that makes an object which the pack already has). But it allocates all the time.
-//! So this module is its allocator, and refuses memory once the work takes too long or too much. libgit2 then
-//! gives up with an error.
+//! to cancel. A pack of 200 bytes makes it loop forever, with more memory each time: `resolve_deltas` in its
+//! indexer.c retries a delta whose result the pack already has. But it allocates all the time. So this module
+//! is its allocator, and refuses memory once the work takes too long or too much. libgit2 then gives up with
+//! an error.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};

@@ -40,8 +40,8 @@ pub(super) const MOST: usize = 65_536;
 /// but nobody asks for its heartbeat until then.
 const STRANGERS: usize = 512;
 
-/// Of the writers of a shard with more than [`STRANGERS`] lines, one in this many finds out which nodes are
-/// on the list, since that walks the whole list. With more lines than `CROWDED`, all writers do.
+/// In a shard of more than [`STRANGERS`] lines, one writer in this many determines the nodes on the list,
+/// which walks the whole list. In one of more than `CROWDED` lines, every writer does.
 const LOOKS: u8 = 16;
 const CROWDED: usize = 16_384;
 

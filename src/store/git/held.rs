@@ -20,8 +20,8 @@ const FILE: &str = "held";
 /// The most branches to search for the list.
 const MAX_BRANCHES: usize = 16;
 
-/// The state directory's record of one store. It is only a safeguard: without a usable state directory there
-/// is none.
+/// The state directory's record of one store: a safeguard only, which does nothing without a usable state
+/// directory.
 pub(super) struct Held {
     path: PathBuf,
     /// The folder and the configured branch to which it applies.

@@ -4,10 +4,9 @@
 //! From then on the update is durable, and readers include it. Any publisher may merge all waiting updates in
 //! one commit.
 //!
-//! A publisher that offers a commit to the branch also pushes the same update to the inbox, so that it needs
-//! no second push if it loses the race. The name of such a ref ends with `-` and the id of the offered
-//! commit. If the branch has that commit, the update no longer waits, and the next push of any node deletes
-//! the ref.
+//! A publisher that offers a commit to the branch pushes the same update to the inbox as well. So it needs no
+//! second push if it loses the race. The name of such a ref ends with `-` and the id of the offered commit.
+//! If the branch has that commit, the update no longer waits, and the next push of any node deletes the ref.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher;
@@ -250,13 +249,13 @@ pub(super) fn path_below(folder: &Folder, name: &[u8]) -> Option<String> {
 /// The meaning of an update.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Says {
-    /// The node's files shall be these.
+    /// The wanted files of the node.
     Files(NodeFiles),
     /// It concerns another folder.
     Elsewhere,
     /// No reader would accept it: it is not an update of presence.
     Junk,
-    /// Its objects are missing: it was merged a moment ago, or is not fetched yet.
+    /// Its objects are missing: it was just merged, or is not fetched yet.
     Lost,
 }
 

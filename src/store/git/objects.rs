@@ -23,8 +23,8 @@ const MANY: usize = 256;
 /// A thread does not pay for fewer objects than this.
 const SHARE: usize = 1_000;
 
-/// Receives each blob: the batch to add it to, which one it is, its content or the reason why there is none,
-/// and whether that is final for this object id.
+/// Receives each blob. The arguments are the batch to add it to, the request, its content or the reason why
+/// there is none, and whether that is final for this object id.
 pub(super) trait Take<W>: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync {}
 
 impl<W, F: Fn(&mut Batch, &W, Result<&[u8], String>, bool) + Sync> Take<W> for F {}

@@ -218,8 +218,8 @@ const MAX_ALTERNATES: usize = 5;
 
 /// The directories of a repository.
 pub(super) struct Parts {
-    /// The directory of HEAD, and the common directory if that is another one. The `.git` of a work tree may
-    /// be a file with its path.
+    /// The directory of HEAD, and the common directory if that is different. The `.git` of a work tree may be
+    /// a file with its path.
     dirs: Vec<PathBuf>,
 }
 

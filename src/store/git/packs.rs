@@ -203,7 +203,7 @@ fn regular(path: &Path) -> Option<(File, u64)> {
     Some((file, found.len()))
 }
 
-/// The table with the number of objects whose first byte is at most that of the row.
+/// A table of 256 rows: the number of objects whose first byte is at most that of the row.
 const FANOUT: Range<usize> = 8..8 + 256 * 4;
 
 /// Reads one pack; fast if entries are requested in the order of offsets.

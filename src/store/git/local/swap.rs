@@ -15,7 +15,7 @@ use crate::store::StoreErrorKind;
 use crate::store::error::During;
 use crate::store::git::tip;
 
-/// The age at which a lock file of git counts as left by a killed process: git holds one for milliseconds.
+/// A lock file of git that is older than this was left by a killed process: git holds one for milliseconds.
 ///
 /// It is well below the `connect` limit, which is all the time that this store has once another store has
 /// answered.

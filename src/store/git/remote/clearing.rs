@@ -1,6 +1,7 @@
-//! Deletes refs that stop presence from writing its own: refs whose objects the server lacks (git refuses all
-//! pushes except deletions while there is one), refs in the inbox that are no updates, and refs that conflict
-//! with another ref's name.
+//! Deletes refs that stop presence from writing its own:
+//! - refs whose objects the server lacks: git then refuses all pushes except deletions
+//! - refs in the inbox that are no updates
+//! - refs that conflict with another ref's name
 
 use super::Operation;
 use super::merge::deletion;

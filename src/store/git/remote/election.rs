@@ -1,4 +1,4 @@
-//! Decides, look by look, whether a node that looks after its update merges the waiting updates. Pure.
+//! Decides after each look whether a node that looks after its update merges the waiting updates.
 
 use std::time::Duration;
 

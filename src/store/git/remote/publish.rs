@@ -130,7 +130,7 @@ impl Operation<'_> {
         let mine = view.waiting.iter().rev().find(|entry| entry.id == files.id);
         // If others wait, and this is a change whatever the branch contains now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
-        // The known branch does not exist: the list may be on another one by now.
+        // The known branch does not exist: the list may now be on a different one.
         let astray = view.tip.is_none()
             && view.session.advert().refs.keys().any(|name| name.starts_with("refs/heads/"));
         if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
@@ -143,7 +143,7 @@ impl Operation<'_> {
         }
         let mut standing = self.standing_here(mirror, &refs_seen, &view);
         if !is_fresh && matches!(standing, Err(StoreErrorKind::OtherBranch { .. })) {
-            // HEAD names another branch than the recorded one, perhaps the one with the list.
+            // HEAD no longer names the recorded branch, but perhaps the one with the list.
             refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
             view = self.view(mirror, view.session, &refs_seen.branch)?;
             standing = self.standing_here(mirror, &refs_seen, &view);

@@ -1,6 +1,6 @@
 //! Checks a server's answer to a fetch before libgit2 sees it.
 //!
-//! libgit2 reads every object except blobs into memory as a whole, allocates for as many objects as the
+//! libgit2 reads every object except blobs into memory as a whole. It allocates for as many objects as the
 //! pack's header announces, and reads for as long as the server sends. So the pack is first unpacked here, in
 //! small pieces, and measured.
 

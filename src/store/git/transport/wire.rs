@@ -42,7 +42,7 @@ pub(super) fn request(service: Service, path: &str, host: &str) -> Vec<u8> {
     format!("{:04x}{line}", line.len() + 4).into_bytes()
 }
 
-/// A bidirectional connection to a server, with typed errors; [`Greeted`] passes them by libgit2.
+/// A bidirectional connection to a server, with typed errors. [`Greeted`] gets them past libgit2.
 pub(super) trait Channel: Send + 'static {
     /// Waits for bytes. 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError>;
