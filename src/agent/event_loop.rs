@@ -27,53 +27,57 @@ use crate::roster::Availability;
 use crate::schedule::{Budget, Quiet, phase, until_beat};
 use crate::store::Reading;
 
-/// How long the last change of the list may hold up the end: a store that is busy takes it, and systemd waits longer.
+/// The longest time that the last change of the list may delay the agent's exit. A busy store needs it;
+/// systemd waits longer.
 const LAST_CHANGE: Duration = Duration::from_secs(30);
 
-/// A publishing ends so long before nobody waits for it any more.
+/// A publish must end this long before the event loop stops waiting for it.
 const TO_ANSWER: Duration = Duration::from_secs(1);
 
-/// How long notifications may hold up the end.
+/// The longest time that notifications may delay the agent's exit.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
 pub(super) struct EventLoop<'a> {
     config: &'a Config,
     events: Receiver<AgentEvent>,
-    /// One for each store: those of the list in the order of the configuration, then those for heartbeats.
+    /// One worker for each store: the stores of the list in the order of the configuration, then those for
+    /// heartbeats.
     workers: Vec<Worker>,
     reporter: Reporter<'a>,
     metrics: Metrics,
     systemd: Systemd,
     notifier: Option<Notifier>,
     started: Instant,
-    /// What the stores said last.
+    /// The stores as last read, with the roster made from them.
     fleet: Option<Fleet>,
-    /// What has come of stores since, by their places.
+    /// Readings that arrived since, by the index of their worker.
     readings: BTreeMap<usize, Reading>,
-    /// Names what was rendered last: the versions of the stores.
+    /// The stores' versions at the last rendering.
     rendered: Option<Vec<String>>,
-    /// Names what was seen last.
+    /// The stores' versions when they were last judged.
     seen: Vec<String>,
-    /// What is known of the nodes' heartbeats.
+    /// The heartbeats that this agent has observed.
     liveness: Liveness,
-    /// The nodes that are silent, each with the longest silence that it is allowed.
+    /// The silent nodes, each with the `max-age` that it exceeded.
     silent: BTreeSet<(String, Duration)>,
-    /// When the next one will have been, unless it is heard of.
+    /// The time at which the next node falls silent, unless a heartbeat arrives.
     next_silence: Option<Duration>,
-    /// The bytes of the record that was given out last; none if it is to be given out again.
+    /// The bytes of the record last given to the workers; `None` if it must be given to them again.
     given_out: Option<Vec<u8>>,
-    /// The bytes of the record that stores are to take now; none if this node is to leave the list.
+    /// The bytes of the record that the stores should have now; `None` if this node is to leave the list.
     wanted: Option<Vec<u8>>,
-    /// Whether a store has taken it since.
+    /// Whether a store has accepted it since.
     taken: bool,
     next_beat: Duration,
-    /// While this machine has no address: when to look for one again, and how often there was none.
+    /// While this machine has no address: the time of the next check, and the number of checks that found
+    /// none.
     no_address: Option<(Duration, u32)>,
-    /// The signal that asks to end.
+    /// The signal that asked the agent to stop.
     stopping: Option<&'static str>,
     quiet: Quiet,
     budget: Budget,
-    /// When a file that is not as it should be gets another turn, and how often it failed; by its place in the configuration.
+    /// For each file of the configuration that is not in order: the time of its next turn, and the number of
+    /// failures.
     again: Vec<Option<(Duration, u32)>>,
 }
 
@@ -128,7 +132,7 @@ impl<'a> EventLoop<'a> {
         self.started.elapsed()
     }
 
-    /// Until a signal ends it.
+    /// Runs until a signal stops the agent.
     pub(super) fn run(&mut self) {
         self.reporter.note(format!(
             "agent started: a beat every {:?}, a look every {:?}",
@@ -141,7 +145,7 @@ impl<'a> EventLoop<'a> {
             self.judge();
             self.look_for_address();
             if self.next_beat <= self.now() {
-                // Before it, so that a SIGHUP meanwhile makes another one.
+                // Set before the beat, so that a SIGHUP during the beat causes another one.
                 self.next_beat = self.now() + self.until_beat();
                 self.beat();
             } else {
@@ -153,7 +157,8 @@ impl<'a> EventLoop<'a> {
                 self.announce_if_changed();
             }
             if self.is_quiet() {
-                // What changed since the last look is in this render, or begins a new wait.
+                // The render then includes every change since the last look; a further change restarts the
+                // quiet time.
                 self.look_again();
                 if self.is_quiet() {
                     self.render(false);
@@ -178,7 +183,7 @@ impl<'a> EventLoop<'a> {
         self.stop();
     }
 
-    /// Whether something has changed, and nothing more since a while.
+    /// Whether something changed, and the quiet time after it has passed.
     fn is_quiet(&self) -> bool {
         self.quiet.due().is_some_and(|due| due <= self.now())
     }
@@ -198,7 +203,7 @@ impl<'a> EventLoop<'a> {
     fn until_beat(&self) -> Duration {
         let agent = &self.config.agent;
         let id = node::record(self.config).map(|record| record.id().to_string()).unwrap_or_default();
-        // Not `PRESENCE_NOW`: a clock that stands still never comes to the phase.
+        // Not `PRESENCE_NOW`: a clock that stands still never reaches the phase.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         until_beat(now, agent.interval, phase(&id, agent.splay))
     }
@@ -211,13 +216,13 @@ impl<'a> EventLoop<'a> {
         self.reporter.report("metrics", complaints);
     }
 
-    /// Says what is to be said at the end.
+    /// Announces what `on-stop` asks for, and sends the notifications that wait.
     fn stop(&mut self) {
         self.systemd.tell("STOPPING=1");
         self.reporter.note(format!("{}: the agent ends", self.stopping.take().unwrap_or_default()));
         match (self.config.agent.on_stop, node::record(self.config)) {
             (OnStop::Nothing, _) | (_, Err(_)) => {}
-            // Who is in setup, wedged or drained stays that.
+            // A node in setup, wedged or drained keeps its state.
             (OnStop::Draining, Ok(record))
                 if self.config.states.of(record.state().as_deref()) != Availability::Active => {}
             (OnStop::Draining, Ok(_)) => {
@@ -243,8 +248,8 @@ impl<'a> EventLoop<'a> {
         self.write_metrics();
     }
 
-    /// Gives every store of the list its last job, also those at work, which come to it when they are done. It must not
-    /// be lost in silence.
+    /// Gives every store of the list its last job. A busy worker gets to it after its current job. A failure
+    /// must be reported.
     fn say_at_last(&mut self, record: Option<&Record>, job: &Job) {
         self.want(record);
         let end = Instant::now() + LAST_CHANGE - TO_ANSWER;
@@ -263,7 +268,7 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Says what is wrong with what others do meanwhile.
+    /// Reports the current failures of publishing and of notifications.
     fn report(&mut self) {
         let complaints = self.workers.iter().flat_map(|worker| &worker.complaints);
         let complaints: Vec<_> = complaints.map(|complaint| complaint.clone().about("publishing")).collect();

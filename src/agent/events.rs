@@ -1,4 +1,4 @@
-//! What happens to the agent: signals, answers of health checks and of stores.
+//! The agent's events: signals, answers of health checks and of stores.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -11,21 +11,21 @@ use crate::beat::announce::Answer;
 use crate::config::Config;
 use crate::health;
 
-/// Something that does not wait for the next beat.
+/// An event that does not wait for the next beat.
 #[derive(Debug)]
 pub(super) enum AgentEvent {
     /// Beat now.
     Now,
-    /// End; the signal's name.
+    /// Stop; with the name of the signal.
     Stop(&'static str),
     /// A health check was answered.
     Health(Answer),
-    /// What came of a job at the store of that place.
+    /// The result of a job, with the index of its worker.
     Answer(usize, Box<workers::JobResult>),
 }
 
-/// Sends an event for each signal. A second one that asks to end does not wait for what runs: every file is whole at
-/// every moment.
+/// Sends an event for each signal. A second stop signal exits at once: every file is complete at every
+/// moment.
 pub(super) fn listen_to_signals(sender: Sender<AgentEvent>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
@@ -38,14 +38,14 @@ pub(super) fn listen_to_signals(sender: Sender<AgentEvent>) -> io::Result<()> {
                 _ => AgentEvent::Stop("SIGINT"),
             };
             stopping |= matches!(event, AgentEvent::Stop(_));
-            // The agent is gone, and the process about to.
+            // If this fails, the agent has ended, and the process is about to.
             let _ = sender.send(event);
         }
     });
     Ok(())
 }
 
-/// Asks each health check at its interval, in a thread of its own that is left behind at the end.
+/// Runs each health check at its interval, in a thread of its own that is abandoned at the end.
 pub(super) fn ask_health_for_ever(config: &Config, sender: &Sender<AgentEvent>) {
     for health in config.healths.clone() {
         let sender = sender.clone();

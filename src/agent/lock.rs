@@ -10,14 +10,14 @@ use crate::folder::Folder;
 
 const LOCK: &str = "agent.lock";
 
-/// The digits of a process number, and a line end.
+/// The digits of a process id, and a newline.
 const MAX_PID: u64 = 16;
 
-/// Held for as long as the agent runs; it goes with the process, however that ends.
+/// Held while the agent runs. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
-/// Takes the lock, or says who has it.
+/// Takes the lock. The error names its holder.
 pub(super) fn take(state_dir: &Path) -> Result<Lock, AgentError> {
     let folder = Folder::private(state_dir)?;
     let path = folder.at(LOCK);
@@ -26,7 +26,7 @@ pub(super) fn take(state_dir: &Path) -> Result<Lock, AgentError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            // Without it, the message names nobody.
+            // Without it, the message names no process.
             let _ = (&file).take(MAX_PID).read_to_string(&mut pid);
             let pid = pid.trim().to_owned();
             return Err(AgentError::Another { pid, state_dir: state_dir.to_owned() });

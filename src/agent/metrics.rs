@@ -1,4 +1,4 @@
-//! What the agent counts, as a textfile for Prometheus's node exporter.
+//! The agent's metrics, as a textfile for Prometheus's node exporter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::metrics::Page;
 use crate::output::{Done, TargetError};
 use crate::roster::Roster;
 
-/// All counts since the agent was started.
+/// All counts since the agent started.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     targets: BTreeMap<String, OfTarget>,
@@ -19,11 +19,11 @@ pub(super) struct Metrics {
     announce_errors: u64,
     /// For each store of heartbeats, whether silence in it proves anything at present.
     proven: BTreeMap<String, bool>,
-    /// The stores, by their places, in which another machine was met under this instance-id.
+    /// The indexes of the stores in which another machine was met under this instance-id.
     rivals: BTreeSet<usize>,
-    /// When a store was read last.
+    /// When a store was last read.
     roster: Option<SystemTime>,
-    /// When a beat ended last with everything as it should be.
+    /// When a beat last ended without any failure.
     success: Option<SystemTime>,
     beats: u64,
 }
@@ -38,7 +38,7 @@ struct OfTarget {
     warnings: usize,
     held: usize,
     failed: usize,
-    /// When the file was as it should be last.
+    /// When the file was last in order.
     success: Option<SystemTime>,
 }
 
@@ -62,12 +62,12 @@ impl Metrics {
         self.announce_errors += 1;
     }
 
-    /// Notes whether silence in that store proves anything.
+    /// Records whether silence in that store proves anything.
     pub(super) fn proves(&mut self, store: &str, proves: bool) {
         self.proven.insert(store.to_owned(), proves);
     }
 
-    /// Notes whether another machine was met under this instance-id in the store at that place.
+    /// Records whether another machine was met under this instance-id in the store of that worker.
     pub(super) fn rival(&mut self, place: usize, met: bool) {
         match met {
             true => self.rivals.insert(place),
@@ -109,7 +109,7 @@ impl Metrics {
         }
     }
 
-    /// The metrics as they are now.
+    /// The current metrics as text.
     pub(super) fn text(&self, roster: Option<&Roster>, now: SystemTime) -> String {
         let mut page = Page::default();
         if let Some(roster) = roster {
@@ -209,10 +209,10 @@ impl Metrics {
         }
     }
 
-    /// Replaces the textfile whole: a collector must never read half of it.
+    /// Replaces the whole textfile: a collector must never read half of it.
     pub(super) fn write(&self, path: &Path, roster: Option<&Roster>) -> Result<(), PathError> {
         let (folder, name) = Folder::of(path)?;
-        // The collector is another user.
+        // The collector runs as another user.
         folder.replace(name, self.text(roster, SystemTime::now()).as_bytes(), READABLE, Lasting::Cached)
     }
 }

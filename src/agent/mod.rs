@@ -1,7 +1,7 @@
-//! Beats for ever: phase, quiet time, signals, back-off.
+//! Repeated beats: phase, quiet time, signals, back-off.
 //!
-//! When to do what is decided in [`crate::schedule`]; here it is done. Whatever goes wrong is said, counted and tried again:
-//! nothing but a signal ends the agent, and what is served stays as it is while stores are away.
+//! [`crate::schedule`] decides when to do what; this module does it. Every failure is reported, counted and
+//! tried again. Only a signal ends the agent, and the files stay as they are while stores are away.
 
 mod event_loop;
 mod events;
@@ -22,18 +22,18 @@ pub use report::Report;
 /// The agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// There is one already.
+    /// Another agent runs already.
     #[error("another agent (pid {pid}) runs with the state directory `{}`", state_dir.display())]
     Another {
-        /// Its process.
+        /// Its process id.
         pid: String,
-        /// What it holds.
+        /// The state directory that it has locked.
         state_dir: PathBuf,
     },
     /// The state directory cannot be used.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// Signals cannot be listened to.
+    /// Signal handlers cannot be installed.
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
 }
@@ -51,7 +51,7 @@ impl AgentError {
     }
 }
 
-/// Beats until it is told to stop: SIGHUP beats at once, SIGTERM and SIGINT end.
+/// Runs the agent until SIGTERM or SIGINT. SIGHUP causes a beat at once.
 pub fn run(config: &Config, say: &dyn Fn(Report)) -> Result<(), AgentError> {
     let _lock = lock::take(&config.state_dir)?;
     let (sender, events) = mpsc::channel();
@@ -59,7 +59,7 @@ pub fn run(config: &Config, say: &dyn Fn(Report)) -> Result<(), AgentError> {
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(config, &sender);
     event_loop::EventLoop::new(config, say, &sender, events).run();
-    // Checks and notifications that have not ended by themselves.
+    // Checks and notifications may still run.
     children::kill_all();
     Ok(())
 }

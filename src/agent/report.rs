@@ -1,4 +1,4 @@
-//! What the agent says: news at once, and what stands as it was only the first time.
+//! The agent's log: news at once, and a standing complaint only the first time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,20 @@ use crate::beat::holding::Warning;
 use crate::errors::chain;
 use crate::store::StoreError;
 
-/// Something for the log.
+/// A message for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// What was done.
+    /// Something was done.
     Note(String),
-    /// What is not as it should be, with what to do.
+    /// Something is wrong; with a hint.
     Warning(String, Option<String>),
 }
 
-/// What is not as it should be.
+/// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// What it is about. While it is the same, the complaint is: ages and counts in the text may change.
+    /// Identifies the complaint: with the same subject, it is the same one. Ages and counts in the text may
+    /// change.
     subject: String,
     text: String,
     /// What to do.
@@ -26,7 +27,7 @@ pub(super) struct Complaint {
 }
 
 impl From<(String, Option<String>)> for Complaint {
-    /// A complaint and what to do, whose subject is its text without the numbers in it.
+    /// A complaint with a hint. Its subject is the text without its numbers.
     fn from((text, hint): (String, Option<String>)) -> Complaint {
         Complaint { subject: without_numbers(&text), text, hint }
     }
@@ -42,12 +43,12 @@ impl Complaint {
     /// A complaint about a store.
     pub(super) fn of_store(error: &StoreError) -> Complaint {
         let text = chain(error);
-        // Numbers in the URL tell stores apart.
+        // Numbers in a URL are kept: they distinguish stores.
         let subject = format!("{} {}", error.url, without_numbers(&text));
         Complaint { subject, text, hint: error.hint() }
     }
 
-    /// The same complaint about something that is to be named.
+    /// The same complaint, with the name of the thing in front.
     pub(super) fn about(self, what: &str) -> Complaint {
         Complaint {
             subject: format!("{what}: {}", self.subject),
@@ -57,7 +58,7 @@ impl Complaint {
     }
 }
 
-/// The text with each run of digits replaced: ages, counts, ports and times change while a complaint stands.
+/// The text with `#` for each run of digits: ages, counts, ports and times change while a complaint stands.
 fn without_numbers(text: &str) -> String {
     let mut subject = String::with_capacity(text.len());
     for character in text.chars() {
@@ -70,10 +71,10 @@ fn without_numbers(text: &str) -> String {
     subject
 }
 
-/// Remembers what stands.
+/// Remembers the standing complaints.
 pub(super) struct Reporter<'a> {
     say: &'a dyn Fn(Report),
-    /// The subjects of what was complained of, by topic.
+    /// The subjects of the standing complaints, by topic.
     standing: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -82,12 +83,13 @@ impl<'a> Reporter<'a> {
         Reporter { say, standing: BTreeMap::new() }
     }
 
-    /// Says what was done.
+    /// Reports something that was done.
     pub(super) fn note(&self, text: impl Into<String>) {
         (self.say)(Report::Note(text.into()));
     }
 
-    /// Says what is wrong with `topic` now: only what was not said the last time; and that all is well again.
+    /// Reports the complaints about `topic` that the last call did not have; if there are none, that all is
+    /// well again.
     pub(super) fn report(&mut self, topic: &str, complaints: impl IntoIterator<Item = impl Into<Complaint>>) {
         let complaints: Vec<Complaint> = complaints.into_iter().map(Into::into).collect();
         if complaints.is_empty() {
@@ -103,7 +105,7 @@ impl<'a> Reporter<'a> {
         self.standing.insert(topic.to_owned(), subjects);
     }
 
-    /// Says that all is well with `topic` again, if it was not.
+    /// Reports that all is well with `topic` again, if it was not.
     pub(super) fn well(&mut self, topic: &str) {
         if self.standing.remove(topic).is_some() {
             self.note(format!("{topic}: well again"));

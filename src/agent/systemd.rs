@@ -1,4 +1,4 @@
-//! Tells systemd how things are: sd_notify(3), a datagram of `NAME=VALUE` lines. Without systemd, nothing is told.
+//! Notifies systemd: sd_notify(3), a datagram of `NAME=VALUE` lines. Without systemd, nothing is sent.
 
 use std::env;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -13,11 +13,11 @@ pub(super) struct Systemd {
 }
 
 impl Systemd {
-    /// As the environment says.
+    /// From the environment variables that systemd sets.
     pub(super) fn from_env() -> Systemd {
         let socket = env::var("NOTIFY_SOCKET").ok().and_then(|name| {
             let socket = UnixDatagram::unbound().ok()?;
-            // A manager that does not listen must not hold up a beat.
+            // A manager that does not read must not delay a beat.
             socket.set_nonblocking(true).ok()?;
             Some((socket, address(&name)?))
         });
@@ -26,19 +26,19 @@ impl Systemd {
         Systemd { socket, watchdog: micros.map(Duration::from_micros) }
     }
 
-    /// How often it wants to hear that the agent is alive: twice as often as it counts.
+    /// The interval of watchdog pings: half of systemd's limit.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// Tells it. Nobody is left to complain to if it does not listen.
+    /// Sends a message. An error is ignored, since there is nobody to report it to.
     pub(super) fn tell(&self, text: &str) {
         if let Some((socket, address)) = &self.socket {
             let _ = socket.send_to_addr(text.as_bytes(), address);
         }
     }
 
-    /// Tells what the agent does, in one line.
+    /// Sends the status line.
     pub(super) fn status(&self, text: &str) {
         self.tell(&format!("STATUS={}", text.replace('\n', " ")));
     }

@@ -1,7 +1,7 @@
-//! One thread for each store: one that hangs keeps neither the others waiting nor the signals.
+//! One thread for each store, so that a store that hangs delays neither the other stores nor the signals.
 //!
-//! A thread does one job after the other, and what came of it is an [`AgentEvent`]. At the end of the program they are left
-//! behind as they are: a store is whole whenever a process is killed.
+//! A thread does one job at a time, and sends each result as an [`AgentEvent`]. The threads are abandoned
+//! when the program ends: a store stays consistent whenever a process is killed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -17,21 +17,21 @@ use crate::name::Name;
 use crate::record::Record;
 use crate::store::{self, Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
 
-/// Something to be done at a store.
+/// A task at a store.
 #[derive(Debug, Clone)]
 pub(super) enum Job {
-    /// Put this node's record there, and leave a heartbeat.
+    /// Publish this node's record, and send a heartbeat.
     Announce { record: Arc<Record>, heartbeat: bool },
-    /// Take this node off the list.
+    /// Withdraw this node.
     Withdraw(Name),
-    /// See what the list says. What is known by that stamp is not read again, whatever the heartbeats.
+    /// Look at the list, and read it if its stamp is not the known one. Heartbeats do not matter.
     Look { known: Option<String> },
-    /// Read what the list says, with heartbeats if a file depends on them.
+    /// Read the list, with heartbeats if a file depends on them.
     Read,
 }
 
 impl Job {
-    /// What came of it if this program failed at it.
+    /// The result of the job if a defect of this program ended it.
     fn failed(&self, config: &Config) -> JobResult {
         let url = config.stores.iter().chain(&config.beat_stores).next().map(|url| store::shown_url(url));
         let error = || StoreError { url: url.clone().unwrap_or_default(), kind: StoreErrorKind::Panicked };
@@ -51,54 +51,54 @@ impl Job {
     }
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug)]
 pub(super) enum JobResult {
-    /// This node was announced, or taken off the list.
+    /// This node was announced or withdrawn.
     Announced {
-        /// None if it was to be taken off.
+        /// `None` for a withdrawal.
         record: Option<Arc<Record>>,
-        /// What is different now, if the store took it.
+        /// The change, if the store accepted it.
         applied: Option<Applied>,
-        /// Whether the store took the heartbeat; none if it was not asked to.
+        /// Whether the store accepted the heartbeat; `None` if none was sent.
         beat: Option<bool>,
-        /// Whether another machine was met under this instance-id; none if no heartbeat was asked for.
+        /// Whether another machine was met under this instance-id; `None` if no heartbeat proves it.
         rival: Option<bool>,
         complaints: Vec<Complaint>,
     },
-    /// None if the list is as it is known.
+    /// `None` if the list has the known stamp.
     Looked(Option<Reading>),
 }
 
-/// What a store is for.
+/// The purpose of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Records, and heartbeats if no other store is for these.
+    /// Records, and heartbeats unless other stores are for them.
     List,
-    /// Heartbeats alone.
+    /// Heartbeats only.
     Beats,
 }
 
-/// The thread of one store, and what is known of it.
+/// The thread of one store, and its state.
 pub(super) struct Worker {
     pub(super) role: Role,
     jobs: Sender<(Job, Option<Instant>)>,
-    /// So many jobs have no answer yet.
+    /// The number of jobs without an answer.
     waiting: u32,
-    /// When it was given jobs last.
+    /// When it last got jobs.
     pub(super) asked: Duration,
-    /// When it is to be looked at next.
+    /// When the next look is due.
     pub(super) next_look: Duration,
-    /// So many looks in a row were in vain.
+    /// The number of failed looks in a row.
     pub(super) failures: u32,
-    /// Whether the last look was not in vain.
+    /// Whether the last look succeeded.
     pub(super) answers: bool,
-    /// What went wrong when this node was announced last.
+    /// What went wrong in the last announcement.
     pub(super) complaints: Vec<Complaint>,
 }
 
 impl Worker {
-    /// Starts a thread for each store: those of the list, then those for heartbeats alone.
+    /// Starts a thread for each store: the stores of the list, then those for heartbeats only.
     pub(super) fn of_all(config: &Config, events: &Sender<AgentEvent>) -> Vec<Worker> {
         let list = config.stores.iter().map(|url| (Role::List, url));
         let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
@@ -107,21 +107,22 @@ impl Worker {
     }
 
     fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<AgentEvent>) -> Worker {
-        // All that it knows is its store.
+        // The thread's configuration has only its own store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
         let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
         let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
         let events = events.clone();
         std::thread::spawn(move || {
-            // The agent is gone when nobody gives jobs or takes answers any more.
+            // Either channel closes when the agent has ended.
             for (job, end) in todo {
                 let failed = job.failed(&own);
-                // A publishing shares out the time that it has: it must know of the end.
+                // A publish divides the time that it has, so it must know the end.
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
                 let patience = left.map_or(own.patience, |left| left.min(own.patience));
                 let config = Config { patience, ..own.clone() };
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config, job)));
-                // A defect, which has been told. It costs this store this job.
+                // A panic is a defect, and its message has been printed. Only this job of this store is
+                // lost.
                 let answer = done.unwrap_or(failed);
                 if events.send(AgentEvent::Answer(place, Box::new(answer))).is_err() {
                     return;
@@ -140,24 +141,24 @@ impl Worker {
         }
     }
 
-    /// Gives it a job.
+    /// Gives the thread a job.
     pub(super) fn give(&mut self, job: Job) {
         self.give_until(job, None);
     }
 
-    /// Gives it a job that must be done by then.
+    /// Gives the thread a job with a deadline.
     pub(super) fn give_until(&mut self, job: Job, end: Option<Instant>) {
         if self.jobs.send((job, end)).is_ok() {
             self.waiting += 1;
         }
     }
 
-    /// It has done one.
+    /// The thread has finished a job.
     pub(super) fn has_answered(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// Whether it is at work.
+    /// Whether a job runs or waits.
     pub(super) fn is_busy(&self) -> bool {
         self.waiting > 0
     }
@@ -170,7 +171,7 @@ fn work(config: &Config, job: Job) -> JobResult {
                 true => fleet::announce(config, &record),
                 false => {
                     let (changes, _) = fleet::publish(config, &record);
-                    // One that was met stays until a heartbeat says otherwise.
+                    // A rival that was met stays until a heartbeat shows otherwise.
                     Ok(Announced { changes, beats: Vec::new(), rival: rivals::met(config) })
                 }
             };
@@ -198,8 +199,8 @@ fn work(config: &Config, job: Job) -> JobResult {
                 return JobResult::Looked(None);
             }
             match config.wants_beats() {
-                // Heartbeats change all the time, so they are fetched only when they are needed. The first look is dropped
-                // before the second one begins.
+                // Heartbeats change all the time, so they are fetched only when needed. The first look is
+                // dropped before the second one begins.
                 true => {
                     drop(seen);
                     read(config)
@@ -220,7 +221,7 @@ fn read(config: &Config) -> JobResult {
     JobResult::Looked(readings.pop())
 }
 
-/// What became of a change in the one store.
+/// The result of a change in the only store.
 fn only(applied: Option<Result<Applied, StoreError>>) -> (Option<Applied>, Vec<Complaint>) {
     match applied {
         Some(Ok(applied)) => (Some(applied), Vec::new()),

@@ -1,4 +1,4 @@
-//! What this node says of itself.
+//! Announcing this node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +13,26 @@ use crate::record::Record;
 use crate::schedule::back_off;
 use crate::store::Applied;
 
-/// So long after the start of the agent, this node is announced without an address too.
+/// After this time since its start, the agent announces this node even without an address.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
 
-/// From the first look for an address to the second one, and at most.
+/// The first and the longest wait between two checks for an address.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LAST_LOOK: Duration = Duration::from_secs(10);
 
 impl EventLoop<'_> {
-    /// Gives this node's record with a heartbeat to the stores, and looks at them. False if none took it.
+    /// Gives this node's record with a heartbeat to the stores, and reads them. False if no store accepted
+    /// the record.
     pub(super) fn beat_at_stores(&mut self) -> bool {
-        // Before it is ready, nothing is said that the next beat could be compared with.
+        // Until this node is ready, nothing is published, so the next beat has nothing to compare with.
         let record = if self.is_ready() { self.record(Firmness::Say) } else { None };
         let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
         self.give_out(record.as_ref(), |worker, _| {
             let heartbeat = worker.role == Role::Beats || !elsewhere;
             let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
             let read = (worker.role == Role::List || wants_beats).then_some(Job::Read);
-            // A publisher is patient with a server that does not answer; the reason why it does not is wanted sooner.
+            // A publish waits longer for a server that does not answer. A read first reports the reason
+            // sooner.
             let first = read.clone().filter(|_| !worker.answers && announce.is_some());
             first.into_iter().chain(announce).chain(read).collect()
         });
@@ -50,7 +52,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Publishes at once what somebody wrote into nodeinfo, and what stores that are back have not heard.
+    /// Publishes a change in nodeinfo at once, and repeats the record to stores that are back.
     pub(super) fn announce_if_changed(&mut self) {
         if self.no_address.is_some() {
             return;
@@ -73,13 +75,13 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// From now on it matters whether a store takes this record, or that this node leaves; what it said before does not.
+    /// From now on, only an acceptance of this record counts, or with `None`, of this node's withdrawal.
     pub(super) fn want(&mut self, record: Option<&Record>) {
         self.wanted = record.map(Record::to_bytes);
         self.taken = false;
     }
 
-    /// This node's record as it is to be published.
+    /// This node's record, as it is to be published.
     pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
@@ -91,8 +93,9 @@ impl EventLoop<'_> {
         Some(Arc::new(record))
     }
 
-    /// Whether this node may be announced: at boot the network may come up after the agent, or a fact be away of which only
-    /// the list tells. Until then the list is better than what this machine knows of itself.
+    /// Whether this node may be announced. At boot the network may come up after the agent, or a fact may be
+    /// missing that only the list has. Until then, the list is better than this machine's knowledge of
+    /// itself.
     fn is_ready(&mut self) -> bool {
         let now = self.now();
         let is_first = self.given_out.is_none() && now < ADDRESS_PATIENCE;
@@ -106,7 +109,7 @@ impl EventLoop<'_> {
         let failed = self.no_address.map_or(0, |(_, failed)| failed + 1);
         self.no_address = Some((now + back_off(failed, FIRST_LOOK, LAST_LOOK, 1.0), failed));
         if must_ask {
-            return false; // Stores that do not answer are told elsewhere.
+            return false; // Stores that do not answer are reported elsewhere.
         }
         let text = format!(
             "this machine has no address yet, so the list stays as it is; this node is announced without one after {} s",
@@ -120,7 +123,7 @@ impl EventLoop<'_> {
         false
     }
 
-    /// Looks whether this machine has an address by now. If so, this node beats at once.
+    /// Checks again whether this machine has an address. If so, this node beats at once.
     pub(super) fn look_for_address(&mut self) {
         let now = self.now();
         if self.no_address.is_some_and(|(due, _)| due <= now) && self.is_ready() {
@@ -128,7 +131,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// A store has taken the record, or has forgotten it.
+    /// A store has accepted the record, or has removed it.
     pub(super) fn announced(&mut self, record: Option<&Record>, applied: Applied) {
         if let Some(warning) = applied.warning() {
             self.reporter.note(warning);
@@ -139,7 +142,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Counts answers of health checks in.
+    /// Includes these answers of health checks in the verdicts.
     pub(super) fn hear(&mut self, answers: &[Answer]) {
         for answer in answers {
             let complaint = answer.answer.clone().err();

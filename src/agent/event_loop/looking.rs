@@ -1,4 +1,4 @@
-//! What the stores say.
+//! Looking at the stores, and judging what they contain.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::liveness::{Clocks, Offset};
 use crate::roster::Availability;
 use crate::store::Reading;
 
-/// More problems than this are counted, not said.
+/// The most problems that are reported one by one. Further ones are only counted.
 const MAX_PROBLEMS: usize = 20;
 
 impl EventLoop<'_> {
-    /// Looks at the stores of the list whose time has come.
+    /// Looks at the stores of the list that are due.
     pub(super) fn look(&mut self) {
         let now = self.now();
         let asked = self.ask(|worker, known| match worker.role {
@@ -28,8 +28,8 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// Looks at all stores that answer, before there is a render. A node that is new has left its heartbeat where
-    /// heartbeats are.
+    /// Looks at all stores that answer, before a render. The heartbeat of a new node is in the stores for
+    /// heartbeats.
     pub(super) fn look_again(&mut self) {
         let wants_beats = self.config.wants_beats();
         let asked = self.ask(|worker, known| match worker.role {
@@ -41,22 +41,22 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// Looks for signs of life of those who have been silent for long.
+    /// Reads the heartbeats again, since a node is about to count as silent.
     pub(super) fn listen(&mut self) {
-        // Unless the answers say better.
+        // The answers may set a better time.
         self.next_silence = Some(self.now() + self.config.agent.poll);
         let asked = self.ask(|worker, _| if worker.failures == 0 { vec![Job::Read] } else { Vec::new() });
         self.attend(&asked);
     }
 
-    /// Names what is known of the list in the store at that place.
+    /// The stamp of what is known of the list in the store of this worker.
     pub(super) fn known(&self, place: usize) -> Option<String> {
         let judged = || self.fleet.as_ref()?.readings.get(place);
         let reading = self.readings.get(&place).or_else(judged)?;
         reading.snapshot.as_ref().filter(|_| reading.error.is_none())?.stamp.clone()
     }
 
-    /// Counts in what came from the stores, and notes whether anything is to be rendered or told.
+    /// Adds the new readings to the fleet, and notes whether files must be rendered. Queues notifications.
     pub(super) fn judge(&mut self) {
         if self.readings.is_empty() {
             return;
@@ -80,7 +80,7 @@ impl EventLoop<'_> {
         if current {
             let versions = versions(&fleet);
             let news = versions != self.seen;
-            // Also what was seen before and could not be rendered, because the store went away in between.
+            // Also true of versions that were seen but not rendered, because the store went away in between.
             let missed = self.rendered.as_ref() != Some(&versions) && self.quiet.due().is_none();
             if missed || (news && self.rendered.as_ref() != Some(&versions)) {
                 let now = self.now();
@@ -101,7 +101,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// The listener of the store at that place; none if it keeps no heartbeats.
+    /// The index of the listener for this worker's store; `None` if the store keeps no heartbeats.
     pub(super) fn listener(&self, place: usize) -> Option<usize> {
         match self.config.beat_stores.is_empty() {
             true => Some(place),
@@ -109,7 +109,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// What a store says of heartbeats, or that it says nothing.
+    /// Passes a store's heartbeats to the liveness observer, or the fact that the store failed.
     pub(super) fn hear_beats(&mut self, place: usize, reading: &Reading) {
         let (Some(listener), true) = (self.listener(place), self.config.wants_beats()) else { return };
         match (&reading.snapshot, &reading.error, node::now()) {
@@ -122,7 +122,7 @@ impl EventLoop<'_> {
         self.metrics.proves(&reading.url, self.liveness.proves(listener));
     }
 
-    /// Silence changes the list too: somebody has been silent for too long, or is heard again.
+    /// A node that falls silent or is heard again changes the list too.
     fn judge_silence(&mut self, fleet: &Fleet) {
         if !self.config.wants_beats() {
             return;
@@ -147,14 +147,14 @@ impl EventLoop<'_> {
             self.silent = silent;
             self.remember_silence(fleet, *least);
         }
-        // A moment after it: only a node that was silent for longer has expired. No more often than there are looks: while
-        // nothing proves that heartbeats arrive, the time that is left does not get shorter.
+        // A moment later, since only a silence longer than the limit counts. Never sooner than a look: while
+        // nothing proves that heartbeats arrive, the remaining time does not shrink.
         let soon = self.config.agent.poll;
         self.next_silence = next.map(|left| now + (left + Duration::from_millis(10)).max(soon));
         self.complain_of_clocks();
     }
 
-    /// What the next agent on this machine is to know.
+    /// Saves the silent nodes for the next agent on this machine.
     fn remember_silence(&mut self, fleet: &Fleet, longer_than: Duration) {
         let silent = self.liveness.silent(heard::listed(fleet), longer_than);
         let saved = heard::save_silent(&self.config.state_dir, &silent);
@@ -199,7 +199,7 @@ impl EventLoop<'_> {
     }
 }
 
-/// Names what the stores say: equal names, equal files. A heartbeat is no change.
+/// The versions of the stores: equal versions mean equal files. A heartbeat does not change a version.
 pub(super) fn versions(fleet: &Fleet) -> Vec<String> {
     fleet
         .readings

@@ -1,4 +1,4 @@
-//! What is made of it.
+//! Rendering the files.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::record::Facts;
 use crate::schedule::back_off;
 
 impl EventLoop<'_> {
-    /// Gives every file its turn. With `whole`, also those that have not to do with what changed, so that a file which
-    /// somebody has spoilt is made right. False if one is not as it should be.
+    /// Gives every file its turn. With `whole`, also while no store answers: a file that somebody damaged is
+    /// repaired. False if a file is not in order.
     pub(super) fn render(&mut self, whole: bool) -> bool {
         let Some(fleet) = self.fleet.take() else { return false };
         let mut good = true;
-        // While no store answers, what changed waits for the look that finds one.
+        // Without an answer from a store, the changes wait for the next look that gets one.
         self.quiet.done();
         if whole || fleet.is_current() {
             if fleet.is_current() {
@@ -34,7 +34,7 @@ impl EventLoop<'_> {
         good
     }
 
-    /// Gives another turn to the files whose time has come.
+    /// Gives another turn to the files that are due.
     pub(super) fn render_again(&mut self) {
         let now = self.now();
         let due = |again: &Option<(Duration, u32)>| again.is_some_and(|(time, _)| time <= now);
@@ -49,15 +49,15 @@ impl EventLoop<'_> {
         self.write_metrics();
     }
 
-    /// The turns of these files. A reload that several of them share is run once, after the last of them. False if one is
-    /// not as it should be.
+    /// Takes the turns of these files. A reload that several of them share runs once, after the last of them.
+    /// False if a file is not in order.
     fn turns(&mut self, places: impl IntoIterator<Item = usize>, facts: &Facts, fleet: &Fleet) -> bool {
         let config = self.config;
         let shared = reloads::shared(&config.renders);
         let mut good = true;
         let mut waiting = Vec::new();
         for place in places {
-            // A turn may take its time, and a signal to end does not wait for more than one.
+            // A turn may take long, so a stop signal waits for one turn at most.
             if !self.goes_on() {
                 good = false;
                 break;
@@ -95,7 +95,7 @@ impl EventLoop<'_> {
         good
     }
 
-    /// Notes what came of a file's turn, and when it gets another one. False if the file is not as it should be.
+    /// Records the result of a file's turn, and when its next one is due. False if the file is not in order.
     fn taken(&mut self, index: usize, turn: &Turn, reloaded: bool) -> bool {
         self.metrics.turn(turn, reloaded);
         self.liveness.pardon(turn.pardoned.iter().map(String::as_str));
@@ -103,7 +103,7 @@ impl EventLoop<'_> {
         let failed = self.again[index].map_or(0, |(_, failed)| failed);
         let soon = self.now() + poll;
         self.again[index] = match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
-            // The next look that finds a store says so.
+            // The next look that finds a store makes a new turn.
             Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. }) => {
                 None
             }
@@ -112,7 +112,7 @@ impl EventLoop<'_> {
                 Some((self.now() + wait, failed + 1))
             }
             Ok(Done::Held(_)) => Some((self.budget.next().max(soon), 0)),
-            // One that does not help is not repeated at once.
+            // If the reload had no effect, it is not repeated at once.
             Ok(Done::Reloaded | Done::ReloadedFor(_)) => {
                 let wait = back_off(failed, poll, self.config.agent.interval, 1.0);
                 Some((self.now() + wait, failed + 1))

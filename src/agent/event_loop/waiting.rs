@@ -1,4 +1,4 @@
-//! What happens while the agent waits: for stores, for the next beat, for nothing in particular.
+//! Waiting: for stores, for the next beat, for any event.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use crate::agent::events::AgentEvent;
 use crate::agent::workers::{Job, JobResult, Role, Worker};
 use crate::schedule::back_off;
 
-/// A store that is away is looked for at least this often.
+/// The longest time between two looks at a store that is away.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// How long stores that were asked are waited for before the round goes on without them. What they say later is an
-/// event like any other.
+/// How long the event loop waits for the stores that it asked. A later answer is an event like any other.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the others are still waited for once one has answered.
+/// How long the event loop still waits for the other stores after the first has answered.
 const GRACE: Duration = Duration::from_secs(2);
 
 impl EventLoop<'_> {
-    /// Gives every store that is not at work its jobs, which may depend on what is known of it. Gives who has got some.
+    /// Gives jobs to every idle worker; they may depend on what is known of its store. Returns the indexes of
+    /// the workers that got jobs.
     pub(super) fn ask(&mut self, jobs: impl Fn(&Worker, Option<String>) -> Vec<Job>) -> Vec<usize> {
         let mut asked = Vec::new();
         for place in 0..self.workers.len() {
@@ -34,14 +34,16 @@ impl EventLoop<'_> {
         asked
     }
 
-    /// Waits for the answers of these stores, and meanwhile for everything else. A signal to end ends the wait.
+    /// Waits for the answers of these stores, and handles all other events meanwhile. A stop signal ends the
+    /// wait.
     pub(super) fn attend(&mut self, asked: &[usize]) {
-        // A store that cannot be reached says so within `connect`, before anything is said about files.
+        // An unreachable store fails within `connect`, and that must be known before files are reported as
+        // failing.
         let patience = PATIENCE.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
         self.attend_for(asked, patience);
     }
 
-    /// The same, and no longer than that.
+    /// Like `attend`, with this patience.
     pub(super) fn attend_for(&mut self, asked: &[usize], patience: Duration) {
         let mut end = self.now() + patience;
         let mut heard = false;
@@ -52,7 +54,7 @@ impl EventLoop<'_> {
                 heard = true;
                 end = end.min(self.now() + GRACE);
             }
-            // A store that did not answer the last time does not hold up what the others say.
+            // A store that failed the last time must not delay the answers of the others.
             let awaited = |worker: &Worker| worker.is_busy() && !(heard && worker.failures > 0);
             if !asked.iter().any(|place| awaited(&self.workers[*place])) {
                 break;
@@ -66,7 +68,7 @@ impl EventLoop<'_> {
         self.judge();
     }
 
-    /// Waits for the next event, so long at most, and tells systemd that the agent is alive.
+    /// Waits for the next event, at most for `limit`, and pings systemd's watchdog.
     pub(super) fn wait(&mut self, limit: Duration) {
         self.systemd.tell("WATCHDOG=1");
         let limit = limit.min(self.systemd.watchdog().unwrap_or(limit));
@@ -75,7 +77,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Between two things that take their time: takes what has happened, and says whether to go on.
+    /// Called between two long operations: handles the events that arrived, and returns whether to continue.
     pub(super) fn goes_on(&mut self) -> bool {
         self.systemd.tell("WATCHDOG=1");
         while let Ok(event) = self.events.try_recv() {
@@ -118,18 +120,19 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Notes when to look at the store again.
+    /// Records the result of a look, and when the next one is due.
     fn looked(&mut self, place: usize, failed: bool) {
         let agent = &self.config.agent;
         let worker = &mut self.workers[place];
         if worker.failures > 0 && !failed {
-            // What it has not heard while it was away.
+            // The store may have missed records while it was away.
             self.given_out = None;
         }
         worker.answers = !failed;
         worker.failures = if failed { worker.failures.saturating_add(1) } else { 0 };
         let wait = back_off(worker.failures, agent.poll, agent.interval.min(LONGEST_WAIT), fastrand::f64());
-        // From look to look, however long one takes; after one in vain, from its end.
+        // Looks start at a fixed distance, however long they take; after a failure, the wait begins at its
+        // end.
         let from = if failed { self.started.elapsed() } else { worker.asked };
         if worker.role == Role::List {
             worker.next_look = from + wait;
