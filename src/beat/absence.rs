@@ -1,9 +1,10 @@
-//! Nodes that a file may have to do without although their records call them active: the silent ones, and those that do
-//! not answer.
+//! Nodes that a file may lose although their records call them active: the silent ones, and those that do not
+//! answer.
 //!
-//! Silence is judged against the list, not against the last output: groups that expire one after the other would each be
-//! small. If a file would lose more of its nodes than its safety limits allow, the network or the store is ill rather than
-//! the nodes, and the nodes are held: the file keeps them, whatever it had before.
+//! Silence is judged against the list, not against the last output: groups that expire one after another
+//! would each be small. If a file would lose more nodes than its safety limits allow, the cause is more
+//! likely the network or the store than the nodes. Then the nodes are held: the file keeps them, whatever it
+//! had before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,28 +17,28 @@ use crate::liveness::{Liveness, Sightings};
 use crate::output::limits::{self, Counts, Limits};
 use crate::roster::{Availability, Identity, Node, Roster};
 
-/// Nodes that were missed, by instance-id, with their last sign of life as they state it.
+/// Missed nodes by instance-id, with the time that their last sign of life states.
 pub type Ids = BTreeMap<String, Option<Timestamp>>;
 
 /// How it is known which nodes are silent.
 #[derive(Debug, Clone, Copy)]
 pub enum Evidence<'a> {
-    /// By an agent that has listened. Heartbeats are this far apart.
+    /// An agent has listened. Heartbeats are this far apart.
     Listened(&'a Liveness, Duration),
-    /// By what single runs have seen, up to this time.
+    /// Single runs have seen heartbeats, up to this time.
     Seen(&'a Sightings, Timestamp),
-    /// By the times that the last heartbeats state, compared with this time: all that one run alone has.
+    /// The times in the last heartbeats, compared with this time: a first single run has nothing better.
     Stated(Timestamp),
-    /// Not at all: no node is silent.
+    /// None: no node counts as silent.
     Nothing,
 }
 
 /// Why a node is missed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// No heartbeat was heard for so long.
+    /// No heartbeat arrived for this long.
     Silent(Duration),
-    /// It has never left a heartbeat, nor stated when its state changed.
+    /// It has never sent a heartbeat, and its record does not say when its state changed.
     NeverSeen,
     /// It does not accept a connection, for this reason.
     NoAnswer(String),
@@ -58,15 +59,15 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// The nodes that are missed.
+/// The missed nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Missed {
-    /// Those that have been silent for too long, or do not answer.
+    /// Nodes that have been silent for too long, or do not answer.
     pub gone: BTreeMap<String, Reason>,
-    /// Those that have missed a heartbeat and are not silent for long enough. When the first of a group falls silent,
-    /// the others are here already.
+    /// Nodes that missed a heartbeat, but are not silent for long enough. When the first node of a group
+    /// falls silent, the others are already here.
     pub doubtful: BTreeSet<String>,
-    /// Nodes whose last sign of life is in the future, by so much: a clock is wrong.
+    /// Nodes whose last sign of life is this far in the future: a clock is wrong.
     pub ahead: BTreeMap<String, Duration>,
 }
 
@@ -79,10 +80,10 @@ impl Missed {
     }
 }
 
-/// A time that is this far ahead of ours is no wrong clock yet.
+/// A time that is at most this far ahead of ours does not mean a wrong clock.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// The nodes that have been silent for longer than `max_age`. Those that are absent anyway are passed over.
+/// The nodes that have been silent for longer than `max_age`. Absent nodes are skipped.
 pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) -> Missed {
     let limit = max_age.unsigned_abs();
     let mut missed = Missed::default();
@@ -91,8 +92,8 @@ pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) 
         let (silence, doubt) = match evidence {
             Evidence::Nothing => continue,
             Evidence::Listened(liveness, interval) => {
-                // Of nodes that die together one may have beaten an interval before another, and heartbeats are read once an
-                // interval too.
+                // Of nodes that die together, one may have sent its last heartbeat an interval before
+                // another. Heartbeats are also read only once an interval.
                 let doubt = limit.saturating_sub(interval * 2).max(limit / 2);
                 (liveness.silence(&id), doubt)
             }
@@ -107,7 +108,7 @@ pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) 
                 }
                 Some(seen) => {
                     missed.note_if_ahead(node, now);
-                    // What is in the future is no silence.
+                    // A time in the future means no silence.
                     (now.duration_since(seen).try_into().unwrap_or_default(), limit)
                 }
             },
@@ -121,24 +122,24 @@ pub fn silent(roster: &Roster, evidence: Evidence<'_>, max_age: SignedDuration) 
     missed
 }
 
-/// What is to be done about the nodes that are missed.
+/// What to do about the missed nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// Those that the file does without.
+    /// Nodes that the file loses.
     pub dropped: BTreeSet<String>,
-    /// Those that it keeps, because too many are missed at once.
+    /// Nodes that the file keeps, because too many are missed at once.
     pub held: BTreeSet<String>,
 }
 
 impl Decision {
-    /// Keeps the servers that HAProxy's own checks find up: they are alive, whatever the list has not heard. Gives those
-    /// that would have been dropped.
+    /// Keeps the servers that HAProxy's own checks find up: they are alive, even if the list has no heartbeat
+    /// of them. Returns those that would have been dropped.
     pub fn keep(&mut self, up: &BTreeSet<String>) -> BTreeSet<String> {
         self.spare(|id| up.contains(id))
     }
 
-    /// Keeps the nodes that were held until now, and returns them: they get their whole time again to be heard. The end of
-    /// an outage may reach the last of them a little later.
+    /// Keeps the nodes that were held until now, and returns them: they get their full time again. After an
+    /// outage, the heartbeats of some nodes may arrive a little later.
     pub fn pardon(&mut self, held_before: &Ids) -> BTreeSet<String> {
         self.spare(|id| held_before.contains_key(id))
     }
@@ -150,23 +151,23 @@ impl Decision {
     }
 }
 
-/// What a file would be given, in counts of its questions; none if its template cannot be rendered with these nodes.
+/// The counts of a template's questions; `None` if the template cannot be rendered with these nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// With all nodes that call themselves active.
     pub listed: Option<Counts>,
-    /// Without those that are missed or doubtful.
+    /// Without the missed and the doubtful nodes.
     pub heard: Option<Counts>,
 }
 
-/// Drops the nodes that are missed, or holds those of a part of which more are missed than the limits allow; and all of
-/// them, if that is so of the whole scope.
+/// Drops the missed nodes. If a part misses more nodes than the limits allow, its missed nodes are held; if
+/// the whole scope does, all of them are.
 pub fn decide(missed: &Missed, roster: &Roster, who: &Identity, limits: Limits, given: &Given) -> Decision {
     let refusals = match (&given.listed, &given.heard) {
         (Some(listed), Some(heard)) => limits::judge(limits, Some(listed), heard),
-        // The template is at fault, and says so when it is rendered.
+        // The template is at fault; rendering it reports the error.
         (None, _) => Vec::new(),
-        // It cannot do without them.
+        // The template cannot be rendered without them.
         (Some(_), None) => {
             return Decision { held: missed.gone.keys().cloned().collect(), ..Decision::default() };
         }
@@ -179,7 +180,7 @@ pub fn decide(missed: &Missed, roster: &Roster, who: &Identity, limits: Limits, 
         .collect();
     let is_missed = |id: &str| missed.gone.contains_key(id) || missed.doubtful.contains(id);
     let lost = active.iter().filter(|node| is_missed(node.record.id().as_str())).count() as u64;
-    // One alone is one node's matter.
+    // A single missed node says nothing about the whole scope.
     let all = lost > 1 && lost * 100 > u64::from(limits.max_shrink) * active.len() as u64;
     let mut decision = Decision::default();
     for id in missed.gone.keys() {
@@ -194,7 +195,7 @@ pub fn decide(missed: &Missed, roster: &Roster, who: &Identity, limits: Limits, 
     decision
 }
 
-/// The parts that a question is about (`app*`, `app*/app1`, `app* zone=a`); none if that cannot be said.
+/// The parts that a question is about (`app*`, `app*/app1`, `app* zone=a`); `None` if it cannot be parsed.
 fn parts_of(question: &str) -> Option<Pattern> {
     let innermost = question.rsplit('/').next()?;
     Pattern::new(innermost.split(' ').next()?).ok()
@@ -211,7 +212,7 @@ pub fn without<'a>(roster: &Roster, ids: impl Iterator<Item = &'a String>) -> Ro
     roster
 }
 
-/// The nodes of a roster that are among these, with their last signs of life.
+/// These nodes with their last signs of life on the roster.
 pub fn ids<'a>(roster: &Roster, among: impl Iterator<Item = &'a String>) -> Ids {
     among.map(|id| (id.clone(), roster.get(id).and_then(|node| node.last_seen))).collect()
 }
@@ -222,12 +223,12 @@ pub fn ids<'a>(roster: &Roster, among: impl Iterator<Item = &'a String>) -> Ids 
 pub struct Remembered {
     /// Nodes that the file holds although they are missed.
     pub held: Ids,
-    /// Nodes that an operator has accepted as gone. One that gives a sign of life is not gone.
+    /// Nodes that an operator accepted as gone. A node that gives a sign of life is not gone.
     pub accepted: Ids,
 }
 
 impl Remembered {
-    /// Those that were accepted as gone and have given no sign of life since.
+    /// Nodes that were accepted as gone and have given no sign of life since.
     pub fn gone(&self, roster: &Roster) -> BTreeSet<String> {
         let still = |(id, seen): &(&String, &Option<Timestamp>)| {
             roster.get(id).is_some_and(|node| node.last_seen == **seen)

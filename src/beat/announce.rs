@@ -1,4 +1,4 @@
-//! What this node says of itself: its health first, then its record and a heartbeat.
+//! What this node announces: its health first, then its record and a heartbeat.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::health::{self, HealthMemory, Judgement};
 use crate::name::Name;
 use crate::record::MAX_REASON;
 
-/// The state of this node could not be made to agree with its health.
+/// The state of this node could not be adapted to its health.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
-    /// Its facts.
+    /// The facts of this node.
     #[error(transparent)]
     Node(#[from] NodeError),
     /// The memory of verdicts.
@@ -32,16 +32,16 @@ impl HealthError {
     }
 }
 
-/// What was heard from one health check.
+/// The answer of one health check.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The check.
+    /// The name of the check.
     pub name: String,
-    /// Good, or why not.
+    /// Success, or the reason of the failure.
     pub answer: Result<(), String>,
 }
 
-/// Asks all health checks once, at the same time.
+/// Runs all health checks once, at the same time.
 pub fn ask_health(config: &Config) -> Vec<Answer> {
     std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -56,14 +56,14 @@ pub fn ask_health(config: &Config) -> Vec<Answer> {
     })
 }
 
-/// What came of answers to health checks.
+/// The effect of answers to health checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged {
     /// Nothing new.
     Nothing,
-    /// This node has entered that state; if it is ill, for this reason.
+    /// This node has entered that state; if it is ill, with the reason.
     Entered(Name, Option<String>),
-    /// All checks are good again, but this node failed often: it stays `wedged` until then.
+    /// All checks succeed again, but this node failed often: it stays `wedged` until then.
     Held(Timestamp),
 }
 
@@ -85,14 +85,14 @@ impl fmt::Display for Judged {
     }
 }
 
-/// Counts the answers in, and writes the state that follows into nodeinfo.
+/// Includes the answers in the verdicts, and writes the resulting state into nodeinfo.
 pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, HealthError> {
     if config.healths.is_empty() {
         return Ok(Judged::Nothing);
     }
     let before = HealthMemory::load(&config.state_dir);
     let mut memory = before.clone();
-    // Another check of that name is gone; a verdict of old must not count when it comes back.
+    // If a check of that name comes back, its old verdict must not apply.
     memory.pulses.retain(|name, _| config.healths.iter().any(|health| health.name == *name));
     for answer in answers {
         if let Some(health) = config.healths.iter().find(|health| health.name == answer.name) {
@@ -102,7 +102,8 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
     let facts = node::facts(config)?;
     let state = facts.get("state").and_then(|state| state.as_str()).filter(|state| !state.is_empty());
     let judgement = memory.judge(&config.healths, state, &config.states, node::now()?);
-    // Remembered before it is said: killed in between, `wedged` would look like an operator's word for ever.
+    // Saved before the state is written: if the process were killed in between, `wedged` would look like the
+    // operator's for ever.
     if memory != before {
         memory.save(&config.state_dir)?;
     }
@@ -118,7 +119,7 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
     }
 }
 
-/// Why this node is ill: the checks that say so, with what was heard from them just now.
+/// Why this node is ill: the failing checks, with their answers in this round.
 fn reason(config: &Config, memory: &HealthMemory, answers: &[Answer]) -> String {
     let told = memory.ill(&config.healths).map(|health| {
         let heard = answers.iter().find(|answer| answer.name == health.name);

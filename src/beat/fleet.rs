@@ -16,31 +16,31 @@ use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError};
 
-/// What the stores say now.
+/// The current contents of the stores.
 #[derive(Debug)]
 pub struct Fleet {
     /// All nodes.
     pub roster: Roster,
-    /// What each store gave.
+    /// The reading of each store.
     pub readings: Vec<Reading>,
-    /// What the stores gave that are for heartbeats alone, if heartbeats were asked for.
+    /// The readings of the stores that are for heartbeats only, if heartbeats were asked for.
     pub beat_readings: Vec<Reading>,
 }
 
-/// A record that states a later time is wrong about it: clocks differ, and not by a day.
+/// A later time in a record is wrong: clocks differ, but not by a day.
 fn latest() -> Option<DateTime> {
     let day = SignedDuration::from_hours(24);
     Some(node::now().ok()?.checked_add(day).ok()?.to_zoned(TimeZone::UTC).datetime())
 }
 
 impl Fleet {
-    /// Reads all stores. One that fails counts with its last copy. With `beats` it is looked up when nodes were seen
-    /// last.
+    /// Reads all stores. The last copy replaces a store that fails. With `beats`, also finds out when each
+    /// node was last seen.
     pub fn read(config: &Config, beats: bool) -> Fleet {
         Fleet::read_pending(config, beats, Fleet::look(config, beats))
     }
 
-    /// Looks at all stores, and reads none yet.
+    /// Looks at all stores, without reading them yet.
     pub fn look(config: &Config, beats: bool) -> Vec<PendingRead> {
         store::look(&config.stores, &Options { beats, ..options(config) })
     }
@@ -55,19 +55,19 @@ impl Fleet {
         Fleet::of(config, beats, store::read_pending(seen), beat_readings)
     }
 
-    /// Reads the stores that are for heartbeats alone.
+    /// Reads the stores that are for heartbeats only.
     pub fn read_beats(config: &Config) -> Vec<Reading> {
         read_beats(config, Deadline::new(Limit::Read, config.reading))
     }
 
-    /// What the last copies say, before any store has answered.
+    /// The fleet as the last copies have it, before any store has answered.
     pub fn of_copies(config: &Config, beats: bool) -> Fleet {
         let copies = |urls| store::last_copies(urls, &options(config));
         let beat_stores = if beats { config.beat_stores.as_slice() } else { &[] };
         Fleet::of(config, beats, copies(&config.stores), copies(beat_stores))
     }
 
-    /// What the stores gave, judged.
+    /// The fleet that these readings make.
     pub fn of(config: &Config, beats: bool, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
         let sources: Vec<Source<'_>> = readings
             .iter()
@@ -86,7 +86,8 @@ impl Fleet {
         Fleet { roster, readings, beat_readings }
     }
 
-    /// Makes absent what was silent for too long by the times that heartbeats state, as far as heartbeats can be heard.
+    /// Makes nodes absent that were silent for too long by the times in their heartbeats, if heartbeats can
+    /// be read.
     pub fn expire(&mut self, max_age: Option<SignedDuration>) -> Result<(), NodeError> {
         if let Some(max_age) = max_age
             && self.hears_beats()
@@ -105,7 +106,7 @@ impl Fleet {
         }
     }
 
-    /// Whether a store that keeps heartbeats answers. Otherwise silence says nothing of a node.
+    /// Whether a store of heartbeats answers. Otherwise silence proves nothing about a node.
     pub fn hears_beats(&self) -> bool {
         match self.beat_readings.is_empty() {
             true => self.is_current(),
@@ -113,17 +114,19 @@ impl Fleet {
         }
     }
 
-    /// Whether at least one store answered; otherwise all there is are last copies.
+    /// Whether at least one store answered; otherwise there are only last copies.
     pub fn is_current(&self) -> bool {
         self.readings.iter().any(|reading| reading.error.is_none())
     }
 
-    /// Whether nodes that are not here have left: a store answers, and of each that does not there is a copy.
+    /// Whether a node that is not here has left: a store answers, and there is a last copy of each store that
+    /// does not.
     pub fn is_whole(&self) -> bool {
         self.is_current() && self.readings.iter().all(|reading| reading.snapshot.is_some())
     }
 
-    /// The URL of each store, and what names the records that were read from it, if anything does.
+    /// The URL of each store, and the stamp of the records that were read from it, if it answered and has
+    /// one.
     pub fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.readings.iter().map(|reading| {
             let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
@@ -150,19 +153,19 @@ fn read_beats(config: &Config, deadline: Deadline) -> Vec<Reading> {
     store::read(&config.beat_stores, &Options { beats: true, ..options(config) }, deadline)
 }
 
-/// What became of an announcement.
+/// The result of an announcement.
 #[derive(Debug)]
 pub struct Announced {
     /// What the record changed, in the order of the stores.
     pub changes: Vec<Result<Applied, StoreError>>,
-    /// Whether the heartbeat was left, in each store that could be asked to take it.
+    /// Whether the heartbeat was accepted, for each store that could be asked.
     pub beats: Vec<Result<(), StoreError>>,
     /// The other machine under this instance-id, if there is one.
     pub rival: Option<Rival>,
 }
 
-/// Publishes the record in every store, and with it leaves a heartbeat: in the same stores, or in those that the
-/// configuration keeps for heartbeats.
+/// Publishes the record in every store, with a heartbeat: in the same stores, or in the stores that the
+/// configuration has for heartbeats.
 pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
     let now = rivals::stamp(config, node::now()?);
     let (edit, options, deadline) = (Edit::Put(record), options(config), to_publish(config));
@@ -181,7 +184,7 @@ pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError
     Ok(announced(config, &putting, changes, beats))
 }
 
-/// What came of an announcement, with the heartbeats of each store.
+/// The result of an announcement, with the heartbeats of each store.
 fn announced(
     config: &Config,
     putting: &Putting,
@@ -194,8 +197,8 @@ fn announced(
     Announced { changes, beats: beats.into_iter().map(|(_, beat)| beat.map(drop)).collect(), rival }
 }
 
-/// Publishes the record in every store. Gives the other machine under this instance-id, if it has overwritten the record
-/// again.
+/// Publishes the record in every store. Also returns the other machine under this instance-id, if it has
+/// overwritten the record again.
 pub fn publish(config: &Config, record: &Record) -> (Vec<Result<Applied, StoreError>>, Option<Rival>) {
     let putting = rivals::put(config, record);
     let changes = apply(config, &Edit::Put(record));
@@ -208,24 +211,25 @@ pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError
     store::apply(&config.stores, &options(config), edit, None, to_publish(config))
 }
 
-/// Which of these nodes, whose records are away, were withdrawn.
+/// Which of these nodes were withdrawn; their records are missing.
 pub fn withdrawn(config: &Config, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
     store::withdrawn(&config.stores, &options(config), ids)
 }
 
-/// Goes through a publishing up to the change: in the stores of the records, and in those that are for heartbeats alone.
+/// Rehearses a publish up to the change: in the stores of the list, and in those for heartbeats only.
 pub fn rehearse(config: &Config) -> Vec<Result<Rehearsal, StoreError>> {
     let urls: Vec<String> = config.stores.iter().chain(&config.beat_stores).cloned().collect();
     store::rehearse(&urls, &options(config))
 }
 
-/// The last changes of one node or of all: of the first store that answers and has a history, else why each has none.
+/// The last changes of one node or of all nodes, from the first store that answers and has a history.
+/// Otherwise the error of each store.
 pub fn history(
     config: &Config,
     id: Option<&Name>,
     most: usize,
 ) -> Result<Vec<HistoryEvent>, Vec<StoreError>> {
-    // It may have to fetch the whole history, which takes as long as a publishing may take.
+    // It may have to fetch the whole history, which may take as long as a publish.
     let asked = store::history(&config.stores, &options(config), id, most, to_publish(config));
     let mut errors = Vec::new();
     for history in asked {
@@ -237,7 +241,7 @@ pub fn history(
     Err(errors)
 }
 
-/// When a change of the stores that begins now must be over.
+/// The deadline of a change of the stores that begins now.
 fn to_publish(config: &Config) -> Deadline {
     Deadline::new(Limit::Publish, config.patience)
 }
@@ -259,7 +263,7 @@ fn options(config: &Config) -> Options {
     }
 }
 
-/// Who signs commits: this node, or where there is no node (a laptop), the user.
+/// The author of commits: this node, or the user where there is no node (a laptop).
 fn author(config: &Config) -> String {
     let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
     id.and_then(|id| Name::parse(&id).ok())

@@ -1,4 +1,4 @@
-//! From the nodes that are missed to the roster that a file is rendered from, and what there is to say about it.
+//! From the missed nodes to the roster from which a file is rendered, with the warnings about them.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,13 +14,13 @@ use crate::output::limits::Limits;
 use crate::roster::Roster;
 use crate::template::TemplateError;
 
-/// More names than this are counted, not listed.
+/// The most names in a message. Further ones are only counted.
 const MAX_NAMES: usize = 5;
 
-/// Something to say about a file, besides what was done.
+/// A warning about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Names what it is about. It stays the same while the text changes, so that a log need not repeat it.
+    /// Identifies the warning: it stays the same while the text changes, so that a log need not repeat it.
     pub subject: String,
     /// One sentence.
     pub text: String,
@@ -33,21 +33,21 @@ impl From<String> for Warning {
     }
 }
 
-/// What a file is rendered from.
+/// The input of a file's rendering.
 #[derive(Debug)]
 pub struct Attendance<'r> {
-    /// The roster without the nodes that the file does without.
+    /// The roster without the nodes that the file loses.
     pub roster: Cow<'r, Roster>,
-    /// What is to be said about nodes that are missed.
+    /// Warnings about missed nodes.
     pub warnings: Vec<Warning>,
-    /// What the next run is to know.
+    /// What the next run must know.
     pub remembered: Remembered,
-    /// Nodes that were held, are not held any more, and have all their time again to be heard.
+    /// Nodes that were held until now, and get their full time again.
     pub pardoned: BTreeSet<String>,
 }
 
-/// Decides about the nodes that are missed. `limits` are those of the file, `runtime` the HAProxy that reads it, and
-/// `max_age` is only repeated in messages.
+/// Decides about the missed nodes. `limits` are those of the file, and `runtime` is the HAProxy that reads
+/// it. `max_age` appears only in messages.
 pub fn attend<'r>(
     rendering: &Rendering<'_>,
     roster: &'r Roster,
@@ -99,7 +99,7 @@ pub fn attend<'r>(
     Ok(Attendance { roster, warnings, remembered, pardoned })
 }
 
-/// Asks the HAProxy that reads the file which servers are up. Where it cannot be asked, nobody knows, and all are kept.
+/// Asks the HAProxy that reads the file which servers are up. If it cannot be asked, all nodes are kept.
 fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings: &mut Vec<Warning>) {
     let Some(runtime) = runtime.filter(|_| !decision.dropped.is_empty()) else { return };
     let (kept, subject, why) = match up(runtime) {
@@ -115,7 +115,7 @@ fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings:
     }
 }
 
-/// The servers that HAProxy's checks do not find down, in whatever backend.
+/// The servers that HAProxy's checks do not find down, in any backend.
 fn up(runtime: &Runtime) -> Result<BTreeSet<String>, SocketError> {
     Ok(Socket::new(&runtime.socket).running()?.up().map(str::to_owned).collect())
 }
@@ -136,7 +136,7 @@ fn told_of_held(held: &BTreeSet<String>, limits: Limits) -> Warning {
     Warning { subject: "held".to_owned(), text }
 }
 
-/// The first few names, and how many more there are.
+/// The first few names, and the number of the others.
 fn names(ids: &BTreeSet<String>) -> String {
     let mut names: Vec<&str> = ids.iter().take(MAX_NAMES).map(String::as_str).collect();
     let more = format!("{} more", ids.len().saturating_sub(MAX_NAMES));

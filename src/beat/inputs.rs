@@ -1,5 +1,4 @@
-//! Everything that an output is made from, in one name: while it is the same, so would the output be, and what there is
-//! to say about it.
+//! A digest of everything that an output is made from. Equal digests mean an equal output and equal messages.
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -10,12 +9,12 @@ use crate::program;
 use crate::record::Facts;
 use crate::template::Lookup;
 
-/// What an output is made from besides the stores.
+/// The inputs of an output, besides the stores.
 pub struct Inputs(Xxh3Default);
 
 impl Inputs {
-    /// The whole configuration and all arguments are part of it, whether or not they matter here: nothing is forgotten
-    /// when they grow. None if something cannot be named.
+    /// All arguments and the whole configuration go in, whether or not they matter, so that none is forgotten
+    /// when they grow. `None` if an input has no digest.
     pub fn new(
         args: &impl std::fmt::Debug,
         config: &Config,
@@ -28,7 +27,7 @@ impl Inputs {
         inputs.add(&format!("{args:?}"));
         inputs.add(&format!("{config:?}"));
         inputs.add(&format!("{facts:?}"));
-        // Records of others may not state them.
+        // Records of other nodes may not state this machine's addresses.
         inputs.add(&format!("{:?}", own_addresses()));
         inputs.add(&Installed::find().map_or(String::new(), |installed| installed.stamp().to_owned()));
         Some(inputs)
@@ -39,7 +38,7 @@ impl Inputs {
         self.0.update(text.as_bytes());
     }
 
-    /// The name of all inputs, the stores among them: the URL and stamp of each, in their order. None if one has no
+    /// The digest of all inputs, with the URL and stamp of each store in order. `None` if a store has no
     /// stamp.
     pub fn name<'a>(&self, stores: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Option<String> {
         let mut all = Inputs(self.0.clone());

@@ -1,9 +1,10 @@
-//! The nodes of a file's last good output: its losses are judged by them, and a question that loses too much keeps its own.
+//! The nodes of a file's last good output. They decide what a question has lost, and a question that loses
+//! too much keeps its nodes.
 //!
-//! A record that is away says nothing of the reason. The store may know that `presence withdraw` took it away; else one node
-//! that is away alone has left, and several at once are an outage until an operator says otherwise. A node that is still on
-//! the list and plays another part, or says that it is decommissioned, has left in order, with however many others. So
-//! has one that drains, as long as its question has another one.
+//! A missing record does not say why it is missing. The store may know that `presence withdraw` removed it.
+//! Otherwise, a single missing node has left, and several at once are an outage until an operator says
+//! otherwise. A node that is still on the list, but plays another part or is decommissioned, has left in
+//! order, no matter how many do so at once. So has a draining node, if its question has another node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,47 +20,50 @@ use crate::record::Record;
 use crate::roster::{Availability, Node, Roster, States};
 use crate::template::{Given, InUse, Previous};
 
-/// A node that was in the output for less than this may go as it came: it is no loss as long as enough of the others are
-/// there.
+/// A node that was in the output for less than this may leave again: it is no loss while enough of the others
+/// are there.
 pub const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 
-/// A node that was kept for longer, although it is not on the list, is given up, if its question has another one.
+/// A node that was held for longer than this against the list is given up, if its question has another node.
 pub const MAX_HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The nodes of an output.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Kept {
-    /// Them, by instance-id. Nodes that were in it before and are still on the list are among them.
+    /// The nodes by instance-id. Nodes that were in an earlier output and are still on the list are among
+    /// them.
     pub nodes: Vec<KeptNode>,
-    /// The active ones that each question was answered with, by their places in `nodes`, in order.
+    /// The active nodes in the answer to each question: indexes into `nodes`, in order.
     pub questions: BTreeMap<String, Vec<u32>>,
-    /// What it has in use.
+    /// What the output has in use.
     pub in_use: InUse,
 }
 
-/// One of them.
+/// A node of an output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptNode {
-    /// What it said of itself.
+    /// Its record.
     pub record: Record,
     /// The store that its record came from.
     pub store: String,
-    /// The file, below the store's folder.
+    /// The path of its record below the store's folder.
     pub path: String,
-    /// When it came into the output; none if it was always there.
+    /// When it came into the output; `None` if it was always there.
     pub since: Option<Timestamp>,
-    /// Since when the output keeps it although the list says something else.
+    /// Since when the output keeps it against the list.
     pub held: Option<Timestamp>,
 }
 
 /// What became of a node that a question had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It plays another part, is decommissioned, was withdrawn, drains beside others, or was kept for long enough.
+    /// It plays another part, is decommissioned, was withdrawn, drains beside others, or was held for long
+    /// enough.
     InOrder,
-    /// It is on the list and says of itself that it may not be used, as all others do or as its health checks say.
+    /// Its state says that it may not be used, and either all others of the question say so too, or its
+    /// health checks set it.
     Leaving,
-    /// It is away, or cannot be used.
+    /// It is missing, or cannot be used.
     Lost,
 }
 
@@ -68,13 +72,14 @@ enum Fate {
 pub struct Losses {
     /// In numbers.
     pub losses: BTreeMap<String, Loss>,
-    /// The nodes that were lost, by their places in [`Kept::nodes`].
+    /// The lost nodes: indexes into [`Kept::nodes`].
     pub lost: BTreeMap<String, Vec<u32>>,
 }
 
 impl Kept {
-    /// The nodes of an output that was made of this roster. `before` are those of the output before it, `held` are kept
-    /// against the list. With `settled` they count as if they had always been there.
+    /// The nodes of an output that was made from this roster. `before` are the nodes of the previous output,
+    /// `held` are kept against the list. With `settled`, all nodes are recorded as if they had always been
+    /// there.
     pub fn of(
         given: &Given,
         roster: &Roster,
@@ -125,8 +130,8 @@ impl Kept {
         kept
     }
 
-    /// What the questions of an output have lost, if it is made of this roster, and its questions are answered like this.
-    /// Of the nodes that are away, some are known to be `withdrawn`.
+    /// What each question has lost in an output that is made from this roster and has these answers. Of the
+    /// missing nodes, the `withdrawn` ones are known to have left.
     pub fn losses(
         &self,
         given: &Given,
@@ -142,11 +147,11 @@ impl Kept {
             let outer = question.split_once('/').map(|(outer, _)| outer);
             let is_asked = counts.contains_key(question);
             if !is_asked && !outer.is_some_and(|outer| counts.contains_key(outer)) {
-                continue; // The template asks for something else now.
+                continue; // The template has other questions now.
             }
             let mut active = given.get(question).cloned().unwrap_or_default();
             active.sort_unstable();
-            // The last ones of a part may leave together, not the last ones of all.
+            // The last nodes of a part may leave together, but not the last nodes of all.
             let is_last = given.get(outer.unwrap_or(question)).is_none_or(Vec::is_empty);
             let mut loss = Loss { before: before.len() as u64, ..Loss::default() };
             let mut lost = Vec::new();
@@ -188,7 +193,7 @@ impl Kept {
         losses
     }
 
-    /// Where each node is on the roster.
+    /// The index of each node on the roster.
     fn here(&self, roster: &Roster) -> Vec<Option<u32>> {
         let mut there = (0u32..).zip(&roster.nodes).peekable();
         let mut find = |kept: &KeptNode| {
@@ -199,8 +204,8 @@ impl Kept {
         self.nodes.iter().map(&mut find).collect()
     }
 
-    /// What the next output is to know of this one. An operator who takes the list as it is has all chosen anew, but no
-    /// server gets another id.
+    /// What the next output must know of this one. With `anew`, because an operator accepted the list,
+    /// everything is chosen anew, but every server keeps its id.
     pub fn previous(&self, roster: &Roster, anew: bool) -> Previous {
         let mut nodes = vec![false; roster.nodes.len()];
         for at in self.here(roster).into_iter().flatten() {
@@ -215,7 +220,7 @@ impl Kept {
         Previous { in_use, nodes }
     }
 
-    /// The nodes of the questions whose records are away.
+    /// The nodes of the questions whose records are missing.
     pub fn away(&self, roster: &Roster) -> BTreeSet<Name> {
         let here = self.here(roster);
         let used: BTreeSet<u32> = self.questions.values().flatten().copied().collect();
@@ -224,8 +229,8 @@ impl Kept {
         away.map(|kept| kept.record.id().clone()).collect()
     }
 
-    /// The only node whose record is away and that is not known to be withdrawn, if the others are there: it was withdrawn. A file that is there and cannot be
-    /// read is not away.
+    /// The only node whose record is missing without a known withdrawal, if other nodes are there: it has
+    /// left. A node with an unreadable file is not missing.
     fn away_alone(&self, here: &[Option<u32>], roster: &Roster, withdrawn: &BTreeSet<Name>) -> Option<u32> {
         let used: BTreeSet<u32> = self.questions.values().flatten().copied().collect();
         let is_there = |place: &u32| here.get(*place as usize).is_some_and(Option::is_some);
@@ -259,12 +264,13 @@ impl Kept {
     }
 }
 
-/// Whether the node was taken out by its health checks: those of many fail at once when what they share fails.
+/// Whether health checks took the node out: they fail on many nodes at once when something that they share
+/// fails.
 fn is_wedged(node: &Node) -> bool {
     node.record.state().as_deref() == Some(WEDGED)
 }
 
-/// What became of a node that is on the list, and that the question was not given.
+/// What became of a node that is on the list, but not in the answer to the question.
 fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
     let differs = |fact: &str| kept.record.text(fact) != node.record.text(fact);
     // `app* rack=r1`
@@ -282,7 +288,7 @@ fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
     }
 }
 
-/// How the nodes are written down, before their records.
+/// The header of the saved form, before the records.
 #[derive(Serialize, Deserialize)]
 struct KeptHeader {
     /// The digest of the output.
@@ -294,12 +300,12 @@ struct KeptHeader {
     in_use: InUse,
 }
 
-/// A node: the number of its store, its path, two times in seconds, and the length of its record.
+/// A node: the index of its store, its path, two times in seconds, and the length of its record.
 #[derive(Serialize, Deserialize)]
 struct KeptLine(usize, String, Option<i64>, Option<i64>, usize);
 
 impl Kept {
-    /// The bytes to write down. `output` is the digest of the output.
+    /// The bytes to save. `output` is the digest of the output.
     pub fn to_bytes(&self, output: &str) -> Vec<u8> {
         let mut stores: Vec<String> = Vec::new();
         let mut records = Vec::new();
@@ -325,7 +331,7 @@ impl Kept {
         bytes
     }
 
-    /// Reads what was written down. None if it is damaged, or about another output.
+    /// Parses the saved form. `None` if it is damaged, or belongs to another output.
     pub fn from_bytes(bytes: Vec<u8>, output: &str) -> Option<Kept> {
         let bytes = Bytes::from(bytes);
         let checksum = bytes.iter().position(|byte| *byte == b'\n')?;

@@ -1,6 +1,6 @@
-//! One heartbeat, and the one place that composes: facts → record → stores → roster → template → limits → target.
+//! One beat, and the one place that composes: facts → record → stores → roster → template → limits → target.
 //!
-//! Nothing here prints: what is worth saying comes back with the result.
+//! Nothing here prints: messages are returned with the result.
 
 pub mod absence;
 pub mod announce;

@@ -1,4 +1,4 @@
-//! This node: its facts as files and machine say them, and the clock.
+//! This node: its facts from files and the machine, and the clock.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,20 +16,20 @@ use crate::health;
 use crate::name::Name;
 use crate::record::{Facts, REASON, Record, RecordError};
 
-/// What this node is cannot be said.
+/// This node's record cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The file that says the name of this node is empty.
+    /// The file with this node's name is empty.
     #[error("`{}` is empty, and this node has no other name", .0.display())]
     EmptyId(PathBuf),
-    /// No file says the name of this node any more, and the machine's own is another one.
+    /// There is no file with this node's name any more, and the machine's own name is different.
     #[error("there is no `{}`: this node has published as `{was}`, and is not `{now}` all at once", file.display())]
     OtherId {
-        /// The file that should say the name.
+        /// The file that should have the name.
         file: PathBuf,
         /// The name so far.
         was: String,
-        /// The machine's own.
+        /// The machine's own name.
         now: String,
     },
     /// The facts could not be read.
@@ -38,15 +38,15 @@ pub enum NodeError {
     /// There is no folder to write facts into.
     #[error("there is no nodeinfo folder `{}`", .0.display())]
     NoFolder(PathBuf),
-    /// The facts make no record.
+    /// The facts do not make a record.
     #[error("this node {source}")]
     Record {
-        /// The file that should say the instance-id.
+        /// The file that should have the instance-id.
         file: PathBuf,
         /// What is missing or wrong.
         source: RecordError,
     },
-    /// The time that stands in for the clock is none.
+    /// The value of `PRESENCE_NOW` is not a time.
     #[error("PRESENCE_NOW is no time: {0}")]
     Clock(jiff::Error),
 }
@@ -73,21 +73,21 @@ impl NodeError {
     }
 }
 
-/// The facts of this node. The folder may be missing unless somebody named it.
+/// The facts of this node. The folder may be missing unless it was named explicitly.
 pub fn facts(config: &Config) -> Result<Facts, NodeError> {
     let mut found = match config.nodeinfo.is_dir() || config.nodeinfo_named {
         true => facts::read(&config.nodeinfo)?,
         false => Facts::new(),
     };
     facts::complete(&mut found);
-    // Whoever has written another state into its file had no eye for the reason of the old one.
+    // A different state was written by hand, so the reason belongs to the old one.
     if found.get("state").and_then(|state| state.as_str()) != Some(health::WEDGED) {
         found.remove(REASON);
     }
     Ok(found)
 }
 
-/// The addresses that this node and its machine have, and its name, as far as they are known.
+/// The addresses of this node and its machine, and the node's name, as far as they are known.
 pub fn identity(config: &Config) -> (Vec<IpAddr>, Option<String>) {
     let mut own = facts::own_addresses();
     let facts = facts(config).unwrap_or_default();
@@ -97,8 +97,8 @@ pub fn identity(config: &Config) -> (Vec<IpAddr>, Option<String>) {
     (own, text(ID).map(str::to_owned))
 }
 
-/// The record of this node. An error if it would have another name than before only because the file that says its name
-/// is being written, or gone: it would join the list a second time.
+/// The record of this node. An error if its name would differ from before only because the file with the name
+/// is missing or being written: the node would join the list a second time.
 pub fn record(config: &Config) -> Result<Record, NodeError> {
     let file = facts::file(&config.nodeinfo, ID);
     if facts::is_empty(&config.nodeinfo, ID) {
@@ -116,7 +116,7 @@ pub fn record(config: &Config) -> Result<Record, NodeError> {
 /// The fact that is this node's name.
 const ID: &str = "instance-id";
 
-/// The time. `PRESENCE_NOW` (RFC 3339) stands in for the clock, for tests and rehearsals.
+/// The time. `PRESENCE_NOW` (RFC 3339) replaces the clock, for tests and rehearsals.
 pub fn now() -> Result<Timestamp, NodeError> {
     match std::env::var("PRESENCE_NOW") {
         Ok(text) => text.parse().map_err(NodeError::Clock),
@@ -124,12 +124,13 @@ pub fn now() -> Result<Timestamp, NodeError> {
     }
 }
 
-/// The time as records tell it, in UTC.
+/// The time as records state it, in UTC.
 pub fn now_utc() -> Result<DateTime, NodeError> {
     Ok(now()?.to_zoned(TimeZone::UTC).datetime())
 }
 
-/// Writes into nodeinfo that this node is in that state now, and why, if that is known. False if it was already.
+/// Writes into nodeinfo that this node is in that state now, with the reason, if it is known. False if it was
+/// already.
 pub fn enter_state(config: &Config, state: &Name, reason: Option<&str>) -> Result<bool, NodeError> {
     if !config.nodeinfo.is_dir() {
         return Err(NodeError::NoFolder(config.nodeinfo.clone()));
@@ -137,7 +138,7 @@ pub fn enter_state(config: &Config, state: &Name, reason: Option<&str>) -> Resul
     let Some(changes) = facts::enter_state(&facts(config)?, state.as_str(), now_utc()?) else {
         return Ok(false);
     };
-    // Before the state: a record never says the one without the other.
+    // Before the state, so that a record never has one without the other.
     match reason {
         Some(reason) => facts::write(&config.nodeinfo, REASON, reason)?,
         None => facts::remove(&config.nodeinfo, REASON)?,

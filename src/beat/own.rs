@@ -1,8 +1,9 @@
-//! What this node is about to say of itself: as those who read the list will judge it, and beside what it said before.
+//! What this node is about to publish: judged as readers will judge it, and compared with what it published
+//! before.
 //!
-//! A fact that is away may just be being written, or the network is not up yet; a value that nobody can use may be half of
-//! one. So a fact by which others find this node stays on the list until two publishings in a row have not seen it, or have
-//! seen the same unusable value.
+//! A missing fact may only be in the middle of a write, or the network may not be up yet; an unusable value
+//! may be half of one. So a fact by which others find this node stays on the list until two publishings in a
+//! row miss it, or find the same unusable value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,20 +19,20 @@ use crate::record::{Facts, Record};
 use crate::roster::faults;
 use crate::state;
 
-/// The facts that say where this node is, the best one first: the first that there is counts.
+/// The facts with this node's address, the best one first: the first that exists is used.
 pub(super) const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
 
-/// Other facts without which this node is found no more, or by the wrong ones.
+/// Other facts without which readers do not find this node, or the wrong readers find it.
 const FIRM: [&str; 5] = ["deployment", "nodepart", "port", "stacktype", "state"];
 
 /// The fact that says whether this node is in service.
 const STATE: &str = "state";
 
-/// Facts that nobody means to be empty.
+/// Facts that are never empty on purpose.
 const TOLD: [&str; 9] =
     ["address", "deployment", "hostname", "instance-id", "ipv4", "ipv6", "nodepart", "port", "stacktype"];
 
-/// What this node said last, as far as it is firm.
+/// What this node last published: its firm facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastPublished {
@@ -39,42 +40,42 @@ pub struct LastPublished {
     id: String,
     /// Firm facts, as text.
     facts: BTreeMap<String, String>,
-    /// Those that the last publishing did not see any more, each with the unusable value in its place, if there is one.
+    /// Facts that the last publishing missed, each with the unusable value in its place, if there is one.
     doubted: Vec<String>,
 }
 
-/// What a publishing means to do about facts that are away.
+/// What a publishing does about missing facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmness {
     /// Nothing is published now: the facts stay.
     Look,
-    /// They stay if they were there the last time.
+    /// A fact stays if the last publishing had it.
     Say,
-    /// They go.
+    /// They are removed.
     Anyway,
 }
 
-/// The name under which this node has published last; none if it has not, or if that is not known.
+/// The name under which this node last published; `None` if it has not, or if that is unknown.
 pub fn id_said(state_dir: &Path) -> Option<String> {
     load(state_dir).map(|said| said.id).filter(|id| !id.is_empty())
 }
 
-/// What this node is to say.
+/// What this node is to publish.
 #[derive(Debug, Clone)]
 pub struct Own {
     /// Its record.
     pub record: Record,
-    /// What is wrong with it, and what it says of earlier facts.
+    /// What is wrong with the record, and which earlier facts it keeps.
     pub warnings: Vec<Warning>,
 }
 
-/// A fact that this node has said and does not say now, or not so that anybody can use it.
+/// A fact that this node published before and now lacks, or has with an unusable value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Away {
     fact: String,
-    /// What it has said.
+    /// The published value.
     value: String,
-    /// What it says instead: a fact and a value that nobody can use.
+    /// The fact and the unusable value in its place.
     instead: Option<(&'static str, String)>,
 }
 
@@ -88,8 +89,8 @@ impl Away {
     }
 }
 
-/// The facts that this node has said and does not say now, and what is to be remembered after this publishing. `unusable`
-/// are the facts of the record that nobody can use.
+/// The facts that were published and are missing now, and what to remember after this publishing. `unusable`
+/// are the facts of the record with unusable values.
 fn decide(
     before: &LastPublished,
     now: &Record,
@@ -101,7 +102,7 @@ fn decide(
         let bad = unusable.iter().find(|bad| **bad == fact)?;
         Some((*bad, now.text(bad)?.into_owned()))
     };
-    // Others use the first address that is stated. If that is unusable, no other one counts.
+    // Readers use the first address that is stated. If it is unusable, they use no other one.
     let first = ADDRESSES.iter().find(|fact| now.text(fact).is_some_and(|text| !text.is_empty()));
     let bad_address = first.and_then(|fact| bad(fact));
     after.facts.retain(|fact, _| {
@@ -113,7 +114,7 @@ fn decide(
         let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
         for (fact, value) in &before.facts {
             let (is_away, instead) = match ADDRESSES.iter().position(|address| address == fact) {
-                // Only the address that others use, and only if there is none as good.
+                // Only the address that readers use, and only if there is none as good.
                 Some(rank) => {
                     let as_good = ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address));
                     (best == Some(rank) && !as_good, bad_address.clone())
@@ -126,7 +127,7 @@ fn decide(
         }
     }
     if firmness == Firmness::Say && away.iter().map(Away::doubt).eq(before.doubted.iter().cloned()) {
-        // A node without a state is active, and an empty file does not mean that.
+        // A node without a state is active, which an empty file does not mean.
         away.retain(|away| away.fact == STATE && away.instead.is_none());
     }
     after.facts.extend(away.iter().map(|away| (away.fact.clone(), away.value.clone())));
@@ -141,13 +142,14 @@ fn firm(record: &Record) -> BTreeMap<String, String> {
     all.filter_map(|fact| Some(((*fact).to_owned(), text(fact)?))).collect()
 }
 
-/// Whether this node says where it is.
+/// Whether the record has an address.
 pub fn has_address(record: &Record) -> bool {
     ADDRESSES.iter().any(|fact| record.has(fact))
 }
 
-/// Whether only the list can tell what this node has said: nothing on this machine does, and the record lacks a fact that
-/// it may have stated. A machine that can remember nothing may lack any fact: its list is asked each time.
+/// Whether only the list knows what this node has published: nothing on this machine does, and the record
+/// lacks a fact that it may have stated. If the state directory cannot be written, any fact may be missing,
+/// and the list is asked each time.
 pub fn must_ask(config: &Config, record: &Record) -> bool {
     let mut firm = ADDRESSES.iter().chain(&FIRM);
     let is_doubtful = !has_address(record)
@@ -162,8 +164,8 @@ pub fn must_ask(config: &Config, record: &Record) -> bool {
         && !has_copy()
 }
 
-/// The record that a single run is to publish, and what there is to say about it. Where nothing else tells what this node
-/// has said, the list is asked first.
+/// The record for a single run to publish, with warnings. If only the list knows what this node has
+/// published, the list is read first.
 pub fn settle_alone(config: &Config, record: Record, firmness: Firmness) -> Own {
     match firmness != Firmness::Anyway && must_ask(config, &record) {
         true => {
@@ -174,8 +176,8 @@ pub fn settle_alone(config: &Config, record: Record, firmness: Firmness) -> Own 
     }
 }
 
-/// The record that is to be published, and what there is to say about it. Unless somebody only looks, the next
-/// publishing knows what this one saw.
+/// The record to publish, with warnings. Except with `Firmness::Look`, the next publishing knows what this
+/// one saw.
 pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
     let before = load(&config.state_dir).unwrap_or_else(|| listed(&Fleet::of_copies(config, false), &record));
     settle_after(config, before, record, firmness)
@@ -188,7 +190,7 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
         .filter(|fact| record.has(fact))
         .collect();
     let (away, after) = decide(&before, &record, &unusable, firmness);
-    // Without a state directory each publishing stands for itself, and none is the second one in a row.
+    // Without a state directory each publishing stands alone, and is never the second in a row.
     let mut is_remembered = true;
     if firmness != Firmness::Look && after != before {
         is_remembered = save(&config.state_dir, &after).is_ok();
@@ -221,7 +223,7 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
             crate::sanitize::excerpt(&away.value)
         );
         warnings.push(Warning { subject: format!("{fact}: kept"), text });
-        // The best address that there is counts.
+        // Readers use the best address, so it must be this one.
         if let Some(rank) = ADDRESSES.iter().position(|address| *address == fact) {
             all.retain(|fact, _| !ADDRESSES[..rank].contains(&fact.as_str()));
         }
@@ -243,7 +245,7 @@ fn subject(fact: &str) -> String {
     format!("{fact}: own record")
 }
 
-/// What those who read the list will find wrong with this record, each with the file that is to be mended.
+/// What readers will find wrong with this record, each with the file to correct.
 pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
     let file = |fact: &str| facts::file(&config.nodeinfo, fact).display().to_string();
     let warning = |fact: &str, text: String| Warning { subject: subject(fact), text };
@@ -273,7 +275,7 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
     told
 }
 
-/// What the list says of this node.
+/// What the list has of this node.
 fn listed(fleet: &Fleet, record: &Record) -> LastPublished {
     match fleet.roster.get(record.id().as_str()) {
         Some(node) => {
@@ -304,7 +306,7 @@ mod tests {
         Record::new(all.map(|(fact, value)| ((*fact).to_owned(), (*value).into())).collect()).unwrap()
     }
 
-    /// Publishes these records one after the other. Gives what each of them kept.
+    /// Publishes these records one after another. Returns what each of them kept.
     fn kept(steps: &[(&[(&str, &str)], Firmness)]) -> Vec<String> {
         let mut said = LastPublished::default();
         steps
@@ -380,7 +382,7 @@ mod tests {
         );
         assert_eq!(kept(&[(good, Say), (all, Say), (all, Say)]), ["", "port=80 state=done", ""]);
         assert_eq!(kept(&[(half, Say), (half, Say)]), ["", ""], "there was no better one");
-        // Only a machine's own address so far.
+        // Only the machine's own address so far.
         let own: &[_] = &[("ipv4", "10.0.0.9")];
         let stated: &[_] = &[("address", "10.0.0"), ("ipv4", "10.0.0.9")];
         assert_eq!(
@@ -388,7 +390,7 @@ mod tests {
             ["", "ipv4=10.0.0.9", "", "", ""]
         );
         assert_eq!(kept(&[(stated, Say), (stated, Say), (stated, Say)]), ["", "", ""], "never anything else");
-        // One that is worse than a good one harms nobody.
+        // An unusable address after a good one does no harm.
         let both: &[_] = &[("address", "10.0.0.5"), ("ipv4", "127.0.1.1"), ("ipv6", "2001:db8::1")];
         let other: &[_] = &[("ipv4", "127.0.1.1"), ("ipv6", "2001:db8::1")];
         let alone: &[_] = &[("address", "10.0.0.5")];

@@ -1,4 +1,4 @@
-//! Asks nodes whether they answer: for templates that feed clients without health checks of their own.
+//! Asks nodes whether they answer, for templates that feed clients without health checks of their own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,31 +11,32 @@ use super::holding::Warning;
 use crate::probe::{self, Question, Silence};
 use crate::roster::{Availability, Identity, Node, Roster};
 
-/// So many nodes are asked at a time.
+/// The number of nodes asked at a time.
 pub const PARALLEL: usize = 64;
 
-/// So many where one silent node must not keep the others waiting.
+/// The same where a single silent node must not delay the others.
 const MANY: usize = 256;
 
-/// How long a node may take to answer when it is asked first: those that are there take a few milliseconds.
+/// The time that a node has to answer the first attempt: reachable nodes need a few milliseconds.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// How long all together may take. Whoever may write the list may name any number of addresses that swallow connections.
+/// The time for all nodes together. Writers of the list may state any number of addresses that swallow
+/// connections.
 const ALL: Duration = Duration::from_secs(8);
 
-/// How long a node may take to answer.
+/// The time that a node has to answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// What came of asking.
+/// The result of asking.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// Nodes that do not accept a connection.
     pub silent: BTreeMap<String, Reason>,
-    /// Nodes that state no port and cannot be asked.
+    /// Nodes that could not be asked, for lack of a port or of time.
     pub unasked: Vec<Warning>,
 }
 
-/// Asks each node that is in scope, of these parts and active whether it accepts a connection on its port.
+/// Asks each active node of these parts in scope whether it accepts a connection on its port.
 pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
     let is_meant = |node: &&Node| {
         node.availability == Availability::Active
@@ -47,7 +48,7 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
     for node in roster.nodes.iter().filter(is_meant) {
         match place(node, None) {
             Some(address) => places.push((node.record.id().to_string(), address)),
-            // One without an address is left out anyway, and told of there.
+            // A node without an address is left out anyway, with a message of its own.
             None if node.address.is_ok() => {
                 let path = node.path.escape_debug();
                 asked.unasked.push(format!("{path}: states no port to ask whether it is awake").into());
@@ -61,7 +62,7 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
     for ((id, address), answer) in places.into_iter().zip(answers) {
         match answer {
             Ok(_) => {}
-            // A node that was not heard since nobody asked it is not silent.
+            // A node that was not asked is not silent.
             Err(Silence::NotAsked) => late += 1,
             Err(silence) => {
                 asked.silent.insert(id, Reason::NoAnswer(format!("at {address} ({silence})")));
@@ -78,7 +79,7 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
     asked
 }
 
-/// Asks all for a short time, and then those that were silent for longer, as far as there is time.
+/// Asks all nodes with a short limit, and then the silent ones with the full limit, while there is time.
 fn ask_twice(addresses: &[SocketAddr], until: Instant) -> Vec<Result<Duration, Silence>> {
     let ask = |addresses: &[SocketAddr], limit| {
         probe::ask_all(addresses, &Question::Connect, limit, MANY, Some(until))
@@ -88,7 +89,7 @@ fn ask_twice(addresses: &[SocketAddr], until: Instant) -> Vec<Result<Duration, S
         (0..answers.len()).filter(|place| matches!(answers[*place], Err(Silence::TooLate(_)))).collect();
     let again: Vec<SocketAddr> = slow.iter().map(|place| addresses[*place]).collect();
     for (place, answer) in slow.into_iter().zip(ask(&again, LIMIT)) {
-        // Where there is no time to ask again, the first answer holds.
+        // If there is no time to ask again, the first answer stays.
         if !matches!(answer, Err(Silence::NotAsked)) {
             answers[place] = answer;
         }
@@ -96,7 +97,7 @@ fn ask_twice(addresses: &[SocketAddr], until: Instant) -> Vec<Result<Duration, S
     answers
 }
 
-/// Where a node answers, with that port if it states none.
+/// The address and port of a node, with this port if it states none.
 pub fn place(node: &Node, port: Option<u16>) -> Option<SocketAddr> {
     let address = node.address.as_ref().ok()?;
     let port = node.port.as_ref().ok()?.map(|port| port.get()).or(port)?;

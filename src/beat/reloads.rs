@@ -1,4 +1,4 @@
-//! One reload command for several files: it is run once, when all of them are in place.
+//! A reload command that several files share runs once, after all of them are replaced.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use super::turn::{self, Turn, TurnError};
 use crate::config::{Config, Render};
 use crate::output::{self, Done, Memory, Target};
 
-/// Whether another table has the same reload command as this one, by the tables' places. A command with the file's name
-/// in it is its own.
+/// For each table, whether another table has the same reload command. A command that contains the file's name
+/// is never shared.
 pub fn shared(renders: &[Render]) -> Vec<bool> {
     let same = |one: &Render, other: &Render| match (&one.target.reload, &other.target.reload) {
         (Some(one), Some(other)) => one == other && !one.names_the_file(),
@@ -18,10 +18,10 @@ pub fn shared(renders: &[Render]) -> Vec<bool> {
     renders.iter().enumerate().map(shares).collect()
 }
 
-/// Runs each command that turns still owe, once for all files that share it, if `allow` says so. The turns become what
-/// they would have been with a reload of their own. Gives the place of one file for each command that was run.
+/// Runs each command that turns still owe, once for all files that share it, if `allow` permits it. Then the
+/// turns are as if each had reloaded by itself. Returns the index of one file for each command that ran.
 ///
-/// `turns` are turns of tables with a [`shared`] command, taken with `hold_reload`, and the tables' places.
+/// `turns` are turns of tables with a [`shared`] command, taken with `hold_reload`, and the tables' indexes.
 pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut() -> bool) -> Vec<usize> {
     let mut ran = Vec::new();
     for at in 0..turns.len() {
@@ -30,7 +30,7 @@ pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut()
             continue;
         }
         let command = &config.renders[*place].target.reload;
-        // Also of files that have no turn now: what they owe is this very command.
+        // Also for files without a turn now: they owe the same command.
         let sharing =
             (0..config.renders.len()).filter(|other| config.renders[*other].target.reload == *command);
         let mut outcomes = reload(config, sharing);
@@ -53,11 +53,12 @@ pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut()
     ran
 }
 
-/// Runs the command of these tables for those that owe it, and gives what came of that, by their places.
+/// Runs the command of these tables for those that owe it. Returns the results by the tables' indexes.
 fn reload(config: &Config, sharing: impl Iterator<Item = usize>) -> BTreeMap<usize, Result<(), TurnError>> {
     let mut outcomes = BTreeMap::new();
     let mut owing = Vec::new();
-    // In the order of the configuration, as every process does that takes more than one of these locks.
+    // In the order of the configuration: every process that takes several of these locks takes them in this
+    // order.
     for place in sharing {
         let target = &config.renders[place].target;
         match Memory::open(&config.state_dir, &turn::key(&target.path)) {

@@ -1,4 +1,4 @@
-//! From the roster to a text that may be used: template, then safety limits.
+//! From the roster to a usable text: template, then safety limits.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,26 +19,26 @@ use crate::roster::{Identity, Node, Roster, States};
 use crate::template::{self, HAPROXY_VERSION, Lookup, RenderRequest, Rendered, TemplateError};
 use crate::threads;
 
-/// Under which name the memory of an output has the version of HAProxy that was last installed.
+/// The note in a target's memory with the last installed version of HAProxy.
 const VERSION_SEEN: &str = "haproxy-version.json";
 
 /// Fewer nodes than this are not worth a second thread.
 const MANY: usize = 10_000;
 
-/// What is to be rendered, for whom, and what may not happen.
+/// What to render, for whom, and within which limits.
 #[derive(Debug)]
 pub struct Rendering<'a> {
     /// The template's name, with or without its last extension.
     pub name: &'a str,
-    /// Where templates are.
+    /// The directories of templates.
     pub lookup: &'a Lookup,
-    /// Whose config it is.
+    /// The identity that the file is for.
     pub who: &'a Identity,
-    /// What this node says of itself.
+    /// The facts of this node.
     pub facts: &'a Facts,
     /// The variables.
     pub vars: &'a Map<String, Value>,
-    /// The safety limits; none are asked for when they are overridden.
+    /// The safety limits; `None` if they are overridden.
     pub limits: Option<Limits>,
     /// What the states of nodes mean.
     pub states: &'a States,
@@ -46,9 +46,9 @@ pub struct Rendering<'a> {
     pub now: Timestamp,
 }
 
-/// The variables, among them the version of the HAProxy that is installed here, if the template depends on it and nobody
-/// has said it. While none is installed, the version counts that was last seen for this output: a package that is being
-/// replaced is away for a moment, and the file must not change for that.
+/// The variables, with the version of the HAProxy installed here, if the template depends on it and it is not
+/// given. While none is installed, the version last seen for this output applies: a package upgrade removes
+/// the program for a moment, and the file must not change for that.
 pub fn variables(
     mut given: Map<String, Value>,
     lookup: &Lookup,
@@ -68,37 +68,37 @@ pub fn variables(
         && version != seen
         && !dry_run
     {
-        // Without the note, a program that goes away is one that was never there.
+        // Without the note, a program that disappears looks like one that never existed.
         let _ = memory.write_note(VERSION_SEEN, version.as_ref());
     }
     given.extend(version.map(|version| (HAPROXY_VERSION.to_owned(), version.into())));
     Ok(given)
 }
 
-/// What was there before.
+/// What was there before this output.
 #[derive(Debug, Clone, Default)]
 pub struct LastOutput {
-    /// What the last good output was given, if it is remembered.
+    /// The counts of the last good output, if they are remembered.
     pub counts: Option<Counts>,
     /// The nodes of the last good output, if they are remembered.
     pub kept: Option<Kept>,
-    /// Whether an output is in place of which nothing is remembered.
+    /// Whether there is an output of which nothing is remembered.
     pub in_place: bool,
-    /// Those of its nodes whose records are away because they were withdrawn.
+    /// Its nodes whose records are missing because they were withdrawn.
     pub withdrawn: BTreeSet<Name>,
 }
 
-/// What becomes of a question that loses too much.
+/// What happens to a question that loses too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
-    /// It keeps the nodes of the last good output, where they are known, and all other questions go on.
+    /// It keeps the nodes of the last good output, if they are known, and all other questions change.
     Hold,
     /// There is no output.
     Refuse,
 }
 
 impl LastOutput {
-    /// Looks which of the nodes that are away were withdrawn. One that is away alone needs no witness.
+    /// Finds out which of the missing nodes were withdrawn. A single missing node counts as withdrawn anyway.
     pub fn ask(self, config: &Config, roster: &Roster) -> LastOutput {
         let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
         match away.len() < 2 {
@@ -107,8 +107,8 @@ impl LastOutput {
         }
     }
 
-    /// The last good output's counts. An output that is in place and of which nothing is remembered had at least one
-    /// node of each kind: it may be anybody's work, and must not be emptied by a first run.
+    /// The counts of the last good output. An existing output of which nothing is remembered counts as having
+    /// one node for each question: it may be handmade, and a first run must not empty it.
     fn counts(&self, now: &Counts) -> Option<Counts> {
         let unknown = || {
             now.keys().map(|question| (question.clone(), Count { active: 1, leaving: u64::MAX })).collect()
@@ -117,37 +117,37 @@ impl LastOutput {
     }
 }
 
-/// A rendering, or why there is none, and what is to be said of it either way.
+/// A rendering or its error, with warnings.
 #[derive(Debug)]
 pub struct Composition {
-    /// The text, and what it was given.
+    /// The text with its nodes, or the error.
     pub result: Result<Composed, ComposeError>,
     /// What was left out, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// A text that may be used.
+/// A usable text.
 #[derive(Debug)]
 pub struct Composed {
-    /// It.
+    /// The text.
     pub text: String,
-    /// How many nodes it was given for each question.
+    /// The number of nodes in the answer to each question.
     pub counts: Counts,
-    /// Its nodes.
+    /// The nodes of the text.
     pub kept: Kept,
-    /// What a safety limit refused: these questions have kept nodes.
+    /// The refusals of safety limits: these questions have held nodes.
     pub refused: Vec<Refusal>,
-    /// Those nodes.
+    /// The held nodes.
     pub held: BTreeSet<String>,
 }
 
-/// There is no text that may be used.
+/// There is no usable text.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// The template cannot be rendered.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A safety limit refused what it was given.
+    /// A safety limit refused the result.
     #[error("refused by a safety limit: {}", told(.0))]
     Refused(Vec<Refusal>),
 }
@@ -164,12 +164,12 @@ impl ComposeError {
     }
 }
 
-/// The refusals, as they are said.
+/// The refusals as text.
 pub fn told(refusals: &[Refusal]) -> String {
     refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Renders, and judges what the template was given against what the last good output was given.
+/// Renders, and judges the answers against those of the last good output.
 pub fn compose(
     rendering: &Rendering<'_>,
     roster: &Roster,
@@ -192,7 +192,8 @@ pub fn compose(
     Ok(Composition { result: Err(ComposeError::Refused(refused)), warnings: rendered.warnings })
 }
 
-/// The refusals, and the nodes that those questions have lost, by their places among those of the last good output.
+/// The refusals, and the nodes that those questions have lost, as indexes into the nodes of the last good
+/// output.
 fn judge(
     rendering: &Rendering<'_>,
     roster: &Roster,
@@ -219,7 +220,7 @@ fn composition(
     rendered: Rendered,
     (refused, held): (Vec<Refusal>, BTreeSet<String>),
 ) -> Composition {
-    // What an operator takes as it is, is the new measure.
+    // A list that an operator accepts is the new measure.
     let settled = rendering.limits.is_none();
     let mut kept = Kept::of(&rendered.given, roster, before.kept.as_ref(), &held, rendering.now, settled);
     kept.in_use = rendered.in_use;
@@ -233,14 +234,14 @@ fn composition(
 pub struct KeptFirst {
     /// The question of the template.
     pub question: String,
-    /// The instance-id of the node that is kept.
+    /// The instance-id of the kept node.
     pub node: String,
-    /// That of the node that would be chosen anew.
+    /// The instance-id of the node that would be chosen anew.
     pub anew: String,
 }
 
-/// The first nodes that this output has only because the last good one had them. Two machines with different pasts keep
-/// different ones.
+/// The first nodes that this output has only because the last good output had them. Two machines with
+/// different histories keep different ones.
 pub fn kept_firsts(
     rendering: &Rendering<'_>,
     roster: &Roster,
@@ -259,7 +260,8 @@ pub fn kept_firsts(
     Ok(firsts.iter().filter_map(differs).collect())
 }
 
-/// How many nodes the template is given for each of its questions; none if it cannot be rendered with this roster.
+/// The number of nodes in the answer to each question; `None` if the template cannot be rendered with this
+/// roster.
 pub fn counts(rendering: &Rendering<'_>, roster: &Roster) -> Result<Option<Counts>, TemplateError> {
     render(rendering, roster, None).map(|rendered| rendered.text.is_ok().then_some(rendered.counts))
 }
@@ -284,7 +286,8 @@ fn render(
     Ok(rendered)
 }
 
-/// Variables that name parts for a question of the template, and match no part in scope: they may be spelt wrong.
+/// Warnings about variables that name parts for a question of the template, but match no part in scope: they
+/// may be misspelled.
 fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec<String> {
     let globs = rendering.vars.iter().filter(|(name, _)| name.ends_with("_parts"));
     let globs = globs.filter_map(|(name, value)| Some((name, value.as_str()?)));
@@ -302,7 +305,7 @@ fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec
         .collect()
 }
 
-/// What makes the scope wider than the user may think, one sentence each.
+/// Missing facts that make the scope wider than the user may expect, one sentence each.
 pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {
     let open: Vec<&str> = [("deployment", &who.deployment), ("stacktype", &who.stacktype)]
         .into_iter()
@@ -334,7 +337,7 @@ fn values<'n>(nodes: &'n [Node], facts: &[&str]) -> Vec<BTreeSet<Cow<'n, str>>> 
     values
 }
 
-/// Names the records that are rendered, whichever stores they came from.
+/// A digest of the rendered records, whichever stores they came from.
 fn tree(roster: &Roster) -> String {
     let mut hash = Xxh3Default::new();
     for node in &roster.nodes {

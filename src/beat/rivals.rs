@@ -1,7 +1,7 @@
-//! Two machines under one instance-id, as a cloned image makes them: each overwrites what the other one says.
+//! Two machines under one instance-id, for example from a cloned image: each overwrites the other's record.
 //!
-//! Each machine knows its own mark and which heartbeat it left last. If it finds another one in its place, somebody else has
-//! left it. Where there are no heartbeats, it knows the record that it put on the list last.
+//! Each machine knows its own mark and its last heartbeat. A different heartbeat in that place is from
+//! another machine. Without heartbeats, the machine compares the record that it last published.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,22 +21,22 @@ use crate::record::Record;
 use crate::state;
 use crate::store::{Applied, Outcome, StoreError};
 
-/// After so many beats or publishings in a row without the other machine, it is gone.
+/// After this many beats or publishings in a row without the rival, it is gone.
 const CALM: u32 = 3;
 
-/// A record that was overwritten once may have come from a backup.
+/// Overwritings that prove a rival: a single one may come from a restored backup.
 const OVERWRITTEN: u32 = 2;
 
-/// So many marks of its own are remembered: a store may come back from a backup.
+/// The number of own marks that are remembered: a store may be restored from a backup.
 const MAX_OWN: usize = 16;
 
 /// What this machine remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct RivalMemory {
-    /// Drawn once.
+    /// A random number, drawn once.
     seed: u64,
-    /// The marks that this machine had, the present one last.
+    /// The marks that this machine has had, the current one last.
     own: Vec<u32>,
     /// What it met in each store.
     stores: BTreeMap<String, Met>,
@@ -46,26 +46,26 @@ struct RivalMemory {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Met {
-    /// The mark that it left last; 0 if it left none yet.
+    /// The mark of its last heartbeat; 0 before the first one.
     left: u32,
-    /// Whether there is another machine.
+    /// Whether there is a rival.
     rival: bool,
-    /// So many beats in a row have not met it.
+    /// The number of beats in a row without it.
     calm: u32,
-    /// A digest of the record that it put there last; 0 if it put none yet.
+    /// A digest of the record that it last published; 0 before the first one.
     put: u64,
-    /// So often it found another record in the place of that one.
+    /// How often it found another record in the place of its own.
     overwritten: u32,
-    /// So many publishings in a row have found that one.
+    /// The number of publishings in a row that did not replace another record.
     quiet: u32,
 }
 
 impl Met {
-    /// What is so after a heartbeat that took the place of that one.
+    /// The memory after a heartbeat that replaced this one.
     fn after(self, own: &[u32], replaced: Option<Timestamp>) -> Met {
         let left = own.last().copied().unwrap_or_default();
         let found = replaced.and_then(Mark::on).map(Mark::number);
-        // Before the first heartbeat of this machine, another one may have had the name by right.
+        // Before the first heartbeat of this machine, another one may have had the name rightfully.
         let foreign = self.left != 0 && found.is_some_and(|mark| !own.contains(&mark));
         match foreign {
             true => Met { left, rival: true, calm: 0, ..self },
@@ -76,10 +76,10 @@ impl Met {
         }
     }
 
-    /// What is so after a record of that digest was put there. `replaced` is whether another one was in its place, and
-    /// `before` the digest of the one that this machine had put there when it began.
+    /// The memory after a record with that digest was published. `replaced` says whether it replaced another
+    /// record, `before` is the digest that this machine had published when it began.
     fn after_put(self, digest: u64, replaced: bool, before: u64) -> Met {
-        // What this machine says has not changed, and what the store has did.
+        // This machine's record is the same as before, but the store had another one.
         if replaced && before == digest {
             return Met { overwritten: self.overwritten.saturating_add(1), quiet: 0, ..self };
         }
@@ -98,31 +98,31 @@ impl Met {
 pub struct Rival {
     /// Whether it was met for the first time now.
     pub is_new: bool,
-    /// What is so, in one sentence.
+    /// The situation, in one sentence.
     pub text: String,
     /// What to do.
     pub hint: String,
 }
 
-/// Threads of one process take turns; of two processes, the later one counts.
+/// Threads of one process take turns. Of two processes, the later write wins.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The heartbeat to leave at that time: it bears the mark of this machine.
+/// The timestamp of a heartbeat sent now, with the mark of this machine.
 pub fn stamp(config: &Config, now: Timestamp) -> Timestamp {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut memory = remembered(&config.state_dir);
     let before = memory.clone();
     let mark = memory.mark(&machine());
     if memory != before {
-        // Without a state directory this machine does not know its own marks, and meets nobody.
+        // Without a state directory, this machine does not know its own marks, and detects no rival.
         let _ = save(&config.state_dir, &memory);
     }
     mark.stamp(now, memory.stores.values().any(|met| met.has_rival()))
 }
 
 impl RivalMemory {
-    /// The mark of this machine. An image may have been cloned with the state directory: what tells the machines apart now
-    /// goes into it too.
+    /// The mark of this machine. The state directory may have been cloned with the image, so the mark also
+    /// depends on what distinguishes running machines.
     fn mark(&mut self, machine: &str) -> Mark {
         let mut hash = fnv::FnvHasher::default();
         hash.write_u64(self.seed);
@@ -138,14 +138,15 @@ impl RivalMemory {
     }
 }
 
-/// What tells this machine from a copy of it that runs.
+/// A text that distinguishes this machine from a running copy of it.
 fn machine() -> String {
     // A new one for each start of the kernel (random(4)).
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     format!("{} {}", boot.trim(), rustix::system::uname().nodename().to_string_lossy())
 }
 
-/// Counts in which heartbeats took the place of which, by store. Gives the other machine, if there is one in one of these.
+/// Records which heartbeats were replaced, by store. Returns the rival, if there is one in one of these
+/// stores.
 pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option<Rival> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut memory = load(&config.state_dir);
@@ -165,14 +166,14 @@ pub fn note(config: &Config, replaced: &[(String, Option<Timestamp>)]) -> Option
     rival
 }
 
-/// A record that is about to be put on the list: what this machine had put there before. Another run of it may put the same
-/// one there meanwhile, which is no other machine.
+/// A record about to be published, with what this machine had published before. Another run of this machine
+/// may publish the same record meanwhile, which must not look like a rival.
 pub struct Putting {
     digest: u64,
     before: BTreeMap<String, u64>,
 }
 
-/// Begins to put a record on the list.
+/// Begins to publish a record.
 pub fn put(config: &Config, record: &Record) -> Putting {
     let mut hash = fnv::FnvHasher::default();
     hash.write(&record.to_bytes());
@@ -182,8 +183,8 @@ pub fn put(config: &Config, record: &Record) -> Putting {
 }
 
 impl Putting {
-    /// Counts in what became of the record in each store. Gives the other machine, if a record of this node was overwritten
-    /// again: machines that leave no heartbeats meet each other by their records alone.
+    /// Records the result in each store. Returns the rival, if a record of this node was overwritten again:
+    /// machines that send no heartbeats detect each other by their records only.
     pub fn note(&self, config: &Config, changes: &[Result<Applied, StoreError>]) -> Option<Rival> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut memory = remembered(&config.state_dir);
@@ -211,7 +212,7 @@ impl Putting {
     }
 }
 
-/// The other machine, if the last beats have met one.
+/// The rival, if the last beats have met one.
 pub fn met(config: &Config) -> Option<Rival> {
     let memory = load(&config.state_dir);
     let (store, _) = memory.stores.iter().find(|(_, met)| met.has_rival())?;
@@ -240,13 +241,13 @@ fn load(state_dir: &Path) -> RivalMemory {
     state::load(state_dir, RIVALS).unwrap_or_default()
 }
 
-/// The same, with a seed: it is drawn once, before anything else is remembered.
+/// The memory with a seed, which is drawn once, before anything else is remembered.
 fn remembered(state_dir: &Path) -> RivalMemory {
     let memory = load(state_dir);
     if memory.seed != 0 {
         return memory;
     }
-    // Of processes that draw at the same time, the first one draws for all.
+    // If several processes draw at once, the first one's seed applies to all.
     let drawn = RivalMemory { seed: fastrand::u64(1..), ..RivalMemory::default() };
     match state::save_first(state_dir, RIVALS, &drawn) {
         Ok(false) => Some(load(state_dir)).filter(|first| first.seed != 0).unwrap_or(drawn),
@@ -262,8 +263,8 @@ fn save(state_dir: &Path, memory: &RivalMemory) -> Result<(), PathError> {
 mod tests {
     use super::*;
 
-    /// A machine beats; each step is whose heartbeat it finds: `-` none, `.` its own last one, `o` one of its own from before
-    /// it was started anew, `x` another machine's. Gives whether there is a rival after each.
+    /// A machine beats. Each step is the heartbeat that it finds: `-` none, `.` its own last one, `o` its own
+    /// from before a restart, `x` another machine's. Returns whether there is a rival after each step.
     fn beats(steps: &str) -> String {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let mut memory = RivalMemory { seed: 7, ..RivalMemory::default() };
@@ -301,8 +302,9 @@ mod tests {
         }
     }
 
-    /// A machine publishes; each step is what it finds: `.` its own record, `x` another one, `n` another one after it has
-    /// changed its own, `s` another one while another run of it puts the same there, `-` none. Gives whether there is a rival after each.
+    /// A machine publishes. Each step is what it finds: `.` its own record, `x` another one, `n` another one
+    /// after it has changed its own, `s` another one while another run of it publishes the same, `-` none.
+    /// Returns whether there is a rival after each step.
     fn puts(steps: &str) -> String {
         let (mut met, mut digest) = (Met::default(), 1);
         steps

@@ -1,4 +1,4 @@
-//! One file's turn: from the roster to the file, and to whoever reads it.
+//! One file's turn: from the roster to the file, and to the program that reads it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::record::Facts;
 use crate::roster::Identity;
 use crate::template::{Lookup, TemplateError};
 
-/// How a turn is to be taken.
+/// How to take a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner<'a> {
     /// Change nothing.
@@ -26,28 +26,29 @@ pub struct Manner<'a> {
     pub hold_reload: bool,
     /// How it is known which nodes are silent.
     pub evidence: Evidence<'a>,
-    /// An operator says that the list is meant as it is: no safety limit holds, and the nodes that were held are gone.
+    /// An operator accepts the list: no safety limit applies, and the held nodes are gone.
     pub accept: bool,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug)]
 pub struct Turn {
     /// The file.
     pub path: PathBuf,
     /// What was done.
     pub result: Result<Done, TurnError>,
-    /// What was left out and what was kept, one sentence each; not the problems of the whole list.
+    /// What was left out and what was kept, one sentence each, without the problems of the whole list.
     pub warnings: Vec<Warning>,
-    /// How many nodes the file keeps although they are missed.
+    /// The number of nodes that the file keeps although they are missed or lost.
     pub held: usize,
-    /// Of a dry run: each first node that the file keeps although a machine without a memory would choose another one.
+    /// In a dry run: each first node that the file keeps although a machine without a memory would choose
+    /// another one.
     pub firsts: Vec<rendering::KeptFirst>,
-    /// Nodes that are not held any more, and have all their time again to be heard.
+    /// Nodes that are not held any more, and get their full time again.
     pub pardoned: BTreeSet<String>,
 }
 
-/// The file is not as it should be.
+/// The file is not in order.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     /// No store answers.
@@ -58,7 +59,7 @@ pub enum TurnError {
         /// What to do about the stores.
         hint: Option<String>,
     },
-    /// No store answers, and there is no file from before.
+    /// No store answers, and there is no earlier file.
     #[error("no store could be read, and there is no `{}` yet", path.display())]
     NotMade {
         /// The file.
@@ -66,24 +67,24 @@ pub enum TurnError {
         /// What to do about the stores.
         hint: Option<String>,
     },
-    /// A safety limit refused what there is to render.
+    /// A safety limit refused the output.
     #[error("`{}` is left as it is", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
-        /// Which limit.
+        /// The refusals.
         source: ComposeError,
     },
-    /// A safety limit refused a part of what there is to render: the rest is in the file.
+    /// A safety limit refused a part of the output. The rest is in the file.
     #[error("`{}` keeps {held} node{} of its last good output", path.display(), if *held == 1 { "" } else { "s" })]
     Limited {
         /// The file.
         path: PathBuf,
         /// What was done with it.
         done: Box<Done>,
-        /// How many nodes it keeps.
+        /// The number of nodes that it keeps.
         held: usize,
-        /// Which limit.
+        /// The refusals.
         source: ComposeError,
     },
     /// The template.
@@ -117,7 +118,7 @@ impl TurnError {
     }
 }
 
-/// Renders one configured file and takes it into use.
+/// Renders one configured file and puts it into use.
 pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner<'_>) -> Turn {
     let path = render.target.path.clone();
     let done = Ok(Done::Unchanged);
@@ -144,14 +145,14 @@ pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, mann
     turn
 }
 
-/// Under which name a target's memory has what is known of its missed nodes.
+/// The note in a target's memory about its missed nodes.
 const MISSED: &str = "missed.json";
 
-/// Under which name a target's memory has the nodes of its last good output.
+/// The file in a target's memory with the nodes of its last good output.
 const KEPT: &str = "last-nodes";
 
 impl Turn {
-    /// What was done, if the file is as it should be but for nodes that it keeps.
+    /// What was done, if the file is in order except for held nodes.
     pub fn done(&self) -> Option<&Done> {
         match &self.result {
             Ok(done) => Some(done),
@@ -160,7 +161,7 @@ impl Turn {
         }
     }
 
-    /// The same, to be changed by what is done later.
+    /// The same, mutable for a later step.
     pub fn done_mut(&mut self) -> Option<&mut Done> {
         match &mut self.result {
             Ok(done) => Some(done),
@@ -190,7 +191,7 @@ impl Turn {
                 && memory.last_good().is_some()
                 && let Some(bytes) = current
             {
-                // The file stands; what is left to be done for it does not need a store.
+                // The file is good, and its unfinished work does not need a store.
                 target.apply(&memory, &bytes, &mut Vec::new())?;
             }
             let (path, hint) = (path.clone(), fleet.hint());
@@ -256,7 +257,7 @@ impl Turn {
         }
     }
 
-    /// Judges the nodes that are missed: silent, or without an answer.
+    /// Decides about the missed nodes: silent, or without an answer.
     fn attend<'f>(
         &mut self,
         rendering: &Rendering<'_>,
@@ -293,20 +294,21 @@ impl Turn {
     }
 }
 
-/// What the memory of that file is known by.
+/// The key of that file's memory.
 pub fn key(path: &Path) -> String {
     format!("file {}", path.display())
 }
 
-/// Under which name a target's memory has what was said last of its being held.
+/// The note in a target's memory with the last report that a limit holds the file.
 const TOLD: &str = "told.json";
 
-/// Remembers what is said of a file that a safety limit holds, if one does. True if something else was said last.
+/// Remembers the report about a file that a safety limit holds; `None` if none does. False if the last report
+/// was the same, so that it need not be repeated.
 pub fn note_held(config: &Config, path: &Path, held: Option<&str>) -> bool {
     let Ok(memory) = Memory::open(&config.state_dir, &key(path)) else { return true };
     let told: Option<String> = memory.note(TOLD);
     if told.as_deref() != held {
-        // Without the memory it is said again.
+        // If it cannot be saved, the report is repeated.
         let _ = memory.write_note(TOLD, held.map(str::to_owned).as_ref());
         return true;
     }
@@ -326,7 +328,7 @@ pub fn remembered(memory: &Memory, last: Option<&LastGood>) -> LastOutput {
     LastOutput { counts: last.map(|last| last.counts.clone()), kept: nodes, ..LastOutput::default() }
 }
 
-/// Remembers a good output: what it was given, and with `text` the output itself.
+/// Remembers a good output: its counts and nodes, and with `text` the output itself.
 pub fn remember(
     memory: &Memory,
     composed: &Composed,
@@ -338,7 +340,8 @@ pub fn remember(
     memory.keep(&good, text)
 }
 
-/// Takes a text into use, and remembers what is to be known of it. What of the file could not be kept is said in `lost`.
+/// Puts a text into use, and remembers it. Attributes of the file that could not be kept are reported in
+/// `lost`.
 pub fn put(
     target: &Target,
     memory: &Memory,
@@ -347,7 +350,7 @@ pub fn put(
     lost: &mut Vec<String>,
 ) -> Result<Done, TargetError> {
     let result = target.apply(memory, composed.text.as_bytes(), lost);
-    // In place is good, whether or not the reload succeeded.
+    // A replaced file is good, whether or not the reload succeeded.
     if result.as_ref().map_or_else(TargetError::is_in_place, |_| true) {
         remember(memory, composed, made, None)?;
     }

@@ -6,7 +6,7 @@ use crate::output::limits::Count;
 use crate::roster::{Source, States};
 use crate::store::Snapshot;
 
-/// A roster of that many active nodes of each part.
+/// A roster with that many active nodes of each part.
 fn roster(parts: &[(&str, usize)]) -> Roster {
     let files: Vec<(String, String)> = parts
         .iter()
@@ -20,7 +20,7 @@ fn roster(parts: &[(&str, usize)]) -> Roster {
     Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
 }
 
-/// What a template gives that asks for `app*`, each of its parts, and `db`.
+/// The counts of a template that asks for `app*`, each of its parts, and `db`.
 fn counts(roster: &Roster) -> Counts {
     let mut counts =
         Counts::from([("app*".to_owned(), Count::default()), ("db".to_owned(), Count::default())]);
@@ -66,7 +66,7 @@ fn a_few_that_are_silent_go_and_many_are_held() {
     check(7, 0, false);
     check(8, 0, true);
     check(15, 0, true);
-    // The first of a group: the others have missed a heartbeat already.
+    // The first of a group: the others have already missed a heartbeat.
     check(1, 8, true);
     check(1, 2, false);
 }
@@ -78,7 +78,7 @@ fn a_part_is_held_for_itself_unless_most_of_the_fleet_is_missed() {
     let decision = decided(&fleet, &gone, &[]);
     assert_eq!(decision.held, of("app2", 1).into_iter().collect(), "the last node of its part");
     assert_eq!(decision.dropped, of("app1", 2).into_iter().collect());
-    // 8 of 15: the single database that is missed is held as well.
+    // 8 of 15: the single missed database is held as well.
     let decision = decided(&fleet, &[of("app1", 7), of("db", 1)].concat(), &[]);
     assert_eq!(decision.held.len(), 8);
 }
@@ -146,7 +146,8 @@ fn when_the_first_of_a_group_falls_silent_the_others_are_doubtful() {
     };
     hear(&mut liveness, &[0, 1, 2, 3, 4], 9_000);
     hear(&mut liveness, &[0, 1, 2, 3, 4], 10_000);
-    // Three die at the same time: one had its turn before this reading, two after it, and the next reading is a little late.
+    // Three die at once. One has beaten before this reading, two after it, and the next reading is a little
+    // late.
     hear(&mut liveness, &[1, 2, 3, 4], 11_200);
     (12..=18).for_each(|now| hear(&mut liveness, &[3, 4], now * 1_000));
     hear(&mut liveness, &[3, 4], 18_050);
@@ -156,8 +157,8 @@ fn when_the_first_of_a_group_falls_silent_the_others_are_doubtful() {
 }
 
 proptest! {
-    /// Whatever is missed: a server that HAProxy's checks find up stays, one that was held is not dropped at once, and of
-    /// no part more goes than the limit allows.
+    /// For any set of missed nodes: a server that HAProxy's checks find up stays, a node that was held is not
+    /// dropped at once, and no part loses more than the limit allows.
     #[test]
     fn nothing_that_is_up_is_dropped_and_no_part_loses_more_than_its_limit(
         gone in prop::collection::btree_set(0..20usize, 0..20),

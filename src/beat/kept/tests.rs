@@ -3,7 +3,7 @@ use crate::output::limits::{Count, Limits, judge_losses};
 use crate::roster::Source;
 use crate::store::Snapshot;
 
-/// A roster of nodes: id, part, state. A state `{` is a file that cannot be read.
+/// A roster of nodes: id, part, state. A state `{` is an unreadable file.
 fn roster(nodes: &[(&str, &str, &str)]) -> Roster {
     let files: Vec<(String, String)> = nodes
         .iter()
@@ -19,7 +19,7 @@ fn roster(nodes: &[(&str, &str, &str)]) -> Roster {
     Roster::new(&[source], &States::default())
 }
 
-/// What a template with `{{#parts "app*"}}{{#nodes part=part}}` is given.
+/// The answers that a template with `{{#parts "app*"}}{{#nodes part=part}}` gets.
 fn asked(roster: &Roster) -> (Given, Counts) {
     let (mut given, mut counts) = (Given::new(), Counts::new());
     for (at, node) in (0..).zip(&roster.nodes).filter(|(_, node)| node.availability != Availability::Absent) {
@@ -48,7 +48,7 @@ fn refused(kept: &Kept, roster: &Roster, now: Timestamp) -> Vec<String> {
     refused_but(kept, roster, &[], now)
 }
 
-/// The same, if it is known that these nodes were withdrawn.
+/// The same, if these nodes are known to be withdrawn.
 fn refused_but(kept: &Kept, roster: &Roster, withdrawn: &[&str], now: Timestamp) -> Vec<String> {
     let (given, counts) = asked(roster);
     let withdrawn = withdrawn.iter().map(|id| Name::parse(id).unwrap()).collect();
@@ -76,7 +76,7 @@ const FLEET: [(&str, &str, &str); 6] = [
     ("c2", "app8", "done"),
 ];
 
-/// The fleet with some nodes in another part or state; none takes a node away.
+/// The fleet with some nodes in another part or state; `None` removes a node.
 fn changed(changes: &[(&str, Option<(&'static str, &'static str)>)]) -> Roster {
     let change = |id: &str| changes.iter().find(|(changed, _)| *changed == id).map(|(_, to)| *to);
     let nodes: Vec<_> = FLEET
@@ -96,7 +96,7 @@ fn nodes_that_leave_in_order_are_no_loss_and_others_are() {
         assert_eq!(refused(&before, &changed(changes), at(0)), expect, "{changes:?}");
     };
     check(&[], &[]);
-    // The last of its part is withdrawn, drains, is turned into another part, is decommissioned.
+    // The last node of its part is withdrawn, drains, gets another part, is decommissioned.
     check(&[("b1", None)], &[]);
     check(&[("b1", Some(("app7", "draining")))], &[]);
     check(&[("b1", Some(("app1", "done")))], &[]);
@@ -104,7 +104,7 @@ fn nodes_that_leave_in_order_are_no_loss_and_others_are() {
     let both = |part, state| [("c1", Some((part, state))), ("c2", Some((part, state)))];
     check(&both("app1", "done"), &[]);
     check(&both("app8", "decommissioned"), &[]);
-    // Many at once, or in a way that says nothing.
+    // Many at once, or in a way that does not say why.
     check(&both("app8", "wedged"), &["app*/app8 c1,c2"]);
     check(&both("app8", "bogus"), &["app*/app8 c1,c2"]);
     check(&[("c1", None), ("c2", None)], &["app*/app8 c1,c2"]);
@@ -112,7 +112,7 @@ fn nodes_that_leave_in_order_are_no_loss_and_others_are() {
     check(&[("b1", Some(("app7", "bogus")))], &["app*/app7 b1"]);
     check(&[("b1", None), ("a1", None)], &["app*/app7 b1"]);
     assert_eq!(refused(&before, &roster(&[]), at(0)).len(), 4, "an empty list");
-    // Beside others, draining is in order, with however many others.
+    // Beside others, draining is in order, no matter how many drain.
     check(&[("a1", Some(("app1", "draining"))), ("a2", Some(("app1", "drained")))], &[]);
     check(&[("a1", Some(("app1", "wedged"))), ("a2", Some(("app1", "wedged")))], &["app*/app1 a1,a2"]);
     check(&both("app8", "draining"), &["app*/app8 c1,c2"]);
@@ -128,11 +128,11 @@ fn what_is_known_to_be_withdrawn_is_no_loss_with_however_many_others() {
         assert_eq!(ids, away);
     };
     check(&["c1", "c2"], &["c1", "c2"], &[]);
-    // One besides is alone.
+    // One other missing node is alone.
     check(&["b1", "c1", "c2"], &["c1", "c2"], &[]);
     check(&["a1", "b1", "c1", "c2"], &["c1", "c2"], &["app*/app7 b1"]);
     check(&["c1", "c2"], &[], &["app*/app8 c1,c2"]);
-    // Not the last ones of all.
+    // Not the last nodes of all.
     let all: Vec<&str> = FLEET.iter().map(|(id, ..)| *id).collect();
     assert_eq!(refused_but(&before, &roster(&[]), &all, at(0)).len(), 4);
 }
@@ -150,7 +150,7 @@ fn nodes_that_came_a_short_while_ago_may_go() {
     // After an hour they count.
     let later = kept(&many, Some(&with), at(2));
     assert_eq!(refused(&later, &real, at(2)).len(), 2);
-    // What was there for long is not excused by what came lately.
+    // The loss of settled nodes is not excused by nodes that came lately.
     let young: Vec<_> = names.iter().map(|id| (id.as_str(), "app1", "done")).collect();
     let gone = roster(&young);
     assert_eq!(refused(&with, &gone, at(1)), ["app*/app7 b1", "app*/app8 c1,c2"]);
