@@ -1,7 +1,9 @@
-//! Health before announcement: whether this node's own service answers decides whether it publishes `done` or `wedged`.
+//! Health before announcement: the answers of this node's own service decide whether it publishes `done` or
+//! `wedged`.
 //!
-//! Verdicts need several answers in a row (rise, fall), and are kept over restarts. Only a state that says "use me" is
-//! taken back, and only a `wedged` that was set here is lifted again: setup, draining and what an operator said stand.
+//! A verdict changes after several answers in a row (rise, fall), and survives restarts. Only an active state
+//! becomes `wedged`, and only a `wedged` that was set here becomes `done` again. Setup, draining and a state
+//! that an operator set stay.
 
 mod damping;
 
@@ -20,23 +22,24 @@ use crate::state;
 pub use damping::Failures;
 use damping::Turn;
 
-/// What an ill node says.
+/// The state of an ill node.
 pub const WEDGED: &str = "wedged";
 
-/// What a node says that was ill and is well again.
+/// The state of a node that is healthy again.
 pub const DONE: &str = "done";
 
 /// What is known of one check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulse {
-    /// The verdict; none before the first answer.
+    /// The verdict; `None` before the first answer.
     pub healthy: Option<bool>,
     /// How many answers in a row have contradicted it.
     pub doubts: u32,
 }
 
 impl Pulse {
-    /// The pulse after one more answer. The first one decides: a node that starts ill is not announced as well.
+    /// The pulse after one more answer. The first answer decides: a node that starts ill is not announced as
+    /// healthy.
     pub fn after(self, good: bool, rise: u32, fall: u32) -> Pulse {
         let Some(healthy) = self.healthy else { return Pulse { healthy: Some(good), doubts: 0 } };
         if good == healthy {
@@ -50,27 +53,27 @@ impl Pulse {
     }
 }
 
-/// What is known of all checks, kept over restarts.
+/// What is known of all checks. It survives restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthMemory {
     /// By the names of the checks.
     pub pulses: BTreeMap<String, Pulse>,
-    /// Whether `wedged` was said here, and not by an operator.
+    /// Whether the checks set `wedged`, and not an operator.
     pub wedged: bool,
-    /// The failures of late, which put off the return.
+    /// The recent failures, which delay the return.
     pub failures: Failures,
 }
 
 /// What follows from the verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// The state of this node stays as it is.
+    /// The state of this node stays.
     Stay,
     /// This node enters that state.
     Enter(&'static str),
-    /// All checks are good again, but this node failed often: it enters [`DONE`] at that time if they stay good. Told
-    /// once, when that begins.
+    /// All checks succeed again, but this node failed often: it enters [`DONE`] at that time if they still
+    /// succeed. Returned once, when the hold begins.
     Hold(Timestamp),
 }
 
@@ -78,17 +81,17 @@ pub enum Judgement {
 const FILE: &str = "health.json";
 
 impl HealthMemory {
-    /// What is remembered. A memory that cannot be read counts as none.
+    /// Loads the memory. An unreadable one is treated as empty.
     pub fn load(state_dir: &Path) -> HealthMemory {
         state::load(state_dir, FILE).unwrap_or_default()
     }
 
-    /// Remembers it.
+    /// Saves the memory.
     pub fn save(&self, state_dir: &Path) -> Result<(), PathError> {
         state::save(state_dir, FILE, self)
     }
 
-    /// Whether all checks find this node healthy; none as long as one has not answered.
+    /// Whether all checks find this node healthy; `None` until each has answered.
     pub fn healthy(&self, checks: &[Health]) -> Option<bool> {
         let verdicts: Option<Vec<bool>> =
             checks.iter().map(|check| self.pulses.get(&check.name)?.healthy).collect();
@@ -102,12 +105,12 @@ impl HealthMemory {
             .filter(|check| self.pulses.get(&check.name).is_some_and(|pulse| pulse.healthy == Some(false)))
     }
 
-    /// Whether the last answer of a check was against its verdict.
+    /// Whether the last answer of a check contradicted its verdict.
     fn is_in_doubt(&self) -> bool {
         self.pulses.values().any(|pulse| pulse.doubts > 0)
     }
 
-    /// Counts in one answer of a check.
+    /// Includes one answer of a check.
     pub fn hear(&mut self, check: &Health, good: bool) {
         let pulse = self.pulses.entry(check.name.clone()).or_default();
         *pulse = pulse.after(good, check.rise, check.fall);
@@ -138,7 +141,7 @@ impl HealthMemory {
             Some(state) => match self.failures.returns_at(longest) {
                 Some(time) if now < time && turn == Turn::Good => Judgement::Hold(time),
                 Some(time) if now < time => Judgement::Stay,
-                // It may be about to fail once more.
+                // It may be about to fail again.
                 Some(_) if turn == Turn::None && self.is_in_doubt() => Judgement::Stay,
                 _ => Judgement::Enter(state),
             },
@@ -147,7 +150,7 @@ impl HealthMemory {
     }
 }
 
-/// The state that this node is to enter, if its health calls for one, damping aside. `ours`: `wedged` was said here.
+/// The state that this node's health calls for, if any, without damping. `ours`: the checks set `wedged`.
 pub fn decide(
     state: Option<&str>,
     healthy: Option<bool>,
@@ -162,13 +165,13 @@ pub fn decide(
     }
 }
 
-/// Asks once. The error is why the answer is a bad one.
+/// Runs a check once. The error is the reason for a bad answer.
 pub fn ask(health: &Health) -> Result<(), String> {
     match &health.check {
         Check::Command(command) => command.run(Path::new(""), health.timeout).map_err(|error| chain(&error)),
         Check::Answers(address, question) => {
             probe::ask(*address, question, health.timeout).map(drop).map_err(|silence| match silence {
-                // Read far from the check, in a record or a chat.
+                // Readers see it far from the check, in a record or a chat.
                 Silence::Status(status) => format!("http status {status}"),
                 silence => silence.to_string(),
             })
@@ -245,7 +248,7 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-    /// A node with one check, and a clock that can be moved.
+    /// A node with one check, and an adjustable clock.
     struct Node {
         check: [Health; 1],
         memory: HealthMemory,
@@ -254,7 +257,7 @@ mod tests {
         states: States,
         /// How often it entered a state.
         changes: usize,
-        /// How often it was said that it is held back.
+        /// How often a hold was reported.
         holds: usize,
     }
 
@@ -293,7 +296,7 @@ mod tests {
             }
         }
 
-        /// One answer each so many seconds.
+        /// One answer every so many seconds.
         fn hear_all(&mut self, every_s: i64, answers: impl IntoIterator<Item = bool>) {
             for good in answers {
                 self.move_clock(every_s);
@@ -305,7 +308,8 @@ mod tests {
             self.now += jiff::SignedDuration::from_secs(seconds);
         }
 
-        /// Answers that change as often as the node lets them: bad while it is `done`, good until it is again.
+        /// Answers that change as often as the node's state can: bad while it is `done`, and good until it is
+        /// again.
         fn hear_the_worst(&mut self, every_s: i64, seconds: i64) {
             for _ in 0..seconds / every_s {
                 let good = self.state == WEDGED;
@@ -329,7 +333,7 @@ mod tests {
             node.hear_all(5, [true]);
             assert_eq!(node.state, DONE, "failure {failure}");
         }
-        // A failure during the hold begins it again, and is no further one.
+        // A failure during the hold restarts it, and does not count as another one.
         node.hear_all(5, [false; 3]);
         node.hear_all(5, [true; 170]);
         node.hear_all(5, [false; 3]);
@@ -401,7 +405,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Eight failures and the returns from them fit in an hour: the holds before the ninth are an hour.
+        /// Eight failures and the returns from them fit into an hour: the holds before the ninth add up to an
+        /// hour.
         #[test]
         fn an_hour_of_any_answers_makes_sixteen_changes_at_most(
             answers in proptest::collection::vec(proptest::bool::weighted(0.7), 720),
@@ -412,7 +417,8 @@ mod tests {
             assert!(node.changes <= 16, "{}", node.changes);
         }
 
-        /// Whatever was before, and wherever its clock is set to: a node that is well for the longest hold is `done`.
+        /// With any history and any setting of the clock: a node that is healthy for the longest hold is
+        /// `done`.
         #[test]
         fn no_node_is_held_for_ever(
             stretches in proptest::collection::vec((1usize..200, proptest::bool::ANY), 0..40),

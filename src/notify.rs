@@ -1,8 +1,9 @@
 //! Sends the changes of the list to webhooks and commands, and never delays a beat.
 //!
-//! The state directory holds what was seen last and the messages that wait. Delivery is *at least* once: a process that is
-//! killed between sending a message and its note of it sends the message again, with the same `id`. At most 1,000 messages
-//! wait for one receiver; then the oldest are dropped. The first look at a list sends nothing, since nothing has changed.
+//! The state directory has what was last seen, and the messages that wait. Delivery is *at least* once: if a
+//! process is killed after it sent a message and before it recorded that, the next run sends the message
+//! again, with the same `id`. At most 1,000 messages wait for one receiver; then the oldest are dropped. The
+//! first look at a list sends nothing, since nothing has changed.
 
 mod deliver;
 mod memory;
@@ -24,7 +25,7 @@ use crate::record::{Facts, MAX_REASON, REASON, Record};
 use crate::roster::{Availability, Roster, States};
 use memory::{LockedFolder, Notified, Queue};
 
-/// More lines than this in one message are counted, not told.
+/// The most lines in a message. Further changes are only counted.
 const MAX_LINES: usize = 20;
 
 /// One change of one node.
@@ -32,31 +33,31 @@ const MAX_LINES: usize = 20;
 pub struct Event {
     /// Its instance-id.
     pub node: String,
-    /// Its part, if it says one.
+    /// Its part, if it states one.
     pub part: Option<String>,
-    /// Its stacktype, if it says one.
+    /// Its stacktype, if it states one.
     pub stacktype: Option<String>,
-    /// Its deployment, if it says one.
+    /// Its deployment, if it states one.
     pub deployment: Option<String>,
-    /// Its state now, if it says one.
+    /// Its state now, if it states one.
     pub state: Option<String>,
-    /// Why it is wedged, if it says so.
+    /// Why it is wedged, if it states that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What changed, in words: "joined", "state done -> wedged".
     pub change: String,
-    /// Whether somebody should look at it now: the node is wedged, or it left without having said so.
+    /// Whether somebody should act now: the node is wedged, or it disappeared while it was active.
     pub critical: bool,
 }
 
-/// What is sent: all changes that were seen in one look.
+/// A message: all changes that were seen in one look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// The same for the same changes, however often they are told.
+    /// The same for the same changes, however often they are sent.
     pub id: String,
     /// When the changes were seen.
     pub time: String,
-    /// For people; chat programs look for it by this name.
+    /// The text for people; chat programs expect this name.
     pub text: String,
     /// Whether one of the events is critical.
     pub critical: bool,
@@ -120,21 +121,21 @@ fn message(origin: &str, number: u64, time: Timestamp, events: Vec<Event>) -> Me
     }
 }
 
-/// Watches the list for those who are to be told.
+/// Watches the list, and notifies the receivers.
 pub struct Notifier {
     place: LockedFolder,
     seen: Option<Notified>,
     sinks: Vec<Sink>,
 }
 
-/// Somebody who is told, by a thread of his own.
+/// A receiver, with a thread of its own.
 struct Sink {
     notify: Notify,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a sink's thread and the watcher both use.
+/// What the receiver's thread and the notifier share.
 struct Shared {
     state: Mutex<State>,
     woken: Condvar,
@@ -142,9 +143,10 @@ struct Shared {
 
 struct State {
     queue: Queue,
-    /// No more is to be waited for: end when all is told, or one telling fails, or at this moment.
+    /// Set when the agent stops: the thread ends when the queue is empty, a delivery fails, or this moment
+    /// comes.
     end: Option<Instant>,
-    /// What went wrong last, to be said once.
+    /// The last failure, to be reported.
     trouble: Option<String>,
 }
 
@@ -156,8 +158,8 @@ impl Shared {
 }
 
 impl Notifier {
-    /// Opens the memory, and goes on telling what an earlier run could not. None if nobody is to be told, or another
-    /// process tells already.
+    /// Opens the memory, and starts to deliver what an earlier run could not. `None` if there are no
+    /// receivers, or another process notifies them already.
     pub fn open(notifies: &[Notify], state_dir: &Path) -> Result<Option<Notifier>, PathError> {
         if notifies.is_empty() {
             return Ok(None);
@@ -168,7 +170,8 @@ impl Notifier {
         let sinks = notifies
             .iter()
             .map(|notify| {
-                // What was queued by a run that was killed before it had noted what it saw is seen again.
+                // If a run was killed between queueing a message and recording what it saw, the change is
+                // seen again.
                 let queue = place.queue(notify, committed);
                 let state = State { queue, end: None, trouble: None };
                 let shared = Arc::new(Shared { state: Mutex::new(state), woken: Condvar::new() });
@@ -180,7 +183,8 @@ impl Notifier {
         Ok(Some(Notifier { place, seen, sinks }))
     }
 
-    /// Looks at the list. What changed since the last look will be told; this returns at once.
+    /// Looks at the list, and queues what changed since the last look. Returns without waiting for
+    /// deliveries.
     pub fn look(&mut self, roster: &Roster, states: &States, now: Timestamp) -> Result<(), PathError> {
         let Some(seen) = &self.seen else {
             let first = Notified::first(roster);
@@ -200,7 +204,7 @@ impl Notifier {
                 sink.shared.lock().queue.push(number, message(&origin, number, now, wanted))?;
             }
         }
-        // From here on the messages count; before, the next run would see the same changes again.
+        // The messages are valid from here on. Before, the next run would see the same changes again.
         let next = Notified { next: number + 1, ..Notified::after(roster, origin) };
         self.place.keep(&next)?;
         self.seen = Some(next);
@@ -211,12 +215,12 @@ impl Notifier {
         Ok(())
     }
 
-    /// What goes wrong with telling, one sentence for each who cannot be told.
+    /// The current failures, one sentence for each receiver that cannot be notified.
     pub fn troubles(&self) -> Vec<String> {
         self.sinks.iter().filter_map(|sink| sink.shared.lock().trouble.clone()).collect()
     }
 
-    /// Tells what waits, for as long as `limit`, and ends. What is left is told by the next run.
+    /// Delivers what waits, for at most `limit`, and ends. The next run delivers the rest.
     pub fn finish(mut self, limit: Duration) -> Vec<String> {
         let end = Instant::now() + limit;
         for sink in &self.sinks {
@@ -224,7 +228,7 @@ impl Notifier {
             sink.shared.woken.notify_all();
         }
         for sink in &mut self.sinks {
-            // A telling has a limit of its own; the queue on disk is right whenever the process ends.
+            // A delivery has a limit of its own. The queue on disk is right whenever the process ends.
             while sink.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -1,7 +1,7 @@
-//! Damping: a node whose checks flap has to be well for longer and longer before it says so.
+//! Damping: a node whose checks flap must be healthy for longer and longer before it is `done` again.
 //!
-//! Going out is never put off. Coming back is: after the second failure by a minute, after each further one by twice as
-//! long, up to a limit. Each hour of good answers forgets one failure.
+//! Becoming `wedged` is never delayed. The return to `done` is: by a minute after the second failure, and by
+//! twice as long after each further one, up to a limit. Each hour of good answers forgets one failure.
 
 use std::time::Duration;
 
@@ -11,36 +11,36 @@ use serde::{Deserialize, Serialize};
 /// The hold after the second failure; each further failure doubles it.
 const FIRST_HOLD: Duration = Duration::from_secs(60);
 
-/// So long without a failure forgets one.
+/// The time without a failure that forgets one.
 const FORGET_SECONDS: i64 = 3600;
 
-/// The failures of late. Times are those of the wall clock, since they outlive a restart.
+/// The recent failures. Times are of the wall clock, since they survive a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Failures {
-    /// How often the node became `wedged`, less the failures that are forgotten.
+    /// How often the node became `wedged`, minus the forgotten failures.
     pub count: u32,
-    /// Since when the verdict has been good; none while it is bad.
+    /// Since when the verdict has been good; `None` while it is bad.
     pub good_since: Option<Timestamp>,
 }
 
-/// What a verdict is, compared with the one before.
+/// A verdict compared with the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// It was good and is bad.
     Bad,
-    /// It is good, and was not. Also: the clock was set back to before the last such moment.
+    /// It is good and was not, or the clock was set back to before the time when it became good.
     Good,
-    /// It is what it was.
+    /// It is the same.
     None,
 }
 
 impl Failures {
-    /// Takes note of the verdict at that time.
+    /// Records the verdict at that time.
     pub(super) fn note(&mut self, healthy: bool, now: Timestamp) -> Turn {
         match (healthy, self.good_since) {
             (true, Some(since)) if since <= now => Turn::None,
-            // After a clock was set back, the time counts from now: a hold is never longer than its length from there.
+            // After a clock was set back, the time counts from now, so no hold gets longer than its length.
             (true, _) => {
                 self.good_since = Some(now);
                 Turn::Good
@@ -55,14 +55,15 @@ impl Failures {
         }
     }
 
-    /// Counts one more failure, unless the hold is the longest already: what cannot lengthen it need not be forgotten.
+    /// Counts one more failure, unless the hold is already the longest: a failure that cannot lengthen it
+    /// need not be forgotten later.
     pub(super) fn add(&mut self, longest: Duration) {
         if self.hold(longest) < longest {
             self.count += 1;
         }
     }
 
-    /// For how long the verdict must be good before the node is `done` again.
+    /// How long the verdict must be good before the node is `done` again.
     pub(super) fn hold(self, longest: Duration) -> Duration {
         let Some(doublings) = self.count.checked_sub(2) else { return Duration::ZERO };
         let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);

@@ -1,29 +1,30 @@
-//! How far another machine's clock is off, by the times that it writes into its heartbeats.
+//! How far another machine's clock is off, by the times in its heartbeats.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// So many heartbeats in a row must agree: a single one may have been on its way for long.
+/// The number of heartbeats in a row that must agree: a single one may have been delayed.
 const AGREE: usize = 3;
 
 /// A clock that is off by less than this is right.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Fewer clocks than this say nothing of our own.
+/// Fewer clocks than this prove nothing about our own.
 const FEW: usize = 3;
 
-/// What the last heartbeats of a node say of its clock: it is ahead of ours by at least `.0` and at most `.1`.
+/// What the last heartbeats of a node say about its clock: it is ahead of ours by at least `.0` and at most
+/// `.1`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bounds(Vec<(SignedDuration, SignedDuration)>);
 
-/// How far a clock is ahead of this machine's; behind, if negative.
+/// How far a clock is ahead of this machine's; negative if it is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(SignedDuration);
 
 impl Bounds {
-    /// A heartbeat that says `written` was seen at `now` on our clock, and was not there at `before`.
+    /// A heartbeat with the time `written` was seen at `now` on our clock, and was not there at `before`.
     pub(super) fn add(&mut self, written: Timestamp, before: Option<Timestamp>, now: Timestamp) {
         let Some(before) = before else { return self.0.clear() };
         if self.0.len() == AGREE {
@@ -39,7 +40,8 @@ impl Bounds {
         }
         let least = self.0.iter().map(|(least, _)| *least).max()?;
         let most = self.0.iter().map(|(_, most)| *most).min()?;
-        // Each of them must say so, and not only all together: a clock that was just set says two things.
+        // Each heartbeat must say so, not only all together: the heartbeats of a clock that was just set
+        // disagree.
         let ahead = self.0.iter().all(|(least, _)| *least > TOLERANCE);
         let behind = self.0.iter().all(|(_, most)| *most < -TOLERANCE);
         (ahead || behind).then(|| Offset((least + most) / 2))
@@ -56,14 +58,14 @@ impl fmt::Display for Offset {
     }
 }
 
-/// The clocks that are wrong.
+/// The wrong clocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clocks {
-    /// Those of these nodes.
+    /// The clocks of these nodes.
     Others(BTreeMap<String, Offset>),
-    /// This machine's own: most others agree that it is off. By how far they are ahead of it, and how many they are.
+    /// This machine's own, since most others agree that it is off.
     Ours {
-        /// How far the others' clocks are ahead of ours, by their median.
+        /// How far the others' clocks are ahead of ours: the median.
         others: Offset,
         /// How many say so.
         of: usize,
@@ -85,7 +87,7 @@ impl Clocks {
         for ahead in [true, false] {
             let mut side: Vec<Offset> =
                 wrong.values().copied().filter(|offset| offset.0.is_positive() == ahead).collect();
-            // All but our own, which is known too.
+            // More than half of all clocks; our own is among them.
             if side.len() >= FEW && side.len() * 2 > total {
                 side.sort();
                 return Clocks::Ours { others: side[side.len() / 2], of: side.len(), known: total };

@@ -1,4 +1,4 @@
-//! One store of heartbeats, as one observer hears it.
+//! One store of heartbeats, as one observer reads it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::store::Beats;
 pub(super) struct Listener {
     /// Proofs that are further apart than this do not belong together.
     gap: Duration,
-    /// For how long it was listened to, counting proven time only.
+    /// How long it was listened to, counting proven time only.
     listened: Duration,
     /// The last moment at which the store provably took heartbeats and was read afterwards.
     proven: Option<Moment>,
@@ -24,7 +24,7 @@ pub(super) struct Listener {
     refused: bool,
     /// When the observer's last heartbeat was accepted.
     accepted: Option<Moment>,
-    /// The last reading, and this machine's clock then.
+    /// This machine's clock at the last reading.
     read: Option<Timestamp>,
     lines: HashMap<String, Line>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Listener {
 /// The heartbeat of one node.
 #[derive(Debug, Clone)]
 struct Line {
-    /// What it says.
+    /// The time in it.
     written: Timestamp,
     /// [`Listener::listened`] when it was first seen.
     since: Duration,
@@ -53,7 +53,7 @@ impl Listener {
         }
     }
 
-    /// For how long it was listened to.
+    /// The proven time during which it was listened to.
     pub(super) fn listened(&self) -> Duration {
         self.listened
     }
@@ -72,7 +72,7 @@ impl Listener {
         self.broken = true;
     }
 
-    /// Only the next reading makes a proof of it: until then nobody knows what others have said meanwhile.
+    /// The next reading makes this a proof: until then, the heartbeats of the others are unknown.
     pub(super) fn accept(&mut self, now: Moment) {
         self.refused = false;
         self.accepted = Some(now);
@@ -110,7 +110,8 @@ impl Listener {
         self.read = Some(wall);
     }
 
-    /// The store took heartbeats at that moment. If it did so all the time since the last proof, the time counts.
+    /// Records that the store took heartbeats at that moment. The time since the last proof is proven if
+    /// nothing failed in between.
     fn prove(&mut self, moment: Moment) {
         if let Some(before) = self.proven
             && !self.broken
@@ -122,13 +123,13 @@ impl Listener {
         self.broken = false;
     }
 
-    /// For how long that node was listened for in vain, if it was met when [`Listener::listened`] was `met`.
+    /// How long that node has been silent, if it was met when [`Listener::listened`] was `met`.
     pub(super) fn silence(&self, id: &str, met: Duration) -> Duration {
         let since = self.lines.get(id).map_or(met, |line| line.since.max(met));
         self.listened.saturating_sub(since)
     }
 
-    /// The clocks of its nodes, as far as several heartbeats agree about them.
+    /// The clock offsets of its nodes, if several heartbeats agree.
     pub(super) fn offsets(&self) -> impl Iterator<Item = (&str, Option<Offset>)> {
         self.lines.iter().map(|(id, line)| (id.as_str(), line.bounds.offset()))
     }

@@ -1,14 +1,17 @@
 //! Which nodes are silent, as one observer can tell from their heartbeats.
 //!
-//! Nothing here reads a store or a clock: readings, the fate of the observer's own heartbeats and the time come in, and
-//! how long each node has been silent comes out. The rules, from the least to the most that silence can prove:
+//! Nothing here reads a store or a clock. The inputs are readings, the results of the observer's own
+//! heartbeats, and the time; the output is how long each node has been silent. The rules:
 //!
-//! 1. A node is heard when its heartbeat *changes*, as seen from here. The time written in it is compared with no clock.
-//! 2. A store proves silence only while it takes heartbeats: between two moments at which the observer's own heartbeat
-//!    was accepted, or somebody's heartbeat changed, with no failed reading and no refused heartbeat in between.
-//! 3. A node is silent only if *every* store of heartbeats has been listened to for that long without hearing it.
-//! 4. A record that is new or has changed its state is a sign of life too.
-//! 5. The observer begins with nothing: a node that it has just met, or meets again after a restart, is not silent.
+//! 1. A node is heard when its heartbeat *changes*, as seen by the observer. The time in it is compared with
+//!    no clock.
+//! 2. A store proves silence only while it takes heartbeats: between two moments at which the observer's own
+//!    heartbeat was accepted, or any heartbeat changed, without a failed reading or a refused heartbeat in
+//!    between.
+//! 3. A node is silent only if *every* store of heartbeats was listened to for that long without a change.
+//! 4. A new record, or one with a changed state, is a sign of life too.
+//! 5. The observer begins with nothing: a node that it has just met, or meets again after a restart, is not
+//!    silent.
 
 mod clock;
 mod listener;
@@ -34,17 +37,17 @@ pub type Moment = Duration;
 pub struct Liveness {
     /// One for each store of heartbeats.
     listeners: Vec<Listener>,
-    /// For each node on the list, what its record last said, and the listeners' times then.
+    /// For each node on the list, its record when it was met, and the listeners' times then.
     met: HashMap<String, Met>,
-    /// Nodes that were silent before a restart, with their last sign of life and how long they had been silent.
+    /// Nodes that were silent before a restart.
     silent_before: BTreeMap<String, Silent>,
 }
 
-/// What a record said when it was new, or when it last changed its state.
+/// A record when it was new, or when it last changed its state.
 #[derive(Debug, Clone, PartialEq)]
 struct Met {
     changed: Option<DateTime>,
-    /// What each listener had listened by then.
+    /// [`Listener::listened`] of each listener then.
     since: Vec<Duration>,
 }
 
@@ -53,30 +56,30 @@ struct Met {
 pub struct Silent {
     /// The time that its last sign of life states.
     pub last_seen: Option<Timestamp>,
-    /// How long it was listened for in vain.
+    /// For how long it was silent.
     pub silent_for: Duration,
 }
 
-/// One node of the list, as far as its liveness goes.
+/// One node of the list, with the fields that liveness needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
     /// Its instance-id.
     pub id: &'a str,
-    /// When its record says that its state changed.
+    /// When its state changed, by its record.
     pub changed: Option<DateTime>,
     /// The time that its last sign of life states.
     pub last_seen: Option<Timestamp>,
 }
 
 impl Liveness {
-    /// An observer of that many stores of heartbeats. Heartbeats that are further apart than `gap` prove nothing of the
-    /// time in between: the observer itself may have been stopped.
+    /// An observer of that many stores of heartbeats. Proofs that are further apart than `gap` prove nothing
+    /// about the time in between: the observer itself may have been stopped.
     pub fn new(stores: usize, gap: Duration, silent_before: BTreeMap<String, Silent>) -> Liveness {
         let listeners = (0..stores).map(|_| Listener::new(gap)).collect();
         Liveness { listeners, met: HashMap::new(), silent_before }
     }
 
-    /// A store was read, and these are its heartbeats. `wall` is what this machine's clock shows.
+    /// A store was read, and has these heartbeats. `wall` is this machine's clock.
     pub fn heard(&mut self, store: usize, beats: &Beats, now: Moment, wall: Timestamp) {
         if let Some(listener) = self.listeners.get_mut(store) {
             listener.read(beats, now, wall);
@@ -90,7 +93,7 @@ impl Liveness {
         }
     }
 
-    /// The observer's own heartbeat was accepted by a store, or refused, or did not arrive.
+    /// A store accepted the observer's own heartbeat, or refused it, or it did not arrive.
     pub fn own_heartbeat(&mut self, store: usize, accepted: bool, now: Moment) {
         if let Some(listener) = self.listeners.get_mut(store) {
             match accepted {
@@ -108,7 +111,7 @@ impl Liveness {
             let known = self.met.remove(node.id).filter(|known| known.changed == node.changed);
             let fresh = || Met { changed: node.changed, since: now.clone() };
             met.insert(node.id.to_owned(), known.unwrap_or_else(fresh));
-            // It gave a sign of life since.
+            // The node has given a sign of life since.
             if self.silent_before.get(node.id).is_some_and(|before| before.last_seen != node.last_seen) {
                 self.silent_before.remove(node.id);
             }
@@ -117,7 +120,7 @@ impl Liveness {
         self.silent_before.retain(|id, _| self.met.contains_key(id));
     }
 
-    /// For how long a node was listened for in vain, in the store where that time is the shortest.
+    /// How long a node has been silent, in the store where that time is the shortest.
     pub fn silence(&self, id: &str) -> Duration {
         let Some(met) = self.met.get(id) else { return Duration::ZERO };
         let here = self.listeners.iter().zip(&met.since);
@@ -125,7 +128,7 @@ impl Liveness {
         self.silent_before.get(id).map_or(here, |before| here.max(before.silent_for))
     }
 
-    /// The nodes that were silent for longer than that, for an observer that takes over after a restart.
+    /// The nodes that were silent for longer than that, for the observer after a restart.
     pub fn silent<'a>(
         &self,
         nodes: impl Iterator<Item = Listed<'a>>,
@@ -137,7 +140,7 @@ impl Liveness {
         silent.filter(|(_, silent)| silent.silent_for > longer_than).collect()
     }
 
-    /// Begins anew to listen for these nodes: their silence until now proves nothing.
+    /// Restarts the silence of these nodes: their silence until now proves nothing.
     pub fn pardon<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
         let now: Vec<Duration> = self.listeners.iter().map(Listener::listened).collect();
         for id in ids {
@@ -153,7 +156,7 @@ impl Liveness {
         self.listeners.get(store).is_some_and(Listener::proves)
     }
 
-    /// How far the clocks of nodes are off, as seen from this machine.
+    /// How far the nodes' clocks are off, compared with this machine's.
     pub fn clocks(&self) -> Clocks {
         Clocks::of(self.listeners.iter().flat_map(Listener::offsets))
     }

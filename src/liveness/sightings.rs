@@ -1,4 +1,4 @@
-//! What single runs have seen of heartbeats, from run to run: all that `presence beat` from cron knows of silence.
+//! Heartbeats as single runs have seen them: all that `presence beat` from cron knows about silence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::Listed;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sightings {
-    /// The last run that could hear all nodes.
+    /// The last run that could read all heartbeats.
     last: Option<Timestamp>,
     nodes: BTreeMap<String, Sighting>,
 }
@@ -26,8 +26,8 @@ struct Sighting {
 }
 
 impl Sightings {
-    /// Adds what a run sees at `now`. Time beyond `gap` since the last run is not silence, since nobody listened. The very
-    /// first run has nothing but the times that heartbeats state.
+    /// Adds what a run sees at `now`. Time beyond `gap` since the last run is not silence, since nobody
+    /// listened. The first run has only the times in the heartbeats.
     pub fn after<'a>(
         mut self,
         nodes: impl Iterator<Item = Listed<'a>>,
@@ -50,7 +50,7 @@ impl Sightings {
         Sightings { last: Some(now), nodes }
     }
 
-    /// For how long the node had been silent at the last run.
+    /// How long the node had been silent at the last run.
     pub fn silence(&self, id: &str) -> Duration {
         let (Some(last), Some(node)) = (self.last, self.nodes.get(id)) else { return Duration::ZERO };
         last.duration_since(node.seen).try_into().unwrap_or_default()

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The heartbeat interval of the fleet, and how long a node may be silent.
+/// The heartbeat interval of the fleet, and the longest allowed silence.
 const INTERVAL: u64 = 5;
 const MAX_AGE: Duration = Duration::from_secs(20);
 const GAP: Duration = Duration::from_secs(INTERVAL + 10);
@@ -19,10 +19,10 @@ fn seconds(seconds: u64) -> Duration {
 struct World {
     liveness: Liveness,
     now: u64,
-    /// What the heartbeats in each store say.
+    /// The heartbeats in each store.
     stores: Vec<Beats>,
     nodes: Vec<Node>,
-    /// For each store: whether the observer can read it, and whether it takes heartbeats of anybody.
+    /// For each store: whether the observer can read it, and whether it takes any heartbeats.
     readable: Vec<bool>,
     writable: Vec<bool>,
 }
@@ -67,7 +67,7 @@ impl World {
                 if due && node.alive && node.reaches[place] && self.writable[place] {
                     let written = at(self.now as i64 + node.clock);
                     let before = store.insert(node.id.clone(), written);
-                    // A clock that was set back may say the same second once more, which nobody can tell from silence.
+                    // A clock that was set back may state the same second again, which looks like silence.
                     if self.readable[place] && before != Some(written) {
                         heard.push(number);
                     }
@@ -185,7 +185,7 @@ fn wrong_clocks_remove_nobody_and_are_told() {
     let Clocks::Others(wrong) = world.liveness.clocks() else { panic!("ours is right") };
     let told: Vec<String> = wrong.iter().map(|(id, offset)| format!("{id} {offset}")).collect();
     assert_eq!(told, ["i-0 about 15s behind", "i-1 about 1h behind", "i-2 about 720h ahead of"]);
-    // If nearly all differ from us, it is our clock.
+    // If nearly all clocks differ from ours, ours is wrong.
     for node in &mut world.nodes {
         node.clock = 90;
     }
@@ -244,7 +244,7 @@ fn a_new_record_and_a_new_state_are_signs_of_life() {
 fn an_observer_that_was_stopped_has_heard_nothing_meanwhile() {
     let mut world = World::new(4, 1);
     world.run(20);
-    // It is stopped for an hour, in which nothing is written either: a machine that sleeps.
+    // The machine sleeps for an hour, in which nothing is written either.
     world.now += 3600;
     world.run(1);
     assert_eq!(world.silent(), [""; 0]);
@@ -276,8 +276,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever happens: a node that is heard is not silent; silence never exceeds the time since it was heard, nor the
-    /// time in which a store proved anything; once all is whole, the dead are silent in time, and only they.
+    /// For any history: a node that is heard is not silent. Silence exceeds neither the time since the node
+    /// was heard, nor the proven time of a store. Once all works again, exactly the dead nodes become silent
+    /// in time.
     #[test]
     fn no_sequence_of_faults_makes_a_node_silent_that_is_heard(
         faults in prop::collection::vec((1..40u64, fault()), 0..30)

@@ -1,4 +1,4 @@
-//! One sink's thread: tells what waits, in order, and tries again what fails.
+//! One receiver's thread: delivers the queue in order, and retries after failures.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ const BASE: Duration = Duration::from_secs(1);
 /// The longest wait after failures.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// An answer whose headers are longer is none, in bytes.
+/// The most bytes of headers in an answer. A longer answer is an error.
 #[cfg(feature = "https")]
 const MAX_HEADERS: usize = 64 * 1024;
 
-/// So much of an error is repeated, in characters.
+/// The most characters of an error that are repeated.
 #[cfg(feature = "https")]
 const MAX_SAID: usize = 200;
 
-/// Tells until it is told to end.
+/// Delivers until the agent ends.
 pub(super) fn run(notify: &Notify, shared: &Shared) {
     let mut failures = 0;
     let mut state = shared.lock();
@@ -46,7 +46,7 @@ pub(super) fn run(notify: &Notify, shared: &Shared) {
         match told {
             Ok(()) => {
                 failures = 0;
-                // If it cannot be noted, it is told again: better twice than never.
+                // If it cannot be recorded, the message is sent again: better twice than never.
                 state.trouble = state.queue.told(number).err().map(|error| chain(&error));
             }
             Err(reason) => {
@@ -60,7 +60,7 @@ pub(super) fn run(notify: &Notify, shared: &Shared) {
     }
 }
 
-/// Who it is, without what may be a secret: the path of a webhook often is one.
+/// The receiver's name in messages, without possible secrets: the path of a webhook often is one.
 fn shown(notify: &Notify) -> String {
     if let Some(url) = &notify.url {
         let host =
@@ -89,7 +89,7 @@ fn post(url: &str, body: &[u8], limit: Duration) -> Result<(), String> {
     let agent = ureq::Agent::config_builder()
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .timeout_global(Some(limit))
-        // A message goes to nobody but whom the configuration names.
+        // A message goes only to the server that the configuration names.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -107,7 +107,7 @@ fn post(url: &str, body: &[u8], limit: Duration) -> Result<(), String> {
     }
 }
 
-/// The configuration takes no URL in such a build.
+/// The configuration accepts no URL in such a build.
 #[cfg(not(feature = "https"))]
 fn post(_: &str, _: &[u8], _: Duration) -> Result<(), String> {
     Err("this build has no `https`".to_owned())
@@ -120,8 +120,8 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-    /// Posts to a server that answers with this, over and over if it is endless. Gives what came of it, and whether the
-    /// server was asked once.
+    /// Posts to a server that answers with this, repeatedly if it is endless. Returns the result, and whether
+    /// the server was asked once.
     fn post_to(answer: &'static str, endless: bool) -> (Result<(), String>, bool) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

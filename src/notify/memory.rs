@@ -1,4 +1,4 @@
-//! What the notifier keeps on disk: what it saw last, and for each sink what is still to be told.
+//! The notifier's files: what it last saw, and a queue for each receiver.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -17,39 +17,40 @@ use crate::record::Facts;
 use crate::roster::Roster;
 use crate::state;
 
-/// More messages than this do not wait for one sink; the oldest go. Weeks of a fleet, or a sink that is no more.
+/// The most messages that wait for one receiver: weeks of a fleet, or a receiver that no longer exists. The
+/// oldest are dropped.
 const MAX_WAITING: usize = 1_000;
 
-/// How long it is waited for a process that holds the memory. An agent holds it for as long as it runs.
+/// How long to wait for a process that holds the memory. An agent holds it while it runs.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
-/// What was seen of the list.
+/// The file with the list as last seen.
 const SEEN: &str = "seen.json";
 
-/// The directory of the memory, held by this process alone.
+/// The directory of the memory, locked by this process.
 pub(super) struct LockedFolder {
     folder: Arc<Folder>,
     _lock: File,
 }
 
-/// What was seen of the list.
+/// The list as last seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Notified {
-    /// Tells the messages of this memory from those of another.
+    /// Distinguishes the messages of this memory from those of another.
     pub(super) origin: String,
-    /// The number of the next message: all below it count.
+    /// The number of the next message: all messages below it are valid.
     pub(super) next: u64,
     /// The facts of all nodes, by instance-id.
     pub(super) records: BTreeMap<String, Facts>,
 }
 
 impl Notified {
-    /// The first look.
+    /// The memory after the first look.
     pub(super) fn first(roster: &Roster) -> Notified {
         Notified::after(roster, format!("{:016x}", fastrand::u64(..)))
     }
 
-    /// A look, to be numbered.
+    /// The memory after a look; the caller sets the number.
     pub(super) fn after(roster: &Roster, origin: String) -> Notified {
         let records =
             roster.nodes.iter().map(|node| (node.record.id().to_string(), node.record.facts().clone()));
@@ -58,7 +59,7 @@ impl Notified {
 }
 
 impl LockedFolder {
-    /// The memory below the state directory; none if another process holds it.
+    /// The memory below the state directory; `None` if another process holds it.
     pub(super) fn open(state_dir: &Path) -> Result<Option<LockedFolder>, PathError> {
         let folder = Arc::new(Folder::private(&state_dir.join("notify"))?);
         let lock = folder.lock_file("lock")?;
@@ -66,7 +67,7 @@ impl LockedFolder {
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(Some(LockedFolder { folder, _lock: lock })),
-                // A process that is just being started holds what its parent held, for a moment.
+                // Until a started process calls exec, it holds its parent's locks for a moment.
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -76,7 +77,8 @@ impl LockedFolder {
         }
     }
 
-    /// What was seen last. One that cannot be read counts as none: better no news than the whole list as news.
+    /// The list as last seen. An unreadable file is treated as missing: better no news than the whole list as
+    /// news.
     pub(super) fn seen(&self) -> Option<Notified> {
         state::load_from(&self.folder, SEEN)
     }
@@ -85,7 +87,7 @@ impl LockedFolder {
         state::save_in(&self.folder, SEEN, seen, Lasting::Durable)
     }
 
-    /// What that sink is still to be told, of the messages below `committed`.
+    /// The queue of that receiver, with the messages below `committed`.
     pub(super) fn queue(&self, notify: &Notify, committed: u64) -> Queue {
         let mut hash = fnv::FnvHasher::default();
         hash.write(notify.url.as_deref().unwrap_or_default().as_bytes());
@@ -98,7 +100,7 @@ impl LockedFolder {
     }
 }
 
-/// What one sink is still to be told, in order.
+/// The messages that wait for one receiver, in order.
 #[derive(Debug)]
 pub(super) struct Queue {
     folder: Arc<Folder>,
@@ -113,7 +115,7 @@ impl Queue {
         self.folder.at(&self.name)
     }
 
-    /// Adds a message. It does not count before [`Queue::commit`].
+    /// Adds a message. It is not valid before [`Queue::commit`].
     pub(super) fn push(&mut self, number: u64, message: Message) -> Result<(), PathError> {
         self.waiting.retain(|(other, _)| *other != number);
         self.waiting.push_back((number, message));
@@ -123,17 +125,17 @@ impl Queue {
         self.save()
     }
 
-    /// The messages below that number count.
+    /// Makes the messages below that number valid.
     pub(super) fn commit(&mut self, next: u64) {
         self.committed = next;
     }
 
-    /// What is to be told next.
+    /// The next message to deliver.
     pub(super) fn first(&self) -> Option<&(u64, Message)> {
         self.waiting.front().filter(|(number, _)| *number < self.committed)
     }
 
-    /// That message was told.
+    /// Removes a message that was delivered.
     pub(super) fn told(&mut self, number: u64) -> Result<(), PathError> {
         self.waiting.retain(|(other, _)| *other != number);
         self.save()

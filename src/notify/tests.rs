@@ -36,7 +36,7 @@ fn who_is_wedged_says_why() {
     assert_eq!((back[0].change.as_str(), &back[0].reason), ("state wedged -> done", &None));
 }
 
-/// Everything that a sink was told, a line of ids and texts each.
+/// Everything that a receiver got, one line with id and text each.
 struct Told {
     dir: tempfile::TempDir,
 }
@@ -80,7 +80,7 @@ fn a_change_is_told_once_and_the_first_look_not_at_all() {
     let messages = told.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].text, "CRITICAL: app1 a: state done -> wedged");
-    // There and back and there again are three changes.
+    // To another state, back, and there again are three changes.
     told.look("true", &[roster(&[("a", "done")]), roster(&[("a", "wedged")])]);
     let ids: std::collections::BTreeSet<_> = told.messages().into_iter().map(|message| message.id).collect();
     assert_eq!(ids.len(), 3);
@@ -93,7 +93,7 @@ fn what_could_not_be_told_is_told_by_the_next_run() {
     let troubles = told.look("exit 1", &[roster(&[("a", "done")])]);
     assert!(troubles[0].contains("ended with exit status 1"), "{troubles:?}");
     let first = told.messages();
-    // The same sink by name: the log is told apart by what the first try left.
+    // A working command takes over the queue of the failing one; the log of the first try is removed.
     std::fs::remove_file(told.dir.path().join("log")).unwrap();
     let dir = told.dir.path().join("state/notify");
     for entry in std::fs::read_dir(&dir).unwrap() {
@@ -114,7 +114,7 @@ fn what_was_not_committed_is_seen_again() {
     let seen = told.dir.path().join("state/notify/seen.json");
     let before = std::fs::read(&seen).unwrap();
     told.look("exit 1", &[roster(&[("a", "done")])]);
-    // Killed after the queue was written, before it was noted what was seen.
+    // As if killed after the queue was written, and before the list was recorded as seen.
     std::fs::write(&seen, before).unwrap();
     std::fs::remove_file(told.dir.path().join("log")).unwrap();
     told.look("exit 1", &[]);
