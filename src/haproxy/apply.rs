@@ -1,4 +1,4 @@
-//! Brings what runs to what a file says: look, plan, send, look again.
+//! Makes the running HAProxy follow a file: look, plan, send, look again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,48 +16,51 @@ use crate::sanitize::said;
 /// The least time between two looks at what runs.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often a step is tried that succeeds and changes nothing. More than once: HAProxy may have been reloaded meanwhile.
+/// How often a step is tried that succeeds without an effect. More than once, since HAProxy may have been
+/// reloaded meanwhile.
 const MAX_TRIES: u8 = 3;
 
-/// So much of a refusal is repeated, in characters.
+/// The most characters of a refusal that are repeated.
 const MAX_SAID: usize = 300;
 
-/// What shall run, and where.
+/// What should run, and where.
 #[derive(Clone)]
 pub struct ApplyRequest<'a> {
     /// The stats socket, with `level admin`.
     pub socket: &'a Path,
-    /// The file before: what HAProxy was loaded with, but for servers. Equal to `new` where there is only work to be
-    /// finished.
+    /// The file before: HAProxy has loaded it, except for servers. Equal to `new` if only unfinished work is
+    /// left.
     pub old: &'a str,
     /// The file that is in place now.
     pub new: &'a str,
     /// What is known of servers that somebody else has set.
     pub overrides: &'a dyn Remember,
-    /// How long to stand by while checks judge and sessions end. What takes longer is pending, and for the next call.
+    /// How long to wait for verdicts of checks and the end of sessions. Anything slower is pending, and left
+    /// to the next call.
     pub patience: Duration,
 }
 
 /// What was done, and what is left.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
-    /// What was done, in this order.
+    /// The steps that were taken, in this order.
     pub done: Vec<Step>,
-    /// What somebody else has done since the last call, and is left so, one sentence each.
+    /// Overrides since the last call, which are left in place, one sentence each.
     pub left: Vec<String>,
-    /// What a later call will finish. Nothing here and no reload needed: what runs is what the file says.
+    /// What a later call will finish. If this is empty and no reload is needed, what runs is what the file
+    /// says.
     pub pending: Vec<Waiting>,
-    /// Why only a reload will do. What was done before that was found out is no harm: the reload replaces it.
+    /// Why a reload is necessary. The steps before do no harm: the reload replaces them.
     pub reload_needed: Option<String>,
 }
 
-/// Nothing can be done at run time, or no more.
+/// The work at run time cannot begin, or not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// HAProxy cannot be asked.
+    /// HAProxy does not answer.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// What is about to be done cannot be noted.
+    /// The next steps cannot be recorded.
     #[error(transparent)]
     Memory(#[from] PathError),
 }
@@ -87,9 +90,9 @@ impl Outcome {
     }
 }
 
-/// Brings what runs to what the file says, as far as that can be done at run time and within the patience.
+/// Makes the running HAProxy follow the file, as far as that is possible at run time and within the patience.
 ///
-/// Killed at any point, or out of patience, the next call goes on from what runs then.
+/// If it is killed at any point, or the patience ends, the next call continues from what runs then.
 pub fn apply(request: &ApplyRequest<'_>) -> Result<Outcome, ApplyError> {
     let mut kept = request.overrides.recall();
     let mut known = kept.clone();
@@ -100,7 +103,7 @@ pub fn apply(request: &ApplyRequest<'_>) -> Result<Outcome, ApplyError> {
     Ok(outcome)
 }
 
-/// Whether what runs can be asked and changed at that socket.
+/// Whether that socket shows what runs, and permits changes.
 pub fn can_follow(socket: &Path) -> Result<(), ApplyError> {
     let socket = Socket::new(socket);
     socket.may_change()?;
@@ -108,7 +111,8 @@ pub fn can_follow(socket: &Path) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// [`apply`]. `known` is what is known of overrides in the end, `kept` what was kept of it: enough, if this is killed.
+/// The work of [`apply`]. `known` is the final state of the overrides, and `kept` is what was saved of it:
+/// enough if the process is killed.
 fn bring(
     request: &ApplyRequest<'_>,
     known: &mut Option<Overrides>,
@@ -155,15 +159,15 @@ fn bring(
         if Instant::now() >= deadline || !pending.iter().any(|waiting| waiting.fresh) {
             return Ok(Outcome { pending, ..outcome });
         }
-        // HAProxy does nothing else while it answers, which takes a while for ten thousand servers.
+        // While HAProxy answers, it does nothing else, and ten thousand servers take a while.
         std::thread::sleep(PAUSE.max(looked.elapsed() * 2));
     }
 }
 
-/// What became of the steps of one round.
+/// The results of the steps of one round.
 struct Sent {
     done: Vec<Step>,
-    /// Servers that cannot be taken away yet.
+    /// Servers that cannot be deleted yet.
     busy: Vec<ServerName>,
     refused: Option<String>,
 }
@@ -183,7 +187,7 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
                 sent.refused.get_or_insert(format!("`{command}` changes nothing"));
             }
             Response::Done => sent.done.push(step.clone()),
-            // To be tried again and again; only the patience ends that.
+            // Only the end of the patience stops further attempts.
             Response::Busy => {
                 *tries = 0;
                 sent.busy.push(step.server.clone());
@@ -197,7 +201,7 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
     Ok(sent)
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Response {
     Done,
@@ -211,8 +215,9 @@ impl Action {
             // Warnings may come before it.
             Action::Add(_) if answer.ends_with("New server registered.") => Response::Done,
             Action::Delete if answer.ends_with("Server deleted.") => Response::Done,
-            // Idle connections to it. HAProxy closes them when it goes into maintenance; one that becomes idle just
-            // then is left to `pool-purge-delay`, and that takes half a minute.
+            // It has idle connections. HAProxy closes them when the server goes into maintenance. A
+            // connection that becomes idle at that moment waits for `pool-purge-delay`, which takes half a
+            // minute.
             Action::Delete if answer.contains("still has connections") => Response::Busy,
             Action::Add(_) | Action::Delete => Response::Refused,
             _ if answer.is_empty() => Response::Done,
@@ -232,7 +237,7 @@ mod tests {
         "# pxname,svname,scur,check_status,check_rise,check_fall,check_health,cookie\nb,a,0,,,,,\n";
     const STATES: &str = "1\n# be_name srv_name srv_id srv_addr srv_port srv_op_state srv_admin_state srv_uweight srv_time_since_last_change srv_check_state srv_check_port\n";
 
-    /// A HAProxy that stays as it is, whatever it is told, and answers every command with the same.
+    /// A HAProxy that never changes, and gives every command the same answer.
     fn stubborn(server: &'static str, answer: &'static str) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");

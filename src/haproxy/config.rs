@@ -1,4 +1,4 @@
-//! What a haproxy.cfg says about servers, apart from everything else that it says.
+//! The servers in a haproxy.cfg, separated from all the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use super::running::RunningServer;
 /// A file in two parts: the servers that can be changed at run time, and all the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
-    /// Every line but those of the servers below, without comments: if it changes, only a reload will do.
+    /// Every line except those of the servers below, without comments. A change in it needs a reload.
     pub skeleton: Vec<String>,
     /// The sections with servers (`backend`, `listen`), by name.
     pub backends: BTreeMap<String, Backend>,
@@ -18,30 +18,30 @@ pub struct Config {
 /// One `backend` or `listen` section.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Backend {
-    /// The servers that this module looks after, by name.
+    /// The servers that this module manages, by name.
     pub servers: BTreeMap<String, Server>,
-    /// Servers that it does not understand well enough; they are part of the skeleton, and left alone.
+    /// Servers that it does not understand well enough. They belong to the skeleton, and are left alone.
     pub left_alone: BTreeSet<String>,
-    /// Whether there may be servers that no line names (`server-template`).
+    /// Whether there may be servers without a line (`server-template`).
     pub has_template: bool,
-    /// Why HAProxy takes no new servers here at run time, if it does not.
+    /// Why HAProxy takes no new servers here at run time; `None` if it does.
     pub fixed: Option<&'static str>,
-    /// Whether a new server needs a cookie made for it.
+    /// Whether a new server needs a dynamic cookie.
     pub dynamic_cookie: bool,
 }
 
 /// One server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Where it listens.
+    /// Its address and port.
     pub address: SocketAddr,
-    /// Its number, if the file gives one.
+    /// Its id, if the file states one.
     pub id: Option<u32>,
     /// Whether it gets requests.
     pub state: State,
-    /// The port of its health check, if that is another one.
+    /// The port of its health check, if it is a different one.
     pub check_port: Option<u16>,
-    /// All its other options, with those of `default-server`.
+    /// All its other options, including those of `default-server`.
     pub options: Options,
 }
 
@@ -50,13 +50,13 @@ pub struct Server {
 pub enum State {
     /// It gets its share, by this weight.
     Ready(u16),
-    /// It finishes what it has begun (`weight 0`).
+    /// It only finishes its sessions (`weight 0`).
     Drain,
     /// It gets none (`disabled`).
     Down,
 }
 
-/// The words that begin a section (HAProxy 2.6 manual, and those that later versions added).
+/// The keywords that begin a section (HAProxy 2.6 manual, and those of later versions).
 const SECTIONS: [&str; 19] = [
     "acme",
     "backend",
@@ -79,21 +79,21 @@ const SECTIONS: [&str; 19] = [
     "userlist",
 ];
 
-/// The algorithms that hash; with `hash-type map-based` the map is made once, when the file is read.
+/// The hash algorithms. With `hash-type map-based`, HAProxy builds the map once, when it reads the file.
 const HASHES: [&str; 6] = ["hash", "hdr", "rdp-cookie", "source", "uri", "url_param"];
 
-/// What a section takes over from its `defaults`.
+/// The settings that a section inherits from its `defaults`.
 #[derive(Debug, Clone, Default)]
 struct Settings {
     default_server: Options,
-    /// Whether a `default-server` line was not understood; no server after it is, then.
+    /// Whether a `default-server` line was not understood. Then no later server is understood either.
     unread: bool,
     algorithm: String,
     consistent: bool,
     dynamic_cookie: bool,
 }
 
-/// What the reader is in.
+/// The section that the reader is in.
 enum Section {
     Defaults(String),
     Backend(String, Backend),
@@ -104,17 +104,17 @@ enum Section {
 struct Reader {
     config: Config,
     defaults: BTreeMap<String, Settings>,
-    /// The name of the `defaults` section read last.
+    /// The name of the last `defaults` section.
     last_defaults: Option<String>,
     settings: Settings,
 }
 
 impl Config {
-    /// Reads a file. There are no errors: what is not understood belongs to the skeleton.
+    /// Parses a file. There are no errors: anything not understood belongs to the skeleton.
     pub fn parse(text: &str) -> Config {
         let mut reader = Reader::default();
         let mut section = Section::Other;
-        // Which lines of `.if … .endif` hold is HAProxy's business; every line is skeleton then.
+        // Only HAProxy can evaluate `.if … .endif`, so every line of such a file belongs to the skeleton.
         let conditional = text.lines().any(|line| line.trim_start().starts_with('.'));
         for line in text.lines() {
             let (line, words) = words(line);
@@ -135,7 +135,7 @@ impl Config {
 }
 
 impl Server {
-    /// Whether a server that runs is this one, as far as that shows.
+    /// Whether a running server is this one, as far as the socket shows.
     pub(super) fn is_seen_as(&self, seen: &RunningServer) -> bool {
         seen.address == Some(self.address)
             && self.id.is_none_or(|id| id == seen.id)
@@ -159,7 +159,7 @@ impl Reader {
         }
     }
 
-    /// Reads a line, and says whether it is a server that need not be in the skeleton.
+    /// Reads a line. True if it is a server that need not be in the skeleton.
     fn read(&mut self, section: &mut Section, words: &[&str]) -> bool {
         if matches!(section, Section::Other) {
             return false;
@@ -197,7 +197,8 @@ impl Reader {
         if self.settings.unread || !is_plain(name) || !is_plain(address) {
             return Err(Unread);
         }
-        // Host names, prefixes such as `unix@` and relative ports are no socket addresses, and so is no port.
+        // Host names, prefixes such as `unix@`, relative ports and missing ports do not parse as socket
+        // addresses.
         let address: SocketAddr = address.parse().map_err(|_| Unread)?;
         let mut options = self.settings.default_server.with(rest)?;
         let id = options.take_number("id")?;
@@ -241,8 +242,8 @@ pub(super) fn is_section(line: &str) -> bool {
     line.split_whitespace().next().is_some_and(|first| SECTIONS.contains(&first))
 }
 
-/// A line without its comment and spare spaces, and its words. With quotes or escapes in it, where words and comments
-/// begin and end is HAProxy's business: such a line is kept as it is.
+/// A line without its comment and superfluous spaces, and its words. Only HAProxy can tell where words and
+/// comments begin in a line with quotes or escapes, so such a line is kept unchanged.
 fn words(line: &str) -> (String, Vec<&str>) {
     let line = line.trim();
     let quoted = line.contains(['"', '\'', '\\']);
@@ -258,7 +259,7 @@ mod tests {
     const SKELETON: &str = "global\n maxconn 9 # so\n\ndefaults\n mode http\n balance leastconn\n \
         default-server inter 2s fall 3\nbackend b\n option httpchk\n";
 
-    /// The servers of backend `b` in few words.
+    /// The servers of backend `b` in short form.
     fn told(config: &Config) -> String {
         let Some(backend) = config.backends.get("b") else { return "no backend".to_owned() };
         let told = backend.servers.iter().map(|(name, server)| {
@@ -311,7 +312,7 @@ mod tests {
         let config = Config::parse(&format!("{SKELETON} server-template t 3 10.0.0.1:80\n"));
         assert!(config.backends["b"].has_template);
         check(".if defined(X)\nserver a 10.0.0.1:80\n.endif\n", "no backend");
-        // In other sections a server is something else.
+        // In other sections, `server` has another meaning.
         check("peers p\n server a 10.0.0.1:80\nring r\n server a 10.0.0.1:80\n", "");
     }
 
@@ -348,7 +349,7 @@ mod tests {
         check("backend b\n balance roundrobin\n cookie S insert\n", true, false);
     }
 
-    /// The built-in template's own lines are all understood.
+    /// The lines of the built-in template are all understood.
     #[test]
     fn the_built_in_template_is_understood() {
         let line = "server app-1 10.0.0.1:8081 id 1156667027 check port 9 weight 0";

@@ -1,18 +1,19 @@
-//! HAProxy follows a new file without a reload, where only servers changed.
+//! HAProxy follows a new file without a reload if only servers changed.
 //!
-//! Texts in, plan out: this module knows nothing of nodes, rosters or templates. It compares a new file with the one
-//! before it and with what runs ([`plan()`] is pure), sends what follows from that to the stats socket ([`apply()`]),
-//! and looks again, until nothing is left or the patience is over. What is done next depends only on what runs, so a
-//! call that was killed at any point is finished by the next one, and a call on a finished state does nothing.
+//! This module compares texts, and knows nothing of nodes, rosters or templates. It compares a new file with
+//! the one before it and with what runs ([`plan()`] is pure), and sends the resulting commands to the stats
+//! socket ([`apply()`]). Then it looks again, until nothing is left or the patience is over. The next step
+//! depends only on what runs. So the next call finishes the work of one that was killed at any point, and a
+//! call on a finished state does nothing.
 //!
-//! The file is the truth, but for what somebody else sets at the socket meanwhile: see [`Overrides`].
+//! The file is the truth, except for what somebody else sets at the socket meanwhile: see [`Overrides`].
 //!
-//! How a caller uses it, the file being replaced first so that a restart gives the same:
-//! 1. [`state_file::clear`], then check the new file (see there for why in this order);
-//! 2. [`needs_reload`]: if it says so, remember that a reload is owed *before* replacing the file, since what runs does
-//!    not show which options it was loaded with; replace, [`state_file::save`], reload;
-//! 3. else replace the file and [`apply()`], now and at each later beat. If its [`Outcome`] asks for a reload, that is
-//!    step 2 without the replacement.
+//! A caller replaces the file first, so that a restart of HAProxy gives the same servers:
+//! 1. [`state_file::clear`], then check the new file (`state_file` says why in this order);
+//! 2. [`needs_reload`]: if it gives a reason, record that a reload is owed *before* replacing the file, since
+//!    what runs does not show which options it was loaded with; replace, [`state_file::save`], reload;
+//! 3. otherwise replace the file and call [`apply()`], now and at each later beat. If its [`Outcome`] asks
+//!    for a reload, do step 2 without the replacement.
 
 mod apply;
 mod config;

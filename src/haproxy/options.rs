@@ -1,12 +1,13 @@
-//! The options of a `server` or `default-server` line, understood well enough to compare them and to say them again.
+//! The options of a `server` or `default-server` line, understood well enough to compare them and to write
+//! them again.
 
 use std::collections::BTreeMap;
 
-/// Options and their values, the last word winning as in HAProxy.
+/// Options and their values; as in HAProxy, the last word wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, Option<String>>);
 
-/// A word that this module does not know well enough; it leaves the server to a reload.
+/// A word that this module does not know well enough. A change of such a server needs a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unread;
 
@@ -43,8 +44,8 @@ const FLAGS: [&str; 29] = [
     "tls-tickets",
 ];
 
-/// Options with one value. `source` takes several, `agent-check` and `track` let others than the file decide on the
-/// server's state: these three are left out on purpose.
+/// Options with one value. Three are left out on purpose: `source` takes several values, and with
+/// `agent-check` and `track`, not only the file decides on the server's state.
 const VALUED: [&str; 54] = [
     "addr",
     "agent-addr",
@@ -102,7 +103,7 @@ const VALUED: [&str; 54] = [
     "ws",
 ];
 
-/// How a flag of a default is taken back: the word, and what it takes back.
+/// Words that revoke a flag of a default: the word and the flag.
 const TAKEN_BACK: [(&str, &str); 10] = [
     ("enabled", "disabled"),
     ("no-backup", "backup"),
@@ -116,28 +117,28 @@ const TAKEN_BACK: [(&str, &str); 10] = [
     ("stick", "non-stick"),
 ];
 
-/// Flags that take each other back. Both are remembered: without either, a check does as the server's traffic does.
+/// Flags that revoke each other. Both are remembered: without either, a check follows the server's traffic.
 const OPPOSED: [(&str, &str); 2] = [("check-ssl", "no-check-ssl"), ("no-check-ssl", "check-ssl")];
 
 /// The PROXY protocol for the server's traffic.
 const SEND_PROXY: [&str; 4] = ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
 
-/// `add server` refuses these; for an IP address they mean nothing, so that they are not said.
+/// `add server` refuses these. They mean nothing for an IP address, so they are left out.
 const NAME_RESOLUTION: [&str; 5] =
     ["init-addr", "resolve-net", "resolve-opts", "resolve-prefer", "resolvers"];
 
-/// `add server` refuses these, and they mean something.
+/// `add server` refuses these, and they have a meaning.
 const NOT_AT_RUN_TIME: [&str; 8] =
     ["cookie", "log-proto", "max-reuse", "namespace", "non-stick", "redir", "socks4", "tcp-ut"];
 
-/// What HAProxy gives a server of the file that does not say otherwise, and not one that is added at run time (seen in
-/// 2.6): without these it would open a connection for every request.
+/// HAProxy's defaults for a server of the file, which it does not apply to a server added at run time (seen
+/// in 2.6). Without them, it would open a connection for every request.
 const POOL: [(&str, &str); 2] = [("pool-max-conn", "-1"), ("pool-purge-delay", "5s")];
 /// The same for a server that is observed.
 const OBSERVED: [(&str, &str); 2] = [("error-limit", "10"), ("on-error", "fail-check")];
 
 impl Options {
-    /// These options with the words of another line over them.
+    /// These options, overridden by the words of another line.
     pub(super) fn with(&self, words: &[&str]) -> Result<Options, Unread> {
         let mut all = self.clone();
         let mut words = words.iter();
@@ -164,31 +165,31 @@ impl Options {
         self.0.contains_key(flag)
     }
 
-    /// Takes a flag out, and says whether it was there.
+    /// Removes a flag, and returns whether it was set.
     pub(super) fn take_flag(&mut self, flag: &str) -> bool {
         self.0.remove(flag).is_some()
     }
 
-    /// Takes a number out; none if there is none.
+    /// Removes an option with a number; `None` if it is missing.
     pub(super) fn take_number(&mut self, option: &str) -> Result<Option<u32>, Unread> {
         let Some(value) = self.0.remove(option).flatten() else { return Ok(None) };
         value.parse().map(Some).map_err(|_| Unread)
     }
 
-    /// The first option that is there on one side only, or has another value.
+    /// The first option that only one side has, or that has another value.
     pub fn first_difference<'a>(&'a self, other: &'a Options) -> Option<&'a str> {
         let differs = |(option, value): &(&String, &Option<String>)| other.0.get(*option) != Some(*value);
         let missing = || other.0.iter().find(|(option, _)| !self.0.contains_key(*option));
         self.0.iter().find(differs).or_else(missing).map(|(option, _)| option.as_str())
     }
 
-    /// The options as `add server` takes them, each after a space, for a server whose check goes to this port if it is
-    /// another one. It inherits nothing from `default-server`
-    /// (<https://github.com/haproxy/haproxy/issues/1994>), so that all of them are here.
+    /// The options for `add server`, each after a space. `check_port` is the port of the server's check if it
+    /// is a different one. A server added at run time inherits nothing from `default-server`
+    /// (<https://github.com/haproxy/haproxy/issues/1994>), so all options are here.
     pub fn at_run_time(&self, check_port: Option<u16>) -> String {
         let mut all: BTreeMap<&str, Option<&str>> =
             self.0.iter().map(|(option, value)| (option.as_str(), value.as_deref())).collect();
-        // It refuses `no-check-ssl`, which is what it does anyway.
+        // `add server` refuses `no-check-ssl`, and behaves so anyway.
         all.retain(|option, _| !NAME_RESOLUTION.contains(option) && *option != "no-check-ssl");
         for option in self.check_transport(check_port) {
             all.insert(option, None);
@@ -204,8 +205,9 @@ impl Options {
         all.into_iter().map(word).collect()
     }
 
-    /// What makes the check speak as the server's traffic does. A server of the file does that by itself, unless its check
-    /// goes elsewhere; one that is added at run time does not (HAProxy's `init_srv_check`), and its check fails for ever.
+    /// The options that make the check use the protocol of the server's traffic. A server of the file does so
+    /// by itself, unless its check goes elsewhere. A server added at run time does not (HAProxy's
+    /// `init_srv_check`), and its check would always fail.
     fn check_transport(&self, check_port: Option<u16>) -> Vec<&'static str> {
         if !self.has("check") || check_port.is_some() || self.has("addr") {
             return Vec::new();
@@ -224,8 +226,8 @@ impl Options {
     }
 }
 
-/// Whether a word means itself both in a file and on the socket: no quotes, escapes, variables or comments there, and
-/// neither the separator nor the payload mark (`;`, `<<`) here.
+/// Whether a word means the same in a file and on the socket. In a file it must have no quotes, escapes,
+/// variables or comments; on the socket neither the separator `;` nor the payload mark `<<`.
 pub(super) fn is_plain(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$#;<".contains(&byte))
 }
@@ -250,7 +252,7 @@ mod tests {
         check("check ssl", "no-check verify none", Some(" ssl verify none"));
         let observed = "observe layer4 error-limit 2 on-error sudden-death";
         check(observed, "", Some(" error-limit 2 observe layer4 on-error sudden-death"));
-        // As a user would take it back.
+        // As a user would revoke it.
         check(observed, "observe none", Some(" error-limit 2 observe none on-error sudden-death"));
         check("non-stick disabled", "stick enabled", Some(""));
         check("init-addr none resolvers dns resolve-prefer ipv4", "", Some(""));
@@ -270,7 +272,7 @@ mod tests {
         // HAProxy forgets `no-check-send-proxy` too.
         check("", "check send-proxy no-check-send-proxy", Some(" check check-send-proxy send-proxy"));
         check("", "ssl send-proxy", Some(" send-proxy ssl"));
-        // Where the check goes elsewhere, it says itself how it speaks.
+        // A check that goes elsewhere states its own protocol.
         check("", "check ssl send-proxy addr 10.0.0.9", Some(" addr 10.0.0.9 check send-proxy ssl"));
         let tls = Options::default().with(&["check", "ssl"]).unwrap();
         assert!(!tls.at_run_time(Some(8081)).contains("check-ssl"));

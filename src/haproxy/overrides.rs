@@ -1,10 +1,10 @@
-//! What somebody else has set at the socket, and this program leaves so: a server in maintenance, another weight, a server
-//! of theirs.
+//! Overrides: settings at the socket by somebody else, which this program leaves in place. For example a
+//! server in maintenance, another weight, or a server of theirs.
 //!
-//! A server that is not as the file says is either on its way, by this program, or was set so by somebody. What runs does
-//! not show which; so before anything is sent, the servers that are on their way are noted. One that is not among them,
-//! while neither the file's word on it nor HAProxy's process has changed, was set by somebody else. Where that is not
-//! certain, the file holds.
+//! A server that differs from the file is either in transition or was set by somebody else. What runs does
+//! not show which, so the servers in transition are recorded before anything is sent. A server that is not
+//! among them was set by somebody else, if neither its line in the file nor HAProxy's process has changed. If
+//! that is uncertain, the file applies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use super::running::{Running, RunningServer};
 use super::step::ServerName;
 use crate::errors::PathError;
 
-/// What is known of the servers of one file that are not as the file says, from one look at HAProxy to the next.
+/// What is known of the servers that differ from the file, from one look at HAProxy to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrides {
-    /// Names the file.
+    /// A digest of the file.
     file: String,
     /// The process that served.
     worker: Option<Serving>,
-    /// Servers that are on their way, as `BACKEND/SERVER`.
+    /// Servers in transition, as `BACKEND/SERVER`.
     moving: BTreeSet<String>,
     /// Servers that somebody else has set.
     left: BTreeMap<String, Left>,
@@ -32,21 +32,22 @@ pub struct Overrides {
 /// A server that somebody else has set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Left {
-    /// What the file says of it.
+    /// Its setting in the file.
     wanted: String,
-    /// How it is.
+    /// Its actual setting.
     is: String,
 }
 
-/// Where [`Overrides`] are kept between looks.
+/// The storage of [`Overrides`] between looks.
 pub trait Remember {
-    /// What was kept last; none if nothing was, or if it cannot be read.
+    /// What was last saved; `None` if there is nothing, or if it is unreadable.
     fn recall(&self) -> Option<Overrides>;
-    /// Keeps it. If this fails, [`Remember::recall`] gives none afterwards, or it is an error.
+    /// Saves the overrides. If this fails, either it returns an error, or [`Remember::recall`] gives `None`
+    /// afterwards.
     fn keep(&self, overrides: &Overrides) -> Result<(), PathError>;
 }
 
-/// Remembers nothing: then the file holds for every server.
+/// Remembers nothing: then the file applies to every server.
 impl Remember for () {
     fn recall(&self) -> Option<Overrides> {
         None
@@ -62,7 +63,7 @@ pub(super) struct Look<'a> {
     pub(super) old: (&'a str, &'a Config),
     pub(super) new: (&'a str, &'a Config),
     pub(super) running: &'a Running,
-    /// The process that serves; none if that is not known.
+    /// The process that serves; `None` if it is unknown.
     pub(super) worker: Option<Serving>,
 }
 
@@ -72,25 +73,25 @@ impl Overrides {
         !self.left.is_empty() && self.left.contains_key(&full_name(backend, server))
     }
 
-    /// Whether somebody else has set this server, and the file still says the same of it.
+    /// Whether somebody else has set this server, and its setting in the file is still the same.
     pub(super) fn holds(&self, server: &ServerName, wanted: State) -> bool {
         self.left.get(&server.to_string()).is_some_and(|left| left.wanted == words(wanted))
     }
 
-    /// The same after a reload of that file: the process serves now that has loaded it. No server is on its way any more:
-    /// each is as the file says, or as somebody else has set it.
+    /// The overrides after a reload of that file: the given process serves, and has loaded it. No server is
+    /// in transition any more: each is as in the file, or as somebody else has set it.
     pub fn reloaded(self, file: &str, worker: Serving) -> Overrides {
         Overrides { file: digest(file), worker: Some(worker), moving: BTreeSet::new(), left: self.left }
     }
 
-    /// Whether nothing is lost if this is remembered in place of the other: of servers that were on their way, one more does
-    /// no harm.
+    /// Whether these may be saved in place of the others without a loss. More servers in transition do no
+    /// harm.
     pub(super) fn covers(&self, other: &Overrides) -> bool {
         (&self.file, self.worker, &self.left) == (&other.file, other.worker, &other.left)
             && self.moving.is_superset(&other.moving)
     }
 
-    /// One sentence for each server that is left, and was not left before.
+    /// One sentence for each override that is new.
     pub(super) fn news(&self, before: Option<&Overrides>) -> Vec<String> {
         let known =
             |name: &String, left: &Left| before.is_some_and(|before| before.left.get(name) == Some(left));
@@ -106,10 +107,10 @@ impl Overrides {
     }
 }
 
-/// What the file says of a server that is not in it.
+/// The setting in the file of a server without a line.
 const ABSENT: &str = "nothing";
 
-/// Judges each server that is not as the new file says.
+/// Judges each server that differs from the new file.
 pub(super) fn judge(known: Option<&Overrides>, look: &Look<'_>) -> Overrides {
     let (old, new) = (digest(look.old.0), digest(look.new.0));
     let same_process = |known: &&Overrides| look.worker.is_some() && known.worker == look.worker;
@@ -134,14 +135,14 @@ pub(super) fn judge(known: Option<&Overrides>, look: &Look<'_>) -> Overrides {
     now
 }
 
-/// Whether a server is none of the file's.
+/// Whether a server is not from the file.
 fn is_unknown(backend: &Backend, server: &str) -> bool {
     !backend.servers.contains_key(server) && !backend.left_alone.contains(server) && !backend.has_template
 }
 
 struct Judge<'a> {
     known: Option<&'a Overrides>,
-    /// The same, if neither the file nor the process has changed unseen.
+    /// The same, if neither the file nor the process has changed unnoticed.
     trusted: Option<&'a Overrides>,
 }
 
@@ -170,7 +171,7 @@ impl Judge<'_> {
         self.note(name, Left { wanted: ABSENT.to_owned(), is: words(seen.state()) }, !was_ours, now);
     }
 
-    /// Notes whose work it is. `same`: the file has not changed its word on it.
+    /// Records who has set the server. `same`: its setting in the file has not changed.
     fn note(&self, name: String, left: Left, same: bool, now: &mut Overrides) {
         let stays = self.known.and_then(|known| known.left.get(&name)).is_some_and(|before| *before == left);
         let is_new = same && self.trusted.is_some_and(|known| !known.moving.contains(&name));
@@ -238,13 +239,13 @@ mod tests {
                 "b/s was set to maintenance by somebody else, and is left so; the file says ready with weight 1"
             ]
         );
-        // Said once; kept over a change elsewhere and, if HAProxy keeps it, over a reload.
+        // Reported once. It survives a change elsewhere and, if HAProxy keeps it, a reload.
         let other = "backend b\n server s 10.0.0.1:80\nbackend c\n";
         let kept = look(Some(&set), A, other, &maint, 8);
         assert_eq!((told(&kept), kept.news(Some(&set))), ("b/s left in maintenance".to_owned(), vec![]));
         // Set back, and forgotten.
         assert_eq!(told(&look(Some(&kept), other, other, &ready, 8)), "");
-        // The file's word is newer.
+        // The setting in the file is newer.
         assert_eq!(told(&look(Some(&kept), other, WEIGHTY, &maint, 8)), "b/s moves");
     }
 
@@ -263,7 +264,7 @@ mod tests {
         let set = look(Some(&settled), A, A, &running(&[("s", 0, 5), ("x", 0, 1)]), 7);
         assert_eq!(told(&set), "b/s left in ready with weight 5; b/x left in ready with weight 1");
         assert_eq!(set.news(Some(&settled))[1], "b/x was added by somebody else, and is left alone");
-        // A server that leaves the file goes, whatever somebody has set.
+        // A server that leaves the file is removed, whatever somebody has set.
         assert_eq!(told(&look(Some(&set), A, WITHOUT, &running(&[("s", 0, 5)]), 7)), "b/s moves");
     }
 
@@ -273,18 +274,18 @@ mod tests {
         // Nothing is remembered.
         let moving = look(None, A, A, &maint, 7);
         assert_eq!(told(&moving), "b/s moves");
-        // On its way since.
+        // In transition since then.
         assert_eq!(told(&look(Some(&moving), A, A, &maint, 7)), "b/s moves");
         let settled = look(None, A, A, &running(&[("s", 0, 1)]), 7);
-        // HAProxy was restarted, perhaps with states of before.
+        // HAProxy was restarted, perhaps with the states from before.
         assert_eq!(told(&look(Some(&settled), A, A, &maint, 8)), "b/s moves");
-        // The file was replaced by a run that was killed then.
+        // The file was replaced by a run that was then killed.
         assert_eq!(told(&look(Some(&settled), WEIGHTY, WEIGHTY, &maint, 7)), "b/s moves");
         // It has moved, or is not there.
         let elsewhere = "backend b\n server s 10.0.0.2:80\n";
         assert_eq!(told(&look(Some(&settled), A, elsewhere, &maint, 7)), "b/s moves");
         assert_eq!(told(&look(Some(&settled), A, A, &Running::default(), 7)), "b/s moves");
-        // One that has left the file, and still has sessions.
+        // A server that has left the file, and still has sessions.
         let leaving = look(Some(&settled), A, WITHOUT, &running(&[("s", 8, 1)]), 7);
         assert_eq!(told(&look(Some(&leaving), WITHOUT, WITHOUT, &maint, 7)), "b/s moves");
     }

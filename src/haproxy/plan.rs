@@ -1,4 +1,5 @@
-//! What to do next, from what is wanted and what runs. Pure, and without a memory: it is asked again after each step.
+//! The next steps, from what is wanted and what runs. Pure, and without a memory: it is called again after
+//! each step.
 
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use super::step::{Action, ServerName, Step, Waiting, Why};
 pub enum Plan {
     /// What runs is what is wanted.
     Nothing,
-    /// Something can be done, or waited for, at run time.
+    /// There are steps at run time, or servers to wait for.
     Runtime(Round),
-    /// Only a reload will do, for this reason.
+    /// A reload is necessary, for this reason.
     Reload(String),
 }
 
-/// What can be done at once, and what has to be waited for before more can be done.
+/// The steps that are possible now, and what must happen before more are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Round {
-    /// To be done now, in this order.
+    /// The steps to take now, in this order.
     pub steps: Vec<Step>,
-    /// Servers that are on their way.
+    /// Servers in transition.
     pub waiting: Vec<Waiting>,
 }
 
-/// Why going from one file to the other is more than a change of servers; none if it is not.
+/// Why the step from one file to the other changes more than servers; `None` if it does not.
 pub fn needs_reload(old: &Config, new: &Config) -> Option<String> {
     if old.skeleton != new.skeleton {
         return Some(skeleton_difference(&old.skeleton, &new.skeleton));
@@ -51,7 +52,7 @@ pub fn needs_reload(old: &Config, new: &Config) -> Option<String> {
     None
 }
 
-/// The first line that differs, by its section and keyword. Not by what it says: that may be a password.
+/// The first different line, by its section and keyword. Its content may be a password.
 fn skeleton_difference(old: &[String], new: &[String]) -> String {
     let index = old.iter().zip(new).take_while(|(old, new)| old == new).count();
     let first = |line: &String| line.split_whitespace().next().unwrap_or_default().to_owned();
@@ -75,8 +76,8 @@ fn cannot_add(backend: &Backend, server: &Server) -> Option<String> {
     }
 }
 
-/// What to do next so that what runs becomes what the new file says. A server is stood by for as long as `patience`
-/// after it last changed. Those that somebody else has set are left as they are.
+/// The next steps toward the new file. A server is waited for until `patience` after its last change. Servers
+/// that somebody else has set are left alone.
 pub fn plan(
     old: &Config,
     new: &Config,
@@ -106,13 +107,13 @@ struct Pool<'a> {
     patience: Duration,
 }
 
-/// How a backend stands, for the decision whether a server may stop.
+/// The servers of a backend that should serve, for the decision whether another one may stop.
 struct Standing {
-    /// A server that shall serve does.
+    /// A server that should serve does.
     serves: bool,
-    /// A server that shall serve does not yet.
+    /// A server that should serve does not yet.
     entering: bool,
-    /// Such a server is worth standing by.
+    /// Such a server is still within the patience.
     entering_soon: bool,
 }
 
@@ -170,14 +171,15 @@ impl Pool<'_> {
                 None => (standing.entering, standing.entering_soon) = (true, true),
             }
         }
-        // One after the other would be slow, all at once would leave a gap, which a reload does not.
+        // Moving them one after another would be slow, and all at once would leave a gap. A reload does
+        // neither.
         if moved > 0 && (moved * 2 > wanted_ready || !standing.serves) {
             return Err(format!("{moved} of {wanted_ready} servers of `{}` have moved", self.name));
         }
         Ok(standing)
     }
 
-    /// Whether a server that shall go has sessions that outlast the patience.
+    /// Whether a server to be removed has sessions that outlast the patience.
     fn is_stuck(&self, seen: &RunningServer) -> bool {
         !matches!(seen.state(), State::Ready(_)) && seen.sessions > 0 && !seen.is_fresh(self.patience)
     }
@@ -196,7 +198,7 @@ impl Pool<'_> {
         if let Some(reason) = cannot_add(self.backend, wanted) {
             return Err(format!("server `{}/{server}` does not run: {reason}", self.name));
         }
-        // Colliding ids move when a server leaves; its number is free when it has gone.
+        // When a server leaves, its id may pass to another one. The id is free once that server is deleted.
         let mut others = self.running.servers(self.name).into_iter().flatten();
         if let Some((other, seen)) = others.find(|(_, seen)| wanted.id == Some(seen.id)) {
             if self.is_stuck(seen) {
@@ -221,18 +223,18 @@ impl Pool<'_> {
             words.push_str(&format!(" weight {weight}"));
         }
         self.step(server, Action::Add(words), round);
-        // What is down is not checked either when it stands so in the file.
+        // HAProxy does not check a disabled server of the file either.
         if wanted.options.has("check") && wanted.state != State::Down {
             self.step(server, Action::EnableHealth, round);
         }
         Ok(())
     }
 
-    /// From the state that it is in to the one that is wanted.
+    /// The steps from the server's current state to the wanted one.
     ///
-    /// A server that leaves maintenance is up until its checks say otherwise, and gets requests meanwhile. So nothing goes from
-    /// there to ready at once: a server that was added at run time is checked while it is in maintenance; one that was
-    /// ready before is not, and waits for its verdict in drain.
+    /// A server that leaves maintenance counts as up until its checks say otherwise, and gets requests
+    /// meanwhile. So no server goes from there to ready directly. A server added at run time is checked while
+    /// it is in maintenance. A server that was ready before is not, and waits for its verdict in drain.
     fn change(
         &self,
         server: &str,
@@ -254,11 +256,11 @@ impl Pool<'_> {
             },
             (State::Ready(_), State::Drain) => match seen.check() {
                 Check::On if !seen.is_judged() => {
-                    // What it says is from before.
+                    // Its status is from before.
                     self.wait(server, Why::Verdict(String::new()), seen.is_fresh(self.patience), round);
                 }
                 Check::Off => self.step(server, Action::EnableHealth, round),
-                // Judged and found bad is as good: HAProxy holds it down until it is better.
+                // A bad verdict is enough: HAProxy keeps the server down until it is better.
                 _ => self.ready(server, wanted, seen, round),
             },
             (State::Ready(weight), State::Ready(is)) => {
@@ -267,7 +269,7 @@ impl Pool<'_> {
                 }
             }
             (State::Drain, State::Ready(_)) => {
-                // The last one that serves goes on until another does.
+                // The last serving server continues until another one serves.
                 if seen.serves() && standing.entering && !standing.serves {
                     self.wait(server, Why::Others, standing.entering_soon, round);
                 } else {
@@ -296,7 +298,7 @@ impl Pool<'_> {
 
     fn remove(&self, server: &str, seen: &RunningServer, standing: &Standing, round: &mut Round) {
         match (seen.state(), seen.sessions) {
-            // Those who come are in first, so that those who stay are never too few.
+            // New servers enter first, so that there are never too few.
             (State::Ready(_), _)
                 if seen.serves() && (standing.entering_soon || standing.entering && !standing.serves) =>
             {

@@ -1,5 +1,5 @@
-//! Whether a reload has happened: another process serves than before. The command that asked for it cannot tell; HAProxy
-//! says of a port that is taken only in its log, and the old process goes on.
+//! Whether a reload has happened: a different process serves than before. The reload command cannot tell.
+//! HAProxy reports an occupied port only in its log, and the old process continues.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use super::socket::{Socket, SocketError};
 /// The least time between two questions.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The process that serves, as far as that is known.
+/// The process that serves, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serving(u32);
 
-/// No other process serves than before.
+/// No new process serves.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotLoaded {
-    /// The same process does.
+    /// The same process still serves.
     #[error("HAProxy has not loaded it: {seconds} s later, process {pid} of before still serves")]
     Same {
-        /// The process.
+        /// Its process id.
         pid: u32,
         /// How long after the reload.
         seconds: u64,
     },
-    /// Nobody answered before, and nobody does now.
+    /// HAProxy did not answer before, and does not now.
     #[error("whether HAProxy has loaded it is not known: {seconds} s later, nobody answers at its socket")]
     Silent {
         /// How long after the reload.
@@ -34,12 +34,13 @@ pub enum NotLoaded {
     },
 }
 
-/// The process that serves now; none if nobody answers at the socket, a stats socket or the master's.
+/// The process that serves now; `None` if nothing answers at the socket, which is a stats socket or the
+/// master's.
 pub fn serving(socket: &Path) -> Option<Serving> {
     worker(socket).ok()
 }
 
-/// The same, with the reason why it is not known.
+/// The same, with the reason why it is unknown.
 pub fn worker(socket: &Path) -> Result<Serving, SocketError> {
     Socket::new(socket).worker().map(Serving)
 }

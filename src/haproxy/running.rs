@@ -1,4 +1,4 @@
-//! What runs: the answers to `show servers state` and `show stat`, read by their headers.
+//! What runs: the answers to `show servers state` and `show stat`, parsed by their headers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use super::step::ServerName;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Running(BTreeMap<String, BTreeMap<String, RunningServer>>);
 
-/// A server as it runs.
+/// A running server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunningServer {
-    /// Where it listens; none for a host name that is not resolved.
+    /// Its address and port; `None` for an unresolved host name.
     pub address: Option<SocketAddr>,
-    /// Its number.
+    /// Its id.
     pub id: u32,
     /// The port of its health check; 0 if it is the server's own.
     pub check_port: u16,
@@ -29,36 +29,36 @@ pub struct RunningServer {
     pub weight: u16,
     /// `srv_check_state`, see [`RunningServer::check`].
     pub check_state: u8,
-    /// Seconds since it last went up, down, into or out of a state.
+    /// Seconds since its last change: up, down, into or out of a state.
     pub last_change_s: u64,
-    /// Sessions that it has now.
+    /// The number of its current sessions.
     pub sessions: u64,
     /// The last verdict of its check, such as `L7OK`.
     pub check_status: String,
     /// How many more checks must fail (or pass) until it is down (or up); see [`RunningServer::is_judged`].
     pub check_health: u32,
-    /// From which health on it is up.
+    /// It is up from this health on.
     pub check_rise: u32,
     /// How many checks must fail until it is down.
     pub check_fall: u32,
-    /// The cookie that leads to it.
+    /// The cookie of its clients.
     pub cookie: String,
 }
 
-/// What becomes of a server's check.
+/// The state of a server's check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// It has none.
     None,
-    /// It was never enabled: so is a server's that was added at run time.
+    /// It was never enabled, as for a server just added at run time.
     Off,
     /// Maintenance has paused it.
     Paused,
-    /// It is made, also of a server in maintenance that was added at run time.
+    /// It runs, also for a server in maintenance that was added at run time.
     On,
 }
 
-/// An answer is not what this module can read.
+/// An answer that this module cannot parse.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("HAProxy's answer to `{command}` cannot be read: {reason}")]
 pub struct SyntaxError {
@@ -72,8 +72,8 @@ impl SyntaxError {
     }
 }
 
-/// `enum srv_admin` of HAProxy: forced, inherited and resolution maintenance. The mark that it came from the file
-/// (4) stays set when the server is ready again, and says nothing.
+/// `enum srv_admin` of HAProxy: forced, inherited and resolution maintenance. The mark that it came from the
+/// file (4) stays set when the server is ready again, and means nothing.
 const ADMIN_MAINT: u8 = 0x01 | 0x02 | 0x20;
 /// Forced and inherited drain.
 const ADMIN_DRAIN: u8 = 0x08 | 0x10;
@@ -83,11 +83,11 @@ const CHECK_CONFIGURED: u8 = 0x02;
 const CHECK_ENABLED: u8 = 0x04;
 const CHECK_PAUSED: u8 = 0x08;
 
-/// Verdicts that are good. `L7OKC` (conditionally passed) is not: such a server is on its way out.
+/// Good verdicts. `L7OKC` (conditionally passed) is not good: such a server is about to stop.
 const GOOD: [&str; 4] = ["L4OK", "L6OK", "L7OK", "PROCOK"];
 
 impl Running {
-    /// Reads the answers to `show servers state` and `show stat`.
+    /// Parses the answers to `show servers state` and `show stat`.
     pub fn parse(states: &str, stat: &str) -> Result<Running, SyntaxError> {
         let mut running = Running::default();
         for (name, seen) in read_states(states)? {
@@ -107,13 +107,13 @@ impl Running {
         running
     }
 
-    /// The servers of a backend, by name; none if there is no such backend, or none in it.
+    /// The servers of a backend, by name; `None` if there is no such backend, or it has none.
     pub fn servers(&self, backend: &str) -> Option<&BTreeMap<String, RunningServer>> {
         self.0.get(backend)
     }
 
-    /// The names of the servers that their own checks do not find down, in any backend. One in maintenance is not among
-    /// them, and one without a check neither: nobody looks whether it is up.
+    /// The names of the servers that their own checks do not find down, in any backend. Servers in
+    /// maintenance are not among them, nor servers without a check: nothing tells whether those are up.
     pub fn up(&self) -> impl Iterator<Item = &str> {
         self.0.values().flatten().filter(|(_, seen)| seen.is_up()).map(|(name, _)| name.as_str())
     }
@@ -139,7 +139,7 @@ impl Running {
             let number = |index: usize| field(index).parse().unwrap_or_default();
             let sessions = field(sessions).parse();
             seen.sessions = sessions.map_err(|_| broken(format!("`{line}` has no `scur`")))?;
-            // `* ` marks a check that is being made; what follows is the one before.
+            // `* ` marks a running check; the verdict after it is the previous one.
             seen.check_status = field(status).trim_start_matches("* ").to_owned();
             seen.check_health = number(health);
             seen.check_rise = number(rise);
@@ -151,7 +151,7 @@ impl Running {
 }
 
 impl RunningServer {
-    /// Whether it gets requests, as far as that was decided and not found out by a check.
+    /// Whether it gets requests, as configured or commanded; a check's verdict is not included.
     pub fn state(&self) -> State {
         if self.admin & ADMIN_MAINT != 0 {
             State::Down
@@ -162,18 +162,18 @@ impl RunningServer {
         }
     }
 
-    /// Whether it is serving requests.
+    /// Whether it serves requests.
     pub fn serves(&self) -> bool {
         matches!(self.state(), State::Ready(_)) && self.operational != 0
     }
 
-    /// Whether it has changed less than so long ago, and is worth standing by.
+    /// Whether its last change is less than the patience ago, so that it is worth waiting for.
     pub fn is_fresh(&self, patience: Duration) -> bool {
         // Whole seconds of HAProxy's clock: 1 may be a moment ago.
         Duration::from_secs(self.last_change_s.saturating_sub(1)) < patience
     }
 
-    /// What becomes of its check.
+    /// The state of its check.
     pub fn check(&self) -> Check {
         match self.check_state {
             state if state & CHECK_CONFIGURED == 0 => Check::None,
@@ -183,7 +183,7 @@ impl RunningServer {
         }
     }
 
-    /// Whether it has a check that is made, and that does not find it down.
+    /// Whether it has a running check that does not find it down.
     pub fn is_up(&self) -> bool {
         self.state() != State::Down && self.operational != 0 && self.check() == Check::On
     }
@@ -195,14 +195,15 @@ impl RunningServer {
 
     /// Whether a check has judged it since it left maintenance.
     ///
-    /// It leaves it with a health of exactly `rise`: up, but down after one bad check. The verdict of before stays in
-    /// the status. With `fall 1` that is full health too, and cannot be told from a good verdict.
+    /// It leaves maintenance with a health of exactly `rise`: up, but down after one bad check. The status
+    /// still has the verdict from before. With `fall 1` this is also full health, and looks like a good
+    /// verdict.
     pub fn is_judged(&self) -> bool {
         self.operational == 0 || self.check_health > self.check_rise || self.check_fall <= 1
     }
 }
 
-/// Reads the answer to `show servers state`, in version 1 (HAProxy 2.6 management guide, section 9.3).
+/// Parses the answer to `show servers state`, in version 1 (HAProxy 2.6 management guide, section 9.3).
 pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>, SyntaxError> {
     let broken = |reason: String| SyntaxError { command: "show servers state", reason };
     let mut lines = text.lines().filter(|line| !line.is_empty());
@@ -241,7 +242,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>
             weight: port_of(weight)?,
             check_state: small(check_state)?,
             last_change_s: u64::from(number(last_change)?),
-            // A server that `show stat` does not know is rather taken for a busy one than for an idle one.
+            // A server that is missing in `show stat` is treated as busy rather than idle.
             sessions: 1,
             ..RunningServer::default()
         };
@@ -251,7 +252,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>
     Ok(read)
 }
 
-/// The fields of a line of CSV; one with a comma or quote in it is quoted (RFC 4180).
+/// The fields of a CSV line. A field with a comma or quote in it is quoted (RFC 4180).
 fn fields(line: &str) -> Vec<Cow<'_, str>> {
     if !line.contains('"') {
         return line.split(',').map(Cow::Borrowed).collect();
@@ -263,7 +264,7 @@ fn fields(line: &str) -> Vec<Cow<'_, str>> {
         match character {
             ',' if !quoted => fields.push(Cow::Owned(std::mem::take(&mut field))),
             '"' => {
-                // A quote right after a closing one stands for itself.
+                // A quote right after a closing one is a literal quote.
                 if last == '"' && !quoted {
                     field.push('"');
                 }

@@ -1,4 +1,4 @@
-//! HAProxy's stats socket: commands out, answers in, and never for longer than a limit.
+//! HAProxy's stats socket: sends commands, reads answers, and has a time limit for both.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -14,27 +14,27 @@ use super::running::{Running, SyntaxError};
 /// The limit of one question or one batch. `show stat` of ten thousand servers takes a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How much longer a batch may take for each of its commands.
+/// The additional time for each command of a batch.
 const LIMIT_OF_ONE: Duration = Duration::from_millis(10);
 
-/// No answer is longer: `show stat` has 230 bytes for a server, so this is a quarter of a million of them.
+/// The longest answer: `show stat` has 230 bytes for a server, so this is a quarter of a million servers.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// No answer to a command that changes something is longer.
+/// The longest answer to a command that changes something.
 const MAX_WORD: usize = 1024 * 1024;
 
-/// So many bytes of commands are sent before their answers are read: little enough for the buffers on the way, so that
+/// The bytes of commands that are sent before their answers are read. They fit into the socket's buffers, so
 /// neither side waits for the other to read.
 const BATCH: usize = 4096;
 
-/// How HAProxy ends an answer in interactive mode (HAProxy 2.6 management guide, section 9.3, `prompt`). Without it,
-/// some answers end with an empty line and some do not.
+/// The end of an answer in interactive mode (HAProxy 2.6 management guide, section 9.3, `prompt`). Without
+/// that mode, some answers end with an empty line and some do not.
 const PROMPT: &[u8] = b"\n> ";
 
-/// What a master says to a question that is for a process that serves.
+/// The master's answer to a question that only a worker can answer.
 const UNKNOWN_COMMAND: &str = "Unknown command";
 
-/// The worker in the answer to `show proc`, and the newest of those of before a reload.
+/// The worker in the answer to `show proc`, and the newest worker from before a reload.
 fn workers(answer: &str) -> (Option<u32>, Option<u32>) {
     let first = |section: &str| {
         let mut lines = answer.lines().skip_while(|line| *line != section);
@@ -43,7 +43,7 @@ fn workers(answer: &str) -> (Option<u32>, Option<u32>) {
     (first("# workers"), first("# old workers"))
 }
 
-/// The process in the answer to `show info`.
+/// The process id in the answer to `show info`.
 fn pid(info: &str) -> Option<u32> {
     info.lines().find_map(|line| line.strip_prefix("Pid: ")?.parse().ok())
 }
@@ -54,35 +54,35 @@ pub struct Socket {
     path: PathBuf,
 }
 
-/// The socket cannot be talked to.
+/// The socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Nothing listens there, or it may not be used, or it does not answer in time.
+    /// Nothing listens there, access is denied, or there is no answer in time.
     #[error("cannot {operation} HAProxy's socket `{}`", path.display())]
     Io {
         /// "connect to", "write to", "read from".
         operation: &'static str,
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is no end of its answer.
+    /// Its answer is too long.
     #[error("what answers at `{}` is no HAProxy: more than {limit} bytes to one question", path.display())]
     TooLong {
         /// The socket.
         path: PathBuf,
-        /// So many bytes were heard.
+        /// The limit, in bytes.
         limit: usize,
     },
     /// It was closed in the middle of an answer.
     #[error("HAProxy closed its socket `{}` in the middle of an answer", .0.display())]
     Cut(PathBuf),
-    /// The master process listens there, not the one that serves.
+    /// The master process listens there, not a worker.
     #[error("`{}` is the socket of HAProxy's master process, not a stats socket", .0.display())]
     Master(PathBuf),
-    /// It may be asked, and nothing may be changed there.
+    /// It answers, but permits no changes.
     #[error("HAProxy answers at `{}` with level `{level}`: servers cannot be changed", path.display())]
     Level {
         /// The socket.
@@ -90,7 +90,7 @@ pub enum SocketError {
         /// "user" or "operator".
         level: String,
     },
-    /// An answer cannot be read.
+    /// An answer cannot be parsed.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
 }
@@ -125,7 +125,7 @@ impl SocketError {
 }
 
 impl SocketError {
-    /// Whether it may be otherwise after a reload. Another socket stays another socket.
+    /// Whether a reload may remove the error. The socket of something else stays one.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             SocketError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
@@ -139,7 +139,7 @@ impl SocketError {
 }
 
 impl Socket {
-    /// The socket at a path. Nothing is connected yet.
+    /// The socket at a path. This does not connect.
     pub fn new(path: &Path) -> Socket {
         Socket { path: path.to_owned() }
     }
@@ -150,7 +150,7 @@ impl Socket {
             level @ ("user" | "operator") => {
                 Err(SocketError::Level { path: self.path.clone(), level: level.to_owned() })
             }
-            // The master says `admin` too, and is found out by the next question.
+            // The master says `admin` too. The next question detects it.
             _ => Ok(()),
         }
     }
@@ -158,17 +158,18 @@ impl Socket {
     /// What runs.
     pub fn running(&self) -> Result<Running, SocketError> {
         let states = self.states()?;
-        // Servers only (4), of all proxies (-1) and all ids (-1). Never the JSON form, which is fifty times as long.
+        // Servers only (4), of all proxies (-1) and all ids (-1). Never the JSON form, which is fifty times
+        // as long.
         let stat = self.ask_worker("show stat -1 4 -1")?;
         Ok(Running::parse(&states, &stat)?)
     }
 
-    /// The answer to `show servers state`, which is also the form of a server-state file.
+    /// The answer to `show servers state`, which is also the format of a server-state file.
     pub fn states(&self) -> Result<String, SocketError> {
         self.ask_worker("show servers state")
     }
 
-    /// The process that serves: its number. The master's socket is as good for this as a stats socket.
+    /// The id of the process that serves. Works with the master's socket and with a stats socket.
     pub fn worker(&self) -> Result<u32, SocketError> {
         let found = match self.ask_worker("show info") {
             Ok(info) => pid(&info),
@@ -178,15 +179,15 @@ impl Socket {
         Ok(found.ok_or_else(|| SyntaxError::new("show info", "it names no process".to_owned()))?)
     }
 
-    /// The master lists a worker before that has loaded its file: it serves once it answers. While there is none, and after
-    /// a reload that failed, the one of before does.
+    /// The master also lists a worker that has not yet loaded its file: a worker serves once it answers.
+    /// While there is none, and after a failed reload, the previous worker serves.
     fn worker_of_master(&self) -> Result<Option<u32>, SocketError> {
         let (new, old) = workers(&self.ask("show proc")?);
         let Some(new) = new else { return Ok(old) };
         Ok(self.ask(&format!("@!{new} show info")).ok().and_then(|info| pid(&info)).or(old))
     }
 
-    /// Asks a question that only a process that serves can answer.
+    /// Asks a question that only a worker can answer.
     fn ask_worker(&self, command: &str) -> Result<String, SocketError> {
         let answer = self.ask(command)?;
         match answer.starts_with(UNKNOWN_COMMAND) && self.ask("show proc")?.starts_with("#<PID>") {
@@ -199,17 +200,18 @@ impl Socket {
     fn ask(&self, command: &str) -> Result<String, SocketError> {
         let mut talk = self.connect()?;
         talk.write(format!("{command}\n").as_bytes())?;
-        // A master keeps the connection until it sees that nothing more will come.
+        // A master keeps the connection open until it sees the end of the input.
         talk.stream.shutdown(Shutdown::Write).map_err(|source| talk.error("write to", source))?;
         while talk.read(MAX_ANSWER)? {}
-        // Half of a list would pass for a list of half as many servers.
+        // Half of an answer would look like a list with half as many servers.
         if !talk.heard.ends_with(b"\n\n") {
             return Err(SocketError::Cut(self.path.clone()));
         }
         Ok(String::from_utf8_lossy(&talk.heard).into_owned())
     }
 
-    /// Sends commands, and gives the answer to each, without its last line ends. Empty mostly means that it was done.
+    /// Sends commands, and returns the answer to each, without final newlines. An empty answer mostly means
+    /// success.
     pub fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
         let mut talk = self.connect()?;
         let mut answers = Vec::with_capacity(commands.len() + 1);
@@ -224,7 +226,7 @@ impl Socket {
                 batch.push('\n');
                 due += 1;
             }
-            // Neither a batch nor all of them can be drawn out for ever.
+            // Limits both one batch and all of them.
             talk.deadline = end.min(Instant::now() + LIMIT);
             talk.write(batch.as_bytes())?;
             while answers.len() < due {
@@ -259,7 +261,7 @@ impl Socket {
         loop {
             match rustix::net::connect(&socket, &address) {
                 Ok(()) => break,
-                // The queue of those who wait to be accepted is full (connect(2)); std would wait for ever.
+                // The backlog of the socket is full (connect(2)); std would wait without a limit.
                 Err(Errno::AGAIN) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -278,7 +280,7 @@ struct Talk<'a> {
     path: &'a Path,
     stream: UnixStream,
     deadline: Instant,
-    /// What was read and not yet taken.
+    /// Bytes that were read and not yet used.
     heard: Vec<u8>,
 }
 
@@ -287,7 +289,7 @@ impl Talk<'_> {
         SocketError::Io { operation, path: self.path.to_owned(), source }
     }
 
-    /// What is left of the limit; a time-out of zero would mean none at all.
+    /// The rest of the limit; a timeout of zero would mean no timeout.
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
@@ -297,7 +299,8 @@ impl Talk<'_> {
         limit.and_then(|()| self.stream.write_all(bytes)).map_err(|source| self.error("write to", source))
     }
 
-    /// Reads what there is, and says whether there may be more. More than `limit` bytes that were not taken are an error.
+    /// Reads what is available, and returns whether there may be more. More than `limit` unused bytes are an
+    /// error.
     fn read(&mut self, limit: usize) -> Result<bool, SocketError> {
         let mut buffer = [0; 16 * 1024];
         if Instant::now() >= self.deadline {
@@ -306,7 +309,7 @@ impl Talk<'_> {
         let timed = self.stream.set_read_timeout(Some(self.left()));
         let read = timed.and_then(|()| self.stream.read(&mut buffer));
         let read = read.map_err(|source| match source.kind() {
-            // What a read says when its time is over.
+            // The error of a read that timed out.
             io::ErrorKind::WouldBlock => self.error("read from", io::ErrorKind::TimedOut.into()),
             _ => self.error("read from", source),
         })?;
@@ -381,7 +384,7 @@ mod tests {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                // Until nobody listens any more.
+                // Until the client has gone.
                 while stream.write_all(&[b'\n'; 64 * 1024]).is_ok() {}
             }
         });

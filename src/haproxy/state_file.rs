@@ -1,11 +1,12 @@
-//! HAProxy's server-state file: what it shall remember of its servers over a reload, and nothing else.
+//! HAProxy's server-state file: what HAProxy should remember of its servers over a reload, and nothing else.
 //!
-//! Without it, every server is up after a reload until its checks say otherwise, and a broken one gets requests again.
-//! With it, HAProxy believes it more than its own file: a changed port has no effect, nor has a `disabled` or `weight 0`
-//! that is gone. So what is written here is what ran, corrected by the new file.
+//! Without it, every server is up after a reload until its checks find it down, and a broken one gets
+//! requests again. With it, HAProxy trusts it more than its own file: a changed port has no effect, nor has
+//! the removal of a `disabled` or `weight 0`. So this module writes what ran, corrected by the new file.
 //!
-//! A server that is down in it makes `haproxy -c` warn ("is DOWN, changed from server-state after a reload"), which
-//! `-dW` turns into a refusal. So it is filled right before a reload, and emptied before the next check.
+//! A server that is down in it makes `haproxy -c` warn ("is DOWN, changed from server-state after a reload"),
+//! which `-dW` turns into a refusal. So the file is filled right before a reload, and emptied before the next
+//! check.
 
 use std::path::Path;
 
@@ -16,16 +17,16 @@ use super::socket::{Socket, SocketError};
 use crate::errors::PathError;
 use crate::folder::{Folder, Lasting, READABLE};
 
-/// A state file that says nothing. A missing or empty one makes HAProxy warn.
+/// A state file without servers. HAProxy warns about a missing or empty one.
 const EMPTY: &str = "1\n";
 
-/// The state file could not be kept.
+/// The state file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// It could not be written.
+    /// A file operation failed.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// HAProxy did not say what runs.
+    /// HAProxy did not tell what runs.
     #[error(transparent)]
     Socket(#[from] SocketError),
 }
@@ -40,12 +41,12 @@ impl StateFileError {
     }
 }
 
-/// Makes the file say nothing: before a check, and where there is none.
+/// Writes a state file without servers, before a check or where there is none.
 pub fn clear(path: &Path) -> Result<(), PathError> {
     write(path, EMPTY)
 }
 
-/// Whether the file is there and says nothing.
+/// Whether the file exists and has no servers.
 pub fn is_clear(path: &Path) -> bool {
     // HAProxy's own states take more bytes.
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == EMPTY.len() as u64)
@@ -58,7 +59,7 @@ pub fn save(path: &Path, socket: &Path, new: &str, overrides: &Overrides) -> Res
     Ok(write(path, &text)?)
 }
 
-/// What shall be remembered of what runs when `new` is loaded, from the answer to `show servers state`.
+/// What HAProxy should remember when it loads `new`, made from the answer to `show servers state`.
 pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<String, SyntaxError> {
     let servers = read_states(states)?;
     let mut lines = states.lines().filter(|line| !line.is_empty());
@@ -85,12 +86,12 @@ pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<Str
     Ok(kept.join("\n") + "\n")
 }
 
-/// What shall be remembered of one server.
+/// What HAProxy should remember of one server.
 enum KeptState {
     Nothing,
     AsItIs,
-    /// It shall get requests now, by this weight, and did not. What was in maintenance is down until its checks find it
-    /// good: nothing that is not known to be good is let in.
+    /// It should get requests now, with this weight, and did not. A server from maintenance is down until its
+    /// checks find it good: only servers known to be good get requests.
     Ready(u16),
 }
 
@@ -104,7 +105,7 @@ fn memory(backend: &Backend, name: &str, seen: &RunningServer) -> KeptState {
     }
     match (wanted.state, seen.state()) {
         (wanted, seen) if wanted == seen => KeptState::AsItIs,
-        // Without a check, what is down stays down.
+        // Without a check, a server that is down stays down.
         (State::Ready(_), State::Down) if !wanted.options.has("check") => KeptState::Nothing,
         (State::Ready(weight), _) => KeptState::Ready(weight),
         _ => KeptState::Nothing,
@@ -121,15 +122,15 @@ fn corrected(line: &str, columns: &[&str], weight: u16) -> String {
     line.split(' ').enumerate().map(field).collect::<Vec<_>>().join(" ")
 }
 
-/// Replaces the file whole, if it is not right already.
+/// Replaces the whole file, unless it is already right.
 fn write(path: &Path, text: &str) -> Result<(), PathError> {
     let (folder, name) = Folder::of(path)?;
-    // Whatever else is there, a link too, is replaced.
+    // Anything else there is replaced too, even a link.
     let now = folder.read(&name, text.len() as u64);
     if now.is_ok_and(|now| now.as_deref() == Some(text.as_bytes())) {
         return Ok(());
     }
-    // HAProxy may read it as another user, and it says no more than HAProxy's own sockets do.
+    // HAProxy may read it as another user, and it reveals no more than HAProxy's own sockets do.
     folder.replace(name, text.as_bytes(), READABLE, Lasting::Durable)
 }
 
@@ -141,7 +142,7 @@ mod tests {
 
     const HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n";
 
-    /// What is remembered of a server that runs, when the new file says this of it.
+    /// What is remembered of a running server, if the new file has this line for it.
     #[track_caller]
     fn check(seen: &str, file: &str, expect: &str) {
         let new = Config::parse(&format!("backend b\n default-server check\n {file}\n"));
@@ -161,23 +162,23 @@ mod tests {
         check(broken, server, broken);
         check(drain, &format!("{server} weight 0"), drain);
         check(maint, &format!("{server} disabled"), maint);
-        // Another address, port, number or port of the check.
+        // Another address, port, id or check port.
         check(ready, "server a 10.0.0.2:80 id 7", "1");
         check(ready, "server a 10.0.0.1:81 id 7", "1");
         check(ready, "server a 10.0.0.1:80 id 8", "1");
         check(ready, &format!("{server} port 81"), "1");
-        // On its way out: the file says it.
+        // About to stop: the file says so.
         check(ready, &format!("{server} weight 0"), "1");
         check(drain, &format!("{server} disabled"), "1");
         check(maint, &format!("{server} weight 0"), "1");
         check(ready, "", "1");
         check(ready, "\nbackend c", "1");
-        // On its way in: what made it stop is forgotten, what its checks found is not.
+        // About to enter: the reason why it stopped is forgotten, the result of its checks is not.
         check(drain, server, &drain.replace(" 2 8 ", " 2 0 "));
         check(maint, server, &maint.replace(" 0 5 1 1 ", " 0 0 1 1 "));
         check(maint, &format!("{server} no-check"), "1");
         check(ready, &format!("{server} weight 9"), &ready.replace(" 2 0 1 1 ", " 2 0 9 9 "));
-        // What the file is not understood about is HAProxy's business.
+        // If the line is not understood, HAProxy's own state is kept.
         check(drain, "server a app.example:80", drain);
         check(drain, "server-template x 3 10.0.0.1:80", drain);
     }

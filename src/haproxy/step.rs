@@ -1,8 +1,8 @@
-//! What is done to a server, and what one waits for: in HAProxy's words, and in people's.
+//! Steps for a server, and the reasons to wait for it: as commands of HAProxy, and as text for people.
 
 use std::fmt;
 
-/// A server, by the names that HAProxy knows.
+/// A server, by its names in HAProxy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerName {
     /// The section that it is in.
@@ -11,65 +11,65 @@ pub struct ServerName {
     pub server: String,
 }
 
-/// One thing done to one server.
+/// One action on one server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Step {
     /// The server.
     pub server: ServerName,
-    /// What is done to it.
+    /// The action.
     pub action: Action,
 }
 
-/// What can be done to a server.
+/// The actions on a server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Make it, in maintenance, from this address and these options.
+    /// Add it, in maintenance, with this address and these options.
     Add(String),
-    /// Begin to check it.
+    /// Enable its check.
     EnableHealth,
-    /// Make cookies for the servers of its backend that have none.
+    /// Create cookies for the servers of its backend that have none.
     DynamicCookie,
     /// Give it requests.
     Ready,
     /// Give it no new clients.
     Drain,
-    /// Give it nothing.
+    /// Give it no requests.
     Maint,
-    /// Change its share.
+    /// Change its weight.
     Weight(u16),
-    /// Take it away.
+    /// Delete it.
     Delete,
 }
 
-/// A server that is on its way, and what it waits for.
+/// A server in transition, and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// The server.
     pub server: ServerName,
     /// What it waits for.
     pub why: Why,
-    /// Whether it began to wait less than the patience ago, so that it is worth standing by.
+    /// Whether it has waited for less than the patience, so that it is worth waiting for.
     pub fresh: bool,
 }
 
 /// What a server waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// Its check has not found it good; the last verdict.
+    /// Its check has not found it good; with the last verdict.
     Verdict(String),
-    /// It still has sessions: so many.
+    /// It still has this many sessions.
     Sessions(u64),
     /// HAProxy keeps idle connections to it.
     Connections,
-    /// Another server must go first, that has its number.
+    /// Another server with its id must be deleted first.
     Id(u32),
     /// Others must serve before it may stop.
     Others,
 }
 
 impl Step {
-    /// The command for the stats socket. Names and options are words without blanks or separators (a config
-    /// with others leaves them to a reload), so that nothing needs to be escaped.
+    /// The command for the stats socket. Names and options are words without blanks or separators, so nothing
+    /// needs escaping: a configuration with others needs a reload.
     pub fn command(&self) -> String {
         let server = &self.server;
         match &self.action {
@@ -84,7 +84,7 @@ impl Step {
         }
     }
 
-    /// Whether people want to hear of it.
+    /// Whether people want to know about it.
     pub(super) fn is_news(&self) -> bool {
         !matches!(self.action, Action::EnableHealth | Action::DynamicCookie)
     }
@@ -113,13 +113,13 @@ impl fmt::Display for Step {
 }
 
 impl Waiting {
-    /// Whether it is no use to wait longer: its checks have judged it for as long as the patience, and found it bad.
+    /// Whether further waiting is useless: the patience is over, and its checks find it bad.
     pub fn is_failed(&self) -> bool {
         !self.fresh && matches!(&self.why, Why::Verdict(last) if !is_none(last))
     }
 }
 
-/// Whether that is no verdict yet.
+/// Whether this means that there is no verdict yet.
 fn is_none(verdict: &str) -> bool {
     verdict.is_empty() || verdict == "INI"
 }

@@ -1,4 +1,4 @@
-//! Which HAProxy is installed here: not every version takes every keyword.
+//! Which HAProxy is installed here: not every version knows every keyword.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -24,16 +24,16 @@ pub struct Version {
     pub minor: u16,
 }
 
-/// Where distributions put it, for a PATH without these: that of cron, for one.
+/// Where distributions install it, for a PATH without these directories, such as cron's.
 const USUAL: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// It says its version in milliseconds.
+/// It prints its version within milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// More than that is no version.
+/// A longer answer is not a version.
 const MAX_ANSWER: u64 = 4 * 1024;
 
-/// The installed HAProxy does not say its version.
+/// The installed HAProxy does not tell its version.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot find out the version of HAProxy: `{} -v` {reason}", program.display())]
 pub struct VersionError {
@@ -49,11 +49,11 @@ impl VersionError {
 }
 
 impl Version {
-    /// The first that adds and removes checked servers at run time. 2.4 and 2.5 do that in `experimental-mode` only, and
-    /// refuse `check` there (measured with 2.4.0 and 2.5.0).
+    /// The first version that adds and removes checked servers at run time. 2.4 and 2.5 do that only in
+    /// `experimental-mode`, and refuse `check` there (measured with 2.4.0 and 2.5.0).
     pub const RUNTIME: Version = Version { major: 2, minor: 6 };
 
-    /// Reads `2.6`, `2.6.12-1+deb12u1` or `3.5-dev5`.
+    /// Parses `2.6`, `2.6.12-1+deb12u1` or `3.5-dev5`.
     pub fn parse(text: &str) -> Option<Version> {
         let (major, rest) = text.split_once('.')?;
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -81,7 +81,7 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// The first one in PATH, or where distributions put it.
+    /// The first one in PATH, or where distributions install it.
     pub fn find() -> Option<Installed> {
         Installed::find_in(std::env::var_os("PATH").as_deref().unwrap_or_default())
     }
@@ -105,7 +105,7 @@ impl Installed {
         &self.program
     }
 
-    /// Names this very build: while it is the same, so is the version.
+    /// Identifies this build: equal stamps mean equal versions.
     pub fn stamp(&self) -> &str {
         &self.stamp
     }
@@ -135,10 +135,10 @@ impl Installed {
 }
 
 fn answer(program: &Path) -> io::Result<String> {
-    // A file, not a pipe: nothing that the program leaves behind can hold it open.
+    // A file instead of a pipe: no process that the program leaves behind can hold it open.
     let mut output = tempfile::tempfile()?;
     let mut command = Command::new(program);
-    // A group of its own, to be killed whole.
+    // A process group of its own, so that all of it can be killed.
     command.arg("-v").process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
     let mut child = children::start(&mut command)?;
     match child.wait_timeout(LIMIT)? {

@@ -2,8 +2,8 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server as it runs, in words: `NAME STATE [WORD…]`. Its address is 10.0.0.1:80 and its id 1 unless a word says
-/// otherwise.
+/// A running server, described as `NAME STATE [WORD…]`. Its address is 10.0.0.1:80 and its id 1 unless a word
+/// says otherwise.
 fn seen(text: &str) -> (ServerName, RunningServer) {
     let mut words = text.split(' ');
     let mut next = || words.next().unwrap();
@@ -25,11 +25,11 @@ fn seen(text: &str) -> (ServerName, RunningServer) {
         "ready" => {}
         "broken" => (seen.operational, seen.check_health, seen.check_status) = (0, 0, "L7STS".into()),
         "drain" => seen.admin = 8,
-        // As it is loaded from a file with `weight 0`.
+        // As loaded from a file with `weight 0`.
         "weightless" => seen.weight = 0,
         // Out of maintenance, and not yet checked since.
         "unjudged" => (seen.admin, seen.check_health) = (8, 2),
-        // As it is loaded from a file with `disabled`, or after `state maint`.
+        // As loaded from a file with `disabled`, or after `state maint`.
         "maint" => (seen.admin, seen.operational, seen.check_state, seen.check_health) = (5, 0, 14, 0),
         // After `add server`, after `enable health`, and with a verdict.
         "added" => {
@@ -63,14 +63,14 @@ fn config(servers: &str) -> Config {
     Config::parse(&format!("backend b\n{servers}"))
 }
 
-/// What the plan comes to, in words, when the file says `new` and this runs.
+/// The plan as text, for the file `new` and these running servers.
 fn planned(old: &Config, new: &Config, running: &[&str]) -> String {
     let running = Running::of(running.iter().map(|text| seen(text)));
     match plan(old, new, &running, &Overrides::default(), PATIENCE) {
         Plan::Nothing => "nothing".to_owned(),
         Plan::Reload(reason) => format!("reload: {reason}"),
         Plan::Runtime(round) => {
-            // What is said of every server would hide what is said of this one.
+            // Options that all servers have would hide those of this one.
             let command = |step: &Step| step.command().replace(" pool-max-conn -1 pool-purge-delay 5s", "");
             let steps = round.steps.iter().map(command);
             let waiting = round
@@ -88,7 +88,7 @@ fn check(file: &str, running: &[&str], expect: &str) {
     assert_eq!(planned(&new, &new, running), expect, "for `{file}` and {running:?}");
 }
 
-/// Every state that a file can give a server, over every state that it can run in.
+/// Every state that a file can give a server, combined with every state that it can run in.
 #[test]
 fn from_every_state_to_every_other() {
     const NEW: &str = "server a 10.0.0.1:80 id 1 check";
@@ -185,22 +185,22 @@ fn those_who_come_are_in_before_those_who_go_are_out() {
     check(file, &["a ready", &b("gated")], &format!("{verdict}; {others}"));
     check(file, &["a ready", &b("good")], &format!("set server b/b state ready; {others}"));
     check(file, &["a ready", &b("ready")], "set server b/a state drain");
-    // However long it takes, the last one that serves goes on.
+    // However long it takes, the last serving server continues.
     let long = format!("{verdict} (for long); {others} (for long)");
     check(file, &["a ready", &format!("{} since=99", b("gated"))], &long);
-    // If others serve, nobody is held for one that does not come.
+    // If others serve, no server is kept for a new one that does not come up.
     let two = format!("{file}\nserver c 10.0.0.3:80 id 3");
     let c = "c ready unchecked at=10.0.0.3:80 id=3";
     check(&two, &["a ready", &b("gated"), c], &format!("{verdict}; {others}"));
     let going = format!("set server b/a state drain; {verdict} (for long)");
     check(&two, &["a ready", &format!("{} since=99", b("gated")), c], &going);
-    // A server that serves nothing is not held, and neither is one that must not serve.
+    // A server that does not serve is not kept, and neither is one that must not serve.
     check(file, &["a broken"], &format!("{add}; set server b/a state drain"));
     let draining = format!("server a 10.0.0.1:80 id 1 check weight 0\n{file}");
     check(&draining, &["a ready"], &format!("{add}; {others}"));
     let down = format!("server a 10.0.0.1:80 id 1 check disabled\n{file}");
     check(&down, &["a ready"], &format!("set server b/a state maint; {add}"));
-    // The last one goes if nobody comes: the file says so.
+    // The last one goes if no other enters: the file says so.
     check("", &["a ready"], "set server b/a state drain");
 }
 
@@ -221,7 +221,7 @@ fn a_server_that_moved_is_replaced() {
         check(two, &[moved, c], "set server b/a state drain");
     }
     check(two, &["a ready at=10.0.0.9:80", c], "nothing");
-    // With nobody else to serve meanwhile, or few, a reload is gentler.
+    // If no other server serves meanwhile, or only a few, a reload is gentler.
     check(two, &["a ready"], "reload: 1 of 2 servers of `b` have moved");
     check(two, &["a ready", "c broken at=10.0.0.3:80 id=3"], "reload: 1 of 2 servers of `b` have moved");
     check(two, &["a ready", "c ready"], "reload: 2 of 2 servers of `b` have moved");
@@ -300,12 +300,12 @@ fn servers_that_are_not_understood_are_left_alone() {
     check("server a app.example:80", &["a maint"], "nothing");
     check("server-template t 2 10.0.0.1:80", &["t1 ready", "t2 drain"], "nothing");
     check("", &["x drain"], "set server b/x state maint; del server b/x");
-    // Nor are those of backends that the file does not know.
+    // The same for backends that the file does not have.
     let other = Config::parse("backend c");
     assert_eq!(planned(&other, &other, &["a ready"]), "nothing");
 }
 
-/// From anywhere, the plan comes to an end: what it does leads to a state from which it does something else.
+/// From any state, the plan ends: its steps lead to a state with other steps.
 #[test]
 fn every_way_ends() {
     let file = "server a 10.0.0.1:80 id 1 check";
@@ -329,7 +329,7 @@ fn every_way_ends() {
     }
 }
 
-/// What HAProxy does at such steps, and what time does to those who wait, as it was seen.
+/// The effect of such steps in HAProxy, and of time on waiting servers, as observed.
 fn simulate(servers: &mut Vec<(ServerName, RunningServer)>, round: &Round) {
     for step in &round.steps {
         if let Action::Add(_) = step.action {
