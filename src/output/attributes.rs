@@ -1,6 +1,7 @@
-//! What a file has besides bytes, mode and owner: access control lists, security labels, attributes of users (xattr(7)).
+//! The attributes of a file besides bytes, mode and owner: access control lists, security labels, user
+//! attributes (xattr(7)).
 //!
-//! A file that takes another one's place is a new file, and has none of them unless they are copied.
+//! A file that replaces another one is a new file, and has none of them unless they are copied.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +14,22 @@ use rustix::io::Errno;
 
 use super::file::Location;
 
-/// The kernel gives no list and no value that is longer (xattr(7)).
+/// The kernel returns no longer list or value (xattr(7)).
 const MAX: usize = 64 * 1024;
 
 /// The access control list (acl(5)).
 const ACL: &str = "system.posix_acl_access";
 
-/// The list that a folder gives to files that are made in it.
+/// The list that files get which are created in a folder.
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
-/// What vouches for the bytes of the old file, and says nothing about those of the new one.
+/// Attributes that vouch for the bytes of the old file, and not for the new ones.
 const OF_THE_BYTES: [&str; 3] = ["security.capability", "security.evm", "security.ima"];
 
-/// Gives the new file the attributes of the old one. Gives a sentence about each that could not be kept.
+/// Copies the attributes of the old file to the new one. Returns a sentence about each one that could not be
+/// kept.
 ///
-/// Before the mode is set: that, too, changes what an access control list allows.
+/// Call this before the mode is set, since the mode also changes what an access control list allows.
 pub(super) fn keep(old: &File, new: &File) -> io::Result<Vec<String>> {
     let names = list(old)?;
     let mut lost = Vec::new();
@@ -37,31 +39,32 @@ pub(super) fn keep(old: &File, new: &File) -> io::Result<Vec<String>> {
             lost.push(format!("the attribute `{name}`{} could not be kept: {error}", meaning(name)));
         }
     }
-    // The folder's default list goes to every file that is made in it, and may allow more than the old file did.
+    // Every file created in the folder gets the folder's default list, which may allow more than the old file
+    // did.
     if !names.iter().any(|name| name == ACL) && list(new)?.iter().any(|name| name == ACL) {
         fremovexattr(new, ACL)?;
     }
     Ok(lost)
 }
 
-/// Gives a new file what its folder has for new files, as if another program had made it with this mode. True if the folder
-/// has something, which then says the mode too.
+/// Gives a new file the folder's list for new files, as if another program had created the file with this
+/// mode. True if the folder has such a list, which then determines the mode too.
 pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
     let list = match value(folder, DEFAULT_ACL) {
         Ok(list) => list,
-        // A folder that may not be read does not tell.
+        // An unreadable folder does not tell.
         Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS | Errno::BADF) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     fsetxattr(new, ACL, &list, XattrFlags::empty())?;
-    // acl(5): the list's own rights, without those that the maker does not ask for.
+    // acl(5): the list's own rights, without those that the creator does not ask for.
     let allowed = new.metadata()?.permissions().mode() & mode;
     new.set_permissions(std::fs::Permissions::from_mode(allowed))?;
     Ok(true)
 }
 
-/// What stops everybody from replacing that file, root too: the file or its folder, and the flag that it has (chattr(1)).
+/// What prevents even root from replacing that file: the file or its folder, and its flag (chattr(1)).
 pub(super) fn protection(place: &Location) -> Option<(PathBuf, &'static str)> {
     let folder = &place.folder;
     let file = (Path::new(&place.name), folder.at(&place.name), AtFlags::SYMLINK_NOFOLLOW);
@@ -76,7 +79,7 @@ pub(super) fn protection(place: &Location) -> Option<(PathBuf, &'static str)> {
 
 fn copy(old: &File, new: &File, name: &str) -> Result<(), Errno> {
     let value = value(old, name)?;
-    // What it has got by itself, such as a label, may not be set by everyone.
+    // Not every user may set an attribute that the new file has already, such as a label.
     if self::value(new, name).is_ok_and(|known| known == value) {
         return Ok(());
     }
@@ -90,7 +93,7 @@ fn value(file: &File, name: &str) -> Result<Vec<u8>, Errno> {
     Ok(value)
 }
 
-/// The names of the file's attributes, sorted; none where the file system knows no attributes.
+/// The names of the file's attributes, sorted; empty if the file system does not support attributes.
 fn list(file: &File) -> io::Result<Vec<String>> {
     let mut list = vec![0; MAX];
     let length = match flistxattr(file, &mut list[..]) {

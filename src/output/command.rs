@@ -24,10 +24,10 @@ pub struct Command {
     words: Vec<String>,
 }
 
-/// That is no command.
+/// The text is not a valid command.
 #[derive(Debug, thiserror::Error)]
 pub enum BadCommand {
-    /// There is no word in it.
+    /// It has no words.
     #[error("the command is empty")]
     Empty,
     /// A quote is not closed.
@@ -41,7 +41,7 @@ pub enum BadCommand {
         /// The first thing in it that needs a shell.
         what: String,
     },
-    /// A check does not name the file that it is to check.
+    /// A check does not name the file to check.
     #[error("the check `{0}` has no `{{}}`: it would look at the old file, not at the new one")]
     NoFile(String),
 }
@@ -60,12 +60,12 @@ impl BadCommand {
     }
 }
 
-/// The same command for a shell, as it can be pasted.
+/// The same command for a shell, ready to paste.
 fn in_a_shell(line: &str) -> String {
     format!("sh -c {}", shell_words::quote(line.trim()))
 }
 
-/// Why a command did not do what it was run for.
+/// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommandError {
     /// It could not be started.
@@ -73,7 +73,7 @@ pub enum CommandError {
     Start {
         /// The command.
         command: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: Arc<std::io::Error>,
     },
@@ -84,23 +84,23 @@ pub enum CommandError {
         command: String,
         /// "exit code 1", "signal 9".
         status: String,
-        /// The end of what it printed, on lines of its own.
+        /// The end of its output, on lines of its own.
         output: String,
     },
-    /// It did not end.
+    /// It exceeded the time limit.
     #[error("`{command}` was ended after {seconds} s{output}")]
     TooLong {
         /// The command.
         command: String,
         /// The time limit.
         seconds: u64,
-        /// The end of what it printed, on lines of its own.
+        /// The end of its output, on lines of its own.
         output: String,
     },
 }
 
 impl Command {
-    /// Splits a line into words: quotes and backslashes as in sh. What else a shell would understand is refused.
+    /// Splits a line into words, with quotes and backslashes as in sh. Other shell syntax is refused.
     pub fn parse(line: &str) -> Result<Command, BadCommand> {
         let words = shell_words::split(line).map_err(|_| BadCommand::Quote(line.to_owned()))?;
         if let Some(what) = shell::only_for_a_shell(line) {
@@ -109,7 +109,7 @@ impl Command {
         if words.is_empty() { Err(BadCommand::Empty) } else { Ok(Command { words }) }
     }
 
-    /// The same for a check, which must name the file: one that does not would look at the old file.
+    /// The same for a check, which must name the file: otherwise it would check the old file.
     pub fn parse_check(line: &str) -> Result<Command, BadCommand> {
         let check = Command::parse(line)?;
         match check.names_the_file() {
@@ -118,21 +118,22 @@ impl Command {
         }
     }
 
-    /// Whether `{}` is in it.
+    /// Whether it contains `{}`.
     pub fn names_the_file(&self) -> bool {
         self.words.iter().any(|word| word.contains(shell::FILE))
     }
 
-    /// The program that it runs, as it is written.
+    /// The program, as it is written.
     pub fn program(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
 
-    /// Runs the command on `file` and waits for its end, `limit` at most; then it and what it started are killed.
+    /// Runs the command on `file` and waits for its end, at most for `limit`. Then it is killed with all that
+    /// it started.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
         let command = self.to_string();
         let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
-        // A file, not a pipe: a process that the command leaves behind could hold a pipe open for ever.
+        // A file instead of a pipe: a process that the command leaves behind could hold a pipe open for ever.
         let output = tempfile::tempfile().map_err(start)?;
         let mut words = shell::fill(&self.words, &file.to_string_lossy()).into_iter();
         let mut program = std::process::Command::new(words.next().unwrap_or_default());
@@ -166,7 +167,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// The end of the output, indented, each line on its own; empty if there was none.
+/// The end of the output, each line indented on a line of its own; empty if there is none.
 fn tail(output: File) -> String {
     end_of(output)
         .lines()

@@ -1,4 +1,4 @@
-//! What was done about a file.
+//! What was done with a file.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use super::Followed;
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// The file was right already.
+    /// The file was already right.
     Unchanged,
-    /// Its bytes were right; mode or owner were set.
+    /// Its bytes were right; its mode or owner was set.
     Adjusted,
-    /// It was replaced (or made).
+    /// It was replaced or created.
     Replaced,
-    /// It was right already; a reload that was still owed has succeeded.
+    /// It was already right; an owed reload has succeeded.
     Reloaded,
     /// It is right, and HAProxy follows without a reload.
     Followed(Followed),
@@ -23,7 +23,7 @@ pub enum Done {
     Held(Held),
 }
 
-/// What a reload that is owed is for.
+/// An owed reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Whether the file was replaced now.
@@ -33,7 +33,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What was done once that reload has succeeded.
+    /// The result after that reload has succeeded.
     pub fn reloaded(self) -> Done {
         match self.why {
             Some(why) => Done::ReloadedFor(why),
@@ -42,19 +42,19 @@ impl Held {
         }
     }
 
-    /// What was done if somebody else has run that reload.
+    /// The result if another process has run that reload.
     pub fn settled(self) -> Done {
         if self.replaced { Done::Replaced } else { Done::Unchanged }
     }
 }
 
 impl Done {
-    /// Whether there is nothing left to be done for this file by a later run.
+    /// Whether nothing is left for a later run.
     pub fn is_settled(&self) -> bool {
         match self {
             Done::Followed(followed) => followed.pending.is_empty() && followed.failed.is_empty(),
             Done::Held(_) => false,
-            // Whether the reload has loaded what it should, only another look can say.
+            // Only another look can tell whether the reload has loaded the file.
             Done::Reloaded | Done::ReloadedFor(_) => false,
             Done::Unchanged | Done::Adjusted | Done::Replaced => true,
         }
@@ -62,7 +62,7 @@ impl Done {
 }
 
 impl fmt::Display for Done {
-    /// What is said of the file.
+    /// The message about the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Done::Unchanged => f.write_str("unchanged"),

@@ -1,4 +1,4 @@
-//! Why a file is not as it should be, and what to do about it.
+//! Why a file is not in order, and what to do about it.
 
 use std::path::PathBuf;
 
@@ -6,30 +6,30 @@ use super::{CommandError, MAX_VAIN};
 use crate::errors::{PathError, pasted};
 use crate::haproxy::{ApplyError, NotLoaded};
 
-/// Why a target is not as it should be.
+/// Why a target is not in order.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The file, or the memory of it, could not be read or written. The old file stands.
+    /// The file or its memory could not be read or written. The old file stays.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// The path is a link. The old file stands.
+    /// The path is a link. The old file stays.
     #[error("`{}` is a link, and links are not followed", .0.display())]
     Link(PathBuf),
     /// The path is a directory or a device.
     #[error("`{}` is no plain file", .0.display())]
     NotAFile(PathBuf),
-    /// Something is mounted on that very file, so that it cannot be replaced. The old file stands.
+    /// The file itself is a mount point, so it cannot be replaced. The old file stays.
     #[error("`{}` is a mount point, such as docker makes of `-v FILE:FILE`, and cannot be replaced; the old file stands", .0.display())]
     Mounted(PathBuf),
-    /// The file, or its folder, has a flag that stops everybody, root too. The old file stands.
+    /// The file or its folder has a flag that prevents even root from replacing it. The old file stays.
     #[error("`{}` is {flag}, so the file cannot be replaced; the old file stands", path.display())]
     Protected {
-        /// The file, or its folder.
+        /// The file or its folder.
         path: PathBuf,
         /// "immutable" or "append-only".
         flag: &'static str,
     },
-    /// The check command refused the new file. The old file stands.
+    /// The check command refused the new file. The old file stays.
     #[error("the new `{}` was refused by its check; the old file stands", path.display())]
     Check {
         /// The target.
@@ -38,7 +38,7 @@ pub enum TargetError {
         #[source]
         source: CommandError,
     },
-    /// The new file is in place, and the reload command failed. It is owed until it succeeds.
+    /// The new file is in place, and the reload command failed. The reload is owed until it succeeds.
     #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
     Reload {
         /// The target.
@@ -47,8 +47,8 @@ pub enum TargetError {
         #[source]
         source: CommandError,
     },
-    /// The new file is in place, the reload command succeeded, and HAProxy goes on with the old one. The reload is owed until
-    /// another process serves.
+    /// The new file is in place and the reload command succeeded, but HAProxy continues with the old file.
+    /// The reload is owed until another process serves.
     #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
     NotLoaded {
         /// The target.
@@ -57,29 +57,29 @@ pub enum TargetError {
         #[source]
         source: NotLoaded,
     },
-    /// The file is in place, and whether HAProxy follows cannot be asked at that socket, now or after a reload.
+    /// The file is in place, but the socket cannot tell whether HAProxy follows, now or after a reload.
     #[error("`{}` is in place, but whether HAProxy follows is not known", path.display())]
     NotAsked {
         /// The target.
         path: PathBuf,
-        /// Whether the file was reloaded first.
+        /// Whether HAProxy was reloaded before.
         reloaded: bool,
-        /// Why it cannot be asked.
+        /// Why the socket cannot tell.
         #[source]
         source: ApplyError,
     },
-    /// The file is in place, and what runs is another one however often it is reloaded.
+    /// The file is in place, but HAProxy runs something else after several reloads.
     #[error("`{}` is in place, but HAProxy does not follow, nor did {MAX_VAIN} reloads help: {why}", path.display())]
     NotConverged {
         /// The target.
         path: PathBuf,
-        /// What the next reload would have been for.
+        /// The reason for the next reload, which was not run.
         why: String,
     },
 }
 
 impl TargetError {
-    /// Whether the new file is in place all the same.
+    /// Whether the new file is in place nevertheless.
     pub fn is_in_place(&self) -> bool {
         match self {
             TargetError::Reload { .. }

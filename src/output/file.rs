@@ -1,4 +1,5 @@
-//! A file on disk that is replaced whole: staged beside it, with its mode and owner, never through a link.
+//! A file that is replaced as a whole: staged beside the old one, with its mode and owner, never through a
+//! link.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,31 +14,31 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, NotPlain, PRIVATE, Staged};
 use crate::stat_key::{Key, Times};
 
-/// The mode of a file that did not exist and for which none was asked.
+/// The mode of a new file if none was asked for.
 const NEW_FILE_MODE: u32 = 0o644;
 
-/// What of the folder's default access control list a new file gets: all but the right to be run.
+/// The rights of the folder's default access control list that a new file gets: all except execution.
 const INHERITED_MODE: u32 = 0o666;
 
-/// No file that this program writes is larger.
+/// The largest file that this program writes.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Who a file shall belong to.
+/// The owner that a file should have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Owner {
-    /// The user, by number.
+    /// The user id.
     pub uid: u32,
-    /// The group, by number; none keeps the group that the file has or gets.
+    /// The group id; `None` keeps the group that the file has or gets.
     pub gid: Option<u32>,
 }
 
-/// That text names no owner.
+/// The text does not name an owner.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` names no user or group of this machine")]
 pub struct UnknownOwner(String);
 
 impl Owner {
-    /// Reads USER or USER:GROUP, names or numbers.
+    /// Parses USER or USER:GROUP, names or numbers.
     pub fn parse(text: &str) -> Result<Owner, UnknownOwner> {
         let unknown = || UnknownOwner(text.to_owned());
         let (user, group) = match text.split_once(':') {
@@ -61,7 +62,7 @@ impl Owner {
     }
 }
 
-/// A file's place: its folder, opened, and its name in it. All that is done with the file is done through these.
+/// A file's location: its open folder, and its name in it. Everything is done with the file through these.
 #[derive(Debug)]
 pub(super) struct Location {
     pub(super) folder: Folder,
@@ -83,7 +84,7 @@ impl Location {
         Ok(Location { folder, name, path: path.to_owned() })
     }
 
-    /// The same; none if there is no such folder.
+    /// The same; `None` if the folder does not exist.
     pub(super) fn find(path: &Path) -> Result<Option<Location>, PathError> {
         match Location::open(path) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -91,7 +92,7 @@ impl Location {
         }
     }
 
-    /// What is there now; none if nothing is. A link, a directory or a device is an error.
+    /// The current file; `None` if there is none. A link, a directory or a device is an error.
     pub(super) fn current(&self) -> Result<Option<CurrentFile>, TargetError> {
         let file = self.folder.file(&self.name).map_err(|error| match NotPlain::of(&error) {
             Some(NotPlain::Link) => TargetError::Link(self.path.clone()),
@@ -104,7 +105,7 @@ impl Location {
         Ok(Some(CurrentFile { bytes, metadata, handle }))
     }
 
-    /// Names the bytes of the file that is there now; none if nothing does, or if it is no plain file.
+    /// The key of the current file's bytes; `None` if there is no plain file, or its times prove nothing yet.
     pub(super) fn key(&self, now: SystemTime) -> Option<(Key, fs::File)> {
         let file = self.folder.file(&self.name).ok()??;
         let found = rustix::fs::fstat(&file).ok()?;
@@ -112,14 +113,15 @@ impl Location {
         Some((key, file))
     }
 
-    /// Writes the bytes into a new file that ends like the target's name: some checkers go by that.
+    /// Writes the bytes into a new file with the target's name at its end: some checkers go by the extension.
     fn draft_in<'f>(&self, folder: &'f Folder, bytes: &[u8]) -> Result<Staged<'f>, PathError> {
         let mut staged = folder.stage(&self.suffix())?;
         staged.fill(bytes, PRIVATE, Lasting::Cached).at("write", &staged.path())?;
         Ok(staged)
     }
 
-    /// A new file beside the target that is only to be checked; in that other folder if nobody may write there.
+    /// A new file beside the target that is only for the check. If that folder is not writable, it is in the
+    /// other one.
     pub(super) fn draft<'f>(&'f self, other: &'f Folder, bytes: &[u8]) -> Result<Staged<'f>, PathError> {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         match self.draft_in(&self.folder, bytes) {
@@ -130,7 +132,7 @@ impl Location {
         }
     }
 
-    /// Puts the staged file in place, durably. Readers see the old file or the new one, never something between.
+    /// Puts the staged file in place, durably. Readers see either the old file or the new one.
     pub(super) fn replace(&self, staged: Staged<'_>) -> Result<(), TargetError> {
         match staged.place(Path::new(&self.name), Lasting::Durable) {
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
@@ -140,7 +142,7 @@ impl Location {
         }
     }
 
-    /// Removes staged files that runs left which were killed. Only called while the target's lock is held.
+    /// Removes staged files of killed runs. Call it only while the target's lock is held.
     pub(super) fn sweep(&self) {
         self.folder.sweep(&self.suffix());
     }
@@ -150,8 +152,8 @@ impl Location {
     }
 }
 
-/// Writes the bytes beside the file, ready to take its place: on disk, with the mode, owner and attributes that it shall
-/// have. Also gives a sentence about each thing that the replacement loses.
+/// Writes the bytes beside the file, ready to replace it: on disk, with their final mode, owner and
+/// attributes. Also returns a sentence about each thing that the replacement loses.
 pub(super) fn stage<'p>(
     place: &'p Location,
     bytes: &[u8],
@@ -166,7 +168,7 @@ pub(super) fn stage<'p>(
     let uid = owner.map(|owner| owner.uid).or(old.map(MetadataExt::uid));
     let gid = owner.and_then(|owner| owner.gid).or(old.map(MetadataExt::gid));
     let mine = staged.file().metadata().at("look at", &staged.path())?;
-    // Only a change needs the right to change: a user who owns the file keeps it without being root.
+    // Only a change needs permission: a user who owns the file keeps it without being root.
     if uid.is_some_and(|uid| uid != mine.uid()) || gid.is_some_and(|gid| gid != mine.gid()) {
         rustix::fs::fchown(staged.file(), uid.map(Uid::from_raw), gid.map(Gid::from_raw))
             .map_err(std::io::Error::from)
@@ -183,7 +185,7 @@ pub(super) fn stage<'p>(
         lost.push(format!("the file has {others} other {names} the old bytes: only this one is replaced"));
     }
     let inherits = || attributes::inherit(place.folder.as_file(), staged.file(), INHERITED_MODE);
-    // After the owner: changing that drops set-id bits (chown(2)).
+    // After the owner, since a change of owner drops set-id bits (chown(2)).
     let kept = mode.or(old.map(|old| old.mode() & 0o7777));
     if kept.is_some() || !inherits().at("give what its folder has for new files to", &staged.path())? {
         let mode = fs::Permissions::from_mode(kept.unwrap_or(NEW_FILE_MODE));
@@ -193,7 +195,7 @@ pub(super) fn stage<'p>(
     Ok((staged, lost))
 }
 
-/// Sets a mode and owner that were asked for on a file whose bytes are right. True if something changed.
+/// Sets the requested mode and owner on a file whose bytes are right. True if something changed.
 pub(super) fn adjust(
     path: &Path,
     file: &fs::File,

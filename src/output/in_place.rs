@@ -1,7 +1,8 @@
-//! A file that keeps its place while its bytes change: for one that is a mount point, and cannot be replaced.
+//! A file that stays in its place while its bytes change, for a mount point, which cannot be replaced.
 //!
-//! Weaker than a replacement: whoever reads meanwhile can see the beginning of the new bytes and the end of the old ones.
-//! What was to be written is kept in the target's memory until it is written whole ([`Memory::begin_in_place`]).
+//! This is weaker than a replacement: a reader can meanwhile see the beginning of the new bytes and the end
+//! of the old ones. The target's memory has the new bytes until they are completely written
+//! ([`Memory::begin_in_place`]).
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -14,15 +15,15 @@ use super::file::{CurrentFile, Location};
 use super::memory::Memory;
 use crate::errors::{AtPath, PathError};
 
-/// Whether something is mounted on that very file. False where the kernel does not tell (before Linux 5.8); then the
+/// Whether the file itself is a mount point. False if the kernel does not tell (before Linux 5.8); then the
 /// replacement fails with EBUSY.
 pub(super) fn is_mount_point(place: &Location) -> bool {
     rustix::fs::statx(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Writes the bytes into the file that was found, durably, and gives it opened. If that fails, the old bytes are there
-/// again.
+/// Writes the bytes into the file that was found, durably, and returns it open. If that fails, the old bytes
+/// are restored.
 pub(super) fn write(
     memory: &Memory,
     place: &Location,
@@ -35,7 +36,7 @@ pub(super) fn write(
         .filter(|file| is_same(file, &old.metadata))
         .ok_or_else(|| io::Error::other("somebody has just put another file there"));
     let file = file.at("write", path)?;
-    // Before anything is written: a full disk leaves the old file whole.
+    // Before anything is written, so that a full disk leaves the old file complete.
     reserve(&file, new.len()).at("write", path)?;
     memory.begin_in_place(new)?;
     if let Err(error) = fill(&file, new) {
@@ -52,7 +53,7 @@ fn is_same(file: &File, found: &Metadata) -> bool {
     file.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()))
 }
 
-/// Finishes what a run began that was killed. True if there was something to finish.
+/// Finishes the write of a killed run. True if there was one.
 pub(super) fn recover(memory: &Memory, path: &Path) -> Result<bool, PathError> {
     let Some(bytes) = memory.in_place() else { return Ok(false) };
     if let Some(place) = Location::find(path)?
@@ -60,7 +61,7 @@ pub(super) fn recover(memory: &Memory, path: &Path) -> Result<bool, PathError> {
     {
         fill(&file, &bytes).at("write", path)?;
     }
-    // Else somebody took the file away: a new one is made like any other.
+    // If the file was removed meanwhile, a new one is made as usual.
     memory.end_in_place()?;
     Ok(true)
 }
@@ -73,12 +74,12 @@ fn reserve(file: &File, length: usize) -> io::Result<()> {
         Err(error) if error == rustix::io::Errno::NOSPC || error == rustix::io::Errno::DQUOT => {
             Err(error.into())
         }
-        // Not every file system can.
+        // Not every file system supports it.
         _ => Ok(()),
     }
 }
 
-/// First the bytes, then the length: the file is never shorter than what it shall hold.
+/// First the bytes, then the length: the file is never shorter than its new content.
 fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, 0)?;
     file.set_len(bytes.len() as u64)?;

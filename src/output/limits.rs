@@ -1,35 +1,35 @@
-//! Whether a new output may replace the last good one: a balancer is never emptied by an outage, a typo or a bad record.
+//! Whether a new output may replace the last good one: no outage, typo or bad record may empty a balancer.
 //!
-//! Where it is remembered which nodes the last good output had, their losses are judged ([`judge_losses`]), else the
-//! numbers alone ([`judge`]).
+//! If the nodes of the last good output are remembered, their losses are judged ([`judge_losses`]), otherwise
+//! only the numbers ([`judge`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many nodes a template was given for each part it asked for.
+/// The number of nodes in the answer to each question of a template.
 pub type Counts = BTreeMap<String, Count>;
 
-/// The nodes that a template was given for one question.
+/// The nodes in the answer to one question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Those that may be used.
+    /// The active nodes.
     pub active: u64,
-    /// Those that are still on the list and say of themselves that they may not be used: draining, drained, wedged.
+    /// Nodes that are still on the list with a state that forbids their use: draining, drained, wedged.
     pub leaving: u64,
 }
 
 /// The limits of one target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Fewer active nodes are refused. None means 1, and only where the last good output had any.
+    /// Fewer active nodes are refused. `None` means 1, and only if the last good output had any.
     pub min_nodes: Option<u64>,
-    /// A loss of more active nodes than this, in percent of the last good output's, is refused.
+    /// A larger loss of active nodes is refused, in percent of those of the last good output.
     pub max_shrink: u8,
 }
 
-/// The nodes that a question had in the last good output and has not now.
+/// The nodes that a question had in the last good output and lacks now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loss {
     /// The active nodes of the last good output.
@@ -38,9 +38,9 @@ pub struct Loss {
     pub base: u64,
     /// Those of `base` that are not active any more.
     pub lost: u64,
-    /// Those of `lost` that are on the list and say of themselves that they may not be used.
+    /// Those of `lost` that are on the list with a state that forbids their use.
     pub leaving: u64,
-    /// Those of `base` that have been in the output for long.
+    /// Those of `base` that have been in the output for a long time.
     pub settled: u64,
     /// Those of `settled` that are not active any more.
     pub settled_lost: u64,
@@ -58,7 +58,7 @@ impl Default for Limits {
 /// Why an output is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The question that got too few nodes.
+    /// The question with too few nodes.
     pub question: String,
     /// Active nodes in the last good output, if there is one.
     pub before: Option<u64>,
@@ -91,12 +91,13 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Compares what a template is given now with what its last good output was given.
+/// Compares the current counts of a template with those of its last good output.
 ///
-/// One node that says itself that it is leaving is no outage, however few there are: so drains and decommissions, one
-/// at a time, never meet a limit, unless the user asked for a number of nodes.
+/// A single node that says it is leaving is no outage, however few nodes there are. So drains and
+/// decommissions, one at a time, never meet a limit, unless the user asked for a number of nodes.
 ///
-/// A question inside another (`app*/app2`) that is asked no more, because nobody plays that part now, has lost all.
+/// A question inside another (`app*/app2`) that is no longer asked, because no node plays that part now, has
+/// lost all its nodes.
 pub fn judge(limits: Limits, last: Option<&Counts>, now: &Counts) -> Vec<Refusal> {
     let vanished = last.into_iter().flat_map(Counts::keys).filter(|question| {
         let outer = question.split_once('/').map(|(outer, _)| outer);
@@ -117,8 +118,8 @@ pub fn judge(limits: Limits, last: Option<&Counts>, now: &Counts) -> Vec<Refusal
         .collect()
 }
 
-/// Judges what each question has lost, by the nodes themselves. What this refuses, [`judge`] refuses too: nodes that left
-/// in order, and nodes that came a short while ago and are gone again, are no outage.
+/// Judges what each question has lost, by the nodes themselves. It refuses only what [`judge`] refuses too:
+/// nodes that left in order, and young nodes that are gone again, are no outage.
 pub fn judge_losses(limits: Limits, losses: &BTreeMap<String, Loss>, now: &Counts) -> Vec<Refusal> {
     let unknown = now.keys().filter(|question| !losses.contains_key(*question));
     unknown
@@ -133,7 +134,7 @@ pub fn judge_losses(limits: Limits, losses: &BTreeMap<String, Loss>, now: &Count
         .collect()
 }
 
-/// `active` is none for a question that is asked no more.
+/// `active` is `None` for a question that is no longer asked.
 fn crossed_by(limits: Limits, loss: Loss, active: Option<u64>) -> Option<Crossed> {
     let lost = loss.lost.min(loss.base.saturating_sub(active.unwrap_or_default()));
     if let Some(least) = limits.min_nodes
@@ -148,7 +149,7 @@ fn crossed_by(limits: Limits, loss: Loss, active: Option<u64>) -> Option<Crossed
         return Some(Crossed::MinNodes(1));
     }
     let too_many = |lost: u64, of: u64| lost * 100 > u64::from(limits.max_shrink) * of;
-    // Of nodes that all came a short while ago, nothing else is known.
+    // If all nodes are young, there is nothing else to go by.
     let settled = loss.settled == 0 || too_many(loss.settled_lost, loss.settled);
     (settled && too_many(lost, loss.base)).then_some(Crossed::MaxShrink(limits.max_shrink))
 }
@@ -232,7 +233,7 @@ mod tests {
             assert_eq!(refusals.iter().map(|refusal| refusal.question.as_str()).collect::<Vec<_>>(), expect);
         };
         check(&[("app*", 8), ("app*/app1", 8)], &["app*/app2"]);
-        check(&[("web*", 8), ("web*/web1", 8)], &[]); // the template asks for something else now
+        check(&[("web*", 8), ("web*/web1", 8)], &[]); // the template has another question now
     }
 
     #[test]
@@ -254,16 +255,16 @@ mod tests {
         check(old(3, 3), None, Some(Crossed::MinNodes(1)));
         // Others have taken their place.
         check(old(3, 3), Some(3), None);
-        // Twenty came a short while ago, and are gone again.
+        // Twenty young nodes are gone again.
         let fake = Loss { settled: 10, settled_lost: 0, ..old(30, 20) };
         check(fake, Some(10), None);
         check(Loss { settled_lost: 6, ..old(30, 26) }, Some(4), None);
         check(Loss { settled: 10, settled_lost: 6, ..old(30, 26) }, Some(4), Some(Crossed::MaxShrink(50)));
-        // All came a short while ago.
+        // All are young.
         check(Loss { settled: 0, settled_lost: 0, ..old(10, 8) }, Some(2), Some(Crossed::MaxShrink(50)));
-        // However young: never to nothing.
+        // However young they are: never down to nothing.
         check(Loss { settled: 0, settled_lost: 0, ..old(10, 10) }, Some(0), Some(Crossed::MinNodes(1)));
-        // The last one drains, or has left in order.
+        // The last node drains, or has left in order.
         check(Loss { leaving: 1, ..old(1, 1) }, Some(0), None);
         check(Loss { before: 1, ..Loss::default() }, None, None);
         let asked = Limits { min_nodes: Some(2), max_shrink: 50 };

@@ -1,4 +1,4 @@
-//! What is remembered of a target between runs: its last good output, and a reload that is still owed.
+//! The memory of a target between runs: its last good output, and an owed reload.
 
 use std::fs::{File, TryLockError};
 use std::hash::Hasher;
@@ -15,65 +15,64 @@ use crate::folder::{self, Folder, Lasting, PRIVATE};
 use crate::stat_key::Key;
 use crate::state;
 
-/// How long a run waits for another run on the same target. Longer than check and reload may take together.
+/// How long a run waits for another run on the same target: longer than check and reload can take together.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);
 
-/// The last output that was good enough to be used.
+/// The last output that passed its limits and its check.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LastGood {
-    /// What the template was given.
+    /// The counts of the template's questions.
     pub counts: Counts,
     /// The output's [`digest`].
     pub digest: String,
-    /// What it was made from; none if that cannot be said, or if not all is done yet.
+    /// The inputs of the output; `None` if they are unknown, or work is left.
     pub made: Option<Made>,
-    /// The key of the file that holds it, when it was last read and found right; none if that says nothing yet.
+    /// The key of the file when it was last read and found right; `None` if the key proves nothing yet.
     pub key: Option<Key>,
 }
 
-/// What an output was made from, and what there was to say about it: the same inputs make the same output, and there is
-/// the same to say.
+/// The inputs of an output and its warnings. Equal inputs make an equal output with equal warnings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Made {
-    /// Names everything that the output depends on.
+    /// The digest of all inputs.
     pub inputs: String,
     /// The warnings, as they were printed.
     pub warnings: Vec<String>,
 }
 
 impl LastGood {
-    /// What is to be known of that output.
+    /// The memory of that output.
     pub fn new(counts: Counts, output: &str, made: Option<Made>) -> LastGood {
         LastGood { counts, digest: digest(output.as_bytes()), made, key: None }
     }
 }
 
-/// Names an output's bytes.
+/// A digest of an output.
 pub fn digest(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
-/// The files of the memory, besides the notes of others.
+/// The files of the memory, besides the notes of other modules.
 const LOCK: &str = "lock";
 const LAST_GOOD: &str = "last-good";
 const BEING_WRITTEN: &str = "being-written";
 const PENDING: &str = "reload-pending";
 
-/// No file of the memory is larger.
+/// The largest file of the memory.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Under which name the memory has [`InVain`].
+/// The name of the note with [`InVain`].
 const IN_VAIN: &str = "reloads-in-vain";
 
-/// Reloads of which it is not known whether they have helped.
+/// Reloads whose effect is unknown.
 #[derive(Debug, Serialize, Deserialize)]
 struct InVain {
-    /// Names the command, and where its success is asked: another one may help.
+    /// A digest of the reload command and of the socket that confirms it. Another command may help.
     way: String,
     times: u32,
 }
 
-/// The memory of one target, locked: two runs on one target go one after the other.
+/// The locked memory of one target: two runs on one target go one after the other.
 #[derive(Debug)]
 pub struct Memory {
     folder: Folder,
@@ -81,8 +80,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Opens the memory of the target named `key` (a file's path, or what identifies a rendering to stdout), and waits
-    /// while another process holds it.
+    /// Opens the memory of the target with this `key` (a file's path, or what identifies a rendering to
+    /// stdout). Waits while another process holds it.
     pub fn open(state_dir: &Path, key: &str) -> Result<Memory, PathError> {
         let mut hash = fnv::FnvHasher::default();
         hash.write(key.as_bytes());
@@ -106,7 +105,7 @@ impl Memory {
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", &path),
             }
         }
-        // For people who look into the state directory: the directory's name is only a hash of this.
+        // For people who look into the state directory: its name is only a hash of the key.
         let line = format!("{key}\n");
         if folder::read_within(&file, line.len() as u64).ok().as_deref() != Some(line.as_bytes()) {
             file.set_len(0).and_then(|()| file.write_all_at(line.as_bytes(), 0)).at("write", &path)?;
@@ -114,7 +113,7 @@ impl Memory {
         Ok(Memory { folder, _lock: file })
     }
 
-    /// What is known of the last good output. What cannot be read counts as nothing, and is replaced by the next.
+    /// The last good output. An unreadable memory is treated as missing, and replaced by the next one.
     pub fn last_good(&self) -> Option<LastGood> {
         let mut head = Vec::new();
         BufReader::new(self.folder.file(LAST_GOOD).ok()??.take(MAX_BYTES))
@@ -125,7 +124,7 @@ impl Memory {
         (digest(head.as_bytes()) == checksum).then(|| serde_json::from_str(head).ok()).flatten()
     }
 
-    /// The last good output itself, if it was kept here: a target that is a file is its own memory.
+    /// The text of the last good output, if it was saved here. A target that is a file has it in the file.
     pub fn last_output(&self) -> Option<String> {
         let digest = self.last_good()?.digest;
         let mut bytes = self.bytes(LAST_GOOD)?;
@@ -134,29 +133,29 @@ impl Memory {
         (self::digest(&bytes) == digest).then(|| String::from_utf8(bytes).ok()).flatten()
     }
 
-    /// Remembers a good output, and with `output` the output itself.
+    /// Saves a good output, and with `output` its text.
     pub fn keep(&self, good: &LastGood, output: Option<&str>) -> Result<(), PathError> {
         if self.last_good().as_ref() == Some(good) && output.is_none_or(|_| self.last_output().is_some()) {
             return Ok(());
         }
-        // A checksum and a line of JSON, then the output as it is.
+        // A checksum and a line of JSON, then the output itself.
         let head = serde_json::to_string(good).map_err(std::io::Error::from);
         let head = head.at("write", &self.folder.at(LAST_GOOD))?;
         let bytes = format!("{} {head}\n{}", digest(head.as_bytes()), output.unwrap_or_default());
         self.replace(LAST_GOOD, bytes.as_bytes())
     }
 
-    /// Keeps what is about to be written over a file that stays in its place, until [`Memory::end_in_place`].
+    /// Saves what is about to be written over a file in place, until [`Memory::end_in_place`].
     pub(super) fn begin_in_place(&self, bytes: &[u8]) -> Result<(), PathError> {
         self.replace(BEING_WRITTEN, bytes)
     }
 
-    /// What a run began to write over the file and did not finish.
+    /// What a killed run was writing over the file.
     pub(super) fn in_place(&self) -> Option<Vec<u8>> {
         self.bytes(BEING_WRITTEN)
     }
 
-    /// The file holds all of it, or none of it.
+    /// The file has all of the bytes, or none.
     pub(super) fn end_in_place(&self) -> Result<(), PathError> {
         self.folder.remove(BEING_WRITTEN)
     }
@@ -167,26 +166,26 @@ impl Memory {
 
     /// Whether a reload is owed: the file was replaced, and no reload has succeeded since.
     pub fn owes_reload(&self) -> bool {
-        // What cannot be looked at is owed: one reload more does less harm than one too few.
+        // If that cannot be read, a reload is owed: one too many does less harm than one too few.
         !matches!(self.folder.file(PENDING), Ok(None))
     }
 
-    /// Remembers, before the file is replaced, that a reload will be owed.
+    /// Records, before the file is replaced, that a reload will be owed.
     pub fn owe_reload(&self) -> Result<(), PathError> {
         self.replace(PENDING, b"")
     }
 
-    /// The reload succeeded.
+    /// Records that the reload succeeded.
     pub fn reloaded(&self) -> Result<(), PathError> {
         self.folder.remove(PENDING)
     }
 
-    /// What the caller noted under that name. A note that cannot be read is no note.
+    /// The caller's note with that name. An unreadable note is treated as missing.
     pub fn note<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
         state::load_from(&self.folder, name)
     }
 
-    /// Notes something about the target under that name; nothing removes the note.
+    /// Saves a note about the target under that name; `None` removes it.
     pub fn write_note<T: Serialize>(&self, name: &str, note: Option<&T>) -> Result<(), PathError> {
         let Some(note) = note else { return self.folder.remove(name) };
         let text = serde_json::to_vec(note).map_err(std::io::Error::from);
@@ -194,12 +193,12 @@ impl Memory {
         self.write_bytes(name, &text)
     }
 
-    /// The bytes that the caller noted under that name; none if there are none, or they cannot be read.
+    /// The caller's bytes with that name; `None` if there are none, or they are unreadable.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         self.folder.read(name, MAX_BYTES).ok()?
     }
 
-    /// Notes bytes about the target under that name.
+    /// Saves bytes about the target under that name.
     pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
         let known = self.folder.read(name, bytes.len() as u64);
         if known.is_ok_and(|known| known.as_deref() == Some(bytes)) {
@@ -208,23 +207,24 @@ impl Memory {
         self.replace(name, bytes)
     }
 
-    /// Writes one file of the memory, whole or not at all.
+    /// Replaces one file of the memory as a whole.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
         self.folder.replace(name, bytes, PRIVATE, Lasting::Durable)
     }
 
-    /// How often the file was reloaded in this way since it was replaced, or since it was last seen to be in use.
+    /// How often the file was reloaded in this way since it was replaced, or since HAProxy was last seen to
+    /// follow it.
     pub fn reloads_in_vain(&self, way: &str) -> u32 {
         self.note::<InVain>(IN_VAIN).filter(|known| known.way == way).map_or(0, |known| known.times)
     }
 
-    /// It was reloaded in this way, and whether that has helped is to be seen.
+    /// Counts a reload in this way, whose effect is not yet known.
     pub fn count_reload(&self, way: &str) -> Result<(), PathError> {
         let times = self.reloads_in_vain(way).saturating_add(1);
         self.write_note(IN_VAIN, Some(&InVain { way: way.to_owned(), times }))
     }
 
-    /// The file is a new one, or in use.
+    /// Resets the count: the file is new, or HAProxy follows it.
     pub fn follows(&self) -> Result<(), PathError> {
         self.write_note::<InVain>(IN_VAIN, None)
     }

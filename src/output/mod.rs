@@ -1,6 +1,6 @@
-//! A file to keep right: limits, check, replace, reload, and the memory of what is still to do.
+//! A file to keep up to date: limits, check, replacement, reload, and the memory of unfinished work.
 //!
-//! A target knows nothing of nodes but their numbers, and nothing of where its bytes come from.
+//! A target knows nothing of nodes except their numbers, and nothing of the source of its bytes.
 
 mod attributes;
 mod command;
@@ -30,52 +30,53 @@ use crate::errors::{AtPath, chain};
 use crate::folder::{Folder, Staged};
 use crate::haproxy::{self, ApplyError, Serving};
 
-/// So many reloads of one file may leave HAProxy as it was: a signal can be lost, and a process may be slow to start.
+/// The most reloads of one file without effect: a signal can be lost, and a process may start slowly.
 const MAX_VAIN: u32 = 3;
 
-/// How long a reload is waited for. One that takes longer is found to have happened at the next run.
+/// How long to wait for the effect of a reload. The next run detects a later one.
 const LOADING: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 
-/// Under which name the memory has the process that had not loaded the file.
+/// The name of the note with the process that had not loaded the file.
 const SERVING: &str = "serving.json";
 
 /// The process that had not loaded the file after a reload.
 #[derive(Debug, Serialize, Deserialize)]
 struct ServingBefore {
-    /// Where it was asked.
+    /// The socket where it was asked.
     socket: PathBuf,
     process: Serving,
 }
 
-/// A file to keep right.
+/// A file to keep up to date.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The file.
     pub path: PathBuf,
-    /// Its mode; none keeps the one it has.
+    /// Its mode; `None` keeps the current one.
     pub mode: Option<u32>,
-    /// Its owner; none keeps the one it has.
+    /// Its owner; `None` keeps the current one.
     pub owner: Option<Owner>,
-    /// To write into the file that is there instead of replacing it: for a mount point. See [`TargetError::Mounted`].
+    /// Write into the existing file instead of replacing it, for a mount point. See [`TargetError::Mounted`].
     pub in_place: bool,
-    /// Must succeed on the new file before it takes the old one's place.
+    /// Must succeed on the new file before it replaces the old one.
     pub check: Option<Command>,
-    /// Run after the file was replaced.
+    /// Runs after the file was replaced.
     pub reload: Option<Command>,
-    /// A socket of the HAProxy that reads the file, its stats socket or its master's: it says whether a reload has happened.
+    /// A socket of the HAProxy that reads the file, its stats socket or its master's: it shows whether a
+    /// reload has happened.
     pub socket: Option<PathBuf>,
     /// A HAProxy that follows changes of servers without a reload.
     pub runtime: Option<Runtime>,
-    /// Not to reload now, but to owe it: there were enough reloads lately.
+    /// Owe a reload instead of running it, since there were enough reloads lately.
     pub hold_reload: bool,
-    /// How long check and reload may each take.
+    /// The time limit of check and reload, for each.
     pub command_limit: Duration,
 }
 
 impl Target {
-    /// Makes the file hold these bytes: check, replace, reload. Killed at any point, the file is the old or the new
-    /// one, and the next run does what is left. What is not as it was before is said in `warnings`, in sentences about the
-    /// file.
+    /// Gives the file these bytes: check, replace, reload. If the process is killed at any point, the file is
+    /// the old or the new one, and the next run does the rest. Losses, such as of attributes, go to
+    /// `warnings`, as sentences about the file.
     pub fn apply(
         &self,
         memory: &Memory,
@@ -99,7 +100,7 @@ impl Target {
         let before = old.as_ref().map(|old| old.bytes.as_slice());
         let why = self.needs_reload(before, bytes);
         if self.reload.is_some() && why.is_some() {
-            // ServingBefore the replacement: killed after it, the next run would see the right bytes and reload nothing.
+            // Before the replacement: killed after it, the next run would see the right bytes and not reload.
             memory.owe_reload()?;
         }
         match &old {
@@ -117,13 +118,14 @@ impl Target {
         }
     }
 
-    /// Finishes what a run began that was killed while it wrote into the file. ServingBefore anybody takes the file as it is.
+    /// Finishes the write of a run that was killed while it wrote in place. Call it before the file is used.
     pub fn recover(&self, memory: &Memory) -> Result<(), TargetError> {
         in_place::recover(memory, &self.path)?;
         Ok(())
     }
 
-    /// The new file, ready to be checked and to take the old one's place; for a file that keeps its place, a draft.
+    /// The new file, ready to be checked and to replace the old one; only a draft if the file is written in
+    /// place.
     fn stage<'p>(
         &self,
         place: &'p Location,
@@ -146,13 +148,13 @@ impl Target {
         Ok(staged)
     }
 
-    /// What stops everybody from changing the file, root too.
+    /// What prevents even root from changing the file.
     pub fn protection(&self) -> Option<TargetError> {
         let (path, flag) = attributes::protection(&Location::open(&self.path).ok()?)?;
         Some(TargetError::Protected { path, flag })
     }
 
-    /// Why the new file is of no use without a reload. If there was no file before, nobody knows what runs.
+    /// Why the new file needs a reload. If there was no file before, it is unknown what runs.
     fn needs_reload(&self, old: Option<&[u8]>, new: &[u8]) -> Option<String> {
         match (&self.runtime, old) {
             (Some(runtime), Some(old)) => runtime.needs_reload(old, new),
@@ -160,7 +162,7 @@ impl Target {
         }
     }
 
-    /// Does what is left once the file is in place: the reload that is owed, else what HAProxy can do without one.
+    /// Does what is left once the file is in place: the owed reload, otherwise the changes at run time.
     fn settle(
         &self,
         memory: &Memory,
@@ -188,11 +190,11 @@ impl Target {
                 return Ok(if nothing { Done::Unchanged } else { Done::Followed(followed) });
             }
             runtime::FollowOutcome::Reload(why) => why,
-            // The new file needs a reload, after which there is the same to say.
+            // The new file needs a reload, and the same error would follow it.
             runtime::FollowOutcome::Unknown(error) if old != new => chain(&error),
             runtime::FollowOutcome::Unknown(source) => return Err(self.not_asked(source, false)),
         };
-        // Another socket, another file, a hung process: nobody is helped by a reload a minute.
+        // With a wrong socket, another file or a hung process, a reload every minute does not help.
         if memory.reloads_in_vain(&self.reloaded_by()) >= MAX_VAIN {
             return Err(TargetError::NotConverged { path: self.path.clone(), why });
         }
@@ -200,8 +202,9 @@ impl Target {
         reload(Some(why))
     }
 
-    /// What [`Target::apply`] does with the bytes of the last good output, if the file holds them: next to nothing. None,
-    /// and nothing done, if it does not. A file that has the key of one that was read and found right is not read again.
+    /// What [`Target::apply`] does with the bytes of the last good output, if the file has them: next to
+    /// nothing. `None`, without any change, if it does not. A file with the key of one that was read and
+    /// found right is not read again.
     pub fn confirm(&self, memory: &Memory, last: &LastGood) -> Result<Option<Done>, TargetError> {
         self.confirm_at(memory, last, SystemTime::now())
     }
@@ -237,7 +240,7 @@ impl Target {
         }
     }
 
-    /// Does what is left to do for a file whose bytes are right.
+    /// Does what is left for a file whose bytes are right.
     fn stand(&self, memory: &Memory, bytes: &[u8], file: &File) -> Result<Done, TargetError> {
         let adjusted = file::adjust(&self.path, file, self.mode, self.owner)?;
         match self.settle(memory, bytes, bytes, None)? {
@@ -266,13 +269,13 @@ impl Target {
         Ok(Done::Replaced)
     }
 
-    /// The bytes of the file now; none if there is no file.
+    /// The current bytes of the file; `None` if there is no file.
     pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
         let Some(place) = Location::find(&self.path)? else { return Ok(None) };
         Ok(place.current()?.map(|found| found.bytes))
     }
 
-    /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or later than it was waited for. Then
+    /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or too late for the wait. Then
     /// nothing is owed any more.
     fn was_reloaded_since(&self, memory: &Memory) -> Result<bool, TargetError> {
         let (Some(socket), Some(before)) = (&self.socket, self.served_before(memory)) else {
@@ -289,14 +292,14 @@ impl Target {
         Ok(since)
     }
 
-    /// The process that had not loaded the file, if it was asked at this very socket.
+    /// The process that had not loaded the file, if it was asked at the same socket.
     fn served_before(&self, memory: &Memory) -> Option<Serving> {
         let before = memory.note::<ServingBefore>(SERVING)?;
         (self.socket.as_ref() == Some(&before.socket)).then_some(before.process)
     }
 
-    /// Whether one more reload may help: there were few, or HAProxy was silent at all of them and answers now, so that
-    /// this one can be confirmed.
+    /// Whether another reload may help. It may if there were few. It may also if HAProxy never answered
+    /// before and does now, so that this one can be confirmed.
     fn may_reload_again(&self, memory: &Memory) -> Result<(), TargetError> {
         let Some(socket) = &self.socket else { return Ok(()) };
         if memory.reloads_in_vain(&self.reloaded_by()) < MAX_VAIN {
@@ -316,7 +319,7 @@ impl Target {
         TargetError::NotAsked { path: self.path.clone(), reloaded, source }
     }
 
-    /// Names the way in which the file is reloaded and confirmed. By another way, a reload may help that did not before.
+    /// A digest of the way in which the file is reloaded and confirmed. A reload in another way may help.
     fn reloaded_by(&self) -> String {
         memory::digest(format!("{:?} {:?}", self.reload, self.socket).as_bytes())
     }
@@ -341,7 +344,7 @@ impl Target {
         Ok(Done::Reloaded)
     }
 
-    /// Notes what came of a reload. `before` served until then.
+    /// Records the result of a reload. `before` served until then.
     fn reloaded(
         &self,
         memory: &Memory,
@@ -353,7 +356,8 @@ impl Target {
             let loaded = haproxy::confirm(socket, before, LOADING.min(self.command_limit));
             if let Err(source) = loaded {
                 memory.count_reload(&self.reloaded_by())?;
-                // If it does not answer now, what it was before still says whether it has been reloaded.
+                // Even if HAProxy does not answer now, the process from before shows later whether it was
+                // reloaded.
                 if let Some(process) = before {
                     memory.write_note(SERVING, Some(&ServingBefore { socket: socket.clone(), process }))?;
                 }
@@ -361,10 +365,10 @@ impl Target {
             }
         }
         memory.reloaded()?;
-        // It was of an earlier try.
+        // It was from an earlier attempt.
         memory.write_note::<ServingBefore>(SERVING, None)?;
         if let Some(runtime) = &self.runtime {
-            // Until it is seen to follow.
+            // Until HAProxy is seen to follow.
             memory.count_reload(&self.reloaded_by())?;
             if before.is_some()
                 && let Some(bytes) = self.current()?
@@ -377,8 +381,8 @@ impl Target {
     }
 }
 
-/// Runs the reload that these files owe once for all of them: the command of the first one, which is that of the others
-/// too. Gives what came of it for each.
+/// Runs the reload that these files owe, once for all of them. The command is the first file's, and the
+/// others have the same. Returns the result for each file.
 pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetError>> {
     let Some((first, _)) = files.first() else { return Vec::new() };
     let serving = |target: &Target| target.socket.as_deref().and_then(haproxy::serving);
@@ -396,7 +400,7 @@ pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetErr
     outcomes.map(|((target, memory), before)| target.reloaded(memory, outcome.clone(), before)).collect()
 }
 
-/// Runs a check on a text that will be no file of its own, under that file name.
+/// Runs a check on a text without a file of its own, under that file name.
 pub fn check_text(check: &Command, name: &str, text: &str, limit: Duration) -> Result<(), TargetError> {
     let dir = tempfile::tempdir().at("make a directory in", &std::env::temp_dir())?;
     let path = dir.path().join(name);

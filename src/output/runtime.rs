@@ -1,4 +1,4 @@
-//! A target that HAProxy follows without a reload, where only its servers changed.
+//! A target that HAProxy follows without a reload if only servers changed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +14,11 @@ pub struct Runtime {
     pub socket: PathBuf,
     /// Its server-state file, if it has one.
     pub state_file: Option<PathBuf>,
-    /// How long checks and sessions are waited for; what takes longer is finished by a later run.
+    /// How long to wait for checks and sessions. A later run finishes the rest.
     pub patience: Duration,
 }
 
-/// What became of a change at run time.
+/// The result of a change at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Followed {
     /// What was done, as sentences.
@@ -30,7 +30,7 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Whether nothing was done, and nothing is on its way.
+    /// Whether nothing was done, and nothing is pending.
     pub fn is_silent(&self) -> bool {
         self.done.is_empty() && self.pending.is_empty()
     }
@@ -39,23 +39,23 @@ impl Followed {
 /// A new server that does not come up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedServer {
-    /// Its name, with that of its backend.
+    /// Its name, after that of its backend.
     pub name: String,
     /// What it waits for.
     pub why: String,
 }
 
-/// What is to be done about a file at run time.
+/// What to do about a file at run time.
 pub(super) enum FollowOutcome {
     /// HAProxy follows, or will.
     Followed(Followed),
-    /// Only a reload will do, for this reason.
+    /// A reload is necessary, for this reason.
     Reload(String),
-    /// HAProxy cannot be asked, and a reload will not mend that.
+    /// HAProxy cannot be asked, and a reload will not change that.
     Unknown(ApplyError),
 }
 
-/// Under which name the memory has what somebody else has set.
+/// The name of the note with the overrides.
 const OVERRIDES: &str = "overrides.json";
 
 impl Remember for Memory {
@@ -64,19 +64,19 @@ impl Remember for Memory {
     }
 
     fn keep(&self, overrides: &Overrides) -> Result<(), PathError> {
-        // What cannot be noted (the disk is full) must not be remembered as it was before either.
+        // If the note cannot be written (the disk is full), the old one must not stay either.
         self.write_note(OVERRIDES, Some(overrides)).or_else(|_| self.write_note::<Overrides>(OVERRIDES, None))
     }
 }
 
 impl Runtime {
-    /// Whether a file needs a reload after that one, and why.
+    /// Why a file needs a reload after the old one; `None` if it does not.
     pub(super) fn needs_reload(&self, old: &[u8], new: &[u8]) -> Option<String> {
         let parse = |bytes| Config::parse(&String::from_utf8_lossy(bytes));
         haproxy::needs_reload(&parse(old), &parse(new))
     }
 
-    /// Makes what runs follow the new file, which is in place.
+    /// Makes HAProxy follow the new file, which is in place.
     pub(super) fn follow(&self, memory: &Memory, old: &[u8], new: &[u8]) -> FollowOutcome {
         let request = ApplyRequest {
             socket: &self.socket,
@@ -103,12 +103,12 @@ impl Runtime {
                 }
             },
             Err(error) if !error.may_pass() => FollowOutcome::Unknown(error),
-            // Nobody is there to be told: the reload command knows how to start him.
+            // HAProxy may not be running: the reload command can start it.
             Err(error) => FollowOutcome::Reload(crate::errors::chain(&error)),
         }
     }
 
-    /// Whether what runs can be asked and changed at this socket.
+    /// Whether this socket shows what runs, and permits changes.
     pub(super) fn can_follow(&self) -> Result<(), ApplyError> {
         match haproxy::can_follow(&self.socket) {
             Err(error) if !error.may_pass() => Err(error),
@@ -116,7 +116,7 @@ impl Runtime {
         }
     }
 
-    /// A reload of this file has happened: what differs from now on was set since.
+    /// Records a reload of this file: later differences were set after it.
     pub(super) fn reloaded(&self, memory: &Memory, new: &[u8]) -> Result<(), PathError> {
         match (memory.recall(), haproxy::serving(&self.socket)) {
             (Some(overrides), Some(worker)) => {
@@ -126,23 +126,24 @@ impl Runtime {
         }
     }
 
-    /// Empties the state file: a file that is checked must not be refused for what HAProxy remembers.
+    /// Empties the state file: HAProxy's states must not make a check refuse the file.
     pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
         self.state_file.as_deref().map_or(Ok(()), state_file::clear)
     }
 
-    /// The state file, if there is one and a check would not find it empty.
+    /// The state file, if there is one that a check would not find empty.
     pub(super) fn remembers(&self) -> Option<&Path> {
         self.state_file.as_deref().filter(|path| !state_file::is_clear(path))
     }
 
-    /// Fills the state file right before a reload. Without it HAProxy forgets which servers are ill; no more.
+    /// Fills the state file right before a reload. Without it, HAProxy only forgets which servers are ill.
     pub(super) fn remember(&self, memory: &Memory, new: &[u8]) {
         if let Some(path) = &self.state_file {
             let overrides = memory.recall().unwrap_or_default();
             let saved = state_file::save(path, &self.socket, &String::from_utf8_lossy(new), &overrides);
             if saved.is_err() {
-                // An empty one says nothing wrong. If that cannot be written either, the reload itself will complain.
+                // An empty one is never wrong. If that cannot be written either, the reload itself will
+                // report it.
                 let _ = state_file::clear(path);
             }
         }

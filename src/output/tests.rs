@@ -86,7 +86,7 @@ fn a_file_that_was_found_right_is_not_read_again_until_it_changes() {
     assert_eq!(confirm(&good, later), Some(Done::Unchanged));
     let known = fixture.memory.last_good().unwrap();
     assert!(known.key.is_some());
-    // With a wrong digest: whether it is read can be seen.
+    // With a wrong digest, it shows whether the file is read.
     let unread = LastGood { digest: "other".into(), ..known };
     assert_eq!(confirm(&unread, later), Some(Done::Unchanged));
     assert_eq!(confirm(&LastGood { key: None, ..unread.clone() }, later), None);
@@ -124,14 +124,14 @@ fn a_reload_that_is_held_is_owed() {
     assert_eq!(fixture.reload_log(), 1);
 }
 
-/// A check that does this once it has seen the new file, between which and its replacement nothing else is run.
+/// A check that does this after it has seen the new file. Nothing else runs between it and the replacement.
 fn check_by(fixture: &mut Fixture, deed: &str) {
     fixture.target.check = Some(Command::parse(&format!("sh -c '{deed}'")).unwrap());
 }
 
 #[test]
 fn the_reload_is_owed_before_the_replacement() {
-    // The replacement fails: whoever is killed right after one has owed the reload already.
+    // The replacement fails. A run killed right after one owes the reload already.
     let mut fixture = fixture();
     fixture.reload_by("exit 0");
     let path = fixture.target.path.display().to_string();
@@ -139,7 +139,7 @@ fn the_reload_is_owed_before_the_replacement() {
     assert!(matches!(fixture.apply("a\n"), Err(TargetError::Io(_))));
     assert!(fixture.memory.owes_reload());
 
-    // It cannot be owed: then nothing is replaced either.
+    // The reload cannot be recorded as owed: then nothing is replaced either.
     let mut fixture = self::fixture();
     fixture.apply("a\n").unwrap();
     fixture.reload_by("exit 0");
@@ -149,7 +149,7 @@ fn the_reload_is_owed_before_the_replacement() {
     assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
 }
 
-/// A HAProxy that says at its socket which process it is, by a file that a reload command can change.
+/// A HAProxy whose socket reports the process id in a file, which a reload command can change.
 fn haproxy(socket: &Path, pid: &Path) {
     use std::io::{Read, Write};
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
@@ -160,7 +160,7 @@ fn haproxy(socket: &Path, pid: &Path) {
             let mut question = String::new();
             stream.read_to_string(&mut question).unwrap();
             let pid = fs::read_to_string(&pid).unwrap();
-            // Whoever asks may have gone.
+            // The client may have gone.
             let _ = stream.write_all(format!("Pid: {}\n\n", pid.trim()).as_bytes());
         }
     });
@@ -185,7 +185,7 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
             assert!(chain(&error).contains("nobody answers at its socket"), "{}", chain(&error));
         }
         assert_eq!(fixture.reload_log(), 3);
-        // Another file is another matter, but a socket that is never there makes no storm of reloads.
+        // A new file gets new attempts, but a socket that is never there must not cause a storm of reloads.
         let text = fixture.text();
         let again = |fixture: &Fixture| fixture.apply(&text).unwrap_err();
         while matches!(again(&fixture), TargetError::NotLoaded { .. }) {}
@@ -194,19 +194,20 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
         assert!(chain(&error).contains("no.sock"), "{}", chain(&error));
         assert_eq!(fixture.reload_log(), 2 + 3);
 
-        // Another command may help, and gets its own tries.
+        // Another command may help, and gets its own attempts.
         fixture.reload_by("true");
         while matches!(again(&fixture), TargetError::NotLoaded { .. }) {}
         assert_eq!(fixture.reload_log(), 2 + 3 + 3);
 
-        // Somebody answers, so that a reload can be confirmed. This one is not, and the next ones are in vain.
+        // HAProxy answers, so that a reload can be confirmed. This one is not, and the next ones have no
+        // effect.
         let pid = fixture.dir.path().join("pid");
         fs::write(&pid, "7").unwrap();
         haproxy(&socket, &pid);
         assert!(chain(&again(&fixture)).contains("process 7 of before still serves"));
         assert!(matches!(again(&fixture), TargetError::NotConverged { .. }));
         assert_eq!(fixture.reload_log(), 2 + 3 + 3 + 1);
-        // A command that is mended is tried without further ado.
+        // A corrected command is tried at once.
         fixture.reload_by(&format!("echo 8 > {}", pid.display()));
         let reloaded = fixture.apply(&text);
         if !at_run_time {
@@ -256,7 +257,7 @@ fn a_link_is_not_followed_and_leftovers_are_swept() {
 
 #[test]
 fn what_was_looked_at_is_what_is_changed() {
-    // Whoever owns the folder exchanges the file after it was looked at.
+    // The folder's owner exchanges the file after the look.
     let mut fixture = fixture();
     fixture.apply("a\n").unwrap();
     let path = fixture.target.path.clone();
@@ -270,7 +271,7 @@ fn what_was_looked_at_is_what_is_changed() {
     assert!(file::adjust(&path, &found.handle, Some(0o640), None).unwrap());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&victim), mode(&fixture.dir.path().join("moved"))), (0o600, 0o640));
-    // Written in place, another file is not written over either.
+    // Writing in place does not overwrite another file either.
     fixture.target.in_place = true;
     assert!(in_place::write(&fixture.memory, &place, &found, b"new\n").is_err());
     fs::remove_file(&path).unwrap();
@@ -335,7 +336,7 @@ fn attributes_are_kept_and_none_is_added() {
     assert_eq!(has("user.note").as_deref(), Some(&b"x"[..]));
     assert_eq!(has("system.posix_acl_access"), Some(acl()));
     assert_eq!(fs::metadata(path).unwrap().permissions().mode(), mode);
-    // What the folder gives to new files must not widen what the old one allowed.
+    // The folder's list for new files must not allow more than the old file did.
     rustix::fs::removexattr(path, "system.posix_acl_access").unwrap();
     set(fixture.dir.path(), "system.posix_acl_default", &acl()).unwrap();
     assert_eq!(fixture.apply("c\n").unwrap(), Done::Replaced);
@@ -360,7 +361,7 @@ fn a_new_file_gets_what_its_folder_has_for_new_files() {
     let path = &fixture.target.path;
     assert_eq!((list(path), mode(path)), (list(&dir.join("other")), mode(&dir.join("other"))));
     assert!(list(path).unwrap() == acl() && mode(path) == 0o640, "{:o}", mode(path));
-    // A mode that is asked for holds.
+    // A requested mode takes precedence.
     fs::remove_file(path).unwrap();
     let strict = Target { mode: Some(0o600), ..fixture.target.clone() };
     assert_eq!(strict.apply(&fixture.memory, b"a\n", &mut Vec::new()).unwrap(), Done::Replaced);
@@ -379,7 +380,7 @@ fn a_file_with_other_names_is_replaced_with_a_warning() {
     let mut told = Vec::new();
     assert_eq!(fixture.target.apply(&fixture.memory, b"b\n", &mut told).unwrap(), Done::Replaced);
     assert_eq!((told, fs::read_to_string(&other).unwrap().as_str()), (warnings, "a\n"));
-    // Written in place, all names have it.
+    // Written in place, all names have the new bytes.
     fs::remove_file(&other).unwrap();
     fs::hard_link(&fixture.target.path, &other).unwrap();
     fixture.target.in_place = true;
@@ -388,7 +389,7 @@ fn a_file_with_other_names_is_replaced_with_a_warning() {
     assert_eq!((told, fs::read_to_string(&other).unwrap().as_str()), (vec![], "c\n"));
 }
 
-/// Sets or clears flags of a file or folder (chattr(1)); false where that is not allowed.
+/// Sets or clears flags of a file or folder (chattr(1)); false if that is not permitted.
 fn flags(path: &Path, flags: rustix::fs::IFlags) -> bool {
     let file = fs::File::open(path).unwrap();
     let Ok(others) = rustix::fs::ioctl_getflags(&file) else { return false };

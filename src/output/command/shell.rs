@@ -1,16 +1,16 @@
-//! What of a command line only a shell would understand.
+//! Finds syntax in a command line that only a shell understands.
 //!
-//! No shell runs the commands of the user, so such a line would hand `&&` to the program as a word, and most programs
-//! ignore a word too many: the second command would never run, and nobody would hear of it.
+//! No shell runs the commands of the user, so `&&` would reach the program as a word. Most programs ignore a
+//! superfluous word: the second command would never run, and nobody would notice.
 
 /// Programs that take a script as an argument.
 const SHELLS: [&str; 11] =
     ["ash", "bash", "busybox", "dash", "flock", "ksh", "runuser", "sh", "ssh", "su", "zsh"];
 
-/// What stands for the file in a command's words.
+/// The placeholder for the file in a command's words.
 pub(super) const FILE: &str = "{}";
 
-/// The words with the file's name for `{}`. In a script it is one word for the shell that runs it, whatever is in it.
+/// The words with the file's name for `{}`. In a script, the name is quoted so that the shell sees one word.
 pub(super) fn fill(words: &[String], file: &str) -> Vec<String> {
     let scripts = scripts(words);
     let fill = |(place, word): (usize, &String)| match scripts.contains(&place) {
@@ -20,7 +20,8 @@ pub(super) fn fill(words: &[String], file: &str) -> Vec<String> {
     words.iter().enumerate().map(fill).collect()
 }
 
-/// Which of the words a shell will read as a script: the one after `-c`, and whatever is for the shell of another machine.
+/// Which of the words a shell will read as a script: the word after `-c`, and all words for the shell of
+/// another machine.
 fn scripts(words: &[String]) -> Vec<usize> {
     let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
     let Some(shell) = words.iter().position(|word| SHELLS.contains(&name(word).as_str())) else {
@@ -36,10 +37,11 @@ fn scripts(words: &[String]) -> Vec<usize> {
     option.map(|option| shell + option + 1).into_iter().collect()
 }
 
-/// Puts the file's name into a script, quoted as the place asks for (POSIX.1-2017, Shell Command Language, section 2.2).
+/// Puts the file's name into a script, quoted for its place (POSIX.1-2017, Shell Command Language, section
+/// 2.2).
 fn fill_script(script: &str, file: &str) -> String {
     let mut filled = String::new();
-    // What is open: quotes, and the commands in `$(…)`, in which quotes count anew.
+    // The open quotes, and the open commands in `$(…)`, in which quoting starts anew.
     let mut open: Vec<char> = Vec::new();
     let mut rest = script;
     while let Some(character) = rest.chars().next() {
@@ -79,15 +81,17 @@ fn fill_script(script: &str, file: &str) -> String {
     filled
 }
 
-/// The first thing in the line that only a shell understands; none if the line is plain words.
+/// The first thing in the line that only a shell understands; `None` if the line is plain words.
 ///
-/// What stands in quotes or after a backslash is part of a word, so the script of `sh -c '…'` is not looked at. Only
-/// `"$(…)"` would be run by a shell all the same, and is found unless a shell is started, which may be meant to. The operators are those of POSIX.1-2017, Shell Command Language, section 2.10.2; the expansions those of section 2.6.
+/// Quoted or escaped text is part of a word, so the script of `sh -c '…'` is not examined. Only `"$(…)"`
+/// would be run by a shell even in quotes. It is found unless the command starts a shell, for which it may be
+/// meant. The operators are those of POSIX.1-2017, Shell Command Language, section 2.10.2; the expansions
+/// those of section 2.6.
 pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
     let line = line.trim();
     let mut characters = line.char_indices().peekable();
     let mut quote = None;
-    // Where the word began; none between words.
+    // Where the word began; `None` between words.
     let mut word: Option<usize> = None;
     let mut first_word = true;
     while let Some((at, character)) = characters.next() {
@@ -112,7 +116,7 @@ pub(super) fn only_for_a_shell(line: &str) -> Option<String> {
                 continue;
             }
             '#' if begins => {
-                // A comment lasts to the end of its line.
+                // A comment extends to the end of its line.
                 while characters.next_if(|(_, next)| *next != '\n').is_some() {}
                 continue;
             }
@@ -157,7 +161,7 @@ fn shown(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// The whole operator at that place, with the number of the stream that it redirects.
+/// The whole operator at that position, with the number of the stream that it redirects.
 fn operator(line: &str, at: usize) -> String {
     let is_digit = |character: char| character.is_ascii_digit();
     let before = line[..at].rsplit(char::is_whitespace).next().unwrap_or_default();
@@ -171,7 +175,7 @@ fn operator(line: &str, at: usize) -> String {
     shown(&line[begin..end])
 }
 
-/// What `$` begins, if a shell would put something else there.
+/// The expansion that begins with this `$`, if a shell would replace it.
 fn expansion(rest: &str) -> Option<String> {
     let next = rest[1..].chars().next()?;
     match next {
@@ -187,7 +191,8 @@ fn expansion(rest: &str) -> Option<String> {
     }
 }
 
-/// Whether the word is a pattern of paths, by this character. `haproxy@*` is one of systemd's, and a URL is none.
+/// Whether this character makes the word a pattern of paths. `haproxy@*` is a pattern of systemd, and a URL
+/// is not one.
 fn is_pattern(line: &str, begin: usize, at: usize) -> bool {
     let word = whole_word(line, begin);
     // `[` alone is a program.
