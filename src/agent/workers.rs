@@ -62,7 +62,7 @@ pub(super) enum JobResult {
         applied: Option<Applied>,
         /// Whether the store accepted the heartbeat; `None` if none was sent.
         beat: Option<bool>,
-        /// Whether another machine was met under this instance-id; `None` if no heartbeat proves it.
+        /// Whether another machine was met under this instance-id; `None` if no heartbeat was accepted.
         rival: Option<bool>,
         complaints: Vec<Complaint>,
     },
