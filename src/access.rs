@@ -1,4 +1,4 @@
-//! What this process may do with files, asked without doing it.
+//! What this process may do with files, found out without doing it.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 
 use crate::errors::{AtPath, PathError};
 
-/// Whether files can be made in that folder, or, where it is not there yet, the folder itself.
+/// Whether files can be made in that folder, or the folder itself if it does not exist yet.
 pub(crate) fn may_make_files_in(dir: &Path) -> Result<(), PathError> {
     for ancestor in dir.ancestors() {
         let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
@@ -21,12 +21,12 @@ pub(crate) fn may_make_files_in(dir: &Path) -> Result<(), PathError> {
     Err(io::Error::from(io::ErrorKind::NotFound)).at("write in", dir)
 }
 
-/// Whether that file can be written over.
+/// Whether that file can be overwritten.
 pub(crate) fn may_write(file: &Path) -> Result<(), PathError> {
     access(file, Access::WRITE_OK).map_err(io::Error::from).at("write", file)
 }
 
-/// Whether that file is a program that can be run.
+/// Whether that file is an executable program.
 pub(crate) fn may_run(file: &Path) -> Result<(), PathError> {
     let found = std::fs::metadata(file).at("find", file)?;
     if !found.is_file() {

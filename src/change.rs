@@ -1,18 +1,19 @@
-//! What differs between two versions of a node's record, in words: the subject of a commit, a line of history.
+//! The difference between two versions of a node's record, in words: for the subject of a commit, or a line
+//! of history.
 
 use std::fmt;
 
 use crate::record::{Facts, MAX_REASON, REASON, Record, text};
 use crate::sanitize::{excerpt, said};
 
-/// How a node's record came to be what it is.
+/// What happened to a node's record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The node was not on the list before.
     Joined,
     /// The node is no longer on the list.
     Left,
-    /// Some of its facts are others now.
+    /// Some of its facts have changed.
     Changed(Vec<FactChange>),
 }
 
@@ -21,17 +22,17 @@ pub enum Change {
 pub struct FactChange {
     /// The fact's name.
     pub fact: String,
-    /// The text before, none if there was no such fact.
+    /// The text before; `None` if there was no such fact.
     pub before: Option<String>,
-    /// The text after, none if it is gone.
+    /// The text after; `None` if there is no such fact any more.
     pub after: Option<String>,
 }
 
-/// The facts that only accompany a change of `state`: saying them too would be noise.
+/// Facts that only accompany a change of `state`, and would be noise.
 const COMPANIONS: [&str; 3] = ["statelog", "statetss", REASON];
 
 impl Change {
-    /// What happened between `before` and `after`; none if nothing did.
+    /// The change from `before` to `after`; `None` if they are equal.
     pub fn between(before: Option<&Record>, after: Option<&Record>) -> Option<Change> {
         match (before, after) {
             (None, None) => None,
@@ -63,12 +64,12 @@ fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
         .collect()
 }
 
-/// A reason for people: one line, nothing that a terminal would obey. It is longer than other values.
+/// A reason for people: one line, without terminal control characters. It may be longer than other values.
 fn whole(value: &serde_json::Value) -> String {
     said(&text(value).unwrap_or_default(), MAX_REASON)
 }
 
-/// A value for people: one line, nothing that a terminal would obey, not too long.
+/// A value for people: one line, without terminal control characters, shortened.
 fn shown(value: &serde_json::Value) -> String {
     excerpt(&text(value).unwrap_or_else(|| value.to_string().into()))
 }

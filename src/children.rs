@@ -1,8 +1,8 @@
-//! Processes that this one started, and those that it was left.
+//! Processes that this one started, and those that it inherited.
 //!
-//! The first process of a container (pid 1) becomes the parent of every process whose own parent has ended, for example of
-//! what a reload command starts and leaves behind. Each stays a zombie until that new parent waits for it
-//! (`pid_namespaces(7)`), and in the end no process can be started any more.
+//! The first process of a container (pid 1) becomes the parent of every process whose own parent has ended.
+//! An example is a process that a reload command leaves behind. Each stays a zombie until its new parent
+//! waits for it (`pid_namespaces(7)`), and in the end no process can be started any more.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,20 +15,21 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, 
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
-/// The processes that somebody here waits for.
+/// The processes that a thread of this program waits for.
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 fn own() -> MutexGuard<'static, BTreeSet<u32>> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process that is waited for by whoever has this value, and by nobody else.
+/// A process for which only the owner of this value waits.
 #[derive(Debug)]
 pub(crate) struct Started(Child);
 
-/// Starts a process. Every process must be started here: another one's end could be taken from who waits for it.
+/// Starts a process. Every process must be started here: otherwise, its exit status could be taken from the
+/// thread that waits for it.
 pub(crate) fn start(command: &mut Command) -> io::Result<Started> {
-    // Until it is noted, nobody may take it for a process that was left here.
+    // Locked until the process is recorded, so that it is not mistaken for an inherited one.
     let mut own = own();
     let child = command.spawn()?;
     own.insert(child.id());
@@ -36,9 +37,9 @@ pub(crate) fn start(command: &mut Command) -> io::Result<Started> {
 }
 
 impl Started {
-    /// Kills a process that has a group of its own, with all of that group, and waits for its end.
+    /// Kills a process with its own process group, and waits for its end.
     pub(crate) fn kill_group(&mut self) {
-        // It may have ended this moment; then there is nothing to kill.
+        // It may have just ended; then there is nothing to kill.
         let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
@@ -64,15 +65,15 @@ impl Drop for Started {
     }
 }
 
-/// Kills the processes that somebody here still waits for, with their groups: nobody would end them later.
+/// Kills the processes that a thread still waits for, with their groups: nothing would end them later.
 pub(crate) fn kill_all() {
     for pid in own().iter().filter_map(|id| Pid::from_raw(id.cast_signed())) {
-        // One that has no group of its own, or has ended this moment.
+        // It may have no group of its own, or may have just ended.
         let _ = kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL));
     }
 }
 
-/// From now on waits for the processes that others leave here, if this is the first process of its container.
+/// From now on, waits for inherited processes, if this is the first process of its container.
 pub(crate) fn wait_for_those_left_here() -> io::Result<()> {
     if getpid().as_raw_nonzero().get() != 1 {
         return Ok(());
@@ -94,14 +95,14 @@ fn reap() {
         let ended =
             fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| is_zombie_of_first(&stat));
         if let (true, Some(pid)) = (ended, Pid::from_raw(number.cast_signed())) {
-            // Nobody asks how it ended.
+            // The exit status does not matter.
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }
 }
 
-/// Whether a line of `/proc/PID/stat` (proc_pid_stat(5)) is of a process that has ended and is left to pid 1. The name of
-/// the program, in parentheses, may have blanks and parentheses in it.
+/// Whether a line of `/proc/PID/stat` (proc_pid_stat(5)) belongs to a zombie whose parent is pid 1. The
+/// program's name, in parentheses, may contain blanks and parentheses.
 fn is_zombie_of_first(stat: &str) -> bool {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     after_name.starts_with("Z 1 ")
@@ -140,7 +141,7 @@ mod tests {
         let sources = sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
         assert!(sources.len() > 100);
         for (path, text) in sources {
-            // How a command is started without `start`; a thread has something in the parentheses.
+            // The ways to start a command without `start`. The spawn of a thread has an argument.
             for start in [".spawn()", ".output()"] {
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default();
                 assert!(!code.contains(start), "{path}: {start} instead of children::start");

@@ -1,4 +1,4 @@
-//! The configuration: flags over environment over file over defaults, merged here and nowhere else.
+//! The configuration: flags over environment over file over defaults, merged only here.
 
 mod tables;
 mod values;
@@ -26,13 +26,13 @@ use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, witho
 pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
 pub use values::{age, mode};
 
-/// Where the configuration file is, unless `--config` says otherwise. It may be missing.
+/// The configuration file, unless `--config` names another one. It may be missing.
 pub const DEFAULT_FILE: &str = "/etc/presence/presence.toml";
 
-/// Where an administrator's templates are.
+/// The directory of an administrator's templates.
 pub const TEMPLATE_DIR: &str = "/etc/presence/templates";
 
-/// Where the facts are: the first of these that there is, else the last.
+/// The folders of facts: the first that exists is used, otherwise the last.
 const NODEINFO: [&str; 2] = ["/root/nodeinfo", "/etc/presence/nodeinfo"];
 
 const FOLDER: &str = "it/presence/all";
@@ -40,14 +40,14 @@ const FOLDER: &str = "it/presence/all";
 /// Enough for ten thousand nodes that beat once a minute.
 const BEAT_SHARDS: u16 = 64;
 
-/// What was said on the command line or in the environment; clap has merged these two already.
+/// The values from the command line and the environment; clap has already merged these two.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// `--config`.
     pub config: Option<PathBuf>,
     /// `--nodeinfo`.
     pub nodeinfo: Option<PathBuf>,
-    /// `--store`, each.
+    /// Each `--store`.
     pub stores: Vec<String>,
     /// `--folder`.
     pub folder: Option<String>,
@@ -57,32 +57,32 @@ pub struct Given {
     pub addresses: Vec<String>,
 }
 
-/// The configuration as it holds for this run.
+/// The configuration of this run.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The configuration file.
     pub file: PathBuf,
-    /// Whether that file is there.
+    /// Whether that file exists.
     pub file_found: bool,
-    /// Where the facts are.
+    /// The folder of facts.
     pub nodeinfo: PathBuf,
-    /// Whether somebody named that folder; then it must be there.
+    /// Whether that folder was named explicitly; then it must exist.
     pub nodeinfo_named: bool,
     /// The stores, the most trusted first; at least one.
     pub stores: Vec<String>,
     /// The folder of the records inside each store.
     pub folder: Folder,
-    /// Where in the folder records are written.
+    /// The path of a record in that folder.
     pub layout: Layout,
-    /// Where copies, mirrors and memories are kept.
+    /// The directory of copies, mirrors and memories.
     pub state_dir: PathBuf,
-    /// The branch of git stores; none means the one that HEAD names.
+    /// The branch of git stores; `None` means the one that HEAD names.
     pub branch: Option<String>,
-    /// Whether that branch may be begun beside others: an option of `publish`, and nothing of the file.
+    /// Whether that branch may be created beside others: an option of `publish`, not of the file.
     pub create_branch: bool,
-    /// Which addresses records may state.
+    /// The addresses that records may state.
     pub addresses: Allowed,
-    /// Where templates are looked for, in order, before the built-in ones.
+    /// The directories of templates, in order, before the built-in ones.
     pub template_dirs: Vec<PathBuf>,
     /// Variables for templates.
     pub vars: Map<String, Value>,
@@ -94,61 +94,61 @@ pub struct Config {
     pub store_limits: limits::Limits,
     /// Time limits of the network.
     pub network: transport::Limits,
-    /// How long a change of the stores may take.
+    /// The time limit of a change of the stores.
     pub patience: Duration,
-    /// How long looking at the stores and reading them may take.
+    /// The time limit of looking at the stores and reading them.
     pub reading: Duration,
-    /// For how long a store behind a network need not be asked again about an unchanged record.
+    /// How long a store behind a network need not be asked again about an unchanged record.
     pub recheck: Duration,
-    /// The stores for heartbeats; none means those of the records.
+    /// The stores for heartbeats; if empty, those of the list.
     pub beat_stores: Vec<String>,
-    /// Over how many refs of a git store heartbeats are spread.
+    /// The number of refs in a git store over which heartbeats are spread.
     pub beat_shards: u16,
-    /// How long a check or reload command may take.
+    /// The time limit of a check or reload command.
     pub command_limit: Duration,
-    /// `verbose`: how much more to say.
+    /// `verbose`: the level of additional messages.
     pub verbose: u8,
-    /// `quiet`: say errors only.
+    /// `quiet`: print only errors.
     pub quiet: bool,
     /// `color`: auto, always or never.
     pub color: Option<String>,
-    /// The files to keep right.
+    /// The files to keep up to date.
     pub renders: Vec<Render>,
-    /// How the agent goes about.
+    /// The settings of the agent.
     pub agent: Agent,
     /// The checks of this node's own service.
     pub healths: Vec<Health>,
-    /// Who is told of changes of the roster.
+    /// The receivers of notifications.
     pub notifies: Vec<Notify>,
 }
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file was named and cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// The file was named and is not there.
+    /// The file was named and does not exist.
     #[error("there is no configuration `{}`", .0.display())]
     Missing(PathBuf),
-    /// The file is not what this program reads.
+    /// The file is not valid.
     #[error("`{}`: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line, column and what is wrong there.
+        /// Line and column, and what is wrong there.
         reason: String,
     },
-    /// `folder` is no folder inside a store.
+    /// `folder` is not a folder inside a store.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// `layout` is none.
+    /// `layout` is invalid.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// `addresses` names something that is no network.
+    /// `addresses` has an entry that is not a network.
     #[error("`addresses`: {0}")]
     Addresses(#[from] NetworkError),
-    /// There is no home directory to derive the state directory from.
+    /// There is no home directory from which to derive the state directory.
     #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
 }
@@ -258,7 +258,7 @@ impl Default for Timeouts {
 }
 
 impl Config {
-    /// Reads the file and puts what was given over it.
+    /// Reads the file, and overrides it with the given values.
     pub fn load(given: &Given) -> Result<Config, ConfigError> {
         let path = given.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         let (file, text) = read(&path, given.config.is_some())?;
@@ -267,13 +267,14 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir().ok_or(ConfigError::NoStateDir)?,
         };
-        // Relative paths are kept as keys of memories and copies, which must not depend on the directory of the call.
+        // Relative paths would become keys of memories and copies, which must not depend on the current
+        // directory.
         let state_dir = std::path::absolute(&state_dir).at("find", &state_dir)?;
         let mut stores: Vec<String> = match given.stores.is_empty() {
             true => file.store.into(),
             false => given.stores.clone(),
         };
-        // A blank before a URL would make a path of it, and show its password.
+        // A URL with a blank before it would be taken for a path, and shown with its password.
         stores.iter_mut().for_each(|url| *url = url.trim().to_owned());
         if stores.is_empty() {
             stores.push(embedded_url(&state_dir));
@@ -344,13 +345,13 @@ impl Config {
 }
 
 impl Config {
-    /// Whether a file depends on when nodes were seen last.
+    /// Whether a file depends on when nodes were last seen.
     pub fn wants_beats(&self) -> bool {
         self.renders.iter().any(|render| render.max_age.is_some())
     }
 }
 
-/// The paths of two tables that would write the same file for ever.
+/// The paths of two tables that would overwrite the same file again and again.
 fn twice(renders: &[Render]) -> Option<(&Path, &Path)> {
     let paths = || renders.iter().map(|render| render.target.path.as_path());
     paths().enumerate().find_map(|(index, path)| {
@@ -359,14 +360,14 @@ fn twice(renders: &[Render]) -> Option<(&Path, &Path)> {
     })
 }
 
-/// Where mistakes are told to be.
+/// The file in which errors are reported.
 struct ErrorContext<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl ErrorContext<'_> {
-    /// What each table says, or the first mistake with the line of its table.
+    /// The resolved tables, or the first error with the line of its table.
     fn each<T, U>(
         &self,
         name: &str,
@@ -387,10 +388,10 @@ impl ErrorContext<'_> {
     }
 }
 
-/// A configuration is not longer, in bytes.
+/// The largest configuration file, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The file, and its text if there is one.
+/// The file, and its text if the file exists.
 fn read(path: &Path, named: bool) -> Result<(ConfigFile, Option<String>), ConfigError> {
     let text = match fs::File::open(path).and_then(|file| folder::read_within(file, MAX_BYTES)) {
         Ok(bytes) => String::from_utf8(bytes)
@@ -404,11 +405,11 @@ fn read(path: &Path, named: bool) -> Result<(ConfigFile, Option<String>), Config
         }
         Err(error) => return Err(error).at("read", path).map_err(Into::into),
     };
-    // Editors on Windows write a byte order mark, which is no TOML.
+    // Editors on Windows write a byte order mark, which is not valid TOML.
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let file = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
-        // It shows the line, which may hold a store's password.
+        // The message shows the line, which may contain a store's password.
         reason: without_urls_secrets(error.to_string().trim_end()),
     })?;
     Ok((file, Some(text)))

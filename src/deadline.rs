@@ -1,8 +1,9 @@
-//! The moment at which an operation must be over: made once, and passed to everything in it that waits.
+//! The moment when an operation must end. It is made once, and passed to everything in the operation that
+//! waits.
 
 use std::time::{Duration, Instant};
 
-/// Which limit of the configuration a deadline comes from.
+/// The limit of the configuration that a deadline comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// A change, in all stores.
@@ -21,7 +22,7 @@ impl Limit {
     }
 }
 
-/// When an operation must be over.
+/// When an operation must end.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     started: Instant,
@@ -30,7 +31,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// So long from now.
+    /// A deadline this long from now.
     pub fn new(limit: Limit, within: Duration) -> Deadline {
         Deadline { started: Instant::now(), within, limit }
     }
@@ -40,42 +41,42 @@ impl Deadline {
         self.limit
     }
 
-    /// How long the whole operation may take.
+    /// The time for the whole operation.
     pub fn within(self) -> Duration {
         self.within
     }
 
-    /// The moment.
+    /// The moment itself.
     pub fn end(self) -> Instant {
         self.started + self.within
     }
 
-    /// How long the operation has taken.
+    /// The time that the operation has taken.
     pub fn elapsed(self) -> Duration {
         self.started.elapsed()
     }
 
-    /// How much time is left.
+    /// The remaining time.
     pub fn left(self) -> Duration {
         self.within.saturating_sub(self.elapsed())
     }
 
-    /// Whether no time is left.
+    /// Whether no time remains.
     pub fn is_over(self) -> bool {
         self.left().is_zero()
     }
 
-    /// The wait, or the time that is left if that is less.
+    /// The shorter of the wait and the remaining time.
     pub fn at_most(self, wait: Duration) -> Duration {
         wait.min(self.left())
     }
 
-    /// The same deadline, put off until there is so much time left.
+    /// The same deadline, extended until this much time remains.
     pub fn at_least(self, left: Duration) -> Deadline {
         Deadline { within: self.within.max(self.elapsed() + left), ..self }
     }
 
-    /// Sleeps so long, or until the deadline.
+    /// Sleeps for this time, or until the deadline.
     pub fn sleep(self, wait: Duration) {
         std::thread::sleep(self.at_most(wait));
     }

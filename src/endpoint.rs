@@ -1,4 +1,4 @@
-//! Where a node answers: an IP address and a port, both with exactly one spelling.
+//! The address of a node: an IP address and a port, both with exactly one spelling.
 
 mod allowed;
 
@@ -15,16 +15,16 @@ use crate::sanitize::excerpt;
 
 /// The IP address of one node, in canonical form.
 ///
-/// Only what the standard library takes as an IP address gets here, so neither host names nor HAProxy's
-/// address prefixes (`unix@`, `abns@`, `fd@`; HAProxy 2.6 manual, section 4.2, `bind`) nor the environment
-/// variables that HAProxy expands in an address under every kind of quoting can. IPv4-mapped IPv6 addresses
-/// (RFC 4291, section 2.5.5.2) become the IPv4 address they stand for: one endpoint, one spelling, and no
-/// second way to write a refused address.
+/// Only text that the standard library parses as an IP address gets here. So host names cannot, nor HAProxy's
+/// address prefixes (`unix@`, `abns@`, `fd@`; HAProxy 2.6 manual, section 4.2, `bind`), nor the environment
+/// variables that HAProxy expands in an address under every kind of quoting. An IPv4-mapped IPv6 address (RFC
+/// 4291, section 2.5.5.2) becomes the IPv4 address that it stands for: one endpoint has one spelling, and a
+/// refused address has no second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(IpAddr);
 
 impl Address {
-    /// Takes `text` as the address of one node, or says what about it is wrong.
+    /// Parses the address of one node. The error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let ip: IpAddr = text.parse().map_err(|_| match text.contains('%') {
             true => AddressError::Zone { shown: excerpt(text) },
@@ -33,9 +33,9 @@ impl Address {
         Self::try_from(ip)
     }
 
-    /// The address with IPv6 in brackets, as it must stand before a colon and a port.
+    /// The address with IPv6 in brackets, as needed before a colon and a port.
     ///
-    /// Where no port follows, HAProxy reads the last group of an IPv6 address without brackets as the port.
+    /// If no port follows, HAProxy reads the last group of an IPv6 address without brackets as the port.
     pub fn bracketed(&self) -> String {
         match self.0 {
             IpAddr::V4(ip) => ip.to_string(),
@@ -46,7 +46,7 @@ impl Address {
     /// `10.0.0.1:80` or `[2001:db8::1]:80`.
     pub fn host_port(&self, port: Port) -> String {
         match self.0 {
-            // Without the machinery of formats: a balancer's file has a hundred thousand of them.
+            // Without the formatting machinery: a balancer's file has a hundred thousand of them.
             IpAddr::V4(ip) => {
                 let [a, b, c, d] = ip.octets();
                 let mut text = String::with_capacity("255.255.255.255:65535".len());
@@ -129,7 +129,7 @@ pub enum AddressError {
         /// The beginning of the text.
         shown: String,
     },
-    /// Has a zone id; it names an interface of the node that wrote it, not of the one that reads it.
+    /// It has a zone id, which names an interface of the node that wrote it, not of the reader.
     #[error(
         "the address `{shown}` has a zone id (`%…`), which means nothing on another machine; leave it out"
     )]
@@ -137,7 +137,7 @@ pub enum AddressError {
         /// The beginning of the text.
         shown: String,
     },
-    /// `::`, or in 0.0.0.0/8: as a destination it is whatever the reader makes of it.
+    /// `::`, or in 0.0.0.0/8: as a destination, its meaning depends on the reader.
     #[error("`{address}` is an unspecified address; give the one that other machines can reach")]
     Unspecified {
         /// The address.
@@ -159,10 +159,10 @@ pub enum AddressError {
 pub struct Port(NonZeroU16);
 
 impl Port {
-    /// Takes `text` as a port: decimal digits and nothing else.
+    /// Parses a port: decimal digits and nothing else.
     ///
-    /// HAProxy takes `+80` as relative, `-80` as 4294967216 and `8_0` as 8 (measured with 2.6). A leading
-    /// zero is refused too: HAProxy reads `080` as 80 but C's `strtol` with base 0 and YAML 1.1 read `010`
+    /// HAProxy reads `+80` as relative, `-80` as 4294967216 and `8_0` as 8 (measured with 2.6). A leading
+    /// zero is refused too: HAProxy reads `080` as 80, but C's `strtol` with base 0 and YAML 1.1 read `010`
     /// as 8.
     pub fn parse(text: &str) -> Result<Self, PortError> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -171,7 +171,7 @@ impl Port {
         if text.len() > 1 && text.starts_with('0') {
             return Err(PortError::LeadingZero { shown: excerpt(text) });
         }
-        // Only digits are left, so the one way to fail is to be out of range.
+        // Only digits are left, so the only possible error is the range.
         text.parse().map(Self).map_err(|_| PortError::Range { shown: excerpt(text) })
     }
 

@@ -1,27 +1,28 @@
-//! What every error of this crate has in common: an I/O error names its path, and a chain of causes is one line.
+//! What the errors of this crate have in common: an I/O error names its path, and a chain of causes is one
+//! line.
 
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// "Operation not permitted" (errno(3)); missing rights alone are EACCES mostly.
+/// "Operation not permitted" (errno(3)); missing permissions alone are mostly EACCES.
 const EPERM: i32 = 1;
 
-/// An I/O error that knows what was being done, and to which path. A bare "No such file or directory" helps nobody.
+/// An I/O error with its operation and path. "No such file or directory" alone does not help.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} `{}`", path.display())]
 pub struct PathError {
-    /// What was tried, as a verb: "read", "replace".
+    /// The operation, as a verb: "read", "replace".
     pub operation: &'static str,
-    /// The file or directory it was tried on.
+    /// The file or directory.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
 
 impl PathError {
-    /// The same error once more.
+    /// A copy of the error.
     pub fn again(&self) -> PathError {
         let source = match self.source.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
@@ -30,11 +31,11 @@ impl PathError {
         PathError { operation: self.operation, path: self.path.clone(), source }
     }
 
-    /// The next step, for the causes that have an obvious one.
+    /// The next step, for causes that have an obvious one.
     pub fn hint(&self) -> Option<String> {
         let path = self.path.display();
         match self.source.kind() {
-            // Not a matter of rights alone: a flag of the file or a mount can stop root as well.
+            // Not only missing permissions: a flag of the file or a mount can stop root as well.
             io::ErrorKind::PermissionDenied if self.source.raw_os_error() == Some(EPERM) => Some(format!(
                 "run as a user that may {} `{path}`; if root may not, `lsattr -d` on it and on its folder shows why",
                 self.operation
@@ -56,7 +57,7 @@ impl PathError {
 
 /// Adds the path to an [`io::Error`].
 pub trait AtPath<T> {
-    /// Wraps the error with what was done (`doing`, a verb) and where.
+    /// Wraps the error with the operation (a verb) and the path.
     fn at(self, operation: &'static str, path: &Path) -> Result<T, PathError>;
 }
 
@@ -66,7 +67,7 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
-/// The path as a shell takes it, for commands in messages that are meant to be pasted.
+/// The path quoted for a shell, for commands in messages that are meant to be pasted.
 pub fn pasted(path: &Path) -> String {
     shell_words::quote(&path.to_string_lossy()).into_owned()
 }

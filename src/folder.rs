@@ -1,8 +1,9 @@
 //! Files of a folder, read and written through the folder's open directory.
 //!
-//! By path, what is looked at and what is written can be two files: whoever may change the folder, or one above it, can
-//! put a link there in between. So a folder is opened once, and everything in it is done through that handle and the
-//! handles of its files. No link in it is followed; [`way`] says which links lead to it.
+//! By path, the file that is checked and the file that is written can differ: a user who may change the
+//! folder, or one above it, can put a link there in between. So a folder is opened once, and everything in it
+//! is done through that handle and the handles of its files. No link in it is followed; [`way`] says which
+//! links on the path to it are.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
@@ -19,34 +20,35 @@ use crate::errors::{AtPath, PathError};
 
 mod way;
 
-/// Opens the folder of that file, whose path begins at an open folder, and gives the file's name in it.
+/// Opens the folder of a file whose path starts at an open folder. Also returns the file's name in it.
 pub(crate) fn of_file<'n>(start: BorrowedFd<'_>, file: &'n str) -> io::Result<(OwnedFd, &'n str)> {
     let (folder, name) = file.rsplit_once('/').unwrap_or((".", file));
     Ok((way::open_from(start, Path::new(folder))?, name))
 }
 
-/// The mode of files and folders that are for this user alone.
+/// The mode of files and folders that only this user may use.
 pub(crate) const PRIVATE: u32 = 0o600;
 pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
 
 /// A file that everybody may read.
 pub(crate) const READABLE: u32 = 0o644;
 
-/// How a file is opened that is to be read: another user's link is not followed, and another user's fifo not waited for.
+/// How a file is opened for reading: without following another user's link, or waiting for another user's
+/// fifo.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// What begins the name of a file that is not whole yet. It is hidden, and no reader of a folder takes it.
+/// The beginning of an unfinished file's name. It is hidden, and readers of a folder ignore it.
 const STAGED: &str = ".presence-";
 
-/// So many names are tried for such a file: somebody else's file is never written into.
+/// The number of names to try for such a file: an existing file is never written into.
 const TRIES: usize = 64;
 
-/// Whether a file outlasts a power cut.
+/// Whether a file survives a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lasting {
-    /// On disk before it has its name, and the name as well.
+    /// The file is on disk before it gets its name, and the name as well.
     Durable,
-    /// If the power is cut, it can be gone or empty: what is in it can be found out anew.
+    /// After a power failure it may be missing or empty: its content can be found out again.
     Cached,
 }
 
@@ -65,14 +67,14 @@ impl Folder {
         Ok(Folder { handle, path: path.to_owned() })
     }
 
-    /// Opens the folder of that file, and gives the file's name in it.
+    /// Opens the folder of that file. Also returns the file's name in it.
     pub(crate) fn of(file: &Path) -> Result<(Folder, OsString), PathError> {
         let name = file.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename));
         let name = name.at("find", file)?.to_owned();
         Ok((Folder::open(file.parent().unwrap_or(Path::new("")))?, name))
     }
 
-    /// Opens a folder of this program's own; where it is not there, it is made for this user alone.
+    /// Opens a folder of this program. If it does not exist, it is made for this user only.
     pub(crate) fn private(path: &Path) -> Result<Folder, PathError> {
         match Folder::open(path) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
@@ -83,7 +85,7 @@ impl Folder {
         }
     }
 
-    /// Opens a folder in it, made with this mode if it is not there.
+    /// Opens a folder in this one, and makes it with this mode if it does not exist.
     pub(crate) fn sub(&self, name: &OsStr, mode: u32) -> Result<Folder, PathError> {
         let path = self.at(name);
         match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
@@ -93,12 +95,12 @@ impl Folder {
         self.existing(name)
     }
 
-    /// Opens a folder in it that is there.
+    /// Opens an existing folder in this one.
     pub(crate) fn existing(&self, name: &OsStr) -> Result<Folder, PathError> {
         let path = self.at(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty()).map_err(|error| {
-            // Of a link, too, the system only says that it is no folder.
+            // For a link, too, the system only says that it is not a folder.
             match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(found) if FileType::from_raw_mode(found.st_mode).is_symlink() => explained(Errno::LOOP),
                 _ => error.into(),
@@ -112,7 +114,7 @@ impl Folder {
         &self.handle
     }
 
-    /// The open folder, for who needs no path.
+    /// The open folder, without its path.
     pub(crate) fn into_handle(self) -> OwnedFd {
         self.handle.into()
     }
@@ -132,7 +134,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -142,12 +144,13 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// That file, opened for reading; none if nothing is there. A link or anything that is no plain file is an error.
+    /// Opens that file for reading; `None` if it does not exist. A link, or anything but a plain file, is an
+    /// error.
     pub(crate) fn file(&self, name: impl AsRef<Path>) -> Result<Option<File>, PathError> {
         self.open_plain(name.as_ref(), READ, "read")
     }
 
-    /// The same, opened for writing over it.
+    /// The same, for overwriting it.
     pub(crate) fn file_to_write(&self, name: impl AsRef<Path>) -> Result<Option<File>, PathError> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         self.open_plain(name.as_ref(), flags, "write")
@@ -166,19 +169,19 @@ impl Folder {
         }
     }
 
-    /// The bytes of that file; none if nothing is there. More than `limit` bytes are an error.
+    /// The bytes of that file; `None` if it does not exist. More than `limit` bytes are an error.
     pub(crate) fn read(&self, name: impl AsRef<Path>, limit: u64) -> Result<Option<Vec<u8>>, PathError> {
         let name = name.as_ref();
         let Some(file) = self.file(name)? else { return Ok(None) };
         read_within(file, limit).at("read", &self.at(name)).map(Some)
     }
 
-    /// A file to be locked; made for this user alone if it is not there.
+    /// A file to lock, made for this user only if it does not exist.
     pub(crate) fn lock_file(&self, name: impl AsRef<Path>) -> Result<File, PathError> {
         self.open_or_make(name, PRIVATE)
     }
 
-    /// A file for reading and writing; made with this mode if it is not there.
+    /// A file for reading and writing, made with this mode if it does not exist.
     pub(crate) fn open_or_make(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, PathError> {
         let name = name.as_ref();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -186,7 +189,8 @@ impl Folder {
         opened.map_err(explained).and_then(|handle| plain(handle.into())).at("open", &self.at(name))
     }
 
-    /// A new file that is to take a name in this folder; until then, this user alone can read it. `suffix` ends its name.
+    /// A new file that will get a name in this folder. Until then, only this user can read it, and its name
+    /// ends with `suffix`.
     pub(crate) fn stage(&self, suffix: &str) -> Result<Staged<'_>, PathError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut tries = 0;
@@ -202,7 +206,7 @@ impl Folder {
         }
     }
 
-    /// Writes a file whole or not at all, with this mode.
+    /// Replaces a whole file, with this mode.
     pub(crate) fn replace(
         &self,
         name: impl AsRef<Path>,
@@ -225,13 +229,13 @@ impl Folder {
         }
     }
 
-    /// Removes files of [`Folder::stage`] that runs left which were killed: those that end so.
+    /// Removes files of [`Folder::stage`] with this suffix, which killed runs left behind.
     pub(crate) fn sweep(&self, suffix: &str) {
         for name in self.names().unwrap_or_default() {
             let name = name.to_string_lossy();
             let middle = name.strip_prefix(STAGED).and_then(|rest| rest.strip_suffix(suffix));
             if middle.is_some_and(|middle| middle.len() == 6 && middle.bytes().all(|byte| byte != b'.')) {
-                // One that stays is only untidy.
+                // A file that stays is only untidy.
                 let _ = self.remove(&*name);
             }
         }
@@ -244,7 +248,7 @@ impl AsFd for Folder {
     }
 }
 
-/// A file that has no lasting name yet. It goes with the value, unless it was placed.
+/// A file without its final name. It is removed when the value is dropped, unless it was placed.
 #[derive(Debug)]
 pub(crate) struct Staged<'f> {
     folder: &'f Folder,
@@ -259,7 +263,7 @@ impl Staged<'_> {
         &self.file
     }
 
-    /// Where it is now, for another program.
+    /// Its present path, for another program.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.at(&self.name)
     }
@@ -276,13 +280,13 @@ impl Staged<'_> {
         }
     }
 
-    /// Gives it its name, in place of whatever had that name.
+    /// Gives it its name, and replaces what had that name.
     pub(crate) fn place(mut self, name: &Path, lasting: Lasting) -> io::Result<()> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, name)?;
         self.placed = true;
         match lasting {
             Lasting::Durable => match rustix::fs::fsync(self.folder) {
-                // A folder that may not be read cannot be synced.
+                // A folder without read permission cannot be synced.
                 Ok(()) | Err(Errno::BADF) => Ok(()),
                 Err(error) => Err(error.into()),
             },
@@ -295,7 +299,7 @@ impl Staged<'_> {
         let folder = self.folder;
         let placed = match rustix::fs::renameat_with(folder, &self.name, folder, name, RenameFlags::NOREPLACE)
         {
-            // A file system that cannot: the second name is taken away when this value goes.
+            // The file system cannot do that. The staged name is removed when this value is dropped.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::linkat(folder, &self.name, folder, name, AtFlags::empty())
             }
@@ -316,13 +320,13 @@ impl Staged<'_> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.placed {
-            // One that stays is only untidy.
+            // A file that stays is only untidy.
             let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// A file at a path, opened for reading; none if nothing is there. A link or anything that is no plain file is an error.
+/// Opens a file for reading; `None` if it does not exist. A link, or anything but a plain file, is an error.
 pub(crate) fn open_plain(path: &Path) -> Result<Option<File>, PathError> {
     match rustix::fs::open(path, READ, Mode::empty()) {
         Ok(handle) => plain(handle.into()).at("read", path).map(Some),
@@ -348,7 +352,7 @@ fn plain(file: File) -> io::Result<File> {
     }
 }
 
-/// What stands in a file's place.
+/// Something that is not a plain file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotPlain {
     /// A symbolic link.
@@ -360,17 +364,17 @@ pub(crate) enum NotPlain {
 }
 
 impl NotPlain {
-    /// Whether that is what an error says.
+    /// Whether the error has this cause.
     pub(crate) fn of(error: &PathError) -> Option<NotPlain> {
         error.source.get_ref()?.downcast_ref().copied()
     }
 }
 
-/// "Too many levels of symbolic links" is what the system says of a link that is not to be followed.
+/// The system reports a link that must not be followed as "Too many levels of symbolic links".
 fn explained(error: Errno) -> io::Error {
     match error {
         Errno::LOOP => io::Error::other(NotPlain::Link),
-        // A fifo that nobody reads, or a socket, opened for writing; a folder.
+        // A fifo without a reader or a socket, opened for writing, or a folder.
         Errno::NXIO | Errno::ISDIR => io::Error::other(NotPlain::Other),
         error => error.into(),
     }

@@ -1,5 +1,5 @@
-//! Service discovery that is just a folder: every node puts its name on a list kept in git,
-//! and templates turn the list into the config of balancers and applications.
+//! Service discovery that is just a folder: every node puts its name on a list kept in git, and templates
+//! turn the list into the config of balancers and applications.
 
 mod access;
 pub mod agent;

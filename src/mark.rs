@@ -1,15 +1,15 @@
-//! Which machine a heartbeat is from.
+//! The mark: which machine a heartbeat is from.
 //!
-//! A heartbeat is a time to the second. The fraction of the second says no time: its microseconds are a number that the
-//! machine has drawn, and what is below them says whether another machine was met under the same instance-id. So a
-//! heartbeat stays one number, in every kind of store.
+//! A heartbeat is a time in whole seconds. The fraction of the second is not a time: its microseconds are a
+//! number that the machine has drawn. The digits below them say whether another machine was met under the
+//! same instance-id. So a heartbeat stays one number, in every kind of store.
 
 use jiff::Timestamp;
 
-/// There are so many marks, the number 0 aside, which is none. A file system may keep no more than microseconds.
+/// The number of marks. The number 0 means no mark. A file system may store nothing finer than microseconds.
 const MARKS: u64 = 999_999;
 
-/// What is added to the microseconds where another machine was met, in nanoseconds.
+/// The nanoseconds that are added to the microseconds if another machine was met.
 const CONTESTED: i32 = 500;
 
 /// The mark of a machine.
@@ -17,12 +17,12 @@ const CONTESTED: i32 = 500;
 pub struct Mark(u32);
 
 impl Mark {
-    /// A mark that follows from this number.
+    /// The mark for this number.
     pub fn of(number: u64) -> Mark {
         Mark((number % MARKS) as u32 + 1)
     }
 
-    /// The mark of a heartbeat, if it bears one.
+    /// The mark of a heartbeat, if it has one.
     pub fn on(heartbeat: Timestamp) -> Option<Mark> {
         let number = heartbeat.subsec_nanosecond().unsigned_abs() / 1000;
         (number != 0).then_some(Mark(number))
@@ -33,19 +33,19 @@ impl Mark {
         self.0
     }
 
-    /// A heartbeat of that time which bears the mark.
+    /// A heartbeat at that time, with the mark.
     pub fn stamp(self, time: Timestamp, contested: bool) -> Timestamp {
         let nanoseconds = self.0.cast_signed() * 1000 + if contested { CONTESTED } else { 0 };
         Timestamp::new(time.as_second(), nanoseconds).unwrap_or(time)
     }
 }
 
-/// Whether the machine that left this heartbeat has met another one under its instance-id.
+/// Whether the machine that sent this heartbeat has met another one under its instance-id.
 pub fn is_contested(heartbeat: Timestamp) -> bool {
     heartbeat.subsec_nanosecond() % 1000 != 0
 }
 
-/// The time of a heartbeat, to the second.
+/// The time of a heartbeat, in whole seconds.
 pub fn time(heartbeat: Timestamp) -> Timestamp {
     Timestamp::from_second(heartbeat.as_second()).unwrap_or(heartbeat)
 }

@@ -6,14 +6,14 @@ use std::fmt::{Display, Write};
 use crate::roster::Node;
 use crate::sanitize::terminal_safe;
 
-/// The nodes are counted under so many different labels: whoever may write the list could otherwise fill the memory of those
-/// who store the series.
+/// The most combinations of labels for nodes. Otherwise, writers of the list could fill the memory of the
+/// Prometheus server.
 const MAX_KINDS: usize = 500;
 
-/// A label has no more characters.
+/// The most characters of a label.
 const MAX_LABEL: usize = 128;
 
-/// The label of all nodes beyond [`MAX_KINDS`]. No name has a bracket.
+/// The label of all nodes beyond [`MAX_KINDS`]. No name has a parenthesis.
 const OTHERS: &str = "(others)";
 
 /// A page of metrics.
@@ -21,13 +21,13 @@ const OTHERS: &str = "(others)";
 pub struct Page(String);
 
 impl Page {
-    /// Begins a family of series: its name, its type and what it means.
+    /// Begins a family of series: its name, its type and its meaning.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// One series of the family.
+    /// Adds a series to the family.
     pub fn series(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Page {
         let _ = writeln!(self.0, " {value}");
     }
 
-    /// The nodes, counted by what they say of themselves.
+    /// Adds the nodes, counted by their facts.
     pub fn nodes<'a>(&mut self, nodes: impl Iterator<Item = &'a Node>) {
         let mut counts: BTreeMap<[String; 5], usize> = BTreeMap::new();
         for node in nodes {
@@ -77,21 +77,21 @@ impl Page {
     }
 }
 
-/// The counts of the kinds with most nodes, and one for all others, with the same sum.
+/// The counts of the kinds with the most nodes, and one count for all others, with the same sum.
 fn bounded(counts: BTreeMap<[String; 5], usize>, most: usize) -> BTreeMap<[String; 5], usize> {
     if counts.len() <= most {
         return counts;
     }
     let mut kinds: Vec<([String; 5], usize)> = counts.into_iter().collect();
-    // The sort is stable: of as many nodes, the first by name.
+    // The sort is stable: among equal counts, the first names stay.
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let rest: usize = kinds.drain(most..).map(|(_, count)| count).sum();
     kinds.push(([OTHERS; 5].map(str::to_owned), rest));
     kinds.into_iter().collect()
 }
 
-/// A label value: backslash, quote and newline escaped, as the format wants it. What a terminal would act upon becomes
-/// text: the format would take it as it is.
+/// A label value: backslash, quote and newline escaped, as the format requires. Characters that a terminal
+/// would act upon are escaped too, which the format does not require.
 fn escaped(value: &str) -> String {
     terminal_safe(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

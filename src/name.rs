@@ -1,4 +1,4 @@
-//! Names that are safe in every place a record's name ends up in.
+//! Names that are safe wherever a record's name is used.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,20 @@ use crate::sanitize::excerpt;
 
 /// The name of a node, a service or an instance: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
 ///
-/// Every target is content with these characters, so a name is never quoted. HAProxy takes exactly
+/// Every target format accepts these characters, so a name is never quoted. HAProxy accepts exactly
 /// `[A-Za-z0-9_.:-]` in the name of a proxy or server (measured with 2.6). The colon is left out because it
-/// separates host from port everywhere else, and the first character is tighter so that a name is never
-/// an option (`-x`), a hidden file, `.` or `..`.
+/// separates host and port everywhere else. The first character is restricted further, so that a name is
+/// never an option (`-x`), a hidden file, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Name(String);
 
 impl Name {
-    /// The most characters a name may have.
+    /// The most characters of a name.
     pub const MAX_LENGTH: usize = 64;
 
-    /// Takes `text` as a name, or says what about it is wrong.
+    /// Parses a name. The error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        // What is right is seen at a glance; a roster has a hundred thousand names.
+        // The fast path for valid names; a roster has a hundred thousand.
         if let [first, rest @ ..] = text.as_bytes()
             && rest.len() < Self::MAX_LENGTH
             && first.is_ascii_alphanumeric()
@@ -81,7 +81,7 @@ impl FromStr for Name {
 /// `shown` is the beginning of the text with control characters escaped: safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// There is no text at all.
+    /// The text is empty.
     #[error("the name is empty")]
     Empty,
     /// More than [`Name::MAX_LENGTH`] characters.
@@ -108,7 +108,7 @@ pub enum NameError {
     Character {
         /// The character in question.
         character: char,
-        /// Where it stands, counted in characters from 1.
+        /// Its position, in characters from 1.
         position: usize,
         /// The beginning of the text.
         shown: String,
@@ -152,7 +152,7 @@ mod tests {
         );
     }
 
-    /// The injection table of HAProxy, tried as names, and what other formats would act upon.
+    /// The injection table of HAProxy, tried as names, and characters that other formats would act upon.
     #[test]
     fn refuses_what_any_format_acts_upon() {
         let refused = [

@@ -1,4 +1,4 @@
-//! Asks whether somebody answers: a connect, or an HTTP request. Many at a time, none for longer than its limit.
+//! Asks whether a node answers: a connection, or an HTTP request. Many at a time, each with a time limit.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,15 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The status line of an answer is not longer than this.
+/// The longest status line of an answer.
 const MAX_STATUS_LINE: usize = 1024;
 
-/// What is asked.
+/// The question to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// Whether a connection is accepted.
     Connect,
-    /// Whether `GET` of this path gives a status from 200 to 399.
+    /// Whether `GET` of this path returns a status from 200 to 399.
     Http(String),
 }
 
@@ -22,7 +22,7 @@ impl Question {
     /// A `GET` of that path.
     pub fn http(path: &str) -> Result<Question, String> {
         let path = if path.is_empty() { "/" } else { path };
-        // What goes into the request line must not end it.
+        // Text in the request line must not end it.
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("`{}` is no path of an HTTP request", crate::sanitize::shown(path)));
         }
@@ -30,18 +30,18 @@ impl Question {
     }
 }
 
-/// Why somebody does not answer.
+/// Why a node does not answer.
 #[derive(Debug)]
 pub enum Silence {
-    /// No connection, or it broke off.
+    /// The connection failed or broke.
     Io(io::Error),
-    /// Nothing within the limit.
+    /// No answer within the limit.
     TooLate(Duration),
-    /// An answer, but not a good one.
+    /// An answer with a bad status.
     Status(u16),
-    /// An answer that is no HTTP.
+    /// An answer that is not HTTP.
     NotHttp,
-    /// Not asked: the time for all was over.
+    /// Not asked, since the time for all was over.
     NotAsked,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Silence {
     }
 }
 
-/// Asks one, and says how long the answer took.
+/// Asks one node, and returns how long the answer took.
 pub fn ask(address: SocketAddr, question: &Question, limit: Duration) -> Result<Duration, Silence> {
     let started = Instant::now();
     let judge = |error: io::Error| match error.kind() {
@@ -94,14 +94,14 @@ fn status(
     };
     stream.set_write_timeout(Some(left()?))?;
     let agent = concat!("presence/", env!("CARGO_PKG_VERSION"));
-    // One write: a server that answers at the first line must not meet a second one.
+    // One write: a server that answers after the first line must not receive a second one.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     let mut line = Vec::new();
     let mut bytes = [0; 256];
-    // Byte by byte from a hostile server must not take longer than the limit either.
+    // A hostile server that sends byte by byte must not take longer than the limit either.
     while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
         stream.set_read_timeout(Some(left()?))?;
         match stream.read(&mut bytes)? {
@@ -109,7 +109,7 @@ fn status(
             read => line.extend_from_slice(&bytes[..read]),
         }
     }
-    // A status line without end is none.
+    // An endless status line is not valid.
     Ok(status_in(&line).filter(|_| line.contains(&b'\n') || line.len() < MAX_STATUS_LINE))
 }
 
@@ -120,7 +120,8 @@ fn status_in(line: &[u8]) -> Option<u16> {
     words.next()?.parse().ok().filter(|status| (100..600).contains(status))
 }
 
-/// Asks all, `parallel` at a time, and nobody any more after `until`. The answers are in the order of the addresses.
+/// Asks all nodes, `parallel` at a time, and none after `until`. The answers are in the order of the
+/// addresses.
 pub fn ask_all(
     addresses: &[SocketAddr],
     question: &Question,
@@ -163,7 +164,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(300);
 
-    /// A server that answers with this and closes, `None` that never answers.
+    /// A server that gives this answer and closes; with `None`, it never answers.
     fn server(answer: Option<&'static str>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -173,7 +174,7 @@ mod tests {
                 let mut stream = stream.unwrap();
                 let mut request = [0; 512];
                 if let Some(answer) = answer {
-                    // A connect that asks nothing is closed before it is answered.
+                    // A connection without a request is closed without an answer.
                     if stream.read(&mut request).is_ok_and(|read| read > 0) {
                         stream.write_all(answer.as_bytes()).unwrap();
                     }
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_end_is_none() {
-        /// A server that says this over and over, with that pause.
+        /// A server that sends this again and again, with that pause.
         fn endless(text: &'static str, pause: Duration) -> SocketAddr {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn many_are_asked_at_the_same_time_and_answer_in_order() {
-        // Answers nobody before three have come: one after the other would be in vain.
+        // Answers only after three have connected: asking one after another would fail.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let together = listener.local_addr().unwrap();
         std::thread::spawn(move || {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Names this very build, where it is installed now: its version, and the file it was started from. Whatever is
-/// remembered as made by the same program has this to prove it. None if the system does not tell.
+/// Identifies the installed build that runs: its version, and the file that it was started from. Memories
+/// that only the same program may use contain it. `None` if the system does not tell.
 pub(crate) fn build() -> Option<String> {
     let found = fs::metadata("/proc/self/exe").ok()?;
     Some(format!(

@@ -1,11 +1,11 @@
-//! Whether two paths name one file, whatever links lead there.
+//! Whether two paths name one file, whatever links lead to it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Whether both paths are the same name in the same folder: the folders may be reached through links, `..` or mounts. The
-/// last component is not followed if it is a link.
+/// Whether both paths are the same name in the same folder. The folders may be reached through links, `..` or
+/// mounts. If the last component is a link, it is not followed.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     let (one, other) = (resolved(one), resolved(other));
     if one == other {
@@ -18,7 +18,7 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     one.file_name() == other.file_name() && folder(&one).is_some_and(|id| folder(&other) == Some(id))
 }
 
-/// The path with the links of its folders followed, as far as they are there.
+/// The path with the links of its existing folders followed.
 fn resolved(path: &Path) -> PathBuf {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
     for ancestor in folder.ancestors() {
@@ -29,7 +29,7 @@ fn resolved(path: &Path) -> PathBuf {
     plain(folder).join(name)
 }
 
-/// The path without `.` and `..`, by its text alone: for what is not there.
+/// The path without `.` and `..`, by its text only, for folders that do not exist.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

@@ -1,8 +1,8 @@
-//! How text that nobody has vouched for is shown in a message.
+//! How unverified text is shown in a message.
 
 use std::borrow::Cow;
 
-/// As many characters as help to recognise a value; a hostile one may be megabytes long.
+/// Enough characters to recognise a value; a hostile one may be megabytes long.
 const SHOWN_CHARACTERS: usize = 40;
 
 /// The beginning of `text`, with everything escaped that a terminal or a log reader would act upon.
@@ -14,7 +14,7 @@ pub(crate) fn excerpt(text: &str) -> String {
     shown
 }
 
-/// The whole of `text`, as [`excerpt`] shows its beginning.
+/// The whole `text`, escaped like [`excerpt`].
 pub(crate) fn shown(text: &str) -> String {
     harmless(text.chars())
 }
@@ -23,7 +23,7 @@ fn harmless(text: impl Iterator<Item = char>) -> String {
     let mut shown = String::new();
     for character in text {
         match character {
-            // Nobody acts upon them, and people know them without a backslash.
+            // They are harmless, and familiar without a backslash.
             '\'' | '"' => shown.push(character),
             _ => shown.extend(character.escape_debug()),
         }
@@ -31,8 +31,8 @@ fn harmless(text: impl Iterator<Item = char>) -> String {
     shown
 }
 
-/// What a server or a program said, as part of a line: no more than `limit` characters, whitespace run together, and
-/// with everything escaped that a terminal would act upon. Quotes stay as they are.
+/// The output of a server or a program, as part of a line: at most `limit` characters, with whitespace
+/// collapsed. Everything that a terminal would act upon is escaped. Quotes stay.
 pub(crate) fn said(text: &str, limit: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
@@ -43,8 +43,8 @@ pub(crate) fn said(text: &str, limit: usize) -> String {
     shown
 }
 
-/// Whether a terminal or a reader of a log would act upon that character, or show nothing for it: control characters, those
-/// that turn the direction of a text, and those without width.
+/// Whether a terminal or log reader would act upon that character, or show nothing for it: control
+/// characters, those that change the direction of text, and those without width.
 fn is_active(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -54,12 +54,12 @@ fn is_active(character: char) -> bool {
         )
 }
 
-/// A text as it may go to a terminal: its lines and tabs stay, and every other character that acts is escaped.
+/// A text for a terminal: newlines and tabs stay, and every other active character is escaped.
 pub(crate) fn terminal_safe(text: &str) -> Cow<'_, str> {
     escaped(text, |character, harmless| harmless.extend(character.escape_default()))
 }
 
-/// The same for JSON, which means the same afterwards.
+/// The same for JSON, whose meaning stays the same.
 pub(crate) fn terminal_safe_json(text: &str) -> Cow<'_, str> {
     escaped(text, |character, harmless| {
         let mut units = [0; 2];
@@ -101,7 +101,7 @@ mod tests {
         let safe = terminal_safe_json(&json);
         assert!(!safe.contains(is_active));
         assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), hostile);
-        // Letters that are made of several characters stay.
+        // Letters that consist of several characters stay.
         for text in ["e\u{301}", "नि", "日本", "🙂"] {
             assert_eq!(terminal_safe(text), text);
         }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(shown("\"\\\n\""), "\"\\\\\\n\"");
         check("a\n\u{1b}[31m\0", r"a\n\u{1b}[31m\0");
         check("\u{9b}31m", r"\u{9b}31m");
-        // Right-to-left override: would show the rest of the line backwards.
+        // Right-to-left override: it would show the rest of the line backwards.
         check("\u{202e}moc", r"\u{202e}moc");
         check(&"x".repeat(40), &"x".repeat(40));
         check(&"x".repeat(41), &format!("{}…", "x".repeat(40)));

@@ -1,4 +1,4 @@
-//! When to do what: pure decisions, with the time as an argument. Times are counted from any one moment.
+//! Decides when to do what: pure, with the time as an argument. Times count from any fixed moment.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Where in the interval a node beats. It depends on nothing but its id, so that a fleet is spread over the splay, and
-/// stays so however often its agents start.
+/// The moment in the interval at which a node beats. It depends only on the node's id. So a fleet is spread
+/// over the splay, and stays so however often its agents start.
 pub fn phase(id: &str, splay: Duration) -> Duration {
     let mut hash = fnv::FnvHasher::default();
     hash.write(id.as_bytes());
@@ -18,7 +18,7 @@ pub fn phase(id: &str, splay: Duration) -> Duration {
     splay.mul_f64(share)
 }
 
-/// How long it is from `now` to the next moment of that phase; never nothing.
+/// The time from `now` to the next moment of that phase; never zero.
 pub fn until_beat(now: Duration, interval: Duration, phase: Duration) -> Duration {
     let (now, interval, phase) = (now.as_nanos(), interval.as_nanos().max(1), phase.as_nanos());
     let since = (now + interval - phase % interval) % interval;
@@ -26,7 +26,7 @@ pub fn until_beat(now: Duration, interval: Duration, phase: Duration) -> Duratio
     Duration::from_nanos(u64::try_from(interval - since).unwrap_or(u64::MAX))
 }
 
-/// Waits for quiet: ten changes make one render, and endless ones do not put it off for ever.
+/// Waits for quiet: ten changes cause one render, and endless changes do not delay it for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct Quiet {
     min: Duration,
@@ -36,29 +36,29 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// Quiet is `min` without a change; after `max` it is no longer waited for.
+    /// Quiet is `min` without a change. After `max`, the render no longer waits for it.
     pub fn new(min: Duration, max: Duration) -> Quiet {
         Quiet { min, max, waiting: None }
     }
 
-    /// Something has changed.
+    /// Records a change.
     pub fn changed(&mut self, now: Duration) {
         let first = self.waiting.map_or(now, |(first, _)| first);
         self.waiting = Some((first, now));
     }
 
-    /// When the changes that wait are to be rendered.
+    /// When to render the changes that wait.
     pub fn due(&self) -> Option<Duration> {
         self.waiting.map(|(first, last)| (last + self.min).min(first + self.max))
     }
 
-    /// All changes were rendered.
+    /// Forgets the changes: all were rendered.
     pub fn done(&mut self) {
         self.waiting = None;
     }
 }
 
-/// So many reloads a minute, and no more: old processes of HAProxy pile up otherwise.
+/// A limit of reloads per minute: otherwise, old processes of HAProxy pile up.
 #[derive(Debug, Clone)]
 pub struct Budget {
     per_minute: u32,
@@ -66,23 +66,23 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of which nothing is spent.
+    /// A budget with nothing spent.
     pub fn new(per_minute: u32) -> Budget {
         Budget { per_minute, spent: VecDeque::new() }
     }
 
-    /// When the next reload may be; the past if it may be now.
+    /// When the next reload is allowed; in the past if it is allowed now.
     pub fn next(&self) -> Duration {
         let before = self.spent.len().checked_sub(self.per_minute.max(1) as usize);
         before.and_then(|index| self.spent.get(index)).map_or(Duration::ZERO, |time| *time + MINUTE)
     }
 
-    /// Whether a reload may be now.
+    /// Whether a reload is allowed now.
     pub fn allows(&self, now: Duration) -> bool {
         self.next() <= now
     }
 
-    /// There was a reload.
+    /// Records a reload.
     pub fn spend(&mut self, now: Duration) {
         self.spent.push_back(now);
         while self.spent.len() > self.per_minute.max(1) as usize {
@@ -91,8 +91,8 @@ impl Budget {
     }
 }
 
-/// How long to wait after so many failures in a row: twice as long each time, up to a limit. `jitter` (0 to 1) spreads
-/// those who failed together over the second half of the wait.
+/// The wait after so many failures in a row: twice as long each time, up to a limit. `jitter` (0 to 1)
+/// spreads nodes that failed together over the second half of the wait.
 pub fn back_off(failures: u32, base: Duration, limit: Duration, jitter: f64) -> Duration {
     if failures == 0 {
         return base;

@@ -1,5 +1,6 @@
-//! The state directory: what this program remembers from run to run. It is for this user alone, since it holds copies of
-//! lists, URLs with passwords, and locks, which anybody who can open a file can take and keep.
+//! The state directory: the memory of this program between runs. It is for this user only, since it has
+//! copies of lists, URLs with passwords, and locks. Everybody who can open a lock file can take the lock and
+//! keep it.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -13,10 +14,10 @@ use serde::de::DeserializeOwned;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{Folder, Lasting, PRIVATE, PRIVATE_FOLDER};
 
-/// No memory is larger. Copies of whole lists are read elsewhere.
+/// The largest memory. Copies of whole lists are read elsewhere.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What this program makes in the state directory.
+/// The files that this program makes in the state directory.
 const OWN: [&str; 10] = [
     "agent.lock",
     "health.json",
@@ -30,35 +31,35 @@ const OWN: [&str; 10] = [
     "targets",
 ];
 
-/// So deep below the state directory lie files of this program; below that are repositories.
+/// How deep this program's files lie below the state directory; deeper are repositories.
 const DEPTH: usize = 2;
 
-/// A memory in that folder. One that cannot be read is as good as none.
+/// Loads a memory from that folder. An unreadable one is treated as missing.
 pub(crate) fn load<T: DeserializeOwned>(dir: &Path, name: &str) -> Option<T> {
     load_from(&Folder::open(dir).ok()?, name)
 }
 
-/// The same in a folder that is open.
+/// The same from an open folder.
 pub(crate) fn load_from<T: DeserializeOwned>(folder: &Folder, name: &str) -> Option<T> {
     serde_json::from_slice(&folder.read(name, MAX_BYTES).ok()??).ok()
 }
 
-/// Keeps a memory in that folder, which is made if it is not there.
+/// Saves a memory in that folder, which is made if it does not exist.
 pub(crate) fn save<T: Serialize>(dir: &Path, name: &str, what: &T) -> Result<(), PathError> {
     save_in(&Folder::private(dir)?, name, what, Lasting::Cached)
 }
 
-/// A memory that is text, in that folder. One that cannot be read is as good as none.
+/// Loads a memory that is text from that folder. An unreadable one is treated as missing.
 pub(crate) fn load_text(dir: &Path, name: &str) -> Option<String> {
     String::from_utf8(Folder::open(dir).ok()?.read(name, MAX_BYTES).ok()??).ok()
 }
 
-/// Keeps a memory that is text in that folder, which is made if it is not there.
+/// Saves a memory that is text in that folder, which is made if it does not exist.
 pub(crate) fn save_text(dir: &Path, name: &str, text: &str) -> Result<(), PathError> {
     Folder::private(dir)?.replace(name, text.as_bytes(), PRIVATE, Lasting::Cached)
 }
 
-/// Keeps a memory if there is none of that name. False if there is one.
+/// Saves a memory if there is none of that name. False if there is one.
 pub(crate) fn save_first<T: Serialize>(dir: &Path, name: &str, what: &T) -> Result<bool, PathError> {
     let folder = Folder::private(dir)?;
     let path = folder.at(name);
@@ -68,12 +69,12 @@ pub(crate) fn save_first<T: Serialize>(dir: &Path, name: &str, what: &T) -> Resu
     staged.place_new(Path::new(name)).at("write", &path)
 }
 
-/// Whether memories can be kept in that folder, which is made if it is not there.
+/// Whether memories can be saved in that folder, which is made if it does not exist.
 pub(crate) fn can_save(dir: &Path) -> bool {
     Folder::private(dir).and_then(|folder| folder.stage("").map(drop)).is_ok()
 }
 
-/// The same in a folder that is open.
+/// Like [`save`], in an open folder.
 pub(crate) fn save_in<T: Serialize>(
     folder: &Folder,
     name: &str,
@@ -84,10 +85,10 @@ pub(crate) fn save_in<T: Serialize>(
     folder.replace(name, &text, PRIVATE, lasting)
 }
 
-/// Takes the rights of others away from a state directory that an older version has made, or a package. A directory with
-/// files of others in it keeps its rights: somebody named `/var/lib`, say.
+/// Removes the permissions of others from a state directory that an older version or a package has made. A
+/// directory that also has other files, such as `/var/lib`, keeps its permissions.
 pub(crate) fn make_private(dir: &Path) {
-    // Where this may not be done, there is nothing to be done; the first who writes there says what is wrong.
+    // An error is ignored here: the first write into the directory will report it.
     let _ = Folder::open(dir).and_then(|folder| {
         if !is_open_to_others(folder.as_file()) {
             return Ok(());
@@ -105,7 +106,7 @@ pub(crate) fn make_private(dir: &Path) {
 
 fn is_own(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    // Files that a killed run has not given their names.
+    // Files that a killed run did not give their final names.
     OWN.contains(&&*name) || name.starts_with(".presence-") || name.starts_with(".tmp")
 }
 
@@ -128,7 +129,7 @@ fn is_open_to_others(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.mode() & 0o077 != 0)
 }
 
-/// Takes the rights of others away, if the file is this user's.
+/// Removes the permissions of others, if the file belongs to this user.
 fn restrict(file: &File, mode: u32) -> io::Result<()> {
     let mine = file.metadata()?.uid() == rustix::process::geteuid().as_raw();
     match mine && is_open_to_others(file) {
@@ -170,7 +171,7 @@ mod tests {
             ("agent.lock", 0o600),
             (".presence-AbCdEf", 0o600),
             ("stores/1/lock", 0o600),
-            // Whoever gets there has the rights already, and git knows modes of its own.
+            // The folder above is already restricted, and git sets its own modes.
             ("stores/1/mirror.git/HEAD", 0o644),
         ] {
             assert_eq!(mode(&dir.path().join(path)), expect, "{path}");

@@ -1,4 +1,4 @@
-//! Text that many hold and nobody copies.
+//! Text that many values share without a copy.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 pub struct Text(Bytes);
 
 impl From<Bytes> for Text {
-    /// What is not UTF-8 is replaced, as [`String::from_utf8_lossy`] does.
+    /// Invalid UTF-8 is replaced, as in [`String::from_utf8_lossy`].
     fn from(bytes: Bytes) -> Text {
         match std::str::from_utf8(&bytes) {
             Ok(_) => Text(bytes),

@@ -1,25 +1,25 @@
-//! Work in as many threads as pay.
+//! Work in as many threads as pay off.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 use std::thread;
 
-/// More threads than this wait for memory, and for the same locks of the kernel.
+/// More threads than this only wait for memory and for the kernel's locks.
 const MAX: usize = 4;
 
-/// How many threads run at once. Asked for once: std reads files of the cgroup for it each time.
+/// How many threads run at once. Computed once, since std reads files of the cgroup for it each time.
 static AT_ONCE: LazyLock<usize> =
     LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from).min(MAX));
 
-/// Does something with `0..count`, each thread with a part of it. A part is no smaller than `least`, since a thread has its
-/// price. The results come in the order of the parts.
+/// Calls `act` for parts of `0..count`, one in each thread. A part is no smaller than `least`, since a thread
+/// has a cost. The results are in the order of the parts.
 pub(crate) fn in_parts<T: Send>(
     count: usize,
     least: usize,
     act: impl Fn(Range<usize>) -> T + Sync,
 ) -> Vec<T> {
     let threads = match count / least {
-        // Not even asked for.
+        // The number of processors is not needed.
         0 | 1 => 1,
         paying => (*AT_ONCE).min(paying),
     };
