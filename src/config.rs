@@ -174,7 +174,7 @@ impl ConfigError {
     }
 }
 
-/// The file as it is written.
+/// The configuration file, before defaults are applied.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct ConfigFile {

@@ -333,7 +333,7 @@ mod tests {
             node.hear_all(5, [true]);
             assert_eq!(node.state, DONE, "failure {failure}");
         }
-        // A failure during the hold restarts it, and does not count as another one.
+        // A failure during the hold restarts it, and is not counted again.
         node.hear_all(5, [false; 3]);
         node.hear_all(5, [true; 170]);
         node.hear_all(5, [false; 3]);

@@ -29,7 +29,7 @@ pub enum Evidence<'a> {
     Seen(&'a Sightings, Timestamp),
     /// The times in the last heartbeats, compared with this time: a first single run has nothing better.
     Stated(Timestamp),
-    /// None: no node counts as silent.
+    /// None: no node is silent.
     Nothing,
 }
 

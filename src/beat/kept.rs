@@ -60,8 +60,8 @@ enum Fate {
     /// It plays another part, is decommissioned, was withdrawn, drains beside others, or was held for long
     /// enough.
     InOrder,
-    /// Its state says that it may not be used, and either all others of the question say so too, or its
-    /// health checks set it.
+    /// Its state forbids its use. Either no active node of the question is left, or its health checks set
+    /// the state.
     Leaving,
     /// It is missing, or cannot be used.
     Lost,

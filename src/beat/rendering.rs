@@ -98,7 +98,7 @@ pub enum Excess {
 }
 
 impl LastOutput {
-    /// Finds out which of the missing nodes were withdrawn. A single missing node counts as withdrawn anyway.
+    /// Finds out which of the missing nodes were withdrawn. A single missing node has left anyway.
     pub fn ask(self, config: &Config, roster: &Roster) -> LastOutput {
         let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
         match away.len() < 2 {
@@ -107,8 +107,8 @@ impl LastOutput {
         }
     }
 
-    /// The counts of the last good output. An existing output of which nothing is remembered counts as having
-    /// one node for each question: it may be handmade, and a first run must not empty it.
+    /// The counts of the last good output. If nothing is remembered of an existing output, one node for each
+    /// question: the output may be handmade, and a first run must not empty it.
     fn counts(&self, now: &Counts) -> Option<Counts> {
         let unknown = || {
             now.keys().map(|question| (question.clone(), Count { active: 1, leaving: u64::MAX })).collect()

@@ -302,8 +302,8 @@ mod tests {
         }
     }
 
-    /// A machine publishes. Each step is what it finds: `.` its own record, `x` another one, `n` another one
-    /// after it has changed its own, `s` another one while another run of it publishes the same, `-` none.
+    /// A machine publishes. Each step is what it finds: `-` no record, `.` its own, `x` another one. With `n`
+    /// it finds another one after a change of its own, with `s` while another run of it publishes the same.
     /// Returns whether there is a rival after each step.
     fn puts(steps: &str) -> String {
         let (mut met, mut digest) = (Met::default(), 1);

@@ -171,8 +171,8 @@ impl Pool<'_> {
                 None => (standing.entering, standing.entering_soon) = (true, true),
             }
         }
-        // Moving them one after another would be slow, and all at once would leave a gap. A reload does
-        // neither.
+        // Moving them one after another would be slow, and all at once would leave a gap. A reload avoids
+        // both.
         if moved > 0 && (moved * 2 > wanted_ready || !standing.serves) {
             return Err(format!("{moved} of {wanted_ready} servers of `{}` have moved", self.name));
         }
@@ -232,9 +232,9 @@ impl Pool<'_> {
 
     /// The steps from the server's current state to the wanted one.
     ///
-    /// A server that leaves maintenance counts as up until its checks say otherwise, and gets requests
-    /// meanwhile. So no server goes from there to ready directly. A server added at run time is checked while
-    /// it is in maintenance. A server that was ready before is not, and waits for its verdict in drain.
+    /// A server that leaves maintenance is up until its checks find it down, and gets requests meanwhile. So no
+    /// server goes from there to ready directly. A server added at run time is checked while it is in
+    /// maintenance. A server that was ready before is not, and waits for its verdict in drain.
     fn change(
         &self,
         server: &str,

@@ -125,7 +125,7 @@ impl SocketError {
 }
 
 impl SocketError {
-    /// Whether a reload may remove the error. The socket of something else stays one.
+    /// Whether a reload may remove the error. A socket of the wrong kind stays wrong.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             SocketError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,

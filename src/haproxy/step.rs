@@ -68,8 +68,8 @@ pub enum Why {
 }
 
 impl Step {
-    /// The command for the stats socket. Names and options are words without blanks or separators, so nothing
-    /// needs escaping: a configuration with others needs a reload.
+    /// The command for the stats socket. Names and options are words without blanks or separators (a
+    /// configuration with others needs a reload), so nothing needs escaping.
     pub fn command(&self) -> String {
         let server = &self.server;
         match &self.action {

@@ -87,7 +87,7 @@ impl Clocks {
         for ahead in [true, false] {
             let mut side: Vec<Offset> =
                 wrong.values().copied().filter(|offset| offset.0.is_positive() == ahead).collect();
-            // More than half of all clocks; our own is among them.
+            // More than half of the known clocks, which include our own.
             if side.len() >= FEW && side.len() * 2 > total {
                 side.sort();
                 return Clocks::Ours { others: side[side.len() / 2], of: side.len(), known: total };

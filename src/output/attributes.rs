@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::file::Location;
 
-/// The kernel returns no longer list or value (xattr(7)).
+/// The most bytes of a list or value in the kernel (xattr(7)).
 const MAX: usize = 64 * 1024;
 
 /// The access control list (acl(5)).

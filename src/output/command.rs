@@ -123,13 +123,12 @@ impl Command {
         self.words.iter().any(|word| word.contains(shell::FILE))
     }
 
-    /// The program, as it is written.
+    /// The program, as written in the configuration.
     pub fn program(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
 
-    /// Runs the command on `file` and waits for its end, at most for `limit`. Then it is killed with all that
-    /// it started.
+    /// Runs the command on `file`, and waits for its end. After `limit`, kills it with all that it started.
     pub fn run(&self, file: &Path, limit: Duration) -> Result<(), CommandError> {
         let command = self.to_string();
         let start = |source| CommandError::Start { command: command.clone(), source: Arc::new(source) };
@@ -176,7 +175,7 @@ fn tail(output: File) -> String {
         .collect()
 }
 
-/// The end of the output as it is; empty if it cannot be read.
+/// The unchanged end of the output; empty if it cannot be read.
 fn end_of(mut output: File) -> String {
     let length = output.metadata().map_or(0, |found| found.len());
     let mut bytes = Vec::new();

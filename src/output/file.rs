@@ -105,7 +105,7 @@ impl Location {
         Ok(Some(CurrentFile { bytes, metadata, handle }))
     }
 
-    /// The key of the current file's bytes; `None` if there is no plain file, or its times prove nothing yet.
+    /// The key of the current file's bytes; `None` if there is no plain file, or its times prove nothing.
     pub(super) fn key(&self, now: SystemTime) -> Option<(Key, fs::File)> {
         let file = self.folder.file(&self.name).ok()??;
         let found = rustix::fs::fstat(&file).ok()?;

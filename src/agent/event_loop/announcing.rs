@@ -75,13 +75,13 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// From now on, only an acceptance of this record counts, or with `None`, of this node's withdrawal.
+    /// From now on, `taken` means that a store has accepted this record, or with `None`, the withdrawal.
     pub(super) fn want(&mut self, record: Option<&Record>) {
         self.wanted = record.map(Record::to_bytes);
         self.taken = false;
     }
 
-    /// This node's record, as it is to be published.
+    /// The record to publish for this node.
     pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
         let record = node::record(self.config);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));

@@ -28,8 +28,8 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// Looks at all stores that answer, before a render. The heartbeat of a new node is in the stores for
-    /// heartbeats.
+    /// Looks at all stores that answer, before a render. This includes the stores for heartbeats, which have
+    /// the heartbeats of new nodes.
     pub(super) fn look_again(&mut self) {
         let wants_beats = self.config.wants_beats();
         let asked = self.ask(|worker, known| match worker.role {
@@ -41,7 +41,7 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// Reads the heartbeats again, since a node is about to count as silent.
+    /// Reads the heartbeats again, since a node is about to be silent.
     pub(super) fn listen(&mut self) {
         // The answers may set a better time.
         self.next_silence = Some(self.now() + self.config.agent.poll);

@@ -15,8 +15,8 @@ use crate::record::Facts;
 use crate::schedule::back_off;
 
 impl EventLoop<'_> {
-    /// Gives every file its turn. With `whole`, also while no store answers: a file that somebody damaged is
-    /// repaired. False if a file is not in order.
+    /// Gives every file its turn, which also repairs a damaged file. With `whole`, also while no store
+    /// answers, to finish what is left. False if a file is not in order.
     pub(super) fn render(&mut self, whole: bool) -> bool {
         let Some(fleet) = self.fleet.take() else { return false };
         let mut good = true;

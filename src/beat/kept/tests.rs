@@ -128,11 +128,11 @@ fn what_is_known_to_be_withdrawn_is_no_loss_with_however_many_others() {
         assert_eq!(ids, away);
     };
     check(&["c1", "c2"], &["c1", "c2"], &[]);
-    // One other missing node is alone.
+    // Beside withdrawn nodes, a single missing node has left.
     check(&["b1", "c1", "c2"], &["c1", "c2"], &[]);
     check(&["a1", "b1", "c1", "c2"], &["c1", "c2"], &["app*/app7 b1"]);
     check(&["c1", "c2"], &[], &["app*/app8 c1,c2"]);
-    // Not the last nodes of all.
+    // The last nodes of all are kept even if they were withdrawn.
     let all: Vec<&str> = FLEET.iter().map(|(id, ..)| *id).collect();
     assert_eq!(refused_but(&before, &roster(&[]), &all, at(0)).len(), 4);
 }
