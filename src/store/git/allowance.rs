@@ -29,7 +29,7 @@ struct Allowance {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Refused {
     /// It used up its memory.
-    KindMemory,
+    Memory,
     /// It used up its time.
     Time,
 }
@@ -64,7 +64,7 @@ pub(super) fn within<T>(
 fn ask(bytes: usize) -> bool {
     let Some(mut allowance) = ALLOWANCE.get() else { return true };
     let refused = if bytes > allowance.bytes {
-        Refused::KindMemory
+        Refused::Memory
     } else if allowance.until.is_some_and(|until| Instant::now() > until) {
         Refused::Time
     } else {
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_pack_that_is_put_together_for_ever_ends_with_its_memory_or_its_time() {
-        assert_eq!(indexed(32 << 20, None), Some(Refused::KindMemory));
+        assert_eq!(indexed(32 << 20, None), Some(Refused::Memory));
         let soon = Instant::now() + Duration::from_millis(50);
         assert_eq!(indexed(usize::MAX, Some(soon)), Some(Refused::Time));
     }
@@ -209,6 +209,6 @@ mod tests {
         let large = std::fs::File::create(dir.path().join("packed-refs")).unwrap();
         large.set_len(1 << 40).unwrap();
         let (found, refused) = within(1 << 20, None, || repo.find_reference("refs/heads/main").map(drop));
-        assert_eq!((found.is_err(), refused), (true, Some(Refused::KindMemory)));
+        assert_eq!((found.is_err(), refused), (true, Some(Refused::Memory)));
     }
 }
