@@ -5,19 +5,19 @@ use super::{beat, console};
 use crate::config::{Config, Render};
 use crate::same_file::is_same_file;
 
-/// Take the list as it is for a file that a safety limit holds
+/// Let a held file follow the list once without safety limits
 ///
-/// FILE is the `output` of a `[[render]]` table of presence.toml. It is rendered once without safety limits, with the
-/// table's own variables, check and reload. Nodes that the file has kept although they are silent are dropped, until they
-/// give a sign of life. A running agent goes on from there.
+/// FILE is the `output` of a `[[render]]` table of presence.toml. It is rendered once without safety limits,
+/// with the table's own variables, check and reload. Silent nodes that the file has kept are dropped, until
+/// they give a sign of life again. A running agent continues from the new file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence accept /etc/haproxy/haproxy.cfg
   presence accept /etc/haproxy/haproxy.cfg --dry-run")]
 pub(super) struct Args {
-    /// The file
+    /// The `output` of a `[[render]]` table
     file: PathBuf,
-    /// Say what would be done, and change nothing
+    /// Print what would be done and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }

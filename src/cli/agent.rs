@@ -3,11 +3,12 @@ use super::error::CliError;
 use crate::agent::{self, Report};
 use crate::config::Config;
 
-/// Beat for ever
+/// Repeat beats until stopped
 ///
-/// A beat is what `presence beat` does; between beats the stores are looked at every `[agent] poll`, and what changed is
-/// rendered after a moment of quiet. SIGHUP beats at once, SIGTERM and SIGINT end cleanly. Under systemd it says when it
-/// is ready and that it is alive. Only one agent runs with a state directory.
+/// Between beats (see `presence beat`), the agent looks at the stores every `[agent] poll`. When something
+/// changed, it renders after a moment of quiet. SIGHUP starts a beat at once; SIGTERM and SIGINT end the
+/// agent cleanly. Under systemd, the agent reports when it is ready and that it is alive. Only one agent can
+/// run with a state directory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence agent\n  systemctl enable --now presence-agent")]
 pub(super) struct Args {}

@@ -23,20 +23,21 @@ use crate::store::shown_url;
 /// How long notifications may hold up the end of a beat; what is left is sent by the next.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
-/// Do one heartbeat: publish, fetch, render what changed
+/// Do one beat: publish, read the list, render what changed
 ///
-/// Asks this node's health checks, publishes its record if that has changed, leaves a heartbeat, which makes no history,
-/// reads the list, and gives every `[[render]]` target of presence.toml its turn. A failing step does not stop later
-/// steps. The exit code is the highest of all that failed. `--max-age` of other commands goes by heartbeats.
+/// Runs this node's health checks, publishes its record if that has changed, leaves a heartbeat, which makes
+/// no history, reads the list, and brings the file of every `[[render]]` table of presence.toml up to date. A
+/// failing step does not stop later steps. The exit code is the highest of all failures. With `--max-age`,
+/// other commands judge nodes by their heartbeats.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  presence beat\n  presence beat --dry-run\n  * * * * * root presence beat --quiet        # in /etc/cron.d/presence"
 )]
 pub(super) struct Args {
-    /// Say what would be done, and change nothing
+    /// Print what would be done and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Take the list as it is for this file, as `presence accept` does; may be given more than once
+    /// Accept the list for this file, as `presence accept` does; may be given more than once
     #[arg(long, value_name = "FILE")]
     accept: Vec<PathBuf>,
 }

@@ -13,30 +13,31 @@ use crate::probe::{self, Question};
 use crate::roster::{Availability, Node};
 use crate::sanitize::excerpt;
 
-/// Ask nodes whether they answer
+/// Check whether nodes answer
 ///
-/// Connects to the address and port that each node states, many at a time; with --http, sends a GET and wants a status
-/// from 200 to 399. Without --state, active and draining nodes are asked. The exit code is 1 if one does not answer. A node
-/// that states no port is not asked, unless --port names one, and does not count as one that is silent.
+/// Connects to the address and port that each node states, many at a time; with --http, sends a GET and
+/// expects a status from 200 to 399. Without --state, asks active and draining nodes. The exit code is 1 if a
+/// node does not answer. A node that states no port is not asked, unless --port is given, and is not reported
+/// as silent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence check
   presence check --part 'app*' --http /healthz
   presence check --part db1 --port 5432 --timeout 500ms --format json")]
 pub(super) struct Args {
-    /// Send a GET of this path instead of only connecting
+    /// Send a GET for this path instead of only connecting
     #[arg(long, value_name = "PATH", value_parser = Question::http)]
     http: Option<Question>,
-    /// The port of nodes that state none
+    /// Use this port for nodes that state none
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// How long a node may take
+    /// Wait this long for each node
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::age)]
     timeout: SignedDuration,
-    /// Ask so many nodes at a time
+    /// Ask at most this many nodes at a time
     #[arg(long, value_name = "N", default_value_t = PARALLEL as u16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
-    /// How to show the answers
+    /// Print the answers in this format
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
     #[command(flatten)]
@@ -45,9 +46,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// A table for people
     Table,
-    /// One object: nodes, answering, silent, unasked
+    /// One JSON object: nodes, answering, silent, unasked
     Json,
 }
 

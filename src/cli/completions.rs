@@ -7,7 +7,7 @@ use super::error::CliError;
   presence completions bash > /usr/share/bash-completion/completions/presence
   presence completions zsh > \"${fpath[1]}/_presence\"")]
 pub(super) struct Args {
-    /// bash, elvish, fish, powershell or zsh
+    /// The shell: bash, elvish, fish, powershell or zsh
     shell: clap_complete::Shell,
 }
 

@@ -4,9 +4,9 @@ use crate::config::Config;
 
 /// Print this node's record
 ///
-/// The facts are the files `*.txt` of the nodeinfo folder (the name is the fact, the trimmed content its value), and what
-/// the machine itself knows and no file says: hostname, ipv4, ipv6, and the machine id as instance-id. The bytes are those
-/// that `presence publish` writes.
+/// The facts are the `*.txt` files of the nodeinfo folder: the name is the fact, the trimmed content its
+/// value. Where no file states them, the machine adds hostname, ipv4, ipv6, and the machine id as
+/// instance-id. `presence publish` writes the same bytes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence emit\n  presence emit --nodeinfo ./nodeinfo")]
 pub(super) struct Args {}

@@ -23,7 +23,7 @@ pub(super) fn unreachable(fleet: &Fleet, message: &str) -> CliError {
 /// How long a node may be silent: the same option for every command that reads the list.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct MaxAge {
-    /// Count nodes as absent that gave no sign of life for longer: 90s, 5m, 2h, 1d
+    /// Treat nodes without a sign of life for longer than this as absent: 90s, 5m, 2h, 1d
     #[arg(long, value_name = "AGE", value_parser = config::age)]
     pub(super) max_age: Option<SignedDuration>,
 }

@@ -14,19 +14,19 @@ use crate::store::shown_url;
 
 /// Write a commented presence.toml and the nodeinfo folder
 ///
-/// Asks nothing, and leaves every file as it is that is there already.
+/// Asks nothing, and changes no existing file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence init --part app1 --stacktype lad1 --deployment fed1
   presence init --config ./presence.toml --nodeinfo ./nodeinfo")]
 pub(super) struct Args {
-    /// The part that this node plays
+    /// Set this node's part
     #[arg(long)]
     part: Option<String>,
-    /// The stacktype that this node is in
+    /// Set this node's stacktype
     #[arg(long)]
     stacktype: Option<String>,
-    /// The deployment that this node is in
+    /// Set this node's deployment
     #[arg(long)]
     deployment: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::template::shape;
 
 /// Show the nodes on the list
 ///
-/// Where no store answers, the last copies are shown and the exit code is 3.
+/// If no store answers, shows the last copies and exits with code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence list
@@ -22,7 +22,7 @@ use crate::template::shape;
   presence list --where 'rack=r1*' --format ids
   presence list --format json | jq -r '.nodes[].address'")]
 pub(super) struct Args {
-    /// How to show them
+    /// Print the nodes in this format
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
     #[command(flatten)]
@@ -32,19 +32,20 @@ pub(super) struct Args {
 /// Which nodes: the same for every command that lists.
 #[derive(Debug, clap::Args)]
 pub(super) struct Select {
-    /// Only nodes of these parts
+    /// Select only nodes of these parts
     #[arg(long, value_name = "GLOB")]
     part: Option<String>,
-    /// Only nodes of these stacktypes
+    /// Select only nodes of these stacktypes
     #[arg(long, value_name = "GLOB")]
     stacktype: Option<String>,
-    /// Only nodes of these deployments
+    /// Select only nodes of these deployments
     #[arg(long, value_name = "GLOB")]
     deployment: Option<String>,
-    /// Only nodes in this state, or of this availability (active, draining, down, absent); may be given more than once
+    /// Select only nodes in this state, or of this availability (active, draining, down, absent); may be
+    /// given more than once
     #[arg(long = "state", value_name = "STATE")]
     states: Vec<String>,
-    /// Only nodes of which this fact matches; may be given more than once
+    /// Select only nodes whose fact matches; may be given more than once
     #[arg(long = "where", value_name = "FACT=GLOB")]
     clauses: Vec<String>,
     #[command(flatten)]
@@ -164,11 +165,11 @@ const MAX_KNOWN: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// A table for people
     Table,
-    /// One object: nodes, problems, stores
+    /// One JSON object: nodes, problems, stores
     Json,
-    /// One instance-id a line
+    /// One instance-id per line
     Ids,
     /// Metrics in the Prometheus text format
     Prometheus,

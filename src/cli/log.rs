@@ -10,29 +10,29 @@ use crate::name::Name;
 use crate::sanitize::excerpt;
 use crate::store::HistoryEvent;
 
-/// Show who joined, changed and left, and when
+/// Show which nodes joined, changed and left, and when
 ///
-/// The history of the first git store that answers, the newest first. Times are UTC.
+/// Prints the history of the first git store that answers, newest first. Times are in UTC.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  presence log\n  presence log i-c44e9b33 --limit 5\n  presence log --format json"
 )]
 pub(super) struct Args {
-    /// Only this node
+    /// The instance-id of the only node to show
     id: Option<String>,
-    /// So many changes
+    /// Show at most this many changes
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// How to show them
+    /// Print the changes in this format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
-    /// A line each
+    /// One line per change
     Text,
-    /// One list
+    /// One JSON array
     Json,
 }
 

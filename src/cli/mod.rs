@@ -33,8 +33,8 @@ use error::{CliError, ExitKind};
 
 /// Service discovery that is just a folder
 ///
-/// Every node of a fleet puts its name on a list: one JSON file in a folder kept in git. Templates turn the list into the
-/// config of load balancers and applications.
+/// Every node of a fleet publishes a record: one JSON file in a folder kept in git. Templates turn the
+/// records into the config of load balancers and applications.
 #[derive(Debug, Parser)]
 #[command(name = "presence", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -57,7 +57,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the last good output was kept,
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The configuration file [default: /etc/presence/presence.toml, which may be missing]
+    /// Read this configuration file [default: /etc/presence/presence.toml, which may be missing]
     #[arg(
         long,
         value_name = "FILE",
@@ -67,7 +67,7 @@ struct Global {
         help_heading = "Global options"
     )]
     config: Option<PathBuf>,
-    /// The folder of this node's facts [default: /root/nodeinfo, else /etc/presence/nodeinfo]
+    /// Read this node's facts from this folder [default: /root/nodeinfo, else /etc/presence/nodeinfo]
     #[arg(
         long,
         value_name = "DIR",
@@ -77,11 +77,11 @@ struct Global {
         help_heading = "Global options"
     )]
     nodeinfo: Option<PathBuf>,
-    /// Where the list is: a git URL, a repository or a directory; may be given more than once
-    /// [env: PRESENCE_STORE, with commas] [default: a git repository in the state directory]
+    /// Use this store: a git URL, a repository or a directory; may be given more than once [env:
+    /// PRESENCE_STORE, with commas] [default: a git repository in the state directory]
     #[arg(long = "store", value_name = "URL", global = true, action = ArgAction::Append, help_heading = "Global options")]
     stores: Vec<String>,
-    /// The folder of the records, inside the store [default: it/presence/all]
+    /// Use this folder of records, inside the store [default: it/presence/all]
     #[arg(
         long,
         value_name = "PATH",
@@ -91,7 +91,8 @@ struct Global {
         help_heading = "Global options"
     )]
     folder: Option<String>,
-    /// Where copies and memories are kept [default: /var/lib/presence for root, else the XDG state directory]
+    /// Keep last copies and other state in this folder [default: /var/lib/presence for root, else the XDG
+    /// state directory]
     #[arg(
         long,
         value_name = "DIR",
@@ -101,8 +102,8 @@ struct Global {
         help_heading = "Global options"
     )]
     state_dir: Option<PathBuf>,
-    /// Which addresses records may state, as networks [default: all but unspecified, loopback, link-local, multicast and
-    /// reserved ones, and the reader's own in records of other nodes]
+    /// Let records state only addresses of these networks [default: all but unspecified, loopback,
+    /// link-local, multicast and reserved ones, and the reader's own in records of other nodes]
     #[arg(
         long,
         value_name = "CIDR,…",
@@ -113,10 +114,10 @@ struct Global {
         help_heading = "Global options"
     )]
     addresses: Vec<String>,
-    /// Say more
+    /// Print more
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PRESENCE_VERBOSE", hide_env_values = true, help_heading = "Global options")]
     verbose: u8,
-    /// Say errors only: nothing at all where nothing failed
+    /// Print errors only, and nothing if nothing failed
     #[arg(
         short,
         long,

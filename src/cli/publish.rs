@@ -4,14 +4,14 @@ use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;
 
-/// Put this node's record on the list, in every store
+/// Publish this node's record to every store
 ///
-/// A record that is there already is not written again, and makes no commit. Prints a line for each store. One store that
-/// fails is a warning as long as another one has taken the record.
+/// A record that is already on the list is not written again, and makes no commit. Prints a line for each
+/// store. A store that fails is a warning if another store has taken the record.
 ///
-/// What others cannot use of the record is a warning that names the file. A fact by which others find this node (its address,
-/// port, part, state) stays on the list until two publishings in a row have not seen it: a file that is empty is just being
-/// written.
+/// A fact that others cannot use is a warning that names its file. A fact by which others find this node (its
+/// address, port, part, state) stays on the list until two publishes in a row have not seen it: an empty file
+/// may be one that is just being written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence publish
@@ -21,10 +21,10 @@ pub(super) struct Args {
     /// Print the record and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Begin the branch that `branch` in presence.toml names, in a repository that has others and not this one
+    /// Create the branch that `branch` in presence.toml names, in a repository that has only other branches
     #[arg(long)]
     create_branch: bool,
-    /// Publish the record as it is, also without an address, port, part or state that this node has stated before
+    /// Publish the record even without an address, port, part or state that this node has stated before
     #[arg(long)]
     anyway: bool,
 }

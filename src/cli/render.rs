@@ -20,12 +20,13 @@ use crate::template::Lookup;
 
 /// Render a template with the nodes on the list
 ///
-/// Without -o, stdout is the file and nothing else. With -o, the file is replaced whole, after its check has passed, and
-/// only if its bytes differ; then the reload command is run. A reload that fails is remembered and tried again at the next
-/// run.
+/// Without -o, stdout gets the output and nothing else. With -o, the file is replaced as a whole, after its
+/// check has passed, and only if its bytes differ; then the reload command runs. A failed reload is
+/// remembered and tried again at the next run.
 ///
-/// An output with too few nodes is refused (exit code 3): then the last good one stands. Without -o it is printed, as it
-/// is whenever there is no new one, so that `> FILE` does not leave an empty file.
+/// An output with too few nodes is refused (exit code 3): the file then keeps the nodes that it would lose,
+/// or stays unchanged. Without -o, the last good output is printed, as it is whenever there is no new one, so
+/// that `> FILE` does not leave an empty file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence render haproxy > haproxy.cfg
@@ -35,7 +36,7 @@ use crate::template::Lookup;
       --reload 'systemctl reload haproxy'
   presence render haproxy -o /etc/haproxy/haproxy.cfg --diff")]
 pub(super) struct Args {
-    /// The template, with or without its last extension; `presence templates` lists them
+    /// The template's name, with or without the last extension; `presence templates` lists all
     name: String,
     #[command(flatten)]
     who: Who,
@@ -45,36 +46,40 @@ pub(super) struct Args {
     /// Write this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The file's mode, in octal [default: the mode it has, else 0644]
+    /// Set the file's mode, in octal [default: the mode it has, else 0644]
     #[arg(long, requires = "output", value_parser = config::mode)]
     mode: Option<u32>,
-    /// The file's owner, USER or USER:GROUP [default: the owner it has]
+    /// Set the file's owner, USER or USER:GROUP [default: the owner it has]
     #[arg(long, requires = "output")]
     owner: Option<String>,
-    /// Write into the file instead of replacing it, for a file that is a mount point: readers can see it half written
+    /// Write into the file instead of replacing it, for a file that is a mount point: readers can see it half
+    /// written
     #[arg(long, requires = "output")]
     in_place: bool,
-    /// A command that must succeed on the new file before it is used; {} is the new file, and must be in it
+    /// Require that this command succeeds on the new file before it is used; {} is the new file, and is
+    /// mandatory
     #[arg(long, value_name = "CMD")]
     check: Option<String>,
-    /// A command to run after the file was replaced; {} is the file
+    /// Run this command after the file was replaced; {} is the file
     #[arg(long, value_name = "CMD", requires = "output")]
     reload: Option<String>,
-    /// Show what would change, and change nothing
+    /// Print the difference and change nothing
     #[arg(long)]
     diff: bool,
-    /// Do everything up to the check, and change nothing
+    /// Do everything up to and including the check, and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Refuse fewer active nodes for any part that the template asks for [default: 1 where the last good output had any]
+    /// Refuse an output with fewer active nodes in any part that the template asks for [default: 1 where the
+    /// last good output had any]
     #[arg(long, value_name = "N")]
     min_nodes: Option<u64>,
-    /// Refuse a loss of more than this share of the last good output's active nodes [default: 50]
+    /// Refuse an output that loses more than this share of the last good output's active nodes [default: 50]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_shrink: Option<u8>,
     #[command(flatten)]
     max_age: MaxAge,
-    /// Count only nodes that accept a connection on their port as active; PARTS names those that are asked [default: *]
+    /// Treat only nodes that accept a connection on their port as active; PARTS names the parts that are
+    /// asked [default: *]
     #[arg(
         long,
         value_name = "PARTS",
@@ -84,7 +89,7 @@ pub(super) struct Args {
         value_parser = glob::Pattern::new
     )]
     awake: Option<glob::Pattern>,
-    /// Override the safety limits, this once
+    /// Override the safety limits once
     #[arg(long)]
     force: bool,
 }

@@ -10,22 +10,22 @@ use crate::record::{MAX_REASON, REASON};
 use crate::roster::Node;
 use crate::sanitize::{said, terminal_safe_json};
 
-/// Show one node's record, and where it was found
+/// Show one node's record and where it was found
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence show i-c44e9b33\n  presence show i-c44e9b33 --format json")]
 pub(super) struct Args {
     /// The instance-id [default: this node]
     id: Option<String>,
-    /// How to show it
+    /// Print the record in this format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Lines for people
     Text,
-    /// One object
+    /// One JSON object
     Json,
 }
 

@@ -7,14 +7,15 @@ use crate::name::Name;
 
 /// Set this node's state, then publish
 ///
-/// Writes `state`, `statetss` (now, UTC) and an entry of `statelog` into nodeinfo. Usual states: presetup, setup, initdone,
-/// done, running (active); draining; drained, wedged (down); decommissioned (absent). One that is not known is refused.
+/// Writes `state`, `statetss` (now, UTC) and an entry of `statelog` into nodeinfo. Usual states: presetup,
+/// setup, initdone, done, running (active); draining; drained, wedged (down); decommissioned (absent). An
+/// unknown state is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence state done\n  presence state draining")]
 pub(super) struct Args {
     /// The new state
     state: String,
-    /// Set it although it is in no table, and takes this node out of all files
+    /// Set a state that no table lists, which takes this node out of all files
     #[arg(long)]
     anyway: bool,
 }

@@ -6,9 +6,9 @@ use crate::config::Config;
 use crate::roster::{Identity, Roster};
 use crate::template::Lookup;
 
-/// Show which file each template's name means
+/// Show which file each template name means
 ///
-/// For this node's part and stacktype, with the files that it outranks.
+/// The files apply to this node's part and stacktype. Those that each one outranks are listed too.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  presence templates\n  presence templates --part app1 --template-dir ./templates"
@@ -21,16 +21,17 @@ pub(super) struct Args {
 /// Whose config it is, and where templates are: the same for every command that renders.
 #[derive(Debug, clap::Args)]
 pub(super) struct Who {
-    /// Stand in for a node of this part
+    /// Act as a node of this part
     #[arg(long)]
     part: Option<String>,
-    /// Stand in for a node of this stacktype
+    /// Act as a node of this stacktype
     #[arg(long)]
     stacktype: Option<String>,
-    /// Stand in for a node of this deployment
+    /// Act as a node of this deployment
     #[arg(long)]
     deployment: Option<String>,
-    /// Look for templates here, before /etc/presence/templates and the built-in ones; may be given more than once
+    /// Search this folder for templates, before /etc/presence/templates and the built-in ones; may be given
+    /// more than once
     #[arg(long = "template-dir", value_name = "DIR")]
     template_dirs: Vec<PathBuf>,
 }

@@ -4,9 +4,10 @@ use crate::config::Config;
 use crate::name::Name;
 use crate::store::Edit;
 
-/// Take a node off the list, in every store
+/// Remove a node's record from every store
 ///
-/// Without an ID, this node. A node that goes on publishing comes back: stop its timer or agent first.
+/// Without an ID, removes this node's record. A node that still publishes comes back: stop its timer or agent
+/// first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  presence withdraw\n  presence withdraw i-c44e9b33")]
 pub(super) struct Args {

@@ -17,18 +17,18 @@ use findings::{Findings, Verdict};
 
 /// Rehearse everything that this node does, and say what to do
 ///
-/// Goes through what `beat`, `agent` and `render` would do, up to the effect: this node's record, the stores (read, and
-/// a publishing up to the change), every `[[render]]` file with its template, its safety limits and its check, HAProxy's
-/// sockets, the programs of all commands, health checks and webhooks. Changes nothing but the copies in the state directory.
-/// What only the deed itself can show is said as untried. The exit code is 1 if something failed. With -q, only what failed
-/// is shown.
+/// Goes through what `beat`, `agent` and `render` would do, without the effects: this node's record, the
+/// stores (reads them, and prepares a publish), every `[[render]]` table with its template, its safety limits
+/// and its check, HAProxy's sockets, the programs of all commands, health checks and webhooks. Changes
+/// nothing but the last copies in the state directory. A step that cannot be tried without its effect is
+/// reported as untried. The exit code is 1 if something failed. With -q, only failures are shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence doctor
   presence doctor --format json
   presence doctor --store ssh://git@git.example.net/srv/list.git")]
 pub(super) struct Args {
-    /// How to show the findings
+    /// Print the findings in this format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
     #[command(flatten)]
@@ -37,9 +37,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// Lines for people
     Text,
-    /// One object: findings (verdict, subject, text, advice), ok, warnings, failed, untried
+    /// One JSON object: findings (verdict, subject, text, advice), ok, warnings, failed, untried
     Json,
 }
 
