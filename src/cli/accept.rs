@@ -25,7 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let table = table(config, &args.file)?;
     let done = beat::accept(config, table, args.dry_run);
-    // With a reload that is owed, the file is in place all the same.
+    // The file is in place even if its reload is owed.
     let is_accepted = done.as_ref().map_or_else(|error| error.kind == ExitKind::ReloadFailed, |()| true);
     if is_accepted && !args.dry_run {
         console::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     done
 }
 
-/// The table of that file.
+/// Finds the `[[render]]` table of a file.
 pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render, CliError> {
     let path = std::path::absolute(file)
         .map_err(|error| CliError::usage(format!("cannot find `{}`: {error}", file.display())))?;

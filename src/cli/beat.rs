@@ -20,7 +20,7 @@ use crate::output::Done;
 use crate::same_file::is_same_file;
 use crate::store::shown_url;
 
-/// How long notifications may hold up the end of a beat; what is left is sent by the next.
+/// How long notifications may delay the end of a beat. The next beat sends the rest.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Do one beat: publish, read the list, render what changed
@@ -42,12 +42,12 @@ pub(super) struct Args {
     accept: Vec<PathBuf>,
 }
 
-/// What failed so far: it is printed at once, and the beat goes on.
+/// The worst failure so far. Each error is printed at once, and the beat goes on.
 #[derive(Default)]
 struct Failures(Option<ExitKind>);
 
 impl Failures {
-    /// The value, or none and the error is counted.
+    /// Returns the value, or prints the error and remembers its kind.
     fn note<T>(&mut self, result: Result<T, CliError>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if !args.dry_run {
         failures.note(health(config));
     }
-    // A store that does not take this node's heartbeat may not take those of others either.
+    // A store that refuses this node's heartbeat may refuse those of others too.
     let accepted = failures.note(announce(args, config)).unwrap_or(false);
     if !config.renders.is_empty() || !config.notifies.is_empty() {
         read_and_render(args, config, accepted, &mut failures);
@@ -145,12 +145,12 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
     }
 }
 
-/// Adds what this run sees of heartbeats to what the runs before have seen; nothing if a store of heartbeats is away.
+/// Adds the heartbeats that this run sees to those of earlier runs. `None` if a heartbeat store is away.
 fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings, Timestamp)>, CliError> {
     let max_ages = config.renders.iter().filter_map(|render| render.max_age);
     let Some(least) = max_ages.min() else { return Ok(None) };
     let Evidence::Stated(now) = fleet.evidence()? else { return Ok(None) };
-    // A run that is late by as much as this has heard all that it should have.
+    // A run that is at most this late has missed no heartbeat.
     let gap = least.unsigned_abs() / 2;
     let before = heard::sightings(&config.state_dir);
     let sightings = before.after(heard::listed(fleet), now, gap.max(config.agent.interval));
@@ -160,13 +160,13 @@ fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings,
     Ok(Some((sightings, now)))
 }
 
-/// Says what came of a file's turn.
+/// Reports the result of a file's turn.
 fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let path = turn.path.display();
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
     console::warnings(&warnings, fleet::ALL_PROBLEMS);
-    // Of servers that do not come up, the warnings have said all there is.
+    // If servers do not come up, the warnings have already said so.
     let is_told = |done: &Done| matches!(done, Done::Followed(followed) if followed.is_silent());
     if let Some(done) = turn.done().filter(|done| !is_told(done)) {
         console::note(&match dry_run {
@@ -178,12 +178,12 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
         Err(error @ (TurnError::Limited { .. } | TurnError::Refused { .. })) => Some(chain(error)),
         _ => None,
     };
-    // Cron mails what a quiet beat says: of a file that is held, that once.
+    // cron mails the output of a quiet beat: report a held file only once.
     let is_new = dry_run || turn::note_held(config, &turn.path, held.as_deref());
     match turn.result {
         Err(error) if console::is_quiet() && !is_new => Err(CliError::from(error).untold()),
         Err(error) => Err(error.into()),
-        // Which, the warnings have said.
+        // The warnings have named the servers.
         Ok(Done::Followed(followed)) if !followed.failed.is_empty() => {
             Err(CliError::new(ExitKind::ReloadFailed, ""))
         }
@@ -191,7 +191,7 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
     }
 }
 
-/// Takes the list as it is for one file.
+/// Accepts the list for one file.
 pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
     let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
@@ -200,7 +200,7 @@ pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(
     report(config, table, turn, dry_run)
 }
 
-/// Begins to tell what changed on the list.
+/// Queues notifications of what changed on the list, and starts to send them.
 fn tell(config: &Config, fleet: &Fleet) -> Result<Option<Notifier>, CliError> {
     let Some(mut notifier) = Notifier::open(&config.notifies, &config.state_dir)? else { return Ok(None) };
     if fleet.is_whole()

@@ -52,10 +52,10 @@ enum Format {
     Json,
 }
 
-/// Why a node was not asked.
+/// The reason why a node was not asked.
 const UNASKED: &str = "states no port; --port names one";
 
-/// One node's answer.
+/// The reply of one node.
 struct Answer<'a> {
     node: &'a Node,
     place: Option<SocketAddr>,
@@ -64,9 +64,9 @@ struct Answer<'a> {
 
 enum Reply {
     Answer(Duration),
-    /// No answer, or nothing that could be asked: the record is wrong.
+    /// No answer, or no usable address or port in the record.
     Nothing(String),
-    /// The node states no port: it may have no service at all.
+    /// The node states no port: it may have no service.
     Unasked,
 }
 

@@ -1,4 +1,4 @@
-//! stdout is data, stderr is talk. Neither panics when it is closed or full.
+//! stdout is for data, stderr for messages. Neither panics when it is closed or full.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::CliError;
 use crate::sanitize::{terminal_safe, terminal_safe_json};
 
-/// More warnings than this at once are counted, not printed.
+/// If there are more warnings at once, only their number is printed.
 const MAX_WARNINGS: usize = 10;
 
 const QUIET: u8 = 0;
@@ -18,7 +18,7 @@ const NORMAL: u8 = 1;
 
 static VOLUME: AtomicU8 = AtomicU8::new(NORMAL);
 
-/// How much to say on stderr.
+/// Sets how much is printed on stderr.
 pub(super) fn set_volume(verbose: u8, quiet: bool) {
     VOLUME.store(if quiet { QUIET } else { NORMAL.saturating_add(verbose) }, Ordering::Relaxed);
 }
@@ -27,10 +27,10 @@ fn volume() -> u8 {
     VOLUME.load(Ordering::Relaxed)
 }
 
-/// Writes data to stdout, all of it. A reader that has seen enough (`| head`) is no failure.
+/// Writes all data to stdout. A reader that stops early (`| head`) is not an error.
 pub(super) fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    // A file gets the bytes as they are. A terminal would act upon some.
+    // A terminal would act upon control characters; a file gets the bytes unchanged.
     let text = if stdout.is_terminal() { terminal_safe(text) } else { Cow::Borrowed(text) };
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -46,53 +46,52 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// A value as JSON. What a terminal would act upon is escaped, also in what nodes say of themselves.
+/// A value as JSON. Escapes whatever a terminal would act upon, including the values that nodes state.
 pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|error| CliError::failed(format!("cannot write the answer as JSON: {error}")))?;
     Ok(format!("{}\n", terminal_safe_json(&text)))
 }
 
-/// Writes to stdout what was done, line by line, for those who did not ask for silence: nobody wants a mail from cron
-/// that says that all is well.
+/// Writes results to stdout line by line, unless `--quiet` is given: cron must not mail good news.
 pub(super) fn report(lines: &str) -> Result<(), CliError> {
     if volume() >= NORMAL { data(lines) } else { Ok(()) }
 }
 
-/// Says what was done.
+/// Prints what was done.
 pub(super) fn note(text: &str) {
     if volume() >= NORMAL {
         say("", Style::new(), text);
     }
 }
 
-/// Says what only somebody who asked for it wants to know.
+/// Prints a detail that only `--verbose` shows.
 pub(super) fn detail(text: &str) {
     if volume() > NORMAL {
         say("", Style::new().dimmed(), text);
     }
 }
 
-/// Says what was done nevertheless, and is not as it should be.
+/// Prints what is wrong although the command goes on.
 pub(super) fn warning(text: &str) {
     if volume() >= NORMAL {
         say("warning", AnsiColor::Yellow.on_default().bold(), text);
     }
 }
 
-/// Says what to do about a warning.
+/// Prints what to do about a warning.
 pub(super) fn remedy(text: &str) {
     if volume() >= NORMAL {
         hint(text);
     }
 }
 
-/// Says the first few of many warnings, and how many there are, unless the user wants to see all.
+/// Prints the first few warnings and the number of all, or all with `--verbose`.
 pub(super) fn warnings(texts: &[String], where_all: &str) {
     shortened(texts, where_all).iter().for_each(|text| warning(text));
 }
 
-/// The first few of many warnings, and how many there are, unless the user wants to see all.
+/// The first few warnings and the number of all, or all with `--verbose`.
 pub(super) fn shortened(texts: &[String], where_all: &str) -> Vec<String> {
     let shown = if is_verbose() { texts.len() } else { MAX_WARNINGS };
     let mut short: Vec<String> = texts.iter().take(shown).cloned().collect();
@@ -102,12 +101,12 @@ pub(super) fn shortened(texts: &[String], where_all: &str) -> Vec<String> {
     short
 }
 
-/// Whether the user wants to see more than is usual.
+/// Whether `--verbose` was given.
 pub(super) fn is_verbose() -> bool {
     volume() > NORMAL
 }
 
-/// Whether the user wants to hear of failures only.
+/// Whether `--quiet` was given.
 pub(super) fn is_quiet() -> bool {
     volume() == QUIET
 }
@@ -122,16 +121,17 @@ pub(super) fn hint(text: &str) {
 
 fn say(label: &str, style: Style, text: &str) {
     let mut stderr = anstream::stderr().lock();
-    // The words of servers, programs and records are in it.
+    // The text may quote servers, programs and records.
     let text = terminal_safe(text);
-    // Nowhere is left to complain about a stderr that is closed.
+    // If stderr is closed, there is nowhere to report the error.
     let _ = match label {
         "" => writeln!(stderr, "{style}{text}{style:#}"),
         _ => writeln!(stderr, "{style}{label}{style:#}: {text}"),
     };
 }
 
-/// A table as the tools of this field print it: upper-case headings, columns apart by spaces, no lines, never wrapped.
+/// A table in the usual style of command-line tools: upper-case headings, columns separated by spaces, no
+/// rules, no wrapping.
 pub(super) fn table<const N: usize>(headings: [&str; N]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
@@ -144,7 +144,7 @@ pub(super) fn table<const N: usize>(headings: [&str; N]) -> comfy_table::Table {
     table
 }
 
-/// The table's lines, without spaces at their ends.
+/// The lines of the table, without trailing spaces.
 pub(super) fn rows(table: &comfy_table::Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

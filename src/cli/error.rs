@@ -1,4 +1,4 @@
-//! An error as the user sees it: what went wrong, where, what to do next, and the exit code.
+//! An error as the user sees it: what failed, where, what to do next, and the exit code.
 
 use std::process::ExitCode;
 
@@ -17,18 +17,18 @@ use crate::template::TemplateError;
 
 use super::console;
 
-/// What an exit code means to scripts.
+/// The meaning of an exit code for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExitKind {
     /// Nothing was changed.
     Failed = 1,
-    /// Wrong usage or configuration.
+    /// The usage or the configuration is wrong.
     Usage = 2,
     /// The last good output was kept.
     Kept = 3,
-    /// The check command refused the new file.
+    /// The check refused the new file.
     CheckRefused = 4,
-    /// The file is in place, the reload is owed.
+    /// The file is in place; the reload is owed.
     ReloadFailed = 5,
 }
 
@@ -38,7 +38,7 @@ impl From<ExitKind> for ExitCode {
     }
 }
 
-/// A failed command.
+/// The error of a command.
 #[derive(Debug)]
 pub(super) struct CliError {
     pub(super) kind: ExitKind,
@@ -63,22 +63,22 @@ impl CliError {
         CliError { hint: hint.into(), ..self }
     }
 
-    /// The same exit code without a word: it was told before.
+    /// The same exit code without a message, which was printed before.
     pub(super) fn untold(self) -> CliError {
         CliError::new(self.kind, "")
     }
 
-    /// The same error, with what was done about it.
+    /// The same error, followed by what was done about it.
     pub(super) fn after(self, done: &str) -> CliError {
         CliError { message: format!("{}; {done}", self.message), ..self }
     }
 
-    /// What went wrong, in one sentence.
+    /// What failed, in one sentence.
     pub(super) fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do next, if that is known.
+    /// What to do next, if known.
     pub(super) fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }

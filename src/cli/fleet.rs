@@ -1,4 +1,4 @@
-//! The stores of the configuration, for commands: what is said about those that fail.
+//! The configured stores, for commands, and the messages about those that fail.
 
 use jiff::SignedDuration;
 
@@ -12,15 +12,15 @@ use crate::name::Name;
 use crate::record::Record;
 use crate::store::{Applied, Edit, PendingRead, StoreError};
 
-/// Where all problems can be seen.
+/// Where the user can see all problems.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
 
-/// The error of a command that could not ask any store.
+/// The error of a command that could read no store.
 pub(super) fn unreachable(fleet: &Fleet, message: &str) -> CliError {
     CliError::new(ExitKind::Kept, message).hint(fleet.hint())
 }
 
-/// How long a node may be silent: the same option for every command that reads the list.
+/// How long a node may be silent: one option for all commands that read the list.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct MaxAge {
     /// Treat nodes without a sign of life for longer than this as absent: 90s, 5m, 2h, 1d
@@ -28,18 +28,18 @@ pub(super) struct MaxAge {
     pub(super) max_age: Option<SignedDuration>,
 }
 
-/// Looks at all stores, and reads none yet.
+/// Looks at all stores without reading them.
 pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<PendingRead> {
     Fleet::look(config, max_age.max_age.is_some())
 }
 
-/// Reads all stores. Those that fail are warned about.
+/// Reads all stores, with a warning for each that fails.
 pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
     let beats = beats || max_age.max_age.is_some();
     judged(config, max_age, beats, Fleet::look(config, beats))
 }
 
-/// Reads the stores that were looked at. Those that fail are warned about. No node is made absent for its silence yet.
+/// Completes the pending reads, with a warning for each that fails. Does not yet make silent nodes absent.
 pub(super) fn read_pending(
     config: &Config,
     max_age: &MaxAge,
@@ -58,7 +58,7 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>
                 None => "there is no earlier copy of it".to_owned(),
             };
             console::warning(&format!("{}; {instead}", chain(error)));
-            // Where none answers, the error at the end has it.
+            // If no store answers, the final error has the hint.
             if let Some(hint) = error.hint().filter(|_| fleet.is_current()) {
                 console::remedy(&hint);
             }
@@ -82,12 +82,13 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>
     Ok(fleet)
 }
 
-/// Makes one change in all stores and prints a line for each. One success is enough. True if anything is different now.
+/// Makes one change in all stores and prints a line for each. One success is enough. True if anything
+/// changed.
 pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result<bool, CliError> {
     tell(fleet::apply(config, edit), edit.id(), unchanged)
 }
 
-/// Publishes the record in all stores and prints a line for each. One success is enough.
+/// Publishes the record to all stores and prints a line for each. One success is enough.
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
     let (changes, rival) = fleet::publish(config, record);
     if let Some(rival) = rival {
@@ -97,11 +98,11 @@ pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> 
     tell(changes, record.id(), UNCHANGED).map(drop)
 }
 
-/// Publishes the record and leaves a heartbeat, in all stores. One success is enough. False if a store did not take the
-/// heartbeat.
+/// Publishes the record and a heartbeat to all stores. One success is enough. False if a store failed to take
+/// either.
 pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliError> {
     let announced = fleet::announce(config, record)?;
-    // Once, when it begins: `presence list` goes on to show it.
+    // Warn once, when the rival appears. `presence list` continues to show it.
     if let Some(rival) = announced.rival.as_ref().filter(|rival| rival.is_new) {
         console::warning(&rival.text);
         console::remedy(&rival.hint);
@@ -119,7 +120,7 @@ pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliErro
     }
 }
 
-/// What is said of a record that is on the list as it is.
+/// The result shown for a record that is already on the list.
 pub(super) const UNCHANGED: &str = "unchanged";
 
 fn tell(results: Vec<Result<Applied, StoreError>>, id: &Name, unchanged: &str) -> Result<bool, CliError> {

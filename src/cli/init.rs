@@ -49,11 +49,11 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
     let mut machine = Facts::new();
     facts::complete(&mut machine);
     if !machine.contains_key("instance-id") {
-        // A container, or an image before its first start: a name of its own, kept from now on.
+        // A container, or an image before its first start, gets a permanent name of its own.
         facts.push(("instance-id", format!("i-{:016x}", fastrand::u64(..))));
     }
     let text = written(&absolute(&nodeinfo)?, given);
-    // A store's URL may have a password in it.
+    // The URL of a store may contain a password.
     let is_new = create(&file, text.as_bytes(), 0o600)?;
     report(&file, is_new)?;
     fs::create_dir_all(&nodeinfo).at("make", &nodeinfo)?;
@@ -74,8 +74,8 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The options that were given, for the next command, each with a blank before it. A store whose URL has a secret is not
-/// among them if the file has it.
+/// The given options for the next command, each after a space. Leaves out a store whose URL has a secret if
+/// the file has it.
 fn options(given: &Given, in_file: bool) -> String {
     let path = |path: &PathBuf| path.display().to_string();
     let options =
@@ -96,7 +96,7 @@ fn options(given: &Given, in_file: bool) -> String {
     given.map(|(option, value)| format!(" {option} {}", shell_words::quote(&value))).collect()
 }
 
-/// A store as it is found from any directory.
+/// The store's location as an absolute path, if it is a path, so that it is found from any directory.
 fn lasting(store: &str) -> String {
     match std::path::absolute(store) {
         Ok(path) if !store.contains(':') => path.display().to_string(),
@@ -104,7 +104,7 @@ fn lasting(store: &str) -> String {
     }
 }
 
-/// The file, with what was given in place of the defaults.
+/// The text of presence.toml, with the given values in place of the defaults.
 fn written(nodeinfo: &Path, given: &Given) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let path = |path: &Path| quoted(&path.display().to_string());
@@ -136,7 +136,7 @@ fn absolute(path: &Path) -> Result<PathBuf, PathError> {
     std::path::absolute(path).at("find", path)
 }
 
-/// Makes the file if it is not there. True if it was made.
+/// Creates the file if it is missing. True if it was created.
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir).at("make", dir)?;

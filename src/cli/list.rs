@@ -29,7 +29,7 @@ pub(super) struct Args {
     select: Select,
 }
 
-/// Which nodes: the same for every command that lists.
+/// Which nodes to select: the same options for every command that lists nodes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Select {
     /// Select only nodes of these parts
@@ -68,7 +68,7 @@ impl Select {
         Ok(selector)
     }
 
-    /// Refuses a state that neither the table nor any node knows: it is spelt wrong.
+    /// Refuses a state that neither the table nor any node has: it is probably a typo.
     pub(super) fn refuse_unknown_states(&self, fleet: &Fleet, states: &States) -> Result<(), CliError> {
         let is_borne = |wanted: &str| {
             fleet.roster.nodes.iter().any(|node| node.record.state().as_deref() == Some(wanted))
@@ -86,7 +86,7 @@ impl Select {
         Err(CliError::usage(text).hint(format!("{meant}known are {}", known.join(", "))))
     }
 
-    /// Says which of these conditions no node on the list meets: they may be spelt wrong.
+    /// Warns of conditions that no node on the list meets: they are probably typos.
     pub(super) fn warn_of_nobody(&self, roster: &Roster) -> Result<(), CliError> {
         let names = [&self.part, &self.stacktype, &self.deployment];
         let mut told = nobody(roster, names.map(|name| name.clone()))?;
@@ -103,8 +103,8 @@ impl Select {
     }
 }
 
-/// The names that nobody on the list bears (globs for part, stacktype and deployment), a sentence each: they may be spelt
-/// wrong.
+/// A sentence for each name (a glob for part, stacktype or deployment) that no node on the list has: it is
+/// probably a typo.
 pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<String>, CliError> {
     let mut told = Vec::new();
     for ((option, fact), glob) in
@@ -123,7 +123,7 @@ pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<
     Ok(told)
 }
 
-/// What to say if no node on the list matches `FACT=GLOB`.
+/// The message if no node on the list matches `FACT=GLOB`.
 fn nobody_matches(roster: &Roster, clause: &str) -> Result<Option<String>, CliError> {
     let selector = Selector::default().clause(clause)?;
     let nodes = &roster.nodes;
@@ -141,13 +141,13 @@ fn nobody_matches(roster: &Roster, clause: &str) -> Result<Option<String>, CliEr
     Ok(Some(format!("no node on the list has the fact `{shown}`; {there}")))
 }
 
-/// The values that nodes have of that fact, as they may be shown.
+/// The nodes' values of a fact, made safe to show.
 fn values(roster: &Roster, fact: &str) -> BTreeSet<String> {
     let values = roster.nodes.iter().filter_map(|node| node.record.text(fact));
     values.map(|text| excerpt(&text)).collect()
 }
 
-/// The first of these, and how many more there are.
+/// The first values, and the number of the others.
 fn there_are(known: BTreeSet<String>) -> String {
     let more = known.len().saturating_sub(MAX_KNOWN);
     let mut shown: Vec<String> = known.into_iter().take(MAX_KNOWN).collect();
@@ -160,7 +160,7 @@ fn there_are(known: BTreeSet<String>) -> String {
     }
 }
 
-/// More names than this are counted, not listed.
+/// If there are more names, the others are only counted.
 const MAX_KNOWN: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -241,7 +241,7 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
     console::json(&whole)
 }
 
-/// A node as templates see it, and where it was found.
+/// A node as templates see it, with the store it was found in.
 pub(super) fn described(node: &Node) -> Value {
     let mut described = shape(node);
     described["found"] = json!({ "store": node.store, "path": node.path, "stale": node.stale });

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and the only place that prints.
+//! The command line: one file per subcommand. Only this module prints.
 
 mod accept;
 mod agent;
@@ -168,12 +168,12 @@ enum Command {
     Man(man::Args),
 }
 
-/// The command line, for documents that are made of it.
+/// The command line, for generated documents.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses the command line, does what it says, and gives the exit code.
+/// Parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     if let Some(code) = trial::run(std::env::args_os()) {
         return code;
@@ -181,7 +181,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Asking for help is no mistake; a closed pipe while it is printed is none either.
+            // Help is not an error, and neither is a pipe that closes while it is printed.
             let _ = error.print();
             return if error.use_stderr() { ExitKind::Usage.into() } else { ExitCode::SUCCESS };
         }
@@ -199,7 +199,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
     set_color(cli.global.color);
     console::set_volume(cli.global.verbose, cli.global.quiet);
     match &cli.command {
-        // These say nothing of this machine and must work whatever its configuration.
+        // These do not depend on this machine and must work with any configuration.
         Command::Completions(args) => return completions::run(args),
         Command::Man(args) => return man::run(args),
         Command::Init(args) => return init::run(args, &cli.global.given()),
@@ -249,7 +249,8 @@ impl Global {
     fn given(&self) -> Given {
         let mut stores = self.stores.clone();
         if stores.is_empty() {
-            // Not clap's `env`: a comma separates stores in the variable, and may be part of a URL on the command line.
+            // Not clap's `env`: in the variable a comma separates stores; on the command line it may be part
+            // of a URL.
             let said = std::env::var("PRESENCE_STORE").unwrap_or_default();
             stores =
                 said.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! This node, for commands.
+//! This node's facts and record, for commands.
 
 use jiff::Timestamp;
 

@@ -48,14 +48,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     publish(&Config { create_branch: args.create_branch, ..config.clone() }, &record)
 }
 
-/// This node's record as it is to be published. What is wrong with it is said.
+/// This node's record as it will be published. Prints warnings about it.
 pub(super) fn own(config: &Config, firmness: Firmness) -> Result<Record, CliError> {
     let own = own::settle_alone(config, node::record(config)?, firmness);
     own.warnings.iter().for_each(|warning| console::warning(&warning.text));
     Ok(own.record)
 }
 
-/// Writes the record into every store and says what that did.
+/// Publishes the record to every store and prints the results.
 pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
     fleet::publish(config, record)
 }

@@ -169,15 +169,15 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         destination.rehearse(&composed.text)?;
         return destination.limited(composed);
     }
-    // The stamps of what was read, which may be younger than the look.
+    // The versions of what was read, which may be newer than the look.
     let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
-    // Where a limit holds nodes, that is said each time.
+    // While a limit holds nodes, every run must report it, so it must not be repeated from memory.
     destination.write(memory, &composed, made.filter(|_| composed.refused.is_empty()))?;
     destination.limited(composed)
 }
 
-/// Renders without the nodes that are missed, and says which they are. Where that is too few for the last good output, the
-/// rendering is refused; where it is too few of those on the list, they are kept.
+/// Renders without the missed nodes and names them. If the last good output then loses too many nodes,
+/// refuses the rendering; if the list does, keeps them.
 fn compose(
     args: &Args,
     rendering: &Rendering<'_>,
@@ -195,7 +195,7 @@ fn compose(
         said.extend(asked.unasked);
         missed.gone.extend(asked.silent);
     }
-    // An operator who overrides the limits does without all that are missed.
+    // With `--force`, all missed nodes are dropped.
     let holds = if args.force { Limits { min_nodes: Some(0), max_shrink: 100 } } else { limits };
     let holds = (holds, args.max_age.max_age);
     let attendance = holding::attend(rendering, &fleet.roster, &missed, holds, None, &Remembered::default())?;
@@ -215,8 +215,9 @@ fn compose(
     Ok((composition, said.into_iter().map(|warning| warning.text).collect()))
 }
 
-/// What this rendering is made from, if it may be repeated without being made again: somebody who only looks, who wants
-/// to know more, or whose answer depends on the time, the nodes or a command, gets a new one.
+/// What this rendering is made from, if an equal one may be repeated instead. `None` if the user wants to see
+/// it without writing, or in detail, or if the result depends on the time, on the nodes' answers or on a
+/// check of stdout.
 fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
     let checks_stdout = args.output.is_none() && args.check.is_some();
     let looks = args.diff || args.dry_run || console::is_verbose();
@@ -226,17 +227,17 @@ fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Optio
     }
 }
 
-/// Where the output goes.
+/// The destination of the output.
 struct Destination {
-    /// What its memory is known by.
+    /// Identifies the memory of this output.
     key: String,
-    /// Somebody only looks: no last good output in place of a new one.
+    /// Nothing is written, so the last good output is not printed instead of a new one.
     rehearsal: bool,
     kind: DestinationKind,
 }
 
 enum DestinationKind {
-    /// stdout, with a name for diffs and for a check.
+    /// stdout, with a name for diffs and for the check.
     Stdout {
         name: String,
         check: Option<Command>,
@@ -252,7 +253,8 @@ impl Destination {
         let rehearsal = args.diff || args.dry_run;
         match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
             None => {
-                // Not the stores: one that is spelt wrong must not get a memory of its own, and with it no limit.
+                // The stores are not part of the key: a mistyped store must not get a memory of its own, and
+                // with it no limits.
                 let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".to_owned());
                 let key = format!(
                     "stdout {name} {} {} {}",
@@ -287,8 +289,7 @@ impl Destination {
         }
     }
 
-    /// What is remembered of the output. To stdout there is a rendering also where nothing can be remembered: it is one
-    /// without a last good output, as the first one is.
+    /// The memory of the output. stdout is also rendered without one, as if for the first time.
     fn memory(&self, config: &Config) -> Result<Option<Memory>, CliError> {
         let memory = Memory::open(&config.state_dir, &self.key);
         match (&self.kind, memory) {
@@ -317,8 +318,9 @@ impl Destination {
         }
     }
 
-    /// What becomes of a question that loses too much: in a file, it keeps its nodes as it does in a beat. A file that has a
-    /// `[[render]]` table has other variables there, so nothing is written. What goes to stdout is all or nothing.
+    /// What to do about a question that loses too many nodes. A file keeps the lost nodes, as in a beat. A
+    /// file that has a `[[render]]` table is rendered with other variables there, so nothing is written.
+    /// Output to stdout is all or nothing.
     fn excess(&self, config: &Config) -> Excess {
         match &self.kind {
             DestinationKind::File(_) if self.table(config).is_none() => Excess::Hold,
@@ -326,7 +328,7 @@ impl Destination {
         }
     }
 
-    /// The error if a safety limit holds nodes in the file.
+    /// An error if a safety limit holds nodes in the file.
     fn limited(&self, composed: Composed) -> Result<(), CliError> {
         let DestinationKind::File(target) = &self.kind else { return Ok(()) };
         if composed.refused.is_empty() {
@@ -340,7 +342,8 @@ impl Destination {
         )))
     }
 
-    /// What to do about a refusal if a `[[render]]` table is for the same file: other variables would make another file.
+    /// The hint for a refusal if the file has a `[[render]]` table: this command's variables would make a
+    /// different file.
     fn table(&self, config: &Config) -> Option<String> {
         let DestinationKind::File(target) = &self.kind else { return None };
         config.renders.iter().any(|render| render.target.path == target.path).then(|| {
@@ -352,8 +355,8 @@ impl Destination {
         })
     }
 
-    /// Does again what was done when the last good output was made, if it was made from the same inputs: next to
-    /// nothing. False, and nothing done, if there is more to do.
+    /// Repeats the effects of the last good output without rendering, if it was made from the same inputs.
+    /// False, without any effect, if there is more to do.
     fn repeat(
         &self,
         memory: Option<&Memory>,
@@ -383,7 +386,7 @@ impl Destination {
         Ok(true)
     }
 
-    /// Leaves the file as it is, or prints the last good output, and says why.
+    /// Leaves the file unchanged or prints the last good output, and returns an error with the reason.
     fn keep(&self, memory: Option<&Memory>, error: impl FnOnce(&str) -> CliError) -> Result<(), CliError> {
         let message = match &self.kind {
             DestinationKind::File(target) => format!("`{}` is left as it is", target.path.display()),
@@ -396,7 +399,8 @@ impl Destination {
         Err(error(&message))
     }
 
-    /// Fails with that error. Who redirects stdout into a file has emptied it already: the last good output fills it.
+    /// Fails with that error. A shell that redirects stdout into a file has already emptied it, so the last
+    /// good output is printed.
     fn fail(&self, memory: Option<&Memory>, error: CliError) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } if !self.rehearsal && self.print_last(memory)? => {
@@ -449,7 +453,7 @@ impl Destination {
     ) -> Result<(), CliError> {
         match &self.kind {
             DestinationKind::Stdout { .. } => {
-                // A disk that is full must not cost the output as well.
+                // A full disk must not prevent the output as well.
                 if let Some(Err(error)) =
                     memory.map(|memory| turn::remember(memory, composed, made, Some(&composed.text)))
                 {
@@ -461,7 +465,7 @@ impl Destination {
                 console::data(&composed.text)
             }
             DestinationKind::File(target) => {
-                // It was opened: without one there is an error before.
+                // Always present: for a file, `memory` returns it or an error.
                 let Some(memory) = memory else { return Ok(()) };
                 let mut lost = Vec::new();
                 let result = turn::put(target, memory, composed, made, &mut lost);
@@ -473,14 +477,14 @@ impl Destination {
         }
     }
 
-    /// Checks an output that goes to stdout, in a file of its own.
+    /// Checks an output for stdout, in a temporary file.
     fn check_stdout(&self, text: &str) -> Result<(), CliError> {
         let DestinationKind::Stdout { name, check: Some(check), limit } = &self.kind else { return Ok(()) };
         crate::output::check_text(check, name, text, *limit).map_err(CliError::from)
     }
 }
 
-/// What would be done, as a sentence.
+/// The effect that a run would have, as a sentence.
 pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
     match (done, &target.reload) {
         (Done::Unchanged, _) => format!("{path} is right already"),
@@ -492,7 +496,7 @@ pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done)
     }
 }
 
-/// What was done, as a sentence.
+/// The effect of the run, as a sentence.
 pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
     match done {
         Done::Unchanged => format!("{path} is unchanged"),
@@ -503,7 +507,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
     }
 }
 
-/// The variables of the configuration, with those of the command line over them.
+/// The variables of the configuration, overridden by those of the command line.
 fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, CliError> {
     let mut vars = config.vars.clone();
     for set in sets {
@@ -511,7 +515,7 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
             return Err(CliError::usage(format!("--set `{set}` is not of the form KEY=VALUE")));
         };
         let value = match value {
-            // So that {{#if vars.x}} does what it says.
+            // Makes `{{#if vars.x}}` work as expected.
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             text => text.into(),
@@ -521,7 +525,7 @@ fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, Cli
     Ok(vars)
 }
 
-/// What is to be said about a rendering, as it is printed.
+/// All warnings about a rendering, as they are printed.
 fn warnings(fleet: &Fleet, warnings: &[String], who: &Identity) -> Vec<String> {
     let mut lines = fleet.problems();
     lines.extend(warnings.iter().cloned());

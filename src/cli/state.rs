@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         .map_err(|error| error.after(&unpublished(&state)))
 }
 
-/// What is so although no store has confirmed it.
+/// The message that the state applies although no store has confirmed it.
 fn unpublished(state: &Name) -> String {
     format!(
         "the state `{state}` is set on this machine, and the next `presence publish`, `presence beat` or beat of the \

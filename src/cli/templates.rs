@@ -18,7 +18,7 @@ pub(super) struct Args {
     who: Who,
 }
 
-/// Whose config it is, and where templates are: the same for every command that renders.
+/// The identity to render for, and the template folders: the same options for every command that renders.
 #[derive(Debug, clap::Args)]
 pub(super) struct Who {
     /// Act as a node of this part
@@ -37,13 +37,13 @@ pub(super) struct Who {
 }
 
 impl Who {
-    /// The names on the command line that nobody on the list bears, a sentence each: they may be spelt wrong.
+    /// A sentence for each name on the command line that no node on the list has: it is probably a typo.
     pub(super) fn nobody(&self, roster: &Roster) -> Result<Vec<String>, CliError> {
         let names = [&self.part, &self.stacktype, &self.deployment];
         list::nobody(roster, names.map(|name| name.as_deref().map(glob::Pattern::escape)))
     }
 
-    /// This node's identity, with what was said on the command line over it.
+    /// This node's identity, overridden by the command line.
     pub(super) fn identity(&self, facts: &crate::record::Facts) -> Identity {
         let own = Identity::of(facts);
         Identity {
@@ -53,7 +53,7 @@ impl Who {
         }
     }
 
-    /// All templates for that identity.
+    /// All templates for an identity.
     pub(super) fn lookup(&self, config: &Config, who: &Identity) -> Result<Lookup, CliError> {
         for dir in &self.template_dirs {
             if !dir.is_dir() {

@@ -1,4 +1,4 @@
-//! The programs of all commands of the configuration.
+//! The programs of all configured commands.
 
 use std::env;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) fn programs(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether the program is there and can be run; where a shell would look for it.
+/// Whether the program exists and is executable, searched as a shell searches it.
 pub(super) fn find(command: &Command) -> Result<(), String> {
     let program = command.program();
     if program.contains('/') {

@@ -1,4 +1,4 @@
-//! The files that beats keep right: each has its turn, up to the replacement.
+//! The files of `[[render]]` tables: one turn each, up to the replacement.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::output::Target;
 use crate::record::Facts;
 use crate::roster::Identity;
 
-/// More warnings of one file are counted, not shown.
+/// If one file has more warnings, only their number is shown.
 const MAX_WARNINGS: usize = 3;
 
-/// Whether every template that can be found can be read.
+/// Whether every template can be read.
 pub(super) fn templates(args: &Args, config: &Config, who: &Identity, findings: &mut Findings) {
     let lookup = match args.who.lookup(config, who) {
         Ok(lookup) => lookup,
@@ -42,7 +42,7 @@ pub(super) fn templates(args: &Args, config: &Config, who: &Identity, findings: 
     findings.good("template", format!("{good} of {} templates can be read", all.len()));
 }
 
-/// Every `[[render]]` table.
+/// Checks every `[[render]]` table.
 pub(super) fn targets(config: &Config, facts: Option<&Facts>, fleet: &Fleet, findings: &mut Findings) {
     for render in &config.renders {
         let path = render.target.path.display();
@@ -69,7 +69,7 @@ pub(super) fn targets(config: &Config, facts: Option<&Facts>, fleet: &Fleet, fin
     }
 }
 
-/// Whether the file could be replaced, or written over.
+/// Whether the file could be replaced, or written in place.
 fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     let path = &target.path;
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -85,7 +85,7 @@ fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     if let Err(error) = &allowed {
         findings.bad("file", format!("`{}`: {}", path.display(), chain(error)), error.hint());
     }
-    // Also of a file that is right as it is: the next change would fail.
+    // An up-to-date file is checked too: the next change to it would fail.
     let protected = target.protection();
     if let Some(error) = &protected {
         findings.bad("file", error.to_string(), error.hint());
@@ -93,12 +93,12 @@ fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     allowed.is_ok() && protected.is_none()
 }
 
-/// One file's turn.
+/// Rehearses the turn of one file.
 fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findings: &mut Findings) {
     let mut render = render.clone();
     let path = render.target.path.display().to_string();
     let check = render.target.check.clone();
-    // A program that is not there was told already, and the rest is worth a try.
+    // A missing program was already reported; the rest can still be tried.
     render.target.check = check.filter(|check| commands::find(check).is_ok());
     let manner = Manner { dry_run: true, hold_reload: false, evidence: Evidence::Nothing, accept: false };
     let turn = turn::take(config, &render, facts, fleet, manner);

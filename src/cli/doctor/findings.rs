@@ -1,17 +1,17 @@
-//! What was found, a line each.
+//! The findings, one line each.
 
 use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-/// How a finding counts.
+/// The verdict on a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
-    /// It works, and is most likely not what is wanted.
+    /// It works, but is probably not intended.
     Doubtful,
     Bad,
-    /// It could not be tried: something else failed first, or only the deed itself would show.
+    /// It could not be tried: an earlier step failed, or only the real operation would show it.
     Untried,
 }
 
@@ -28,13 +28,13 @@ impl Verdict {
 
 struct Finding {
     verdict: Verdict,
-    /// What it is about: "store", "file", "socket".
+    /// The subject: "store", "file", "socket".
     subject: &'static str,
     text: String,
     advice: Option<String>,
 }
 
-/// All findings, in the order in which things were looked at.
+/// All findings, in the order of the checks.
 #[derive(Default)]
 pub(super) struct Findings(Vec<Finding>);
 
@@ -77,7 +77,7 @@ impl Findings {
         self.0.len()
     }
 
-    /// For people; `only` these, or all.
+    /// The findings as lines for people: all, or those with the verdict `only`.
     pub(super) fn text(&self, only: Option<Verdict>) -> String {
         let meant = self.0.iter().filter(|finding| only.is_none_or(|only| finding.verdict == only));
         meant
@@ -88,7 +88,7 @@ impl Findings {
             .collect()
     }
 
-    /// One object: the findings, and how many there are of each kind.
+    /// One JSON object: the findings, and the number of each verdict.
     pub(super) fn json(&self) -> Value {
         let findings: Vec<Value> = self
             .0

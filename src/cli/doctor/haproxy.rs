@@ -1,4 +1,4 @@
-//! HAProxy: the one that is installed, and those that run.
+//! HAProxy: the installed program and the running processes.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::errors::chain;
 use crate::haproxy::{Installed, Socket, Version, serving};
 use crate::output::Runtime;
 
-/// The HAProxy that is installed.
+/// Checks the installed HAProxy.
 pub(super) fn installed(config: &Config, findings: &mut Findings) {
     let Some(installed) = Installed::find() else {
         return findings.doubtful(
@@ -28,7 +28,7 @@ pub(super) fn installed(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether the HAProxy at a socket that only confirms reloads can be asked.
+/// Whether HAProxy answers at a socket that only confirms reloads.
 pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
     let path = socket.display();
     match serving(socket) {
@@ -41,7 +41,7 @@ pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
     }
 }
 
-/// The HAProxy that reads a file and is told of changes.
+/// Checks the HAProxy that follows a file at run time.
 pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
     let path = runtime.socket.display();
     let socket = Socket::new(&runtime.socket);

@@ -1,4 +1,4 @@
-//! A rehearsal: everything that the agent and `render` would do, up to the effect.
+//! A rehearsal of everything that the agent and `render` do, without the effects.
 
 mod commands;
 mod files;
@@ -43,7 +43,7 @@ enum Format {
     Json,
 }
 
-/// Tells a configuration that cannot be read in the format that was asked for.
+/// Reports an unreadable configuration in the requested format.
 pub(super) fn unconfigured(args: &Args, error: CliError) -> Result<(), CliError> {
     if args.format == Format::Json {
         let mut findings = Findings::default();

@@ -1,4 +1,4 @@
-//! Who is asked and who is told: health checks and webhooks.
+//! Health checks and webhooks.
 
 use std::env;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,10 +9,10 @@ use super::findings::Findings;
 use crate::config::Config;
 use crate::health;
 
-/// No webhook is waited for longer.
+/// The longest wait for a webhook.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Asks each health check once.
+/// Runs each health check once.
 pub(super) fn health(config: &Config, findings: &mut Findings) {
     let answers: Vec<Result<(), String>> = std::thread::scope(|scope| {
         let asked: Vec<_> = config.healths.iter().map(|health| scope.spawn(|| health::ask(health))).collect();
@@ -32,7 +32,7 @@ pub(super) fn health(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether somebody listens where messages would be sent. None is sent.
+/// Whether a server listens where notifications would be sent. Sends none.
 pub(super) fn notifications(config: &Config, findings: &mut Findings) {
     for notify in &config.notifies {
         let Some(url) = &notify.url else { continue };
@@ -44,7 +44,7 @@ pub(super) fn notifications(config: &Config, findings: &mut Findings) {
             );
             continue;
         };
-        // The path may be a secret.
+        // The path may contain a secret.
         let shown = format!("webhook {scheme}://{place}");
         if goes_by_a_proxy(scheme) {
             findings.untried("notify", format!("{shown}: it is sent by way of a proxy"));
@@ -67,7 +67,7 @@ pub(super) fn notifications(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// The scheme of a URL, and `HOST:PORT`.
+/// The scheme of a URL and its `HOST:PORT`.
 fn place(url: &str) -> Option<(&str, String)> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -83,11 +83,11 @@ fn goes_by_a_proxy(scheme: &str) -> bool {
     names.iter().any(|name| is_set(name) || is_set(&name.to_uppercase()))
 }
 
-/// Connects, and closes again.
+/// Connects and disconnects.
 fn connect(place: &str, limit: Duration) -> Result<(), String> {
     let end = Instant::now() + limit;
     let late = || format!("no answer within {limit:?}");
-    // A resolver knows no time limit.
+    // The resolver has no time limit of its own.
     let (sender, receiver) = mpsc::channel();
     let asked = place.to_owned();
     std::thread::spawn(move || sender.send(asked.to_socket_addrs().map(Iterator::collect::<Vec<_>>)));

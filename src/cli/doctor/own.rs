@@ -1,4 +1,4 @@
-//! What this node says of itself, and where it keeps things.
+//! This node's record, and the folders that presence writes to.
 
 use super::findings::Findings;
 use crate::access::may_make_files_in;
@@ -19,7 +19,7 @@ pub(super) fn configuration(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// This node's facts and its record, judged as those who read it will. None if there are no facts.
+/// This node's facts; its record is judged as readers will judge it. `None` if there are no facts.
 pub(super) fn record(config: &Config, findings: &mut Findings) -> Option<Facts> {
     let facts = match node::facts(config) {
         Ok(facts) => facts,
@@ -43,7 +43,7 @@ pub(super) fn record(config: &Config, findings: &mut Findings) -> Option<Facts> 
     Some(facts)
 }
 
-/// What a renderer will find wrong with the record.
+/// Reports what readers will find wrong with the record.
 fn judge(config: &Config, record: &Record, findings: &mut Findings) {
     if let Err(error) = config.layout.paths(record) {
         let advice = "state the fact in nodeinfo, or change `layout` in presence.toml".to_owned();
@@ -53,7 +53,7 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
         let text = format!("this node's record {}: {}", fault.reason, fault.so);
         let advice = format!("correct `{}`", facts::file(&config.nodeinfo, fault.fact).display());
         match fault.fact {
-            // It may be meant for other readers.
+            // Other readers may know this state.
             "state" => findings.doubtful("record", text, advice),
             _ => findings.bad("record", text, advice),
         }
@@ -83,7 +83,7 @@ pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings)
     }
 }
 
-/// The folders that are written into besides the stores.
+/// Checks the folders outside the stores that presence writes to.
 pub(super) fn directories(config: &Config, findings: &mut Findings) {
     let dir = &config.state_dir;
     let usable = Folder::private(dir).and_then(|folder| folder.stage("").map(drop));

@@ -1,4 +1,4 @@
-//! The stores: reading them, and publishing up to the change.
+//! The stores: reads them, and rehearses a publish.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -11,15 +11,15 @@ use crate::errors::chain;
 use crate::roster::Node;
 use crate::store::{Branch, Rehearsal, StoreError};
 
-/// A time that is further ahead than this is no clock that is a little wrong.
+/// A clock that is only a little wrong is at most this far ahead.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// More nodes are counted, not named.
+/// If there are more nodes, only their number is shown.
 const MAX_NAMES: usize = 5;
 
-/// Reads all stores, and goes through a publishing at each.
+/// Reads all stores and rehearses a publish to each.
 pub(super) fn look(config: &Config, findings: &mut Findings) -> Fleet {
-    // First the reading: over a network, it tells which branch is meant.
+    // Reading comes first: over a network, it finds out which branch is meant.
     let fleet = Fleet::read(config, true);
     let rehearsed = stores::rehearse(config);
     let mut failed = false;
@@ -31,7 +31,7 @@ pub(super) fn look(config: &Config, findings: &mut Findings) -> Fleet {
                 failed = true;
                 findings.bad("store", chain(error), error.hint());
             }
-            // Nothing was read from a branch that is not there.
+            // Nothing was read from a missing branch.
             _ if rehearsed.iter().flatten().any(|of| of.url == reading.url && missing(of).is_some()) => {}
             (None, Some(snapshot)) => {
                 let count = if what == "files" { snapshot.len() } else { snapshot.beats.len() };
@@ -74,8 +74,8 @@ fn list(fleet: &Fleet, failed: bool, findings: &mut Findings) {
     }
 }
 
-/// Nodes whose times lie ahead of this machine's clock. A newer record of such a node counts as the older one, and its
-/// silence is never seen.
+/// Finds nodes whose times are ahead of this machine's clock. A newer record of such a node is taken for the
+/// older one, and its silence is never noticed.
 fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
     let latest = |node: &Node| {
         let changed = node.record.changed().and_then(|time| time.to_zoned(TimeZone::UTC).ok());
@@ -102,7 +102,7 @@ fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
     );
 }
 
-/// The branch that is not there, although others are.
+/// The configured branch, if it is missing from a repository that has others.
 fn missing(rehearsal: &Rehearsal) -> Option<&Branch> {
     rehearsal.branch.as_ref().filter(|branch| !branch.exists && !branch.others.is_empty())
 }
