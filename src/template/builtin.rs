@@ -1,8 +1,8 @@
-//! The templates that are part of the program.
+//! The templates built into the program.
 
 macro_rules! built_in {
     ($($path:literal),* $(,)?) => {
-        /// Path below the template directory, and text.
+        /// The path below the template directory, and the text.
         pub(super) const BUILT_IN: &[(&str, &str)] =
             &[$(($path, include_str!(concat!("../../templates/", $path)))),*];
     };

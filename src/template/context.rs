@@ -1,40 +1,42 @@
-//! What a template sees. The shape is public: `docs/templates.md` describes it, and templates of users rely on it.
+//! What a template sees. This is a public interface: `docs/templates.md` describes it, and users' templates
+//! rely on it.
 
 use serde_json::{Map, Value, json};
 
 use crate::record::Facts;
 use crate::roster::{Availability, Identity, Node, Roster};
 
-/// The root key of the nodes in scope.
+/// The root key of the list of nodes in scope.
 pub(super) const NODES: &str = "nodes";
 
-/// The root key of all other nodes.
+/// The root key of the list of all other nodes.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 
-/// The hashes of what a rendering was made from. No clock: the same input makes the same output for ever.
+/// The digests of a rendering's inputs. They contain no clock: equal input gives equal output.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
-    /// Names the records.
+    /// Identifies the records.
     pub tree: String,
-    /// Names the template and its partials.
+    /// Identifies the template and its partials.
     pub template: String,
 }
 
-/// A node that templates can be given, and what blocks choose by.
+/// A node that a template can get, with what blocks select by.
 #[derive(Debug)]
 pub(super) struct Member<'a> {
     pub(super) node: &'a Node,
     pub(super) in_scope: bool,
-    /// That of the node. All blocks look at it, and members lie closer together than nodes.
+    /// The availability of the node. All blocks read it, and members lie closer together in memory than
+    /// nodes.
     pub(super) availability: Availability,
-    /// Its place among all members.
+    /// The index among all members.
     pub(super) place: usize,
-    /// Its place in the roster.
+    /// The index in the roster.
     pub(super) at: u32,
 }
 
-/// All members in the order of their instance-ids. A node without a usable address is none: those in scope, and why, are
-/// the second.
+/// All members, ordered by instance-id. A node without a usable address is not a member; the second list has
+/// such nodes in scope, with the reason.
 pub(super) fn members<'a>(who: &Identity, roster: &'a Roster) -> (Vec<Member<'a>>, Vec<(&'a Node, String)>) {
     let mut members = Vec::with_capacity(roster.nodes.len());
     let mut unusable = Vec::new();
@@ -52,8 +54,8 @@ pub(super) fn members<'a>(who: &Identity, roster: &'a Roster) -> (Vec<Member<'a>
     (members, unusable)
 }
 
-/// Builds the context. The lists of nodes are in it only if they are asked for: they are most of it, and blocks do not
-/// need them.
+/// Builds the context. It contains the lists of nodes only on request: they are most of its size, and blocks
+/// do not need them.
 pub(super) fn build(
     who: &Identity,
     facts: &Facts,
@@ -78,7 +80,7 @@ pub(super) fn build(
     context
 }
 
-/// A node as templates and `presence list --format json` show it: its facts, and over them what is worked out.
+/// A node as templates and `presence list --format json` show it: its facts, overridden by derived values.
 pub fn shape(node: &Node) -> Value {
     let mut shape: Map<String, Value> = node.record.facts().into_iter().collect();
     shape.remove("address");
@@ -93,7 +95,7 @@ pub fn shape(node: &Node) -> Value {
     Value::Object(shape)
 }
 
-/// This node's facts, with the part, stacktype and deployment that it stands in for.
+/// This node's facts, with the part, stacktype and deployment that it renders for.
 fn own(who: &Identity, facts: &Facts) -> Map<String, Value> {
     let mut own: Map<String, Value> =
         facts.iter().map(|(name, value)| (name.clone(), value.clone())).collect();

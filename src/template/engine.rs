@@ -1,4 +1,4 @@
-//! Renders a template: strict, without HTML, and with one bad node costing only itself.
+//! Renders a template: strictly, without HTML escaping, and so that a bad node costs only itself.
 
 use std::collections::BTreeMap;
 
@@ -15,40 +15,40 @@ use crate::output::limits::Counts;
 use crate::record::Facts;
 use crate::roster::{self, Identity, Roster};
 
-/// What is to be rendered.
+/// What to render.
 #[derive(Debug)]
 pub struct RenderRequest<'a> {
     /// The template's name, with or without its last extension.
     pub name: &'a str,
-    /// Where templates are.
+    /// The template files.
     pub lookup: &'a Lookup,
-    /// Whose config it is.
+    /// The identity to render for.
     pub who: &'a Identity,
-    /// What that node says of itself.
+    /// The facts of this node.
     pub facts: &'a Facts,
     /// All nodes.
     pub roster: &'a Roster,
     /// The variables of the configuration and the command line.
     pub vars: &'a Map<String, Value>,
-    /// Names the records.
+    /// Identifies the records.
     pub tree: String,
     /// What is known of the last good output.
     pub previous: &'a Previous,
 }
 
-/// For each question the active nodes that it was answered with, by their places in the roster, in no order.
+/// For each question, the roster indexes of the active nodes in its answer, in no order.
 pub type Given = BTreeMap<String, Vec<u32>>;
 
 /// A rendered template.
 #[derive(Debug)]
 pub struct Rendered {
-    /// The whole name of the template: the name of the file that it makes.
+    /// The full name of the template, which is the name of the output file.
     pub name: String,
-    /// The text, or why there is none. The counts hold either way.
+    /// The text, or the reason why there is none. The counts are valid either way.
     pub text: Result<String, TemplateError>,
-    /// How many nodes the template was given for each question.
+    /// The number of nodes in the answer to each question.
     pub counts: Counts,
-    /// Which nodes were active.
+    /// The active nodes in each answer.
     pub given: Given,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
@@ -56,12 +56,13 @@ pub struct Rendered {
     pub in_use: InUse,
 }
 
-/// Renders a template. An error here is one of finding or reading it; see [`Rendered::text`] for the rest.
+/// Renders a template. Returns an error only if the template cannot be found or read; [`Rendered::text`] has
+/// the others.
 pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
     render_by(request, true)
 }
 
-/// [`render`], with or without the short way for bodies that are plain.
+/// [`render`], with or without the fast path for simple bodies.
 pub(super) fn render_by(request: &RenderRequest<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
     let (sources, templates) = load(request.lookup, &found)?;
@@ -102,7 +103,7 @@ pub(super) fn render_by(request: &RenderRequest<'_>, short_way: bool) -> Result<
     Ok(Rendered { name: found.name, text, counts, given, warnings, in_use })
 }
 
-/// The nodes that are one server with others, each with the first of them, by their places in the roster.
+/// The nodes that are one server with others, each with the first of them, by roster index.
 fn twins(roster: &Roster) -> BTreeMap<u32, u32> {
     let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     let twins = roster::twins(&roster.nodes);
@@ -112,18 +113,18 @@ fn twins(roster: &Roster) -> BTreeMap<u32, u32> {
         .collect()
 }
 
-/// Reads and parses a template and its partials, for diagnosis.
+/// Reads and parses a template and its partials, to find errors.
 pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
     load(lookup, &lookup.find(name)?).map(drop)
 }
 
-/// Whether what the template makes depends on the version of HAProxy.
+/// Whether the template's output depends on the version of HAProxy.
 pub fn depends_on_haproxy(lookup: &Lookup, name: &str) -> Result<bool, TemplateError> {
     let (_, templates) = load(lookup, &lookup.find(name)?)?;
     Ok(Survey::of(&templates).haproxy)
 }
 
-/// Names the texts: the same templates give the same digest on any machine.
+/// Identifies the texts: the same templates have the same digest on any machine.
 fn digest(sources: &BTreeMap<String, TemplateSource>) -> String {
     use std::hash::Hasher;
     let mut hash = fnv::FnvHasher::default();
@@ -149,7 +150,7 @@ fn render_error(
     TemplateError::Render { place, reason: reason(error.reason()) }
 }
 
-/// What the engine says, in our words where its own are about its insides.
+/// The engine's error, reworded where the engine describes its own internals.
 pub(super) fn reason(reason: &RenderErrorReason) -> String {
     match reason {
         RenderErrorReason::MissingVariable(Some(path)) => format!("there is no `{path}`"),
@@ -164,7 +165,8 @@ pub(super) fn reason(reason: &RenderErrorReason) -> String {
     }
 }
 
-/// What every text file needs: no NUL, no byte order mark (both are fatal to HAProxy), a newline at its end.
+/// Makes the text valid for any reader: no NUL and no byte order mark (both are fatal to HAProxy), and a
+/// final newline.
 fn finish(path: &str, mut text: String) -> Result<String, TemplateError> {
     if text.starts_with('\u{feff}') || text.contains('\0') {
         return Err(TemplateError::Render {

@@ -1,45 +1,45 @@
-//! What can go wrong with a template, and what to do about it.
+//! The errors of templates, and what to do about them.
 
 use std::path::PathBuf;
 
 use crate::errors::PathError;
 use crate::haproxy::VersionError;
 
-/// A template was not found, or could not be rendered.
+/// A template was not found or could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The part, stacktype or template name could not be the name of a folder or file.
+    /// The part, stacktype or template name cannot name a folder or file.
     #[error("{what} is no usable name")]
     BadName {
-        /// Which name.
+        /// The kind of name.
         what: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: crate::name::NameError,
     },
-    /// No template of that name for this part and stacktype.
+    /// There is no template of that name for this part and stacktype.
     #[error("there is no template `{name}`")]
     NotFound {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The names that there are.
+        /// The existing names.
         known: Vec<String>,
     },
-    /// More than one template of that name, in the same folder.
+    /// One folder has several templates of that name.
     #[error("`{name}` could be any of {}", .candidates.join(", "))]
     Ambiguous {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The whole names.
+        /// The full names.
         candidates: Vec<String>,
     },
     /// A template could not be read.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// The template depends on the version of HAProxy, and that cannot be found out.
+    /// The template depends on the version of HAProxy, which cannot be determined.
     #[error(transparent)]
     Haproxy(#[from] VersionError),
-    /// A template is longer than anybody's template.
+    /// A template is larger than the limit.
     #[error("template `{}` is larger than {max} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -47,23 +47,23 @@ pub enum TemplateError {
         /// The limit.
         max: u64,
     },
-    /// A template is not UTF-8 text.
+    /// A template is not UTF-8.
     #[error("template `{}` is not UTF-8 text", .0.display())]
     NotText(PathBuf),
-    /// Not handlebars.
+    /// A template is not valid handlebars.
     #[error("{place}: {reason}")]
     Syntax {
         /// File, line and column.
         place: String,
-        /// What the parser said.
+        /// The parser's message.
         reason: String,
     },
-    /// Handlebars, but it could not be rendered with this fleet.
+    /// A template is valid, but cannot be rendered with this fleet.
     #[error("{place}: {reason}")]
     Render {
         /// File, line and column.
         place: String,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A template with every partial that it needs, read and parsed before anything is rendered.
+//! Reads and parses a template with all its partials before anything is rendered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use handlebars::template::{Parameter, TemplateElement};
 
 use super::{Lookup, TemplateError, TemplateFile, syntax};
 
-/// Where a template is from, and its text.
+/// The origin of a template, and its text.
 #[derive(Debug)]
 pub(super) struct TemplateSource {
     pub(super) path: String,
     pub(super) text: String,
 }
 
-/// The template and its partials: by name, and parsed.
+/// The template and its partials, by name and parsed.
 pub(super) fn load(
     lookup: &Lookup,
     main: &TemplateFile,
@@ -39,7 +39,8 @@ pub(super) fn load(
                     .into(),
             });
         }
-        // One that is not found may be an inline partial, or have a block to fall back to: the engine says so.
+        // A missing partial may be an inline one, or its block may have a fallback: the engine decides and
+        // reports.
         let partials = uses.0.values().flatten().filter(|partial| !sources.contains_key(*partial));
         wanted.extend(partials.filter_map(|name| Some((name.clone(), lookup.find(name).ok()?))));
         templates.push(template);
@@ -55,13 +56,14 @@ pub(super) fn load(
     Ok((sources, templates))
 }
 
-/// Which partials a template or partial names. Those that are written inline count by their names alone, wherever they
-/// are: which of two is meant is only known while rendering.
+/// Which partials a template or partial names. All inline partials of one name are treated as one, since only
+/// rendering can tell which is meant.
 #[derive(Default)]
 struct Uses(BTreeMap<String, BTreeSet<String>>);
 
 impl Uses {
-    /// Adds what a template names. False if it works a name out while rendering: then it could be any.
+    /// Adds the partials that a template names. False if it computes a name while rendering, so that it may
+    /// be any partial.
     fn collect(&mut self, user: &str, template: &Template) -> bool {
         self.0.entry(user.to_owned()).or_default();
         template.elements.iter().all(|element| match element {
@@ -84,7 +86,8 @@ impl Uses {
         })
     }
 
-    /// The names of a circle that can be reached from `start`, the first one at both ends. Rendering one would never end.
+    /// The names in a cycle that is reachable from `start`, with the first name at both ends. Rendering it
+    /// would never end.
     fn circle(&self, start: &str) -> Option<Vec<&str>> {
         let (start, _) = self.0.get_key_value(start)?;
         let mut done = BTreeSet::new();

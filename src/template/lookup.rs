@@ -1,4 +1,5 @@
-//! Which file a template's name means, for a part and a stacktype: the most specific one, in each directory in turn.
+//! Which file a template name refers to, for a part and a stacktype: the most specific one, in each directory
+//! in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +12,10 @@ use crate::errors::AtPath;
 use crate::name::Name;
 use crate::roster::Identity;
 
-/// What ends the name of every template file.
+/// The extension of every template file.
 const ENDING: &str = ".hbs";
 
-/// No template may be larger, in bytes.
+/// The maximum size of a template, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// How the directory of the built-in templates is shown.
@@ -23,11 +24,11 @@ const BUILT_IN_DIR: &str = "built-in:";
 /// A template file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TemplateFile {
-    /// Its name, without `.hbs`: the name of the file that it makes.
+    /// Its name without `.hbs`, which is the name of the output file.
     pub name: String,
-    /// Where it is: a path, or `built-in:` and a path.
+    /// Its location: a path, or `built-in:` and a path.
     pub path: String,
-    /// The files of the same name that it outranks, the most specific first.
+    /// The less specific files of the same name, the most specific first.
     pub shadowed: Vec<String>,
     origin: Origin,
 }
@@ -58,12 +59,12 @@ impl TemplateFile {
 /// All templates for one part and stacktype.
 #[derive(Debug)]
 pub struct Lookup {
-    /// The folders that were looked into, the most specific first, each with the templates in it by name.
+    /// The searched folders, the most specific first, each with its templates by name.
     places: Vec<BTreeMap<String, (String, Origin)>>,
 }
 
 impl Lookup {
-    /// Looks into the directories, in that order, and then at the built-in templates. Directories need not exist.
+    /// Searches the directories in order, and then the built-in templates. A directory may be missing.
     pub fn new(dirs: &[PathBuf], who: &Identity) -> Result<Lookup, TemplateError> {
         let part = usable("the part", who.part.as_deref())?;
         let stacktype = usable("the stacktype", who.stacktype.as_deref())?;
@@ -81,7 +82,7 @@ impl Lookup {
         Ok(Lookup { places })
     }
 
-    /// The template of that name, with or without its last extension.
+    /// The template of a name, with or without its last extension.
     pub fn find(&self, name: &str) -> Result<TemplateFile, TemplateError> {
         Name::parse(name).map_err(|source| TemplateError::BadName { what: "the template's name", source })?;
         for place in &self.places {
@@ -107,13 +108,13 @@ impl Lookup {
         })
     }
 
-    /// Every template there is, by name, with what it shadows.
+    /// All templates by name, each with the files that it outranks.
     pub fn all(&self) -> Vec<TemplateFile> {
         self.names().filter_map(|name| self.resolve(name)).collect()
     }
 
-    /// Names all templates there are and what is in them; none if one cannot be read. The built-in ones are part of the
-    /// program.
+    /// Identifies all templates and their contents. `None` if one cannot be read. The built-in templates are
+    /// part of the program and not included.
     pub fn digest(&self) -> Option<String> {
         let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
         let mut update = |text: &str| {
@@ -154,8 +155,8 @@ fn usable<'a>(what: &'static str, name: Option<&'a str>) -> Result<Option<&'a st
     Ok(name)
 }
 
-/// The folders of one template directory, the most specific first. Where there is no folder for a numbered part, the
-/// part without its number serves it: `app` for `app1`.
+/// The folders of one template directory, the most specific first. If a numbered part has no folder, the
+/// folder of the part without its number is used: `app` for `app1`.
 fn folders(part: Option<&str>, stacktype: Option<&str>, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let mut prefixes = vec![String::new()];
     if let Some(stacktype) = stacktype {

@@ -1,7 +1,7 @@
 //! From a roster to the text of a file: which template, what it sees, and how it is rendered.
 //!
-//! A template knows nothing of stores. What it asks for is counted, so that a target can judge whether the answer is
-//! believable; what it cannot use of one node costs that node, never the file.
+//! A template knows nothing of stores. The nodes that it asks for are counted, so that a target can judge
+//! whether the answer is plausible. A node's bad data costs that node, never the file.
 
 mod builtin;
 mod context;
@@ -20,5 +20,5 @@ pub use error::TemplateError;
 pub use in_use::{InUse, Previous};
 pub use lookup::{Lookup, TemplateFile};
 
-/// The variable that says for which version of HAProxy a config is.
+/// The variable with the HAProxy version that a config is for.
 pub const HAPROXY_VERSION: &str = "haproxy_version";

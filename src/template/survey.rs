@@ -1,4 +1,4 @@
-//! What a template uses, found out without rendering it.
+//! Finds out what a template uses, without rendering it.
 
 use super::helpers::HAPROXY_AT_LEAST;
 use handlebars::Path;
@@ -7,12 +7,12 @@ use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Templat
 /// What a template and its partials use.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    /// The lists of nodes in the context may be asked for. Where they are not, they need not be made.
+    /// Whether it may use the lists of nodes in the context. If not, they are not built.
     pub(super) lists: bool,
-    /// Names may mean something else than usual, or lines may be indented: `as |name|`, arguments of partials, partials
-    /// that do not begin their line.
+    /// Whether names may have another meaning than usual or lines may be indented: `as |name|`, arguments of
+    /// partials, and partials that do not begin their line.
     pub(super) scoped: bool,
-    /// The version of HAProxy is asked for.
+    /// Whether it uses the version of HAProxy.
     pub(super) haproxy: bool,
 }
 
@@ -39,7 +39,7 @@ impl Survey {
                     self.decorator(decorator);
                 }
                 TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
-                // A kind of element that is not known here may use anything.
+                // An unknown kind of element may use anything.
                 _ => {
                     self.lists = true;
                     self.scoped = true;
@@ -76,13 +76,13 @@ impl Survey {
                     self.helper(helper);
                 }
             }
-            // The name of a helper, `nodes` among them, or a literal.
+            // The name of a helper, such as `nodes`, or a literal.
             _ => {}
         }
     }
 }
 
-/// Whether a path may lead to `nodes` or `elsewhere`, or to something that they are in.
+/// Whether a path may lead to `nodes` or `elsewhere`, or to a value that contains them.
 fn may_be_a_list(path: &str) -> bool {
     let mut words = path.split(['.', '/']).filter(|word| !matches!(*word, "" | "this" | "@root"));
     words.next().is_none_or(|word| {

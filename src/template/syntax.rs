@@ -1,11 +1,11 @@
-//! Why a text is not handlebars, in words that help. The parser itself lists what it would have taken instead, at the
-//! end of the file if a block was not closed.
+//! Explains why a text is not valid handlebars. The parser only lists what it expected; for an unclosed block
+//! it does so at the end of the file.
 
 use handlebars::{TemplateError, TemplateErrorReason};
 
 use crate::sanitize::excerpt;
 
-/// Where a template is wrong (line and column, from 1), and what is wrong there.
+/// The position of an error (line and column, from 1), and the error.
 pub(super) fn explain(text: &str, error: &TemplateError) -> (usize, usize, String) {
     if let Some((at, reason)) = unbalanced(text) {
         let (line, column) = place(text, at);
@@ -24,7 +24,7 @@ pub(super) fn explain(text: &str, error: &TemplateError) -> (usize, usize, Strin
     }
 }
 
-/// Where the tag begins in which the parser stopped; if it did not stop in one, where it stopped.
+/// The start of the tag in which the parser stopped, or the position itself if it did not stop in a tag.
 fn tag_around(text: &str, at: usize) -> usize {
     let end = text[at..].char_indices().nth(2).map_or(text.len(), |(length, _)| at + length);
     match text[..end].rfind("{{") {
@@ -33,14 +33,14 @@ fn tag_around(text: &str, at: usize) -> usize {
     }
 }
 
-/// The byte at which a line and column are, both from 1.
+/// The byte offset of a line and column, both from 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let rest = &text[before..];
     rest.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(length, _)| before + length)
 }
 
-/// The first tag that has no end, or block without its counterpart: its place, in bytes, and what is wrong.
+/// The first unclosed tag, or block tag without its counterpart: its byte offset and what is wrong.
 fn unbalanced(text: &str) -> Option<(usize, String)> {
     let mut open: Vec<(usize, &str)> = Vec::new();
     let mut at = 0;

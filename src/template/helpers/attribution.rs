@@ -1,8 +1,8 @@
-//! When the body of a block cannot be rendered for a node: whose fault it is.
+//! Whose fault it is if a block's body cannot be rendered for a node: the node's or the template's.
 //!
-//! A node must not be able to keep the config of a whole fleet from being written, whatever it states. So an error that
-//! may come from its facts costs that node. Only if no node at all can be rendered, and it is not plain that the facts
-//! are to attribute_error, the template is.
+//! No node may be able to stop the config of a whole fleet by what it states. So an error that may come from
+//! a node's facts costs only that node. The template is at fault only if no node can be rendered and the
+//! facts are not clearly the cause.
 
 use handlebars::{RenderError, RenderErrorReason};
 
@@ -14,11 +14,12 @@ use crate::template::engine;
 pub(super) struct NodeFault<'a> {
     pub(super) node: &'a Node,
     pub(super) reason: String,
-    /// The error, if it might as well be the template's mistake.
+    /// The error, if it may also be a mistake in the template.
     pub(super) doubtful: Option<RenderError>,
 }
 
-/// The node's fault, or the error back where it is the template's for certain. `alias` is the block's `as |alias|`.
+/// The node's fault, or the error itself if the template is certainly wrong. `alias` is the block's `as
+/// |alias|`.
 pub(super) fn attribute_error<'a>(
     node: &'a Node,
     error: RenderError,
@@ -36,7 +37,7 @@ pub(super) fn attribute_error<'a>(
     if matches!(fact, Some(None)) || is_the_templates(error.reason()) {
         return Err(error);
     }
-    // The engine knows the name of a partial only.
+    // The engine knows the name only of a partial.
     let place = match (&error.template_name, error.line_no) {
         (Some(name), Some(line)) => format!(" ({name}, line {line})"),
         (None, Some(line)) => format!(" (line {line})"),
@@ -54,7 +55,8 @@ pub(super) fn attribute_error<'a>(
     Ok(NodeFault { node, reason, doubtful: (!certain).then_some(error) })
 }
 
-/// Why a body could not be rendered for a part, or the error back where it is the template's for certain.
+/// The reason why a body could not be rendered for a part, or the error itself if the template is certainly
+/// wrong.
 pub(super) fn attribute_part_error(error: RenderError) -> Result<(String, Option<RenderError>), RenderError> {
     let (path, refused) = match error.reason() {
         RenderErrorReason::MissingVariable(path) => (path.as_deref(), false),
@@ -72,7 +74,7 @@ pub(super) fn attribute_part_error(error: RenderError) -> Result<(String, Option
     }
 }
 
-/// The error of a body that could be rendered for none of those that it was asked for; it says who one of them is.
+/// The error of a body that could be rendered for none of its nodes or parts; it names one of them.
 pub(super) fn for_none(error: &RenderError, whom: &str) -> RenderError {
     let mut told: RenderError =
         RenderErrorReason::Other(format!("{} ({whom})", engine::reason(error.reason()))).into();
@@ -82,7 +84,7 @@ pub(super) fn for_none(error: &RenderError, whom: &str) -> RenderError {
     told
 }
 
-/// The fact that a path in the body means; none if it leads away from the node.
+/// The fact that a path in the body refers to. `None` if the path leads away from the node.
 fn fact_of<'p>(path: &'p str, alias: Option<&str>) -> Option<&'p str> {
     let path = path.strip_prefix("this.").or(path.strip_prefix("./")).unwrap_or(path);
     let path = alias.and_then(|alias| path.strip_prefix(alias)?.strip_prefix('.')).unwrap_or(path);
@@ -93,7 +95,7 @@ fn fact_of<'p>(path: &'p str, alias: Option<&str>) -> Option<&'p str> {
     (!elsewhere).then_some(path)
 }
 
-/// Whether no value of a record can be the cause: the template has to be corrected.
+/// Whether no value of a record can be the cause, so that the template must be corrected.
 fn is_the_templates(reason: &RenderErrorReason) -> bool {
     use RenderErrorReason as R;
     matches!(

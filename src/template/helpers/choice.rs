@@ -1,4 +1,4 @@
-//! Which nodes a block or a question means, from its arguments: `part="app*" deployment="*" rack="r1"`.
+//! The nodes that a block or a question selects, from its arguments: `part="app*" deployment="*" rack="r1"`.
 
 use handlebars::{Helper, RenderError, RenderErrorReason};
 use serde_json::Value;
@@ -9,17 +9,17 @@ use crate::record::text;
 use crate::roster::{Availability, Selector};
 use crate::template::context::Member;
 
-/// The nodes that were chosen.
+/// The selected nodes.
 pub(super) struct Choice<'s, 'a> {
-    /// What was asked, as limits and messages call it.
+    /// The question, as limits and messages name it.
     pub(super) question: String,
-    /// All that the question means, whatever their state.
+    /// All nodes that the question selects, in any state.
     pub(super) all: Vec<&'s Member<'a>>,
-    /// Those of the states asked for; without the absent ones if no state was asked for.
+    /// Those in the requested states. If no state is requested, all but the absent ones.
     pub(super) given: Vec<&'s Member<'a>>,
 }
 
-/// Chooses by the arguments of a helper. `ignored` are arguments with another meaning for that helper.
+/// Selects by the arguments of a helper. `ignored` are arguments that mean something else to that helper.
 pub(super) fn choose<'s, 'a>(
     shared: &'s Shared<'a>,
     h: &Helper<'_>,
@@ -53,7 +53,7 @@ pub(super) fn choose<'s, 'a>(
         if *key != "part" {
             rest.push_str(&format!(" {key}={pattern}"));
         }
-        // Everything matches `*`, also a node that does not say: asking for all deployments means all nodes.
+        // `*` matches everything, even a node that states nothing: all deployments means all nodes.
         if matches!(*key, "deployment" | "stacktype") && pattern == "*" {
             continue;
         }
@@ -88,12 +88,12 @@ pub(super) fn choose<'s, 'a>(
     Ok(Choice { question: format!("{}{rest}", part.as_deref().unwrap_or("*")), all, given })
 }
 
-/// An error in our own words.
+/// An error with our own message.
 pub(super) fn other(message: String) -> RenderError {
     RenderErrorReason::Other(message).into()
 }
 
-/// A positional argument as text. A missing one is an error that names it.
+/// A positional argument as text. If it is missing, the error names it.
 pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderError> {
     let Some(param) = h.param(index) else {
         return Err(other(format!("{{{{{}}}}} needs {} argument(s)", h.name(), index + 1)));
@@ -106,7 +106,7 @@ pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderErr
         .ok_or_else(|| refusal(h, index, "is a list or an object, and text is needed"))
 }
 
-/// Whether an argument counts as given: not missing, not null, not empty.
+/// Whether an argument is given: not missing, not null, not empty.
 pub(super) fn is_given(value: &Value, missing: bool) -> bool {
     !missing && !value.is_null() && value.as_str() != Some("")
 }

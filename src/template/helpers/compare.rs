@@ -1,7 +1,8 @@
-//! `(eq backup "yes")`, `(gt weight 5)` and their like, where a value may be missing.
+//! `(eq backup "yes")`, `(gt weight 5)` and similar helpers, which accept missing values.
 //!
-//! The engine's own refuse what is missing, and say "argument 1 of {{eq}}" for it. A fact that only some nodes state is an
-//! everyday thing: it is equal to nothing. What cannot be put in an order is an error that names the value.
+//! The engine's own helpers refuse a missing value and only say "argument 1 of {{eq}}". But it is normal that
+//! only some nodes state a fact: a missing fact is equal to nothing. Values that have no order are an error
+//! that names the value.
 
 use std::cmp::Ordering;
 use std::str::FromStr;
@@ -24,7 +25,7 @@ pub(super) fn register(engine: &mut Handlebars<'_>) {
     add(engine, "lte", Question(|h| Ok(order(h)?.is_some_and(Ordering::is_le))));
 }
 
-/// A helper that answers yes or no: `{{#if (x …)}}`, `{{#x …}}…{{else}}…{{/x}}` or `{{x …}}`.
+/// A helper with a boolean result: `{{#if (x …)}}`, `{{#x …}}…{{else}}…{{/x}}` or `{{x …}}`.
 struct Question(fn(&Helper<'_>) -> Result<bool, RenderError>);
 
 impl HelperDef for Question {
@@ -55,7 +56,7 @@ impl HelperDef for Question {
     }
 }
 
-/// Whether the two arguments are equal; none if one of them is missing.
+/// Whether the two arguments are equal. `None` if one is missing.
 fn equal(h: &Helper<'_>) -> Result<Option<bool>, RenderError> {
     Ok(match (argument(h, 0)?, argument(h, 1)?) {
         (Some(one), Some(other)) => Some(one == other),
@@ -63,7 +64,7 @@ fn equal(h: &Helper<'_>) -> Result<Option<bool>, RenderError> {
     })
 }
 
-/// The argument; none if it names a value that is not there.
+/// The argument. `None` if it names a missing value.
 fn argument<'h>(h: &'h Helper<'_>, index: usize) -> Result<Option<&'h Value>, RenderError> {
     let argument = h.param(index).ok_or_else(|| too_few(h, index))?;
     Ok((!argument.is_value_missing()).then(|| argument.value()))
@@ -73,7 +74,8 @@ fn too_few(h: &Helper<'_>, index: usize) -> RenderError {
     RenderErrorReason::Other(format!("{{{{{}}}}} needs argument {}", h.name(), index + 1)).into()
 }
 
-/// The order of the two arguments; none if they have none, as a text and a list. One that is missing is an error.
+/// The order of the two arguments. `None` if they have none, such as a text and a list. A missing argument is
+/// an error.
 fn order(h: &Helper<'_>) -> Result<Option<Ordering>, RenderError> {
     for index in 0..2 {
         if argument(h, index)?.is_none() {
@@ -86,7 +88,8 @@ fn order(h: &Helper<'_>) -> Result<Option<Ordering>, RenderError> {
     })
 }
 
-/// As the engine does: numbers by their value, also where one of them is a text; texts and booleans among themselves.
+/// Compares as the engine does: numbers by value, even if one of them is a text; texts with texts, and
+/// booleans with booleans.
 fn compare(one: &Value, other: &Value) -> Option<Ordering> {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => numbers(one, other),

@@ -1,4 +1,4 @@
-//! `{{count part="app*"}}`: how many nodes `{{#nodes}}` would give for the same arguments.
+//! `{{count part="app*"}}`: the number of nodes that `{{#nodes}}` would list for the same arguments.
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 

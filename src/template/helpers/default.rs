@@ -1,7 +1,7 @@
-//! `{{default vars.port 80}}`: the first argument that is there and not empty.
+//! `{{default vars.port 80}}`: the first argument that is neither missing nor empty.
 //!
-//! `{{default port vars.app_port}}` in a block over nodes stands in for a port that a node does not state, never for one
-//! that it states wrongly: such a node must not be reached at another port by guessing.
+//! In a block over nodes, `{{default port vars.app_port}}` replaces a missing port, but never an invalid one:
+//! presence must not guess another port for such a node.
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
@@ -35,7 +35,7 @@ impl HelperDef for Default<'_> {
     }
 }
 
-/// Whether the path means the port of the node of the block: `port`, `this.port`, or `n.port` after `as |n|`.
+/// Whether the path refers to the port of the block's node: `port`, `this.port`, or `n.port` after `as |n|`.
 fn is_port(path: &str) -> bool {
     let path = path.strip_prefix("./").unwrap_or(path);
     match path.split_once('.') {

@@ -1,4 +1,4 @@
-//! One helper a format: a value in the spelling of that format, or a refusal.
+//! One helper per format, which escapes a value for that format or refuses it.
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
@@ -12,10 +12,10 @@ use crate::errors::chain;
 use crate::escape;
 use crate::name::Name;
 
-/// The spelling of a value in a format, or why there is none.
+/// Escapes a value for a format, or gives the reason for a refusal.
 pub(super) type Format = fn(&str) -> Result<String, String>;
 
-/// All formats, by the name of their helper.
+/// All formats, by the names of their helpers.
 const FORMATS: [(&str, Format); 15] = [
     ("haproxy_name", |value| escape::haproxy::name(value).map_err(|error| error.to_string())),
     ("haproxy_quoted", |value| escape::haproxy::quoted(value).map_err(|error| error.to_string())),
@@ -40,13 +40,13 @@ fn unusable(error: &dyn std::error::Error) -> String {
     format!("is unusable: {}", chain(error))
 }
 
-/// The format of that helper.
+/// The format of a helper.
 pub(super) fn format(name: &str) -> Option<Format> {
     FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
 }
 
-/// A helper that spells its arguments. The result is not looked at again: it may hold a newline where the format
-/// allows one.
+/// A helper that escapes its arguments. The result is not checked again: it may contain a newline if the
+/// format allows one.
 struct Spelling<F>(F);
 
 impl<F: Fn(&Helper<'_>) -> Result<String, RenderError>> HelperDef for Spelling<F> {
@@ -72,8 +72,8 @@ impl<F: Fn(&Helper<'_>) -> Result<String, RenderError>> HelperDef for Spelling<F
     }
 }
 
-/// Writes text that needs no second look. The engine writes its first line, since only the engine knows whether the line
-/// has to be indented (in a partial); what follows belongs to the value, and must stay as it is.
+/// Writes text that needs no further check. The engine writes the first line, since only the engine knows
+/// whether a partial indents it. The other lines belong to the value and must not change.
 fn write_spelt<'reg: 'rc, 'rc>(
     text: &str,
     h: &Helper<'rc>,
@@ -97,7 +97,7 @@ fn write_spelt<'reg: 'rc, 'rc>(
     Ok(())
 }
 
-/// Has the engine write a text, as it writes a value.
+/// Makes the engine write a text as it writes a value.
 pub(super) struct LineEscape<'t>(pub(super) &'t str);
 
 impl HelperDef for LineEscape<'_> {
@@ -120,7 +120,7 @@ pub(super) fn register(engine: &mut Handlebars<'_>) {
     add(engine, "host_port", Spelling(host_port));
 }
 
-/// `{{host_port address port}}`: an address with its port, IPv6 in brackets.
+/// `{{host_port address port}}`: an address with its port, with an IPv6 address in brackets.
 fn host_port(h: &Helper<'_>) -> Result<String, RenderError> {
     let address = Address::parse(&argument(h, 0)?).map_err(|error| refusal(h, 0, &unusable(&error)))?;
     let port = Port::parse(&argument(h, 1)?).map_err(|error| refusal(h, 1, &unusable(&error)))?;

@@ -1,8 +1,8 @@
-//! The bodies of blocks over nodes, rendered without the engine where they are plain: text, facts, tests and spellings,
-//! nothing else. That is some twenty times faster, and the same to the byte.
+//! Renders simple bodies of blocks over nodes without the engine: text, facts, tests and escaping helpers
+//! only. This is about twenty times faster and gives the same bytes.
 //!
-//! Whatever is not plain is left to the engine: a whole body if it uses something that is not known here, one node's if
-//! a value is missing or is no text. So this never decides that something is wrong, nor what to say about it.
+//! The engine renders all else: a whole body that uses anything unknown here, or a single node with a missing
+//! value or one that is no text. So the fast path never judges an error and never words one.
 
 mod term;
 
@@ -17,29 +17,29 @@ use crate::template::context::Member;
 use crate::threads;
 use term::{Scope, Term};
 
-/// Members that follow each other, by their places among those of the block, and their text.
+/// Consecutive members, by their indexes among those of the block, and their text.
 pub(super) struct Run {
     pub(super) members: Range<usize>,
     pub(super) text: String,
 }
 
-/// A body that is plain.
+/// A simple body.
 pub(super) struct FastPath<'c> {
     steps: Vec<Step<'c>>,
 }
 
 enum Step<'c> {
     Text(&'c str),
-    /// `{{…}}` of a value: one with control characters is for the engine to refuse.
+    /// `{{…}}` of a value. The engine refuses a value with control characters.
     Value(Term<'c>),
-    /// `{{{…}}}` of a value, and `{{…}}` of a spelling.
+    /// `{{{…}}}` of a value, and `{{…}}` of an escaping helper.
     Spelt(Term<'c>),
-    /// `{{#if}}` and `{{#unless}}`: the steps if the value counts as true, and if not.
+    /// `{{#if}}` and `{{#unless}}`: the steps if the value is true, and those if it is not.
     Choice(Term<'c>, Vec<Step<'c>>, Vec<Step<'c>>),
 }
 
 impl<'c> FastPath<'c> {
-    /// The body, if it is plain. What it takes from the context is taken now: it is the same for all nodes.
+    /// The body, if it is simple. Values of the context are taken now, since they are the same for all nodes.
     pub(super) fn new(
         body: &'c Template,
         shared: &Shared<'_>,
@@ -51,7 +51,8 @@ impl<'c> FastPath<'c> {
         Some(FastPath { steps: steps(body, context)? })
     }
 
-    /// The texts of these members, in as many threads as pay. A member that is in no run is for the engine to render.
+    /// The texts of these members, rendered in as many threads as pay. The engine must render members that
+    /// are in no run.
     pub(super) fn render<'a>(&self, shared: &Shared<'a>, members: &[&Member<'a>], last: usize) -> Vec<Run> {
         let parts = threads::in_parts(members.len(), MANY, |part| {
             let mut runs = Vec::new();
@@ -102,7 +103,7 @@ fn value<'c>(helper: &'c HelperTemplate, context: &'c Context) -> Option<Step<'c
     match term {
         Term::Spelling(..) | Term::HostPort(..) => Some(Step::Spelt(term)),
         Term::Default(_) | Term::ServerId(_) => Some(Step::Value(term)),
-        // Nobody prints the result of a test.
+        // The result of a test is never printed.
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
-//! The first active node, by instance-id:
-//! `{{#first part="db*"}}…{{else}}…{{/first}}`, `{{first part="db*"}}` (its address),
-//! `{{first "port" part="db*"}}`, and `(first part="db*")` for other helpers.
+//! The first active node, by instance-id: `{{#first part="db*"}}…{{else}}…{{/first}}`, `{{first part="db*"}}`
+//! (its address), `{{first "port" part="db*"}}`, and `(first part="db*")` for other helpers.
 //!
-//! With `by="nodepart"`, the first by that fact and then by instance-id: `db1` before `db2`, whatever they are called.
+//! With `by="nodepart"`, the order is by that fact and then by instance-id: `db1` before `db2`, whatever
+//! their ids.
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
@@ -21,7 +21,7 @@ use crate::template::context::{Member, shape};
 pub(super) struct First<'a>(pub(super) Shared<'a>);
 
 impl<'a> First<'a> {
-    /// What is asked for, and the active ones among it, in the order asked for.
+    /// The selected nodes, and the active ones among them in the requested order.
     fn choose<'s>(&'s self, h: &Helper<'_>) -> Result<(Choice<'s, 'a>, Vec<&'s Member<'a>>), RenderError> {
         let choice = choose(&self.0, h, &["by"])?;
         let mut active: Vec<_> = choice
@@ -32,13 +32,13 @@ impl<'a> First<'a> {
             .collect();
         if let Some(fact) = h.hash_get("by") {
             let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is no text".into()))?;
-            // A node that does not say comes last.
+            // A node without that fact comes last.
             active.sort_by(|a, b| match (a.node.record.text(&fact), b.node.record.text(&fact)) {
                 (Some(a), Some(b)) => natural_order(&a, &b),
                 (a, b) => a.is_none().cmp(&b.is_none()),
             });
         }
-        // The one in use stays while it lives: a newcomer could have any name.
+        // The node in use stays while it is active: a new node could choose any name.
         let in_use = self.0.previous().in_use.first.get(&self.0.question(&choice.question));
         let place = active
             .iter()
@@ -49,7 +49,7 @@ impl<'a> First<'a> {
         Ok((choice, active))
     }
 
-    /// Notes which node is in use. Where none is, the last one is not forgotten.
+    /// Records which node is in use. If none is, the last one is remembered.
     fn note(&self, question: &str, first: Option<&Member<'_>>) {
         let question = self.0.question(question);
         let id = match first {
@@ -61,8 +61,8 @@ impl<'a> First<'a> {
         }
     }
 
-    /// The value that is asked for: a fact of the first active node, or the whole node. Of that node and no other, since
-    /// an address and a port that are asked for one after the other must belong together.
+    /// The requested value: a fact of the first active node, or the whole node. It never comes from another
+    /// node: an address and a port that are read one after the other must belong together.
     fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
         let (choice, active) = self.choose(h)?;
         self.0.count(&choice.question, choice.all.iter().copied());

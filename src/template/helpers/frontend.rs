@@ -1,4 +1,4 @@
-//! `{{frontend_port part}}`: the port on which a balancer listens for a part, null if there is none.
+//! `{{frontend_port part}}`: the port on which a balancer listens for a part, or null if there is none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,21 +14,23 @@ use crate::errors::chain;
 use crate::name::Name;
 use crate::record::text;
 
-/// The port of the part that has no number, or the number 1, unless the variable `frontend_port` names another.
+/// The port of a part without a number or with the number 1, unless the variable `frontend_port` sets
+/// another.
 const DEFAULT_FIRST: u16 = 80;
 
-/// The variable: how many ports from the first one on are given to parts that the operator has not named.
+/// The variable for the number of consecutive ports that parts without a port variable may get.
 const MOST: &str = "max_frontends";
 
 /// Its default.
 const DEFAULT_MOST: u16 = 10;
 
-/// Variables that name a port of the same config, perhaps behind an address.
+/// Variables that name a port that the same config uses, possibly after an address.
 const TAKEN: [&str; 2] = ["stats_bind", "peers_bind"];
 
-/// The variable `frontend_port_PART` says the port. Else `app` and `app1` have the port `frontend_port` (80), `app2` the
-/// next one and so on, for `max_frontends` ports. Whoever may write a record could name any part: what is beyond those ports,
-/// or on one that the config has for something else, is opened for parts alone that the operator has named.
+/// The variable `frontend_port_PART` sets the port. Otherwise `app` and `app1` get the port `frontend_port`
+/// (80), `app2` the next one, and so on, for `max_frontends` ports. Anyone who can write a record can name
+/// any part. So ports beyond these, and ports that the config uses for something else, need a variable of the
+/// operator.
 pub(super) struct FrontendPort<'a>(pub(super) Shared<'a>);
 
 impl HelperDef for FrontendPort<'_> {
@@ -81,18 +83,19 @@ impl HelperDef for FrontendPort<'_> {
     }
 }
 
-/// What the operator has said about ports.
+/// The operator's settings for ports.
 #[derive(Debug, Default)]
 struct Row {
-    /// By the parts that have a variable of their own.
+    /// The ports of parts that have a variable of their own.
     stated: BTreeMap<String, u16>,
-    /// Ports of the config that no part may have unless it is stated, with the variables that name them.
+    /// Ports that the config uses, with the variables that name them. A part gets one only through its own
+    /// variable.
     reserved: BTreeMap<u16, String>,
     /// The port of the first part.
     first: u16,
-    /// How many ports there are.
+    /// The number of ports.
     most: u16,
-    /// The only part that is asked for, if it was asked for by its name.
+    /// The requested part, if only one was requested, by its name.
     named: Option<String>,
 }
 
@@ -129,7 +132,7 @@ fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
     Ok(row)
 }
 
-/// The port at the end of an address to bind, before its options.
+/// The port at the end of a bind address, before its options.
 fn port_of(bind: &str) -> Option<u16> {
     let address = bind.split_ascii_whitespace().next()?;
     address.rsplit(':').next()?.parse().ok()
@@ -143,14 +146,15 @@ pub(super) enum Listener {
     Beyond { most: u16 },
 }
 
-/// Where the parts of a block are reached.
+/// Where a balancer listens for each part of a block.
 pub(super) type Listeners = BTreeMap<String, Listener>;
 
-/// Gives every part its port: those that the operator has stated, then those that follow from the parts' numbers.
+/// Gives each part its port: first the ports that the operator set, then those that follow from the parts'
+/// numbers.
 ///
-/// Two parts never share a port, since HAProxy would accept that and hand each a share of the other's requests. Where two
-/// would (`app` and `app1`), the one listens that the last good output has there, else the one with more nodes: a node
-/// that gives itself a new part must not take the port of one that serves.
+/// Two parts never share a port: HAProxy would accept that and give each part some of the other's requests.
+/// If two parts claim a port (`app` and `app1`), the last good output decides, else the number of nodes: a
+/// node that names a new part must not take the port of a serving one.
 fn allot(parts: &[Played], row: &Row, in_use: &BTreeMap<u16, String>) -> Listeners {
     let mut listeners = Listeners::new();
     let mut claims: Vec<(&str, u16, usize)> = Vec::new();
@@ -184,7 +188,7 @@ fn allot(parts: &[Played], row: &Row, in_use: &BTreeMap<u16, String>) -> Listene
     listeners
 }
 
-/// The place in the row of ports of a part whose name is letters and perhaps a number.
+/// The index in the row of ports, for a part whose name is letters and an optional number.
 fn numbered(part: &str) -> Option<u16> {
     let plain = part.trim_end_matches(|digit: char| digit.is_ascii_digit());
     let digits = &part[plain.len()..];
@@ -215,7 +219,7 @@ mod tests {
         }
     }
 
-    /// `vars` are the operator's, `in_use` is what the last good output has.
+    /// `vars` are the operator's variables; `in_use` has the ports of the last good output.
     #[track_caller]
     fn check(parts: &[(&str, usize)], vars: serde_json::Value, in_use: &[(u16, &str)], expect: &str) {
         let parts: Vec<Played> = parts
@@ -259,7 +263,7 @@ mod tests {
         );
         check(&[("app-x", 1)], json!({"frontend_port_app-x": 443}), &[], "app-x:443");
         check(&[("app2", 1)], json!({"frontend_port": 65535}), &[], "app2!");
-        // The part that listens there goes on.
+        // The part that already listens there keeps the port.
         check(&[("app", 9), ("app1", 3)], none(), &[(80, "app1")], "app<app1 app1:80");
         check(&[("app", 9)], none(), &[(80, "app1")], "app:80");
     }
@@ -274,7 +278,7 @@ mod tests {
         check(parts, json!({"frontend_port_app364": 443}), &[], "app1:80 app10:89 app11! app364:443");
         check(&[("app364", 9)], json!({"asked": "app364"}), &[], "app364:443");
         check(&[("app364", 9)], json!({"asked": "app*"}), &[], "app364!");
-        // Nor one that the config has for something else.
+        // A port that the config uses otherwise is refused too.
         check(&[("app2", 1)], json!({"stats_bind": "127.0.0.1:81 ssl"}), &[], "app2<stats_bind");
         check(&[("app2", 1)], json!({"frontend_port_x": 81}), &[], "app2<frontend_port_x");
     }

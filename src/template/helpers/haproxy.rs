@@ -1,5 +1,5 @@
-//! What only HAProxy's config needs: numbers that stay with a server or a backend whatever happens to the others, so that
-//! a hash over them moves nobody else's keys.
+//! Helpers for HAProxy's config: stable ids of servers and backends. They do not change when other nodes come
+//! and go, so a hash over them does not move other servers' keys.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::record::text;
 use crate::sanitize::excerpt;
 use crate::template::HAPROXY_VERSION;
 
-/// The helper that asks for the version of HAProxy.
+/// The helper that tests the version of HAProxy.
 pub(in crate::template) const AT_LEAST: &str = "haproxy_at_least";
 
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
@@ -24,7 +24,7 @@ pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "frontend_port", FrontendPort(shared.clone()));
 }
 
-/// `{{haproxy_id instance-id}}`: the id of that node's server, unique among all nodes.
+/// `{{haproxy_id instance-id}}`: the server id of a node, unique among all nodes.
 struct Id<'a>(Shared<'a>);
 
 impl HelperDef for Id<'_> {
@@ -41,7 +41,7 @@ impl HelperDef for Id<'_> {
     }
 }
 
-/// `{{haproxy_backend_id part}}`: the id of that part's backend, unique among the parts of the `#parts` block.
+/// `{{haproxy_backend_id part}}`: the backend id of a part, unique among the parts of the `#parts` block.
 struct BackendId<'a>(Shared<'a>);
 
 impl HelperDef for BackendId<'_> {
@@ -74,8 +74,8 @@ impl HelperDef for BackendId<'_> {
     }
 }
 
-/// `{{#if (haproxy_at_least "2.6")}}`: whether the config is for this version or a later one, as the variable
-/// `haproxy_version` says. Without it nothing is known, and the answer is no.
+/// `{{#if (haproxy_at_least "2.6")}}`: whether the config is for this version or a later one, by the variable
+/// `haproxy_version`. Without that variable, the answer is no.
 struct AtLeast;
 
 impl HelperDef for AtLeast {
@@ -94,7 +94,7 @@ impl HelperDef for AtLeast {
         let given = ctx.data().pointer("/vars").and_then(|vars| vars.get(HAPROXY_VERSION));
         let is = match given.filter(|given| is_given(given, false)) {
             None => None,
-            // 2.10 as a number is 2.1.
+            // As a number, 2.10 is 2.1.
             Some(given) if given.is_number() => {
                 let reason = format!(
                     "the variable `{HAPROXY_VERSION}` is a number; write it as text, such as \"3.10\""

@@ -1,10 +1,10 @@
-//! `{{hosts_names domain=vars.hosts_domain}}`, in a block over nodes: the names under which a hosts file may list the
-//! node, its host name first, then its instance-id.
+//! `{{hosts_names domain=vars.hosts_domain}}`, in a block over nodes: the names under which a hosts file may
+//! list the node, first its host name, then its instance-id.
 //!
-//! Whoever is listed under a name gets what is meant for that name. So a node is listed under a name only if no other
-//! node in scope has it too, or if it had the name first, and under a name of a domain only if the domain is one of the
-//! fleet's own: otherwise any node could call itself like another one, or like a mirror of packages. Names that programs
-//! look up by themselves are nobody's.
+//! A node receives all traffic for a name under which it is listed. So it gets a name only if no other node
+//! in scope claims it, or if the node had the name first. It gets a name in a domain only if the domain
+//! belongs to the fleet. Otherwise a node could take the name of another node or of a package mirror. No node
+//! gets a name that programs look up by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,8 @@ const OUTSIDE: &str = "is in a domain that the variable `hosts_domain` does not 
 
 const RESERVED: &str = "is a name that programs look up by themselves";
 
-/// Names that programs look up without being told to: whoever has one is given what was meant for another machine.
+/// Names that programs look up by themselves: a node with such a name would receive traffic meant for another
+/// machine.
 const LOOKED_UP: [&str; 19] = [
     "broadcasthost",
     "chef",
@@ -118,7 +119,7 @@ const LOOKED_UP: [&str; 19] = [
     "host",
 ];
 
-/// Whether the name, or the first part of it, is one that programs look up by themselves.
+/// Whether programs look up the name, or its first label, by themselves.
 fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let first = name.split('.').next().unwrap_or_default();
@@ -127,27 +128,27 @@ fn is_reserved(name: &str) -> bool {
     is_local || LOOKED_UP.contains(&first)
 }
 
-/// Who has a name, in any case.
+/// How many nodes claim a name, ignoring case.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Claims {
-    /// So many as their instance-id.
+    /// The number that claim it as their instance-id.
     ids: usize,
-    /// So many as their `hostname`.
+    /// The number that claim it as their `hostname`.
     hostnames: usize,
 }
 
-/// Who in scope has which name; those that no block lists have none.
+/// Which nodes in scope claim which names. Nodes that no block lists claim none.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     claims: BTreeMap<String, Claims>,
-    /// Of names that several nodes claim, the node that had it in the last good output, if one did.
+    /// For a name with several claimants: the node that had it in the last good output, if any.
     holders: BTreeMap<String, String>,
 }
 
 impl Names {
     pub(super) fn of(members: &[Member<'_>], previous: &Previous) -> Names {
         let mut names = Names::default();
-        // Of the nodes that claim a name those that were there before.
+        // Of the nodes that claim a name, those in the last good output.
         let mut old: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         let mut all: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         let listed =

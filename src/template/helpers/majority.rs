@@ -1,8 +1,8 @@
-//! `{{majority "check-path" part="app1" as="haproxy_path" default="/"}}`: what most nodes say of a fact, in the spelling
-//! of a format.
+//! `{{majority "check-path" part="app1" as="haproxy_path" default="/"}}`: the value of a fact that most nodes
+//! state, escaped for a format.
 //!
-//! For what a format can state only once for all nodes: the word of one node, wrong or hostile, must not decide it. So what
-//! counts are addresses: one machine may have written many records.
+//! Some formats have only one value for all nodes. One wrong or hostile node must not decide it. So each
+//! address has one vote: one machine may have written many records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,7 @@ impl HelperDef for Majority<'_> {
         for (vote, addresses) in parts.into_iter().flatten() {
             votes.entry(vote).or_default().extend(addresses);
         }
-        // Of equally many votes the lowest value wins: the order of the map.
+        // In a tie, the lowest value wins, by the order of the map.
         let winner =
             votes.into_iter().rev().max_by_key(|(_, addresses)| addresses.len()).and_then(|(value, _)| value);
         match (winner, h.hash_get("default")) {

@@ -1,4 +1,4 @@
-//! What templates can call: blocks over nodes, questions about them, and one escaping helper a format.
+//! What templates can call: blocks over nodes, questions about them, and one escaping helper per format.
 
 mod attribution;
 mod choice;
@@ -24,7 +24,7 @@ use handlebars::{Handlebars, HelperDef};
 pub(super) use haproxy::AT_LEAST as HAPROXY_AT_LEAST;
 pub(super) use shared::Shared;
 
-/// All helpers but the spellings: those of the engine, then ours. `{{name}}` of one of them is no fact.
+/// All helpers except the escaping ones: the engine's, then ours. `{{name}}` of one of them is not a fact.
 const IN_THE_ENGINE: [&str; 30] = [
     "if",
     "unless",
@@ -58,7 +58,7 @@ const IN_THE_ENGINE: [&str; 30] = [
     "host_port",
 ];
 
-/// Makes all helpers known to the engine. None has the name of a fact: `{{port}}` must stay the node's port.
+/// Registers all helpers. None has the name of a fact: `{{port}}` must stay the node's port.
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "nodes", nodes::Nodes(shared.clone()));
     add(engine, "parts", parts::Parts(shared.clone()));

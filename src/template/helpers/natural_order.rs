@@ -1,13 +1,13 @@
-//! The order that people expect of numbered names: `db2` before `db10`.
+//! The natural order of numbered names: `db2` before `db10`.
 
 use std::cmp::Ordering;
 
-/// Compares names by what stands before the number at their end, then by the number, then by every character.
+/// Compares names by the text before the final number, then by that number, then character by character.
 pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
-/// Of numbers without leading zeros, the longer one is the greater one.
+/// Of two numbers without leading zeros, the longer is the greater.
 fn key(name: &str) -> (&str, usize, &str) {
     let plain = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
     let number = name[plain.len()..].trim_start_matches('0');

@@ -1,10 +1,10 @@
-//! `{{#nodes part="app*"}}…{{else}}…{{/nodes}}`: once for each node, by instance-id.
+//! `{{#nodes part="app*"}}…{{else}}…{{/nodes}}`: once per node, by instance-id.
 //!
-//! A node for which the body cannot be rendered – a fact is missing, or holds what the format cannot carry – is left
-//! out and reported; the others are rendered as if it were not there.
+//! If the body cannot be rendered for a node, because a fact is missing or the format cannot carry it, the
+//! node is left out and reported. The others are rendered as if it did not exist.
 //!
-//! Of the active nodes that are one server (the same part, address and port) the body is rendered for one: the first that
-//! can be rendered. `twins=true` gives all of them.
+//! If several active nodes are one server (the same part, address and port), the body is rendered only for
+//! the first one that can be rendered. `twins=true` lists all of them.
 
 use handlebars::{
     BlockContext, BlockParams, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext,
@@ -36,7 +36,7 @@ impl HelperDef for Nodes<'_> {
     }
 }
 
-/// Writes the text of a block, or renders its `{{else}}` if no node has contributed.
+/// Writes the text of a block, or renders its `{{else}}` if no node contributed.
 pub(super) fn write_or_else<'reg: 'rc, 'rc>(
     text: Option<String>,
     h: &Helper<'rc>,
@@ -52,10 +52,10 @@ pub(super) fn write_or_else<'reg: 'rc, 'rc>(
     }
 }
 
-/// The nodes that a block left out.
+/// The nodes that a block has left out.
 pub(super) type LeftOut<'a> = std::collections::BTreeSet<&'a crate::name::Name>;
 
-/// Renders the block's body for each member, `most` of them at most. None if no node has contributed.
+/// Renders the block's body for at most `most` members. `None` if no node contributed.
 pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     shared: &Shared<'a>,
     mut members: Vec<&Member<'a>>,
@@ -67,7 +67,8 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
 ) -> Result<(Option<String>, LeftOut<'a>), RenderError> {
     let asked = members.len();
     let mut faults: Vec<NodeFault<'a>> = Vec::new();
-    // A second pass only if a node was left out in the first: `@last` and what depends on it must not count that one.
+    // If the first pass left a node out, a second pass follows: `@last` and what depends on it must not
+    // include that node.
     let twins = h.hash_get("twins").is_some_and(|twins| twins.value() == true);
     let pass = loop {
         let mut pass = match shared.without_twins(&members).filter(|_| !twins) {
@@ -81,7 +82,7 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
         members.retain(|member| !left_out.contains(member.node.record.id()));
         faults.append(&mut pass.faults);
     };
-    // Every single node lacks it: a word that is spelt wrong in the template, not a bad record.
+    // Every node lacks it, so it is a typo in the template, not a bad record.
     if pass.rendered == 0
         && let Some((node, error)) =
             faults.iter().find_map(|fault| Some((fault.node.record.id(), fault.doubtful.as_ref()?)))
@@ -116,7 +117,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
 ) -> Result<Pass<'a>, RenderError> {
     let mut pass = Pass { text: String::new(), rendered: 0, faults: Vec::new() };
     let Some(body) = h.template() else { return Ok(pass) };
-    // A body that fails leaves the blocks that it was in; this is what to go back to.
+    // A body that fails leaves the render context inside its blocks; this is the state to restore.
     let before = rc.clone();
     let last = members.len().min(most).saturating_sub(1);
     let plain = FastPath::new(body, shared, ctx, rc);
@@ -151,7 +152,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
             (Ok(()), Some(value)) => {
                 *rc = before.clone();
                 let reason = format!("`{value}` holds control characters");
-                // It may be a variable's.
+                // The value may come from a variable.
                 let doubtful = Some(other(reason.clone()));
                 pass.faults.push(NodeFault { node: member.node, reason, doubtful });
             }

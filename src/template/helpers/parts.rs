@@ -1,8 +1,9 @@
-//! `{{#parts part="app*"}}…{{else}}…{{/parts}}`: once for each part that the chosen nodes play, by name; `part` is its
+//! `{{#parts part="app*"}}…{{else}}…{{/parts}}`: once per part of the selected nodes, by name; `part` is its
 //! name.
 //!
-//! A part for which the body cannot be rendered is left out with its nodes, and they are reported. With
-//! `ignore_case=true`, of names that differ only in case just one counts, for formats that cannot tell them apart.
+//! If the body cannot be rendered for a part, the part is left out with its nodes, and these are reported.
+//! With `ignore_case=true`, only one of several names that differ only in case is used, for formats that
+//! cannot distinguish them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,17 +27,17 @@ use crate::template::context::Member;
 
 pub(super) struct Parts<'a>(pub(super) Shared<'a>);
 
-/// A part that somebody plays.
+/// A part that at least one node has.
 #[derive(Debug, Clone)]
 pub(super) struct Played {
     pub(super) part: Name,
-    /// How many nodes of it may be used.
+    /// The number of its active nodes.
     pub(super) active: usize,
     /// Whether it was in the last good output.
     pub(super) old: bool,
 }
 
-/// All parts of a block, and what depends on all of them: worked out once, not for each part.
+/// All parts of a block, and the values that depend on all of them, computed once.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// By name.
@@ -46,16 +47,16 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// The number of a part among them.
+    /// The index of a part.
     pub(super) fn place(&self, part: &str) -> Option<usize> {
         self.parts.binary_search_by(|played| played.part.as_str().cmp(part)).ok()
     }
 }
 
-/// The parts with those who play them.
+/// The parts with their nodes.
 type Members<'s, 'a> = BTreeMap<Name, Vec<&'s Member<'a>>>;
 
-/// Those who play a part that cannot be used.
+/// Nodes whose part cannot be used.
 type LeftOut<'s> = BTreeSet<&'s Name>;
 
 impl HelperDef for Parts<'_> {
@@ -91,7 +92,7 @@ impl HelperDef for Parts<'_> {
     }
 }
 
-/// Renders the body for each part. None if no part has contributed.
+/// Renders the body for each part. `None` if no part contributed.
 fn render_each<'reg: 'rc, 'rc, 's>(
     shared: &Shared<'_>,
     mut parts: Members<'s, '_>,
@@ -104,9 +105,10 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     let asked = parts.len();
     let mut doubtful: Option<RenderError> = None;
     let mut failed = Vec::new();
-    // A body that fails leaves the blocks that it was in; this is what to go back to.
+    // A body that fails leaves the render context inside its blocks; this is the state to restore.
     let before = rc.clone();
-    // Another pass if a part was left out: `@last`, and numbers that depend on all parts, must not count that one.
+    // If a part was left out, another pass follows: `@last`, and numbers that depend on all parts, must not
+    // include that part.
     let text = loop {
         let played = parts.iter().map(|(part, members)| play(shared, part, members)).collect();
         shared.notes().parts = Arc::new(Block { parts: played, ..Block::default() });
@@ -157,7 +159,7 @@ fn play(shared: &Shared<'_>, part: &Name, members: &[&Member<'_>]) -> Played {
     Played { part: part.clone(), active, old: is_old(shared, members) }
 }
 
-/// Whether the last good output had one of them.
+/// Whether one of them was in the last good output.
 fn is_old(shared: &Shared<'_>, members: &[&Member<'_>]) -> bool {
     members.iter().any(|member| shared.previous().had(member.at))
 }
@@ -185,8 +187,8 @@ fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s,
     (parts, left_out)
 }
 
-/// Keeps one of the parts whose names are the same in lower case: one that was there before, then the one that most nodes
-/// play, so that nobody can put themselves in the place of others. Gives the nodes of the rest.
+/// Of parts whose names are equal in lower case, keeps one: one of the last good output, else the one with
+/// the most nodes. So no node can replace others. Returns the nodes of the other parts.
 fn drop_same_in_lower_case<'s>(shared: &Shared<'_>, parts: &mut Members<'s, '_>) -> LeftOut<'s> {
     let mut best: BTreeMap<String, (bool, Reverse<usize>, Name)> = BTreeMap::new();
     for (part, members) in parts.iter() {

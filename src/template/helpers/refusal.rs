@@ -1,9 +1,8 @@
-//! Errors of helpers, in a form that tells whose mistake they are: the template's, or that of the node it was given.
+//! Errors of helpers that show who is at fault: the template or the node.
 
 use handlebars::{Helper, RenderError, RenderErrorReason};
 
-/// A value that cannot be used, with the path in the template that it came from. A value that another helper worked out
-/// has no path.
+/// A value that cannot be used, with its path in the template. The result of another helper has no path.
 #[derive(Debug, thiserror::Error)]
 #[error("`{what}` {reason}")]
 pub(super) struct NodeRefusal {

@@ -1,4 +1,4 @@
-//! `{{require part="db*"}}` and `{{require part="db*" min=2}}`: an error if there are fewer active nodes;
+//! `{{require part="db*"}}` and `{{require part="db*" min=2}}`: an error if there are fewer active nodes.
 //! `{{require vars.name "what to do"}}`: the value, or an error with that text.
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};

@@ -1,4 +1,4 @@
-//! What the helpers of one rendering have in common: the nodes they choose from, and what they note down.
+//! What the helpers of one rendering share: the nodes they select from, and what they record.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::template::context::Member;
 use crate::template::{InUse, Previous};
 use crate::threads;
 
-/// Fewer members than this are not worth a second thread. Those of tests are, so that they try it.
+/// Fewer members do not pay for a second thread. The tests use a low number, so that they start threads.
 pub(super) const MANY: usize = if cfg!(test) { 2 } else { 2_000 };
 
 /// Cheap to clone: every helper holds one.
@@ -29,30 +29,30 @@ struct Inner<'a> {
     members: Vec<Member<'a>>,
     /// What is known of the last good output.
     previous: &'a Previous,
-    /// Whether names in the template may mean something else than usual.
+    /// Whether names in the template may have another meaning than usual.
     scoped: bool,
     notes: Mutex<Notes>,
     /// The node whose block is being rendered.
     current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
     parts: OnceLock<Parts<'a>>,
-    /// HAProxy's server ids, one a member.
+    /// The server ids for HAProxy, one per member.
     ids: OnceLock<Vec<u32>>,
-    /// The members that are one server with others, each with the first of them, by their places in the roster.
+    /// The members that are one server with others, each with the first of them, by roster index.
     twins: BTreeMap<u32, u32>,
-    /// Who has which host name.
+    /// The claims on host names.
     names: OnceLock<Names>,
 }
 
-/// Who plays which part.
+/// Which member has which part.
 struct Parts<'a> {
-    /// The places of members by the part that they play, each in the order of all.
+    /// The indexes of members by part, each list in the order of members.
     by_name: BTreeMap<Cow<'a, str>, Vec<usize>>,
-    /// The part of each member, if it plays one.
+    /// The part of each member, if it has one.
     of: Vec<Option<Cow<'a, str>>>,
 }
 
-/// What was noted down while rendering.
+/// What was recorded while rendering.
 #[derive(Default)]
 pub(super) struct Notes {
     counts: Counts,
@@ -97,8 +97,8 @@ impl<'a> Shared<'a> {
         &self.0.members
     }
 
-    /// The members that play a part whose name matches, in their order. Each part is matched once, not each member, and
-    /// one that is named whole is looked up: a question for each part costs no more than its own members.
+    /// The members whose part matches, in order. Matches each part once instead of each member, and looks up
+    /// a part that is named in full. So a question per part costs no more than its own members.
     pub(super) fn of_part(&self, pattern: &Pattern) -> Vec<&Member<'a>> {
         let by_name = &self.parts().by_name;
         let mut places: Cow<'_, [usize]> = Cow::default();
@@ -118,7 +118,7 @@ impl<'a> Shared<'a> {
         places.iter().map(|place| &self.0.members[*place]).collect()
     }
 
-    /// The part that a member plays. Unlike its record, this is near at hand.
+    /// The part of a member. Unlike its record, this is close in memory.
     pub(super) fn part_of(&self, member: &Member<'a>) -> Option<&str> {
         self.parts().of[member.place].as_deref()
     }
@@ -139,7 +139,7 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// Does something with all members, in as many threads as pay.
+    /// Runs a function on all members, in as many threads as pay.
     fn in_parts<T: Send>(&self, act: impl Fn(std::slice::Iter<'_, Member<'a>>) -> T + Sync) -> Vec<T> {
         threads::in_parts(self.0.members.len(), MANY, |part| act(self.0.members[part].iter()))
     }
@@ -148,7 +148,7 @@ impl<'a> Shared<'a> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters the block of a node, or goes back to the one around it. Gives the one before.
+    /// Enters the block of a node, or returns to the enclosing one. Returns the previous node.
     pub(super) fn enter(&self, node: Option<&'a Node>) -> Option<&'a Node> {
         std::mem::replace(&mut *self.0.current.lock().unwrap_or_else(PoisonError::into_inner), node)
     }
@@ -158,7 +158,7 @@ impl<'a> Shared<'a> {
         *self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the node whose block is being rendered states a port that is none.
+    /// Whether the node whose block is being rendered states an invalid port.
     pub(super) fn states_a_wrong_port(&self) -> bool {
         self.current().is_some_and(|node| node.port.is_err())
     }
@@ -173,7 +173,7 @@ impl<'a> Shared<'a> {
     /// The server id of a member.
     pub(super) fn server_id_of(&self, member: &Member<'a>) -> u32 {
         let ids = self.0.ids.get_or_init(|| {
-            // The members come in the order of their names, each once.
+            // The members are in the order of their names, and each occurs once.
             let members = self.members();
             unique_but_kept(
                 self.hashes(),
@@ -184,7 +184,7 @@ impl<'a> Shared<'a> {
         ids[member.place]
     }
 
-    /// The numbers that the members' names give them.
+    /// The ids that follow from the members' names.
     fn hashes(&self) -> Vec<u32> {
         let id = |member: &Member<'a>| server_id(member.node.record.id().as_str());
         self.in_parts(|members| members.map(id).collect::<Vec<_>>()).concat()
@@ -195,12 +195,12 @@ impl<'a> Shared<'a> {
         self.0.previous
     }
 
-    /// Notes something that the output has in use.
+    /// Records that the output has something in use.
     pub(super) fn uses(&self, note: impl FnOnce(&mut InUse)) {
         note(&mut self.notes().in_use);
     }
 
-    /// The question as limits and messages call it here: inside `{{#parts}}` it is another one for each part.
+    /// The question as limits and messages name it here: inside `{{#parts}}`, each part has its own.
     pub(super) fn question(&self, question: &str) -> String {
         match &self.notes().inside {
             Some(parts) if parts != question => format!("{parts}/{question}"),
@@ -208,17 +208,17 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Whether names in the template may mean something else than usual.
+    /// Whether names in the template may have another meaning than usual.
     pub(super) fn is_scoped(&self) -> bool {
         self.0.scoped
     }
 
-    /// How many nodes in scope have a host name.
+    /// How many nodes in scope claim a host name.
     pub(super) fn claims(&self, name: &str) -> Claims {
         self.names().claims(name)
     }
 
-    /// The node that had a host name first, of several that claim it.
+    /// Of several nodes that claim a host name, the one that had it first.
     pub(super) fn holder(&self, name: &str) -> Option<&str> {
         self.names().holder(name)
     }
@@ -227,7 +227,7 @@ impl<'a> Shared<'a> {
         self.0.names.get_or_init(|| Names::of(&self.0.members, self.0.previous))
     }
 
-    /// Of the members that are one server, only the first each. None if no two of them are.
+    /// Keeps only the first of members that are one server. `None` if there are no such members.
     pub(super) fn without_twins<'m>(&self, members: &[&'m Member<'a>]) -> Option<Vec<&'m Member<'a>>> {
         if self.0.twins.is_empty() {
             return None;
@@ -241,7 +241,7 @@ impl<'a> Shared<'a> {
         (single.len() < members.len()).then_some(single)
     }
 
-    /// Notes that a node is not in the output, and why.
+    /// Records that a node is not in the output, and why.
     pub(in crate::template) fn leave_out(&self, node: &Node, reason: &str) {
         let part = node.record.part().map(|part| format!(" ({})", excerpt(&part))).unwrap_or_default();
         self.warn(format!(
@@ -252,12 +252,12 @@ impl<'a> Shared<'a> {
         ));
     }
 
-    /// Notes something that the user should know.
+    /// Records a warning for the user.
     pub(super) fn warn(&self, warning: String) {
         self.notes().warnings.insert(warning);
     }
 
-    /// Notes how many nodes a question got. Of two answers to one question the smaller counts.
+    /// Records how many nodes a question got. Of two answers to one question, the smaller is kept.
     pub(super) fn count<'m>(&self, question: &str, given: impl Iterator<Item = &'m Member<'a>>)
     where
         'a: 'm,
@@ -282,8 +282,9 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// What `{{…}}` does to a value: nothing. One with control characters is remembered, and refused afterwards, since
-    /// a newline from a record would be a line of its own in most formats. `{{{…}}}` and helpers do not come here.
+    /// What `{{…}}` does to a value: it changes nothing. A value with control characters is recorded and
+    /// refused afterwards, since a newline from a record would start a new line in most formats. `{{{…}}}`
+    /// and helpers do not pass through here.
     pub(in crate::template) fn plain_text(&self) -> impl Fn(&str) -> String + Send + Sync + 'static {
         let unplain = Arc::clone(&self.0.unplain);
         move |value| {
@@ -294,17 +295,18 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The beginning of the first value with control characters since the last call.
+    /// The start of the first value with control characters since the last call.
     pub(in crate::template) fn take_unplain(&self) -> Option<String> {
         self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Puts back what was taken.
+    /// Puts back what `take_unplain` took.
     pub(super) fn put_unplain(&self, value: Option<String>) {
         *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// All counts, the nodes behind them, and the warnings. A template that asked nothing, and lists `nodes` by itself, counts as asking for all.
+    /// All counts, the nodes behind them, and the warnings. A template that asks no question but lists
+    /// `nodes` itself is treated as if it asked for all.
     pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>, InUse) {
         if self.notes().counts.is_empty() {
             self.count("*", self.members().iter().filter(|member| member.in_scope));

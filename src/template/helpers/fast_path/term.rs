@@ -1,4 +1,4 @@
-//! What stands in the mustaches of a plain body: a fact, a variable, a literal, or a helper of these.
+//! The content of mustaches in a simple body: a fact, a variable, a literal, or a helper applied to these.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use crate::escape::haproxy::server_id;
 use crate::record::Fact;
 use crate::template::context::Member;
 
-/// Where a term is worked out.
+/// The scope in which a term is evaluated.
 pub(super) struct Scope<'p, 'a> {
     pub(super) shared: &'p Shared<'a>,
     pub(super) member: &'p Member<'a>,
@@ -28,7 +28,7 @@ pub(super) enum Term<'c> {
     Index,
     First,
     Last,
-    /// `{{yaml x}}` and its like.
+    /// `{{yaml x}}` and similar.
     Spelling(Format, Box<Term<'c>>),
     /// `{{host_port address port}}`
     HostPort(Box<(Term<'c>, Term<'c>)>),
@@ -46,7 +46,7 @@ pub(super) enum Term<'c> {
     Any(Vec<Term<'c>>),
 }
 
-/// The value of a term; lists, objects, null and odd numbers are for the engine.
+/// The value of a term. Lists, objects, null and unusual numbers are left to the engine.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value<'v> {
     Missing,
@@ -60,13 +60,13 @@ impl<'c> Term<'c> {
     /// The term in `{{x}}`.
     pub(super) fn of_value(name: &'c Parameter, context: &'c Context) -> Option<Term<'c>> {
         match name.as_name() {
-            // It might be a helper without arguments.
+            // It may be a helper without arguments.
             Some(name) if IN_THE_ENGINE.contains(&name) || escape::format(name).is_some() => None,
             _ => Term::of_parameter(name, context),
         }
     }
 
-    /// The term that is an argument.
+    /// The term for an argument.
     pub(super) fn of_parameter(parameter: &'c Parameter, context: &'c Context) -> Option<Term<'c>> {
         match parameter {
             Parameter::Literal(json) => Value::of(json).map(Term::Constant),
@@ -106,7 +106,7 @@ impl<'c> Term<'c> {
         }
     }
 
-    /// The term that is a call of a helper.
+    /// The term for a call of a helper.
     pub(super) fn of_call(helper: &'c HelperTemplate, context: &'c Context) -> Option<Term<'c>> {
         let name = helper.name.as_name()?;
         let arguments: Option<Vec<Term<'c>>> =
@@ -127,7 +127,7 @@ impl<'c> Term<'c> {
         })
     }
 
-    /// The value for a node. None if that is for the engine to work out.
+    /// The value for a node. `None` if the engine must evaluate it.
     pub(super) fn value<'v>(&'v self, place: &Scope<'v, '_>) -> Option<Value<'v>> {
         Some(match self {
             Term::Fact(name) => fact(place.member, name)?,
@@ -164,7 +164,7 @@ impl<'c> Term<'c> {
                     {
                         return Some(value);
                     }
-                    // A port that is stated wrongly is replaced by no other.
+                    // An invalid port is never replaced.
                     if matches!(term, Term::Fact("port")) && place.member.node.port.is_err() {
                         return None;
                     }
@@ -191,7 +191,7 @@ impl<'c> Term<'c> {
     }
 }
 
-/// A fact, as [`shape`](crate::template::shape) shows it.
+/// A fact as [`shape`](crate::template::shape) shows it.
 fn fact<'v>(member: &Member<'v>, name: &str) -> Option<Value<'v>> {
     let node = member.node;
     Some(match name {
@@ -219,7 +219,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// What `{{#if}}` makes of it.
+    /// Its truth value in `{{#if}}`.
     pub(super) fn is_true(&self) -> bool {
         match self {
             Value::Missing => false,

@@ -8,7 +8,7 @@ use crate::store::Snapshot;
 use crate::template::engine::render_by;
 use crate::template::{Lookup, RenderRequest};
 
-/// Values that nodes state: good ones, and what no format takes.
+/// Values that nodes state: valid ones, and some that no format accepts.
 const VALUES: [&str; 17] = [
     r#""x""#,
     r#""""#,
@@ -29,13 +29,13 @@ const VALUES: [&str; 17] = [
     r#"["a"]"#,
 ];
 
-/// The names of facts that bodies ask for.
+/// The facts that the bodies use.
 const FACTS: [&str; 9] =
     ["port", "hostname", "check-port", "state", "rack", "nodepart", "metrics-port", "count", "address"];
 
 const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
 
-/// Bodies that are plain, and some that are not.
+/// Simple bodies, and some that are not.
 const BODIES: [&str; 37] = [
     "{{instance-id}} {{address}} {{port}}\n",
     "{{rack}}",
@@ -76,7 +76,7 @@ const BODIES: [&str; 37] = [
     "{{vars.text}}",
 ];
 
-/// What surrounds a body.
+/// The blocks around a body.
 const AROUND: [&str; 6] = [
     "{{#nodes}}BODY{{else}}nobody{{/nodes}}",
     "{{#nodes state=\"*\"}}BODY{{/nodes}}",
@@ -108,7 +108,7 @@ fn roster(random: &mut fastrand::Rng, nodes: usize) -> Roster {
     Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
 }
 
-/// Both ways give the same text or the same error, the same counts and the same warnings.
+/// The fast path and the engine must give the same text or error, the same counts and the same warnings.
 #[track_caller]
 fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
     let vars: Map<String, Value> = json!({
