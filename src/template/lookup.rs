@@ -113,8 +113,8 @@ impl Lookup {
         self.names().filter_map(|name| self.resolve(name)).collect()
     }
 
-    /// Identifies all templates and their contents. `None` if one cannot be read. The built-in templates are
-    /// part of the program and not included.
+    /// Identifies all templates and their contents. `None` if one cannot be read. A built-in template is identified by its
+    /// name only: its text is part of the program.
     pub fn digest(&self) -> Option<String> {
         let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
         let mut update = |text: &str| {
