@@ -1,4 +1,4 @@
-//! What a node's state means for those who would use it.
+//! What a node's state means for readers of the list.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
-    /// Use it.
+    /// Others may use it.
     Active,
-    /// Finish what runs there, begin nothing new.
+    /// It finishes its present work and must get no new work.
     Draining,
-    /// It is there, and must not be used.
+    /// It is listed, but must not be used.
     Down,
-    /// As if it were not on the list.
+    /// It is treated as if it were not on the list.
     Absent,
 }
 
 impl Availability {
-    /// All, in the order in which people read them.
+    /// All availabilities, in the order for display.
     pub const ALL: [Availability; 4] = [Self::Active, Self::Draining, Self::Down, Self::Absent];
 
-    /// The word for it.
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -41,7 +41,7 @@ impl fmt::Display for Availability {
     }
 }
 
-/// That word is no availability.
+/// The word is not an availability.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no availability: use active, draining, down or absent")]
 pub struct UnknownAvailability(String);
@@ -57,7 +57,7 @@ impl FromStr for Availability {
     }
 }
 
-/// The table from states to availabilities.
+/// Maps states to availabilities.
 #[derive(Debug, Clone)]
 pub struct States(BTreeMap<String, Availability>);
 
@@ -80,13 +80,14 @@ impl Default for States {
 }
 
 impl States {
-    /// The table with more states, or other meanings of those it has.
+    /// Adds states to the table, or changes the meaning of existing ones.
     pub fn extended(mut self, more: impl IntoIterator<Item = (String, Availability)>) -> States {
         self.0.extend(more);
         self
     }
 
-    /// What that state means. No state at all is active, as the fleets of 2015 have it; an unknown one is absent.
+    /// The meaning of a state. A node without a state is active, as in the fleets of 2015. An unknown state
+    /// is absent.
     pub fn of(&self, state: Option<&str>) -> Availability {
         match state {
             None => Availability::Active,
@@ -99,7 +100,7 @@ impl States {
         self.0.contains_key(state)
     }
 
-    /// The state of the table that is spelt most like this word, if one is like it at all.
+    /// The state of the table with the most similar spelling, if any is similar enough.
     pub fn nearest(&self, word: &str) -> Option<&str> {
         let word: String = word.trim().chars().take(40).collect::<String>().to_ascii_lowercase();
         let near = |state: &&str| distance(&word, state);
@@ -113,7 +114,8 @@ impl States {
     }
 }
 
-/// How many characters are to be put in, left out or replaced to make the one word of the other (Levenshtein).
+/// The Levenshtein distance: how many characters to insert, delete or replace to turn one word into the
+/// other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

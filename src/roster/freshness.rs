@@ -7,11 +7,12 @@ use super::{Availability, Problem, Roster};
 use crate::mark;
 use crate::store::Beats;
 
-/// A time this far ahead of ours is no wrong clock yet.
+/// A clock that is ahead by at most this is not reported as wrong.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 impl Roster {
-    /// Notes for each node its last sign of life: its last heartbeat, or the change of its state if that is later.
+    /// Records each node's last sign of life: its last heartbeat, or the change of its state if that is
+    /// later.
     pub fn see<'a>(&mut self, beats: impl Iterator<Item = &'a Beats> + Clone) {
         for node in &mut self.nodes {
             let changed = node
@@ -32,8 +33,8 @@ impl Roster {
         self.problems.sort();
     }
 
-    /// Makes absent what gave no sign of life for longer than `max_age`, and says so. A clock that is ahead of ours
-    /// expires nothing, and is told.
+    /// Makes nodes absent that gave no sign of life for longer than `max_age`, and adds a problem for each. A
+    /// node whose clock is ahead of ours never expires, but is reported.
     pub fn expire(&mut self, now: Timestamp, max_age: SignedDuration) {
         for node in &mut self.nodes {
             let reason = match node.last_seen.map(|seen| now.duration_since(seen)) {
@@ -59,7 +60,7 @@ impl Roster {
     }
 }
 
-/// In seconds, and in minutes from an hour on.
+/// In whole seconds, or in whole minutes from one hour on.
 fn whole(age: SignedDuration) -> SignedDuration {
     let seconds = age.as_secs();
     SignedDuration::from_secs(if seconds < 3600 { seconds } else { seconds / 60 * 60 })

@@ -1,4 +1,4 @@
-//! Many files, one record a node.
+//! Merges many files into one record per node.
 
 use std::cmp::Reverse;
 
@@ -8,20 +8,21 @@ use super::{Node, Problem};
 use crate::store::Layout;
 use crate::text::Text;
 
-/// The record of each node, by instance-id. The stores are those of the configuration, the most trusted first.
+/// The record of each node, by instance-id. The stores are in the order of the configuration, the most
+/// trusted first.
 ///
-/// The newest wins, by the time that the node itself states (`statetss`): a file's time differs from machine to machine, and
-/// the same folder must give the same answer everywhere. Anybody can write a time of the far future into another file, so a
-/// time after `latest` loses. Where times are equal, a store that answers is more trusted than a copy, then the store
-/// named first, then the file at the place of the layout, then the lower path. In one store a node has one file: each
-/// other one that says something else is a problem.
+/// The newest record wins, by the time that the node itself states (`statetss`). File times differ between
+/// machines, but the same folder must give the same result everywhere. Anyone can write a time of the far
+/// future into another file, so a time after `latest` loses. Between equal times, the order is: a store that
+/// answers before a last copy, the store named first, the file at the layout's path, the lower path. A node
+/// has one file in a store: each other file of the node with different content is a problem.
 pub(super) fn newest(
     mut nodes: Vec<Node>,
     stores: &[Text],
     layout: &Layout,
     latest: Option<DateTime>,
 ) -> (Vec<Node>, Vec<Problem>) {
-    // So one store gives them, unless a node is in several of its files.
+    // This is the order of a single store, unless it has several files of one node.
     if nodes.is_sorted_by(|a, b| a.record.id() < b.record.id()) {
         return (nodes, Vec::new());
     }

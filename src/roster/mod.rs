@@ -1,7 +1,6 @@
-//! All records at one moment, judged: which nodes there are, and what is wrong with the rest.
+//! All records at one moment, judged: which nodes there are, and which problems.
 //!
-//! Nothing here reads a file, asks a network or knows the time: what came out of the stores comes in, and the answer
-//! depends on nothing else.
+//! Nothing here reads files, uses the network or knows the time. The result depends only on the arguments.
 
 mod availability;
 mod freshness;
@@ -26,44 +25,44 @@ use crate::sanitize::excerpt;
 use crate::store::{File, Layout, Snapshot};
 use crate::text::Text;
 
-/// All nodes, and everything that could not be counted as one.
+/// All nodes, and everything that could not be used as one.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
-    /// The nodes, by instance-id; each once.
+    /// The nodes by instance-id, each once.
     pub nodes: Vec<Node>,
-    /// What was left out, or is doubtful.
+    /// What was left out or is doubtful.
     pub problems: Vec<Problem>,
 }
 
-/// Something that is wrong with one file or node, and never stops the others.
+/// A fault of one file or node, which never stops the others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// The store that holds it.
+    /// The store that has it.
     pub store: Text,
-    /// The file, below the store's folder.
+    /// The file, relative to the store's folder.
     pub path: Text,
-    /// What is wrong, as the end of a sentence that begins with the path.
+    /// The fault, as the end of a sentence that begins with the path.
     pub reason: String,
 }
 
-/// What one store gave.
+/// The files of one store.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The store as the user named it.
     pub store: &'a str,
     /// Its files.
     pub snapshot: &'a Snapshot,
-    /// Whether this is the last copy of a store that does not answer now.
+    /// Whether this is the last copy of a store that does not answer.
     pub stale: bool,
 }
 
 impl Roster {
-    /// Judges what the stores gave, with records where they are by default and whatever times they state.
+    /// Judges the files with the default layout, whatever times the records state.
     pub fn new(sources: &[Source<'_>], states: &States) -> Roster {
         Roster::judge(sources, states, &Layout::default(), None)
     }
 
-    /// Judges what the stores gave. Of several records of a node the newest wins, but none that states a time after `latest`.
+    /// Judges the files. The newest of a node's records wins, except those that state a time after `latest`.
     pub fn judge(
         sources: &[Source<'_>],
         states: &States,
@@ -75,7 +74,7 @@ impl Roster {
         let mut nodes = Vec::new();
         for (source, store) in sources.iter().zip(&stores) {
             for (some, wrong) in source.snapshot.in_parts(|files| read(files, source, store, states)) {
-                // Usually there is one store, and what the first thread gave is not copied.
+                // Usually there is one store, and the first thread's result is not copied.
                 match nodes.is_empty() {
                     true => nodes = some,
                     false => nodes.extend(some),
@@ -85,7 +84,7 @@ impl Roster {
         }
         let (nodes, second) = merge::newest(nodes, &stores, layout, latest);
         problems.extend(second);
-        // An unknown state counts as absent.
+        // An unknown state is absent.
         let absent = nodes.iter().filter(|node| node.availability == Availability::Absent);
         problems.extend(absent.filter_map(|node| {
             let state = node.record.state().filter(|state| !states.knows(state))?;
@@ -111,8 +110,8 @@ impl Roster {
         Roster { nodes, problems }
     }
 
-    /// Counts addresses that records may not state as unusable. `own` are the addresses of the machine that reads the list,
-    /// whose node is `id`.
+    /// Makes addresses unusable that records may not state. `own` are the addresses of this machine, whose
+    /// node is `id`.
     pub fn restrict(&mut self, allowed: &Allowed, own: &[IpAddr], id: Option<&str>) {
         for node in &mut self.nodes {
             let own = if id == Some(node.record.id().as_str()) { &[] } else { own };
@@ -124,20 +123,20 @@ impl Roster {
         }
     }
 
-    /// The node of that instance-id.
+    /// The node with an instance-id.
     pub fn get(&self, id: &str) -> Option<&Node> {
         let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
         self.nodes.get(at)
     }
 
-    /// The node of that instance-id, to be changed.
+    /// The node with an instance-id, mutable.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Node> {
         let at = self.nodes.binary_search_by(|node| node.record.id().as_ref().cmp(id)).ok()?;
         self.nodes.get_mut(at)
     }
 
-    /// Puts a node onto the roster, or in the place of the one that has its instance-id, as that record describes it.
-    /// The record is from earlier: the store's file does not say so now.
+    /// Adds a node as a record describes it, or replaces the node with the same instance-id. The node is
+    /// stale, because the record is an earlier one and not what the store has now.
     pub fn hold(&mut self, record: Record, store: Text, path: Text, states: &States) {
         let node = Node::new(record, store, path, true, states);
         match self.nodes.binary_search_by(|known| known.record.id().cmp(node.record.id())) {
@@ -147,7 +146,7 @@ impl Roster {
     }
 }
 
-/// The nodes that these files describe, and what is wrong with the rest.
+/// The nodes in these files, and the problems with the other files.
 fn read(
     files: &mut dyn ExactSizeIterator<Item = File<'_>>,
     source: &Source<'_>,
@@ -155,7 +154,7 @@ fn read(
     states: &States,
 ) -> (Vec<Node>, Vec<Problem>) {
     let mut nodes = Vec::with_capacity(files.len());
-    // One that no other thread clones at the same time.
+    // A text of its own, which no other thread clones at the same time.
     let store = Text::from(&**store);
     let mut problems = Vec::new();
     for file in files {
@@ -249,7 +248,7 @@ mod tests {
             ]
         );
         assert_eq!(ports(&judge("{instance-id}.json", None)), ["3"]);
-        // Of equal times, the place of the layout decides; equal records are no problem.
+        // With equal times, the layout's path decides; equal records are not a problem.
         let same = record("i-1", 4, "20200101-000000");
         let both = snapshot(&[("i-1.json", &old), ("z/i-1.json", &same)]);
         let source = Source { store: "s", snapshot: &both, stale: false };

@@ -1,4 +1,4 @@
-//! One node of the roster: its record, and what follows from it.
+//! A node of the roster: its record, and what follows from it.
 
 use jiff::Timestamp;
 
@@ -11,26 +11,26 @@ use crate::text::Text;
 
 use super::{Availability, States};
 
-/// A node, as those who read the list see it.
+/// A node as readers of the list see it.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What it says of itself.
+    /// The facts that it states.
     pub record: Record,
-    /// What its state means.
+    /// The meaning of its state.
     pub availability: Availability,
-    /// Where it answers, or why that cannot be said.
+    /// Its address, or why there is none.
     pub address: Result<Address, String>,
-    /// The port of its service: none if it states none, or why what it states is no port.
+    /// The port of its service: `None` if it states none, or an error if the stated port is invalid.
     pub port: Result<Option<Port>, String>,
-    /// The store that its record came from.
+    /// The store of its record.
     pub store: Text,
-    /// The file, below the store's folder.
+    /// The file, relative to the store's folder.
     pub path: Text,
-    /// Its last sign of life, if somebody has looked for it ([`super::Roster::see`]).
+    /// Its last sign of life, after a call of [`super::Roster::see`].
     pub last_seen: Option<Timestamp>,
-    /// Whether two machines leave heartbeats under its instance-id, if somebody has looked for them.
+    /// Whether two machines leave heartbeats under its instance-id, after the same call.
     pub contested: bool,
-    /// Whether the record came from the last copy of a store that does not answer now.
+    /// Whether the record is from the last copy of a store that does not answer.
     pub stale: bool,
 }
 
@@ -50,18 +50,18 @@ impl Node {
     }
 }
 
-/// Something in a record that those who read the list cannot use.
+/// A part of a record that readers of the list cannot use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The fact.
     pub fact: &'static str,
-    /// What is wrong, as the end of a sentence that begins with the node.
+    /// The fault, as the end of a sentence that begins with the node.
     pub reason: String,
-    /// What follows from it.
+    /// The consequence.
     pub so: &'static str,
 }
 
-/// What is wrong with a record, as those who read the list judge it.
+/// The faults of a record, as readers of the list judge it.
 pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut add = |fact, reason, so| faults.push(Fault { fact, reason, so });
@@ -90,8 +90,8 @@ fn stated_address(record: &Record) -> Option<&'static str> {
     ["address", "ipv4", "ipv6"].into_iter().find(|fact| record.has(fact))
 }
 
-/// The first of `address`, `ipv4` and `ipv6` that there is. If it is no usable address, the next one is not tried:
-/// a node that states a wrong address must not be reached at another one by guessing.
+/// The first of `address`, `ipv4` and `ipv6` that exists. If it is unusable, the next one is not tried:
+/// presence must not guess another address of a node that states a wrong one.
 fn address(record: &Record) -> Result<Address, String> {
     let fact = stated_address(record).ok_or("has no `address`, `ipv4` or `ipv6`")?;
     let text = record.text(fact).ok_or_else(|| format!("has a `{fact}` that is no text"))?;

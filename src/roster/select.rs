@@ -1,4 +1,4 @@
-//! Which nodes: a scope, or what somebody asks for.
+//! Which nodes to select: by scope, or by the user's conditions.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use glob::Pattern;
 use super::{Availability, Node};
 use crate::record::{Facts, text};
 
-/// Whose view it is: the part, stacktype and deployment that a template is rendered for.
+/// The point of view: the part, stacktype and deployment that a template is rendered for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Identity {
     /// The part, for example `lb1`.
@@ -19,25 +19,25 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What the facts say.
+    /// The identity that the facts state.
     pub fn of(facts: &Facts) -> Identity {
         let fact =
             |name: &str| facts.get(name).and_then(text).map(Cow::into_owned).filter(|text| !text.is_empty());
         Identity { part: fact("nodepart"), stacktype: fact("stacktype"), deployment: fact("deployment") }
     }
 
-    /// Whether the node is in this one's scope: same deployment and same stacktype. What this one does not say is no
-    /// limit: fleets of 2015 had no deployment, and somebody on a laptop has neither.
+    /// Whether the node is in this identity's scope: same deployment and same stacktype. A missing one is no
+    /// condition: fleets of 2015 had no deployment, and a user's laptop has neither.
     pub fn sees(&self, node: &Node) -> bool {
         self.same_deployment(node) && self.same_stacktype(node)
     }
 
-    /// Whether the node is of this one's deployment.
+    /// Whether the node is in the same deployment.
     pub fn same_deployment(&self, node: &Node) -> bool {
         same(self.deployment.as_deref(), node, "deployment")
     }
 
-    /// Whether the node is of this one's stacktype.
+    /// Whether the node has the same stacktype.
     pub fn same_stacktype(&self, node: &Node) -> bool {
         same(self.stacktype.as_deref(), node, "stacktype")
     }
@@ -47,19 +47,19 @@ fn same(own: Option<&str>, node: &Node, fact: &str) -> bool {
     own.is_none_or(|own| node.record.text(fact).as_deref() == Some(own))
 }
 
-/// A choice of nodes; every condition must hold, and one that is not given does.
+/// A selection of nodes. All given conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Selector {
-    /// Pairs of a fact and a glob pattern that its value must match; a node without the fact does not.
+    /// Pairs of a fact and a glob pattern for its value. A node without the fact does not match.
     pub facts: Vec<(String, Pattern)>,
-    /// The states or availabilities asked for; any of them will do.
+    /// States or availabilities, of which one must match.
     pub states: Vec<String>,
 }
 
-/// That is no selector.
+/// The text is not a selector.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
-    /// Not of the form FACT=GLOB.
+    /// It does not have the form FACT=GLOB.
     #[error("`{0}` is not of the form FACT=GLOB")]
     NoEqualSign(String),
     /// The pattern is malformed.
@@ -67,7 +67,7 @@ pub enum SelectorError {
     BadPattern {
         /// The pattern.
         pattern: String,
-        /// Where it is wrong.
+        /// The position of the error.
         #[source]
         source: glob::PatternError,
     },
@@ -89,7 +89,7 @@ impl Selector {
         self.fact(fact, pattern)
     }
 
-    /// Whether the node is chosen.
+    /// Whether the node is selected.
     pub fn matches(&self, node: &Node) -> bool {
         self.facts
             .iter()
@@ -98,7 +98,7 @@ impl Selector {
     }
 }
 
-/// A state is asked for by its own name, or by an availability that is no state's name.
+/// A condition names a state, or an availability that is not the name of a state.
 fn in_state(node: &Node, wanted: &str) -> bool {
     node.record.state().as_deref() == Some(wanted)
         || wanted.parse::<Availability>().is_ok_and(|wanted| node.availability == wanted)

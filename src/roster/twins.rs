@@ -1,4 +1,4 @@
-//! Active nodes of one part at one address and port: two records of one server.
+//! Active nodes of one part with the same address and port: several records of one server.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -6,11 +6,12 @@ use std::hash::Hasher;
 use super::{Availability, Node};
 use crate::threads;
 
-/// Fewer nodes than this are not worth a second thread.
+/// Fewer nodes do not pay for a second thread.
 const MANY: usize = 10_000;
 
-/// The nodes that are active at the address and port of another one of the same part, stacktype and deployment, with that
-/// other one: of several, the one with the least instance-id. By their places; the nodes are in the order of their ids.
+/// The active nodes whose address and port another node of the same part, stacktype and deployment has too,
+/// each with that node: of several, the one with the lowest instance-id. Values are indexes; the nodes are
+/// ordered by id.
 pub fn twins(nodes: &[Node]) -> BTreeMap<usize, usize> {
     let keys = threads::in_parts(nodes.len(), MANY, |part| {
         let begin = part.start;
@@ -30,7 +31,7 @@ pub fn twins(nodes: &[Node]) -> BTreeMap<usize, usize> {
         }
         let mut rest = keys[begin..end].iter().map(|(_, at)| *at);
         if let Some(first) = rest.next() {
-            // Two keys are the same by chance hardly ever, and then nothing is left out.
+            // If two keys collide, which is rare, no node is left out.
             let same = rest.filter(|at| place(&nodes[*at]) == place(&nodes[first]));
             twins.extend(same.map(|at| (at, first)));
         }
@@ -56,7 +57,7 @@ fn key(node: &Node) -> Option<u64> {
 
 type Place<'n> = ([std::borrow::Cow<'n, str>; 3], std::net::IpAddr, u16);
 
-/// Where an active node serves what.
+/// The place of an active node: where it serves which part.
 fn place(node: &Node) -> Option<Place<'_>> {
     let (Availability::Active, Ok(address), Ok(Some(port))) = (node.availability, &node.address, &node.port)
     else {
