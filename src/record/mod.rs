@@ -1,4 +1,4 @@
-//! A node's presence file: parsing, checking, and the bytes it is written as.
+//! A node's record: parsing, checks, and the bytes of its file.
 
 mod packed;
 mod scan;
@@ -17,56 +17,56 @@ use crate::sanitize::excerpt;
 pub use packed::Fact;
 use packed::Packed;
 
-/// What a node says of itself: fact name to value, in the order of the names. Facts that nobody here knows are kept.
+/// What a node states about itself: fact names and values, ordered by name. Unknown facts are kept.
 pub type Facts = BTreeMap<String, Value>;
 
-/// The value of `filetype` in every presence file.
+/// The value of `filetype` in every record.
 pub const FILETYPE: &str = "nodepresence";
 
-/// The fact that says why an ill node is wedged. It is there only as long as the node is.
+/// The fact with the reason why a failing node is wedged. It exists only while the node fails.
 pub const REASON: &str = "wedged-reason";
 
-/// A reason is told so long, in characters.
+/// The maximum length of a reason, in characters.
 pub const MAX_REASON: usize = 200;
 
-/// No presence file may be larger, in bytes: one hostile node must not fill the memory of every reader.
+/// The maximum size of a record, in bytes: one hostile node must not fill the memory of every reader.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// How `statetss` and `statelog` write a time: UTC, `YYYYMMDD-HHMMSS`.
+/// The time format of `statetss` and `statelog`: UTC, `YYYYMMDD-HHMMSS`.
 pub const TIME_FORMAT: &str = "%Y%m%d-%H%M%S";
 
-/// One node's presence file, checked: it has a usable instance-id. Its facts are part of a larger piece of memory where
-/// it was read together with others, so that a clone is cheap.
+/// One node's record, checked: it has a usable instance-id. Records that were read together share one piece
+/// of memory, so a clone is cheap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     id: Name,
     facts: Packed,
 }
 
-/// Why bytes are not a presence file.
+/// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// More than [`MAX_BYTES`].
+    /// Larger than [`MAX_BYTES`].
     #[error("is {0} bytes, more than the {MAX_BYTES} a record may have")]
     TooLarge(u64),
-    /// Not JSON at all.
+    /// Not JSON.
     #[error("is not JSON: {0}")]
     NotJson(#[source] serde_json::Error),
-    /// JSON, but not what this program reads.
+    /// JSON, but with another `filetype`.
     #[error("is no presence file: `filetype` is {0}, not `{FILETYPE}`")]
     WrongFiletype(String),
-    /// There is no object under `value`.
+    /// No object under `value`.
     #[error("is no presence file: `value` is not an object of facts")]
     NoFacts,
     /// The fact `instance-id` is missing or not a string.
     #[error("has no `instance-id`")]
     NoId,
-    /// The instance-id could not be the name of a file or of a server.
+    /// The instance-id cannot be the name of a file or server.
     #[error("has an unusable instance-id")]
     BadId(#[source] NameError),
 }
 
-/// The file as it is written; the order of the keys is the order of the fields.
+/// The file as it is written. The keys are in the order of the fields.
 #[derive(Serialize)]
 struct RecordFile<'a> {
     filetype: &'a str,
@@ -74,7 +74,7 @@ struct RecordFile<'a> {
 }
 
 impl Record {
-    /// A record of these facts; they must hold a usable `instance-id`.
+    /// A record with these facts, which must contain a usable `instance-id`.
     pub fn new(facts: Facts) -> Result<Record, RecordError> {
         Record::with_id(Packed::of(&facts))
     }
@@ -83,15 +83,15 @@ impl Record {
         Ok(Record { id: id_of(facts.get("instance-id"))?, facts })
     }
 
-    /// Reads a presence file, of this program or of the shell script of 2015.
+    /// Reads a record written by this program or by the shell script of 2015.
     pub fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         let mut packed = Vec::with_capacity(bytes.len());
         pack(bytes, &mut packed)?;
         Record::with_id(Packed::new(packed.into()))
     }
 
-    /// Reads the presence file at that path, whose name must be the node's, and appends it to `packed` in the form that
-    /// [`Record::unpack`] takes. On failure nothing is appended, and the reason is the end of a sentence that begins
+    /// Reads the record at a path, whose file name must match the node, and appends it to `packed` in the
+    /// form for [`Record::unpack`]. An error appends nothing; its text is the end of a sentence that begins
     /// with the path.
     pub fn pack(path: &str, text: &[u8], packed: &mut Vec<u8>) -> Result<(), String> {
         let begin = packed.len();
@@ -108,17 +108,17 @@ impl Record {
         outcome
     }
 
-    /// A record that [`Record::pack`] has read. None if these are other bytes.
+    /// A record that [`Record::pack`] has read. `None` if these are other bytes.
     pub fn unpack(packed: Bytes) -> Option<Record> {
         Record::with_id(Packed::new(packed)).ok()
     }
 
-    /// The form that [`Record::unpack`] takes: equal for equal facts.
+    /// The form for [`Record::unpack`]. Equal facts have equal bytes.
     pub fn packed(&self) -> &Bytes {
         self.facts.bytes()
     }
 
-    /// The bytes of the presence file: sorted keys, 4 spaces, a final newline; always the same for the same facts.
+    /// The bytes of the file: sorted keys, 4 spaces, a final newline. Equal facts give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1024);
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -130,7 +130,7 @@ impl Record {
         bytes
     }
 
-    /// The node's unique id, which is also the stem of its file's name.
+    /// The unique id of the node, which is also the stem of its file name.
     pub fn id(&self) -> &Name {
         &self.id
     }
@@ -155,33 +155,34 @@ impl Record {
         self.facts.get(fact).is_some()
     }
 
-    /// A fact as text. Numbers and booleans count as their text; lists, objects and null as absent.
+    /// A fact as text. Numbers and booleans are converted; lists, objects and null are treated as absent.
     pub fn text(&self, fact: &str) -> Option<Cow<'_, str>> {
         self.facts.get(fact)?.text().map(Cow::Borrowed)
     }
 
-    /// The part that the node plays: the fact `nodepart`.
+    /// The node's part: the fact `nodepart`.
     pub fn part(&self) -> Option<Cow<'_, str>> {
         self.text("nodepart")
     }
 
-    /// The state that the node gives itself; an empty one counts as none.
+    /// The state that the node states. `None` if it is empty.
     pub fn state(&self) -> Option<Cow<'_, str>> {
         self.text("state").filter(|state| !state.is_empty())
     }
 
-    /// When the node last changed its state (`statetss`, UTC, to the second); none if it does not say or says nonsense.
+    /// When the node last changed its state (`statetss`, UTC, to the second). `None` if it is missing or
+    /// invalid.
     pub fn changed(&self) -> Option<DateTime> {
         DateTime::strptime(TIME_FORMAT, self.text("statetss")?.as_ref()).ok()
     }
 }
 
-/// Appends the facts of a presence file in their packed form.
+/// Appends the facts of a record in packed form.
 fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
     if bytes.len() > MAX_BYTES {
         return Err(RecordError::TooLarge(bytes.len() as u64));
     }
-    // Editors on Windows write a byte order mark, which RFC 8259 (section 8.1) lets a reader pass over.
+    // Windows editors write a byte order mark, which readers may ignore (RFC 8259, section 8.1).
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let mut facts = Vec::with_capacity(32);
@@ -212,7 +213,7 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
     }
 }
 
-/// The instance-id, if that fact holds a usable one.
+/// The instance-id, if the fact has a usable one.
 fn id_of(fact: Option<Fact<'_>>) -> Result<Name, RecordError> {
     match fact {
         Some(Fact::Text(id)) => Name::parse(id).map_err(RecordError::BadId),

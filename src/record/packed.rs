@@ -1,7 +1,9 @@
-//! Facts as one run of bytes: what a roster of a hundred thousand nodes keeps in memory, and its copy on disk.
+//! Facts as one sequence of bytes: the form of a roster of a hundred thousand nodes in memory and in the
+//! cache on disk.
 //!
-//! Each fact is the length of its name, the name, the length and kind of its value, the value. Facts stand in the order
-//! of their names, and a number or list in serde_json's own spelling, so that equal facts are equal bytes.
+//! Each fact is the length of its name, the name, the length and kind of its value, and the value. Facts are
+//! ordered by name, and numbers and lists are spelled as serde_json spells them, so equal facts have equal
+//! bytes.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -15,20 +17,20 @@ use super::Facts;
 #[derive(Clone, PartialEq)]
 pub(super) struct Packed {
     bytes: Bytes,
-    /// Where each of the usual facts begins.
+    /// The offsets of the usual facts.
     usual: [u16; USUAL],
 }
 
-/// How many facts everybody asks for. They are looked up once for all.
+/// How many facts are read often. Their offsets are looked up once.
 const USUAL: usize = 10;
 
-/// The node does not state that fact.
+/// The node does not state the fact.
 const NOWHERE: u16 = u16::MAX;
 
-/// The fact may stand so far behind that there is no number for it.
+/// The offset of the fact may be too large for a `u16`.
 const FAR: u16 = u16::MAX - 1;
 
-/// The number of a usual fact.
+/// The index of a usual fact.
 fn usual(name: &[u8]) -> Option<usize> {
     Some(match name {
         b"address" => 0,
@@ -58,7 +60,7 @@ impl Fact<'_> {
     fn value(self) -> Value {
         match self {
             Fact::Text(text) => text.into(),
-            // It was written by `put`, so it is JSON.
+            // `put` wrote it, so it is JSON.
             Fact::Json(json) => serde_json::from_str(json).unwrap_or_default(),
         }
     }
@@ -76,7 +78,7 @@ impl<'a> Fact<'a> {
 }
 
 impl Packed {
-    /// Takes bytes that [`put`] has written.
+    /// Takes bytes written by [`put`].
     pub(super) fn new(bytes: Bytes) -> Packed {
         let mut places = [NOWHERE; USUAL];
         let mut rest = &bytes[..];
@@ -132,7 +134,7 @@ impl fmt::Debug for Packed {
     }
 }
 
-/// The value of that fact, from bytes that [`put`] has written.
+/// The value of a fact, in bytes written by [`put`].
 pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Fact<'a>> {
     while let Some((found, json, value)) = next(&mut packed) {
         match found.cmp(name.as_bytes()) {
@@ -147,7 +149,7 @@ pub(super) fn get<'a>(mut packed: &'a [u8], name: &str) -> Option<Fact<'a>> {
     None
 }
 
-/// Appends one fact. They must come in the order of their names.
+/// Appends one fact. Facts must be appended in the order of their names.
 pub(super) fn put(name: &str, value: Fact<'_>, out: &mut Vec<u8>) {
     let (kind, value) = match value {
         Fact::Text(text) => (0, text),
@@ -168,7 +170,8 @@ pub(super) fn put_facts(facts: &Facts, out: &mut Vec<u8>) {
     }
 }
 
-/// The next fact: its name, whether its value is JSON, and the value. None at the end, or where the bytes are not ours.
+/// The next fact: its name, whether its value is JSON, and the value. `None` at the end, or if the bytes are
+/// not ours.
 #[inline]
 fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], bool, &'a [u8])> {
     let length = take_number(rest)?;
@@ -180,7 +183,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], bool, &'a [u8])> {
     Some((name, length & 1 == 1, value))
 }
 
-/// Seven bits a byte, the lowest first, as LEB128 has it.
+/// Seven bits per byte, lowest first, as in LEB128.
 fn put_number(mut number: usize, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);

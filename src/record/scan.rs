@@ -1,19 +1,19 @@
-//! Reads presence files of the usual spelling several times faster than a parser of all JSON could.
+//! Reads records in the usual spelling several times faster than a full JSON parser.
 
 /// A name and its value.
 pub(super) type Pair<'t> = (&'t str, &'t str);
 
-/// Finds the facts in a presence file as this program and the script of 2015 write it: `filetype`, then `value`, whose
-/// values are all texts without escapes. Gives them in the order of the names.
+/// Finds the facts in a record as this program and the script of 2015 write it: `filetype`, then `value`,
+/// whose values are all texts without escapes. Returns them in the order of the names.
 ///
-/// False for everything else, right or wrong: that is for the real parser to judge. What is taken here, it takes too,
-/// and means the same.
+/// False for all other input, valid or not: the full parser judges that. It accepts everything that is
+/// accepted here, with the same meaning.
 pub(super) fn facts<'t>(text: &'t str, filetype: &str, facts: &mut Vec<Pair<'t>>) -> bool {
     facts.clear();
     read(text, filetype, facts).is_some() && in_order(facts)
 }
 
-/// Sorts by name; false if a name is there twice.
+/// Sorts by name. False if a name occurs twice.
 fn in_order(facts: &mut [Pair<'_>]) -> bool {
     if !facts.is_sorted_by(|a, b| a.0 < b.0) {
         facts.sort_unstable_by(|a, b| a.0.cmp(b.0));
@@ -56,7 +56,7 @@ impl<'t> Cursor<'t> {
         self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'\r')).count();
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn next(&mut self) -> Option<u8> {
         self.skip_space();
         let byte = self.text.as_bytes().get(self.at).copied()?;
@@ -93,7 +93,7 @@ mod tests {
             .then(|| found.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
     }
 
-    /// What the parser of all JSON makes of it.
+    /// What the full JSON parser reads.
     fn parsed(text: &str) -> Option<Facts> {
         let whole: serde_json::Value = serde_json::from_str(text).ok()?;
         (whole.get("filetype")? == FILETYPE).then_some(())?;
@@ -134,7 +134,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Cut, overwritten or repeated anywhere: what is taken, the real parser takes, and means the same.
+        /// Input that is cut, overwritten or repeated anywhere: the full parser accepts everything that is
+        /// accepted here, with the same meaning.
         #[test]
         fn never_takes_what_the_real_parser_refuses(at in 0usize..200, with in "\\PC{0,3}|[\"{}:,\\\\ \n\t]{1,3}", cut in 0usize..4) {
             let text = "{ \"filetype\":\"nodepresence\",\n\"value\":{\"instance-id\":\"i-1\", \"state\" : \"done\",\"a\":\"ü\"}}\n";
