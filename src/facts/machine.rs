@@ -1,4 +1,4 @@
-//! What the machine itself can tell.
+//! Facts that the machine itself knows.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::record::Facts;
 /// Where systemd (machine-id(5)) and D-Bus keep the machine's unique id.
 const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Adds what no file says and the machine knows: `hostname`, `ipv4`, `ipv6`, `instance-id`.
+/// Adds facts that the machine knows and no file states: `hostname`, `ipv4`, `ipv6`, `instance-id`.
 pub fn complete(facts: &mut Facts) {
     add(facts, "instance-id", machine_id);
     add(facts, "hostname", hostname);
@@ -29,7 +29,8 @@ fn hostname() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The machine id, 32 hexadecimal digits. An image that was not booted yet holds nothing, or "uninitialized".
+/// The machine id, 32 hexadecimal digits. In an image before its first boot the file is empty or has
+/// "uninitialized".
 fn machine_id() -> Option<String> {
     MACHINE_IDS
         .iter()

@@ -1,4 +1,4 @@
-//! What this node says of itself: the files of nodeinfo, and what the machine can tell where no file does.
+//! The facts that this node states: the files of nodeinfo, and what the machine knows where no file exists.
 
 mod machine;
 mod network;
@@ -13,14 +13,15 @@ use serde_json::Value;
 
 use crate::record::{Facts, TIME_FORMAT};
 
-/// The longest `statelog` kept, in bytes: the oldest entries go, since a record may not grow without end.
+/// The maximum length of `statelog`, in bytes. The oldest entries are dropped, since a record must not grow
+/// without limit.
 const MAX_STATELOG_BYTES: usize = 16 * 1024;
 
-/// The three facts that say in which state a node is, after a change to `state` at `now` (UTC).
-/// None if it already is in that state.
+/// The three facts that state a node's state, after a change to `state` at `now` (UTC). `None` if the node is
+/// already in that state.
 ///
-/// The facts come in the order in which they are to be written, `state` last: a change that was cut short before it
-/// is seen (the log's last entry names a state that the node is not in), and finished with the time that it had.
+/// The facts are in the order in which to write them, `state` last. An interrupted change can therefore be
+/// detected (the last log entry names a state that the node is not in) and completed with its original time.
 pub fn enter_state(facts: &Facts, state: &str, now: DateTime) -> Option<[(&'static str, String); 3]> {
     let current = facts.get("state").and_then(Value::as_str).unwrap_or_default();
     if current == state {
@@ -39,7 +40,7 @@ pub fn enter_state(facts: &Facts, state: &str, now: DateTime) -> Option<[(&'stat
     Some([("statelog", newest_entries(&log).to_owned()), ("statetss", time), ("state", state.to_owned())])
 }
 
-/// The end of a statelog, whole entries, at most [`MAX_STATELOG_BYTES`].
+/// The last whole entries of a statelog, in at most [`MAX_STATELOG_BYTES`].
 fn newest_entries(log: &str) -> &str {
     let mut rest = log;
     while rest.len() > MAX_STATELOG_BYTES {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// The address that packets to the default route would bear. Nothing is sent: connecting a UDP socket only asks the
-/// kernel for a route (connect(2)); the target is of TEST-NET-1 (RFC 5737), which no network routes specially.
+/// The source address of packets to the default route. Nothing is sent: connecting a UDP socket only asks the
+/// kernel for a route (connect(2)). The destination is in TEST-NET-1 (RFC 5737), for which no network has a
+/// special route.
 pub(super) fn ipv4() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
@@ -14,14 +15,14 @@ pub(super) fn ipv4() -> Option<Ipv4Addr> {
     }
 }
 
-/// A global address of the default route's interface. The kernel's own choice would often be a temporary address
-/// (RFC 8981), another one each day, and each would be a change of the record.
+/// A global address of the default route's interface. The kernel's own choice is often a temporary address
+/// (RFC 8981), which changes daily, and each change would change the record.
 pub(super) fn ipv6() -> Option<Ipv6Addr> {
     let interface = default_interface(&fs::read_to_string("/proc/net/ipv6_route").ok()?)?;
     lasting_address(&fs::read_to_string("/proc/net/if_inet6").ok()?, &interface)
 }
 
-/// All addresses of this machine but those of its loopback. Where the system does not tell them, there are none.
+/// All addresses of this machine except loopback. Empty if the system does not provide them.
 pub fn own_addresses() -> Vec<IpAddr> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let four = local_addresses(&read("/proc/net/fib_trie")).into_iter().map(IpAddr::V4);
@@ -34,7 +35,8 @@ pub fn own_addresses() -> Vec<IpAddr> {
     all
 }
 
-/// The addresses of this machine, from the lines of `/proc/net/fib_trie`: one with an address, and then `/32 host LOCAL`.
+/// This machine's addresses, from the lines of `/proc/net/fib_trie`: a line with an address is followed by
+/// `/32 host LOCAL`.
 fn local_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut last: Option<Ipv4Addr> = None;
     let mut found = Vec::new();
@@ -51,7 +53,7 @@ fn local_addresses(trie: &str) -> Vec<Ipv4Addr> {
 /// The interface of the default route with the lowest metric, from the lines of `/proc/net/ipv6_route`:
 /// destination, its prefix length, source, its prefix length, next hop, metric, references, use, flags, interface.
 fn default_interface(routes: &str) -> Option<String> {
-    const REJECT: u32 = 0x0200; // RTF_REJECT of linux/route.h: an "unreachable" entry, always there on lo
+    const REJECT: u32 = 0x0200; // RTF_REJECT of linux/route.h: an "unreachable" entry, which lo always has
     routes
         .lines()
         .filter_map(|line| {
@@ -65,8 +67,8 @@ fn default_interface(routes: &str) -> Option<String> {
         .map(|(_, interface)| interface.to_owned())
 }
 
-/// The lowest address of that interface which is global and stays, from the lines of `/proc/net/if_inet6`:
-/// address, interface number, prefix length, scope, flags, interface.
+/// The lowest permanent global address of an interface, from the lines of `/proc/net/if_inet6`: address,
+/// interface number, prefix length, scope, flags, interface.
 fn lasting_address(addresses: &str, wanted: &str) -> Option<Ipv6Addr> {
     const GLOBAL_SCOPE: &str = "00";
     // linux/if_addr.h: temporary 0x01, dadfailed 0x08, deprecated 0x20, tentative 0x40

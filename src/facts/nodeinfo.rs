@@ -1,7 +1,7 @@
-//! The folder of facts: one `NAME.txt` a fact, its trimmed content the value.
+//! The folder of facts: one file `NAME.txt` per fact, whose trimmed content is the value.
 //!
-//! A file without text is no fact: somebody is just writing it, or has emptied it. Byte order marks and the line ends of
-//! Windows are no part of a fact.
+//! A file without text is not a fact: it is being written, or was emptied. Byte order marks and Windows line
+//! ends do not belong to a fact.
 
 use std::fs;
 use std::io;
@@ -11,20 +11,20 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, NotPlain, READABLE};
 use crate::record::Facts;
 
-/// No fact may be longer, in bytes.
+/// The maximum length of a fact, in bytes.
 pub const MAX_FACT_BYTES: u64 = 16 * 1024;
 
-/// Why the facts could not be read or written. A fact that cannot be read is never left out in silence: a record
-/// without its `state` would count as active.
+/// Why the facts could not be read or written. An unreadable fact is never silently left out: a record
+/// without its `state` would be active.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// The folder or a file in it could not be read or written.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// A symbolic link, a device, a directory: only plain files are facts.
+    /// A symbolic link, device or directory: only regular files are facts.
     #[error("fact `{}` is no plain file; links are not followed", .0.display())]
     NotAFile(PathBuf),
-    /// More than [`MAX_FACT_BYTES`].
+    /// Longer than [`MAX_FACT_BYTES`].
     #[error("fact `{}` is longer than {MAX_FACT_BYTES} bytes", .0.display())]
     TooLong(PathBuf),
     /// The content, or the name, is not UTF-8.
@@ -56,7 +56,7 @@ impl FactsError {
     }
 }
 
-/// Reads every `*.txt` of the folder. Hidden files are passed over.
+/// Reads every `*.txt` of the folder. Skips hidden files.
 pub fn read(dir: &Path) -> Result<Facts, FactsError> {
     let mut facts = Facts::new();
     for entry in fs::read_dir(dir).at("read", dir)? {
@@ -79,17 +79,17 @@ pub fn read(dir: &Path) -> Result<Facts, FactsError> {
     Ok(facts)
 }
 
-/// Whether there is a file for that fact, with or without text in it.
+/// Whether a fact has a file, with or without text in it.
 pub fn has_file(dir: &Path, fact: &str) -> bool {
     fs::symlink_metadata(file(dir, fact)).is_ok()
 }
 
-/// Whether there is a file for that fact, and no text in it.
+/// Whether a fact has a file without text.
 pub fn is_empty(dir: &Path, fact: &str) -> bool {
     has_file(dir, fact) && read_fact(&file(dir, fact)).is_ok_and(|text| text.is_empty())
 }
 
-/// The file of that fact.
+/// The file of a fact.
 pub fn file(dir: &Path, fact: &str) -> PathBuf {
     dir.join(format!("{fact}.txt"))
 }
@@ -110,19 +110,19 @@ fn read_fact(path: &Path) -> Result<String, FactsError> {
     Ok(plain(&text))
 }
 
-/// The text without byte order marks, with `\n` at the ends of lines, and nothing about it.
+/// The trimmed text, without byte order marks and with `\n` as line end.
 fn plain(text: &str) -> String {
     let blank = |character: char| character.is_whitespace() || character == '\u{feff}';
     text.trim_matches(blank).replace("\r\n", "\n")
 }
 
-/// Writes one fact, whole or not at all.
+/// Writes one fact atomically.
 pub fn write(dir: &Path, name: &str, value: &str) -> Result<(), FactsError> {
     let text = format!("{value}\n");
     Ok(Folder::open(dir)?.replace(format!("{name}.txt"), text.as_bytes(), READABLE, Lasting::Durable)?)
 }
 
-/// Removes a fact, if it is there.
+/// Removes a fact, if it exists.
 pub fn remove(dir: &Path, name: &str) -> Result<(), FactsError> {
     Ok(Folder::open(dir)?.remove(format!("{name}.txt"))?)
 }
