@@ -1,7 +1,8 @@
-//! What a record may put into `haproxy.cfg`, and under which numbers HAProxy knows the servers.
+//! What a record may put into `haproxy.cfg`, and the ids by which HAProxy knows the servers.
 //!
-//! `haproxy -c` is no help here: it accepts most of what an attacker would write. Addresses and ports are not
-//! quoted but parsed, see [`crate::endpoint`]: HAProxy expands `$VAR` in an address even in single quotes.
+//! `haproxy -c` does not help here: it accepts most of what an attacker would write. Addresses and ports are
+//! parsed instead of quoted (see [`crate::endpoint`]), because HAProxy expands `$VAR` in an address even in
+//! single quotes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hasher;
@@ -11,11 +12,11 @@ use fnv::FnvHasher;
 use super::{Reason, Refused, no_outer_space, not_empty, not_longer, only};
 use crate::name::Name;
 
-/// The most characters of a text or path.
+/// The maximum number of characters of a text or path.
 ///
-/// HAProxy takes any length in the file, but a header that outgrows the buffer turns every request into a 500
-/// (seen with 2.6 and 20,000 characters). Only `tune.maxrewrite`, 1,024 bytes by default, is set aside for all added
-/// headers together (HAProxy 2.6 manual, section 3.2).
+/// HAProxy accepts any length in the file. But a header that does not fit into the buffer turns every request
+/// into a 500 (seen with 2.6 and 20,000 characters). Only `tune.maxrewrite`, 1,024 bytes by default, is
+/// reserved for all added headers together (HAProxy 2.6 manual, section 3.2).
 const MAX_LENGTH: usize = 256;
 
 /// The name of a proxy or a server.
@@ -27,13 +28,13 @@ pub fn name(value: &str) -> Result<String, Refused> {
     Ok(name.to_string())
 }
 
-/// Text for an argument that follows the log-format rules, such as `http-request set-header X-Node <fmt>` or
-/// `http-check send … hdr Host <fmt>`, in single quotes.
+/// Text in single quotes, for an argument that follows the log-format rules, such as `http-request set-header
+/// X-Node <fmt>` or `http-check send … hdr Host <fmt>`.
 ///
-/// Single quotes, since double ones expand `${ENV}` and decode `\r\n` (HAProxy 2.6 manual, section 2.2). No
-/// quoting stops `%[env(SECRET)]`, only `%%` does (section 8.2.6). Where the argument is *not* a log-format
-/// (a `uri`, a pattern of an ACL) the `%%` would stay doubled, and a pattern that starts with `-` would be
-/// a flag: `-f` reads a file (section 7.1). Do not use it there.
+/// Double quotes would expand `${ENV}` and decode `\r\n` (HAProxy 2.6 manual, section 2.2). No quoting stops
+/// `%[env(SECRET)]`; only `%%` does (section 8.2.6). Do not use this where the argument is *not* a log-format
+/// (a `uri`, a pattern of an ACL). There `%%` would stay doubled, and a pattern that starts with `-` would be
+/// a flag: `-f` reads a file (section 7.1).
 pub fn quoted(value: &str) -> Result<String, Refused> {
     let check = || {
         not_empty(value)?;
@@ -45,11 +46,11 @@ pub fn quoted(value: &str) -> Result<String, Refused> {
     Ok(format!("'{}'", value.replace('\'', r"'\''").replace('%', "%%")))
 }
 
-/// The path, and query if any, that a health check asks for: `http-check send meth GET uri <path>`.
+/// The path and optional query of a health check: `http-check send meth GET uri <path>`.
 ///
-/// The allow-list is what RFC 3986, section 3.3 and 3.4, lets stand in a path and query, less `'` and `$`,
-/// which HAProxy's own parser acts upon (HAProxy 2.6 manual, section 2.2), and less `%`: harmless after
-/// `uri`, but `uri-lf` takes a log-format, where `%[env(SECRET)]` is read.
+/// Allows the characters of a path and query in RFC 3986, sections 3.3 and 3.4, except three. HAProxy's own
+/// parser acts upon `'` and `$` (HAProxy 2.6 manual, section 2.2). `%` is harmless after `uri`, but `uri-lf`
+/// takes a log-format, where `%[env(SECRET)]` is evaluated.
 pub fn path(value: &str) -> Result<String, Refused> {
     let check = || {
         if !value.starts_with('/') {
@@ -64,15 +65,16 @@ pub fn path(value: &str) -> Result<String, Refused> {
     Ok(value.to_owned())
 }
 
-/// The highest number HAProxy 2.6 takes as a server's `id`; 2^31 is read as negative and refused.
+/// The highest server `id` that HAProxy 2.6 accepts; it reads 2^31 as negative and refuses it.
 const MAX_SERVER_ID: u32 = i32::MAX as u32;
 
-/// The number that HAProxy should know this instance by, 1 to 2^31-1, before collisions: see [`assign_ids`].
+/// The server id of an instance for HAProxy, 1 to 2^31-1, before collisions are resolved (see
+/// [`assign_ids`]).
 ///
 /// Consistent hashing places a server by its `id` (HAProxy 2.6 manual, section 4.2, `hash-type`), and
-/// automatic ids are positions in the file: one more server at the front moves 97% of the keys, with ids
-/// from here 9%. FNV-1a is fixed for ever and known in every language; changing it would move every key of
-/// every balancer. The remainder folds all 64 bits into the range and never gives 0.
+/// automatic ids are positions in the file. With those, one more server at the front moves 97% of the keys;
+/// with these ids, 9%. FNV-1a is stable and available in every language; a change would move every key of
+/// every balancer. The remainder folds all 64 bits into the range and is never 0.
 pub fn server_id(instance_id: &str) -> u32 {
     let mut hasher = FnvHasher::default();
     hasher.write(instance_id.as_bytes());
@@ -82,19 +84,19 @@ pub fn server_id(instance_id: &str) -> u32 {
 
 /// The server ids of one backend's instances, in the order of the set.
 ///
-/// Ids must be unique in a backend. Where two instances hash to the same number, the first in order keeps
-/// it and the other gets the next free one. So the result depends on the set alone, and with 10,000
-/// instances there is a collision in one of 43 fleets.
+/// Ids must be unique in a backend. If two instances hash to the same id, the first in order keeps it and the
+/// other gets the next free one. So the result depends on the set alone. With 10,000 instances, one of 43
+/// fleets has a collision.
 pub fn assign_ids(instance_ids: &BTreeSet<&str>) -> Vec<u32> {
     assign_ids_in_order(instance_ids.iter().copied())
 }
 
-/// [`assign_ids`] of instances that come as they would in a set: in order, each once.
+/// [`assign_ids`] for instances that are in order and unique, as in a set.
 pub fn assign_ids_in_order<'n>(instance_ids: impl Iterator<Item = &'n str>) -> Vec<u32> {
     unique(instance_ids.map(server_id))
 }
 
-/// Makes ids unique by moving on to the next free number, from the last to 1.
+/// Makes ids unique by taking the next free one; after the last comes 1.
 pub(crate) fn unique(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
     let mut taken = HashSet::with_capacity(wanted.size_hint().0);
     wanted
@@ -107,15 +109,15 @@ pub(crate) fn unique(wanted: impl Iterator<Item = u32>) -> Vec<u32> {
         .collect()
 }
 
-/// [`unique`], where nobody who has a number already loses it: those that have been given another one than they want, then
-/// the `old` ones, then the rest, each in their order.
+/// [`unique`], but nobody loses an id. Those with another id than the wanted one are served first, then the
+/// `old` ones, then the rest, each in order.
 pub(crate) fn unique_but_kept(
     wanted: Vec<u32>,
     given: impl Fn(usize) -> Option<u32>,
     old: impl Fn(usize) -> bool,
 ) -> Vec<u32> {
     let plain = unique(wanted.iter().copied());
-    // So it is in all fleets but one of many.
+    // Almost every fleet has no collision.
     if plain == wanted {
         return plain;
     }
@@ -205,7 +207,7 @@ mod tests {
         }
     }
 
-    /// The numbers are part of the interface: when one changes, clients move to other servers.
+    /// The ids are part of the interface: if one changes, clients move to other servers.
     #[test]
     fn server_ids_never_change() {
         #[track_caller]
@@ -213,8 +215,8 @@ mod tests {
             assert_eq!(server_id(input), expect, "for {input:?}");
         }
 
-        // Computed apart from this program; FNV-1a of "foobar" is 0x85944171f73967e8 in the suite of FNV's
-        // authors.
+        // Computed by another program. In the test suite of FNV's authors, FNV-1a of "foobar" is
+        // 0x85944171f73967e8.
         check("foobar", 39_971_535);
         check("", 470_244_594);
         check("web-1", 1_446_749_821);
@@ -248,7 +250,7 @@ mod tests {
             proptest::prop_assert!((1..=MAX_SERVER_ID).contains(&server_id(&instance_id)));
         }
 
-        /// HAProxy's single quotes are those of a shell (section 2.2: "very close to … Bourne shell").
+        /// HAProxy's single quotes work as in a shell (section 2.2: "very close to … Bourne shell").
         #[test]
         fn quoted_text_reads_back(value in "[ -~]{1,40}") {
             if let Ok(quoted) = quoted(&value) {

@@ -1,16 +1,17 @@
-//! Host names for `/etc/hosts` and wherever else a resolver reads them.
+//! Host names for `/etc/hosts` and other files that a resolver reads.
 
 use super::{Reason, Refused, only};
 
 /// A host name: labels of RFC 1123, section 2.1 (letters, digits, inner hyphens; 1–63), joined by dots, at
 /// most 253.
 ///
-/// Refused beyond that:
-/// - a last label that is a number, decimal or `0x…`: `inet_aton` takes `10.1` or `0x7f.1` as an address,
-///   and so do browsers (WHATWG URL, section 3.5, "ends in a number checker");
-/// - `localhost` and its like (RFC 6761, section 6.3): a record must not say where a machine finds itself.
+/// Also refused:
+/// - a last label that is a number, decimal or `0x…`: `inet_aton` takes `10.1` or `0x7f.1` as an address, and
+///   so do browsers (WHATWG URL, section 3.5, "ends in a number checker");
+/// - `localhost` and similar names (RFC 6761, section 6.3): a record must not decide where a machine finds
+///   itself.
 ///
-/// That the name belongs to the node that claims it is not decided here.
+/// Whether the name belongs to the node that claims it is not checked here.
 pub fn hosts(value: &str) -> Result<String, Refused> {
     check(value).map_err(|reason| reason.of("a host name"))?;
     Ok(value.to_owned())
@@ -26,7 +27,7 @@ fn check(value: &str) -> Result<(), Reason> {
         return Err(Reason::HostName);
     }
     let is_own = |label: &str| OWN_NAMES.iter().any(|own| label.eq_ignore_ascii_case(own));
-    // In any label: `localhost.localdomain` at the front, `x.localhost` at the end.
+    // In any label: first in `localhost.localdomain`, last in `x.localhost`.
     if value.split('.').any(is_own) || value.eq_ignore_ascii_case("ip6-loopback") {
         return Err(Reason::Reserved);
     }

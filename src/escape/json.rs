@@ -4,8 +4,8 @@ use super::Refused;
 
 /// A JSON string with its double quotes (RFC 8259, section 7).
 ///
-/// Refuses nothing: JSON can write every text. It is not meant for a JSON text inside HTML, where `<` would
-/// have to be escaped as well.
+/// Never refuses: JSON can write every text. Do not use it for JSON inside HTML, where `<` must be escaped
+/// too.
 pub fn json(value: &str) -> Result<String, Refused> {
     Ok(serde_json::Value::from(value).to_string())
 }

@@ -1,8 +1,8 @@
-//! One file a target format: how a value from a record is written so that the format cannot be left.
+//! One file per target format: writes a value from a record so that it cannot break out of the format.
 //!
 //! Every function here is pure and takes a value that may be hostile. It returns text that the target's own
-//! parser reads back as exactly that value, or refuses; it never repairs. Each says in which place of the
-//! format its result may stand. `tests/it/escaping.rs` puts the same payloads before the real programs.
+//! parser reads back as exactly that value, or refuses. It never repairs. Each documents where in the format
+//! its result may be used. `tests/it/escaping.rs` gives the same payloads to the real programs.
 
 pub mod haproxy;
 
@@ -26,46 +26,46 @@ pub use yaml::yaml;
 
 use crate::name::NameError;
 
-/// A value that cannot be written to a format without changing it or leaving the format.
+/// A value that cannot be written without changing it or breaking out of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot be written as {format}: {reason}")]
 pub struct Refused {
-    /// What was to be written, as in "cannot be written as …".
+    /// The kind of text, as in "cannot be written as …".
     pub format: &'static str,
-    /// What about the value is wrong.
+    /// Why the value is refused.
     pub reason: Reason,
 }
 
-/// What about a value made a format refuse it.
+/// Why a format refused a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The format has no way to write an empty value here.
+    /// The format cannot write an empty value here.
     #[error("the value is empty")]
     Empty,
-    /// The format has no safe way to write this character here.
+    /// The format cannot safely write this character here.
     #[error("character {position} is `{}`, which is not allowed there", character.escape_debug())]
     Character {
-        /// The character in question.
+        /// The character.
         character: char,
-        /// Where it stands, counted in characters from 1.
+        /// Its position in characters, from 1.
         position: usize,
     },
-    /// The format would cut off a space at the beginning or end.
+    /// The format would remove a space at the start or end.
     #[error("it starts or ends with a space, which would be lost")]
     OuterSpace,
-    /// The value has more characters than the format, or what reads it, can be trusted with.
+    /// The value has more characters than the format or its reader can safely take.
     #[error("it is longer than {max} characters")]
     TooLong {
-        /// How many would be fine.
+        /// The limit, in characters.
         max: usize,
     },
-    /// The value does not start as it must.
+    /// The value does not start with the required character.
     #[error("it does not start with `{0}`")]
     Start(char),
-    /// A backslash at the end would take in what follows.
+    /// A backslash at the end would escape the text that follows.
     #[error("it ends with a backslash, which would escape what follows")]
     TrailingBackslash,
-    /// The format gives this very value a meaning of its own.
+    /// The format gives exactly this value a meaning of its own.
     #[error("that value has a meaning of its own there")]
     Reserved,
     /// Not a host name of RFC 1123.
@@ -80,7 +80,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// This reason, given by `format`.
+    /// A refusal by `format` for this reason.
     fn of(self, format: &'static str) -> Refused {
         Refused { format, reason: self }
     }
@@ -94,7 +94,7 @@ fn only(value: &str, allowed: impl Fn(char) -> bool) -> Result<(), Reason> {
     }
 }
 
-/// Refuses a space at either end, for formats that cut it off.
+/// Refuses a space at either end, for formats that remove it.
 fn no_outer_space(value: &str) -> Result<(), Reason> {
     match value.starts_with(' ') || value.ends_with(' ') {
         true => Err(Reason::OuterSpace),
@@ -110,7 +110,7 @@ fn not_longer(value: &str, max: usize) -> Result<(), Reason> {
     }
 }
 
-/// Refuses an empty value, for formats that have no way to write one.
+/// Refuses an empty value, for formats that cannot write one.
 fn not_empty(value: &str) -> Result<(), Reason> {
     match value.is_empty() {
         true => Err(Reason::Empty),

@@ -2,26 +2,26 @@
 
 use super::{Reason, Refused, no_outer_space, not_empty, only};
 
-/// The value of a directive, the last thing on its line.
+/// The value of a directive, which ends its line.
 ///
-/// `;` starts a comment unless a backslash stands before it. Nagios cuts outer space off and joins a line
-/// that ends with a backslash to the next. `$NAME$` is a macro, and `$USER1$` to `$USER256$` hold the
-/// passwords of `resource.cfg` ("Understanding Macros and How They Work" in the Nagios 4 manual), so `$` is
-/// refused. `null` in any directive cancels what is inherited ("Object Inheritance").
+/// `;` starts a comment unless a backslash precedes it. Nagios removes outer space and joins a line that ends
+/// with a backslash to the next one. `$NAME$` is a macro, and `$USER1$` to `$USER256$` contain the passwords
+/// of `resource.cfg` ("Understanding Macros and How They Work" in the Nagios 4 manual), so `$` is refused.
+/// `null` in any directive cancels what is inherited ("Object Inheritance").
 ///
-/// Not for `check_command` and not for an `address` or custom variable that a command line uses: Nagios
-/// gives that line to a shell. There only [`Name`](crate::name::Name) and
-/// [`Address`](crate::endpoint::Address) will do.
+/// Do not use it for `check_command`, nor for an `address` or custom variable in a command line: Nagios
+/// passes that line to a shell. Only [`Name`](crate::name::Name) and [`Address`](crate::endpoint::Address)
+/// are safe there.
 pub fn nagios(value: &str) -> Result<String, Refused> {
     check_value(value).map_err(|reason| reason.of("a value for Nagios"))?;
     Ok(value.replace(';', r"\;"))
 }
 
-/// The name of an object, also where names are listed with commas.
+/// The name of an object, also in a list separated by commas.
 ///
-/// The characters are `illegal_object_name_chars` as Nagios' sample `nagios.cfg` sets it, `=`, `,`, `(`,
-/// `)` and space as lists and expressions use them, and `;`, which a name cannot escape. A leading `+`
-/// would add to an inherited list instead of being a name ("Object Inheritance" in the Nagios 4 manual).
+/// Refuses `illegal_object_name_chars` as in Nagios' sample `nagios.cfg`; `=`, `,`, `(`, `)` and space, which
+/// lists and expressions use; and `;`, which a name cannot escape. A leading `+` would extend an inherited
+/// list instead of being part of the name ("Object Inheritance" in the Nagios 4 manual).
 pub fn nagios_name(value: &str) -> Result<String, Refused> {
     let check = || {
         check_value(value)?;

@@ -4,9 +4,10 @@ use super::{Refused, only};
 
 /// A string argument with its double quotes.
 ///
-/// In quotes nginx ends the string at the same quote and decodes `\"`, `\'`, `\\`, `\t`, `\r` and `\n`
+/// In quotes, nginx ends the string at the same quote and decodes `\"`, `\'`, `\\`, `\t`, `\r` and `\n`
 /// (`ngx_conf_read_token` in `src/core/ngx_conf_file.c`), so a backslash is doubled. `$` starts a variable in
-/// most arguments, in quotes too, and there is no way to escape it: refused. So are control characters.
+/// most arguments, even in quotes, and cannot be escaped, so it is refused. Control characters are refused
+/// too.
 pub fn nginx(value: &str) -> Result<String, Refused> {
     only(value, |character| !character.is_control() && character != '$')
         .map_err(|reason| reason.of("a string in nginx.conf"))?;

@@ -2,12 +2,11 @@
 
 use super::{Refused, not_empty, only};
 
-/// The value of one `key='value'` pair, with its single quotes, in which `''` is a quote.
+/// The value of one `key='value'` pair with its single quotes; `''` inside is a quote.
 ///
-/// See section `[databases]` of pgbouncer(5). The file is read line by line and has no escape for the end of a
-/// line, so that is refused, and NUL with it, which ends the text for C. An empty value is refused since
-/// for most keys it means something else than leaving the key out. The key is the template's, never a
-/// record's.
+/// See section `[databases]` of pgbouncer(5). The file is read line by line and cannot escape a line end, so
+/// that is refused, and so is NUL, which ends a C string. An empty value is refused because most keys give it
+/// another meaning than a missing key. The key must come from the template, never from a record.
 pub fn pgbouncer(value: &str) -> Result<String, Refused> {
     not_empty(value)
         .and_then(|()| only(value, |character| !matches!(character, '\n' | '\r' | '\0')))

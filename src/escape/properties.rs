@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use super::Refused;
 
-/// The value of a property, the rest of its line after `key=`.
+/// The value of a property: the rest of the line after `key=`.
 ///
-/// Written as `java.util.Properties.store` does: `\`, newline, return, tab, form feed, `#`, `!`, `=` and
-/// `:` behind a backslash, a leading space too since `load` skips it, and all beyond printable ASCII as
-/// `\uXXXX` in UTF-16 units, since `load(InputStream)` reads ISO 8859-1. Refuses nothing.
+/// Escapes as `java.util.Properties.store` does. `\`, newline, return, tab, form feed, `#`, `!`, `=` and `:`
+/// get a backslash, and so does a leading space, which `load` would skip. All beyond printable ASCII becomes
+/// `\uXXXX` in UTF-16 units, since `load(InputStream)` reads ISO 8859-1. Never refuses.
 pub fn properties(value: &str) -> Result<String, Refused> {
     let mut escaped = String::with_capacity(value.len());
     for (index, character) in value.chars().enumerate() {
@@ -53,7 +53,7 @@ mod tests {
         check("\u{7f}\u{85}\u{2028}", r"\u007F\u0085\u2028");
     }
 
-    /// The value part of `java.util.Properties.load` for one line, as its documentation describes it.
+    /// Reads the value as `java.util.Properties.load` does for one line, by its documentation.
     fn load(line: &str) -> String {
         let mut units = Vec::new();
         let mut characters = line.trim_start_matches([' ', '\t', '\u{c}']).chars();

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use super::Refused;
 
-/// A scalar in double quotes, the only style that can write every text (YAML 1.2.2, section 7.3.1; YAML
-/// 1.1, section 9.1.1).
+/// A scalar in double quotes, the only style that can write every text (YAML 1.2.2, section 7.3.1; YAML 1.1,
+/// section 9.1.1).
 ///
-/// Quoted always, so that no value is read as another type (`no`, `1e3`, `null`). Escaped is what the
-/// format does not let stand (`c-printable`, section 5.1: most of C0 and C1, U+FFFE, U+FFFF), the line
-/// breaks of YAML 1.1 (section 5.4: U+0085, U+2028, U+2029), and the byte order mark. `<` and `%` too:
-/// Rails runs ERB over `database.yml` before it is YAML, and `<%= … %>` is Ruby. Refuses nothing.
+/// Always quotes, so that no value is read as another type (`no`, `1e3`, `null`). Escapes what the format
+/// forbids (`c-printable`, section 5.1: most of C0 and C1, U+FFFE, U+FFFF), the line breaks of YAML 1.1
+/// (section 5.4: U+0085, U+2028, U+2029), and the byte order mark. Also escapes `<` and `%`: Rails runs ERB
+/// over `database.yml` before parsing it, and `<%= … %>` is Ruby. Never refuses.
 pub fn yaml(value: &str) -> Result<String, Refused> {
     let mut quoted = String::with_capacity(value.len() + 2);
     quoted.push('"');
@@ -28,7 +28,7 @@ pub fn yaml(value: &str) -> Result<String, Refused> {
     Ok(quoted)
 }
 
-/// `\xNN` or `\uNNNN`: the code point in hexadecimal (section 5.7), in YAML not a byte.
+/// `\xNN` or `\uNNNN`: the code point in hexadecimal (section 5.7); in YAML, `\x` is not a byte.
 fn escape(quoted: &mut String, letter: char, width: usize, character: char) {
     write!(quoted, r"\{letter}{:0width$x}", u32::from(character)).expect("writing to a String cannot fail");
 }
