@@ -1,12 +1,12 @@
-//! Each escaping function before a small reader of its format, written from the format's documentation.
+//! Checks each escaping function with a small reader of its format, written from the format's documentation.
 //!
-//! The real programs judge too, in `tests/it/escaping.rs`; they are too slow for millions of values.
+//! `tests/it/escaping.rs` checks them with the real programs, which are too slow for millions of values.
 
 use std::str::Chars;
 
 use crate::escape;
 
-/// Any text through every escaping function: what the format's reader makes of it is the text again.
+/// Passes any text through every escaping function: the reader of the format must read the same text back.
 pub(super) fn escape(bytes: &[u8]) {
     let Ok(value) = std::str::from_utf8(bytes) else { return };
     let check = |format: &str, written: Result<String, escape::Refused>, read: fn(&str) -> Option<String>| {
@@ -36,7 +36,8 @@ pub(super) fn escape(bytes: &[u8]) {
     });
 }
 
-/// A double-quoted scalar on one line (YAML 1.2.2, section 7.3.1) with the escapes that are used. ERB must find nothing.
+/// A double-quoted scalar on one line (YAML 1.2.2, section 7.3.1), with the escapes that are used. ERB must
+/// find no code.
 fn yaml(text: &str) -> Option<String> {
     let mut characters = text.strip_prefix('"')?.strip_suffix('"')?.chars();
     let mut read = String::new();
@@ -85,7 +86,8 @@ fn properties(text: &str) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// A token in double quotes (`ngx_conf_read_token` in nginx's `src/core/ngx_conf_file.c`). No variable may be in it.
+/// A token in double quotes (`ngx_conf_read_token` in nginx's `src/core/ngx_conf_file.c`). It must contain no
+/// variable.
 fn nginx(text: &str) -> Option<String> {
     let mut characters = text.strip_prefix('"')?.strip_suffix('"')?.chars();
     let mut read = String::new();
@@ -112,7 +114,7 @@ fn pgbouncer(text: &str) -> Option<String> {
     (!single && !inner.contains(['\n', '\r', '\0'])).then(|| inner.replace("''", "'"))
 }
 
-/// The rest of a directive's line: up to a `;` without a backslash, without outer space and macros.
+/// The rest of a directive's line: up to a `;` without a backslash, without outer space or macros.
 fn nagios(text: &str) -> Option<String> {
     let mut read = String::new();
     let mut characters = text.chars().peekable();
@@ -129,7 +131,7 @@ fn nagios(text: &str) -> Option<String> {
     whole.then_some(read)
 }
 
-/// One word of a line (HAProxy 2.6 manual, section 2.2): strong quotes, and a backslash outside of them.
+/// One word of a line (HAProxy 2.6 manual, section 2.2): single quotes, and a backslash outside of them.
 fn haproxy_word(text: &str) -> Option<String> {
     let mut read = String::new();
     let mut characters = text.chars();
@@ -146,7 +148,7 @@ fn haproxy_word(text: &str) -> Option<String> {
     (!quoted && !read.contains(['\n', '\r', '\0'])).then_some(read)
 }
 
-/// The text that a log-format says (HAProxy 2.6 manual, section 8.2.6); none if it asks for anything.
+/// The text of a log-format (HAProxy 2.6 manual, section 8.2.6). `None` if it evaluates anything.
 fn log_format(word: &str) -> Option<String> {
     (!word.replace("%%", "").contains('%')).then(|| word.replace("%%", "%"))
 }

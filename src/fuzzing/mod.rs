@@ -1,7 +1,7 @@
-//! The readers of everything that comes from outside, each as a function of bytes: for `fuzz/`, and for the test that
-//! reads its corpora again. Built only for these two.
+//! The readers of all outside input as functions of bytes: for `fuzz/`, and for the test that replays its
+//! corpora. Built only for these two.
 //!
-//! None of them may panic, whatever the bytes are. Where something else says what is right, they compare.
+//! None may panic on any input. If another implementation defines the right result, they compare with it.
 
 mod formats;
 
@@ -12,10 +12,10 @@ use crate::haproxy::{self, Overrides, Running};
 use crate::record::{FILETYPE, Facts, Record};
 use crate::store::git::fuzzing as git;
 
-/// A reader of outside bytes.
+/// A reader of outside input.
 pub type Target = fn(&[u8]);
 
-/// All of them. Each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
+/// All readers. Each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
 pub const TARGETS: [(&str, Target); 14] = [
     ("answer", git::answer),
     ("beats", git::beats),
@@ -33,10 +33,10 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("refs", git::refs),
 ];
 
-/// The target of that name.
+/// The reader with a name.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no such reader.
 pub fn target(name: &str) -> Target {
     TARGETS.iter().find(|target| target.0 == name).expect("the name of a target").1
 }
@@ -49,7 +49,7 @@ fn config(bytes: &[u8]) {
     }
 }
 
-/// A presence file. What the fast reader takes, the parser of all JSON takes too, and means the same.
+/// A record. The full JSON parser must accept all that the fast reader accepts, with the same meaning.
 fn record(bytes: &[u8]) {
     let Ok(record) = Record::parse(bytes) else { return };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -75,7 +75,7 @@ fn haproxy_states(bytes: &[u8]) {
     let _ = haproxy::state_file::remember(states, &haproxy::Config::parse(config), &Overrides::default());
 }
 
-/// Two haproxy.cfg, and the way from one to the other.
+/// Two versions of haproxy.cfg, and the plan from one to the other.
 fn haproxy_config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (old, new) = text.split_once('\0').unwrap_or((&text, ""));
