@@ -103,7 +103,7 @@ impl FromStr for Address {
     }
 }
 
-/// The bare address, IPv6 without brackets (in the form of RFC 5952).
+/// The bare address, IPv6 without brackets (as in RFC 5952).
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -118,7 +118,7 @@ impl Serialize for Address {
 
 /// Why a text is not an [`Address`].
 ///
-/// `shown` is the beginning of the text with control characters escaped: safe to print.
+/// `shown` is the start of the text with control characters escaped, safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not an IPv4 or IPv6 address.
@@ -126,7 +126,7 @@ pub enum AddressError {
         "`{shown}` is not an IP address; write it like `192.0.2.1` or `2001:db8::1`, without port or brackets"
     )]
     Syntax {
-        /// The beginning of the text.
+        /// The start of the text.
         shown: String,
     },
     /// It has a zone id, which names an interface of the node that wrote it, not of the reader.
@@ -134,7 +134,7 @@ pub enum AddressError {
         "the address `{shown}` has a zone id (`%…`), which means nothing on another machine; leave it out"
     )]
     Zone {
-        /// The beginning of the text.
+        /// The start of the text.
         shown: String,
     },
     /// `::`, or in 0.0.0.0/8: as a destination, its meaning depends on the reader.
@@ -143,7 +143,7 @@ pub enum AddressError {
         /// The address.
         address: IpAddr,
     },
-    /// The address of a group.
+    /// A multicast address.
     #[error("`{address}` is a multicast address; give the address of one machine")]
     Multicast {
         /// The address.
@@ -206,25 +206,25 @@ impl fmt::Display for Port {
 
 /// Why a text or number is not a [`Port`].
 ///
-/// `shown` is the beginning of the text with control characters escaped: safe to print.
+/// `shown` is the start of the text with control characters escaped, safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
-    /// Something other than decimal digits.
+    /// Anything but decimal digits.
     #[error("`{shown}` is not a port; write decimal digits only")]
     Syntax {
-        /// The beginning of the text.
+        /// The start of the text.
         shown: String,
     },
     /// Digits that other programs read as octal.
     #[error("the port `{shown}` has a leading zero, which some programs read as octal; leave it out")]
     LeadingZero {
-        /// The beginning of the text.
+        /// The start of the text.
         shown: String,
     },
     /// 0, or more than 65535.
     #[error("the port {shown} is out of range; it must be 1–65535")]
     Range {
-        /// The beginning of the text.
+        /// The start of the text.
         shown: String,
     },
 }

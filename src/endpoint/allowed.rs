@@ -1,7 +1,7 @@
 //! Which addresses records may state.
 //!
-//! A balancer connects to what records state. So a record that names the balancer's own loopback, or a service that only
-//! listens to its own link, would publish what nobody else can reach.
+//! A balancer connects to the addresses in records. A record with the balancer's own loopback address, or
+//! with that of a service that only its own link can reach, would expose what nobody else can reach.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +17,7 @@ pub struct Network {
     bits: u32,
 }
 
-/// That text is no network.
+/// The text is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no network; write it like `10.0.0.0/8`, `2001:db8::/32` or `192.0.2.1`")]
 pub struct NetworkError(String);
@@ -60,13 +60,13 @@ impl Network {
         }
     }
 
-    /// Whether this is just that address, or every one.
+    /// Whether this network is just that address, or all addresses.
     fn means(self, ip: IpAddr) -> bool {
         self.has(ip) && [0, if ip.is_ipv4() { 32 } else { 128 }].contains(&self.bits)
     }
 }
 
-/// Which addresses records may state: all that are no special ones, or those that the operator has named.
+/// Which addresses records may state: all but special ones, or those of the operator's networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed(Vec<Network>);
 
@@ -76,27 +76,27 @@ pub enum Forbidden {
     /// It is special.
     #[error("`{address}` is {kind}, which `addresses` does not allow")]
     Special {
-        /// As the record states it.
+        /// The stated address.
         address: Address,
-        /// What it is.
+        /// The kind of special address.
         kind: &'static str,
     },
     /// It is in none of the networks.
     #[error("`{0}` is in no network of `addresses`")]
     Elsewhere(Address),
-    /// It is this machine's own, and the record is another node's.
+    /// It is this machine's own, but the record is another node's.
     #[error("`{0}` is this machine's own address; `addresses` can name it")]
     Own(Address),
 }
 
 impl Allowed {
-    /// Those networks; of none, all but the special addresses.
+    /// Allows these networks; if there are none, all but the special addresses.
     pub fn of(networks: &[String]) -> Result<Allowed, NetworkError> {
         networks.iter().map(|network| network.parse()).collect::<Result<_, _>>().map(Allowed)
     }
 
-    /// Whether a record may state that address. `own` are the addresses of the machine that reads it, unless the record
-    /// is its own.
+    /// Whether a record may state an address. `own` are the addresses of the reading machine, or empty if the
+    /// record is its own.
     pub fn judge(&self, address: Address, own: &[IpAddr]) -> Result<(), Forbidden> {
         let ip = address.ip();
         for ip in [Some(ip)].into_iter().chain(embedded(ip).map(|ip| ip.map(IpAddr::V4))).flatten() {
@@ -119,7 +119,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The IPv4 addresses that packets to this one may be sent on to.
+/// The IPv4 addresses to which packets to this address may be forwarded.
 fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; 2] {
     let IpAddr::V6(ip) = ip else { return [None; 2] };
     let octets = ip.octets();
@@ -128,7 +128,7 @@ fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; 2] {
     match ip.segments() {
         // RFC 4291, section 2.5.5.1: IPv4-compatible; RFC 6052: NAT64 with the well-known prefix.
         [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at([12, 13, 14, 15]),
-        // RFC 8215: NAT64 of one's own, with a prefix of 48 bits (RFC 6052, section 2.2) or of 96.
+        // RFC 8215: local-use NAT64, with a prefix of 48 bits (RFC 6052, section 2.2) or of 96.
         [0x64, 0xff9b, 1, ..] => {
             let both = [[6, 7, 9, 10], [12, 13, 14, 15]].map(four);
             both.map(|four| Some(four).filter(|four| !four.is_unspecified()))
@@ -139,7 +139,8 @@ fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; 2] {
     }
 }
 
-/// Where clouds tell machines their secrets; a service on a link-local address is link-local anyway.
+/// The metadata services of clouds, which give machines their secrets. Those at link-local addresses are
+/// covered by that rule.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -148,7 +149,7 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-/// What is special about the address (RFC 6890 and the IANA registries that follow it), if anything is.
+/// The kind of special address (RFC 6890 and the IANA registries that follow it), if it is one.
 fn special(ip: IpAddr) -> Option<&'static str> {
     if METADATA.contains(&ip) {
         return Some("the address of a cloud's metadata service");
@@ -169,9 +170,9 @@ fn special(ip: IpAddr) -> Option<&'static str> {
             [0, 0, 0, 0, 0, 0, 0, 1] => Some("a loopback address"),
             [0xfe80..=0xfebf, ..] => Some("a link-local address"),
             [0xff00..=0xffff, ..] => Some("a multicast address"),
-            // RFC 4380: Teredo, a way to an IPv4 address behind a translator.
+            // RFC 4380: Teredo, which leads to an IPv4 address behind a translator.
             [0x2001, 0, ..] => Some("a reserved address"),
-            // Global unicast, unique local, and the forms that are judged by the IPv4 address in them.
+            // Global unicast, unique local, and the forms that are judged by their embedded IPv4 address.
             [0x2000..=0x3fff | 0xfc00..=0xfdff, ..] => None,
             [0x64, 0xff9b, 0 | 1, ..] | [0, 0, 0, 0, 0, 0, ..] => None,
             _ => Some("a reserved address"),
@@ -249,7 +250,7 @@ mod tests {
         check(&["::/0"], "64:ff9b::7f00:1", "no network");
         check(&["::/0", "127.0.0.0/8"], "64:ff9b::7f00:1", "allowed");
         check(&["127.0.0.0/8"], "127.0.0.1", "allowed");
-        // Its own address only by its name, or with all others.
+        // Its own address is allowed only by itself, or with all addresses.
         check(&["0.0.0.0/0"], "10.0.0.1", "allowed");
         check(&["10.0.0.0/8"], "10.0.0.1", "own");
         check(&["10.0.0.0/8", "10.0.0.1"], "10.0.0.1", "allowed");

@@ -53,7 +53,7 @@ fn addresses_of_no_single_machine_are_refused() {
     check("[fe80::1%lo]", &zone("[fe80::1%lo]"));
 }
 
-/// Every payload that HAProxy 2.6 was seen to accept in the address field.
+/// Every payload that HAProxy 2.6 accepted in the address field.
 #[test]
 fn the_injection_table_is_refused() {
     let payloads = [
@@ -157,7 +157,7 @@ fn ports_from_numbers() {
     check(65535, Ok(65535));
     check(0, Err("the port 0 is out of range; it must be 1–65535"));
     check(65536, Err("the port 65536 is out of range; it must be 1–65535"));
-    // 80 in the low 16 bits: a cast instead of a conversion would let it through.
+    // 80 in the low 16 bits: a cast instead of a conversion would accept it.
     check(0x1_0000_0050, Err("the port 4294967376 is out of range; it must be 1–65535"));
 }
 
