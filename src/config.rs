@@ -37,7 +37,7 @@ const NODEINFO: [&str; 2] = ["/root/nodeinfo", "/etc/presence/nodeinfo"];
 
 const FOLDER: &str = "it/presence/all";
 
-/// Enough for ten thousand nodes that beat once a minute.
+/// Enough for ten thousand nodes with one heartbeat a minute each.
 const BEAT_SHARDS: u16 = 64;
 
 /// The values from the command line and the environment; clap has already merged these two.
@@ -53,7 +53,7 @@ pub struct Given {
     pub folder: Option<String>,
     /// `--state-dir`.
     pub state_dir: Option<PathBuf>,
-    /// `--addresses`, each network.
+    /// Each network of `--addresses`.
     pub addresses: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ pub struct Config {
     pub nodeinfo: PathBuf,
     /// Whether that folder was named explicitly; then it must exist.
     pub nodeinfo_named: bool,
-    /// The stores, the most trusted first; at least one.
+    /// The stores, the most trusted first. Never empty.
     pub stores: Vec<String>,
     /// The folder of the records inside each store.
     pub folder: Folder,
@@ -86,11 +86,11 @@ pub struct Config {
     pub template_dirs: Vec<PathBuf>,
     /// Variables for templates.
     pub vars: Map<String, Value>,
-    /// What states mean.
+    /// The meanings of states.
     pub states: States,
     /// The safety limits.
     pub limits: Limits,
-    /// The most that is read from stores.
+    /// The limits of what is read from stores.
     pub store_limits: limits::Limits,
     /// Time limits of the network.
     pub network: transport::Limits,

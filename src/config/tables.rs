@@ -1,4 +1,4 @@
-//! The tables `[[render]]`, `[agent]`, `[[health]]` and `[[notify]]`, as they hold.
+//! The tables `[[render]]`, `[agent]`, `[[health]]` and `[[notify]]`, as resolved.
 
 mod written;
 
@@ -16,102 +16,102 @@ use crate::output::{Command, Target};
 use crate::probe::Question;
 pub(super) use written::{AgentTable, HealthTable, NotifyTable, RenderTable};
 
-/// A file to keep right.
+/// A file to keep up to date.
 #[derive(Debug, Clone)]
 pub struct Render {
     /// The template's name.
     pub name: String,
-    /// The file, and how it is checked and taken into use.
+    /// The file, with its check and reload.
     pub target: Target,
-    /// Stand in for this part.
+    /// Render for this part.
     pub part: Option<String>,
-    /// Stand in for this stacktype.
+    /// Render for this stacktype.
     pub stacktype: Option<String>,
-    /// Stand in for this deployment.
+    /// Render for this deployment.
     pub deployment: Option<String>,
-    /// Where templates are looked for first.
+    /// The template folders to search first.
     pub template_dirs: Vec<PathBuf>,
-    /// Variables, over those of the whole configuration.
+    /// Variables, which override those of the whole configuration.
     pub vars: Map<String, Value>,
     /// The safety limits.
     pub limits: Limits,
-    /// Nodes that were silent for longer are absent.
+    /// Nodes that are silent for longer are missed.
     pub max_age: Option<SignedDuration>,
-    /// Only nodes that answer are active: nodes of these parts are asked.
+    /// Only nodes that accept a connection are active. Nodes of these parts are asked.
     pub reachable: Option<Pattern>,
 }
 
-/// How the agent goes about.
+/// The agent's settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
-    /// From beat to beat.
+    /// The time between beats.
     pub interval: Duration,
-    /// Over how much of the interval a fleet spreads.
+    /// The part of the interval over which the beats of a fleet spread.
     pub splay: Duration,
-    /// From look to look at the stores.
+    /// The time between looks at the stores.
     pub poll: Duration,
-    /// After a change, so long without another before there is a render.
+    /// How long the list must be unchanged before a render.
     pub quiet_min: Duration,
-    /// After a change, so long at most.
+    /// The longest delay of a render after a change.
     pub quiet_max: Duration,
-    /// So many reloads a minute at most.
+    /// The maximum number of reloads per minute.
     pub reloads_per_minute: u32,
-    /// What to say to the list when the agent is stopped.
+    /// What to publish when the agent is stopped.
     pub on_stop: OnStop,
-    /// Where metrics are written.
+    /// The file of metrics.
     pub metrics: Option<PathBuf>,
 }
 
-/// What is said to the list when the agent is stopped.
+/// What to publish when the agent is stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStop {
-    /// Nothing: a restart of the agent is no news.
+    /// Nothing: a restart of the agent does not concern the fleet.
     #[default]
     Nothing,
-    /// This node is draining.
+    /// Publish that this node is draining.
     Draining,
-    /// This node is off the list.
+    /// Withdraw this node.
     Withdraw,
 }
 
 /// A check of this node's own service.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// Its name in messages and memories.
+    /// Its name in messages and state files.
     pub name: String,
-    /// What is asked.
+    /// The check itself.
     pub check: Check,
-    /// So many good answers in a row make it healthy.
+    /// This many successes in a row make the node healthy.
     pub rise: u32,
-    /// So many bad answers in a row make it ill.
+    /// This many failures in a row make the node unhealthy.
     pub fall: u32,
-    /// No answer after this is a bad one.
+    /// After this time, a missing answer is a failure.
     pub timeout: Duration,
-    /// From question to question.
+    /// The time between checks.
     pub interval: Duration,
-    /// A node that fails again and again must be well for so long at most before it is announced as well.
+    /// The longest hold before a node that fails repeatedly is announced as healthy again.
     pub damp: Duration,
 }
 
-/// What a health check asks.
+/// The kind of a health check.
 #[derive(Debug, Clone)]
 pub enum Check {
-    /// Whether a command succeeds.
+    /// A command must succeed.
     Command(Command),
-    /// Whether somebody answers there.
+    /// A connection or HTTP request must succeed.
     Answers(SocketAddr, Question),
 }
 
-/// Who is told of changes of the roster.
+/// A receiver of notifications about changes of the roster.
 #[derive(Debug, Clone)]
 pub struct Notify {
-    /// A JSON object is posted there.
+    /// Gets a JSON object by POST.
     pub url: Option<String>,
-    /// It gets the JSON object in a file, `{}`.
+    /// Gets the JSON object in the file `{}`.
     pub command: Option<Command>,
-    /// Only of critical changes.
+    /// Only critical changes.
     pub critical_only: bool,
-    /// How long telling may take.
+    /// The longest time for one delivery.
     pub timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! Values of the configuration file that are checked while it is read, so that a mistake is told with its line.
+//! Values of the configuration file that are checked while it is parsed, so that an error has its line.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error, Visitor};
 
 use crate::output::{Command, Owner};
 
-/// Reads a length of time: `500ms`, `90s`, `5m`, `2h`, `1d`.
+/// Parses a duration: `500ms`, `90s`, `5m`, `2h`, `1d`.
 pub fn age(text: &str) -> Result<SignedDuration, String> {
     let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
     let span: Span = text.parse().map_err(say)?;
@@ -17,7 +17,7 @@ pub fn age(text: &str) -> Result<SignedDuration, String> {
     if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
 }
 
-/// Reads a file mode: up to four octal digits.
+/// Parses a file mode: up to four octal digits.
 pub fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
         Ok(mode) if mode <= 0o7777 => Ok(mode),
@@ -25,12 +25,12 @@ pub fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A length of time; a bare number is one of seconds.
+/// A duration; a bare number is in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time(pub(super) SignedDuration);
 
 impl Time {
-    /// As clocks that only go forward count it.
+    /// As a duration of a monotonic clock.
     pub(super) fn wait(self) -> Duration {
         self.0.unsigned_abs()
     }
@@ -87,7 +87,7 @@ impl TryFrom<String> for CheckLine {
     }
 }
 
-/// A file mode, as text: as a number, 640 would be no octal one.
+/// A file mode as text: the number 640 would not be octal.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Mode(pub(super) u32);

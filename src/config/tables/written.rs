@@ -1,4 +1,4 @@
-//! The tables as they are written, and what they come to.
+//! The tables as written, and how they are resolved.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,11 +66,11 @@ impl Default for Awake {
     }
 }
 
-/// How long changes at run time are waited for in one beat. A check needs some seconds for its verdict.
+/// How long one beat waits for changes at run time. A check needs some seconds for its verdict.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl RenderTable {
-    /// The table as it holds; else what is wrong with it.
+    /// The resolved table, or what is wrong with it.
     pub(in crate::config) fn resolve(
         self,
         general: Limits,
@@ -93,7 +93,7 @@ impl RenderTable {
                 );
             }
             (Apply::Runtime, Some(socket)) => {
-                // The file must name what this program uses: said once is enough.
+                // The file must name what this program uses; the user states it once.
                 imply(&mut vars, "stats_socket", &socket);
                 if let Some(file) = &self.state_file {
                     imply(&mut vars, "server_state_file", file);
@@ -164,7 +164,7 @@ pub(in crate::config) struct AgentTable {
 impl AgentTable {
     pub(in crate::config) fn resolve(self) -> Agent {
         let or = |said: Option<Time>, default: Duration| said.map_or(default, Time::wait);
-        // Nothing is served by asking more often than this, and a zero would never let go of the processor.
+        // More frequent looks have no benefit, and an interval of zero would never release the processor.
         let least = Duration::from_millis(100);
         let interval = or(self.interval, Duration::from_secs(60)).max(least);
         let quiet_min = or(self.quiet_min, Duration::from_millis(200));
@@ -196,7 +196,7 @@ pub(in crate::config) struct HealthTable {
 }
 
 impl HealthTable {
-    /// The table as it holds; else what is wrong with it.
+    /// The resolved table, or what is wrong with it.
     pub(in crate::config) fn resolve(self) -> Result<Health, String> {
         let (shown, check) = match (self.command, self.tcp, self.http) {
             (Some(line), None, None) => (line.0.to_string(), Check::Command(line.0)),
@@ -264,7 +264,7 @@ enum On {
 }
 
 impl NotifyTable {
-    /// The table as it holds; else what is wrong with it.
+    /// The resolved table, or what is wrong with it.
     pub(in crate::config) fn resolve(self) -> Result<Notify, String> {
         if self.url.is_none() && self.command.is_none() {
             return Err("one of `url` and `command` is needed".into());
