@@ -1,6 +1,6 @@
-//! How many instructions the program takes for what it does most often, beside how many it took when somebody last looked:
-//! shows a regression on any machine, quiet or not. `cargo bench --bench instructions`; with `-- --accept`, the counts of
-//! now are those to compare with from now on. See README.md beside this folder.
+//! Counts the instructions of the most frequent operations, next to the accepted counts: this shows a
+//! regression on any machine, busy or not. `cargo bench --bench instructions`; with `-- --accept`, the
+//! present counts become the accepted ones. See README.md beside this folder.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -26,7 +26,7 @@ use machine::Machine;
 
 const FOLDER: &str = "it/presence/all";
 
-/// A count may differ by this share: other versions of the compiler, libc and git.
+/// Counts may differ by this share between versions of the compiler, libc and git.
 const TOLERANCE: f64 = 0.1;
 
 type Counts = BTreeMap<String, u64>;
@@ -80,7 +80,7 @@ fn counts() -> Counts {
         fleet::repository(&dir.join("flat.git"), FOLDER, false, &files);
         machines.extend(["directory", "flat.git"].map(|store| (nodes, store, Machine::new(&dir, store))));
     }
-    // Younger files than that are read again each time, since their times say nothing yet.
+    // Younger files are read again each time, since their times prove nothing yet.
     let settle = || std::thread::sleep(Duration::from_millis(2_500));
     let render = ["render", "haproxy", "--part", "lb1", "-q", "-o", "haproxy.cfg"];
     settle();
@@ -92,8 +92,8 @@ fn counts() -> Counts {
     }
     settle();
     for (nodes, store, machine) in &machines {
-        // Sees that the file is right, and remembers by what it will be known. Under callgrind as well: what another
-        // program has remembered is not trusted, and callgrind is one to the system.
+        // Checks the file and records its key. This must run under callgrind as well: presence does not trust
+        // the memory of another program, and the system sees callgrind as one.
         instructions(&machine.presence(&render));
         count(format!("render {nodes}, {store}: unchanged"), machine, &render);
     }

@@ -1,5 +1,5 @@
-//! N nodes publish a change at one instant, through a real `git daemon` on loopback: how many arrive, how long it takes
-//! until all are durable, and what it costs, beside other ways to do it.
+//! N nodes publish a change at the same moment, through a real `git daemon` on loopback: how many arrive, how
+//! long until all are durable, and the cost, next to other methods.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::SCRIPT_OF_2015;
 use crate::measure::children_cpu;
 
-/// Fetch, commit on top, push, and again until it is through.
+/// Fetches, commits on top and pushes, until it succeeds.
 const RETRY: &str = r#"
 set -u
 cd "$1" || exit 1
@@ -27,8 +27,8 @@ while :; do
 done
 "#;
 
-/// A push of a commit that is there already, to a ref that nobody else writes, and again until the server has taken it: what
-/// can be had at best of pushes, one a node. All commits are in one clone.
+/// Pushes an existing commit to a ref of the node's own, until the server accepts it: the best possible
+/// result of one push per node. All commits are in one clone.
 const OWN_REF: &str = r#"
 until git -C "$1" push -q origin "refs/own/$2:refs/heads/own/$2"; do
     sleep "0.$(od -An -N1 -tu1 /dev/urandom | tr -d ' ')"
@@ -80,11 +80,11 @@ fn one(size: usize, name: &str, publishers: &dyn Fn(&Bench) -> Vec<Command>) {
     );
 }
 
-/// Nodes that have published before, and have seen the list since, and now say something new.
+/// Nodes that have published, have seen the list since, and now publish a change.
 fn presence(bench: &Bench) -> Vec<Command> {
     let state = bench.node(0).join("state");
     for command in ["list", "publish"] {
-        // The second remembers how fast the server usually is.
+        // The second command records how fast the server usually is.
         assert!(bench.presence(0).arg(command).output().expect("presence runs").status.success());
     }
     for node in 1..bench.size {
@@ -93,7 +93,7 @@ fn presence(bench: &Bench) -> Vec<Command> {
     presence_cold(bench)
 }
 
-/// Nodes without any state of their own.
+/// Nodes without any state.
 fn presence_cold(bench: &Bench) -> Vec<Command> {
     for node in 0..bench.size {
         fs::write(bench.node(node).join("nodeinfo/port.txt"), NEW_PORT).expect("a fact");
@@ -107,7 +107,7 @@ fn presence_cold(bench: &Bench) -> Vec<Command> {
         .collect()
 }
 
-/// Plain git, a ref for each node.
+/// git alone, with one ref per node.
 fn own_refs(bench: &Bench) -> Vec<Command> {
     let clone = bench.dir.path().join("own.git");
     git(bench.dir.path(), &["clone", "-q", "--bare", &bench.server.url(), "own.git"]);
@@ -130,7 +130,7 @@ fn own_refs(bench: &Bench) -> Vec<Command> {
         .collect()
 }
 
-/// The same shell script for every node, in a clone of its own.
+/// The same shell script for every node, each in its own clone.
 fn scripts(bench: &Bench, script: &str) -> Vec<Command> {
     (0..bench.size)
         .map(|node| {
@@ -149,10 +149,10 @@ fn id(node: usize) -> String {
     format!("i-{node:04}")
 }
 
-/// What says that an update has arrived.
+/// The value that identifies an update.
 const NEW_PORT: &str = "8099";
 
-/// A server with a repository, and N nodes with their facts and clones.
+/// A server with a repository, and N nodes with facts and clones.
 struct Bench {
     size: usize,
     dir: tempfile::TempDir,
@@ -180,7 +180,7 @@ impl Bench {
             }
         }
         fs::create_dir(bench.directory()).expect("a directory");
-        // As if all had published once: into a directory, and from there into one commit.
+        // As if all nodes had published once: into a directory, and from there into one commit.
         let mut commit = String::from("commit refs/heads/main\ncommitter n <n@localhost> 1 +0000\ndata 0\n");
         for node in 0..size {
             let mut publish = bench.presence(node);
@@ -203,7 +203,7 @@ impl Bench {
         self.dir.path().join("directory")
     }
 
-    /// What the node has published before.
+    /// The node's previous record.
     fn record(&self, node: usize) -> String {
         let path = self.directory().join(format!("{}.json", id(node)));
         fs::read_to_string(path).expect("a record")
@@ -223,7 +223,7 @@ impl Bench {
         command
     }
 
-    /// How many of the updates are on the branch, or wait on a ref.
+    /// How many updates are on the branch or wait on a ref.
     fn arrived(&self) -> String {
         let repository = self.dir.path().join("list.git");
         let on_branch =
@@ -279,9 +279,9 @@ impl Server {
         format!("git://127.0.0.1:{}/list.git", self.port)
     }
 
-    /// CPU seconds of its children that have ended.
+    /// The CPU seconds of its children that have ended.
     fn cpu(&self) -> f64 {
-        // The daemon collects its children a moment after they end.
+        // The daemon reaps its children shortly after they end.
         std::thread::sleep(Duration::from_millis(300));
         // `git daemon` runs as a child of the `git` that was started.
         let children =

@@ -1,4 +1,5 @@
-//! One node changes in a fleet of some size, and one reader looks: over each protocol, beside the script of 2015.
+//! One node changes in a fleet of a given size, and one reader looks: over each protocol, next to the script
+//! of 2015.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::measure::{Relay, children_cpu, machine_cpu};
 
 const FOLDER: &str = "it/presence/all";
 
-/// How often each thing is done; the best counts.
+/// The number of runs of each operation; the best is reported.
 const ROUNDS: usize = 10;
 
 pub(crate) fn run(nodes: usize) {
@@ -27,10 +28,10 @@ pub(crate) fn run(nodes: usize) {
     }
 }
 
-/// What one run cost.
+/// The cost of one run.
 struct Round {
     wall: Duration,
-    /// CPU seconds of the command, and of all else on this machine meanwhile.
+    /// CPU seconds of the command, and of everything else on this machine meanwhile.
     own: f64,
     rest: f64,
     carried: [u64; 3],
@@ -38,7 +39,7 @@ struct Round {
 
 struct Lone<'a> {
     nodes: usize,
-    /// The protocol, and how the folder is laid out.
+    /// The protocol and the layout of the folder.
     name: String,
     hashed: bool,
     relay: Relay,
@@ -121,7 +122,7 @@ impl Lone<'_> {
         });
     }
 
-    /// Runs what `command` gives, after it has prepared the round, and prints the best.
+    /// Prepares each run, runs the command that `command` returns, and prints the best result.
     fn row(&self, what: &str, command: impl Fn(usize) -> Command) {
         let mut rounds: Vec<Round> = (0..ROUNDS)
             .map(|round| {
@@ -132,7 +133,7 @@ impl Lone<'_> {
                 let wall = started.elapsed();
                 assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
                 let own = children_cpu() - own;
-                // The server ends a moment later, and the relay with it.
+                // The server ends shortly afterwards, and so does the relay.
                 std::thread::sleep(Duration::from_millis(100));
                 let now = self.relay.carried();
                 let carried = [0, 1, 2].map(|index| now[index] - carried[index]);
@@ -155,7 +156,7 @@ fn path(list: &Repository) -> PathBuf {
     list.git(["rev-parse", "--absolute-git-dir"]).trim().into()
 }
 
-/// The store of a machine that has one.
+/// The store of a machine with a single store.
 fn presence_store(machine: &Machine) -> String {
     let command = machine.command(&[]);
     let store = command.get_envs().find(|(name, _)| *name == "PRESENCE_STORE");

@@ -1,4 +1,4 @@
-//! What publishing costs, through real git servers on loopback, beside other ways to do it.
+//! The cost of publishing through real git servers on loopback, next to other methods.
 //!
 //! ```text
 //! cargo bench --bench publish                     # 10 and 50 nodes publish at one instant
@@ -22,7 +22,7 @@ mod week;
 #[path = "../../tests/it/fixture/mod.rs"]
 mod fixture;
 
-/// What the shell script of 2015 did, once. The record that it puts on the list is beside its clone.
+/// One run of the shell script of 2015. The record that it publishes is beside its clone.
 const SCRIPT_OF_2015: &str = r#"
 set -u
 cd "$1" || exit 1

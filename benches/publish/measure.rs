@@ -1,4 +1,4 @@
-//! Processors, and what goes over the wire.
+//! CPU time and network traffic.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -6,14 +6,14 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// CPU seconds of this process's children that have ended.
+/// The CPU seconds of this process's children that have ended.
 pub(crate) fn children_cpu() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     fields.iter().skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// CPU seconds of all that runs on this machine (proc_stat(5): user, nice, system, irq, softirq).
+/// The CPU seconds of everything on this machine (proc_stat(5): user, nice, system, irq, softirq).
 pub(crate) fn machine_cpu() -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<f64> = stat
@@ -27,7 +27,7 @@ pub(crate) fn machine_cpu() -> f64 {
     [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum::<f64>() / 100.0
 }
 
-/// A relay that counts what goes to the server and back: bytes sent, bytes received, connections.
+/// A relay that counts bytes sent, bytes received and connections.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     counts: Arc<[AtomicU64; 3]>,

@@ -1,7 +1,7 @@
-//! What a week of a fleet leaves behind: each node changes twice a day, and beats every minute.
+//! What a week of a fleet leaves behind: each node changes twice a day and beats every minute.
 //!
-//! The commits are made by `git fast-import`, one for each change, as publishing makes them. Of the ten million heartbeats
-//! some rounds are real ones: what they leave is replaced each time, and printed after each round.
+//! `git fast-import` makes the commits, one per change, as publishing does. Of the ten million heartbeats,
+//! only some rounds are real. Their traces are replaced each time and printed after each round.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,13 +18,13 @@ pub(crate) fn run(nodes: usize) {
     let server = GitDaemon::start();
     let (list, url) = (server.repository("list.git"), server.url("list.git"));
     list.git(["symbolic-ref", "HEAD", "refs/heads/main"]);
-    // What it would tidy by itself is tidied before each row.
+    // Automatic gc is replaced by one before each row.
     list.configure("gc.auto", "0");
     let place = list.git(["rev-parse", "--absolute-git-dir"]);
     let place = Path::new(place.trim());
     let files = fleet::files(nodes, 1);
     fleet::repository(place, FOLDER, false, &files);
-    // Nodes of their own: those of the files change without them.
+    // Nodes of their own: the imported nodes change without running.
     let machines: Vec<Machine> = (0..nodes)
         .map(|node| Machine::new("app1").with("instance-id", format!("b-{node}")).store(&url))
         .collect();
@@ -42,12 +42,12 @@ pub(crate) fn run(nodes: usize) {
         let each: Vec<[&fleet::File; 1]> = files.iter().map(|file| [file]).collect();
         fleet::commits(place, FOLDER, false, &each.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>());
     }
-    // The imported commits have not taken away what the last publisher had left over, as publishers do.
+    // A publisher removes what the last one left over; the import has not done that.
     machines[0].fact("port", 9001);
     machines[0].good(&["publish"]);
     row("after a week of changes", &list, &url, place);
     for round in 0..ROUNDS {
-        // As many at a time as there are processors: the phases of a fleet spread it over the minute.
+        // As many at a time as there are processors: the phases of a fleet spread the beats over the minute.
         for some in machines.chunks(4) {
             let beats: Vec<Child> = some.iter().map(|machine| beat(machine, round)).collect();
             for mut beat in beats {
@@ -65,14 +65,14 @@ fn beat(machine: &Machine, minute: usize) -> Child {
 }
 
 fn row(when: &str, list: &Repository, url: &str, place: &Path) {
-    // As the server's keeper would: what is replaced is garbage.
+    // As the server's administrator would: replaced objects are garbage.
     list.git(["gc", "--quiet", "--prune=now"]);
     let dir = tempfile::tempdir().unwrap();
     git(dir.path(), &["clone", "--quiet", "--no-checkout", url, "clone"]);
     git(dir.path(), &["clone", "--quiet", "--mirror", url, "mirror"]);
     let reader = Machine::new("lb1").store(url);
     let started = Instant::now();
-    // States that are in no table are warned about.
+    // States that no table lists cause a warning.
     reader.run(&["list", "--format", "ids"]).code(0);
     let first = started.elapsed().as_millis();
     println!(
@@ -85,7 +85,7 @@ fn row(when: &str, list: &Repository, url: &str, place: &Path) {
     );
 }
 
-/// In KiB, as `du` counts.
+/// In KiB, as `du` reports.
 fn size(path: &Path) -> String {
     let output = Command::new("du").arg("-sk").arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap_or("?").to_owned()

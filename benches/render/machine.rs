@@ -1,17 +1,17 @@
-//! A machine that runs the built program, cut off from the one that runs the bench.
+//! A machine that runs the built program, isolated from the one that runs the bench.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A machine of its own for one store.
+/// A machine with one store.
 pub(crate) struct Machine {
     pub(crate) dir: PathBuf,
     store: PathBuf,
 }
 
 impl Machine {
-    /// A machine that reads that store, which is in the same directory.
+    /// A machine that reads a store in the same directory.
     pub(crate) fn new(dir: &Path, store: &str) -> Machine {
         let machine = Machine { dir: dir.join(format!("machine-{store}")), store: dir.join(store) };
         fs::create_dir_all(machine.dir.join("nodeinfo")).unwrap();
@@ -19,7 +19,7 @@ impl Machine {
         machine
     }
 
-    /// The program on this machine, not started.
+    /// The program on this machine, not yet started.
     pub(crate) fn presence(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_presence"));
         command

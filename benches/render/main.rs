@@ -1,6 +1,6 @@
-//! Renders `haproxy.cfg` from fleets of several sizes, in a directory and in a repository, beside what else could read
-//! them. `cargo bench --bench render -- --nodes 1000,10000 --runs 7`; with `--dir DIR`, the fleets are kept there and used again.
-//! See README.md beside this folder.
+//! Renders `haproxy.cfg` for fleets of several sizes, from a directory and from a repository, next to other
+//! readers. `cargo bench --bench render -- --nodes 1000,10000 --runs 7`; with `--dir DIR`, the fleets are
+//! kept there and reused. See README.md beside this folder.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -24,7 +24,7 @@ use measure::Best;
 
 const FOLDER: &str = "it/presence/all";
 
-/// What `buildLiveServerJson` does: all files of a folder, loaded one after the other, dumped as one list.
+/// What `buildLiveServerJson` does: loads all files of a folder one by one, and dumps them as one list.
 const READER_OF_2015: &str = "import glob, json, sys
 nodes = []
 for path in glob.glob(sys.argv[1] + '/*.json'):
@@ -54,7 +54,7 @@ fn main() {
     }
 }
 
-/// What every command pays before it does anything.
+/// The start-up cost of every command.
 fn start(dir: &Path, runs: usize) {
     println!("| start | wall | cpu | MB |\n|---|---|---|---|");
     let machine = Machine::new(dir, "none");
@@ -78,7 +78,7 @@ fn side_by_side(dir: &Path, nodes: usize, runs: usize) {
         }
     }
     drop(files);
-    // Younger files than that are read again each time, since their times say nothing yet.
+    // Younger files are read again each time, since their times prove nothing yet.
     std::thread::sleep(Duration::from_millis(2_500));
     println!("| {nodes} nodes | wall | cpu | MB |\n|---|---|---|---|");
     others(dir, &folder, runs);
@@ -93,7 +93,7 @@ fn side_by_side(dir: &Path, nodes: usize, runs: usize) {
     println!();
 }
 
-/// The floors, and the readers of others. None of them renders anything.
+/// Lower bounds, and other readers. None of them renders anything.
 fn others(dir: &Path, folder: &Path, runs: usize) {
     for what in ["read", "parse"] {
         for threads in ["1", "2"] {
@@ -116,7 +116,7 @@ fn others(dir: &Path, folder: &Path, runs: usize) {
         measure::run_on(oids.to_str().unwrap(), command)
     });
     println!("| git cat-file --batch | {best} |");
-    // Not `python3` from PATH, which may be a script that looks for the real one.
+    // Not `python3` from PATH, which may be a wrapper script that searches for the interpreter.
     let which = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let python = String::from_utf8(which.stdout).unwrap();
     let best = Best::of(runs.min(3), || {
@@ -150,7 +150,7 @@ fn presence(machine: &Machine, store: &str, runs: usize, change: &dyn Fn(&[File]
     });
     println!("| presence, {store}: warm | {best} |");
     render();
-    // An output younger than that is read each time; an older one once more, and known from then on.
+    // A younger output is read each time. An older one is read once more, and known afterwards.
     std::thread::sleep(Duration::from_millis(2_500));
     render();
     let best = Best::of(runs, render);

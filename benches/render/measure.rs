@@ -1,5 +1,5 @@
-//! What one run of a command costs. It is run from a fresh process of this program, since the kernel adds up what
-//! children cost, and remembers only the largest peak of them all.
+//! The cost of one run of a command. Each command runs in a fresh process of this program, since the kernel
+//! sums up the cost of children and remembers only the largest peak of all.
 
 use std::fmt;
 use std::fs;
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// What a run cost.
+/// The cost of a run.
 pub(crate) struct Measured {
     wall: Duration,
     cpu: Duration,
-    /// The most memory that was resident, in KiB.
+    /// The peak resident memory, in KiB.
     peak: i64,
 }
 
-/// Runs the command, which must succeed. Its output goes nowhere.
+/// Runs the command, which must succeed. Discards its output.
 pub(crate) fn run(command: Command) -> Measured {
     run_on("/dev/null", command)
 }
 
-/// Runs the command with that file as its input.
+/// Runs the command with a file as its input.
 pub(crate) fn run_on(input: &str, command: Command) -> Measured {
     let mut outer = inner(&["measure", input]);
     outer.arg(command.get_program()).args(command.get_args());
@@ -38,14 +38,14 @@ pub(crate) fn run_on(input: &str, command: Command) -> Measured {
     Measured { wall: time(numbers[0]), cpu: time(numbers[1]), peak: numbers[2] }
 }
 
-/// This program, to do something by itself.
+/// This program, started for one measurement.
 pub(crate) fn inner(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(words);
     command
 }
 
-/// Does what [`inner`] is for, if that is what this process was started for.
+/// Does the work of [`inner`], if this process was started for it.
 pub(crate) fn is_inner(mode: &str, rest: &[String]) -> bool {
     match mode {
         "measure" => measure(rest),
@@ -70,7 +70,7 @@ fn measure(words: &[String]) {
     println!("{} {} {}", wall.as_micros(), cpu[0] + cpu[1], usage.max_rss());
 }
 
-/// A presence file, as a parser takes it that knows what it wants and copies nothing.
+/// A record, for a parser that knows the fields and copies nothing.
 #[derive(serde::Deserialize)]
 #[expect(dead_code, reason = "to be parsed is all that it is for")]
 struct File<'a> {
@@ -92,7 +92,7 @@ struct Facts<'a> {
     state: &'a str,
 }
 
-/// The floor of every reader: opens, reads and closes each file, and at most looks at it.
+/// The lower bound of every reader: opens, reads and closes each file, and at most passes it to `look`.
 fn floor(folder: &str, threads: usize, look: &(dyn Fn(&[u8]) + Sync)) {
     let paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     std::thread::scope(|scope| {
@@ -109,7 +109,7 @@ fn floor(folder: &str, threads: usize, look: &(dyn Fn(&[u8]) + Sync)) {
     });
 }
 
-/// The best of several runs, each figure for itself.
+/// The best of several runs, for each figure separately.
 pub(crate) struct Best(Measured);
 
 impl Best {
