@@ -1,11 +1,11 @@
-//! Whether this machine lets us make networks.
+//! Whether this machine allows network namespaces.
 
 use std::sync::OnceLock;
 
 use crate::namespaces::{self, Namespaces};
 use crate::table::say;
 
-/// True if it does. Otherwise says so loudly.
+/// True if it does. Otherwise prints a prominent message.
 pub(crate) fn able() -> bool {
     static ABLE: OnceLock<bool> = OnceLock::new();
     let able = *ABLE.get_or_init(|| {

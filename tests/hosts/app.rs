@@ -1,4 +1,5 @@
-//! An application server: an nginx that answers 200 to everything, in one process, and an agent that says so.
+//! An application server: an nginx that answers every request with 200, in one process, and an agent that
+//! publishes it.
 
 use std::fs;
 
@@ -14,7 +15,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Its server runs, its agent does not yet.
+    /// The server runs, the agent does not yet.
     pub(crate) fn new(host: Host, config: &str) -> App {
         host.become_node("app", config);
         let text = CONFIG.replace("{ADDRESS}", &host.address.to_string());
@@ -24,7 +25,7 @@ impl App {
         app
     }
 
-    /// Starts its server.
+    /// Starts the server.
     pub(crate) fn serve(&mut self) {
         let mut command = self.host.command("nginx");
         let dir = self.host.dir().to_owned();
@@ -38,28 +39,28 @@ impl App {
         self.server = Some(Process::start(&mut command, &self.host.path("nginx.log")));
     }
 
-    /// Kills its server.
+    /// Kills the server.
     pub(crate) fn fail(&mut self) {
         self.server = None;
     }
 
-    /// Its server takes connections and does not answer.
+    /// Stops the server: it accepts connections and does not answer.
     pub(crate) fn hang(&self) {
         self.server.as_ref().unwrap().signal(Signal::STOP);
     }
 
-    /// Its server goes on where it was.
+    /// Continues the server.
     pub(crate) fn go_on(&self) {
         self.server.as_ref().unwrap().signal(Signal::CONT);
     }
 
-    /// Starts its agent, or starts it anew.
+    /// Starts the agent, or restarts it.
     pub(crate) fn start_agent(&mut self) {
         self.agent = None;
         self.agent = Some(self.host.agent());
     }
 
-    /// Kills its agent.
+    /// Kills the agent.
     pub(crate) fn kill_agent(&mut self) {
         self.agent = None;
     }

@@ -1,4 +1,4 @@
-//! A load balancer: HAProxy, and an agent that keeps its file right.
+//! A load balancer: HAProxy, and an agent that keeps its file up to date.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,13 +44,13 @@ impl Balancer {
         Balancer { haproxy: None, agent: None, host }
     }
 
-    /// The nodes that it finds on the list.
+    /// The nodes of the list, as this balancer reads it.
     pub(crate) fn list(&self) -> BTreeSet<String> {
         let output = self.host.run(&["list", "--part", "app", "--format", "ids"]);
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
-    /// Writes the file by one beat. While HAProxy does not run, that cannot be a full success.
+    /// Writes the file in one beat. This cannot fully succeed while HAProxy does not run.
     pub(crate) fn render(&self) {
         self.host.run(&["beat"]);
     }
@@ -69,30 +69,31 @@ impl Balancer {
         self.haproxy = None;
     }
 
-    /// Starts its agent, or kills it and starts another.
+    /// Starts the agent, after killing the running one.
     pub(crate) fn start_agent(&mut self) {
         self.agent = None;
         self.agent = Some(self.host.agent());
     }
 
-    /// Kills its agent.
+    /// Kills the agent.
     pub(crate) fn kill_agent(&mut self) {
         self.agent = None;
     }
 
-    /// Ends its agent by SIGTERM, as systemd does. False if it still runs after ten seconds; then it is killed.
+    /// Ends the agent by SIGTERM, as systemd does. False if it still runs after ten seconds; it is killed
+    /// then.
     pub(crate) fn end_agent(&mut self) -> bool {
         let Some(mut agent) = self.agent.take() else { return true };
         agent.signal(Signal::TERM);
         crate::wait::until(Duration::from_secs(10), || !agent.runs())
     }
 
-    /// Where its clients come.
+    /// The address for clients.
     pub(crate) fn front(&self) -> SocketAddr {
         SocketAddr::from((self.host.address, 80))
     }
 
-    /// Where an eye can be kept on it.
+    /// A view of what it serves.
     pub(crate) fn view(&self) -> View {
         View { dir: self.host.dir().to_owned() }
     }
@@ -117,19 +118,19 @@ impl View {
         servers.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     }
 
-    /// The line of that server in its file.
+    /// The line of a server in its file.
     pub(crate) fn line(&self, id: &str) -> Option<String> {
         let config = fs::read_to_string(HaProxy::config_in(&self.dir)).ok()?;
         config.lines().find(|line| line.trim().starts_with(&format!("server {id} "))).map(str::to_owned)
     }
 
-    /// The servers to which HAProxy sends requests; none if it does not say.
+    /// The servers to which HAProxy sends requests. Empty if HAProxy does not answer.
     pub(crate) fn up(&self) -> BTreeSet<String> {
         let stat = ask(&HaProxy::socket_in(&self.dir), "show stat").unwrap_or_default();
         stat.lines()
             .map(|line| line.split(',').collect::<Vec<_>>())
             .filter(|words| words.len() > 18 && words[0] == "app" && !words[1].ends_with("END"))
-            // The columns are the state and the weight; one that drains has the weight 0.
+            // The columns are the state and the weight; a draining server has the weight 0.
             .filter(|words| words[17].starts_with("UP") && words[18] != "0")
             .map(|words| words[1].to_owned())
             .collect()

@@ -1,12 +1,12 @@
-//! Cuts: packets between two hosts that the bridge drops, all of them or some. Nobody is told; everybody else is reached as
-//! before.
+//! Cuts: the bridge drops all or some packets between two hosts. No host is notified, and all others are
+//! reached as before.
 
 use std::net::Ipv4Addr;
 
 use crate::namespaces::{Namespaces, inside};
 use crate::process::run;
 
-/// The sets hold pairs of addresses, which hear nothing of each other, or miss every fifth packet.
+/// The sets contain pairs of addresses whose packets are all dropped, or every fifth of them.
 const RULES: &str = "table bridge cuts {
     set pairs { type ipv4_addr . ipv4_addr; }
     set lossy { type ipv4_addr . ipv4_addr; }
@@ -19,17 +19,17 @@ const RULES: &str = "table bridge cuts {
     }
 }";
 
-/// Installs the rules, with no cut.
+/// Installs the rules without any cut.
 pub(crate) fn prepare(network: &Namespaces) {
     nft(network, RULES);
 }
 
-/// How much is lost between two hosts.
+/// How many packets between two hosts are lost.
 #[derive(Clone, Copy)]
 pub(crate) enum Loss {
     /// Every packet.
     All,
-    /// Each packet with a chance of one in five, in both directions.
+    /// Each packet with a probability of one in five, in both directions.
     Fifth,
 }
 

@@ -1,5 +1,5 @@
-//! A slow network before the git server: what comes to its port goes through a relay on the same host, which holds every
-//! byte back for a while, in both directions. Connections are made as fast as ever.
+//! A slow network to the git server: a relay on the same host delays every byte, in both directions.
+//! Connections are established as fast as before.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,16 +14,17 @@ use crate::host::Host;
 use crate::load;
 use crate::process::run;
 
-/// Where the relay listens.
+/// The port of the relay.
 const PORT: u16 = 9419;
 
-/// Lets the host redirect connections. That must be so before it has connections that are not to be redirected.
+/// Lets the host redirect connections. It must be called before the host has connections, which are not to be
+/// redirected.
 pub(crate) fn prepare(host: &Host) {
     let chain = "table ip delays { chain prerouting { type nat hook prerouting priority -100; }; }";
     run(host.command("nft").arg(chain));
 }
 
-/// Ends when it is dropped; connections that it has still last until one of their ends goes.
+/// Ends when it is dropped. Its open connections last until either end closes them.
 pub(crate) struct Delay {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -32,7 +33,7 @@ pub(crate) struct Delay {
 }
 
 impl Delay {
-    /// What goes to this server and comes from it takes so much longer.
+    /// Delays all traffic with this server.
     pub(crate) fn start(git: &GitServer, delay: Duration) -> Delay {
         let (namespace, server) = (git.host.namespace().to_owned(), git.address());
         let listener = load::in_namespace(&namespace, || TcpListener::bind((server.ip(), PORT)).unwrap());
@@ -58,7 +59,8 @@ impl Delay {
 impl Drop for Delay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // New connections go to the server itself. Those that the relay has still need the chain, though not the rule.
+        // New connections go directly to the server. Those through the relay still need the chain, but not
+        // the rule.
         let _ = crate::namespaces::inside(&self.namespace, "nft")
             .arg("flush chain ip delays prerouting")
             .output();
@@ -70,7 +72,7 @@ impl Drop for Delay {
     }
 }
 
-/// Copies both ways in threads of their own, which end with the connection.
+/// Copies both ways in threads that end with the connection.
 fn relay(client: TcpStream, server: TcpStream, delay: Duration) {
     let both = (client.try_clone(), server.try_clone());
     let (Ok(to_client), Ok(to_server)) = both else { return };
@@ -78,7 +80,7 @@ fn relay(client: TcpStream, server: TcpStream, delay: Duration) {
     hold(server, to_client, delay);
 }
 
-/// Writes what it reads, each piece when its time has come. What is under way does not keep more from being read.
+/// Writes what it reads, each piece when it is due. It reads on while pieces wait.
 fn hold(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>();
     std::thread::spawn(move || {

@@ -14,15 +14,15 @@ use crate::namespaces::Namespaces;
 use crate::plan::Plan;
 use crate::wait;
 
-/// A fleet needs no longer to become whole, however busy the machine is.
+/// How long a fleet may take to become whole on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// The numbers of the application servers, in the order in which a fleet takes them. In pairs, they share one ref of
-/// heartbeats (of 64, by a hash of the instance-id): what one of a pair writes can harm the other.
+/// The numbers of the application servers, in the order in which a fleet takes them. Each pair shares one
+/// shard of heartbeats (of 64, by a hash of the instance-id): a write by one can harm the other.
 const NUMBERS: [u8; 16] = [1, 12, 2, 11, 3, 10, 6, 15, 7, 14, 4, 5, 8, 9, 13, 16];
 
 pub(crate) struct Fleet {
-    // The order matters: programs end before their network goes.
+    // The order matters: programs must end before their network is removed.
     pub(crate) apps: Vec<App>,
     pub(crate) balancers: Vec<Balancer>,
     pub(crate) git: Vec<GitServer>,
@@ -31,7 +31,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet in which everything runs and every application server is served by every balancer.
+    /// A fleet in which everything runs and every balancer serves every application server.
     #[track_caller]
     pub(crate) fn start(plan: Plan) -> Fleet {
         let network = Namespaces::new();
@@ -68,7 +68,7 @@ impl Fleet {
         fleet
     }
 
-    /// One more application server comes, with its agent.
+    /// Adds an application server with its agent.
     pub(crate) fn join(&mut self) -> &App {
         let number = NUMBERS[self.apps.len()];
         let host = Host::new(&self.network, &format!("app{number}"), 100 + number);
@@ -89,12 +89,12 @@ impl Fleet {
         self.apps.iter().map(|app| app.host.id()).collect()
     }
 
-    /// Where an eye can be kept on each balancer.
+    /// A view of each balancer.
     pub(crate) fn views(&self) -> Vec<View> {
         self.balancers.iter().map(Balancer::view).collect()
     }
 
-    /// Waits until the fleet is whole and has been so for a while. False if that takes too long.
+    /// Waits until the fleet has been whole for some time. False if that takes too long.
     pub(crate) fn settle(&self, time: Duration, limit: Duration) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < limit && self.wait_whole(limit.saturating_sub(begin.elapsed())) {
@@ -105,25 +105,25 @@ impl Fleet {
         false
     }
 
-    /// Waits until every balancer lists all application servers, and no other, and sends requests to each. False if that
-    /// takes too long.
+    /// Waits until every balancer lists exactly all application servers and sends requests to each. False if
+    /// that takes too long.
     pub(crate) fn wait_whole(&self, limit: Duration) -> bool {
         let (views, ids) = (self.views(), self.ids());
         wait::until(limit, || views.iter().all(|view| view.listed() == ids && view.up() == ids))
     }
 
-    /// Steady requests through all balancers.
+    /// Sends steady requests through all balancers.
     pub(crate) fn load(&self) -> Load {
         let fronts = self.balancers.iter().map(Balancer::front).collect();
         Load::start(&self.network.hub(), fronts, self.plan.rate)
     }
 
-    /// Cuts these hosts off from these git servers, and from nothing else.
+    /// Cuts these hosts off from these git servers only.
     pub(crate) fn cut<'a>(&self, hosts: impl IntoIterator<Item = &'a Host>, git: &[usize]) {
         self.lose(Loss::All, hosts, git);
     }
 
-    /// The same, but so much is lost.
+    /// As `cut`, with a given loss.
     pub(crate) fn lose<'a>(&self, loss: Loss, hosts: impl IntoIterator<Item = &'a Host>, git: &[usize]) {
         let git: Vec<Ipv4Addr> = git.iter().map(|number| self.git[*number].host.address).collect();
         let pair = |host: &Host| git.iter().map(|server| (host.address, *server)).collect::<Vec<_>>();
@@ -136,7 +136,7 @@ impl Fleet {
         cut::heal(&self.network);
     }
 
-    /// Pulls the host's cable, or plugs it in.
+    /// Unplugs or plugs the host's cable.
     pub(crate) fn plug(&self, host: &Host, up: bool) {
         self.network.plug(&host.name, up);
     }

@@ -1,4 +1,5 @@
-//! The git server: `git daemon`, and a repository on a small file system of its own, which can be full or read-only.
+//! The git server: `git daemon`, and a repository on a small file system of its own, which can be full or
+//! read-only.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +15,7 @@ use crate::namespaces::Namespaces;
 use crate::process::{Process, run};
 
 pub(crate) struct GitServer {
-    /// None while it is away.
+    /// `None` while the server is down.
     daemon: Option<Process>,
     pub(crate) host: Host,
 }
@@ -27,7 +28,7 @@ impl GitServer {
         let disk = host.path("disk");
         fs::create_dir(&disk).unwrap();
         run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=256m", "tmpfs"]).arg(&disk));
-        // The protocol does not name the branch of an empty repository: a publisher takes this one.
+        // The protocol does not name the branch of an empty repository, so a publisher uses this name.
         let list = disk.join("list.git");
         run(host.command("git").args(["init", "--quiet", "--bare", "--initial-branch=master"]).arg(list));
         let mut server = GitServer { daemon: None, host };
@@ -39,22 +40,22 @@ impl GitServer {
         format!("git://{}/list.git", self.host.address)
     }
 
-    /// It takes connections and says nothing more.
+    /// Stops the server: it accepts connections and sends nothing more.
     pub(crate) fn stop(&self) {
         self.daemon.as_ref().unwrap().signal(Signal::STOP);
     }
 
-    /// It goes on where it was.
+    /// Continues the server.
     pub(crate) fn go_on(&self) {
         self.daemon.as_ref().unwrap().signal(Signal::CONT);
     }
 
-    /// It is killed: connections are refused.
+    /// Kills the server: connections are refused.
     pub(crate) fn kill(&mut self) {
         self.daemon = None;
     }
 
-    /// It serves again.
+    /// Starts the server again.
     pub(crate) fn restart(&mut self) {
         let mut command = self.host.command("git");
         command.args(["daemon", "--reuseaddr", "--export-all", "--enable=receive-pack"]);
@@ -63,29 +64,29 @@ impl GitServer {
         self.daemon = Some(Process::start(&mut command, &self.host.path("daemon.log")));
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from((self.host.address, 9418))
     }
 
-    /// Its disk is full.
+    /// Fills its disk.
     pub(crate) fn fill(&self) {
         let mut file = fs::File::create(self.host.path("disk/filler")).unwrap();
         for size in [1 << 20, 4096, 1] {
-            // The end is what we are after.
+            // Writes until the disk is full.
             while file.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
-    /// There is room again.
+    /// Makes room on its disk.
     pub(crate) fn make_room(&self) {
         fs::remove_file(self.host.path("disk/filler")).unwrap();
     }
 
-    /// Nothing can be written, or everything again.
+    /// Makes its disk read-only, or writable again.
     pub(crate) fn set_read_only(&self, read_only: bool) {
         let option = if read_only { "remount,ro" } else { "remount,rw" };
-        // A file that is just being written forbids it for a moment.
+        // While a file is being written, the kernel refuses this.
         for _ in 0..100 {
             let disk = self.host.path("disk");
             if Command::new("mount").args(["-o", option]).arg(disk).output().unwrap().status.success() {
@@ -96,7 +97,7 @@ impl GitServer {
         panic!("`mount -o {option}` fails");
     }
 
-    /// A hook refuses every push from these addresses. With none, nothing is refused.
+    /// Makes a hook refuse every push from these addresses. An empty list refuses none.
     pub(crate) fn refuse(&self, addresses: &[Ipv4Addr]) {
         let list = addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(" ");
         let script = format!(

@@ -1,4 +1,4 @@
-//! One host: a namespace, an address, a directory, and the program under test on it.
+//! One host: a namespace, an address, a directory, and the program under test.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use crate::haproxy;
 use crate::namespaces::{self, Namespaces};
 use crate::process::Process;
 
-/// No run of the program takes longer, whatever the fault.
+/// The longest run of the program, whatever the fault.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Host {
@@ -31,7 +31,7 @@ impl Host {
         Host { name: name.into(), address, namespace: network.name(name), dir, environment: Vec::new() }
     }
 
-    /// Makes it a node of the list: its facts, and its configuration.
+    /// Makes the host a node: writes its facts and its configuration.
     pub(crate) fn become_node(&self, part: &str, config: &str) {
         fs::create_dir(self.path("nodeinfo")).unwrap();
         let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
@@ -52,12 +52,12 @@ impl Host {
         fs::write(self.path("presence.toml"), config).unwrap();
     }
 
-    /// Its name on the list.
+    /// Its instance-id.
     pub(crate) fn id(&self) -> String {
         format!("i-{}", self.name)
     }
 
-    /// Where its programs run.
+    /// The namespace of its programs.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -72,7 +72,7 @@ impl Host {
         &self.dir
     }
 
-    /// A program on this host, not started.
+    /// A program on this host, not yet started.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = namespaces::inside(&self.namespace, program);
         command
@@ -96,7 +96,7 @@ impl Host {
         command
     }
 
-    /// Runs `presence` to its end.
+    /// Runs `presence` until it exits.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let command = self.presence(arguments);
         assert_cmd::Command::from_std(command).timeout(RUN_LIMIT).output().unwrap()
@@ -107,13 +107,13 @@ impl Host {
         Process::start(&mut self.presence(&["agent"]), &self.path("agent.log"))
     }
 
-    /// What its agents have said so far.
+    /// What its agents have logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("agent.log")).unwrap_or_default()
     }
 
-    /// From now on the program's clock, and no other, is wrong by that much, as faketime writes it (`-1h`, `+30d`). None
-    /// puts it right.
+    /// Makes the program's clock, and no other, wrong by this offset, in the notation of faketime (`-1h`,
+    /// `+30d`). `None` corrects it.
     pub(crate) fn set_clock(&mut self, offset: Option<&str>) {
         self.environment.clear();
         let Some(offset) = offset else { return };
@@ -127,7 +127,7 @@ impl Host {
         let found = found.unwrap_or_else(|| panic!("no {library}: it is in the Debian package libfaketime"));
         self.environment.push(("LD_PRELOAD", found.into()));
         self.environment.push(("FAKETIME", offset.into()));
-        // Waiting goes on as it does.
+        // The clock for waits stays right.
         self.environment.push(("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()));
         self.environment.push(("DONT_FAKE_MONOTONIC", "1".into()));
     }

@@ -14,11 +14,11 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::namespaces;
 
-/// Clients of each balancer. One that waits for a server delays its own requests only.
+/// The clients of each balancer. A client that waits for a server delays only its own requests.
 const CLIENTS: u32 = 8;
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So many requests go over one connection.
+/// The number of requests per connection.
 const REQUESTS: usize = 50;
 
 pub(crate) struct Load {
@@ -26,11 +26,11 @@ pub(crate) struct Load {
     clients: Vec<JoinHandle<Count>>,
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Default)]
 pub(crate) struct Count {
     pub(crate) requests: usize,
-    /// How often each kind of failure was met: a status, or an error's name.
+    /// How often each kind of failure occurred: a status, or the name of an error.
     pub(crate) failures: BTreeMap<String, usize>,
 }
 
@@ -41,7 +41,7 @@ impl Count {
 }
 
 impl Load {
-    /// Asks the balancers, so many times a second all together, from that namespace.
+    /// Sends `rate` requests per second to the balancers together, from this namespace.
     pub(crate) fn start(namespace: &str, fronts: Vec<SocketAddr>, rate: u32) -> Load {
         let stop = Arc::<AtomicBool>::default();
         let pause = Duration::from_secs(1) * CLIENTS * fronts.len() as u32 / rate;
@@ -59,7 +59,7 @@ impl Load {
         Load { stop, clients }
     }
 
-    /// Ends it.
+    /// Stops the load.
     pub(crate) fn finish(mut self) -> Count {
         self.stop.store(true, Ordering::SeqCst);
         let mut all = Count::default();
@@ -80,7 +80,7 @@ impl Drop for Load {
     }
 }
 
-/// Does something in a thread in that namespace.
+/// Runs a function in a thread in a namespace.
 pub(crate) fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -91,7 +91,7 @@ pub(crate) fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> T + 
     })
 }
 
-/// Moves this thread.
+/// Moves this thread into a namespace.
 pub(crate) fn enter(namespace: &str) {
     let file = File::open(namespaces::file(namespace)).unwrap();
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -112,7 +112,7 @@ impl Client {
             if let Err(failure) = self.ask() {
                 *count.failures.entry(failure).or_default() += 1;
             }
-            // Requests that came due meanwhile are made up for, up to a second of them.
+            // Overdue requests are made up for, up to those of one second.
             due = (due + pause).max(Instant::now() - Duration::from_secs(1));
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
@@ -122,7 +122,8 @@ impl Client {
     fn ask(&mut self) -> Result<(), String> {
         let used = self.stream.is_some();
         match self.ask_once() {
-            // The balancer may close an idle connection in the moment of the next request: every client asks again then.
+            // The balancer may close an idle connection just as the next request is sent: every client
+            // retries then.
             Err(Failure::Closed) if used => self.ask_once(),
             outcome => outcome,
         }
@@ -158,7 +159,7 @@ impl Client {
 }
 
 enum Failure {
-    /// The connection was closed without a word.
+    /// The connection was closed without an answer.
     Closed,
     Other(String),
 }
@@ -170,7 +171,7 @@ fn failure(error: std::io::Error) -> Failure {
     })
 }
 
-/// The head of an answer whose body has been read too.
+/// Reads the answer with its body, and returns its head.
 fn answer(stream: &mut TcpStream) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

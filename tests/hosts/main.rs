@@ -1,5 +1,5 @@
-//! A whole fleet, each host in a network namespace of its own: what balancers serve while hosts, networks, stores and
-//! clocks fail. `README.md` beside this file says how to run it.
+//! A whole fleet, each host in a network namespace of its own: what balancers serve while hosts, networks,
+//! stores and clocks fail. `README.md` beside this file explains how to run it.
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
 mod able;
@@ -28,7 +28,7 @@ use plan::Plan;
 use row::Row;
 use table::Table;
 
-/// A row of the table, and its short name.
+/// A row of the table, with its short name.
 type Fault = (&'static str, &'static (dyn Fn(&mut Fleet) -> Row + Sync));
 
 const DRAIN: Fault = ("drain", &rows::drain);
@@ -51,8 +51,8 @@ const BALANCERS: Fault = ("balancers-cut", &rows::balancers_cut_off);
 const RESTART: Fault = ("restart", &rows::agents_restarted);
 const OUTAGE: Fault = ("outage", &rows::power_outage);
 
-/// The fleet goes through the faults, one after the other. `HOSTS_ROWS` chooses some, by their short names with commas
-/// between.
+/// Runs a fleet through the faults, one after the other. `HOSTS_ROWS` selects some by their short names,
+/// separated by commas.
 fn go_through(plan: Plan, faults: &[Fault], table: &Table) {
     let chosen = std::env::var("HOSTS_ROWS").ok();
     let is_chosen = |name| chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|word| word == name));
@@ -66,7 +66,7 @@ fn go_through(plan: Plan, faults: &[Fault], table: &Table) {
     }
 }
 
-/// What may not break, at a hasty pace: three fleets of ten hosts at most at the same time.
+/// What must never break, at a fast pace: at most three fleets of ten hosts at a time.
 #[test]
 fn the_short_table() {
     if !able::able() {

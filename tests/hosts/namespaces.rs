@@ -1,6 +1,8 @@
-//! Network namespaces, one for each host, on the bridge of one more: what `ip netns` shows as `presence-<pid>-<n>-<host>`.
+//! Network namespaces: one for each host, on the bridge of another one. `ip netns` lists them as
+//! `presence-<pid>-<n>-<host>`.
 //!
-//! Everything is inside namespaces of its own, so two fleets never meet, and the machine's own network is not touched.
+//! Everything is inside these namespaces, so two fleets never meet, and the machine's own network is not
+//! touched.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,11 +15,11 @@ use rustix::process::{Pid, Signal};
 
 use crate::process::run;
 
-/// The namespace that holds the bridge. The clients of the balancers are here.
+/// The namespace with the bridge and the clients of the balancers.
 const HUB: &str = "hub";
 const BEGINNING: &str = "presence-";
 
-/// A network of hosts, and the directory where they keep their files. Both go with the value, and so does every process in
+/// A network of hosts, and the directory of their files. Dropping it removes both, and kills every process in
 /// these namespaces.
 pub(crate) struct Namespaces {
     prefix: String,
@@ -25,7 +27,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Whether this machine lets us.
+    /// Whether this machine allows it.
     pub(crate) fn can_be_made() -> bool {
         let name = format!("{BEGINNING}{}-0-try", std::process::id());
         let ip = |word| Command::new("ip").args(["netns", word, &name]).output();
@@ -33,7 +35,7 @@ impl Namespaces {
         made && ip("del").is_ok_and(|output| output.status.success())
     }
 
-    /// A bridge with no host on it yet.
+    /// A bridge without hosts.
     pub(crate) fn new() -> Namespaces {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
@@ -49,7 +51,7 @@ impl Namespaces {
         network
     }
 
-    /// A namespace with that address. Gives the host's directory.
+    /// Adds a namespace with this address. Returns the host's directory.
     pub(crate) fn host(&self, host: &str, address: Ipv4Addr) -> PathBuf {
         self.add(host);
         let (hub, name) = (self.name(HUB), self.name(host));
@@ -68,7 +70,7 @@ impl Namespaces {
         ip(&["-n", &name, "link", "set", "lo", "up"]);
     }
 
-    /// Plugs the host's cable in, or pulls it.
+    /// Plugs or unplugs the host's cable.
     pub(crate) fn plug(&self, host: &str, up: bool) {
         ip(&["-n", &self.name(HUB), "link", "set", host, if up { "up" } else { "down" }]);
     }
@@ -90,19 +92,19 @@ impl Drop for Namespaces {
     }
 }
 
-/// A program in a namespace. It takes the place of `ip`: the child is the program itself.
+/// A program in a namespace. It replaces `ip`, so the child is the program itself.
 pub(crate) fn inside(namespace: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace]).arg(program);
     command
 }
 
-/// The file that stands for a namespace.
+/// The file that represents a namespace.
 pub(crate) fn file(namespace: &str) -> PathBuf {
     Path::new("/run/netns").join(namespace)
 }
 
-/// Removes what runs that were killed have left behind.
+/// Removes what killed runs have left behind.
 pub(crate) fn sweep() {
     let old = |name: &str| -> Option<String> {
         let (pid, rest) = name.strip_prefix(BEGINNING)?.split_once('-')?;
@@ -123,8 +125,8 @@ pub(crate) fn sweep() {
     }
 }
 
-/// Kills whatever runs in namespaces of that prefix, and removes them and the directory with what is mounted below it.
-/// What is gone already is no concern of ours, and the rest must go whatever fails: errors are passed over.
+/// Kills all processes in namespaces of that prefix, and removes these and the directory with all mounts
+/// below it. Ignores errors: what is already gone does not matter, and the rest must be removed regardless.
 fn remove(prefix: &str, dir: &Path) {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let names: Vec<String> = entries

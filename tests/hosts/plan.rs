@@ -1,30 +1,30 @@
-//! How large a fleet is, and how fast it beats.
+//! The size and pace of a fleet.
 
 use std::time::Duration;
 
-/// A fleet to come.
+/// The parameters of a fleet.
 #[derive(Clone)]
 pub(crate) struct Plan {
-    /// How many application servers.
+    /// The number of application servers.
     pub(crate) apps: usize,
-    /// How many git servers, all of which are stores of every node.
+    /// The number of git servers. Each is a store of every node.
     pub(crate) stores: usize,
-    /// From beat to beat.
+    /// The time between beats.
     pub(crate) interval: Duration,
-    /// From look to look of a balancer.
+    /// The time between looks of a balancer.
     pub(crate) poll: Duration,
     /// How long a node may be silent.
     pub(crate) max_age: Duration,
-    /// Requests a second through all balancers.
+    /// Requests per second through all balancers.
     pub(crate) rate: u32,
-    /// How soon balancers must heed what a store was told: they look once a second. The suite's machine may be busy.
+    /// How soon balancers must apply a change of a store. They look once a second; the machine may be busy.
     pub(crate) heeded: Duration,
-    /// How long a fault lasts that must do no harm.
+    /// The duration of a fault that must do no harm.
     pub(crate) fault: Duration,
 }
 
 impl Plan {
-    /// Ten hosts, hasty: for the suite.
+    /// Ten hosts at a fast pace, for the test suite.
     pub(crate) fn short() -> Plan {
         Plan {
             apps: 6,
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// As in production, only smaller: for the figures.
+    /// As in production, only smaller, for measurements.
     pub(crate) fn long() -> Plan {
         Plan {
             apps: 15,
@@ -52,12 +52,12 @@ impl Plan {
         }
     }
 
-    /// How soon the record of a node that has died must be off every file: its last heartbeat was just left.
+    /// How soon the record of a dead node must be gone from every file: its last heartbeat may be just sent.
     pub(crate) fn expired(&self) -> Duration {
         self.max_age + self.interval + self.heeded
     }
 
-    /// The same with two stores.
+    /// The same plan with two stores.
     pub(crate) fn two_stores(self) -> Plan {
         Plan { stores: 2, ..self }
     }

@@ -1,4 +1,4 @@
-//! Programs that run beside a row, and those that run to their end.
+//! Programs that run beside a row, and programs that run until they exit.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -7,11 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-/// A program that runs until this is dropped; then it and all that it has started are killed.
+/// A program that is killed with all its children when this is dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts the program in a process group of its own. What it says is added to the file.
+    /// Starts the program in a process group of its own. Appends its output to the file.
     #[track_caller]
     pub(crate) fn start(command: &mut Command, log: &Path) -> Process {
         let file = File::options().create(true).append(true).open(log).unwrap();
@@ -19,9 +19,9 @@ impl Process {
         Process(command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
     }
 
-    /// Sends a signal to it and all that it has started.
+    /// Sends a signal to the program and its children.
     pub(crate) fn signal(&self, signal: Signal) {
-        // It may have ended by itself; then there is nothing to tell.
+        // It may have exited by itself; then there is nothing to signal.
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.0), signal);
     }
 
@@ -38,7 +38,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program to its end, which must be a good one, and gives what it printed.
+/// Runs a program, which must succeed, and returns its output.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command

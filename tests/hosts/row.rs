@@ -1,4 +1,4 @@
-//! One row of the table: a fault, what it did, and what of that is wrong.
+//! One row of the table: a fault, its effects, and which of them are wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,9 +8,9 @@ use crate::fleet::Fleet;
 use crate::load::{Count, Load};
 use crate::watch::{Sample, Watch, series};
 
-/// A fault's trace is gone by then, or never goes.
+/// By then, the effects of a fault are gone, or will never go.
 const CONVERGE_LIMIT: Duration = Duration::from_secs(90);
-/// More lines than this of the same wording, in one fault, are a flood.
+/// More lines of the same wording during one fault are a flood.
 const SAME_LINES: usize = 3;
 
 /// A fault under observation.
@@ -20,7 +20,7 @@ pub(crate) struct Trial {
     load: Load,
     begin: Instant,
     reloads: usize,
-    /// Where the agents' logs ended when the fault began.
+    /// The length of the agents' logs when the fault began.
     logs: Vec<usize>,
     problems: Vec<String>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Trial {
 impl Trial {
     /// Waits until the fleet is whole, and begins to observe it.
     pub(crate) fn begin(fleet: &Fleet, name: impl Into<String>) -> Trial {
-        // Heartbeats of all nodes, and the checks' first verdicts, come meanwhile.
+        // Meanwhile the heartbeats of all nodes and the first verdicts of the checks arrive.
         let whole = fleet.settle(fleet.plan.interval + Duration::from_secs(1), CONVERGE_LIMIT);
         let problems = if whole { Vec::new() } else { vec!["the fleet was not whole before".to_owned()] };
         Trial {
@@ -42,14 +42,14 @@ impl Trial {
         }
     }
 
-    /// Something that must hold, and what to say if it does not.
+    /// A condition that must hold, and the message if it does not.
     pub(crate) fn must(&mut self, holds: bool, otherwise: impl Into<String>) {
         if !holds {
             self.problems.push(otherwise.into());
         }
     }
 
-    /// The fault has ended: waits until the fleet is whole again and a while longer, and works out the row.
+    /// Ends the fault: waits until the fleet has been whole again for some time, and computes the row.
     pub(crate) fn end(self, fleet: &Fleet) -> Row {
         let end = Instant::now();
         let log: Vec<String> = fleet
@@ -58,7 +58,7 @@ impl Trial {
             .zip(&self.logs)
             .map(|(balancer, offset)| balancer.host.log()[*offset..].to_owned())
             .collect();
-        // What comes after that is part of it: servers that are dropped when heartbeats come back, say.
+        // Later effects belong to it, such as servers that are dropped when heartbeats return.
         fleet.settle(fleet.plan.interval * 2, CONVERGE_LIMIT);
         let samples = self.watch.finish();
         let ids = fleet.ids();
@@ -96,7 +96,7 @@ fn reloads(fleet: &Fleet) -> usize {
     fleet.balancers.iter().map(|balancer| balancer.reloads()).sum()
 }
 
-/// The wordings that came too often. Words that begin with a digit, such as ages, do not make another one.
+/// Wordings that occur too often. Words that begin with a digit, such as ages, are ignored in the comparison.
 fn flood(log: &str) -> Vec<(usize, String)> {
     let mut counts: BTreeMap<String, (usize, String)> = BTreeMap::new();
     for line in log.lines() {
@@ -108,7 +108,7 @@ fn flood(log: &str) -> Vec<(usize, String)> {
     counts.into_values().filter(|(count, _)| *count > SAME_LINES).collect()
 }
 
-/// What was seen.
+/// The observations.
 pub(crate) struct Row {
     name: String,
     listed: String,
@@ -120,12 +120,12 @@ pub(crate) struct Row {
     problems: Vec<String>,
     begin: Instant,
     samples: Vec<Sample>,
-    /// What else was measured, in words.
+    /// An additional measurement, in words.
     measured: Option<String>,
 }
 
 impl Row {
-    /// Every server of these was in every balancer's file all the time.
+    /// These servers must have been in every balancer's file all the time.
     pub(crate) fn keeps(mut self, ids: &BTreeSet<String>) -> Row {
         let lost = |sample: &Sample| ids.difference(&sample.listed).count();
         if let Some(worst) = self.samples.iter().max_by_key(|sample| lost(sample)).filter(|s| lost(s) > 0) {
@@ -135,7 +135,7 @@ impl Row {
         self
     }
 
-    /// Every server of these got requests all the time.
+    /// These servers must have received requests all the time.
     pub(crate) fn keeps_up(mut self, ids: &BTreeSet<String>) -> Row {
         let lost = self.samples.iter().map(|sample| ids.difference(&sample.up).count()).max().unwrap_or(0);
         if lost > 0 {
@@ -144,7 +144,7 @@ impl Row {
         self
     }
 
-    /// No request failed.
+    /// No request may have failed.
     pub(crate) fn serves_all(mut self) -> Row {
         if self.count.failed() > 0 {
             let (failed, all) = (self.count.failed(), self.count.requests);
@@ -153,12 +153,12 @@ impl Row {
         self
     }
 
-    /// What does not hold.
+    /// The conditions that do not hold.
     pub(crate) fn wrongs(&self) -> Vec<String> {
         self.problems.iter().map(|problem| format!("{}: {problem}", self.name)).collect()
     }
 
-    /// A figure more.
+    /// Adds a measurement.
     pub(crate) fn measured(mut self, text: impl Into<String>) -> Row {
         self.measured = Some(text.into());
         self

@@ -1,4 +1,5 @@
-//! The rows so far, printed as they come: the test harness shows that if the test fails, or with `--nocapture`.
+//! The rows so far, printed as they complete: the test harness shows them if the test fails, or with
+//! `--nocapture`.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ impl Table {
         self.0.lock().unwrap().iter().for_each(|row| println!("{row}"));
     }
 
-    /// Fails if a row is wrong.
+    /// Fails if a condition of any row does not hold.
     #[track_caller]
     pub(crate) fn finish(self) {
         let rows = self.0.into_inner().unwrap();
@@ -37,8 +38,8 @@ impl Table {
     }
 }
 
-/// Says it on stderr, past the test harness, which keeps back what a test prints.
+/// Prints to stderr directly, because the test harness holds back what a test prints.
 pub(crate) fn say(text: &str) {
-    // A closed stderr is no reason to stop.
+    // A closed stderr must not stop the test.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

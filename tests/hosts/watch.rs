@@ -1,4 +1,4 @@
-//! Looks at the balancers twice a second: which servers are in the file, and which get requests.
+//! Samples the balancers twice a second: which servers are in the file, and which get requests.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(crate) struct Watch {
     thread: Option<JoinHandle<Vec<Sample>>>,
 }
 
-/// One look at one balancer.
+/// One sample of one balancer.
 pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) listed: BTreeSet<String>,
@@ -50,11 +50,11 @@ impl Drop for Watch {
     }
 }
 
-/// How the least of all balancers went over time: `15`, or `15 → 13 (24 s) → 15 (31 s)`, or if it changed often, between
-/// which bounds.
+/// How the minimum over all balancers developed: `15`, or `15 → 13 (24 s) → 15 (31 s)`, or the range if it
+/// changed often.
 pub(crate) fn series(samples: &[Sample], begin: Instant, of: impl Fn(&Sample) -> usize) -> String {
     const MOST: usize = 7;
-    // Both balancers are looked at in one go.
+    // Both balancers are sampled together.
     let mut steps: Vec<(usize, u64)> = Vec::new();
     for pair in samples.chunks(2) {
         let least = pair.iter().map(&of).min().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Balancers that are cut off, and what starts anew.
+//! Balancers that are cut off, and restarts.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
 use crate::wait;
 
-/// The balancers cannot reach the git server. A node is drained meanwhile: that shows once they can.
+/// The balancers cannot reach the git server. A node is drained meanwhile, which they apply when they can
+/// reach it again.
 pub(crate) fn balancers_cut_off(fleet: &mut Fleet) -> Row {
     let all = fleet.ids();
     let mut trial = Trial::begin(fleet, "balancers cut off from git, a drain meanwhile");
@@ -30,7 +31,7 @@ pub(crate) fn balancers_cut_off(fleet: &mut Fleet) -> Row {
     trial.end(fleet).keeps(&all).serves_all().measured(format!("the drain showed {time:.1} s after the cut"))
 }
 
-/// The balancers' agents are restarted, first in order, then killed.
+/// The balancers' agents are restarted, first cleanly, then killed.
 pub(crate) fn agents_restarted(fleet: &mut Fleet) -> Row {
     let all = fleet.ids();
     let mut trial = Trial::begin(fleet, "balancers' agents restarted");

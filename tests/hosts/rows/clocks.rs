@@ -3,7 +3,7 @@
 use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
 
-/// The clock of the first node is wrong by that much, as faketime writes it.
+/// The clock of the first node is wrong by this offset, in the notation of faketime.
 pub(crate) fn clock(fleet: &mut Fleet, offset: &str) -> Row {
     let all = fleet.ids();
     let mut trial = Trial::begin(fleet, format!("a node's clock is wrong: {offset}"));

@@ -1,4 +1,4 @@
-//! The faults. Each function is one row: it does harm to a whole fleet, makes it good again, and says what must hold.
+//! The faults. Each function is one row: it damages a whole fleet, repairs it, and lists what must hold.
 
 mod balancers;
 mod clocks;
@@ -17,5 +17,5 @@ pub(crate) use stores::{
     refused_for_some, split,
 };
 
-/// A row that is wrong is wrong by then.
+/// A condition that does not hold by then never will.
 const LIMIT: Duration = Duration::from_secs(90);

@@ -1,4 +1,4 @@
-//! Hosts that a part of the network cannot reach.
+//! Hosts that cannot reach a part of the network.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
 use crate::wait;
 
-/// So many application servers cannot reach the git server. Balancers reach them as before.
+/// `count` application servers cannot reach the git server. Balancers reach them as before.
 pub(crate) fn cut_off(fleet: &mut Fleet, count: usize) -> Row {
     let all = fleet.ids();
     let trial = Trial::begin(fleet, format!("{count} of {} apps cut off from git", all.len()));
@@ -17,7 +17,7 @@ pub(crate) fn cut_off(fleet: &mut Fleet, count: usize) -> Row {
     trial.end(fleet).keeps(&all).keeps_up(&all).serves_all()
 }
 
-/// The same, and one more comes meanwhile: it must be served, whatever is held.
+/// The same, and a new one joins meanwhile: it must be served, whatever is held.
 pub(crate) fn cut_off_while_one_comes(fleet: &mut Fleet, count: usize) -> Row {
     let all = fleet.ids();
     let name = format!("{count} of {} apps cut off from git, one more comes", all.len());
@@ -39,7 +39,7 @@ pub(crate) fn cut_off_while_one_comes(fleet: &mut Fleet, count: usize) -> Row {
     trial.end(fleet).keeps(&all).keeps_up(&all).serves_all().measured(format!("the new one: {time:.1} s"))
 }
 
-/// A node's cable is pulled: nobody reaches it, and nobody is told.
+/// A node's cable is unplugged: nobody reaches it, and nobody is notified.
 pub(crate) fn link_down(fleet: &mut Fleet) -> Row {
     let id = fleet.apps[2].host.id();
     let mut rest = fleet.ids();

@@ -1,4 +1,4 @@
-//! Nodes that leave, in order or not.
+//! Nodes that leave, cleanly or not.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 use crate::row::{Row, Trial};
 use crate::wait;
 
-/// A node is drained, and comes back.
+/// A node drains and returns.
 pub(crate) fn drain(fleet: &mut Fleet) -> Row {
     let mut trial = Trial::begin(fleet, "a drain, and its end");
     let (views, id) = (fleet.views(), fleet.apps[0].host.id());
@@ -30,7 +30,7 @@ pub(crate) fn drain(fleet: &mut Fleet) -> Row {
     trial.end(fleet).keeps(&fleet.ids()).serves_all().measured(times.join(", "))
 }
 
-/// An application server dies, and so does its agent: HAProxy's check takes it out, and its record expires.
+/// An application server dies together with its agent: HAProxy's check takes it out, and its record expires.
 pub(crate) fn node_dead(fleet: &mut Fleet) -> Row {
     let mut trial = Trial::begin(fleet, "a node dies, and comes back");
     let (views, id) = (fleet.views(), fleet.apps[1].host.id());
@@ -62,7 +62,7 @@ fn after(what: &str, time: Option<Duration>) -> String {
     }
 }
 
-/// Every third server dies in the same moment, and later comes back; agents go on. What that costs is reported.
+/// Every third server dies at the same moment and returns later; the agents go on. The cost is reported.
 pub(crate) fn several_dead(fleet: &mut Fleet) -> Row {
     let count = fleet.apps.len() / 3;
     let trial = Trial::begin(fleet, format!("{count} servers die at once"));
@@ -77,7 +77,7 @@ pub(crate) fn several_dead(fleet: &mut Fleet) -> Row {
     trial.end(fleet).keeps(&all)
 }
 
-/// Every third server takes connections and does not answer, and later goes on. What that costs is reported.
+/// Every third server accepts connections without answering, and continues later. The cost is reported.
 pub(crate) fn several_hung(fleet: &mut Fleet) -> Row {
     let count = fleet.apps.len() / 3;
     let trial = Trial::begin(fleet, format!("{count} servers hang at once (SIGSTOP)"));
@@ -88,7 +88,7 @@ pub(crate) fn several_hung(fleet: &mut Fleet) -> Row {
     trial.end(fleet).keeps(&all)
 }
 
-/// Every third server dies and comes back again and again. What that costs is reported.
+/// Every third server repeatedly dies and returns. The cost is reported.
 pub(crate) fn flapping(fleet: &mut Fleet) -> Row {
     let count = fleet.apps.len() / 3;
     let trial = Trial::begin(fleet, format!("{count} servers flap, 4 s up and 4 s down"));

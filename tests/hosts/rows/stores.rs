@@ -1,4 +1,4 @@
-//! Git servers that are away, deaf, or away for half of the fleet.
+//! Git servers that are down, do not answer, or cannot be reached by half of the fleet.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ fn harmless(
     trial.end(fleet).keeps(&all).keeps_up(&all).serves_all()
 }
 
-/// It takes connections and says nothing more.
+/// The server accepts connections and sends nothing more.
 pub(crate) fn git_stopped(fleet: &mut Fleet) -> Row {
     harmless(fleet, "git server stopped (SIGSTOP)", |fleet| fleet.git[0].stop(), |fleet| fleet.git[0].go_on())
 }
 
-/// It refuses connections.
+/// The server refuses connections.
 pub(crate) fn git_killed(fleet: &mut Fleet) -> Row {
     harmless(fleet, "git server killed", |fleet| fleet.git[0].kill(), |fleet| fleet.git[0].restart())
 }
 
-/// Every fifth packet between it and anybody is lost.
+/// Every fifth packet to or from it is lost.
 pub(crate) fn packets_lost(fleet: &mut Fleet) -> Row {
     harmless(
         fleet,
@@ -43,13 +43,13 @@ pub(crate) fn packets_lost(fleet: &mut Fleet) -> Row {
     )
 }
 
-/// What it is told, and what it says, comes half a second later.
+/// All its traffic is delayed by half a second.
 pub(crate) fn git_slow(fleet: &mut Fleet) -> Row {
     let delay = Delay::start(&fleet.git[0], Duration::from_millis(500));
     harmless(fleet, "git server 0.5 s away, each way", |_| (), |_| drop(delay))
 }
 
-/// Nobody's packets reach it.
+/// No packet reaches it.
 pub(crate) fn black_hole(fleet: &mut Fleet) -> Row {
     harmless(fleet, "git server black-holed", |fleet| fleet.cut(everybody(fleet), &[0]), |fleet| fleet.heal())
 }
@@ -59,7 +59,7 @@ fn everybody(fleet: &Fleet) -> impl Iterator<Item = &Host> {
     apps.chain(fleet.balancers.iter().map(|balancer| &balancer.host))
 }
 
-/// It answers reads, and refuses pushes for lack of room.
+/// It answers reads, and refuses pushes because its disk is full.
 pub(crate) fn disk_full(fleet: &mut Fleet) -> Row {
     harmless(fleet, "git server's disk full", |fleet| fleet.git[0].fill(), |fleet| fleet.git[0].make_room())
 }
@@ -87,7 +87,8 @@ pub(crate) fn refused(fleet: &mut Fleet) -> Row {
     )
 }
 
-/// A hook refuses the pushes of a third of the nodes, as after their keys were revoked. Balancers find them healthy.
+/// A hook refuses the pushes of a third of the nodes, as if their keys were revoked. Balancers find them
+/// healthy.
 pub(crate) fn refused_for_some(fleet: &mut Fleet) -> Row {
     let count = fleet.apps.len() / 3;
     harmless(
@@ -101,7 +102,8 @@ pub(crate) fn refused_for_some(fleet: &mut Fleet) -> Row {
     )
 }
 
-/// Of two stores, half of the application servers and the balancers reach the first only, the others the second only.
+/// With two stores, half of the application servers and the balancers reach only the first, the others only
+/// the second.
 pub(crate) fn split(fleet: &mut Fleet) -> Row {
     let half = fleet.apps.len() / 2;
     harmless(
