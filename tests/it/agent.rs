@@ -1,4 +1,4 @@
-//! The agent: a real git store, real publishing nodes, a real HAProxy, real signals.
+//! The agent, with a real git store, real publishers, a real HAProxy and real signals.
 
 mod balancer;
 mod check;
@@ -31,7 +31,7 @@ use crate::fixture::machine::{Machine, bare_repository};
 use daemon::{Daemon, wait};
 use place::{Place, over_each_store};
 
-/// A machine with a bare repository as its store, and a table that renders the hosts file.
+/// A machine with a bare repository as its store, and a table for the hosts file.
 fn machine(part: &str, agent: &str) -> Machine {
     let machine = Machine::new(part);
     let repository = machine.path("list.git");
@@ -40,7 +40,7 @@ fn machine(part: &str, agent: &str) -> Machine {
     machine.store(repository.display())
 }
 
-/// The same with the list at that place.
+/// The same, with the list at a given place.
 fn machine_at(place: &Place, part: &str, agent: &str) -> Machine {
     let machine = place.machine(part);
     renders_hosts(&machine, &format!("{}{agent}", place.max_age()));
@@ -67,7 +67,7 @@ over_each_store!(but ssh:
     many_changes_make_few_renders,
 );
 
-/// What makes an agent quick.
+/// Settings for a fast agent.
 const QUICK: &str = "[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n";
 
 fn a_beat_publishes_and_keeps_every_file_right(place: Place) {
@@ -93,12 +93,12 @@ fn the_agent_follows_the_list_and_ends_cleanly(place: Place) {
     agent.wait_for("the new node", || has("10.0.0.2"));
     app.good(&["withdraw"]);
     agent.wait_for("the node to leave", || !has("10.0.0.2"));
-    // What somebody writes into nodeinfo is published without a beat of its own.
+    // A change in nodeinfo is published without waiting for a beat.
     lb.fact("rack", "r7");
     agent.wait_for("the fact to be published", || {
         app.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1")
     });
-    // The beat makes good what somebody has spoilt.
+    // The next beat repairs the file.
     fs::write(lb.path("hosts"), "spoilt\n").unwrap();
     agent.wait_for("the file to be made right", || has("10.0.0.1"));
     let (code, log) = agent.end(Signal::TERM);
@@ -124,7 +124,7 @@ fn a_second_agent_is_refused_and_told_of_the_first() {
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
     lb.run(&["agent"]).code(1).says(&format!("another agent (pid {})", agent.pid()));
-    // A beat by hand is none.
+    // A manual beat is not an agent.
     lb.run(&["beat"]).code(0);
 }
 
@@ -188,7 +188,7 @@ fn the_store_goes_away_and_comes_back(mut place: Place) {
     place.machine("app1").good(&["publish"]);
     agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
     agent.wait_for("all to be well again", || agent.log().contains("stores: well again"));
-    // The same complaint was not said at every look.
+    // The same complaint is not repeated at every look.
     let said = agent.log().matches(place.complaint()).count();
     assert!(said <= 3, "{}", agent.log());
 }
@@ -202,7 +202,7 @@ fn a_store_that_goes_away_in_the_quiet_before_a_render_loses_nothing(mut place: 
     let agent = Daemon::start(&lb);
     agent.wait_for("the first file", || lb.path("hosts").exists());
     place.machine("app1").good(&["publish"]);
-    // Long enough to see the change, and too short for the quiet.
+    // Long enough to see the change, and shorter than the quiet time.
     std::thread::sleep(Duration::from_millis(700));
     place.go_away();
     let errors = || -> u64 {
@@ -233,7 +233,7 @@ fn many_changes_make_few_renders(place: Place) {
     let all = || fs::read_to_string(lb.path("hosts")).unwrap().matches("10.0.0.2").count() == 10;
     wait("all nodes", || agent.log(), all);
     agent.wait_for("the reload", || reloads() >= 2);
-    // One, unless this machine took two seconds for one of the publishings.
+    // One, unless this machine took two seconds for one of the publishes.
     assert!(reloads() <= 4, "{}", agent.log());
 }
 
@@ -259,7 +259,7 @@ fn reloads_have_a_budget_and_what_is_over_it_is_owed() {
     });
     assert_eq!(reloads(), 2, "{}", agent.log());
     assert!(agent.log().contains("hosts: right; its reload is owed"), "{}", agent.log());
-    // Whoever comes next does it: a beat by hand has no budget, it is somebody's wish.
+    // The next run makes up for it: a manual beat has no budget, because a user wants it.
     drop(agent);
     lb.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
     assert_eq!(reloads(), 3);
@@ -281,7 +281,7 @@ fn files_with_the_same_reload_are_reloaded_once(place: Place) {
     assert_eq!(reloads(), 1, "when both files are in place");
     lb.run(&["beat"]).code(0).says("hosts2 is unchanged");
     assert_eq!(reloads(), 1);
-    // One that fails is owed by both, and run once for both.
+    // A failed reload is owed by both files, and run once for both.
     fs::write(lb.path("broken"), "").unwrap();
     let app = place.machine("app1");
     app.good(&["publish"]);

@@ -1,4 +1,4 @@
-//! A load balancer of a fleet: a store, a HAProxy, and an agent that keeps it right.
+//! A load balancer of a fleet: a store, a HAProxy, and an agent that keeps its file up to date.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,24 +17,25 @@ pub(crate) struct Balancer {
     pub(crate) machine: Machine,
     pub(crate) haproxy: HaProxy,
     pub(crate) front: SocketAddr,
-    /// Where the list is.
+    /// The place of the list.
     pub(crate) place: Place,
 }
 
 impl Balancer {
-    /// A balancer over these nodes, which are on the list already, and checks them often. Its agent is not started.
+    /// A balancer for these nodes, which are already on the list. It checks them often. Its agent is not
+    /// started.
     pub(crate) fn start(nodes: &[(&str, &HttpServer)]) -> Balancer {
         Balancer::start_at(Place::here(), nodes)
     }
 
-    /// The same over a list at that place.
+    /// The same, with the list at a given place.
     pub(crate) fn start_at(place: Place, nodes: &[(&str, &HttpServer)]) -> Balancer {
         let agent = "interval = '5s'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n";
         let often = "server_options = 'inter 500ms downinter 500ms fastinter 100ms slowstart 1ms'\n";
         Balancer::start_with(place, nodes, agent, often)
     }
 
-    /// With these lines of `[agent]` and `[render.vars]`.
+    /// The same, with these lines of `[agent]` and `[render.vars]`.
     pub(crate) fn start_with(
         place: Place,
         nodes: &[(&str, &HttpServer)],
@@ -48,7 +49,7 @@ impl Balancer {
         for (part, server) in nodes {
             starting.join(part, server);
         }
-        // HAProxy is not there yet, and cannot be asked.
+        // HAProxy does not run yet and cannot be asked.
         let dir = starting.machine.path("");
         let socket = HaProxy::socket_in(&dir);
         let asks = format!("apply = 'runtime'\nsocket = '{}'\n", socket.display());
@@ -72,19 +73,19 @@ impl Balancer {
         Balancer { machine: starting.machine, haproxy, front, place }
     }
 
-    /// Ends HAProxy with all that it knows only at run time.
+    /// Kills HAProxy, with all its run-time state.
     pub(crate) fn kill_haproxy(&mut self) {
         self.haproxy.kill();
     }
 
-    /// Starts HAProxy from its file, as somebody would by hand.
+    /// Starts HAProxy from its file, as an operator would.
     pub(crate) fn start_haproxy(&mut self) {
         let dir = self.machine.path("");
         self.haproxy = HaProxy::start(&dir, &self.config());
         note_pid(&dir, &self.haproxy);
     }
 
-    /// Starts HAProxy anew, with another file beside its own.
+    /// Restarts HAProxy with another file beside its own.
     #[cfg(all(feature = "https", feature = "ssh"))]
     pub(crate) fn restart_haproxy_with(&mut self, other: &str) {
         self.kill_haproxy();
@@ -97,7 +98,7 @@ impl Balancer {
         note_pid(&dir, &self.haproxy);
     }
 
-    /// From the next start on, the file leaves out nodes that are silent for longer.
+    /// From the next start, the file leaves out nodes that are silent for longer.
     pub(crate) fn set_max_age(&self, age: &str) {
         let path = self.machine.path("presence.toml");
         let text = fs::read_to_string(&path).unwrap().replace(self.place.max_age(), "");
@@ -108,12 +109,12 @@ impl Balancer {
         Daemon::start(&self.machine)
     }
 
-    /// A node of the same fleet, with facts and a state directory of its own.
+    /// A node of the same fleet, with its own facts and state directory.
     pub(crate) fn node(&self, part: &str, server: &HttpServer) -> Machine {
         node(&self.place, part, server)
     }
 
-    /// How often the reload command was run since the start.
+    /// How often the reload command has run since the start.
     pub(crate) fn reloads(&self) -> usize {
         fs::read_to_string(self.machine.path("reloads")).unwrap_or_default().lines().count()
     }
@@ -126,12 +127,12 @@ impl Balancer {
         fs::read_to_string(self.machine.path("metrics.prom")).unwrap_or_default()
     }
 
-    /// The status of a request to the balancer, on a connection of its own.
+    /// The status of a request to the balancer, on a new connection.
     pub(crate) fn get(&self) -> Option<u16> {
         load::get(self.front)
     }
 
-    /// Whether this server got a request lately, while there are some.
+    /// Whether this server has recently received a request, while requests are sent.
     pub(crate) fn serves(&self, server: &HttpServer) -> bool {
         let before = server.requests();
         for _ in 0..4 {
@@ -140,7 +141,7 @@ impl Balancer {
         server.requests() > before
     }
 
-    /// The servers of the backend `app1` that run, and whether each gets requests.
+    /// The running servers of the backend `app1`, and whether each receives requests.
     pub(crate) fn running(&self) -> Vec<(String, bool)> {
         let stat = self.haproxy.ask("show stat");
         let mut servers: Vec<(String, bool)> = stat
@@ -154,7 +155,7 @@ impl Balancer {
     }
 }
 
-/// Where the reload command finds HAProxy.
+/// The pid file that the reload command reads.
 fn pid_file(dir: &Path) -> PathBuf {
     dir.join("haproxy.pid")
 }

@@ -6,7 +6,7 @@ use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::Machine;
 
-/// A fleet of two databases of which one answers, in a directory.
+/// A fleet of two databases in a directory; only one of them answers.
 fn fleet(servers: &[&HttpServer]) -> (Machine, Vec<Machine>) {
     let app = Machine::new("app1");
     let store = app.path("all");
@@ -35,7 +35,7 @@ fn nodes_are_asked_and_who_does_not_answer_is_told() {
     let outcome = app.run(&["check", "--part", "db1", "--http", "/x", "--format", "json"]).code(1);
     let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((&json["nodes"][0]["problem"], &json["silent"]), (&"status 503".into(), &1.into()));
-    // Who is drained need not answer, unless he is asked for.
+    // A drained node need not answer, unless it is asked for.
     nodes[1].fact("state", "drained");
     nodes[1].good(&["publish"]);
     app.good(&["check", "--part", "db*"]);
@@ -56,10 +56,10 @@ fn a_node_without_a_port_is_not_asked_and_fails_nothing() {
     assert_eq!((&json["answering"], &json["silent"], &json["unasked"]), (&1.into(), &0.into(), &1.into()));
     assert_eq!(json["nodes"][1]["answers"], Value::Null);
     app.run(&["check", "--part", "db2"]).code(0).says("no node was asked");
-    // Whoever names a port wants an answer.
+    // `--port` asks for an answer.
     let free = HaProxy::free_address().port().to_string();
     app.run(&["check", "--part", "db2", "--port", &free]).code(1).says("1 of 1 nodes do not answer");
-    // A port that is stated wrongly is no port that is not stated.
+    // An invalid port is not a missing port.
     nodes[1].fact("port", "http");
     nodes[1].run(&["publish"]);
     app.run(&["check", "--part", "db2"]).code(1);
@@ -78,7 +78,7 @@ fn only_who_is_awake_is_rendered_and_limits_hold() {
     render(&["--awake=app*"]).code(0);
     render(&["--awake"]).code(0).says("does not answer at");
     drop(server);
-    // All are asleep: that is no decommission, and the last good output stands.
+    // All fail to answer: they have not left in order, so the last good output stays.
     let outcome =
         render(&["--awake=db*"]).code(3).says("`db*` has 0 active nodes where the last good output had 1");
     assert!(outcome.stdout.contains("127.0.0.1"), "{outcome}");

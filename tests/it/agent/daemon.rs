@@ -1,4 +1,4 @@
-//! An agent that runs, and is killed when it is dropped.
+//! A running agent, killed when it is dropped.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::fixture::machine::Machine;
 
-/// Much longer than anything takes; the machine may be busy.
+/// Much longer than any step takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Daemon {
@@ -22,12 +22,12 @@ impl Daemon {
         Daemon::start_with(machine, |_| {})
     }
 
-    /// With more in its environment.
+    /// Starts it with a changed environment.
     pub(crate) fn start_with(machine: &Machine, more: impl FnOnce(&mut Command)) -> Daemon {
         let log = machine.path("agent.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = machine.command(&["agent"]);
-        // Its clock goes: ages and heartbeats are true.
+        // Its clock runs, so that ages and heartbeats are real.
         command.env_remove("PRESENCE_NOW").stdout(file.try_clone().unwrap()).stderr(file);
         more(&mut command);
         Daemon { child: command.spawn().unwrap(), log }
@@ -41,7 +41,7 @@ impl Daemon {
         rustix::process::kill_process(Pid::from_raw(self.pid().cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// What it has said so far.
+    /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -51,7 +51,7 @@ impl Daemon {
         wait(what, || self.log(), condition);
     }
 
-    /// Ends it with that signal, and gives its exit code and what it said.
+    /// Ends it with a signal, and returns its exit code and log.
     #[track_caller]
     pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, String) {
         self.signal(signal);
@@ -70,7 +70,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

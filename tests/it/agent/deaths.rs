@@ -1,4 +1,5 @@
-//! Servers that die without a word, one or several at once: requests go elsewhere, and what is dead gets no more of them.
+//! Servers that die silently, one or several at once: requests go elsewhere, and dead servers get no more of
+//! them.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +12,7 @@ use super::place::Place;
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 
-/// Only errors of requests can find a dead server: the next check of one that is well is an hour away.
+/// Only failed requests can find a dead server: the next check of a healthy one is an hour away.
 const UNCHECKED: &str = "server_options = 'inter 1h downinter 200ms fastinter 100ms slowstart 1ms'\n";
 
 const AGENT: &str = "interval = '1h'\npoll = '200ms'\nquiet-min = '100ms'\nreloads-per-minute = 1000\n";
@@ -25,7 +26,7 @@ fn stat<const N: usize>(balancer: &Balancer, server: &str, columns: [&str; N]) -
     columns.map(|column| fields[header.iter().position(|name| *name == column).unwrap()].to_owned())
 }
 
-/// Waits until its first checks have found all these servers good, so that no further one is due.
+/// Waits until the first checks have found all these servers healthy, so that no further check is due.
 fn wait_for_full_health(balancer: &Balancer, servers: &[&str]) {
     let full = |server: &&str| {
         let [status, health] = stat(balancer, server, ["status", "check_health"]);
@@ -42,19 +43,19 @@ fn a_dead_server_is_found_by_requests_that_go_elsewhere() {
     let balancer = Balancer::start_with(Place::here(), &nodes, AGENT, UNCHECKED);
     let agent = balancer.agent();
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
-    // What is added at run time inherits nothing from the file's `default-server`.
+    // A server added at run time inherits nothing from the file's `default-server`.
     balancer.node("d", &servers[3]).good(&["state", "done"]);
     agent.wait_for("the new server to serve", || balancer.running().contains(&("i-d".into(), true)));
     two_die(&balancer, &mut servers);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
-    // Nor is it different in a process that has read it from the file.
+    // A process that has read it from the file behaves the same.
     balancer.haproxy.reload();
     two_die(&balancer, &mut servers);
     balancer.machine.run(&["beat"]).code(0);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
 }
 
-/// The last two servers die, get a few requests that others answer, and come back.
+/// The last two servers die, get a few requests that others answer, and return.
 fn two_die(balancer: &Balancer, servers: &mut Vec<HttpServer>) {
     wait_for_full_health(balancer, &["i-a", "i-b", "i-c", "i-d"]);
     let addresses: Vec<SocketAddr> = servers.drain(2..).map(|server| server.address()).collect();
@@ -64,7 +65,8 @@ fn two_die(balancer: &Balancer, servers: &mut Vec<HttpServer>) {
         seen("i-c")[0] == "DOWN" && seen("i-d")[0] == "DOWN"
     });
     for server in ["i-c", "i-d"] {
-        // Two errors bring its check forward, and two more are as good as that check. An idle connection may break besides.
+        // Two errors bring its check forward, and two more have the effect of that check. An idle connection
+        // may break in addition.
         let attempts: u32 = seen(server)[1].parse().unwrap();
         assert!((2..=6).contains(&attempts), "{server} has cost {attempts} attempts");
     }
@@ -81,7 +83,7 @@ fn clients_that_go_away_take_no_server_out() {
     for _ in 0..20 {
         let mut stream = TcpStream::connect(balancer.front).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        // Some are gone before the request has reached the server, some after that.
+        // Some die before the request has reached the server, some afterwards.
         std::thread::sleep(Duration::from_millis(fastrand::u64(..20)));
     }
     balancer.haproxy.wait("some requests are there", || server.requests() > requests + 5);
@@ -93,18 +95,18 @@ fn clients_that_go_away_take_no_server_out() {
 /// How servers die.
 #[derive(Debug, Clone, Copy)]
 enum Manner {
-    /// Each for itself: 2 to 5 s away, then back for 6 to 12 s.
+    /// Independently: down for 2 to 5 s, then up for 6 to 12 s.
     Flapping,
-    /// All in the same moment, for 4 s, each 20 s.
+    /// All at the same moment: down for 4 s in every 20 s.
     Together,
-    /// All in the same moment, for 1 s, each 15 s.
+    /// All at the same moment: down for 1 s in every 15 s.
     Restart,
 }
 
-/// So long each load is.
+/// The duration of each load.
 const LOAD: Duration = Duration::from_secs(60);
 
-/// One server lives and dies until the end, and lives on.
+/// One server dies and returns until the end, and is up afterwards.
 fn live_and_die(mut server: HttpServer, seed: u64, manner: Manner, started: Instant) -> HttpServer {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut seconds = |from: f64, to: f64| Duration::from_secs_f64(from + random.f64() * (to - from));
@@ -137,7 +139,7 @@ fn serve(address: SocketAddr) -> HttpServer {
     server
 }
 
-/// The file as if only health checks could find a dead server, and with the rare checks of one that is dead.
+/// The file as if only health checks could find a dead server, with rare checks of a dead one.
 fn by_checks_alone(config: &str) -> String {
     let observed = " observe layer4 error-limit 2 on-error sudden-death";
     assert!(config.contains(observed), "{config}");
@@ -145,7 +147,7 @@ fn by_checks_alone(config: &str) -> String {
     config.replace("option redispatch 1\n", "option redispatch\n")
 }
 
-/// Runs the load and prints what became of it. The first of the servers die.
+/// Runs the load and prints the results. The first servers die.
 #[expect(clippy::print_stdout, reason = "to be read")]
 fn figure(
     per_second: u32,
@@ -167,7 +169,7 @@ fn figure(
     wait_for_full_health(&balancer, &names.iter().map(String::as_str).collect::<Vec<_>>());
 
     let (load, started) = (Steady::start(balancer.front, per_second), Instant::now());
-    // Alive until the last request is answered.
+    // Up until the last request is answered.
     let _alive = std::thread::scope(|scope| {
         let lives: Vec<_> = (0..)
             .zip(servers)

@@ -1,6 +1,6 @@
-//! A fleet grows, shrinks and is deployed under load: no request fails. And how fast all that is.
+//! A fleet grows, shrinks and is deployed under load without a failed request; and how fast that is.
 //!
-//! The figures are printed by `cargo test --release --test it -- --ignored --nocapture figures`.
+//! `cargo test --release --test it -- --ignored --nocapture figures` prints the measurements.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::fixture::fleet;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::Machine;
 
-/// Grows the fleet to `most`, shrinks it again to three, then deploys those: draining, gone, back.
+/// Grows the fleet to `most`, shrinks it to three, then deploys those: draining, gone, back.
 fn grow_shrink_and_deploy(balancer: &Balancer, agent: &Daemon, servers: &[HttpServer]) {
     let nodes: Vec<_> = servers
         .iter()
@@ -60,7 +60,7 @@ fn no_request_fails_while_a_fleet_grows_shrinks_and_is_deployed() {
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
 }
 
-/// An agent as a balancer would have it: a look a second, the template's own checks.
+/// An agent as on a production balancer: one look per second, and the template's own checks.
 const AS_SHIPPED: &str = "interval = '60s'\npoll = '1s'\n";
 
 #[test]
@@ -92,7 +92,7 @@ fn figures_of_a_new_server() {
     agent.wait_for("the first beat", || agent.log().contains("agent started"));
     let mut times: Vec<Duration> = Vec::new();
     for (number, server) in servers.iter().enumerate().skip(1) {
-        // At any moment of the agent's second.
+        // At a random moment of the agent's second.
         std::thread::sleep(Duration::from_millis(fastrand::u64(..1_000)));
         let node = balancer.node(&format!("n{number}"), server).with("state", "done");
         node.good(&["publish"]);
@@ -126,7 +126,7 @@ fn figures_of_a_silent_death() {
     let mut servers = servers(3);
     let balancer = Balancer::start_with(Place::here(), &first_three(&servers), AS_SHIPPED, "");
     let agent = balancer.agent();
-    // Before, one bad check is enough: HAProxy starts with all servers on probation.
+    // Earlier, one failed check is enough: HAProxy starts with all servers on probation.
     agent.wait_for("many checks", || servers.iter().all(|server| server.checks() >= 5));
     let died = Instant::now();
     servers.pop();
@@ -172,7 +172,7 @@ fn figures_of_an_expiry() {
     let agent = balancer.agent();
     agent.wait_for("all", || balancer.running().len() == 3);
     std::thread::sleep(Duration::from_secs(12));
-    // At any moment of its ten seconds: its last heartbeat is up to that old.
+    // At a random moment of its ten seconds: its last heartbeat is up to that old.
     drop(alive.pop());
     let died = Instant::now();
     agent.wait_for("it to expire", || balancer.running().len() == 2);
@@ -182,7 +182,7 @@ fn figures_of_an_expiry() {
     );
 }
 
-/// The processor's time and the resident memory of a process.
+/// The CPU time and the resident memory of a process.
 fn used(pid: u32) -> (Duration, usize) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::daemon::wait;
 use super::machine;
 
-/// The children of that process and their states, as `ps` has them.
+/// The children of a process and their states, as `ps` prints them.
 fn children(parent: u32) -> Vec<(u32, String)> {
     let output =
         Command::new("ps").args(["-o", "pid=,stat=", "--ppid", &parent.to_string()]).output().unwrap();
@@ -27,7 +27,7 @@ fn what_its_commands_leave_behind_is_waited_for_and_no_exit_code_is_lost() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        // As a user that may not make a container there is nothing to be seen.
+        // Without the right to create a container, this test checks nothing.
         return;
     }
     let lb = machine(
@@ -55,7 +55,7 @@ fn what_its_commands_leave_behind_is_waited_for_and_no_exit_code_is_lost() {
     let zombies = || children(agent).into_iter().filter(|(_, stat)| stat.starts_with('Z')).count();
     wait("all that was left to be reaped", said, || children(agent).is_empty() || zombies() == 0);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    // A health check may have ended this moment; one that stays is a zombie for ever.
+    // A health check may have just ended; a lasting zombie was not reaped.
     wait("no zombie to be left", said, || zombies() == 0);
     kill_process(Pid::from_raw(agent.cast_signed()).unwrap(), Signal::TERM).unwrap();
     assert_eq!(container.wait().unwrap().code(), Some(0), "{}", said());

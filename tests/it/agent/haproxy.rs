@@ -1,4 +1,4 @@
-//! An agent and a HAProxy: what the list says is what serves, whatever happens on the way.
+//! An agent and a HAProxy: the list determines what is served, whatever happens on the way.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn nodes_come_change_and_go_without_a_reload(place: Place) {
     agent.wait_for("it to drain", || balancer.running().contains(&("i-b".into(), false)));
     b.good(&["withdraw"]);
     agent.wait_for("it to be gone", || balancer.running() == [("i-a".into(), true)]);
-    // One that joins ill gets no request, and one that says so itself none either.
+    // A node that joins unhealthy gets no requests, and neither does one that states so itself.
     servers[2].set_status(500);
     balancer.node("c", &servers[2]).good(&["state", "done"]);
     balancer.node("d", &servers[1]).good(&["state", "wedged"]);
@@ -37,7 +37,7 @@ fn nodes_come_change_and_go_without_a_reload(place: Place) {
     }
     assert_eq!(servers[1].requests() + servers[2].requests(), before);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
-    // The one that its check finds bad is a failure, in words, in the exit code and in a metric.
+    // A server with failing checks is a failure in the message, the exit code and a metric.
     let bad = "app/i-c gets no requests: it waits for a good verdict of its check; the last was L7STS";
     agent.wait_for("it to be told of", || agent.log().contains(bad));
     balancer.machine.run(&["beat"]).code(5).says(bad);
@@ -53,7 +53,7 @@ fn nodes_come_change_and_go_without_a_reload(place: Place) {
     balancer.machine.run(&["beat"]).code(0);
     let doctor = balancer.machine.run(&["doctor"]).stdout;
     assert!(doctor.contains("HAProxy answers at") && doctor.contains("is rendered from"), "{doctor}");
-    // A restart would give the same.
+    // A restart gives the same.
     let config = balancer.config();
     assert!(config.contains("i-a ") && config.contains("i-d ") && !config.contains("i-b "), "{config}");
 }
@@ -72,7 +72,7 @@ fn another_part_of_the_file_is_one_checked_reload() {
         .wait("it has reloaded", || balancer.haproxy.ask("show info").contains("\nMaxconn: 401\n"));
     balancer.machine.run(&["beat"]).code(0);
     assert_eq!(balancer.reloads(), 1);
-    // What the check refuses stays away from HAProxy.
+    // A config that its check refuses never reaches HAProxy.
     fs::write(&path, format!("{text}timeout_connect = 'soon'\n")).unwrap();
     balancer.machine.run(&["beat"]).code(4).says("was refused by its check");
     assert!(balancer.config().contains("maxconn 401"));
@@ -93,8 +93,8 @@ fn bad_lists_leave_haproxy_as_it_is(place: Place) {
         let metrics = balancer.metrics();
         metrics.lines().find(|line| line.starts_with(name))?.rsplit(' ').next()?.parse().ok()
     };
-    // A record with a line of another configuration in its address costs that node. Log, metric and exit code say so: a
-    // warning, since the file is right.
+    // A record whose address contains a line of configuration costs only that node. Log, metric and exit code
+    // report it: as a warning, since the file is correct.
     let before = balancer.config();
     let evil = balancer.node("evil", &servers[0]);
     evil.fact("address", "10.0.0.1:80\n server evil 10.6.6.6:80");
@@ -106,7 +106,7 @@ fn bad_lists_leave_haproxy_as_it_is(place: Place) {
     evil.good(&["withdraw"]);
     agent.wait_for("it to be forgotten", || metric("presence_file_warnings{") == Some(0));
 
-    // Every record but one vanishes in one commit.
+    // All records but one vanish in one commit.
     let clone = balancer.machine.path("clone");
     let before = balancer.config();
     let dir = balancer.machine.path("");
@@ -129,7 +129,7 @@ fn bad_lists_leave_haproxy_as_it_is(place: Place) {
     balancer.machine.run(&["beat"]).code(3).says("refused by a safety limit");
     assert_eq!((balancer.config(), all(), balancer.reloads()), (before, 4, 0));
 
-    // A file that is no record is one more problem, and no more.
+    // An invalid file is one more problem, and nothing else.
     fs::write(clone.join("it/presence/all/i-x.json"), "{").unwrap();
     git(&clone, &["revert", "--no-edit", "HEAD"]);
     git(&clone, &["add", "it"]);
@@ -155,12 +155,12 @@ fn a_node_that_is_silent_for_too_long_expires() {
         .collect();
     for (number, node) in nodes.iter().enumerate() {
         let now = if number == 2 { "2026-01-02T01:00:00Z" } else { "2026-01-02T03:00:00Z" };
-        // The state is older than the beats.
+        // The state is older than the heartbeats.
         node.fact("state", "done");
         node.fact("statetss", "20260102-010000");
         assert!(node.command(&["beat", "-q"]).env("PRESENCE_NOW", now).output().unwrap().status.success());
     }
-    // HAProxy's own check finds it up: it is alive, whatever the list has not heard of it.
+    // HAProxy's own check finds it up: it is alive, even without heartbeats on the list.
     balancer.machine.run(&["beat"]).code(0).says("i-c: silent, but kept: HAProxy's own checks find them up");
     assert!(balancer.config().contains("i-c "), "{}", balancer.config());
     servers[2].set_status(500);
@@ -191,7 +191,7 @@ fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays(place: Place) {
             Daemon::start(node)
         })
         .collect();
-    // All that is not absent by this age has left a heartbeat.
+    // A node that is not absent at this age has left a heartbeat.
     let listed = || balancer.machine.run(&["list", "--max-age", "1h"]).stdout;
     alive[0].wait_for("their heartbeats", || listed().contains("i-c") && !listed().contains("absent"));
     let agent = balancer.agent();
@@ -200,20 +200,20 @@ fn who_falls_silent_expires_by_the_clock_and_who_is_heard_stays(place: Place) {
     let mut alive = alive.into_iter();
     let still = (alive.next(), alive.next());
     drop(alive);
-    // Longer than anybody may be silent: it stays for as long as HAProxy's own check finds it up.
+    // Longer than any node may be silent: it stays while HAProxy's own check finds it up.
     agent.wait_for("it to be kept", || agent.log().contains("i-c: silent, but kept"));
     assert_eq!(there(), ["i-a", "i-b", "i-c"], "{}", agent.log());
     servers[2].set_status(500);
     balancer.haproxy.wait("it to be down", || balancer.running().contains(&("i-c".into(), false)));
-    // A beat asks HAProxy again. They are an hour apart here, so signals make some: on a busy machine, the heartbeats of the
-    // others may be late at the first.
+    // A beat asks HAProxy again. Beats are an hour apart here, so signals start some. On a busy machine, the
+    // heartbeats of the others may be late at the first.
     agent.wait_for("it to expire", || {
         agent.signal(rustix::process::Signal::HUP);
         std::thread::sleep(std::time::Duration::from_secs(1));
         there() == ["i-a", "i-b"]
     });
     agent.wait_for("the log to say why", || agent.log().contains("i-c.json: was last seen"));
-    // Longer than anybody may be silent.
+    // Longer than any node may be silent.
     std::thread::sleep(std::time::Duration::from_secs(14));
     assert_eq!(there(), ["i-a", "i-b"], "{}", agent.log());
     drop(still);

@@ -1,4 +1,4 @@
-//! Health before announcement.
+//! Health checks before announcements.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn node(server: &HttpServer) -> Machine {
     machine
 }
 
-/// The machine asks the server how it is.
+/// Configures the machine to check the server's health.
 fn asks(machine: &Machine, server: &HttpServer, more: &str) {
     let text = format!(
         "{QUICK}[[health]]\nname = 'web'\nhttp = 'http://{}{CHECK_PATH}'\ninterval = '100ms'\nrise = 2\nfall = 3\n{more}",
@@ -67,13 +67,13 @@ fn who_starts_ill_is_not_announced_as_well() {
     node.fact("state", "done");
     node.run(&["beat"]).code(0).says("this node is now `wedged`");
     assert!(node.good(&["list", "--state", "wedged"]).contains("i-app1"));
-    // Well again takes two good answers in a row, over beats as well.
+    // It is healthy again after two successes in a row, across beats.
     server.set_status(200);
     node.run(&["beat"]).code(0);
     assert_eq!(state(&node), "wedged");
     node.run(&["beat"]).code(0);
     assert_eq!(state(&node), "done");
-    // A reason does not outlive its state, whoever changed that.
+    // A reason ends with its state, even if an operator changes that.
     node.fact("wedged-reason", "web: http status 500");
     assert!(!node.good(&["emit"]).contains("wedged-reason"));
     node.good(&["state", "draining"]);
@@ -117,7 +117,7 @@ fn a_node_that_fails_repeatedly_is_held_back() {
     for (status, time, expect) in [
         (200, "03:00:00", "done"),
         (500, "03:00:10", "wedged"),
-        // Nothing is held against it the first time.
+        // The first failure has no hold.
         (200, "03:00:20", "done"),
         (500, "03:00:30", "wedged"),
     ] {
@@ -128,7 +128,7 @@ fn a_node_that_fails_repeatedly_is_held_back() {
     let held = "this node stays `wedged` until 2026-01-02T03:01:40Z at least";
     let (now, said) = beat(200, "03:00:40");
     assert!(now == "wedged" && said.contains(held), "{said}");
-    // It is said once.
+    // It is reported once.
     let (now, said) = beat(200, "03:01:39");
     assert!(now == "wedged" && !said.contains("stays"), "{said}");
     let (now, said) = beat(200, "03:01:40");

@@ -1,4 +1,4 @@
-//! SIGKILL of the agent at random moments: file, HAProxy and the memory of a pending reload agree afterwards.
+//! SIGKILL of the agent at random moments: afterwards, file, HAProxy and the record of the owed reload agree.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::balancer::Balancer;
 use crate::fixture::http_server::HttpServer;
 
-/// Kills the agent so often, while servers come and go and other lines of the file change.
+/// Kills the agent `count` times, while servers come and go and other lines of the file change.
 fn rounds(count: u64) {
     let servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
     let balancer = Balancer::start(&[("n0", &servers[0]), ("n1", &servers[1])]);
@@ -15,7 +15,8 @@ fn rounds(count: u64) {
     let node = |id: &str, server| balancer.node(id, server).with("state", "done");
     let (third, fourth) = (node("n2", &servers[2]), node("n3", &servers[3]));
     for round in 0..count {
-        // In turns: one comes or goes, and every fifth time the rest of the file is another, which takes a reload.
+        // In turn, a server comes or goes. Every fifth time, other lines of the file change too, which
+        // requires a reload.
         match round % 4 {
             0 => third.good(&["publish"]),
             1 => fourth.good(&["publish"]),
@@ -29,7 +30,7 @@ fn rounds(count: u64) {
         drop(agent);
         assert_eq!(balancer.get(), Some(200), "round {round}");
 
-        // What is left is done by the next agent.
+        // The next agent completes the work.
         let agent = balancer.agent();
         let mut wanted = vec!["i-n0", "i-n1"];
         if matches!(round % 4, 0 | 1) {

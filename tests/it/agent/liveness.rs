@@ -1,4 +1,5 @@
-//! Which nodes a balancer's file has, over a network that carries heartbeats: what is silent leaves, and nothing else.
+//! Which nodes a balancer's file has, over a network that carries heartbeats: silent nodes leave it, and no
+//! others.
 
 mod clocks;
 mod fleet;
@@ -12,13 +13,13 @@ use super::daemon::Daemon;
 use super::place::Place;
 use fleet::{Fleet, MAX_AGE};
 
-/// Longer than anybody may be silent.
+/// Longer than any node may be silent.
 const LONGER: Duration = Duration::from_secs(MAX_AGE.as_secs() + 4);
 
-/// Enough for a wrong judgement to show itself.
+/// Long enough for a wrong decision to show.
 const SOME_BEATS: Duration = Duration::from_secs(4);
 
-/// What a look finds arrives at once, although the file depends on heartbeats, and no beat comes to help.
+/// A change that a look finds arrives at once, although the file depends on heartbeats, and without a beat.
 fn changes_arrive(place: Place) {
     let lb = place.machine("lb1");
     fs::create_dir_all(lb.path("templates/common")).unwrap();
@@ -36,7 +37,7 @@ fn changes_arrive(place: Place) {
     let app = place.machine("app1");
     app.good(&["state", "done"]);
     let agent = Daemon::start(&lb);
-    // A lock would be waited for as long as a publisher is patient: 60 s.
+    // Waiting for a lock would take as long as a publisher's patience: 60 s.
     let arrives = |expected: &str| {
         let started = Instant::now();
         agent.wait_for(expected, || fs::read_to_string(lb.path("apps")).is_ok_and(|text| text == expected));
@@ -73,13 +74,13 @@ fn many_that_fall_silent_at_once_are_kept_until_enough_are_heard_again() {
     fleet.stay_served(&[1, 2, 3, 4, 5], MAX_AGE / 2);
     let held = |fleet: &Fleet, count| fleet.metric("presence_file_held{") == Some(count);
     fleet.wait_for("them to be held", || held(&fleet, 3));
-    // What else happens is followed.
+    // Other changes are followed.
     fleet.start_app(6);
     fleet.become_served(&[1, 2, 3, 4, 5, 6]);
     fleet.stay_served(&[1, 2, 3, 4, 5, 6], SOME_BEATS);
     assert!(held(&fleet, 3));
     assert_eq!(fleet.said("silent, but kept"), 1, "{}", fleet.log());
-    // Two of seven may be missed: that is the end of it, and these two have all their time again.
+    // Two of seven may be missed, so the hold ends. These two get their full time again.
     fleet.start_app(1);
     fleet.wait_for("the end", || held(&fleet, 0));
     fleet.start_app(2);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// `wrk`, and clients that keep an idle connection and ask now and then. None of their requests may fail.
+/// `wrk`, and clients that send a request now and then on an idle connection. No request may fail.
 pub(crate) struct Load {
     wrk: Option<Child>,
     idle: Option<JoinHandle<()>>,
@@ -59,7 +59,7 @@ impl Load {
         Load { wrk: None, idle: Some(idle), stop, asked, failed }
     }
 
-    /// Ends them. Gives the number of requests; none may have failed.
+    /// Stops them. Returns the number of requests; none may have failed.
     #[track_caller]
     pub(crate) fn finish(mut self) -> usize {
         let requests = self.wrk.as_mut().map_or(0, end);
@@ -74,23 +74,24 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(wrk) = &mut self.wrk {
-            // It has ended already, unless the test has failed.
+            // It has exited already, unless the test has failed.
             let _ = wrk.kill();
             let _ = wrk.wait();
         }
     }
 }
 
-/// How long an answer took, and its status if there was one.
+/// The duration of an answer, and its status if there was one.
 pub(crate) type Answer = (Duration, Option<u16>);
 
-/// Clients that together send so many requests a second, each on a connection of its own, however long the answers take.
+/// Clients that together send a fixed number of requests per second, each on a new connection, however long
+/// the answers take.
 pub(crate) struct Steady {
     clients: Vec<JoinHandle<Vec<Answer>>>,
     stop: Arc<AtomicBool>,
 }
 
-/// More clients than requests are under way at once.
+/// More clients than concurrent requests.
 const CLIENTS: u32 = 100;
 
 impl Steady {
@@ -115,7 +116,7 @@ impl Steady {
         Steady { clients: clients.collect(), stop }
     }
 
-    /// Ends them, and gives all answers.
+    /// Stops them, and returns all answers.
     pub(crate) fn finish(self) -> Vec<Answer> {
         self.stop.store(true, Ordering::SeqCst);
         self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
@@ -132,7 +133,7 @@ pub(crate) fn get(front: SocketAddr) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-/// Ends `wrk`, and gives its count.
+/// Stops `wrk`, and returns its count.
 #[track_caller]
 fn end(wrk: &mut Child) -> usize {
     let pid = Pid::from_raw(wrk.id().cast_signed()).unwrap();

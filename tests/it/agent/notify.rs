@@ -1,4 +1,4 @@
-//! Notifications, to a small real HTTP server and a command.
+//! Notifications to a small real HTTP server and to a command.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use super::daemon::Daemon;
 use super::{QUICK, machine};
 use crate::fixture::machine::{Machine, bare_repository};
 
-/// Takes JSON posts, or refuses them.
+/// Accepts or refuses JSON posts.
 struct Hook {
     address: SocketAddr,
     posts: Arc<Mutex<Vec<Value>>>,
@@ -51,7 +51,7 @@ impl Hook {
                 if status == 200 {
                     posts.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
                 }
-                // Killed agents do not wait for the answer.
+                // A killed agent does not wait for the answer.
                 let _ =
                     write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             }
@@ -59,7 +59,7 @@ impl Hook {
         hook
     }
 
-    /// How often each change was told.
+    /// How often each change was notified.
     fn told(&self) -> BTreeMap<String, usize> {
         let mut told = BTreeMap::new();
         for post in self.posts.lock().unwrap().iter() {
@@ -103,7 +103,7 @@ fn each_change_is_told_exactly_once() {
     let message = message().unwrap();
     assert_eq!(message["text"], "CRITICAL: app1 i-app1: state done -> wedged");
 
-    // The hook is away: nothing is lost, over a restart, and the beats go on.
+    // The hook is down: nothing is lost, not even over a restart, and the beats continue.
     hook.refuses.store(true, Ordering::SeqCst);
     app.good(&["state", "done"]);
     agent.wait_for("the refusal to be told", || agent.log().contains("cannot notify 127.0.0.1"));
@@ -117,7 +117,7 @@ fn each_change_is_told_exactly_once() {
     all.insert("i-app1: state done -> draining".into(), 1);
     agent.wait_for("all news", || hook.told() == all);
     agent.end(Signal::TERM);
-    // A beat by hand has nothing to add.
+    // A manual beat has nothing to add.
     lb.run(&["beat"]).code(0);
     assert_eq!(hook.told(), all);
 }
@@ -131,7 +131,7 @@ fn nodes_of_a_store_that_cannot_be_seen_have_not_left() {
     let lb = lb.store(second.display());
     Machine::new("app1").store(second.display()).good(&["publish"]);
     lb.run(&["beat"]).code(0);
-    // Neither the store nor a copy of it.
+    // Neither the store nor its last copy exists.
     fs::rename(&second, lb.path("away.git")).unwrap();
     fs::remove_dir_all(lb.path("state/stores")).unwrap();
     lb.run(&["beat"]).code(0);
@@ -166,7 +166,7 @@ fn killed_at_any_time_nothing_is_lost_and_what_is_told_twice_has_the_same_id() {
             ids.entry(post["id"].as_str().unwrap().to_owned()).or_insert_with(|| post["events"].clone());
         assert_eq!(*same, post["events"], "one id, one message");
     }
-    // Each change goes on where the one before it ended: none was lost, though some were told as one.
+    // Each change continues where the previous one ended: none was lost, though some were combined.
     let changes = ids.values().flat_map(|events| events.as_array().unwrap());
     let mut ports: BTreeMap<&str, &str> = changes
         .filter_map(|event| event["change"].as_str().unwrap().strip_prefix("port ")?.split_once(" -> "))

@@ -1,4 +1,4 @@
-//! Where the list of an agent under test is: a repository on this machine, or one behind a server.
+//! The place of the list for an agent under test: a repository on this machine, or one behind a server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// A repository that is used by its path.
+    /// A repository used by its path.
     pub(crate) fn here() -> Place {
         let dir = tempfile::tempdir().unwrap();
         bare_repository(&dir.path().join(LIST));
@@ -44,7 +44,7 @@ impl Place {
         Place::Ssh(server)
     }
 
-    /// The machine with this list as one more of its stores.
+    /// Adds this list to the machine's stores.
     pub(crate) fn admit(&self, machine: Machine) -> Machine {
         #[cfg(all(feature = "https", feature = "ssh"))]
         if let Place::Ssh(server) = self {
@@ -54,13 +54,13 @@ impl Place {
         machine.store(self.url())
     }
 
-    /// A machine of that part with this list as its store.
+    /// A machine of a given part, with this list as its store.
     pub(crate) fn machine(&self, part: &str) -> Machine {
         self.admit(Machine::new(part))
     }
 
-    /// What a `[[render]]` table says of silence: behind a network, a time much longer than any test, so that heartbeats
-    /// are read and nobody is silent.
+    /// The `max-age` of a `[[render]]` table: behind a network, much longer than any test, so that heartbeats
+    /// are read and no node is silent.
     pub(crate) fn max_age(&self) -> &'static str {
         match self {
             Place::Here(_) => "",
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// The repository itself, for those who look at it from the server's side.
+    /// The repository itself, as seen by the server.
     pub(crate) fn repository(&self) -> PathBuf {
         match self {
             Place::Here(dir) => dir.path().join(LIST),
@@ -90,7 +90,7 @@ impl Place {
         }
     }
 
-    /// From now on nobody reaches it.
+    /// Makes it unreachable.
     pub(crate) fn go_away(&mut self) {
         match self {
             Place::Here(dir) => fs::rename(dir.path().join(LIST), dir.path().join("away.git")).unwrap(),
@@ -101,7 +101,7 @@ impl Place {
         }
     }
 
-    /// It is back where it was.
+    /// Makes it reachable again.
     pub(crate) fn come_back(&mut self) {
         match self {
             Place::Here(dir) => fs::rename(dir.path().join("away.git"), dir.path().join(LIST)).unwrap(),
@@ -112,7 +112,7 @@ impl Place {
         }
     }
 
-    /// What is said of it while it is away.
+    /// The message while it is unreachable.
     pub(crate) fn complaint(&self) -> &'static str {
         match self {
             Place::Here(_) => "there is no directory or repository",
@@ -122,8 +122,8 @@ impl Place {
     }
 }
 
-/// Makes a test of each of these functions for each kind of place. A connection of ssh costs a tenth of a second of CPU on
-/// either side, so not all are worth it: those after `but ssh:` do without.
+/// Makes a test of each function for each kind of place. An ssh connection costs a tenth of a second of CPU
+/// on either side, so the functions after `but ssh:` do without it.
 macro_rules! over_each_store {
     (but ssh: $($test:ident),+ $(,)?) => {$(
         mod $test {

@@ -15,10 +15,10 @@ use crate::fixture::GitDaemon;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, bare_repository};
 
-/// Far longer than any wait of these tests: who waits for the server waits in vain.
+/// Far longer than any wait of these tests: waiting for the server never succeeds.
 const SILENCE: &str = "[timeouts]\nsilence = 3600\npublish = 3600\n";
 
-/// A machine that keeps a hosts file right.
+/// A machine that keeps a hosts file up to date.
 fn machine(agent: &str) -> Machine {
     let machine = Machine::new("lb1");
     let hosts = machine.path("hosts");
@@ -47,7 +47,7 @@ fn a_store_that_hangs_does_not_keep_the_other_one_waiting() {
     app.good(&["publish"]);
     agent.wait_for("the new node", || has(&lb, "10.0.0.2"));
     assert!(has(&lb, "10.0.0.3"), "nodes of the store that hangs have not left");
-    // What this node says is heard by those who listen.
+    // A change of this node reaches the stores that work.
     lb.fact("rack", "r7");
     agent.wait_for("the fact", || app.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1"));
     app.good(&["withdraw"]);
@@ -57,7 +57,7 @@ fn a_store_that_hangs_does_not_keep_the_other_one_waiting() {
     agent.wait_for("the other store to hear of it", || {
         far.run(&["list", "--where", "rack=r7"]).stdout.contains("i-lb1")
     });
-    // Also if it hangs when the agent starts: then its last copy counts.
+    // If it hangs when the agent starts, its last copy applies.
     server.hang();
     drop(agent);
     fs::remove_file(lb.path("hosts")).unwrap();
@@ -90,7 +90,7 @@ fn the_only_store_hangs_and_the_agent_lives_and_ends() {
             command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
         })
     };
-    // It hangs from the start, and answers later.
+    // It hangs from the start and answers later.
     server.hang();
     let agent = supervised();
     told("READY=1");
@@ -104,7 +104,7 @@ fn the_only_store_hangs_and_the_agent_lives_and_ends() {
     let (code, log) = agent.end(Signal::TERM);
     assert_eq!(code, Some(0), "{log}");
 
-    // Last words are tried, and not for ever.
+    // The agent tries to publish its last state, but not forever.
     let text = fs::read_to_string(lb.path("presence.toml")).unwrap();
     fs::write(lb.path("presence.toml"), text.replace("[agent]", "[agent]\non-stop = 'draining'")).unwrap();
     lb.fact("state", "done");
@@ -140,13 +140,13 @@ fn nobody_is_silent_while_the_store_of_heartbeats_hangs() {
     let agent = Daemon::start(&lb);
     agent.wait_for("both nodes", || has(&lb, "10.0.0.1") && has(&lb, "10.0.0.2"));
     server.hang();
-    // Longer than anybody may be silent, with beats and renders all the time.
+    // Longer than any node may be silent, with beats and renders all the time.
     for rack in 0..15 {
         std::thread::sleep(Duration::from_secs(1));
         lb.fact("rack", rack);
     }
     assert!(has(&lb, "10.0.0.1") && has(&lb, "10.0.0.2"), "{}", agent.log());
-    // When it can be heard again, they have as long as before to be heard. One that really is silent expires.
+    // When the store answers again, nodes have their full time again. A really silent one expires.
     drop(app_agent);
     server.go_on();
     agent.wait_for("it to expire", || !has(&lb, "10.0.0.2"));
@@ -160,7 +160,7 @@ fn metric(balancer: &Balancer, name: &str) -> u64 {
     line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-/// The store of a balancer goes away for as long as `meanwhile` takes, and comes back.
+/// A balancer's store goes away for the duration of `meanwhile`, and comes back.
 fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, usize) {
     let servers: Vec<HttpServer> = (0..4).map(|_| HttpServer::start(200)).collect();
     let nodes = [("n0", &servers[0]), ("n1", &servers[1]), ("n2", &servers[2])];
@@ -177,7 +177,7 @@ fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, u
         metric(&balancer, "presence_roster_timestamp_seconds"),
     );
     meanwhile(&balancer, &agent);
-    // Exit code, log and metrics say so, and nothing else has happened.
+    // Exit code, log and metrics report it, and nothing else has happened.
     balancer.machine.run(&["beat"]).code(3).says("is left as it is");
     agent.wait_for("more looks in vain", || metric(&balancer, "presence_store_errors_total{") > errors);
     agent.wait_for("a beat in vain", || balancer.metrics().contains("result=\"unreachable\""));
@@ -187,7 +187,7 @@ fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, u
     assert_eq!(balancer.running().iter().filter(|(_, up)| *up).count(), 3);
     let log: Vec<String> = agent.log().lines().skip(said).map(str::to_owned).collect();
     let warnings = log.iter().filter(|line| line.starts_with("warning")).count();
-    // The store, to read and to write, and the file: each once.
+    // The store, for reads and for writes, and the file: one warning each.
     assert!((2..=4).contains(&warnings), "{log:#?}");
 
     balancer.place.come_back();

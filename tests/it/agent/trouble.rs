@@ -1,4 +1,4 @@
-//! HAProxy hangs, dies and comes back behind the agent's back; commands and webhooks hang; disks are full.
+//! HAProxy hangs, dies and returns without the agent's doing; commands and webhooks hang; disks are full.
 
 use std::fs;
 use std::net::TcpListener;
@@ -26,7 +26,7 @@ fn a_haproxy_that_was_restarted_by_hand_serves_the_same() {
     balancer.kill_haproxy();
     balancer.start_haproxy();
     agent.wait_for("both servers", || balancer.running() == both);
-    // And it is followed as before.
+    // It is followed as before.
     balancer.node("b", &servers[1]).good(&["state", "draining"]);
     agent.wait_for("it to drain", || balancer.running().contains(&("i-b".into(), false)));
     assert_eq!(balancer.get(), Some(200));
@@ -82,7 +82,7 @@ fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
     let text = fs::read_to_string(&path).unwrap();
     let ours = HaProxy::socket_in(&balancer.machine.path("")).display().to_string();
     let theirs = HaProxy::socket_in(other.path()).display().to_string();
-    // The file names the right one, which is not asked.
+    // The file names the right socket, but HAProxy is asked at the other one.
     let vars = format!("[render.vars]\nstats_socket = '{ours}'\n");
     let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{theirs}'"));
     fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
@@ -97,7 +97,7 @@ fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
     assert_eq!(balancer.get(), Some(200));
 }
 
-/// The configuration names that socket, and the file the one that HAProxy listens on.
+/// The configuration names this socket; the file names the one that HAProxy listens on.
 fn ask_at(balancer: &Balancer, socket: &str) {
     let ours = HaProxy::socket_in(&balancer.machine.path("")).display().to_string();
     let path = balancer.machine.path("presence.toml");
@@ -120,7 +120,7 @@ fn a_socket_at_which_nothing_can_be_changed_is_named_and_makes_no_reload_but_for
                 (socket, named)
             }
             level => {
-                // HAProxy listens at another one as well, which gives fewer rights.
+                // HAProxy also listens on another socket, which gives fewer rights.
                 let socket = dir.join("lesser.sock").display().to_string();
                 balancer.restart_haproxy_with(&format!("global\n    stats socket {socket} level {level}\n"));
                 (socket.clone(), format!("`{socket}` with level `{level}`"))
@@ -133,7 +133,7 @@ fn a_socket_at_which_nothing_can_be_changed_is_named_and_makes_no_reload_but_for
         let agent = balancer.agent();
         agent.wait_for("it to be named", || agent.log().contains(&named));
         let reloads = balancer.reloads();
-        // A change is a reload: there is no other way. It ends as every other look does.
+        // A change requires a reload, because there is no other way. It ends like every other look.
         let other = HttpServer::start(200);
         balancer.node("b", &other).good(&["state", "done"]);
         agent.wait_for("the new server", || balancer.running().len() == 2);
@@ -163,7 +163,7 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     let balancer = Balancer::start(&[("a", &servers[0]), ("b", &servers[1])]);
     let agent = balancer.agent();
     agent.wait_for("both to serve", || balancer.running().iter().filter(|(_, up)| *up).count() == 2);
-    // Until the agent has seen them serve, it may be at work itself.
+    // The agent may be at work until it has seen them serve.
     balancer.machine.run(&["beat"]).code(0);
     let state = |server: &str| {
         let states = balancer.haproxy.ask("show servers state app");
@@ -176,7 +176,8 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     let said = "app/i-a was set to maintenance by somebody else, and is left so";
     agent.wait_for("it to be noticed", || agent.log().contains(said));
     agent.wait_for("the weight, too", || agent.log().contains("app/i-b was set to ready with weight 7"));
-    // Changes go on around them, by this program and by another run of it, over a restart of the agent too.
+    // Changes continue around the overrides: by the agent, by another run of the program, and over a restart
+    // of the agent.
     let c = balancer.node("c", &servers[2]);
     c.good(&["state", "done"]);
     agent.wait_for("the new server to serve", || balancer.serves(&servers[2]));
@@ -187,21 +188,21 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     agent.wait_for("it to drain", || balancer.running().contains(&("i-c".into(), false)));
     assert_eq!((state("i-a").0, state("i-b").1), (true, "7".to_owned()));
     assert_eq!(agent.log().matches(said).count(), 1, "{}", agent.log());
-    // The list's own word comes later, and holds.
+    // A later change on the list has precedence.
     let a = balancer.node("a", &servers[0]);
     a.good(&["state", "draining"]);
     agent.wait_for("it to drain", || agent.log().contains("app/i-a draining"));
     a.good(&["state", "done"]);
     agent.wait_for("it to serve", || !state("i-a").0 && balancer.serves(&servers[0]));
     assert_eq!((state("i-b").1, balancer.reloads()), ("7".to_owned(), 0));
-    // A reload leaves it too, and so is what somebody sets right after one.
+    // Overrides survive a reload, and so do new ones right after it.
     drop(agent);
     let path = balancer.machine.path("presence.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("maxconn = 400", "maxconn = 401")).unwrap();
     let before = balancer.haproxy.worker();
     if balancer.machine.run(&["beat"]).code != Some(0) {
-        // It took longer than is waited for. A second reload would end the process that this one starts.
+        // It took longer than the wait. A second reload would end the process that this one starts.
         balancer.haproxy.wait("the slow reload", || balancer.haproxy.worker() != before);
         balancer.machine.run(&["beat"]).code(0);
     }
@@ -238,7 +239,7 @@ fn a_reload_that_haproxy_does_not_load_is_a_failure() {
         balancer.machine.run(&["beat"]).code(0).says("haproxy.cfg is unchanged");
         assert_eq!(balancer.reloads(), 0);
 
-        // Somebody else has the port of the statistics.
+        // Another program has the port of the statistics.
         let taken = TcpListener::bind(HaProxy::free_address()).unwrap();
         let stats = format!("stats_bind = '{}'\n", taken.local_addr().unwrap());
         fs::write(&path, format!("{text}{stats}")).unwrap();
@@ -248,23 +249,24 @@ fn a_reload_that_haproxy_does_not_load_is_a_failure() {
             .says("of before still serves")
             .says("a port that is taken");
         assert_eq!((balancer.reloads(), balancer.get()), (1, Some(200)));
-        // The reload is owed, but not for ever.
+        // The reload is owed, but only a limited number of times.
         for _ in 0..2 {
             balancer.machine.run(&["beat"]).code(5).says("its reload failed");
         }
         balancer.machine.run(&["beat"]).code(5).says("nor did 3 reloads help");
         assert_eq!(balancer.reloads(), 3);
-        // Mended by hand.
+        // Repaired manually.
         drop(taken);
         balancer.haproxy.reload();
         balancer.machine.run(&["beat"]).code(0).says("is unchanged");
         fs::write(&path, &text).unwrap();
-        // HAProxy loses a signal that comes right after it has loaded a file: that reload is not confirmed, and made again.
+        // HAProxy loses a signal that arrives right after it has loaded a file: that reload is not confirmed,
+        // and is repeated.
         let reloaded = || balancer.machine.run(&["beat"]).code == Some(0);
         assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
         let reloads = balancer.reloads();
         assert!((4..=5).contains(&reloads));
-        // What was remembered of the failed reload does not speak for the next one.
+        // The memory of the failed reload does not affect the next one.
         fs::write(&path, format!("{text}timeout_queue = '29s'\n")).unwrap();
         assert!(reloaded() || reloaded(), "{}", balancer.haproxy.log());
         assert!(balancer.reloads() > reloads && balancer.config().contains("timeout queue 29s"));
@@ -273,7 +275,7 @@ fn a_reload_that_haproxy_does_not_load_is_a_failure() {
 
 #[test]
 fn commands_and_webhooks_that_hang_hold_nothing_up() {
-    // Takes connections and never answers.
+    // Accepts connections and never answers.
     let hook = TcpListener::bind("127.0.0.1:0").unwrap();
     let lb = machine(
         "lb1",
@@ -287,7 +289,7 @@ fn commands_and_webhooks_that_hang_hold_nothing_up() {
     lb.good(&["state", "done"]);
     Machine::new("db1").store(lb.path("list.git").display()).good(&["publish"]);
     let agent = Daemon::start(&lb);
-    // A health check that says nothing is a bad one.
+    // A health check without an answer is a failure.
     agent.wait_for("the list to say so", || lb.good(&["list", "--state", "wedged"]).contains("i-lb1"));
     let app = Machine::new("app1").store(lb.path("list.git").display());
     let has = |text: &str| fs::read_to_string(lb.path("hosts")).unwrap().contains(text);
@@ -300,7 +302,7 @@ fn commands_and_webhooks_that_hang_hold_nothing_up() {
     }
     let (code, log) = agent.end(Signal::TERM);
     assert_eq!(code, Some(0), "{log}");
-    // Nothing is left that nobody would end.
+    // No process is left behind.
     let here = lb.path("").canonicalize().unwrap();
     let left = fs::read_dir("/proc")
         .unwrap()
@@ -309,7 +311,7 @@ fn commands_and_webhooks_that_hang_hold_nothing_up() {
     assert_eq!(left.map(|process| process.path()).collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
-/// A small file system at that place, for as long as this is kept.
+/// A small file system at that path, until it is dropped.
 struct SmallDisk<'a>(&'a Path);
 
 impl SmallDisk<'_> {
@@ -321,7 +323,7 @@ impl SmallDisk<'_> {
     }
 
     fn fill(&self) {
-        // Until there is no space left, which is an error.
+        // Writes until the disk is full, which is an error.
         let _ = fs::write(self.0.join("ballast"), vec![0; 100_000]);
     }
 
@@ -332,7 +334,7 @@ impl SmallDisk<'_> {
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        // Lazily: a killed agent may not be gone yet.
+        // Lazily: a killed agent may still be exiting.
         let _ = Command::new("umount").arg("-l").arg(self.0).status();
     }
 }
@@ -366,7 +368,7 @@ fn on_a_full_disk_the_old_file_stands() {
         let app = Machine::new("app1").store(store.display());
         app.good(&["publish"]);
         disk.fill();
-        // The old file and no reload; or the new one with its reload, and only its numbers are not remembered.
+        // Either the old file and no reload, or the new one with its reload and only its counts not recorded.
         let new = || fs::read_to_string(&hosts).unwrap().contains("10.0.0.2");
         let stands = || {
             (fs::read_to_string(&hosts).unwrap() == before) != new() && reloads() == 1 + usize::from(new())

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, by libfaketime (Debian package of that name).
+//! Wrong clocks, by libfaketime (Debian package of that name).
 
 use std::fs;
 use std::process::Command;
@@ -8,21 +8,21 @@ use jiff::SignedDuration;
 use super::fleet::{Fleet, id};
 use super::{Place, SOME_BEATS};
 
-/// Gives a program a clock that is wrong by that much, as faketime writes it (`-1h`).
+/// Gives a program a clock with this offset, in the notation of faketime (`-1h`).
 fn wrong(command: &mut Command, by: &str) {
     let library = fs::read_dir("/usr/lib")
         .unwrap()
         .map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"))
         .find(|path| path.exists())
         .expect("libfaketime, of the Debian package of that name");
-    // The clock for waits stays right, as it does when somebody sets a clock.
+    // The clock for waits stays right, as when an operator sets the clock.
     command.env("LD_PRELOAD", library).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
-/// How far a clock is off on a machine that may be busy: a heartbeat that takes long to arrive makes it seem more.
+/// The tolerance for an offset: on a busy machine, a heartbeat that arrives late makes it appear larger.
 const TOLERANCE: i64 = 12;
 
-/// Whether the log has one line that says this of a clock, with about this size.
+/// Whether exactly one line of the log reports this clock with about this offset.
 fn says_once(fleet: &Fleet, whose: &str, seconds: i64) -> bool {
     let log = fleet.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(whose)).collect();

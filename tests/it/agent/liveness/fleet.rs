@@ -1,4 +1,4 @@
-//! A balancer whose agent keeps a hosts file right, and applications in it, each with an agent of its own.
+//! A balancer whose agent keeps a hosts file up to date, and applications in it, each with its own agent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::fixture::machine::Machine;
 /// How long a node may be silent: eight heartbeats.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(8);
 
-/// With the balancer itself there are six nodes in the file: three silent ones are more than this, two are not.
+/// With the balancer, the file has six nodes: three silent ones exceed this share, two do not.
 const MAX_SHRINK: u8 = 40;
 
 pub(super) struct Fleet {
@@ -29,7 +29,7 @@ pub(super) struct App {
 }
 
 impl Fleet {
-    /// A balancer and so many applications, all of which run and are in the file.
+    /// A balancer and `apps` applications, all running and in the file.
     pub(super) fn start(place: Place, apps: u32) -> Fleet {
         let mut fleet = Fleet::new(place);
         for number in 1..=apps {
@@ -47,7 +47,7 @@ impl Fleet {
         Fleet::of(place, balancer)
     }
 
-    /// With that balancer, which has its stores already.
+    /// The same for a balancer that already has its stores.
     pub(super) fn of(place: Place, balancer: Machine) -> Fleet {
         let text = format!(
             "[agent]\ninterval = '1s'\npoll = '150ms'\nquiet-min = '50ms'\nmetrics = 'metrics.prom'\n\
@@ -65,14 +65,14 @@ impl Fleet {
         self.add_machine(number, machine);
     }
 
-    /// Adds that machine as an application, which has its stores already.
+    /// Adds a machine that already has its stores as an application.
     pub(super) fn add_machine(&mut self, number: u32, machine: Machine) {
         let machine = machine
             .with("instance-id", id(number))
             .with("hostname", format!("app{number}"))
             .with("ipv4", format!("10.0.1.{number}"))
             .with("state", "done")
-            // Long ago: it is no sign of life.
+            // Long ago, so that it is not a sign of life.
             .with("statetss", "20260101-000000");
         fs::write(machine.path("presence.toml"), "[agent]\ninterval = '1s'\n").unwrap();
         self.apps.insert(number, App { machine, agent: None });
@@ -82,13 +82,13 @@ impl Fleet {
         self.start_app_with(number, |_| {});
     }
 
-    /// With more in its environment.
+    /// Starts it with a changed environment.
     pub(super) fn start_app_with(&mut self, number: u32, more: impl FnOnce(&mut Command)) {
         let app = self.apps.get_mut(&number).unwrap();
         app.agent = Some(Daemon::start_with(&app.machine, more));
     }
 
-    /// Kills the agents of these applications, all at once.
+    /// Kills the agents of these applications, all at the same time.
     pub(super) fn kill_apps(&mut self, numbers: &[u32]) {
         for number in numbers {
             self.apps.get_mut(number).unwrap().agent = None;
@@ -99,7 +99,7 @@ impl Fleet {
         self.start_balancer_with(|_| {});
     }
 
-    /// With more in its environment.
+    /// Starts it with a changed environment.
     pub(super) fn start_balancer_with(&mut self, more: impl FnOnce(&mut Command)) {
         self.agent = Some(Daemon::start_with(&self.balancer, more));
     }
@@ -108,7 +108,7 @@ impl Fleet {
         self.agent = None;
     }
 
-    /// The repository of the list, from the server's side.
+    /// The repository of the list, as seen by the server.
     pub(super) fn repository(&self) -> Repository {
         Repository::at(&self.place.repository())
     }
@@ -131,7 +131,7 @@ impl Fleet {
         metrics.lines().find(|line| line.starts_with(name))?.rsplit(' ').next()?.parse().ok()
     }
 
-    /// What the balancer's agents have said so far.
+    /// What the balancer's agents have logged so far.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.balancer.path("agent.log")).unwrap()
     }
@@ -146,7 +146,7 @@ impl Fleet {
         crate::agent::daemon::wait(what, || self.log(), condition);
     }
 
-    /// Waits until the file has exactly these applications. Those of them that are in it already never leave it.
+    /// Waits until the file has exactly these applications. Those that are already in it must never leave it.
     #[track_caller]
     pub(super) fn become_served(&self, expected: &[u32]) {
         let before: Vec<u32> = self.served().into_iter().filter(|number| expected.contains(number)).collect();
@@ -157,7 +157,7 @@ impl Fleet {
         });
     }
 
-    /// The file has exactly these applications, and that does not change.
+    /// The file must have exactly these applications all the time.
     #[track_caller]
     pub(super) fn stay_served(&self, expected: &[u32], time: Duration) {
         let started = Instant::now();
@@ -167,7 +167,8 @@ impl Fleet {
         }
     }
 
-    /// Ends all agents. The balancer's has never waited for a lock, and has told so often that it keeps silent nodes.
+    /// Ends all agents. The balancer's agent has never waited for a lock, and has reported `holds` times that
+    /// it keeps silent nodes.
     #[track_caller]
     pub(super) fn end(self, holds: usize) {
         let log = self.log();

@@ -1,4 +1,4 @@
-//! What an agent that has just started knows of silence.
+//! What an agent knows about silence right after its start.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn who_was_dropped_stays_dropped_over_a_restart() {
     fleet.kill_apps(&[3]);
     let killed = Instant::now();
     fleet.become_served(&[1, 2, 4, 5]);
-    // Its last heartbeat came up to a second before, or more on a busy machine.
+    // Its last heartbeat was sent up to a second earlier, or more on a busy machine.
     assert!(killed.elapsed() > MAX_AGE / 2, "after {:?}\n{}", killed.elapsed(), fleet.log());
     fleet.kill_balancer();
     fleet.start_balancer();
@@ -25,7 +25,7 @@ fn who_was_dropped_stays_dropped_over_a_restart() {
     fleet.wait_for("the fact", || fs::read_to_string(&hosts).unwrap().contains("10.0.9.9"));
     fleet.stay_served(&[1, 2, 4, 5], Duration::from_secs(1));
 
-    // An agent that knows nothing gives it as long as all others.
+    // An agent without memory gives the silent node the full time, as it does all others.
     fleet.kill_balancer();
     fs::remove_file(fleet.balancer.path("state/silent.json")).unwrap();
     fleet.start_balancer();
@@ -48,7 +48,7 @@ fn a_fresh_agent_listens_before_it_judges_old_heartbeats() {
     let started = Instant::now();
     fleet.start_balancer();
     fleet.become_served(&[1, 2, 3, 4, 5]);
-    // After a power outage all others are back, but not at once.
+    // After a power outage all others return, but not at once.
     fleet.stay_served(&[1, 2, 3, 4, 5], MAX_AGE / 4);
     for number in 1..=4 {
         fleet.start_app(number);

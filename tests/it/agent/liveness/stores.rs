@@ -1,4 +1,4 @@
-//! Stores that take no heartbeats, and stores that not everybody reaches.
+//! Stores that take no heartbeats, and stores that not all nodes can reach.
 
 use std::fs;
 use std::time::Duration;
@@ -13,8 +13,8 @@ fn a_store_that_takes_no_heartbeats_makes_nobody_silent() {
     let mut fleet = Fleet::start(Place::git(), 3);
     let list = fleet.repository();
     list.hook("pre-receive", "exit 1");
-    // Longer than anybody may be silent, and shorter than what passes for a stop of the agent itself, which proves nothing
-    // either: ten seconds between two heartbeats.
+    // Longer than any node may be silent, but shorter than ten seconds between two heartbeats. The agent
+    // takes such a gap for a stop of its own, which proves nothing either.
     fleet.stay_served(&[1, 2, 3], MAX_AGE + Duration::from_millis(500));
     assert!(fleet.said("pre-receive hook declined") > 0, "{}", fleet.log());
     list.unhook("pre-receive");
@@ -41,7 +41,7 @@ fn who_reaches_only_the_store_that_is_away_here_is_not_silent() {
     let (near, behind_relay) = (place.url(), through(&to_first, &place.url()));
     let balancer = Machine::new("lb1").store(&near).store(through(&to_second, &far));
     let mut fleet = Fleet::of(place, balancer);
-    // A publisher tries again as long as it is patient, if its connection is cut.
+    // If its connection is cut, a publisher retries until its patience ends.
     let path = fleet.balancer.path("presence.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(path, format!("{text}[timeouts]\npublish = 3\n")).unwrap();
@@ -52,7 +52,8 @@ fn who_reaches_only_the_store_that_is_away_here_is_not_silent() {
     }
     fleet.start_balancer();
     fleet.become_served(&[1, 2, 3, 4]);
-    // From now on the first application is heard in the second store alone, and the balancer is cut off from that.
+    // From now on only the second store has heartbeats of the first application, and the balancer is cut off
+    // from that store.
     to_first.cut();
     to_second.cut();
     fleet.wait_for("the store to be missed", || fleet.metric("presence_store_errors_total{").is_some());
@@ -64,7 +65,7 @@ fn who_reaches_only_the_store_that_is_away_here_is_not_silent() {
     fleet.end(0);
 }
 
-/// One run, and not the agent: the times that heartbeats state are all it has.
+/// A single run without an agent has only the times in the heartbeats.
 #[test]
 fn a_beat_whose_heartbeat_is_refused_drops_nobody() {
     let mut fleet = Fleet::new(Place::git());
@@ -79,7 +80,7 @@ fn a_beat_whose_heartbeat_is_refused_drops_nobody() {
     fleet.balancer.run(&["beat"]).code(1).says("pre-receive hook declined");
     assert_eq!(fleet.served(), [1, 2, 3], "{}", fs::read_to_string(fleet.balancer.path("hosts")).unwrap());
     list.unhook("pre-receive");
-    // Now silence proves something.
+    // Now silence is proof.
     fleet.balancer.run(&["beat"]).code(0).says(&format!("{}.json: was last seen 1h 4m ago", id(1)));
     assert_eq!(fleet.served(), [2, 3]);
 }
