@@ -1,5 +1,5 @@
-//! The copy of the last reading makes the next one cheap, and never wrong: whatever was there before, whatever happened
-//! to it, the output is the one of a first run.
+//! The cache of the last reading makes the next one cheap, and never wrong: whatever it contained and
+//! whatever happened to it, the output is that of a first run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::fixture::machine::{Machine, git};
 
 const FOLDER: &str = "it/presence/all";
 
-/// More than the program leaves to libgit2, and enough for two threads.
+/// More than the program reads through libgit2, and enough for two threads.
 const NODES: usize = 2_500;
 
-/// A load balancer that has a way to render from nothing, beside the one that remembers.
+/// A load balancer with a cache, and a second way to render without one.
 struct Reader {
     lb: Machine,
     store: PathBuf,
@@ -30,7 +30,7 @@ impl Reader {
         machine.run(&words).code(0).stdout
     }
 
-    /// What the machine that remembers makes of the list must be what a new one makes of it.
+    /// The machine with a cache must see the same list as a new machine.
     #[track_caller]
     fn check(&self, what: &str) -> String {
         self.check_with(what, &[])
@@ -44,7 +44,7 @@ impl Reader {
         seen
     }
 
-    /// The files of the copy.
+    /// The files of the cache.
     fn copy(&self) -> Vec<PathBuf> {
         let stores = self.lb.path("state/stores");
         let place = fs::read_dir(stores).unwrap().next().unwrap().unwrap().path();
@@ -52,7 +52,7 @@ impl Reader {
     }
 }
 
-/// Files whose times are old enough to mean something.
+/// Files whose times are old enough to be reliable.
 fn settled(path: &Path, files: &[File]) {
     fleet::directory(path, files);
     for (name, _) in files {
@@ -89,7 +89,7 @@ fn of_a_repository_that_changes() {
         fs::remove_dir_all(reader.lb.path("state/stores")).unwrap();
         reader.check("the copy deleted");
         git(&store, &["update-ref", "-d", "refs/heads/main"]);
-        // Else the list is gone.
+        // Otherwise the list would be gone.
         fs::remove_file(reader.copy()[0].with_file_name("held")).unwrap();
         assert!(reader.check("the branch is gone").contains("\"nodes\": []"));
         fleet::commit(&store, FOLDER, sharded, &changed);
@@ -111,7 +111,7 @@ fn of_a_directory_that_changes() {
     fs::write(&path, &changed.1).unwrap();
     assert_ne!(reader.check("one changed"), first);
     reader.check("one changed, again");
-    // As long as before, at the time that it had before: only the inode's own clock tells.
+    // Same length, same modification time: only the inode's change time shows it.
     let time = fs::metadata(folder.join(&files[8].0)).unwrap().modified().unwrap();
     let same_length = files[8].1.replace("10.0.", "10.9.");
     fs::write(folder.join(&files[8].0), same_length).unwrap();
@@ -141,7 +141,7 @@ fn a_file_that_changes_twice_at_one_time_is_read_twice() {
     let reader = Reader::new(dir.path());
     reader.check("young files");
     for round in 0..50 {
-        // Within one tick of the file system's clock, in place and of the same length.
+        // In place, with the same length, within one tick of the file system's clock.
         fs::write(folder.join(&files[0].0), files[0].1.replace("10.0.0.", &format!("10.{}.0.", round % 10)))
             .unwrap();
         let seen = reader.list(&reader.lb, &[]);
@@ -182,7 +182,7 @@ fn a_damaged_copy_is_no_copy() {
         fs::write(path, "").unwrap();
         reader.check("an empty copy");
     }
-    // Each file where the other should be.
+    // Each file in the place of the other.
     fs::write(&copies[0].0, &copies[1].1).unwrap();
     fs::write(&copies[1].0, &copies[0].1).unwrap();
     assert_eq!(reader.check("exchanged"), right);
@@ -227,7 +227,7 @@ fn a_copy_of_something_else_is_no_copy() {
     let fresh = Machine::new("lb1").store(store.display());
     fs::write(fresh.path("presence.toml"), "branch = 'second'\n").unwrap();
     assert_eq!(reader.list(&reader.lb, &[]), reader.list(&fresh, &[]), "another branch");
-    // The store goes away: what was read last from this folder counts, not what was read last.
+    // The store goes away: the last copy of this folder applies, not the last copy of any.
     fs::write(reader.lb.path("presence.toml"), "").unwrap();
     let last = reader.check("back again");
     reader.list(&reader.lb, &["--folder", "other/folder"]);
@@ -244,7 +244,8 @@ fn a_copy_of_another_build_is_no_help_but_still_the_last_copy() {
     let reader = Reader::new(&store);
     let right = reader.check("cold");
     let program = reader.lb.path("presence-of-another-build");
-    // Not copied by this process: another thread's child might hold it open for writing, and then it does not start.
+    // Copied by another process: a child of another thread could hold the file open for writing, and then it
+    // does not start.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_presence")).arg(&program).status().unwrap();
     assert!(copied.success());
     let run = |args: &[&str]| {
@@ -304,7 +305,7 @@ fn an_object_that_is_missing_costs_its_node_until_it_is_there() {
             }
         };
         let kept = fs::read(&damage).unwrap();
-        // Away, or a bit flipped in the middle of the pack.
+        // The file is missing, or a bit in the middle of the pack is flipped.
         fs::remove_file(&damage).unwrap();
         if packed {
             let mut flipped = kept.clone();

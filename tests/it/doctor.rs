@@ -1,4 +1,4 @@
-//! `presence doctor`: what works is said to work, and each thing that would fail is found before it does.
+//! `presence doctor`: reports what works, and finds each thing that would fail before it does.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ fn node() -> Machine {
     app
 }
 
-/// A `[[render]]` table for the hosts file, with more lines.
+/// A `[[render]]` table for the hosts file, with additional lines.
 fn table(machine: &Machine, more: &str) -> String {
     format!("[[render]]\nname = 'hosts'\noutput = '{}'\n{more}\n", machine.path("hosts").display())
 }
@@ -29,7 +29,7 @@ fn doctor_with(machine: &Machine, config: &str) -> Outcome {
     machine.run(&["doctor"])
 }
 
-/// The line that failed must say this, and the exit code must be 1.
+/// The failed line must contain this text, and the exit code must be 1.
 #[track_caller]
 fn fails(outcome: Outcome, text: &str) {
     let found = outcome.stdout.split("\nFAILED").skip(1).chain(outcome.stdout.strip_prefix("FAILED"));
@@ -121,7 +121,7 @@ fn what_is_wrong_with_others_fails() {
         let outcome = doctor_with(&app, &url).code(0);
         assert!(outcome.stdout.contains("only a message can show"), "{outcome}");
     }
-    // What no reader can use of this node.
+    // What readers cannot use of this node.
     fs::write(app.path("presence.toml"), "").unwrap();
     for (fact, value, text) in [
         ("address", "db.example.org", "unusable `address`"),
@@ -132,7 +132,7 @@ fn what_is_wrong_with_others_fails() {
         app.fact(fact, value);
         fails(app.run(&["doctor"]), text);
     }
-    // A record of years ahead.
+    // A record that is years ahead.
     app.fact("statetss", "20400101-000000");
     app.run(&["publish"]).code(0);
     fails(app.run(&["doctor"]), "i-app1 (2040-01-01T00:00:00Z) are ahead of this machine's clock");
@@ -145,7 +145,7 @@ fn what_is_wrong_with_a_store_fails() {
     assert!(!missing.stdout.contains("nodes on the list"), "{missing}");
     assert!(missing.stdout.contains("untried the list: no store could be read"), "{missing}");
     fails(missing, "/no/such/store");
-    // One of two.
+    // One store of two.
     let all = app.path("all").display().to_string();
     let one = app.run(&["doctor", "--store", "/no/such/store", "--store", &all]);
     assert!(one.stdout.contains("1 nodes on the list, as 1 of 2 stores have it"), "{one}");
@@ -172,7 +172,7 @@ fn what_is_wrong_with_a_store_fails() {
     );
     fails(mistyped, "there is no branch `mian`, which the configuration names; there are `main`, `other`");
 
-    // Also root cannot write where nobody may.
+    // Even root cannot write to a read-only mount.
     let script = "for d in all list.git; do mount --bind $d $d; mount -o remount,ro,bind $d; \
                   $P doctor --store \"$PWD/$d\"; echo \"exit $?\"; done";
     let Some(said) = app.with_mounts(script) else { return };
@@ -218,14 +218,14 @@ fn a_file_that_nobody_can_replace_fails() {
     if !flag("+i").is_ok_and(|status| status.success()) {
         return;
     }
-    // It is right as it is, and the next change would fail.
+    // The file is correct, but the next change would fail.
     let outcome = app.run(&["doctor"]);
     app.fact("ipv4", "10.0.0.9");
     let changed = app.run(&["beat"]);
     flag("-i").unwrap();
     fails(outcome, "is immutable, so the file cannot be replaced");
     changed.code(1).says("is immutable").says("chattr -i");
-    // Other names of the file keep what it is now.
+    // Other names of the file keep the present content.
     fs::hard_link(app.path("hosts"), app.path("other")).unwrap();
     let outcome = app.run(&["doctor"]).code(0);
     assert!(outcome.stdout.contains("1 other name (a hard link)"), "{outcome}");
@@ -257,7 +257,7 @@ fn a_socket_below_admin_fails() {
             true => assert!(outcome.code(0).stdout.contains("with level admin")),
             false => fails(outcome, &format!("with level `{level}`")),
         }
-        // A socket that only confirms reloads needs no right.
+        // A socket that only confirms reloads needs no admin level.
         let confirms = table.replace("apply = 'runtime'\n", "");
         let outcome = doctor_with(&lb, &confirms).code(0);
         assert!(outcome.stdout.contains("which confirms reloads"), "{outcome}");

@@ -1,4 +1,5 @@
-//! The documents are true: the README's commands work as they stand, and the reference is what the program says.
+//! The documentation is correct: the README's commands work as written, and the reference matches the
+//! program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The code blocks of that language, as one script.
+/// The code blocks of a language, as one script.
 fn blocks(text: &str, language: &str) -> String {
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect()
 }
 
-/// Runs a script in `dir`, with the built program in `PATH` and an environment of its own. Gives what it printed.
+/// Runs a script in `dir`, with the built program in `PATH` and a clean environment. Returns its output.
 fn run(dir: &Path, home: &Path, script: &str) -> String {
     let bin = Path::new(env!("CARGO_BIN_EXE_presence")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -40,7 +41,7 @@ fn run(dir: &Path, home: &Path, script: &str) -> String {
     format!("{}\n{said}", String::from_utf8_lossy(&output.stdout))
 }
 
-/// Runs the commands of a page. They must succeed, and print each of `expected`.
+/// Runs the commands of a page. They must succeed and print each of `expected`.
 fn check(page: &str, expected: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let seen = run(dir.path(), dir.path(), &blocks(&read(page), "sh"));
@@ -92,7 +93,7 @@ fn the_commands_of_the_git_server_work() {
     let script = blocks(&read("docs/git-server.md"), "sh")
         .replace("ssh://git@git.example.net/srv/list.git", &sshd.url("list.git"))
         .replace("/srv/list.git", &sshd.path("list.git"))
-        // Once more with a change, over the rules against rewriting: a heartbeat and an update are replaced.
+        // Again with a change, despite the rules against rewriting: a heartbeat and an update are replaced.
         + "presence state draining\nPRESENCE_NOW=2026-01-02T03:05:05Z presence beat\n";
     let nodeinfo = format!("export PRESENCE_NODEINFO='{}'\n", machine.path("nodeinfo").display());
     let seen = run(machine.path("").as_path(), &machine.path("home"), &(nodeinfo + &script));
@@ -106,7 +107,7 @@ fn every_key_of_the_configuration_is_in_its_page() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), dir.path(), "presence init --config presence.toml --nodeinfo nodeinfo");
     let file = fs::read_to_string(dir.path().join("presence.toml")).unwrap();
-    // One page has the limits of stores, with what they mean.
+    // Another page has the limits of stores, with their meaning.
     let page = read("docs/configuration.md") + &read("docs/stores.md");
     let mut keys = Vec::new();
     let mut names_are_yours = false;
@@ -156,7 +157,7 @@ fn the_reference_is_what_the_program_says() {
     );
 }
 
-/// The anchor that forges give a heading.
+/// The anchor of a heading on git forges.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -238,7 +239,7 @@ fn the_code_map_is_complete_and_modules_import_only_what_is_below_them() {
         let place = modules.iter().position(|known| known == module);
         let place = place.unwrap_or_else(|| panic!("the code map lacks `{module}`"));
         let text = read(&format!("src/{shown}"));
-        // Tests may look at everything.
+        // Tests may use every module.
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
         if path.ends_with("tests.rs") {
             continue;
@@ -299,7 +300,7 @@ fn systemd_takes_the_units_as_they_are() {
     let units = tempfile::tempdir().unwrap();
     let names = ["presence-agent.service", "presence-beat.service", "presence-beat.timer"];
     let paths = names.map(|name| {
-        // The program must be where the unit says; here it is somewhere else.
+        // The program must exist at the unit's path; here it is elsewhere.
         let text = read(&format!("packaging/systemd/{name}"));
         let path = units.path().join(name);
         fs::write(&path, text.replace("/usr/bin/presence", env!("CARGO_BIN_EXE_presence"))).unwrap();
@@ -308,7 +309,7 @@ fn systemd_takes_the_units_as_they_are() {
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output();
     let output = output.expect("systemd-analyze, of the Debian package systemd");
     let said = String::from_utf8_lossy(&output.stderr);
-    // It also says what it thinks of the machine's own units.
+    // It also comments on the machine's own units.
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("presence-")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
 }

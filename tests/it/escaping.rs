@@ -1,7 +1,7 @@
-//! The escapes before the judges that count: the real programs.
+//! The escaping functions, judged by the real programs.
 //!
-//! Each test writes many hostile values the way a template would and asks the program what it read. Values
-//! go in through files, never through a command line.
+//! Each test writes many hostile values as a template would, and asks the program what it read. Values are
+//! passed in files, never on a command line.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ mod nginx;
 mod shell;
 mod yaml;
 
-/// The payloads that `escape` takes, each with its escaped form.
+/// The payloads that `escape` accepts, each with its escaped form.
 fn escaped<E>(escape: impl Fn(&str) -> Result<String, E>) -> Vec<(String, String)> {
     let escaped: Vec<_> =
         payloads().into_iter().filter_map(|value| escape(&value).ok().map(|text| (value, text))).collect();
@@ -21,7 +21,7 @@ fn escaped<E>(escape: impl Fn(&str) -> Result<String, E>) -> Vec<(String, String
     escaped
 }
 
-/// Compares value by value, so that a failure names the one payload.
+/// Compares value by value, so that a failure names the payload.
 #[track_caller]
 fn assert_same(values: &[(String, String)], read: &[String]) {
     for ((value, escaped), read) in values.iter().zip(read) {

@@ -1,5 +1,5 @@
-//! What happens to a list behind a real git server when things go wrong: after each fault no update is lost, none is
-//! there twice, and nobody has to repair anything.
+//! Faults of a list behind a real git server: after each fault no update is lost or duplicated, and nobody
+//! has to repair anything.
 
 mod dangling;
 mod deadlines;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::fixture::machine::{Machine, git};
 use crate::fixture::{GitDaemon, Host, Relay, Repository};
 
-/// A node of that number which asks every time, and does not believe what was confirmed a moment ago.
+/// The node with a number. It asks the store every time and trusts no recent confirmation.
 fn node(number: usize, url: &str) -> Machine {
     Machine::new("app1")
         .with("instance-id", format!("i-{number:03}"))
@@ -22,7 +22,7 @@ fn node(number: usize, url: &str) -> Machine {
         .store(url)
 }
 
-/// The same, let in by that host.
+/// The same, with access to the host.
 fn guest(number: usize, host: &Host, url: &str) -> Machine {
     let node = node(number, url);
     host.admit(&node);
@@ -33,12 +33,12 @@ fn start(node: &Machine, args: &[&str]) -> Child {
     node.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The ids that a reader sees, and after one more publisher has come by, the files on the branch.
+/// The ids that a reader sees.
 fn ids(reader: &Machine) -> Vec<String> {
     reader.good(&["list", "--format", "ids"]).lines().map(str::to_owned).collect()
 }
 
-/// Merges what still waits, if anything does.
+/// Merges all waiting updates.
 fn settle(list: &Repository, host: &Host) {
     for round in 0..20 {
         if list.git(["for-each-ref", "refs/presence/inbox/"]).lines().all(|line| line.contains('-')) {
@@ -52,7 +52,7 @@ fn settle(list: &Repository, host: &Host) {
     }
 }
 
-/// `count` nodes publish at one instant, twice; all of it arrives.
+/// `count` nodes publish at the same moment, twice; all updates arrive.
 fn all_arrive(host: &Host, count: usize) {
     let (list, url) = (host.repository("list.git"), host.url("list.git"));
     let nodes: Vec<Machine> = (0..count).map(|number| guest(number, host, &url)).collect();
@@ -127,7 +127,7 @@ fn a_connection_cut_in_the_middle() {
         let list = host.repository("list.git");
         guest(1, &host, &host.url("list.git")).good(&["publish"]);
         let cuts = match host {
-            // The keys alone take 1,900 bytes, the conversation that follows some 1,000 more.
+            // The keys alone take 1,900 bytes, the rest some 1,000 more.
             Host::Ssh(_) => [1, 1_000, 2_200, 2_800, 3_400],
             _ => [1, 60, 200, 400, 700],
         };
@@ -257,7 +257,7 @@ fn what_waits_is_an_update_for_readers_and_publishers_alike() {
     let url = server.url("list.git");
     let (one, two) = (node(1, &url), node(2, &url));
     one.good(&["publish"]);
-    // A lock that somebody holds on the branch: only the inbox is open.
+    // While another process holds the lock of the branch, only the inbox can be written.
     let lock = list.lock_branch();
     one.fact("port", 9001);
     assert!(one.good(&["publish"]).contains("port 8080 -> 9001 (stored, waits to be merged)"));

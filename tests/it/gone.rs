@@ -1,4 +1,4 @@
-//! Lists that vanish from a repository: never an empty list, never a second list beside the first.
+//! Lists that vanish from a repository: never an empty list, and never a second list beside the first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::fixture::machine::{Machine, git};
 
 const READ: [&str; 3] = ["list", "--format", "ids"];
 
-/// A repository as nodes reach it: by its path, or behind a server.
+/// A repository, used by its path or behind a server.
 struct List {
     host: Option<Host>,
     path: PathBuf,
@@ -17,7 +17,7 @@ struct List {
 }
 
 impl List {
-    /// One by path, and one behind each kind of server, with two nodes on it.
+    /// One used by path, and one behind each kind of server, with two nodes each.
     fn each() -> Vec<(List, Machine, Machine)> {
         let hosts = Host::each().into_iter().map(Some);
         std::iter::once(None).chain(hosts).map(List::new).collect()
@@ -65,7 +65,7 @@ fn init(path: &Path) {
     git(Path::new(path), &["config", "http.receivepack", "true"]);
 }
 
-/// A commit of a file that has nothing to do with the list.
+/// A commit of a file that does not belong to the list.
 fn readme(list: &Path) -> String {
     let blob = git(list, &["hash-object", "-w", "config"]);
     git(list, &["read-tree", "--empty"]);
@@ -113,7 +113,7 @@ fn a_list_that_is_gone_is_an_error_for_readers_and_publishers_put_it_back() {
                 assert_eq!(node.good(&READ), "i-app1\ni-db1\n", "{number} {}", list.url);
             }
         }
-        // It was meant.
+        // It was intended.
         list.git(&["update-ref", "-d", "refs/heads/master"]);
         let held = |node: &Machine| {
             let place = fs::read_dir(node.path("state/stores")).unwrap().next().unwrap().unwrap().path();
@@ -130,7 +130,7 @@ fn the_last_node_leaves_a_repository_in_order() {
     for (list, one, two) in List::each() {
         one.good(&["withdraw"]);
         two.good(&["withdraw"]);
-        // What it knows of the history is the newest commit alone.
+        // The mirror knows only the newest commit of the history.
         let mirror = one.path("state/stores");
         let mirror = fs::read_dir(mirror).unwrap().next().unwrap().unwrap().path().join("mirror.git");
         let _ = fs::remove_dir_all(mirror);
@@ -161,7 +161,7 @@ fn no_second_list_is_begun_on_the_branch_that_head_names_now() {
         }
         assert_eq!(one.run(&READ).stdout, "i-app1\ni-db1\n", "its last copy");
         assert_eq!(list.git(&["rev-parse", "docs"]).trim(), commit, "{}", list.url);
-        // By its name it can be used all the same.
+        // A configured branch name makes it usable.
         one.configure("branch = 'master'\n[timeouts]\nrecheck = 0\n");
         one.good(&["publish"]);
         list.git(&["symbolic-ref", "HEAD", "refs/heads/master"]);
@@ -210,7 +210,8 @@ fn a_folder_that_is_a_file_or_a_submodule_is_an_error_until_a_node_of_the_list_p
             for node in [&one, &two, &list.node("app2")] {
                 node.run(&READ).code(3).says(&says);
             }
-            // One that has never seen the list may have misspelt the folder, and the file is somebody's.
+            // A machine that has never seen the list may have a mistyped folder, and the file may belong to
+            // somebody.
             list.node("app2").run(&["publish"]).code(1).says(&says);
             one.run(&["withdraw"]).code(1).says(&says);
             assert_eq!(two.run(&READ).stdout, "i-app1\ni-db1\n", "its last copy");

@@ -1,4 +1,4 @@
-//! Heartbeats: they make no history, go with the record in one push, and tell who is silent.
+//! Heartbeats: they make no history, are pushed together with the record, and show who is silent.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -62,7 +62,7 @@ fn record_and_heartbeat_go_in_one_push() {
     assert_eq!(list.commits(), ["i-001 (app1): port 8080 -> 9001", "i-001 (app1): joined"]);
     let waiting = list.git(["for-each-ref", "refs/presence/inbox/"]);
     assert_eq!(waiting, "", "the next beat has taken away what the branch has");
-    // Somebody else was in the same shard meanwhile: what this machine has of it is too old.
+    // Another node has changed the shard meanwhile: this machine's copy of it is too old.
     for number in 2..6 {
         node(number, &server.url("list.git")).good(&["beat"]);
     }
@@ -85,7 +85,8 @@ fn who_comes_by_merges_what_a_crowd_has_left_over() {
     one.fact("port", 9001);
     assert!(one.good(&["publish"]).contains("waits to be merged"));
     drop(lock);
-    // With nothing to say itself, and the one of two that is left if a crowd is guessed.
+    // This node has nothing to publish, and merges in every second beat on average if it estimates
+    // contention.
     for _ in 0..10 {
         assert!(two.good(&["beat"]).contains("unchanged"));
     }
@@ -107,7 +108,7 @@ fn heartbeats_in_a_store_of_their_own() {
     let active = ["list", "--max-age", "5m", "--state", "active", "--format", "ids"];
     assert!(one.run(&active).code(0).stdout == "i-001\n");
 
-    // Nobody is silent if nobody can be heard.
+    // No node is silent if no store has heartbeats.
     let gone = config.replace("beats.git", "gone.git");
     fs::write(one.path("presence.toml"), gone).unwrap();
     let outcome =

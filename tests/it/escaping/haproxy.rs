@@ -1,4 +1,4 @@
-//! Text, names, addresses and paths as HAProxy reads them, after the gate `-dW -c`.
+//! Text, names, addresses and paths as HAProxy reads them, after a check with `-dW -c`.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::judges::haproxy::command;
 const DEFAULTS: &str =
     "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n";
 
-/// Writes the config, checks it as it will be checked in production, and starts it.
+/// Writes the config, checks it as in production, and starts it.
 #[track_caller]
 fn start(file: &Path, config: &str, socket: &Path) -> Server {
     write(file, config);
@@ -24,7 +24,7 @@ fn start(file: &Path, config: &str, socket: &Path) -> Server {
     Server::start(&mut command(file), socket)
 }
 
-/// A log-format body shows what HAProxy made of words, quotes, variables and formats alike.
+/// A log-format body shows how HAProxy reads words, quotes, variables and formats together.
 #[test]
 fn haproxy_serves_every_text_unchanged() {
     let directory = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ fn haproxy_serves_every_text_unchanged() {
     assert_same(&values, &read);
 }
 
-/// `show servers state` tells which server, address, port and id HAProxy knows; there must be no others.
+/// `show servers state` lists each server, address, port and id that HAProxy knows; there must be no others.
 #[test]
 fn haproxy_knows_the_servers_that_were_written_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -49,7 +49,7 @@ fn haproxy_knows_the_servers_that_were_written_and_no_others() {
         ["127.0.0.1", "192.0.2.1", "2001:db8::1", "2001:DB8:0:0::2", "::1", "::ffff:192.0.2.2", "fe80::1"];
     let offered: Vec<String> = payloads().into_iter().chain(more.map(str::to_owned)).collect();
     let addresses: Vec<Address> = offered.iter().filter_map(|text| Address::parse(text).ok()).collect();
-    // `2001:db8::1` is among the payloads for what HAProxy makes of it without brackets.
+    // `2001:db8::1` is a payload because HAProxy misreads it without brackets.
     assert_eq!(addresses.len(), more.len() + 1, "an address payload got through: {addresses:?}");
     assert!(offered.iter().all(|text| Port::parse(text).is_err()), "a port payload got through");
     let accepted = escaped_names(&offered, addresses.len());
@@ -82,7 +82,7 @@ fn haproxy_knows_the_servers_that_were_written_and_no_others() {
     assert_eq!(read, expect);
 }
 
-/// The payloads that are names, filled up so that every address has a server.
+/// The payloads that are names, extended so that every address has a server.
 fn escaped_names(offered: &[String], at_least: usize) -> BTreeSet<String> {
     let longest = "x".repeat(64);
     let ordinary = ["web-1", "check", "disabled", "A..b_c-", longest.as_str()].map(str::to_owned);
@@ -91,7 +91,7 @@ fn escaped_names(offered: &[String], at_least: usize) -> BTreeSet<String> {
     candidates.filter_map(|text| name(&text).ok()).collect()
 }
 
-/// What HAProxy asks for is read off the wire: each path belongs to a backend whose check comes to this test.
+/// The test sees HAProxy's requests: each path belongs to a backend whose check connects to this test.
 #[test]
 fn haproxy_asks_for_every_path_unchanged() {
     let directory = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn haproxy_asks_for_every_path_unchanged() {
     let mut read = BTreeSet::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     while read.len() < paths.len() && Instant::now() < deadline {
-        // HAProxy checks every half second until it is stopped, so this never waits for long.
+        // HAProxy checks every half second until it is stopped, so this wait is short.
         let (stream, _) = listener.accept().unwrap();
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).unwrap();

@@ -1,4 +1,4 @@
-//! `.properties` as Java reads them. The one optional judge: a unit test has a reader of its own.
+//! `.properties` as Java reads them. This judge is optional: a unit test has its own reader.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -7,9 +7,9 @@ use presence::escape::properties;
 
 use super::{assert_same, escaped, stdout, write};
 
-/// Prints how many properties there are, then for each of `v0`, `v1`, … a line of its length and code points.
+/// Prints the number of properties, then for each of `v0`, `v1`, … a line with its length and code points.
 ///
-/// Numbers, since the values hold line breaks and the output encoding depends on the locale.
+/// It prints numbers, since the values contain line breaks and the output encoding depends on the locale.
 const PROGRAM: &str = r#"
 import java.io.*;
 

@@ -1,4 +1,4 @@
-//! Strings as nginx reads them: it serves each from a location of its own.
+//! Strings as nginx reads them: it serves each from its own location.
 
 use presence::escape::nginx;
 

@@ -28,7 +28,7 @@ fn ruby_reads_back_every_value_through_erb() {
     assert!(!directory.path().join("evil").exists(), "a payload ran");
 }
 
-/// Debian's own interpreter, since another one on the PATH may come without PyYAML.
+/// Debian's own interpreter, since another one in PATH may lack PyYAML.
 #[test]
 fn python_reads_back_every_value() {
     let script = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], 'rb')), sys.stdout)";

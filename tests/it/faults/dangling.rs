@@ -1,4 +1,4 @@
-//! Refs of the server that name objects which it has not: after `git gc --prune=now` beside a push, or after a crash.
+//! Refs of the server that name missing objects: after `git gc --prune=now` during a push, or after a crash.
 
 use super::{guest, ids};
 use crate::fixture::Host;
@@ -6,12 +6,12 @@ use crate::fixture::machine::Machine;
 
 const WAITING: &str = "refs/presence/inbox/i-009/000634a1b2c3d4e5000000aa";
 
-/// All heartbeats are in one ref.
+/// Puts all heartbeats into one shard.
 fn in_one_shard(node: Machine) -> Machine {
     node.config("beat-shards = 1\n[timeouts]\nrecheck = 0\n")
 }
 
-/// Says that the ref is bad, and reads the rest.
+/// The reader must report the bad refs and read the others.
 #[track_caller]
 fn names(reader: &Machine, bad: &[&str]) {
     let listed = reader.run(&["list", "--format", "json", "--max-age", "1d"]).code(0);
@@ -40,7 +40,7 @@ fn a_ref_that_dangles_costs_that_ref_and_the_next_push_deletes_it() {
         let refs = list.git(["for-each-ref", "--format=%(refname)"]);
         assert!(!refs.contains(WAITING), "{refs}");
         list.git(["fsck", "--strict"]);
-        // The shard has begun anew, with who has beaten since.
+        // The shard begins anew, with the nodes that have beaten since.
         one.good(&["beat"]);
         let active = one.good(&["list", "--max-age", "1d", "--state", "active", "--format", "ids"]);
         assert_eq!(active, "i-001\ni-002\n");
@@ -96,7 +96,7 @@ fn an_update_whose_files_are_gone_costs_that_update() {
         let (one, two) = (in_one_shard(guest(1, &host, &url)), in_one_shard(guest(2, &host, &url)));
         one.good(&["publish"]);
         two.good(&["publish"]);
-        // The commit is there, its tree is not.
+        // The commit exists, its tree does not.
         let commit = list.git(["commit-tree", "-m", "an update", "HEAD^{tree}"]);
         let text = list.git(["cat-file", "commit", commit.trim()]);
         let text = format!("tree {}{}", "1234567890".repeat(4), &text[45..]);

@@ -1,4 +1,5 @@
-//! Servers that hang in every way there is: no command takes longer than its limit, and each says what happened.
+//! Servers that hang in every possible way: no command takes longer than its limit, and each reports what
+//! happened.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use super::guest;
 use crate::fixture::machine::{Machine, Outcome};
 use crate::fixture::{BlackHole, Drip, GitDaemon, Host, silent_server};
 
-/// Far more than the limits below, and far less than those that hold without them.
+/// Far more than the limits below, and far less than the default limits.
 const GENEROUS: Duration = Duration::from_secs(25);
 
 const LIMITS: &str = "[timeouts]\nconnect = 2\nsilence = 100\npublish = 3\nread = 3\nrecheck = 0\n";
@@ -20,7 +21,7 @@ fn in_time(node: &Machine, args: &[&str]) -> Outcome {
     outcome
 }
 
-/// A node that has a copy of the list, in front of which the server then goes away: what each command does.
+/// A node that has a last copy of the list when the server hangs: what each command does.
 #[track_caller]
 fn all_commands(node: &Machine, what: &str) {
     let limits = ["`publish` in `[timeouts]`", "`read` in `[timeouts]`", "firewalls on the way"];
@@ -40,7 +41,7 @@ fn all_commands(node: &Machine, what: &str) {
     in_time(node, &["log"]).code(1);
 }
 
-/// A node of that number which has published to the list, and now finds it at another address.
+/// A node that has published to the list, which has now another address.
 fn moved(host: &Host, address: SocketAddr) -> Machine {
     let url = host.url("list.git");
     let there = host.url_through("list.git", address);
@@ -53,7 +54,7 @@ fn moved(host: &Host, address: SocketAddr) -> Machine {
         std::fs::read_dir(stores).unwrap().next().unwrap().unwrap().path()
     };
     let copy = place(&first);
-    // Its copy of the list is that of the other address. A vain try shows where it looks for one.
+    // Its last copy of the list belongs to the other address. A failed attempt shows where it looks for one.
     node.run(&["publish"]);
     let to = place(&node);
     std::fs::remove_dir_all(&to).unwrap();
@@ -75,7 +76,7 @@ fn a_server_that_is_stopped() {
     assert!(node.good(&["publish"]).contains("state draining"));
 }
 
-/// Does it with a server of each kind at the same time: most of it is waiting.
+/// Runs it with a server of each kind at the same time, since it mostly waits.
 fn with_each(act: impl Fn(&Host) + Sync) {
     std::thread::scope(|scope| {
         for host in Host::each() {
@@ -147,7 +148,7 @@ fn a_first_fetch_has_the_time_of_a_publishing() {
         server.repository("list.git");
         super::node(1, &server.url("list.git")).good(&["publish"]);
     }
-    // The list takes some seconds to arrive; a listing of the refs alone would be in time.
+    // The list takes some seconds to arrive; the refs alone would be in time.
     let drip = Drip::start(servers[0].address(), 700);
     let url = format!("git://{}/list.git", drip.address());
     let config = "[timeouts]\nconnect = 1\npublish = 2\nread = 1\n";

@@ -1,4 +1,4 @@
-//! Disks that are full: the server's, and this machine's.
+//! Full disks: the server's, and this machine's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::Command;
 use super::{node, settle};
 use crate::fixture::{GitDaemon, Host};
 
-/// A small file system of its own, as full as it gets. Only root can have one.
+/// A full small file system. Only root can make one.
 struct FullDisk(PathBuf);
 
 impl FullDisk {
-    /// Puts what is in the directory on a disk of that many KiB that is full, if this process may.
+    /// Puts the content of the directory on a full disk of that many KiB, if this process may.
     fn below(dir: &Path, kib: usize) -> Option<FullDisk> {
         if !rustix::process::geteuid().is_root() {
             return None;
@@ -20,7 +20,7 @@ impl FullDisk {
         copy(dir, kept.path());
         let size = format!("size={kib}k");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "full-disk"]).arg(dir).status();
-        // A container may keep it from its root.
+        // A container may forbid it even to root.
         if !mounted.is_ok_and(|status| status.success()) {
             return None;
         }
@@ -35,7 +35,7 @@ impl FullDisk {
     }
 
     fn fill(&self) {
-        // Until not one more byte goes in.
+        // Writes until not one more byte fits.
         assert!(fs::write(self.filler(), vec![0; 64 << 20]).is_err());
     }
 
@@ -88,7 +88,7 @@ fn the_disk_of_the_node_is_full() {
     let Some(disk) = FullDisk::below(&one.path("state"), 1024) else { return };
     one.fact("port", 9001);
     one.run(&["publish"]).code(1).says("No space left on device");
-    // What can be read is read all the same.
+    // Everything can still be read.
     assert_eq!(one.run(&["list", "--format", "ids"]).stdout, "i-001\n");
     disk.empty();
     one.good(&["publish"]);

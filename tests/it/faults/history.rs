@@ -1,4 +1,4 @@
-//! A node fetches no history that it does not need, and is not fooled for want of it.
+//! A node fetches no history that it does not need, and missing history does not mislead it.
 
 use super::{guest, node};
 use crate::fixture::machine::git;
@@ -41,7 +41,7 @@ fn what_was_merged_long_ago_is_not_merged_again_by_who_does_not_know() {
     one.good(&["publish"]);
     one.fact("port", 9002);
     one.good(&["publish"]);
-    // Its deletion was lost, as by a server that was stopped just then.
+    // The deletion of its update was lost, as if the server had stopped just then.
     let (name, commit) = old.trim().trim_start_matches("update ").split_once(' ').unwrap();
     list.git(["update-ref", name, commit]);
     let new = node(2, &url);
