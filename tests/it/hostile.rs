@@ -1,4 +1,4 @@
-//! What a node that may push can do to the others: it costs them nothing but a warning.
+//! What a hostile node that may push can do to the others: it costs them a warning and nothing more.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::fixture::machine::{Machine, git};
 
 const IDS: [&str; 3] = ["list", "--format", "ids"];
 
-/// A list that one node is on, by its path or behind a server.
+/// A list with one node, used by its path or behind a server.
 struct List {
     host: Option<Host>,
     path: PathBuf,
@@ -57,7 +57,7 @@ impl List {
         git(&self.path, args)
     }
 
-    /// Writes an object, and gives its name.
+    /// Writes an object, and returns its id.
     fn object(&self, kind: &str, content: &[u8]) -> String {
         let file = self.path.join("content");
         fs::write(&file, content).unwrap();
@@ -67,7 +67,7 @@ impl List {
         oid
     }
 
-    /// A tree of these entries: mode, object, name.
+    /// A tree with these entries: mode, object, name.
     fn tree(&self, entries: &[(&str, &str, &str)]) -> String {
         let lines: String = entries
             .iter()
@@ -98,7 +98,7 @@ impl List {
         self.git(&["commit-tree", "-m", "x", tree]).trim().to_owned()
     }
 
-    /// An update of these files, each under its whole path.
+    /// An update with these files, each under its full path.
     fn update(&self, files: &[(&str, &[u8])]) -> String {
         let blobs: Vec<String> = files.iter().map(|(_, text)| self.object("blob", text)).collect();
         let names: Vec<String> = files.iter().map(|(path, _)| path.replace('/', "%2F")).collect();
@@ -107,7 +107,8 @@ impl List {
         self.commit(&self.tree(&entries))
     }
 
-    /// On a busy machine an update waits beside the list. Readers count it in, and no file of the branch.
+    /// On a busy machine, an update waits beside the list. Readers include it, but the branch has no file for
+    /// it yet.
     fn publish_until_merged(&self, node: &Machine) {
         for round in 0..100 {
             node.fact("round", round);
@@ -185,7 +186,8 @@ fn a_ref_that_names_no_commit_costs_itself_alone() {
             list.goes_on(&node, oid);
         }
         if list.host.is_some() {
-            // Only who may write the server's files can make one there, and a push goes through it.
+            // Only a user who may write the server's files can make one there, and a push succeeds despite
+            // it.
             continue;
         }
         fs::write(list.path.join("refs/presence/beats/000"), "ref: refs/heads/master\n").unwrap();
@@ -228,7 +230,7 @@ fn what_is_too_large_is_never_read_nor_merged() {
             let left = list.git(&["for-each-ref", "refs/presence/inbox/i-big", "refs/presence/inbox/i-odd"]);
             assert_eq!(left, "", "{}", list.url);
         }
-        // On the branch it is a problem of its file.
+        // On the branch, it is a problem of its file.
         let all = list.git(&["rev-parse", "master:it/presence/all"]);
         let names = list.git(&["ls-tree", all.trim()]);
         let mut entries: Vec<(&str, &str, &str)> =
@@ -332,7 +334,7 @@ fn a_flood_of_updates_is_cut_down_and_swept_away() {
 #[test]
 fn nobody_speaks_for_another_node_for_long() {
     for (list, node) in List::each() {
-        // An update of a time far ahead.
+        // An update with a time far ahead.
         let forged = record("i-app1", r#","statetss":"20260101-000000""#);
         let update = list.update(&[("it/presence/all/i-app1.json", &forged)]);
         for time in ["ffffffffffffffff", "fffffffffffffffe", "00066146ab2a652a"] {
@@ -348,7 +350,7 @@ fn nobody_speaks_for_another_node_for_long() {
                     .all(|line| !line.contains("ffffffff"))
             );
         }
-        // A second file of the node, of a time far ahead.
+        // A second file of the node, with a time far ahead.
         list.publish_until_merged(&node);
         let forged = list.object("blob", &record("i-app1", r#","statetss":"99991231-235959""#));
         let own = list.git(&["rev-parse", "master:it/presence/all/i-app1.json"]);
@@ -398,7 +400,7 @@ fn what_is_in_the_way_of_a_nodes_file_or_heartbeat_is_taken_away() {
         node.good(&["publish"]);
         assert!(node.good(&IDS).contains("i-app1"), "{}", list.url);
         for odd in ["refs/presence", "refs/presence/beats", "refs/presence/beats/000/x"] {
-            // Not over a network: git refuses that name there, to whoever would make it as well.
+            // Not over a network: git refuses that name there, even when an attacker pushes it.
             for pack in [false, true].into_iter().filter(|_| list.host.is_none() || odd != "refs/presence") {
                 node.good(&["beat"]);
                 let refs = list.git(&["for-each-ref", "--format=%(refname)", "refs/presence"]);
@@ -417,7 +419,7 @@ fn what_is_in_the_way_of_a_nodes_file_or_heartbeat_is_taken_away() {
     }
 }
 
-/// A folder or submodule of a record's name is no record, and no reason to say nothing.
+/// A folder or submodule with the name of a record is not a record, and must be reported.
 #[test]
 fn what_has_a_records_name_and_is_none_is_a_problem() {
     for (list, node) in List::each() {
@@ -448,7 +450,7 @@ fn what_has_a_records_name_and_is_none_is_a_problem() {
     }
 }
 
-/// The first bytes of an entry of a pack (gitformat-pack(5)).
+/// The first bytes of a pack entry (gitformat-pack(5)).
 fn entry(kind: u8, size: usize, rest: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![kind << 4 | (size & 15) as u8];
     let mut left = size >> 4;
@@ -471,13 +473,13 @@ fn digest(bytes: &[u8]) -> [u8; 20] {
     sha1_smol::Sha1::from(bytes).digest().bytes()
 }
 
-/// A whole object, and its name.
+/// A whole object, and its id.
 fn whole(kind: u8, name: &str, data: &[u8]) -> (Vec<u8>, [u8; 20]) {
     let oid = digest(&[format!("{name} {}\0", data.len()).as_bytes(), data].concat());
     (entry(kind, data.len(), &[&deflated(data)]), oid)
 }
 
-/// The same object once more, as the difference from itself.
+/// The same object again, as a delta against itself.
 fn copied(base: [u8; 20], size: u32) -> Vec<u8> {
     let mut number = Vec::new();
     let mut left = size;
@@ -490,7 +492,7 @@ fn copied(base: [u8; 20], size: u32) -> Vec<u8> {
     entry(7, delta.len(), &[&base, &deflated(&delta)])
 }
 
-/// A git server that answers each fetch of its one commit with a pack that has these objects besides.
+/// A git server that answers each fetch of its only commit with a pack that also has these objects.
 fn sends(objects: &[Vec<u8>]) -> String {
     let (tree, oid) = whole(2, "tree", b"");
     let hex = |oid: [u8; 20]| oid.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -513,7 +515,7 @@ fn sends(objects: &[Vec<u8>]) -> String {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            // The client may hang up at any time.
+            // The client may disconnect at any time.
             let _ = serve(client.unwrap(), &refs.concat(), &shallow, &answer);
         }
     });
@@ -542,7 +544,7 @@ fn serve(mut client: TcpStream, refs: &[u8], shallow: &[u8], answer: &[u8]) -> s
 fn a_pack_that_is_put_together_for_ever_costs_its_own_store_alone() {
     let size = 1_000_000;
     let (file, oid) = whole(3, "blob", &vec![b'x'; size]);
-    // The same file once more: libgit2 never gets done with it.
+    // The same file again: libgit2 never finishes it.
     let endless = sends(&[file, copied(oid, size as u32)]);
     let listed = Machine::new("app1").store(&endless).run(&IDS);
     listed.code(3).says("sends more than 805306368 bytes that have to be in memory at once");
@@ -566,7 +568,7 @@ fn a_flooded_shard_of_heartbeats_keeps_those_of_the_nodes_on_the_list() {
         let lines = || list.git(&["cat-file", "blob", "refs/presence/beats/000:beats"]);
         let time = lines().trim_end().split(' ').next_back().unwrap().to_owned();
         let second: i64 = time.split('.').next().unwrap().parse().unwrap();
-        // More than a shard can hold, less, and such as would make the others old.
+        // More than a shard can hold, fewer, and entries that would make the others look old.
         for (round, (count, ahead)) in [(70_000, 0), (60_000, 0), (400, 40 * 86_400)].into_iter().enumerate()
         {
             let flood = (0..count).map(|number| format!("a-{number} {}\n", second + ahead));
@@ -590,7 +592,7 @@ fn a_flooded_shard_of_heartbeats_keeps_those_of_the_nodes_on_the_list() {
     }
 }
 
-/// Writes a pack of two objects, each of which is the difference from the other, and gives the name of one of them.
+/// Writes a pack of two objects, each a delta against the other, and returns the id of one.
 fn circular(repository: &Path) -> String {
     let names = [[0x11; 20], [0x22; 20]];
     let difference = deflated(&[5, 5, 0x90, 5]);
@@ -622,7 +624,7 @@ fn a_repository_that_ends_whoever_reads_it_does_not_end_presence() {
     let tip = list.git(&["rev-parse", "master"]);
     let damaged = circular(&list.path);
     fs::write(list.path.join("refs/heads/master"), format!("{damaged}\n")).unwrap();
-    // libgit2 goes round in a circle for ever, until the system ends it with a signal.
+    // libgit2 loops forever, until the system ends it with a signal.
     let limited = |args: &[&str]| {
         let command = node.command(args);
         let mut shell = Command::new("sh");

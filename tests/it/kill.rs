@@ -1,4 +1,4 @@
-//! SIGKILL at random moments of `publish` and `render`: the next run works, nothing is lost, nothing is half-written.
+//! SIGKILL at random moments of `publish` and `render`: the next run works, nothing is lost or half-written.
 
 use std::fs;
 use std::process::Stdio;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::fixture::machine::{Machine, bare_repository, git};
 
-/// How often each is killed.
+/// How often each command is killed.
 const ROUNDS: u64 = 60;
 
-/// Runs the command and kills it after a while that grows from nothing to longer than it takes.
+/// Runs the command and kills it after a delay, which grows from zero to more than its duration.
 fn kill_after(machine: &Machine, args: &[&str], after: Duration) {
     let mut child = machine.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(after);
@@ -31,7 +31,7 @@ fn a_publisher_may_be_killed_at_any_time() {
         kill_after(&app, &["publish"], Duration::from_micros(round * 400));
         let listed = app.good(&["list", "--format", "ids"]);
         assert_eq!(listed, "i-app1\n", "round {round}");
-        // A lock of git that the killed one left is waited for, or removed when it is old.
+        // A git lock of the killed process is waited for, or removed if it is old.
         let outcome = app.run(&["publish"]).code(0);
         assert!(outcome.stderr.is_empty(), "round {round}: {outcome}");
     }

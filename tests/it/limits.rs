@@ -1,4 +1,4 @@
-//! A file whose list loses nodes: each question by itself.
+//! A file whose list loses nodes: each question is judged separately.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -45,7 +45,7 @@ impl Balancer {
         }
     }
 
-    /// A beat, and what the file says after it.
+    /// Runs a beat, and returns the file's content after it.
     fn beat(&self) -> (Outcome, String) {
         let outcome = self.0.run(&["beat"]);
         (outcome, fs::read_to_string(self.0.path("out")).unwrap_or_default())
@@ -98,11 +98,11 @@ fn a_question_that_loses_too_much_keeps_its_servers_and_the_others_go_on() {
         let outcome = outcome.code(3).says("keeps 2 nodes").says("`app*/app8` has 0 active nodes");
         outcome.says("run `presence accept ");
     }
-    // By hand nothing is written, and the hint does not lead to another file.
+    // A manual render writes nothing, and the hint does not lead to a different file.
     let by_hand =
         balancer.0.run(&["render", "apps", "--template-dir", "templates", "--set", "title=x", "-o", "out"]);
     by_hand.code(3).says("run `presence accept ").says("is left as it is");
-    // One comes back; what is on the list now is the measure again.
+    // One returns, and the present list becomes the new reference.
     balancer.put("c1", "app8", "");
     let (outcome, text) = balancer.beat();
     assert_eq!(text, "table\napp1: a1 a2 a3\napp7: b1\napp8: c1\n", "{outcome}");
@@ -145,7 +145,7 @@ fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
     for _ in 0..2 {
         assert_eq!(quiet().code(3).stderr, "");
     }
-    // Another loss is news, and so is the same one after all was well.
+    // Another loss is news, and so is the same loss after a recovery.
     balancer.lose(&["a1", "a2"]);
     quiet().code(3).says("keeps 4 nodes");
     for (id, part) in [("a1", "app1"), ("a2", "app1"), ("c1", "app8"), ("c2", "app8")] {
@@ -154,7 +154,7 @@ fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
     quiet().code(0);
     balancer.lose(&["c1", "c2"]);
     quiet().code(3).says("keeps 2 nodes");
-    // Whoever asks is told.
+    // A run without `--quiet` always reports it.
     balancer.0.run(&["beat"]).code(3).says("keeps 2 nodes");
 }
 
@@ -202,7 +202,7 @@ fn many_that_drain_at_once_are_kept_and_a_number_that_was_asked_for_holds() {
     outcome.code(3).says("`app*/app8` has 0 active nodes");
 }
 
-/// Publishes and withdraws nodes of a store, and beats a balancer of their parts.
+/// Publishes and withdraws nodes of a store, and runs beats of a balancer that serves their parts.
 struct Withdrawals {
     balancer: Machine,
     nodes: Vec<Machine>,
@@ -268,7 +268,7 @@ fn in_each_kind_of_store(test: impl Fn(&Withdrawals, &dyn Fn(&[&str]))) {
     }
 }
 
-/// In a folder in which nobody removes files of others, a note of another user makes no withdrawal of a later accident.
+/// In a sticky folder, a departure note of another user must not turn a later accident into a withdrawal.
 #[test]
 fn a_note_of_another_user_counts_for_a_while() {
     if !rustix::process::geteuid().is_root() {
@@ -310,9 +310,9 @@ fn nodes_that_were_withdrawn_between_two_beats_are_no_loss_and_lost_files_are() 
             node.run(&["publish"]).code(0);
         }
         fleet.beat(0, "n1 n2 n3 n4 \n");
-        // What is accepted is no newcomer.
+        // An accepted node is not new.
         fleet.balancer.run(&["accept", "out"]).code(0);
-        // That they once left says nothing now.
+        // Their earlier departure means nothing now.
         lose(&["n1", "n2", "n3"]);
         fleet.beat(3, "n1 n2 n3 n4 \n");
         for node in &fleet.nodes[..3] {

@@ -1,5 +1,5 @@
-//! Ten times the nodes cost ten times the instructions, whatever they say of themselves: no helper looks at all nodes for
-//! each node, or at all parts for each part.
+//! Ten times the nodes cost ten times the instructions, whatever the nodes state: no helper visits all nodes
+//! for each node, or all parts for each part.
 
 use std::fs;
 
@@ -9,15 +9,15 @@ use crate::fixture::machine::Machine;
 
 const FEW: usize = 100;
 
-/// How many times the instructions may be for ten times the nodes. Sorting and maps take a little more than ten.
+/// The maximum ratio of instructions for ten times the nodes. Sorting and maps take a little more than ten.
 const LIMIT: f64 = 11.0;
 
-/// The usual fleet.
+/// An ordinary fleet.
 fn usual(nodes: usize) -> Vec<File> {
     fleet::files(nodes, 1)
 }
 
-/// Each node plays a part of its own.
+/// Each node has its own part.
 fn all_different(nodes: usize) -> Vec<File> {
     let own = |(number, (name, text)): (usize, File)| {
         (name, text.replace("\"nodepart\": \"app1\"", &format!("\"nodepart\": \"app{number}\"")))
@@ -25,7 +25,7 @@ fn all_different(nodes: usize) -> Vec<File> {
     usual(nodes).into_iter().enumerate().map(own).collect()
 }
 
-/// Each node lacks what the template needs, or says it wrongly.
+/// Each node lacks a fact that the template needs, or states an invalid one.
 fn all_bad(nodes: usize) -> Vec<File> {
     let bad = |(name, text): File| (name, text.replace("\"ipv4\": \"10.", "\"ipv4\": \"310."));
     usual(nodes).into_iter().map(bad).collect()

@@ -1,4 +1,4 @@
-//! The lock of a mirror: held while it is read or written, and never in between.
+//! The lock of a mirror: held during reads and writes, and never in between.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use presence::store::{Folder, Layout, Options, Snapshot, open};
 use crate::fixture::GitDaemon;
 use crate::fixture::machine::{Machine, bare_repository, git};
 
-/// For what takes no time: less than the wait for a lock, and enough for a busy machine.
+/// The limit for an operation that takes no time: less than the wait for a lock, and enough for a busy
+/// machine.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 fn soon() -> Deadline {
@@ -40,7 +41,7 @@ fn ids(snapshot: &Snapshot) -> Vec<&str> {
     snapshot.beats.keys().map(String::as_str).collect()
 }
 
-/// A list with one node, and the place of this machine's mirrors.
+/// A list with one node, and the folder of this machine's mirrors.
 fn list() -> (GitDaemon, Machine, PathBuf) {
     let server = GitDaemon::start();
     server.repository("list.git");
@@ -57,7 +58,7 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
     let store = open(&server.url("list.git"), &options(&state)).unwrap();
     let started = Instant::now();
     let first = store.look(soon()).unwrap();
-    // As an agent that needs the heartbeats as well, on the same thread.
+    // As an agent does that also needs the heartbeats, on the same thread.
     let second = store.look(soon()).unwrap().read(soon()).unwrap();
     store.beat(&presence::name::Name::parse("i-app2").unwrap(), jiff::Timestamp::now(), soon()).unwrap();
     let first = first.read(soon()).unwrap();
@@ -73,7 +74,7 @@ fn a_mirror_that_is_made_anew_between_look_and_reading_is_looked_at_again() {
     let look = store.look(soon()).unwrap();
     app.fact("port", 9001);
     app.good(&["publish"]);
-    // Another process has thrown the mirror away and fetched what there is now.
+    // Another process has deleted the mirror and fetched the present content.
     let place = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap().path();
     fs::remove_dir_all(place.join("mirror.git")).unwrap();
     store.look(soon()).unwrap().read(soon()).unwrap();

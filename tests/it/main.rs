@@ -1,4 +1,4 @@
-//! The one integration test binary: everything that needs a real program or a real process.
+//! The integration tests: everything that needs a real program or process, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
 mod agent;

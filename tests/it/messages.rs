@@ -1,4 +1,4 @@
-//! What users read when something is wrong: the thing, the place and the next step, never a bare OS error.
+//! Error messages: each names the thing, the place and the next step, and is never a bare OS error.
 
 use std::fs;
 
@@ -136,7 +136,7 @@ fn of_commands_that_only_a_shell_understands_and_of_checks_without_the_file() {
     }
 }
 
-/// What stands between the first two backquotes after `from`, as the words that a shell makes of it.
+/// The words of the command in the first backquotes after `from`, as a shell splits them.
 fn words_after(text: &str, from: &str) -> Vec<String> {
     let command = text.split_once(from).unwrap().1.split('`').nth(1).unwrap();
     shell_words::split(command).unwrap()
@@ -151,7 +151,7 @@ fn of_commands_that_can_be_pasted_whatever_the_path() {
         assert_eq!(words_after(&said, "hint: "), ["presence", "init", "--config", &missing]);
         let said = told(&app, &["list", "--store", name]);
         assert_eq!(words_after(&said, "hint: "), ["git", "init", "--bare", name]);
-        // What `init` was given is in its next step, which works.
+        // The next step contains the arguments of `init`, and works.
         let nodeinfo = format!("{name} facts");
         let store = app.path(&format!("{name} list"));
         let store = store.to_str().unwrap();
@@ -183,7 +183,7 @@ fn of_two_tables_for_one_file() {
     }
     tables(["real/hosts", "link/hosts2"]);
     app.run(&["beat"]).code(0);
-    // A file is known by all of its names.
+    // A file is recognized by any of its names.
     app.run(&["accept", "link/hosts"]).code(0);
 }
 
@@ -194,7 +194,7 @@ fn of_a_state_directory_that_cannot_be_written() {
     fs::create_dir(&store).unwrap();
     let app = app.store(store.display());
     app.good(&["publish"]);
-    // Also root can write nothing below a file.
+    // Even root cannot write below a regular file.
     fs::write(app.path("file"), "").unwrap();
     let nowhere = app.path("file/state");
     let nowhere = nowhere.to_str().unwrap();
@@ -423,14 +423,14 @@ fn of_urls_that_were_mistyped() {
         assert!(!outcome.to_string().contains("s3cret"), "{url}: {outcome}");
         fs::write(app.path("presence.toml"), "").unwrap();
     }
-    // The file has the password; nobody else may read it, and the next step does without.
+    // The file contains the password, so only its owner may read it, and the next step omits it.
     let outcome = app.run(&["init", "--config", "new.toml", "--store", "https://u:s3cret@127.0.0.1:1/x"]);
     assert!(!outcome.to_string().contains("s3cret") && !outcome.stderr.contains("--store"), "{outcome}");
     assert!(fs::read_to_string(app.path("new.toml")).unwrap().contains("s3cret"));
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(app.path("new.toml")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    // A folder is no file to be left as it is.
+    // `init` must not take a folder for an existing file.
     app.run(&["init", "--config", "home"]).code(1).says("home").says("no file");
 }
 
@@ -440,7 +440,7 @@ fn of_names_that_nobody_bears() {
     let list = app.path("list.git");
     bare_repository(&list);
     let app = app.store(list.display());
-    // An empty list says nothing of names.
+    // An empty list says nothing about names.
     assert_eq!(app.good(&["list", "--part", "ap1"]), app.good(&["list"]));
     app.good(&["publish"]);
     let told = "no node on the list is of the part `ap1`; there are app1";
@@ -455,7 +455,7 @@ fn of_names_that_nobody_bears() {
     for _ in 0..2 {
         app.run(&["render", "hosts", "--part", "ap1"]).code(0).says(told);
     }
-    // A state that nobody knows is no answer.
+    // An unknown state is refused.
     for words in [&["list", "--state", "drainig"][..], &["check", "--state", "done", "--state", "drainig"]] {
         let outcome = app.run(words).code(2).says("is `draining` meant?").says("known are absent, active,");
         assert_eq!(outcome.stdout, "");

@@ -1,4 +1,4 @@
-//! What a node says of itself: judged before it is published, and firm while a fact is away for a moment.
+//! What a node states: it is judged before it is published, and survives if a fact is missing for a moment.
 
 use std::fs;
 use std::time::Duration;
@@ -73,13 +73,13 @@ fn a_fact_that_is_away_for_a_moment_stays_on_the_list() {
         kept(&["publish"], fact);
         machine.fact(fact, value);
         machine.good(&["publish"]);
-        // What it says besides is not held up.
+        // Its other changes are not delayed.
         empty(fact);
         kept(&["beat"], fact);
         machine.fact(fact, value);
         machine.good(&["publish"]);
     }
-    // Twice in a row it is meant; or once, if somebody says so.
+    // Two runs in a row are intended; so is a single one with `--anyway`.
     empty("port");
     kept(&["publish"], "port");
     machine.run(&["publish"]).code(0);
@@ -130,7 +130,7 @@ fn what_the_list_says_counts_without_a_state_directory() {
         machine.fact("address", "");
         machine.run(&["publish"]).code(0).says("address.txt` is empty").says("the list keeps `10.0.0.9`");
         assert_eq!(said(), before);
-        // Twice in a row it is meant.
+        // Two runs in a row are intended.
         machine.run(&["publish"]).code(0);
         assert!(!said().contains("10.0.0.9"));
     });
@@ -142,7 +142,7 @@ fn without_a_memory_no_reading_is_the_second_one() {
     machine.good(&["publish"]);
     let whole = listed(&machine);
     machine.fact("address", "");
-    // Also root can write nothing below a file.
+    // Even root cannot write below a regular file.
     fs::write(machine.path("file"), "").unwrap();
     let nowhere = machine.path("file/state");
     let publish = ["publish", "--state-dir", nowhere.to_str().unwrap()];
@@ -152,7 +152,7 @@ fn without_a_memory_no_reading_is_the_second_one() {
     }
     machine.run(&[&publish[..], &["--anyway"]].concat()).code(0);
     assert!(!listed(&machine).contains("10.0.0.9"));
-    // The same of a file that is not there.
+    // The same for a missing file.
     fs::remove_file(machine.path("nodeinfo/port.txt")).unwrap();
     machine.fact("address", "10.0.0.9");
     machine.run(&publish).code(0).says("there is no `").says("nodeinfo/port.txt`");
@@ -191,7 +191,7 @@ fn half_of_a_value_does_not_take_the_place_of_a_whole_one() {
         fs::write(&file, before).unwrap();
         machine.good(&["publish"]);
     }
-    // Twice the same: it is no half, but wrong, and others shall see that.
+    // The same value twice is not half-written but wrong, and readers must see it.
     machine.fact("port", "808o");
     machine
         .run(&["beat"])

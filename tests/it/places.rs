@@ -1,4 +1,4 @@
-//! What a store at a path is, and stores that go away, come back, and are broken. An error is never an empty list.
+//! What kind of store a path is; stores that go away, return, or are broken. An error is never an empty list.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::machine::{Machine, bare_repository, git};
 
-/// Where this machine remembers what its only store is.
+/// Where this machine records the kind of its only store.
 fn memory(machine: &Machine) -> PathBuf {
     fs::read_dir(machine.path("state/stores")).unwrap().next().unwrap().unwrap().path().join("kind")
 }
@@ -27,7 +27,7 @@ fn published(name: &str) -> (Machine, PathBuf) {
     (app, list)
 }
 
-/// Neither reads an empty list nor writes a record beside the repository's files, and says this.
+/// It must neither read an empty list nor write a record beside the repository's files, and must say this.
 #[track_caller]
 fn is_refused(app: &Machine, list: &Path, says: &str) {
     app.fact("port", 9999);
@@ -35,7 +35,7 @@ fn is_refused(app: &Machine, list: &Path, says: &str) {
     app.run(&["list"]).code(3).says(says);
     let outcome = app.run(&["doctor"]).code(1);
     assert!(outcome.stdout.contains(says), "{outcome}");
-    // Also on a machine that never saw the repository.
+    // Even a machine that has never seen the repository.
     let new = Machine::new("app2").store(list.display());
     new.run(&["publish"]).code(1).says(says);
     let outcome = new.run(&["render", "hosts"]);
@@ -100,7 +100,7 @@ fn a_clone_that_cannot_be_opened_is_no_plain_directory() {
     git(&list, &["config", "extensions.partialclone", "origin"]);
     let app = app.store(list.display());
     is_refused(&app, &list, "partial clone");
-    // A `.git` file that leads nowhere.
+    // A `.git` file with a broken link.
     fs::remove_dir_all(list.join(".git")).unwrap();
     fs::write(list.join(".git"), "gitdir: /nowhere\n").unwrap();
     is_refused(&app, &list, "cannot open the repository");
@@ -118,11 +118,11 @@ fn what_was_a_repository_is_none_until_told_otherwise() {
     assert!(refused.stderr.contains(&hint), "{refused}");
     app.run(&["list", "--format", "ids"]).code(3).says("was a git repository");
     assert_eq!(fs::read_dir(&list).unwrap().count(), 0);
-    // It is back.
+    // It returns.
     fs::remove_dir(&list).unwrap();
     fs::rename(app.path("away"), &list).unwrap();
     assert!(app.good(&["publish"]).contains("unchanged"));
-    // A plain directory from now on.
+    // It becomes a plain directory.
     fs::rename(&list, app.path("away")).unwrap();
     fs::create_dir(&list).unwrap();
     fs::remove_file(memory(&app)).unwrap();
@@ -152,7 +152,7 @@ fn a_directory_that_is_not_mounted_is_not_an_empty_list() {
         let app = app.store(list.display());
         app.good(&["beat"]);
         app.good(&["list"]);
-        // What is below the mount point.
+        // The empty directory below the mount point.
         let away = app.path("away");
         fs::rename(&list, &away).unwrap();
         app.run(&["publish"]).code(1).says("there is no directory or repository");
@@ -185,7 +185,7 @@ fn the_last_node_leaves_a_directory_in_order() {
     app.good(&["publish"]);
     assert_eq!(reader.good(&["list", "--format", "ids"]), "i-app1\n");
     app.good(&["withdraw"]);
-    // Who did it, and who sees it.
+    // The machine that did it, and one that sees it.
     for machine in [&app, &reader] {
         assert_eq!(machine.good(&["list", "--format", "ids"]), "");
         let written = || fs::metadata(memory(machine)).unwrap().mtime_nsec();
@@ -194,7 +194,7 @@ fn the_last_node_leaves_a_directory_in_order() {
         assert_eq!(written(), before, "nothing has changed");
     }
     app.good(&["publish"]);
-    // Files that were copied elsewhere, and put in its place, are the list as well.
+    // A copy of the files in place of the directory is the list as well.
     let path = list.path().join("i-app1.json");
     let record = fs::read(&path).unwrap();
     fs::remove_dir_all(list.path()).unwrap();
@@ -206,7 +206,7 @@ fn the_last_node_leaves_a_directory_in_order() {
 #[test]
 fn what_cannot_be_looked_at_is_not_missing() {
     if rustix::process::geteuid().is_root() {
-        // Nothing is kept from root.
+        // Root may read everything.
         return;
     }
     let app = Machine::new("app1");
@@ -219,7 +219,7 @@ fn what_cannot_be_looked_at_is_not_missing() {
     fs::set_permissions(app.path("closed"), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// No hint makes something anew where something is already.
+/// No hint proposes to replace something that exists.
 #[test]
 fn hints_do_not_propose_to_replace_what_is_there() {
     let (app, list) = published("list");
@@ -245,7 +245,7 @@ fn hints_do_not_propose_to_replace_what_is_there() {
     fs::remove_file(&list).unwrap();
     std::os::unix::fs::symlink("nowhere", &list).unwrap();
     hinted(&app, "is a link that leads to no directory");
-    // Also where nothing was ever used.
+    // Even if nothing was ever used.
     for name in ["a", "a.git"] {
         let new = Machine::new("app2");
         let list = new.path(name);
@@ -270,7 +270,7 @@ fn hints_do_not_propose_to_replace_what_is_there() {
     }
 }
 
-/// Runs as a user from whom files can be kept; none where that cannot be.
+/// Runs as a user without access to some files. `None` if that is impossible.
 fn as_nobody(machine: &Machine, args: &[&str]) -> Option<std::process::Output> {
     const NOBODY: u32 = 65_534;
     let give = Command::new("chown").args(["-R", "65534:65534"]).arg(machine.path("")).status();
@@ -303,27 +303,27 @@ fn files_that_may_not_be_read_are_not_an_empty_list() {
         Some((ran.status.code(), words.concat()))
     };
     match read(&reader) {
-        // The program lies where other users may not go.
+        // Other users cannot enter the program's folder, so this test checks nothing.
         None => return,
         Some(listed) => assert_eq!(listed, (Some(0), "i-app1\ni-app2\n".to_owned())),
     }
     let mode = |path: &str, mode: u32| {
         fs::set_permissions(folder.join(path), fs::Permissions::from_mode(mode)).unwrap();
     };
-    // What is in a folder that cannot be listed counts as it was, and is named.
+    // The files in an unreadable folder stay as they were, and the folder is named.
     mode("fed1", 0o000);
     let (code, said) = read(&reader).unwrap();
     assert!(code == Some(0) && said.starts_with("i-app1\ni-app2\n") && said.contains("fed1"), "{said}");
-    // One who never saw it has the others, and hears of it.
+    // A reader that never saw the folder has the others, and a problem.
     let new = Machine::new("lb1").store(list.path().display());
     let (code, said) = read(&new).unwrap();
     assert!(code == Some(0) && said.starts_with("i-app1\n") && said.contains("fed1"), "{said}");
-    // Somebody who closes its own file costs nobody else.
+    // A node that makes its own file unreadable costs no other node.
     mode("fed1", 0o755);
     mode("fed1/i-app2.json", 0o000);
     let (code, said) = read(&reader).unwrap();
     assert!(code == Some(0) && said.starts_with("i-app1\n") && said.contains("i-app2.json"), "{said}");
-    // Of none that can be read, the list is not empty.
+    // If no file can be read, the list is not empty.
     for (one, two) in [(0o000, 0o755), (0o000, 0o000)] {
         mode("i-app1.json", one);
         mode("fed1", two);
@@ -339,8 +339,8 @@ fn files_that_may_not_be_read_are_not_an_empty_list() {
     mode("fed1", 0o755);
 }
 
-/// Publishes and reads while the repository is moved away and back: whatever comes of each try, nothing is made at the old
-/// place, and nothing that was confirmed is lost.
+/// Publishes and reads while the repository is moved away and back. Whatever each attempt gives, nothing is
+/// created at the old path, and no confirmed record is lost.
 #[test]
 fn a_repository_that_is_moved_away_is_not_made_anew() {
     let (app, list) = published("list.git");
@@ -371,7 +371,7 @@ fn a_repository_that_is_moved_away_is_not_made_anew() {
             fs::rename(&list, &away).unwrap();
             thread::sleep(Duration::from_millis(3));
             made_anew = list.exists();
-            // If something was made there, this fails.
+            // If something was created there, this fails.
             made_anew |= fs::rename(&away, &list).is_err();
             thread::sleep(Duration::from_millis(10));
         }
@@ -389,7 +389,7 @@ fn a_repository_that_is_moved_away_is_not_made_anew() {
     git(&list, &["fsck", "--strict"]);
 }
 
-/// Publishes beside those who tidy the repository up, which remove objects, directories and refs under a writer.
+/// Publishes while git maintenance removes objects, directories and refs under the writer.
 #[test]
 fn publishing_beside_those_who_tidy_up() {
     let (app, list) = published("list.git");
@@ -402,14 +402,15 @@ fn publishing_beside_those_who_tidy_up() {
                     if over.load(Ordering::Relaxed) {
                         return;
                     }
-                    // Two of them may be in each other's way.
+                    // Two of them may conflict.
                     let ran =
                         Command::new("git").args(*args).current_dir(list).stderr(Stdio::null()).status();
                     assert!(ran.unwrap().code().is_some());
                 }
             })
         };
-        // One after the other, as `git gc` sees to it: `git prune` beside `git repack -a -d` loses objects, whoever wrote them.
+        // One after the other, as `git gc` ensures: `git prune` during `git repack -a -d` loses objects of
+        // any writer.
         tidy(&[
             &["repack", "-q", "-a", "-d"],
             &["prune-packed", "-q"],
@@ -437,12 +438,12 @@ fn publishing_beside_those_who_tidy_up() {
     app.good(&["beat"]);
     assert_eq!(app.good(&["list", "--format", "ids", "--max-age", "1d"]), "i-2\ni-3\ni-app1\n");
     assert_eq!(git(&list, &["log", "--oneline", "main"]).lines().count(), 1 + 2 * 59);
-    // Without git's commit graph: `git gc` writes the heartbeats of that moment into it, and `git prune` leaves them there
-    // when it removes those that were replaced since. git reads on without it, and `git fsck` calls it an error.
+    // Without git's commit graph: `git gc` writes the present heartbeats into it, and `git prune` does not
+    // remove the replaced ones from it. git still reads, but `git fsck` reports an error.
     git(&list, &["-c", "core.commitGraph=false", "fsck", "--strict"]);
 }
 
-/// Two users of one group publish in turn, with an umask that keeps the group out.
+/// Two users of one group publish in turn, with a umask that excludes the group.
 #[test]
 fn several_users_publish_by_path() {
     if !rustix::process::geteuid().is_root() {
@@ -474,7 +475,7 @@ fn several_users_publish_by_path() {
         command.output()
     };
     if run(&users[0].0, users[0].1, &["--version"]).is_ok_and(|ran| !ran.status.success()) {
-        // The program lies where other users may not go.
+        // Other users cannot enter the program's folder, so this test checks nothing.
         return;
     }
     for port in 1..12 {

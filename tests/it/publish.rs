@@ -1,4 +1,5 @@
-//! What `emit`, `publish`, `state`, `withdraw`, `list` and `show` do to and say of a list in a git repository.
+//! What `emit`, `publish`, `state`, `withdraw`, `list` and `show` do with a list in a git repository, and
+//! what they print.
 
 use std::fs;
 
@@ -64,7 +65,7 @@ fn the_history_is_told_in_words() {
     app.good(&["state", "draining"]);
     Machine::new("db1").store(app.path("state/store.git").display()).good(&["publish"]);
     app.good(&["withdraw"]);
-    // The time and the commit differ from run to run.
+    // The time and the commit differ between runs.
     let told = |args: &[&str]| -> Vec<String> {
         app.good(args).lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
     };

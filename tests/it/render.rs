@@ -28,7 +28,7 @@ impl Fleet {
         Fleet { lb: lb.store(repository.display()), apps }
     }
 
-    /// Renders a short list with these arguments more.
+    /// Renders a short list with additional arguments.
     fn render(&self, args: &[&str]) -> Outcome {
         let dir = self.lb.path("templates/common");
         fs::create_dir_all(&dir).unwrap();
@@ -45,7 +45,7 @@ impl Fleet {
         fs::read_to_string(self.lb.path("out")).unwrap()
     }
 
-    /// Files of the list are gone, and no node has left.
+    /// Files vanish from the list, without a withdrawal.
     fn lose(&self, apps: std::ops::Range<usize>) {
         let clone = self.lb.path(&format!("clone{}", apps.start));
         git(&self.lb.path(""), &["clone", "--quiet", "list.git", clone.to_str().unwrap()]);
@@ -81,7 +81,7 @@ fn a_great_loss_keeps_the_last_good_output() {
     fleet.render(&["-o", "out", "--max-shrink", "100"]).code(3).says("--min-nodes asks for 1");
     fleet.render(&["-o", "out", "--force"]).code(0);
     assert_eq!(fleet.out(), "nobody\n");
-    fleet.render(&["-o", "out"]).code(0); // what was forced is the new measure
+    fleet.render(&["-o", "out"]).code(0); // the forced output is the new reference
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_link_is_never_followed() {
 #[test]
 fn a_mount_point_is_refused_or_written_in_place() {
     let fleet = Fleet::new(2);
-    fleet.render(&[]).code(0); // makes the templates
+    fleet.render(&[]).code(0); // creates the templates
     let render = "\"$P\" render apps --template-dir templates -o out";
     fs::write(fleet.lb.path("source"), "old\n").unwrap();
     fs::write(fleet.lb.path("out"), "").unwrap();
@@ -191,7 +191,7 @@ fn a_mount_point_is_refused_or_written_in_place() {
     let said = fleet.lb.with_mounts(&script).unwrap();
     assert_eq!(source(), "i-app1 active\ni-app2 active\n", "{said}");
     assert!(fleet.lb.path("reloaded").exists());
-    // A disk that is full leaves the old file whole.
+    // A full disk leaves the old file whole.
     let script = "mkdir full; mount -t tmpfs -o size=8k none full; echo old > full/out; head -c 4k /dev/zero > full/rest; \
                   \"$P\" render haproxy --in-place -o full/out; echo $?; cat full/out; head -c 300 full/rest | wc -c";
     let said = fleet.lb.with_mounts(script).unwrap();
@@ -229,7 +229,7 @@ fn diff_and_dry_run_change_nothing() {
 #[test]
 fn two_runs_at_once_do_not_mix() {
     let fleet = Fleet::new(3);
-    fleet.render(&[]).code(0); // makes the templates
+    fleet.render(&[]).code(0); // creates the templates
     let log = fleet.lb.path("log");
     let slow = format!("sh -c 'echo begin >> {0}; sleep 0.1; echo end >> {0}'", log.display());
     let running: Vec<_> = (8080..8084)

@@ -1,11 +1,11 @@
-//! Two machines under one instance-id, and two records of one server.
+//! Two machines with one instance-id, and two records of one server.
 
 use std::fs;
 
 use crate::agent::daemon::Daemon;
 use crate::fixture::machine::{Machine, bare_repository};
 
-/// Two machines of one image: the same instance-id, another host.
+/// Two machines of one image: the same instance-id, different hosts.
 fn clones(store: &std::path::Path) -> [Machine; 2] {
     ["10.0.0.2", "10.0.0.3"].map(|address| {
         let machine = Machine::new("app1").with("ipv4", address).store(store.display());
@@ -34,14 +34,14 @@ fn two_agents_of_one_name_are_told_once_each() {
             metrics.contains("presence_instance_id_conflict 1\n")
         });
     }
-    // Everybody who reads the list sees it.
+    // Every reader of the list sees it.
     let reader = reader.store(repository.display());
     agents[0].wait_for("a reader to see it", || reader.run(&["list"]).stderr.contains("two machines"));
     std::thread::sleep(std::time::Duration::from_secs(3));
     for agent in &agents {
         assert_eq!(agent.log().matches(TOLD).count(), 1, "{}", agent.log());
     }
-    // One of them gets a name of its own.
+    // One of them gets its own instance-id.
     one.fact("instance-id", "i-app2");
     let [first, second] = agents;
     drop(first);
@@ -64,7 +64,7 @@ fn single_beats_meet_each_other_too_in_every_kind_of_store() {
         other.good(&["beat"]);
         one.run(&["beat"]).code(0).says(TOLD).says("instance-id.txt");
         other.run(&["beat"]).code(0).says(TOLD);
-        // Once, not each minute.
+        // Once, not every minute.
         one.good(&["beat"]);
         assert!(one.run(&["list"]).stderr.contains("two machines"));
         // Until it is over.
@@ -72,7 +72,7 @@ fn single_beats_meet_each_other_too_in_every_kind_of_store() {
             other.good(&["beat"]);
         }
         assert_eq!(other.run(&["list"]).stderr, "");
-        // A machine that got a new state directory is the same.
+        // A machine with a new state directory stays the same machine.
         fs::remove_dir_all(other.path("state")).unwrap();
         fs::create_dir(other.path("state")).unwrap();
         other.good(&["beat"]);
@@ -90,14 +90,14 @@ fn machines_that_only_publish_meet_each_other_by_their_records() {
         let [one, other] = clones(&store);
         one.good(&["publish"]);
         other.good(&["publish"]);
-        // Once may be a backup that somebody has put back.
+        // A single change may be a restored backup.
         one.good(&["publish"]);
         other.good(&["publish"]);
         for machine in [&one, &other, &one] {
             machine.run(&["publish"]).code(0).says(TOLD).says("instance-id.txt");
         }
         assert!(one.run(&["doctor"]).stdout.contains(TOLD));
-        // What a machine itself changes says nothing of others.
+        // A machine's own changes do not indicate another machine.
         other.fact("instance-id", "i-other");
         for number in 0..4 {
             other.fact("rack", number);
@@ -129,14 +129,14 @@ fn two_records_of_one_server_are_one_server() {
     assert_eq!(outcome.stdout, "i-a\ni-b\n");
     let config = machine.run(&["render", "haproxy"]).code(0).says(told).stdout;
     assert!(config.contains("server i-a ") && !config.contains("i-b"), "{config}");
-    // One that cannot be used does not take the other one's place.
+    // An unusable record does not replace the other one.
     let text = fs::read_to_string(machine.path("list/i-a.json")).unwrap();
     fs::write(machine.path("list/i-a.json"), text.replace("}}", r#","check-port":"x"}}"#)).unwrap();
     let config = machine.run(&["render", "haproxy"]).code(0).says("left out node i-a").stdout;
     assert!(config.contains("server i-b "), "{config}");
     let hosts = machine.run(&["render", "hosts"]).code(0).stdout;
     assert!(hosts.contains("i-a") && hosts.contains("i-b"), "{hosts}");
-    // The one that may be used is used.
+    // The usable one is used.
     put("i-a", "drained");
     let config = machine.run(&["render", "haproxy"]).code(0).stdout;
     assert!(config.contains("server i-b "), "{config}");

@@ -1,4 +1,4 @@
-//! Changes of servers without a reload, against a real HAProxy and real HTTP servers.
+//! Changes of servers without a reload, with a real HAProxy and real HTTP servers.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,14 +17,14 @@ mod load;
 mod same;
 mod state_file;
 
-/// Much longer than anything that a test waits for.
+/// Much longer than any wait of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A HAProxy with one backend `app`, whose file is changed as a beat would change it.
+/// A HAProxy with one backend `app`, whose file is changed as by a beat.
 struct Balancer {
     dir: tempfile::TempDir,
     socket: PathBuf,
-    /// What comes before the servers.
+    /// The file before its servers.
     head: String,
     front: SocketAddr,
     haproxy: HaProxy,
@@ -36,7 +36,7 @@ impl Balancer {
         Balancer::start_with("", "", servers)
     }
 
-    /// With more lines in the sections `global` and `backend app`.
+    /// With additional lines in the sections `global` and `backend app`.
     fn start_with(global: &str, backend: &str, servers: &str) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
         let front = HaProxy::free_address();
@@ -70,7 +70,7 @@ backend app
         Balancer { socket: HaProxy::socket_in(dir.path()), dir, head, front, haproxy, config }
     }
 
-    /// What a beat does: the new file takes the old one's place, then what runs follows.
+    /// As a beat does: replaces the file, then brings the running state up to date.
     #[track_caller]
     fn change(&mut self, servers: &str, patience: Duration) -> Outcome {
         let new = format!("{}{servers}", self.head);
@@ -83,7 +83,7 @@ backend app
         ApplyRequest { socket: &self.socket, old, new: &self.config, overrides: &(), patience }
     }
 
-    /// One more call for the same file.
+    /// Another call for the same file.
     #[track_caller]
     fn again(&self, patience: Duration) -> Outcome {
         apply(&self.request(&self.config, patience)).unwrap()
@@ -93,7 +93,7 @@ backend app
         self.dir.path()
     }
 
-    /// Sends a request on a connection of its own, and gives the status.
+    /// Sends a request on a new connection, and returns the status.
     fn get(&self) -> Option<u16> {
         let mut stream = TcpStream::connect(self.front).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
@@ -103,7 +103,7 @@ backend app
         answer.split(' ').nth(1)?.parse().ok()
     }
 
-    /// Which of the servers get requests.
+    /// Which of the servers receive requests.
     fn serving(&self, servers: &[HttpServer]) -> BTreeSet<usize> {
         let before: Vec<usize> = servers.iter().map(HttpServer::requests).collect();
         for _ in 0..servers.len() * 4 {
@@ -143,14 +143,14 @@ fn servers_come_stop_and_go_without_a_reload() {
         ("weight 0", "app/s2 draining", 2),
         ("", "app/s2 ready", 3),
         ("disabled", "app/s2 down", 2),
-        // Out of maintenance by way of drain, where its check can judge it.
+        // Out of maintenance through drain, where its check can judge it.
         ("", "app/s2 draining; app/s2 ready", 3),
     ] {
         assert_eq!(told(&balancer.change(&file(options), PATIENCE)), expect, "for `{options}`");
         assert_eq!(balancer.serving(&servers).len(), serving, "for `{options}`");
         assert_eq!(told(&balancer.again(PATIENCE)), "", "for `{options}`");
     }
-    // Both servers that the file had from the start and those that were added.
+    // Both the servers in the first file and those that were added.
     let outcome = balancer.change(&lines([(1, b, "")]), PATIENCE);
     assert!(outcome.is_settled(), "{}", told(&outcome));
     assert_eq!(balancer.serving(&servers), BTreeSet::from([1]));
@@ -179,7 +179,7 @@ fn a_wedged_server_gets_no_request() {
     assert_eq!(told(&balancer.again(PATIENCE)), "app/s1 ready");
     assert_eq!(balancer.serving(&servers).len(), 2);
 
-    // It is taken out, breaks, and comes back broken.
+    // It is taken out, breaks, and returns broken.
     balancer.change(&lines([(0, good, ""), (1, wedged, "disabled")]), PATIENCE);
     wedged.set_status(500);
     let before = wedged.requests();
@@ -248,7 +248,7 @@ fn a_server_that_moved_is_served_where_it_is_now() {
     assert_eq!(told(&outcome), replaced);
     assert_eq!(balancer.serving(&servers), BTreeSet::from([0, 2]));
     assert_eq!(balancer.haproxy.worker(), worker, "no reload");
-    // All at once would leave nobody to serve.
+    // All at once would leave no server.
     let outcome = balancer.change(&lines([(0, before, ""), (1, stays, "")]), PATIENCE);
     assert_eq!(told(&outcome), "reload: 2 of 2 servers of `app` have moved");
 }
@@ -264,7 +264,8 @@ fn what_is_more_than_servers_asks_for_a_reload_and_changes_nothing() {
     assert!(!balancer.haproxy.ask("show servers state").contains(" s1 "));
     balancer.haproxy.reload();
     assert_eq!(told(&balancer.again(PATIENCE)), "");
-    // An option that HAProxy takes in a file and refuses at run time, and one that it knows and this program does not.
+    // An option that HAProxy accepts in a file but refuses at run time, and one that HAProxy knows but this
+    // program does not.
     let outcome = balancer.change(&format!("{file}    server x 127.0.0.1:1 track app/s0\n"), PATIENCE);
     assert_eq!(told(&outcome), "reload: `backend app`: a line `server` is new");
 }

@@ -1,4 +1,4 @@
-//! The whole way: three nodes put their names on one list, a real HAProxy serves a request by it.
+//! The whole path: three nodes publish to one list, and a real HAProxy serves a request from it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 use crate::fixture::machine::{Machine, bare_repository};
 
-/// The status and body that the balancer answers with.
+/// The status and body of the balancer's answer.
 fn get(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
@@ -21,7 +21,7 @@ fn get(address: SocketAddr) -> Option<String> {
     Some(answer)
 }
 
-/// Publishes the three nodes over `store`, and sees that a request finds its way.
+/// Publishes the three nodes over `store`, and checks that a request reaches the application.
 fn request_reaches_the_application(store: &dyn Fn(Machine) -> Machine) {
     let server = HttpServer::start(200);
     let lb = store(Machine::new("lb1"));

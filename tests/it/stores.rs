@@ -1,4 +1,4 @@
-//! Several stores, stores that fail, and files that are no records.
+//! Several stores, failing stores, and files that are not records.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -109,7 +109,7 @@ fn a_bad_file_costs_its_node_and_never_the_list() {
     link.json: is a link, and links are not followed
     other.json: is no presence file: `filetype` is `shopping`, not `nodepresence`
     ");
-    // The same in git, which keeps no fifo.
+    // The same in git, which stores no fifo.
     fs::remove_file(folder.join("fifo.json")).unwrap();
     git(&list, &["init", "--quiet", "--initial-branch=main"]);
     git(&list, &["add", "--all"]);

@@ -1,5 +1,5 @@
-//! Other users of this machine: what they can put in the way of a program that root runs, and what they can see of it.
-//! Nothing is shown where the tests do not run as root.
+//! Other users of this machine: how they can obstruct a program that root runs, and what they can see of it.
+//! Without root, these tests check nothing.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use crate::agent::daemon::Daemon;
 use crate::fixture::machine::{Machine, Outcome, bare_repository};
 
-/// Somebody without rights.
+/// An unprivileged user.
 const STRANGER: u32 = 65534;
 
-/// A machine with a list, and a folder that belongs to a stranger; none without the rights to make one.
+/// A machine with a list, and a folder that belongs to a stranger. `None` without the rights to make one.
 fn machine() -> Option<(Machine, PathBuf)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -30,7 +30,7 @@ fn machine() -> Option<(Machine, PathBuf)> {
     Some((app, his))
 }
 
-/// A file of root's that nobody else may read or change.
+/// A file of root that no other user may read or change.
 fn victim(app: &Machine) -> PathBuf {
     let victim = app.path("victim");
     fs::write(&victim, "precious\n").unwrap();
@@ -60,12 +60,12 @@ fn a_file_in_his_folder_is_written_and_nothing_that_his_links_lead_to() {
     let Some((app, his)) = machine() else { return };
     let victim = victim(&app);
     let asked = ["--mode", "0644", "--owner", "65534"];
-    // As documented: a file for an application, in a folder of its own.
+    // As documented: a file for an application, in the application's own folder.
     let file = his.join("hosts");
     render(&app, &file, &asked).code(0);
     let found = fs::metadata(&file).unwrap();
     assert_eq!((found.mode() & 0o7777, found.uid()), (0o644, STRANGER));
-    // The file becomes a link, whose mode and owner would be set although its bytes are right.
+    // The file becomes a link, whose mode and owner would be set even though its content is correct.
     let text = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
     link_of_a_stranger(&victim, &file);
@@ -74,14 +74,14 @@ fn a_file_in_his_folder_is_written_and_nothing_that_his_links_lead_to() {
     render(&app, &file, &asked).code(1).says("is a link");
     fs::write(&victim, "precious\n").unwrap();
     is_untouched(&victim);
-    // A folder of his becomes a link to one of root's.
+    // A folder of the stranger becomes a link to one of root's.
     let roots = app.path("roots");
     fs::create_dir(&roots).unwrap();
     link_of_a_stranger(&roots, &his.join("config"));
     let outcome = render(&app, &his.join("config/hosts"), &asked).code(1);
     outcome.says("belongs to user 65534 and leads to a folder of somebody else").says("chown -h root");
     assert_eq!(fs::read_dir(&roots).unwrap().count(), 0);
-    // One to another folder of his own is his business, and root's own links lead anywhere.
+    // A link to another folder of the stranger is allowed, and root's own links may lead anywhere.
     fs::create_dir(his.join("releases")).unwrap();
     chown(his.join("releases"), Some(STRANGER), None).unwrap();
     link_of_a_stranger(Path::new("releases"), &his.join("current"));
@@ -130,10 +130,10 @@ fn metrics_go_into_his_folder_and_through_none_of_his_links() {
     let agent = Daemon::start(&app);
     let is_there = || fs::symlink_metadata(&metrics).is_ok_and(|found| found.is_file());
     agent.wait_for("the metrics", is_there);
-    // The collector is another user.
+    // The metrics collector is another user.
     assert_eq!(fs::metadata(&metrics).unwrap().mode() & 0o7777, 0o644);
     is_untouched(&victim);
-    // The whole folder is exchanged for a link while the agent runs.
+    // The whole folder is replaced by a link while the agent runs.
     let roots = app.path("roots");
     fs::create_dir(&roots).unwrap();
     fs::rename(&his, app.path("moved")).unwrap();
@@ -145,7 +145,7 @@ fn metrics_go_into_his_folder_and_through_none_of_his_links() {
 #[test]
 fn the_state_directory_is_for_its_user_alone() {
     let Some((app, _)) = machine() else { return };
-    // As an older version, or a package, has made it.
+    // As made by an older version or a package.
     let state = app.path("state");
     app.run(&["beat"]).code(0);
     app.run(&["render", "hosts"]).code(0);
@@ -173,7 +173,7 @@ fn the_state_directory_is_for_its_user_alone() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
     assert!(locks.iter().all(|lock| hold(lock)), "otherwise this test shows nothing");
-    // Whatever runs next takes those rights away.
+    // The next run removes those rights.
     app.good(&["list"]);
     is_private();
     assert!(!locks.iter().any(|lock| hold(lock)));
@@ -189,7 +189,7 @@ fn a_record_in_a_shared_folder_is_not_written_through_a_link() {
     link_of_a_stranger(&victim, &record);
     app.run(&["publish"]).code(0);
     assert!(fs::symlink_metadata(&record).unwrap().is_file());
-    // So is a heartbeat.
+    // The same for a heartbeat.
     fs::create_dir_all(store.join(".beats")).unwrap();
     let beat = store.join(".beats/i-app1");
     let _ = fs::remove_file(&beat);
@@ -204,7 +204,7 @@ fn a_record_in_a_shared_folder_is_not_written_through_a_link() {
     is_untouched(&victim);
 }
 
-/// Runs the program on a terminal, and gives what came there; none where there is no `script`.
+/// Runs the program on a terminal, and returns what arrived there. `None` without the program `script`.
 fn on_a_terminal(app: &Machine, args: &[&str]) -> Option<String> {
     let program = app.command(args);
     let words = std::iter::once(program.get_program()).chain(program.get_args());
@@ -243,7 +243,7 @@ fn nothing_that_others_say_acts_on_a_terminal() {
         &["emit"],
         &["show", HOSTILE],
     ] {
-        // What goes to a file is data where it is a record, and harmless elsewhere.
+        // Output to a file is unchanged if it is a record, and harmless otherwise.
         let outcome = app.run(args);
         let plain = format!("{}{}", if args[0] == "emit" { "" } else { &outcome.stdout }, outcome.stderr);
         let shown = on_a_terminal(&app, args).unwrap_or_default().replace("\r\n", "\n");
@@ -258,7 +258,7 @@ fn nothing_that_others_say_acts_on_a_terminal() {
             assert!(!text.contains(acts), "{args:?}: {text:?}");
         }
     }
-    // JSON means the same.
+    // The JSON has the same meaning.
     let listed: serde_json::Value =
         serde_json::from_str(&app.run(&["list", "--format", "json"]).stdout).unwrap();
     assert_eq!(listed["nodes"][0]["stacktype"], HOSTILE);
@@ -308,7 +308,7 @@ fn in_a_shared_repository_nothing_is_written_through_his_links() {
     is_untouched(&app.path("victim"));
 }
 
-/// A second file of a node, of a time far ahead, in a folder in which nobody removes files of others.
+/// A second file of a node, with a time far ahead, in a sticky folder.
 #[test]
 fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
     if !rustix::process::geteuid().is_root() {
@@ -340,7 +340,7 @@ fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
         app.run(&["publish"]).code(0);
     }
     assert!(!other.exists(), "what can be removed is");
-    // It comes once more, and goes with the next change.
+    // It returns once more, and the next change removes it.
     fs::write(&other, forged).unwrap();
     assert!(!app.run(&["show", "i-app1"]).stdout.contains("evil"));
     app.fact("port", 9004);

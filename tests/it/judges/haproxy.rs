@@ -1,4 +1,4 @@
-//! HAProxy, as it is run in production: a warning counts as an error.
+//! HAProxy as in production, where a warning is an error.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::server::Server;
 use super::{as_nobody, run, stdout, write};
 use crate::fixture::haproxy::program;
 
-/// HAProxy must take the file without a warning.
+/// HAProxy must accept the file without a warning.
 #[track_caller]
 pub(crate) fn accepts(config: &str) {
     let directory = tempfile::tempdir().unwrap();
@@ -22,7 +22,7 @@ pub(crate) fn accepts(config: &str) {
     shares_no_name(config);
 }
 
-/// No frontend may have the name of a backend: HAProxy 3.2 warns of that, and 3.3 refuses it.
+/// No frontend may have the name of a backend: HAProxy 3.2 warns about that, and 3.3 refuses it.
 #[track_caller]
 fn shares_no_name(config: &str) {
     let names = |section: &str| -> BTreeSet<&str> {
@@ -32,14 +32,14 @@ fn shares_no_name(config: &str) {
     assert!(both.is_empty(), "names of a frontend and of a backend: {both:?}");
 }
 
-/// `haproxy -dW -f FILE`, in the foreground. The variable is what a leak would show.
+/// `haproxy -dW -f FILE`, in the foreground. A leak would show the variable.
 pub(crate) fn command(file: &Path) -> Command {
     let mut command = Command::new(program());
     command.args(["-db", "-dW", "-f"]).arg(file).env("HOME", "/leaked");
     command
 }
 
-/// A HAProxy that runs with a config.
+/// A HAProxy running with a config.
 pub(crate) struct Running {
     server: Server,
     _directory: TempDir,
@@ -58,7 +58,7 @@ pub(crate) struct Known {
 }
 
 impl Running {
-    /// Starts HAProxy with the config that `config` makes, given the path of a socket for `stats socket`.
+    /// Starts HAProxy with the config that `config` returns for the path of its `stats socket`.
     #[track_caller]
     pub(crate) fn start(config: impl FnOnce(&str) -> String) -> Running {
         let directory = tempfile::tempdir().unwrap();
@@ -69,7 +69,7 @@ impl Running {
         Running { server: Server::start(&mut command(&file), &socket), _directory: directory }
     }
 
-    /// The same as a user without rights, who may have few open files.
+    /// The same as an unprivileged user with a low limit of open files.
     #[track_caller]
     pub(crate) fn start_as_nobody(open_files: usize, config: impl FnOnce(&str) -> String) -> Running {
         let directory = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ impl Running {
                     port: field("srv_port").to_owned(),
                     check_port: field("srv_check_port").to_owned(),
                     weight: field("srv_uweight").to_owned(),
-                    // SRV_ADMF_CMAINT: in maintenance because the config says so.
+                    // SRV_ADMF_CMAINT: the config puts it in maintenance.
                     disabled: field("srv_admin_state").parse::<u8>().unwrap() & 4 != 0,
                 }
             })

@@ -1,4 +1,4 @@
-//! The real programs that judge what we write, and what is put before them.
+//! The real programs that judge our output, and the payloads for them.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(crate) mod server;
 pub(crate) mod shell;
 pub(crate) mod yaml;
 
-/// What attackers and accidents write: every payload of the injection table, and the special characters of
+/// What attackers and accidents produce: every payload of the injection table, and the special characters of
 /// each format.
 pub(crate) fn payloads() -> Vec<String> {
     let mut payloads: Vec<String> = [
@@ -98,12 +98,12 @@ pub(crate) fn payloads() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    // Every character of Latin-1 in the middle, so that none is cut off or special at an end.
+    // Every Latin-1 character in the middle, so that none is trimmed or special at an end.
     payloads.extend(('\0'..='\u{ff}').map(|character| format!("a{character}b")));
     payloads
 }
 
-/// Runs a program to its end. A missing one fails the test: a check that does not run proves nothing.
+/// Runs a program until it exits. A missing program fails the test: a check that does not run proves nothing.
 #[track_caller]
 pub(crate) fn run(program: &str, package: &str, command: &mut Command) -> Output {
     match command.output() {
@@ -112,7 +112,7 @@ pub(crate) fn run(program: &str, package: &str, command: &mut Command) -> Output
     }
 }
 
-/// The standard output of a run that must have succeeded.
+/// The standard output of a run, which must have succeeded.
 #[track_caller]
 pub(crate) fn stdout(output: Output) -> Vec<u8> {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -123,7 +123,7 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Writes each text into a file of its own.
+/// Writes each text to its own file.
 pub(crate) fn files(directory: &Path, texts: &[String]) -> Vec<PathBuf> {
     let write_one = |(number, text): (usize, &String)| {
         let file = directory.join(number.to_string());
@@ -133,7 +133,7 @@ pub(crate) fn files(directory: &Path, texts: &[String]) -> Vec<PathBuf> {
     texts.iter().enumerate().map(write_one).collect()
 }
 
-/// Whether a program is not there that not every machine needs to have; whoever reads the test's log is told.
+/// Whether an optional program is missing; the test's log says so.
 #[expect(clippy::print_stderr, reason = "whoever reads the test log must see what was not tested")]
 pub(crate) fn is_missing(program: &str, package: &str) -> bool {
     let missing = Command::new(program).arg("--version").output().is_err();
@@ -143,7 +143,7 @@ pub(crate) fn is_missing(program: &str, package: &str) -> bool {
     missing
 }
 
-/// Has root run a command as Debian's user `nobody`.
+/// Makes root run a command as Debian's user `nobody`.
 pub(crate) fn as_nobody(command: &mut Command) {
     const NOBODY: u32 = 65534;
     if rustix::process::geteuid().is_root() {

@@ -1,13 +1,14 @@
-//! Nagios, told by the file of objects that it writes after its pre-flight check.
+//! Nagios: it writes the objects to a file after its pre-flight check.
 //!
-//! Debian's package brings a mail server with it, so the program may be missing; `nagios4-core` unpacked is enough.
+//! Debian's package depends on a mail server, so the program may be missing; `nagios4-core` unpacked
+//! suffices.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use super::{is_missing, run, write};
 
-/// What a site has beside generated hosts: as in Nagios' own example, but for the alarms.
+/// What a site has besides the generated hosts, as in Nagios' own example, except for the alarms.
 const SITE: &str = "\
 define command {
   command_name check-host-alive
@@ -57,7 +58,7 @@ define service {
 /// An object: its kind (`host`, `hostgroup`), and its directives.
 pub(crate) type Object = (String, BTreeMap<String, String>);
 
-/// The hosts and host groups that Nagios reads from the file, by name; none if there is no Nagios.
+/// The hosts and host groups that Nagios reads from the file, by name. `None` without Nagios.
 #[track_caller]
 pub(crate) fn objects(config: &str) -> Option<BTreeMap<String, Object>> {
     if is_missing("nagios4", "nagios4-core") {
@@ -105,7 +106,7 @@ pub(crate) fn objects(config: &str) -> Option<BTreeMap<String, Object>> {
     Some(objects)
 }
 
-/// `define KIND {`, a directive and a tab and its value a line, `}`.
+/// Parses `define KIND {`, lines with a directive, a tab and its value, and `}`.
 fn parse(text: &str) -> BTreeMap<String, Object> {
     let mut objects = BTreeMap::new();
     let mut lines = text.lines();

@@ -1,4 +1,4 @@
-//! nginx, with upstreams included in its http block.
+//! nginx, with the upstreams included in its http block.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::process::Command;
 use super::server::Server;
 use super::{run, stdout, write};
 
-/// nginx must take the file.
+/// nginx must accept the file.
 #[track_caller]
 pub(crate) fn accepts(upstreams: &str) {
     let directory = tempfile::tempdir().unwrap();
@@ -23,8 +23,8 @@ pub(crate) fn command(file: &Path) -> Command {
     command
 }
 
-/// Writes `upstreams.conf` and an `nginx.conf` around it, in the foreground and with every path inside the directory,
-/// so that it runs beside another nginx and without root.
+/// Writes `upstreams.conf` and an `nginx.conf` that includes it, in the foreground and with every path inside
+/// the directory. So it can run beside another nginx and without root.
 pub(crate) fn config(directory: &Path, upstreams: &str, http: &str) -> std::path::PathBuf {
     write(&directory.join("upstreams.conf"), upstreams);
     let file = directory.join("nginx.conf");
@@ -42,8 +42,8 @@ pub(crate) fn config(directory: &Path, upstreams: &str, http: &str) -> std::path
     file
 }
 
-/// The servers that nginx really connects to for each of these upstreams. None of them may answer: nginx then goes on to
-/// the next, and logs them all.
+/// The servers that nginx really connects to, for each of these upstreams. None may answer: nginx then tries
+/// the next one, and logs them all.
 pub(crate) fn tried(upstreams: &str, names: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<SocketAddr>> {
     let directory = tempfile::tempdir().unwrap();
     let (socket, log) = (directory.path().join("http.sock"), directory.path().join("access.log"));
@@ -73,7 +73,7 @@ pub(crate) fn tried(upstreams: &str, names: &BTreeSet<String>) -> BTreeMap<Strin
         .enumerate()
         .map(|(number, (name, line))| {
             let tried = line.strip_prefix(&format!("/{number} ")).unwrap();
-            // Where there is no server to try, nginx logs the name of the upstream.
+            // If there is no server to try, nginx logs the name of the upstream.
             let servers = tried.split(", ").filter_map(|server| server.parse().ok()).collect();
             (name.clone(), servers)
         })

@@ -1,4 +1,4 @@
-//! PgBouncer, asked over its admin console what it has read.
+//! PgBouncer: its admin console shows what it has read.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +13,11 @@ use super::{as_nobody, write};
 /// A row of `SHOW DATABASES`, by column.
 pub(crate) type Row = Vec<(String, String)>;
 
-/// The databases that PgBouncer knows after it has read the file that `config` makes, given a directory for the variable
-/// `unix_socket_dir` and a port. The variable `auth_type` must be `any`, which lets everybody ask.
+/// The databases that PgBouncer reads from the file that `config` returns, given a directory for the variable
+/// `unix_socket_dir` and a port. The variable `auth_type` must be `any`, which lets anyone ask.
 #[track_caller]
 pub(crate) fn databases(config: impl Fn(&str, u16) -> String) -> Vec<Row> {
-    // A port that was free may be another test's by the time PgBouncer takes it; then PgBouncer ends at once.
+    // Another test may take a free port before PgBouncer does; PgBouncer then exits at once.
     for _ in 0..5 {
         if let Ok(rows) = try_databases(&config) {
             return rows;
@@ -48,7 +48,7 @@ pub(crate) fn column<'r>(row: &'r Row, name: &str) -> &'r str {
     &row.iter().find(|(column, _)| column == name).unwrap().1
 }
 
-/// Asks one question in PostgreSQL's protocol, version 3 ("Message Formats" in the manual of PostgreSQL).
+/// Sends one query in PostgreSQL's protocol, version 3 ("Message Formats" in the manual of PostgreSQL).
 fn ask(socket: &Path, question: &str) -> std::io::Result<Vec<Row>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -85,7 +85,7 @@ fn receive(stream: &mut UnixStream) -> std::io::Result<(u8, Vec<u8>)> {
     Ok((head[0], body))
 }
 
-/// RowDescription: a count, then a name and 18 bytes a column.
+/// RowDescription: a count, then a name and 18 bytes per column.
 fn names(body: &[u8]) -> Vec<String> {
     let mut rest = &body[2..];
     let mut names = Vec::new();
@@ -96,7 +96,7 @@ fn names(body: &[u8]) -> Vec<String> {
     names
 }
 
-/// DataRow: a count, then a length and as many bytes a column; a length of -1 is NULL.
+/// DataRow: a count, then a length and that many bytes per column; a length of -1 is NULL.
 fn values(body: &[u8]) -> Vec<String> {
     let mut rest = &body[2..];
     let mut values = Vec::new();

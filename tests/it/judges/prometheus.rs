@@ -1,4 +1,5 @@
-//! Files for Prometheus' `file_sd_configs`: by their documented shape, and by `promtool` where it is there.
+//! Files for Prometheus' `file_sd_configs`: checked by their documented shape, and by `promtool` if it
+//! exists.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,7 +14,7 @@ pub(crate) struct Group {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// The groups of a file. Python tells of keys that stand twice in an object.
+/// The groups of a file. Python reports duplicate keys of an object.
 #[track_caller]
 pub(crate) fn groups(text: &str) -> Vec<Group> {
     let script = "

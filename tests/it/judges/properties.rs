@@ -1,12 +1,12 @@
-//! `.properties` as `java.util.Properties` reads them: by Java itself where it is there, and by its documentation.
+//! `.properties` as `java.util.Properties` reads them: by Java itself if it exists, and by its documentation.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use super::{is_missing, stdout, write};
 
-/// Prints each file as a line of JSON-like numbers: the code points of each key and value, since the values hold line
-/// breaks and the output encoding depends on the locale.
+/// Prints each file as a line of JSON-like numbers: the code points of each key and value. The values contain
+/// line breaks, and the output encoding depends on the locale.
 const PROGRAM: &str = r#"
 import java.io.*;
 
@@ -57,7 +57,7 @@ fn from_code_points(line: &str) -> Properties {
         .collect()
 }
 
-/// `Properties.load`, as its documentation describes it; for keys without escapes.
+/// `Properties.load` by its documentation, for keys without escapes.
 fn load(text: &str) -> Properties {
     let mut properties = Properties::new();
     let mut rest = text.split(['\n', '\r']);
@@ -89,7 +89,7 @@ fn unescape(value: &str) -> String {
                 let digits: String = characters.by_ref().take(4).collect();
                 u16::from_str_radix(&digits, 16).unwrap()
             }
-            // `load(InputStream)` reads ISO 8859-1; we write ASCII only.
+            // `load(InputStream)` reads ISO 8859-1; we write only ASCII.
             ('\\', escaped) => u16::try_from(u32::from(escaped.unwrap())).unwrap(),
             (plain, _) => u16::try_from(u32::from(plain)).unwrap(),
         };

@@ -1,4 +1,4 @@
-//! A program under test that serves on a Unix socket until it is dropped.
+//! A program under test that listens on a Unix socket, until it is dropped.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -26,7 +26,7 @@ impl Server {
         server
     }
 
-    /// Sends a request and reads the answer to its end.
+    /// Sends a request and reads the whole answer.
     pub(crate) fn ask(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -36,7 +36,8 @@ impl Server {
         answer
     }
 
-    /// The TCP ports that it listens on: its sockets, looked up in the kernel's tables (proc(5), `/proc/net/tcp`).
+    /// The TCP ports on which it listens: its sockets, looked up in the kernel's tables (proc(5),
+    /// `/proc/net/tcp`).
     pub(crate) fn listening_ports(&self) -> BTreeSet<u16> {
         let process = Path::new("/proc").join(self.child.id().to_string());
         let sockets: BTreeSet<String> = std::fs::read_dir(process.join("fd"))
@@ -68,7 +69,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; the test has failed then, with a better message.
+        // If it has exited by itself, the test has failed already, with a better message.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -9,7 +9,7 @@ use super::{run, stdout};
 #[track_caller]
 pub(crate) fn variables(texts: &[String]) -> Vec<BTreeMap<String, String>> {
     let directory = tempfile::tempdir().unwrap();
-    // Exported, so that `env` shows them; a second NUL ends a file's.
+    // Exported, so that `env` prints them; a second NUL ends those of a file.
     let script = "for file; do (set -a; . ./\"$file\"; exec env -0); printf '\\0'; done";
     let mut command = Command::new("sh");
     command.env_clear().env("PATH", "/usr/bin:/bin").args(["-euc", script, "sh"]);

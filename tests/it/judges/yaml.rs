@@ -15,7 +15,7 @@ import json, sys, yaml
 json.dump([yaml.safe_load(open(file, 'rb')) for file in sys.argv[1:]], sys.stdout)
 ";
 
-/// What Ruby and Python read from each text; they must agree, and nothing may have run.
+/// What Ruby and Python read from each text. They must agree, and no code may have run.
 #[track_caller]
 pub(crate) fn read(texts: &[String]) -> Vec<Value> {
     let directory = tempfile::tempdir().unwrap();
@@ -24,7 +24,7 @@ pub(crate) fn read(texts: &[String]) -> Vec<Value> {
     ruby.args(["-Ku", "-ryaml", "-rerb", "-rjson", "-e", RUBY]).args(&files);
     let ruby: Vec<Value> =
         serde_json::from_slice(&stdout(run("ruby", "ruby", ruby.current_dir(&directory)))).unwrap();
-    // Debian's own interpreter, since another one on the PATH may come without PyYAML.
+    // Debian's own interpreter, since another one in PATH may lack PyYAML.
     let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", PYTHON]).args(&files);
     let python = run("/usr/bin/python3 with PyYAML", "python3-yaml", python.current_dir(&directory));

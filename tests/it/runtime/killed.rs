@@ -1,4 +1,4 @@
-//! Whatever has been sent when the program dies: the next call finishes.
+//! Whatever has been sent when the program dies, the next call completes it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,7 +12,7 @@ use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 
-/// A socket that passes on so many commands, and is dead from then on: to HAProxy, what a killed program looks like.
+/// A socket that forwards a number of commands and then dies: HAProxy sees the same as from a killed program.
 fn dying_socket(dir: &Path, haproxy: PathBuf, commands: usize) -> PathBuf {
     let path = dir.join(format!("dying-{commands}.sock"));
     let listener = UnixListener::bind(&path).unwrap();
@@ -34,7 +34,7 @@ fn dying_socket(dir: &Path, haproxy: PathBuf, commands: usize) -> PathBuf {
                         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                         .is_err()
                 {
-                    // HAProxy has done what it was told when it has said so.
+                    // HAProxy has executed the commands when it has answered.
                     let _ = (&server).write_all(b"quit\n");
                     let _ = (&server).read_to_end(&mut Vec::new());
                     let _ = client.shutdown(std::net::Shutdown::Both);
@@ -53,7 +53,7 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
     let servers = [(); 5].map(|()| HttpServer::start(200));
     let [a, b, c, d, e] = &servers;
     let old = lines([(0, a, ""), (1, b, ""), (2, c, ""), (3, d, "disabled")]);
-    // One stays, one drains, one goes, one is back, one comes.
+    // One stays, one drains, one leaves, one returns, one is new.
     let new = lines([(0, a, ""), (1, b, "weight 0"), (3, d, ""), (4, e, "")]);
     let balancer = Balancer::start(&old);
     let worker = balancer.haproxy.worker();
@@ -62,7 +62,7 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
         let answer = balancer.haproxy.ask("show servers state app");
         let of = |line: &str| {
             let fields: Vec<&str> = line.split(' ').collect();
-            // Without times, check results and the mark that the file once disabled it.
+            // Without times, check results and the flag that the file once disabled it.
             let admin: u32 = fields[6].parse().unwrap();
             format!("{} {} {} {} {}", fields[2], fields[3], fields[4], admin & !4, fields[18])
         };
@@ -79,7 +79,7 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
         assert!(outcome.is_settled(), "{}", told(&outcome));
         let socket = dying_socket(balancer.path(), HaProxy::socket_in(balancer.path()), killed);
         let result = apply(&ApplyRequest { socket: &socket, ..straight.clone() });
-        // The file is in place since before the first call, so that it is now the old one too.
+        // The file has been in place since before the first call, so it is also the old one now.
         let finished = apply(&ApplyRequest { old: &new, ..straight.clone() }).unwrap();
         assert!(finished.is_settled(), "killed after {killed} commands: {}", told(&finished));
         assert_eq!(state(), expect, "killed after {killed} commands");

@@ -1,4 +1,4 @@
-//! Servers come and go under load, and no request fails.
+//! Servers come and go under load without a failed request.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use presence::haproxy::{ApplyRequest, Why, apply};
 use super::{Balancer, lines, told};
 use crate::fixture::http_server::HttpServer;
 
-/// `wrk` for so many seconds, ended when it is dropped.
+/// `wrk` for some seconds, stopped when it is dropped.
 struct Load(Child);
 
 impl Load {
@@ -25,7 +25,7 @@ impl Load {
         Load(child)
     }
 
-    /// Waits for its end, and gives how many requests were answered. None may have failed.
+    /// Waits for its end, and returns the number of answered requests. None may have failed.
     #[track_caller]
     fn finish(mut self) -> u64 {
         let mut report = String::new();
@@ -39,13 +39,13 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // It has exited already, unless the test has failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Clients that keep a connection open, ask now and then, and give their failures.
+/// Clients that keep a connection open, send a request now and then, and return their failures.
 fn idle_clients(balancer: &Balancer, count: usize, stop: &AtomicBool) -> (usize, Vec<String>) {
     let connect = || {
         let stream = TcpStream::connect(balancer.front).unwrap();
@@ -89,13 +89,13 @@ fn under_load(balancer: &mut Balancer, seconds: u64, files: &[String]) {
     let balancer = &*balancer;
     let (asked, failures) = std::thread::scope(|scope| {
         let idle = scope.spawn(|| idle_clients(balancer, 20, &stop));
-        // Also if this fails: the scope waits for its threads.
+        // Even if this fails: the scope waits for its threads.
         let stopper = StopOnDrop(&stop);
         let mut old = &balancer.config;
         for new in &configs {
             let outcome =
                 apply(&ApplyRequest { new, ..balancer.request(old, Duration::from_secs(3)) }).unwrap();
-            // HAProxy may take its time to close an idle connection to a server that gets nothing any more.
+            // HAProxy may delay closing an idle connection to a server that gets no more requests.
             let late = outcome.pending.iter().find(|waiting| waiting.why != Why::Connections);
             assert!(late.is_none() && outcome.reload_needed.is_none(), "{}", told(&outcome));
             old = new;
@@ -137,7 +137,7 @@ fn in_a_rolling_deploy_no_request_fails() {
     under_load(&mut balancer, 8, &steps);
 }
 
-/// All at once: those who come are in before those who go are out.
+/// All at once: the new servers are in before the old ones leave.
 #[test]
 fn when_every_server_is_another_no_request_fails() {
     let servers: Vec<HttpServer> = (0..8).map(|_| HttpServer::start(200)).collect();
@@ -154,7 +154,7 @@ fn a_wedged_server_gets_no_request_under_load() {
     let mut balancer = Balancer::start(&old);
     let worker = balancer.haproxy.worker();
     let load = Load::start(&balancer, 4);
-    // It joins, is stopped, and comes back, as broken as ever.
+    // It joins, is stopped, and returns, still broken.
     for options in ["", "disabled", "", "weight 0", ""] {
         let new = lines([(0, &good[0], ""), (1, &good[1], ""), (2, &wedged, options)]);
         let outcome = balancer.change(&new, Duration::from_secs(1));

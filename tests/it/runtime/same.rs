@@ -1,4 +1,4 @@
-//! What was done at run time is what a reload of the file gives.
+//! Changes at run time give the same as a reload of the file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn render(dir: &Path, front: std::net::SocketAddr, servers: &[(&str, &HttpServer
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_presence"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir);
-    // Nothing of the machine's own.
+    // No configuration of the machine itself.
     std::fs::write(dir.join("presence.toml"), "").unwrap();
     command.args(["render", "haproxy", "--part", "lb1", "--force", "--store"]).arg(&store);
     command.arg("--config").arg(dir.join("presence.toml")).arg("--nodeinfo").arg(&store);
@@ -49,7 +49,7 @@ fn render(dir: &Path, front: std::net::SocketAddr, servers: &[(&str, &HttpServer
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What must not change: numbers, names, addresses, ports, and whether they get requests.
+/// What must not change: ids, names, addresses, ports, and whether they receive requests.
 fn servers(haproxy: &HaProxy) -> BTreeSet<String> {
     let answer = haproxy.ask("show servers state app1");
     let of = |line: &str| {
@@ -104,7 +104,8 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     assert_eq!(told(&outcome), "");
 }
 
-/// Some columns of `show stat` and `show servers conn` for a server: what a file gives it that does not show elsewhere.
+/// Some columns of `show stat` and `show servers conn` for a server: settings of the file that show nowhere
+/// else.
 fn hidden(haproxy: &HaProxy, name: &str) -> Vec<String> {
     let stat = haproxy.ask("show stat -1 4 -1");
     let header = stat.lines().next().unwrap();
@@ -132,8 +133,8 @@ fn an_added_server_is_like_one_of_the_file() {
     }
 }
 
-/// Options that this program takes for ones that can be set at run time, each as it may stand in a file. Files
-/// (`ca-file`, `crt`) are not among them: HAProxy knows at run time only those that it has read before.
+/// The options that this program sets at run time, each as in a file. Files (`ca-file`, `crt`) are not among
+/// them: at run time HAProxy knows only those that it has read before.
 const OPTIONS: [&str; 47] = [
     "addr 127.0.0.1",
     "agent-addr 127.0.0.1",
@@ -186,7 +187,7 @@ const OPTIONS: [&str; 47] = [
 
 #[test]
 fn haproxy_takes_at_run_time_what_is_said_to_it() {
-    // `tfo` wants it.
+    // `tfo` requires it.
     let retry = "    retry-on conn-failure empty-response response-timeout\n";
     let balancer = Balancer::start_with("", retry, "");
     let refused: Vec<String> = OPTIONS
@@ -209,7 +210,7 @@ fn haproxy_takes_at_run_time_what_is_said_to_it() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-/// A certificate of our own, with its key, in one file.
+/// A self-signed certificate with its key, in one file.
 fn certificate(dir: &Path) -> std::path::PathBuf {
     let path = dir.join("cert.pem");
     let output = Command::new("openssl")
@@ -238,7 +239,7 @@ fn certificate(dir: &Path) -> std::path::PathBuf {
 fn a_server_that_speaks_tls_or_the_proxy_protocol_comes_up() {
     let dir = tempfile::tempdir().unwrap();
     let crt = certificate(dir.path());
-    // A HAProxy that stands for the applications: it speaks TLS, the PROXY protocol, and both.
+    // A HAProxy in place of the applications: it speaks TLS, the PROXY protocol, and both.
     let addresses: Vec<_> = (0..3).map(|_| HaProxy::free_address()).collect();
     let tls = format!("ssl crt {}", crt.display());
     let binds: String = [&tls, "accept-proxy", &format!("{tls} accept-proxy")]

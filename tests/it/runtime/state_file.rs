@@ -9,7 +9,7 @@ use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
 use crate::fixture::http_server::HttpServer;
 
-/// A balancer with a state file, which begins to say nothing.
+/// A balancer with a state file, which is empty at first.
 fn start(servers: &str) -> (tempfile::TempDir, PathBuf, Balancer) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
@@ -20,7 +20,7 @@ fn start(servers: &str) -> (tempfile::TempDir, PathBuf, Balancer) {
 }
 
 impl Balancer {
-    /// A reload as it is done when only that will do: with what runs remembered.
+    /// A reload when nothing else is possible: it preserves the running states.
     fn reload_with(&mut self, file: &std::path::Path, servers: &str) {
         let socket = HaProxy::socket_in(self.path());
         self.config = format!("{}{servers}", self.head);
@@ -45,7 +45,7 @@ fn a_broken_server_stays_down_over_a_reload() {
     balancer.reload_with(&file, &both);
     assert_eq!(balancer.serving(&servers), BTreeSet::from([0]));
     assert_eq!(broken.requests(), before);
-    // What is remembered of it would make the next check refuse any config.
+    // With its saved state, the next check would refuse any config.
     let refused = HaProxy::check(balancer.path()).unwrap_err();
     assert!(refused.contains("is DOWN, changed from server-state"), "{refused}");
     state_file::clear(&file).unwrap();
@@ -63,7 +63,7 @@ fn a_new_server_that_is_not_good_yet_is_not_let_in_by_a_reload() {
     balancer.reload_with(&file, &both);
     assert_eq!(balancer.serving(&servers), BTreeSet::from([0]));
     assert_eq!(wedged.requests(), 0);
-    // And is not kept out by it either.
+    // The state does not keep it out either.
     wedged.set_status(200);
     balancer.haproxy.wait("its checks find it good", || balancer.serving(&servers).len() == 2);
     assert_eq!(told(&balancer.again(PATIENCE)), "");
@@ -75,7 +75,7 @@ fn a_reload_takes_states_and_addresses_from_the_new_file() {
     let [a, b, c, d, e, f] = &servers;
     let old = lines([(0, a, ""), (1, b, "disabled"), (2, c, "weight 0"), (3, d, ""), (4, e, "")]);
     let (_dir, file, mut balancer) = start(&old);
-    // States that came at run time are remembered as well as those of the file.
+    // States set at run time are saved as well as those of the file.
     let stopped =
         lines([(0, a, "weight 0"), (1, b, "disabled"), (2, c, "weight 0"), (3, d, "disabled"), (4, e, "")]);
     assert!(balancer.change(&stopped, PATIENCE).is_settled());
