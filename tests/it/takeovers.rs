@@ -1,5 +1,5 @@
-//! One record that anybody on the list may write takes nothing away from the others: no database, no name, no port, no
-//! server's place.
+//! No record that anyone on the list may write takes anything away from other nodes: no database, name, port
+//! or server.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -17,7 +17,7 @@ impl List {
         List(machine.store(list.display()))
     }
 
-    /// Puts a record there; `more` are facts after the usual ones, each with a comma before it.
+    /// Writes a record; `more` are facts after the usual ones, each preceded by a comma.
     fn put(&self, id: &str, part: &str, address: &str, more: &str) {
         let text = format!(
             r#"{{"filetype":"nodepresence","value":{{"instance-id":"{id}","nodepart":"{part}","stacktype":"lad1","deployment":"fed1","address":"{address}","port":"8080"{more}}}}}"#
@@ -33,7 +33,7 @@ impl List {
         self.0.run(&[&["render"], words].concat())
     }
 
-    /// The lines with that text.
+    /// The lines that contain a text.
     fn lines(&self, words: &[&str], with: &str) -> Vec<String> {
         let outcome = self.render(words);
         outcome.stdout.lines().filter(|line| line.contains(with)).map(|line| line.trim().to_owned()).collect()
@@ -48,7 +48,7 @@ fn a_newcomer_does_not_become_the_database() {
     for template in ["database.yml", "database.env", "database.properties", "pgbouncer.ini"] {
         assert!(host(template, &[]).contains("10.0.0.20"), "{template}");
     }
-    // A lower instance-id, a part that comes first, and the part without a number.
+    // A lower instance-id, a part that sorts first, and a part without a number.
     list.put("a", "db2", "10.6.6.1", "");
     list.put("db-a", "db1", "10.6.6.2", "");
     list.put("c", "db", "10.6.6.3", "");
@@ -57,13 +57,13 @@ fn a_newcomer_does_not_become_the_database() {
             assert!(host(template, &[]).contains("10.0.0.20"), "{template}");
         }
     }
-    // It goes on with another one when that is gone, and stays with it then.
+    // If that node is gone, the file uses another one, and stays with it.
     list.put("db-b", "db2", "10.0.0.20", r#","state":"drained""#);
     let next = host("database.yml", &[]);
     assert!(next.contains("10.6.6.3"), "{next}");
     list.put("db-b", "db2", "10.0.0.20", "");
     assert_eq!(host("database.yml", &[]), next);
-    // The operator's word counts before.
+    // The operator's variable has precedence.
     assert!(host("database.yml", &["--set", "db_parts=db2", "--force"]).contains("10.6.6.1"));
 }
 
@@ -108,7 +108,7 @@ fn a_name_of_the_hosts_file_stays_with_who_had_it_first() {
             "{outcome}"
         );
     }
-    // It is free when its holder is gone.
+    // The name is free when its holder is gone.
     list.lose("i-app1");
     assert_eq!(list.lines(&["hosts", "--force"], "web1"), ["10.6.6.1 web1 evil1"]);
 }
@@ -153,7 +153,7 @@ fn no_server_and_no_backend_gets_another_id_because_of_a_newcomer() {
     let id = |id: &str| list.lines(&["haproxy"], &format!("server {id} ")).concat();
     let before = id("i-app1");
     assert!(before.contains(" id "), "{before}");
-    // Its hash is that of `i-app1`, and it comes before it.
+    // Its hash equals that of `i-app1`, and it sorts before it.
     list.put("Aj431qcea", "app1", "10.6.6.6", "");
     let newcomer = id("Aj431qcea");
     for _ in 0..3 {
@@ -184,10 +184,10 @@ fn a_port_stays_with_the_part_that_listens_there_and_few_are_opened_for_others()
         assert_eq!(outcome.stdout.matches("bind ").count(), 1, "{outcome}");
         assert!(outcome.stdout.contains("backend app364\n"), "a backend that nobody reaches does no harm");
     }
-    // The operator's word.
+    // The operator's variable.
     assert_eq!(binds(&["--set", "frontend_port_app33=8033"]).len(), 2);
     assert_eq!(binds(&["--set", "max_frontends=11"]).len(), 2);
-    // A port that the config has for something else.
+    // A port that the config uses for something else.
     list.put("i-2", "app2", "10.0.0.3", "");
     let taken = ["haproxy", "--set", "stats_bind=127.0.0.1:81"];
     list.render(&taken)
@@ -195,7 +195,7 @@ fn a_port_stays_with_the_part_that_listens_there_and_few_are_opened_for_others()
         .says("part app2 gets no frontend: port 81 is that of the variable `stats_bind`");
 }
 
-/// What no record may state, each with a reason.
+/// Addresses that no record may state, each with the reason.
 const FORBIDDEN: [(&str, &str); 11] = [
     ("127.0.0.1", "a loopback address"),
     ("169.254.169.254", "a link-local address"),
@@ -217,7 +217,7 @@ fn records_state_only_addresses_that_other_machines_can_reach() {
     for (at, (address, _)) in FORBIDDEN.iter().enumerate() {
         list.put(&format!("e{at}"), &format!("app{}", at + 2), address, "");
     }
-    // Its own record may state its own address.
+    // A node's own record may state its own address.
     list.put("i-lb1", "app1", "10.0.0.1", "");
     for template in ["haproxy", "hosts", "nginx-upstream", "nagios", "prometheus-sd"] {
         let outcome = list.render(&[template, "--addresses", "", "--set", "max_frontends=99"]).code(0);
@@ -232,7 +232,7 @@ fn records_state_only_addresses_that_other_machines_can_reach() {
         }
         assert!(outcome.stdout.contains("10.0.0.2") && outcome.stdout.contains("10.0.0.1"), "{outcome}");
     }
-    // What the operator names, by flag, environment and file.
+    // Networks that the operator names by option, environment and file.
     let servers = |words: &[&str]| {
         let lines = list.lines(&[&["haproxy"], words].concat(), "server ");
         lines.iter().filter(|line| line.starts_with("server ")).count()
@@ -264,7 +264,7 @@ fn what_may_not_be_stated_is_not_asked_either_and_its_own_node_is_told() {
     assert!(listener.accept().is_err(), "somebody connected");
     list.0.run(&["check"]).code(0);
     assert!(listener.accept().is_ok_and(|(_, from)| from.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    // Whoever states it hears of it.
+    // The node that states it gets a warning.
     let app = Machine::new("app1").with("address", "127.0.0.1");
     for words in [&["publish"][..], &["beat"]] {
         let told = app.run(&[words, &default[..]].concat()).code(0);

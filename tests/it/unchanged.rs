@@ -1,5 +1,5 @@
-//! A render of what has not changed reads nothing, renders nothing and writes nothing; and whatever has changed, it is
-//! never that one.
+//! A render without changes reads, renders and writes nothing; and after a change, the old output is never
+//! reused.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use crate::fixture::machine::{Machine, Outcome, bare_repository, git};
 
 const ARGS: [&str; 4] = ["render", "apps", "--template-dir", "templates"];
 
-/// A load balancer with templates of its own, and a list of two nodes.
+/// A load balancer with its own templates, and a list of two nodes.
 struct Fleet {
     lb: Machine,
     app: Machine,
@@ -52,7 +52,7 @@ impl Fleet {
         fs::read_to_string(self.lb.path("out")).unwrap()
     }
 
-    /// From now on no record can be read: the objects are gone, and so is the copy.
+    /// Makes all records unreadable: removes the objects and the cache.
     fn forget_records(&self) {
         for object in git(&self.store, &["rev-list", "--objects", "--all"]).lines() {
             let oid = object.split(' ').next().unwrap();
@@ -64,7 +64,7 @@ impl Fleet {
     }
 }
 
-/// What cannot be the same if anything was written: the file's and the memory's inodes and times.
+/// What any write would change: the inodes and times of the file and of its memory.
 fn traces(machine: &Machine) -> Vec<(PathBuf, u64, i64, i64)> {
     fn add(path: &Path, all: &mut Vec<(PathBuf, u64, i64, i64)>) {
         let found = fs::symlink_metadata(path).unwrap();
@@ -100,7 +100,7 @@ fn nothing_is_read_rendered_or_written() {
     fleet.forget_records();
     fleet.render(&["-o", "out"]).code(0).says("out is unchanged").says("unknown state");
     assert_eq!(fleet.render(&[]).code(0).stdout, stdout.stdout);
-    // Whoever wants to know more gets a new reading, and hears what is wrong.
+    // A verbose run reads again, and reports what is wrong.
     fleet.render(&["-o", "out", "-v"]).code(3).says("cannot be read");
     assert_eq!(fleet.out(), stdout.stdout);
 }
@@ -122,7 +122,7 @@ fn a_directory_is_looked_at_and_not_read() {
     let args = ["render", "hosts", "-o", "out", "--stacktype", "lad1", "--deployment", "fed1"];
     lb.run(&args).code(0);
     let text = fs::read_to_string(lb.path("out")).unwrap();
-    // The inodes' own clocks cannot be set back, so their files are young for two seconds, and read again until then.
+    // Change times cannot be set back, so the files are young for two seconds, and are read again until then.
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     lb.run(&args).code(0).says("is unchanged");
     fs::remove_dir_all(lb.path("state/stores")).unwrap();
@@ -143,7 +143,7 @@ fn whatever_has_changed_counts() {
     let out = || {
         fleet.render(&["-o", "out", "--min-nodes", "0", "--max-shrink", "100"]).code(0);
         let kept = fleet.out();
-        // What a machine without memory makes of the same.
+        // The output of a machine without memory.
         fs::rename(fleet.lb.path("state"), fleet.lb.path("aside")).unwrap();
         fs::create_dir(fleet.lb.path("state")).unwrap();
         fs::remove_file(fleet.lb.path("out")).unwrap();
@@ -209,7 +209,7 @@ fn the_file_in_place_is_looked_at() {
     fleet.render(&["-o", "out"]).code(0);
     let text = fleet.out();
     fleet.render(&["-o", "out"]).code(0).says("is unchanged");
-    // Changed by hand, as long as before, with the time that it had.
+    // Changed manually, with the same length and modification time.
     let path = fleet.lb.path("out");
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, text.replace("i-app1", "i-evil")).unwrap();
@@ -219,12 +219,12 @@ fn the_file_in_place_is_looked_at() {
     fs::remove_file(&path).unwrap();
     fleet.render(&["-o", "out"]).code(0).says("replaced");
     assert_eq!(fleet.out(), text);
-    // A run with a new mode has other options; one that has set it already finds it changed by hand.
+    // A run with a new mode has other options; a run that has set it already detects the manual change.
     fleet.render(&["-o", "out", "--mode", "0640"]).code(0);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fleet.render(&["-o", "out", "--mode", "0640"]).code(0).says("has got its mode");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-    // A link in its place is not followed, however right what it leads to.
+    // A link in its place is not followed, even if the content is correct.
     fs::rename(&path, fleet.lb.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("elsewhere", &path).unwrap();
     fleet.render(&["-o", "out", "--mode", "0640"]).code(1).says("is a link");

@@ -1,4 +1,4 @@
-//! Objects that cannot be read, and branches that are not there: never an empty list.
+//! Unreadable objects and missing branches: never an empty list.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::fixture::{GitDaemon, Host};
 
 const RECORD: &str = "it/presence/all/i-app1.json";
 
-/// Unpacks all objects, and takes the copy of the last reading away.
+/// Unpacks all objects, and removes the cache.
 #[cfg(all(feature = "https", feature = "ssh"))]
 fn laid_open(repository: &Path) {
     let packs: Vec<_> =
@@ -33,7 +33,7 @@ fn laid_open(repository: &Path) {
     }
 }
 
-/// The file of the object that this names.
+/// The file of a named object.
 fn object(repository: &Path, name: &str) -> std::path::PathBuf {
     let oid = git(repository, &["rev-parse", name]);
     let oid = oid.trim();
@@ -50,7 +50,7 @@ fn rot(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A list of two nodes in a repository on this machine, and a reader that has no copy of it.
+/// A list of two nodes in a repository on this machine, and a reader without a cache of it.
 fn list() -> (Machine, std::path::PathBuf, Machine) {
     let app = Machine::new("app1");
     let list = app.path("list.git");
@@ -94,7 +94,7 @@ fn a_record_that_cannot_be_read_is_an_error_of_its_file() {
         }
         let listed = reader.run(&["list", "--format", "json"]).code(0);
         assert!(listed.stdout.contains("i-db1") && listed.stdout.contains("cannot be read"), "{listed}");
-        // Its node brings it back, though the list names it.
+        // Its node restores it, although the list names it.
         if gone {
             app.run(&["publish"]).code(0);
             assert_eq!(reader.good(&["list", "--format", "ids"]), "i-app1\ni-db1\n");
@@ -123,7 +123,7 @@ fn a_mirror_with_an_unreadable_object_is_made_anew() {
                 false => rot(&path),
             }
             assert_eq!(reader.good(&["list", "--format", "ids"]), "i-app1\n", "{name} {gone}");
-            // So it is when it publishes.
+            // The same for a publish.
             let mirror = reader.mirror();
             laid_open(&mirror);
             fs::remove_file(object(&mirror, "refs/presence/fetched:it/presence")).unwrap();
@@ -135,7 +135,7 @@ fn a_mirror_with_an_unreadable_object_is_made_anew() {
 
 #[test]
 fn a_branch_is_not_begun_beside_a_list() {
-    // The list is on another branch than HEAD names.
+    // The list is on another branch than the one that HEAD names.
     let app = Machine::new("app1");
     let list = app.path("list.git");
     bare_repository(&list);
@@ -145,13 +145,13 @@ fn a_branch_is_not_begun_beside_a_list() {
     Machine::new("db1").store(list.display()).good(&["publish"]);
     assert_eq!(git(&list, &["for-each-ref", "--format=%(refname)", "refs/heads"]), "refs/heads/main\n");
     assert_eq!(app.good(&["list", "--format", "ids"]), "i-app1\ni-db1\n");
-    // There are two, and HEAD names neither.
+    // There are two branches, and HEAD names neither.
     git(&list, &["branch", "second", "main"]);
     app.run(&["list"])
         .code(3)
         .says("HEAD names the branch `other`, which is not there; there are `main`, `second`");
     app.run(&["publish"]).code(1).says("git symbolic-ref HEAD");
-    // The configuration names one that is not there.
+    // The configuration names a missing branch.
     fs::write(app.path("presence.toml"), "branch = 'mian'\n").unwrap();
     for command in ["list", "publish", "doctor"] {
         let outcome = app.run(&[command]);
@@ -177,7 +177,7 @@ fn by_path_and_by_network_it_is_the_same_branch() {
             host.admit(&machine);
             machine.store(&url)
         };
-        // `fleet` is the only branch, and HEAD names another one.
+        // `fleet` is the only branch, but HEAD names another one.
         list.git(["symbolic-ref", "HEAD", "refs/heads/fleet"]);
         near("app1").good(&["publish"]);
         list.git(["symbolic-ref", "HEAD", "refs/heads/nothing"]);
@@ -198,7 +198,7 @@ fn by_path_and_by_network_it_is_the_same_branch() {
             fs::write(Path::new(path.trim()).join("HEAD"), tip).unwrap();
         }
         assert_eq!(branches(), "refs/heads/fleet\nrefs/heads/older\n", "{url}");
-        // Who knew another branch, that is not there any more, looks again.
+        // A node that knows another branch, which no longer exists, looks again.
         let knows = far("app4").with("rack", "1");
         fs::write(knows.path("presence.toml"), "[timeouts]\nrecheck = 0\n").unwrap();
         list.git(["symbolic-ref", "HEAD", "refs/heads/fleet"]);
@@ -211,7 +211,7 @@ fn by_path_and_by_network_it_is_the_same_branch() {
         assert_eq!(branches(), "refs/heads/renamed\n", "{url}");
         list.git(["branch", "-m", "renamed", "fleet"]);
         list.git(["branch", "older", "fleet~1"]);
-        // HEAD names none of two.
+        // HEAD names neither of two branches.
         list.git(["symbolic-ref", "HEAD", "refs/heads/nothing"]);
         for node in [near("db3"), far("db3")] {
             node.run(&["publish"]).code(1).says("there are `fleet`, `older`");

@@ -1,4 +1,4 @@
-//! The same records give the same bytes: whatever their order, the store they lie in, the machine, and the time.
+//! The same records give the same bytes, whatever their order, their store, the machine and the time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::fleet::{Fleet, STATES, mixed};
 use crate::fixture::machine::{Machine, bare_repository, git};
 
-/// All built-in templates, with the variables that they cannot do without.
+/// All built-in templates, with their required variables.
 pub(crate) const TEMPLATES: [&str; 9] = [
     "database.env",
     "database.properties",
@@ -25,7 +25,7 @@ pub(crate) const TEMPLATES: [&str; 9] = [
 
 const VARS: [(&str, &str); 1] = [("db_host", "db.example.org")];
 
-/// A node with facts that are now and then missing or wrong.
+/// A node with facts that are sometimes missing or wrong.
 fn facts() -> impl Strategy<Value = Value> {
     let part = prop::sample::select(vec![
         "app", "app1", "app2", "APP2", "appx", "app-é", "db1", "db10", "db2", "null",
@@ -54,7 +54,7 @@ fn facts() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Nodes, and the same in another order.
+/// Nodes, and the same nodes in another order.
 fn nodes() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
     let ids = prop::collection::btree_set("[a-c][0-9]{1,2}", 0..9);
     let nodes = ids.prop_flat_map(|ids| {
@@ -98,7 +98,7 @@ proptest! {
     }
 }
 
-/// What a balancer renders: each template's output.
+/// What a balancer renders: the output of each template.
 fn rendered(machine: &Machine, store: &Path, variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     let render = |template: &str| {
         let store = store.to_str().unwrap();
@@ -154,7 +154,7 @@ fn neither_the_store_nor_the_machine_nor_the_time_matters() {
     }
 }
 
-/// A server's number is that of its instance-id: whoever comes or goes moves nobody else.
+/// A server's id follows from its instance-id: other nodes that come or go do not change it.
 #[test]
 fn ids_stay_when_others_come_and_go() {
     let ids = |nodes: &mut dyn Iterator<Item = usize>| -> BTreeMap<String, String> {

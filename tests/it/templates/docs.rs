@@ -1,4 +1,4 @@
-//! `docs/templates.md`: every example is run, every variable and every helper is in it.
+//! `docs/templates.md`: every example runs, and every variable and helper is documented.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::determinism::TEMPLATES;
 use super::variables::variables;
 use crate::fixture::machine::Machine;
 
-/// A fenced block: what is said after the fence, the line it begins at, and its text.
+/// A fenced block: its info string, its first line number, and its text.
 struct Block {
     kind: String,
     line: usize,
@@ -79,7 +79,7 @@ fn every_template_gives_what_the_page_says() {
         let [template, expect] = pair else { unreachable!("windows of two") };
         let line = template.line;
         fs::write(machine.path("templates/common/example.hbs"), &template.text).unwrap();
-        // Beside it: examples must not meet the limits of those before them.
+        // Separate for each example: the limits of earlier ones must not apply.
         let state = format!("states/{line}");
         let outcome =
             machine.run(&["render", "example", "--template-dir", "templates", "--state-dir", &state]);
@@ -144,7 +144,7 @@ fn every_variable_is_in_its_table() {
     }
 }
 
-/// The names under which helpers are registered, read off their sources.
+/// The names under which helpers are registered, read from their sources.
 fn helpers() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/template/helpers");
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Fleets made up from a seed, and a template rendered for them.
+//! Random fleets from a seed, and renderings of a template for them.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use presence::store::Snapshot;
 use presence::template::{Lookup, RenderRequest, TemplateError, render};
 use serde_json::{Map, Value, json};
 
-/// What all states of the table mean, and some that are not in it.
+/// The meaning of all states of the table, and some states that are not in it.
 pub(crate) const STATES: [(Option<&str>, &str); 12] = [
     (None, "active"),
     (Some(""), "active"),
@@ -37,21 +37,21 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
-/// What a rendering gave.
+/// The result of a rendering.
 pub(crate) struct Outcome {
     pub(crate) text: Result<String, TemplateError>,
-    /// What the user is told: of files and of nodes.
+    /// The reports to the user, about files and nodes.
     pub(crate) reports: Vec<String>,
 }
 
 impl Outcome {
-    /// The text, which there must be.
+    /// The text, which must exist.
     #[track_caller]
     pub(crate) fn good(&self) -> &str {
         self.text.as_ref().unwrap()
     }
 
-    /// Whether something is said about the node.
+    /// Whether any report is about the node.
     pub(crate) fn reports(&self, id: &str) -> bool {
         let file = format!(" {id}.json: ");
         self.reports.iter().any(|report| format!(" {report}").contains(&file))
@@ -59,7 +59,7 @@ impl Outcome {
 }
 
 impl Fleet {
-    /// A fleet of these nodes.
+    /// A fleet with these nodes.
     pub(crate) fn of<'n>(nodes: impl IntoIterator<Item = &'n Map<String, Value>>) -> Fleet {
         let mut fleet = Fleet::default();
         for facts in nodes {
@@ -118,13 +118,13 @@ impl Fleet {
     }
 }
 
-/// The node that all configs are for.
+/// The node for which all configs are rendered.
 pub(crate) fn balancer() -> Identity {
     let word = |word: &str| Some(word.to_owned());
     Identity { part: word("lb1"), stacktype: word("lad1"), deployment: word("fed1") }
 }
 
-/// A node of that fleet, with nothing wrong. `number` makes its id and its address; nothing listens at port 1.
+/// A valid node of that fleet. `number` determines its id and its address; nothing listens on port 1.
 pub(crate) fn node(part: &str, number: usize) -> Map<String, Value> {
     let facts = json!({
         "instance-id": format!("i-{number:05}"),
@@ -138,8 +138,8 @@ pub(crate) fn node(part: &str, number: usize) -> Map<String, Value> {
     facts.as_object().unwrap().clone()
 }
 
-/// A fleet of that many nodes in scope, and hundreds of deployments and stacktypes out of scope: parts app, app1, app2
-/// and db1, half of them with IPv6, in every state, some without an address or a port.
+/// A fleet with that many nodes in scope, and hundreds in other deployments and stacktypes: parts app, app1,
+/// app2 and db1, half of them with IPv6, in every state, some without an address or a port.
 pub(crate) fn mixed(in_scope: usize, seed: u64) -> Fleet {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut fleet = Fleet::default();
@@ -150,7 +150,7 @@ pub(crate) fn mixed(in_scope: usize, seed: u64) -> Fleet {
             facts.remove("ipv4");
             facts.insert("ipv6".into(), format!("2001:db8::{:x}:1", number + 1).into());
         }
-        // The first nodes are in order, so that a small fleet has somebody to serve.
+        // The first nodes are valid, so that a small fleet has a usable one.
         if number > 5 {
             let (state, _) = STATES[rng.usize(..STATES.len())];
             if let Some(state) = state {
@@ -188,8 +188,8 @@ pub(crate) struct Listed {
     pub(crate) availability: &'static str,
 }
 
-/// The nodes of a mixed fleet that are in scope, of a part that begins so, not absent, and have an address and a port;
-/// by instance-id.
+/// The nodes of a mixed fleet in scope, whose part has this prefix, that are not absent and have an address
+/// and a port, by instance-id.
 pub(crate) fn listed(fleet: &Fleet, part: &str) -> Vec<Listed> {
     let mut listed: Vec<Listed> = Vec::new();
     for file in &fleet.files {

@@ -1,4 +1,4 @@
-//! The language of templates: every helper, its `{{else}}`, and what happens when a value is not there.
+//! The template language: every helper, its `{{else}}`, and the treatment of missing values.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::fleet::{Fleet, Outcome, balancer, node};
 
-/// Two `app1`, one of them draining, a wedged `app2`, a `db1` and a `db2`; one absent, one in another deployment, one in
-/// another stacktype, and one without an address.
+/// Two `app1`, one of them draining; a wedged `app2`, a `db1` and a `db2`; one absent, one in another
+/// deployment, one in another stacktype, and one without an address.
 fn fleet() -> Fleet {
     let mut fleet = Fleet::default();
     for facts in [
@@ -42,7 +42,7 @@ fn check(template: &str, expect: &str) {
     assert_eq!(rendered(template).good().trim_end(), expect, "{template}");
 }
 
-/// The error's place and reason.
+/// The position and reason of the error.
 #[track_caller]
 fn refuse(template: &str, expect: &str) {
     let error = rendered(template).text.unwrap_err().to_string();
@@ -97,9 +97,9 @@ fn what_a_node_lacks_costs_the_node() {
     );
     for (body, whom) in [
         ("{{#if tags}}{{json tags}}{{/if}}", "i-a1"),       // a list
-        ("{{host_port address (default rack 1)}}", "i-a1"), // no port
-        ("{{shell (default rack \"r9\")}}{{as_port (default rack 1)}}", "i-a1"), // by way of another helper
-        ("{{#if (gt rack \"r0\")}}x{{/if}}{{state}}", "i-d1"), // what has no order
+        ("{{host_port address (default rack 1)}}", "i-a1"), // not a port
+        ("{{shell (default rack \"r9\")}}{{as_port (default rack 1)}}", "i-a1"), // through another helper
+        ("{{#if (gt rack \"r0\")}}x{{/if}}{{state}}", "i-d1"), // values without an order
         ("{{#each tags}}{{this}}{{/each}}", "i-a2"),
         ("{{require rack \"in every node\"}}", "i-d1"),
     ] {
@@ -109,7 +109,7 @@ fn what_a_node_lacks_costs_the_node() {
     }
 }
 
-/// A word that no node has is a word spelt wrong; but a port that is none is a port that is none.
+/// A fact that no node has is a typo in the template; but an invalid port is an invalid port.
 #[test]
 fn what_every_node_lacks_is_the_templates_mistake() {
     refuse(
@@ -155,7 +155,8 @@ fn parts_are_those_that_somebody_plays() {
     );
     check("{{#parts part=\"*\"}}{{count part=part availability=\"active\"}}{{/parts}}", "1011");
     refuse("{{#parts part=\"*\"}}{{vars.missing}}{{/parts}}", ":1:20: there is no `vars.missing`");
-    // A part whose nodes all lack something is left out with them; if it is so for all, the template is wrong.
+    // A part whose nodes all lack a fact is left out with them. If this is so for all parts, the template is
+    // wrong.
     let outcome = rendered(
         "{{#parts part=\"*\"}}{{part}}{{#nodes part=part}}{{rack}}{{/nodes}}{{#unless @last}},{{/unless}}{{/parts}}",
     );
@@ -177,7 +178,8 @@ fn first_is_one_active_node() {
     check("{{#first rack=\"*\" by=\"rack\"}}{{rack}}{{/first}}", "r1");
     check("{{#with (first part=\"db*\")}}{{address}}{{/with}}", "10.0.0.4");
     check("{{#if (first part=\"web*\")}}x{{else}}nobody{{/if}}", "nobody");
-    // The block goes on to the next node; the value is that of the first, or none.
+    // The block continues with the next node. The value comes from the first node only; if that lacks it, it
+    // is an error.
     check("{{#first}}{{rack}}{{/first}}", "r1");
     check(
         "{{#first part=\"*\" by=\"nodepart\"}}{{#if (eq nodepart \"app1\")}}{{nonexistent}}{{/if}}{{nodepart}}{{/first}}",
@@ -191,7 +193,7 @@ fn first_is_one_active_node() {
     refuse("{{first \"tags\" part=\"app1\"}}", ":1:1: `tags` is no text");
 }
 
-/// Whoever joins later, or is called what: the database is that of the lowest part.
+/// Whatever joins later and whatever its name: the database is that of the lowest part.
 #[test]
 fn numbered_parts_are_in_the_order_of_their_numbers() {
     let fleet = Fleet::of([&node("db10", 0), &node("db2", 1), &node("db3", 2)]);
@@ -220,7 +222,7 @@ fn count_and_require_ask_how_many() {
 fn default_takes_the_first_that_is_there() {
     check("{{default vars.site \"x\"}} {{default vars.missing vars.empty 80}}", "shop 80");
     refuse("{{default vars.missing vars.empty}}", ":1:1: there is no `vars.missing`");
-    // A port that is not stated has a default, a port that is stated wrongly has none.
+    // A missing port has a default, an invalid port has none.
     let mut fleet = Fleet::default();
     for (id, port) in [("i-1", json!("1")), ("i-2", json!("+1")), ("i-3", json!(null)), ("i-4", json!([]))] {
         fleet.add(&json!({ "instance-id": id, "ipv4": "10.0.0.1", "port": port }));
@@ -248,7 +250,7 @@ fn default_takes_the_first_that_is_there() {
 fn majority_does_not_follow_one_voice() {
     check("{{majority \"rack\" part=\"app1\" default=\"none\"}}", "r1");
     check("{{majority \"rack\" part=\"db*\" default=\"none\"}}", "none");
-    check("{{majority \"nodepart\"}}", "app1"); // of as many, the lowest
+    check("{{majority \"nodepart\"}}", "app1"); // in a tie, the lowest
     refuse("{{majority \"rack\" part=\"db*\"}}", ":1:1: most nodes of `db*` have no `rack`");
     refuse("{{majority \"rack\" as=\"nonsense\"}}", ":1:1: there is no format `nonsense`");
     let outcome = rendered("{{majority \"instance-id\" part=\"db*\" as=\"as_port\" default=1}}");
@@ -256,7 +258,7 @@ fn majority_does_not_follow_one_voice() {
     assert!(outcome.reports("i-d1"));
 }
 
-/// The helpers of formats; their escapes have tests of their own.
+/// The helpers of formats; the escaping functions have their own tests.
 #[test]
 fn every_format_has_its_helper() {
     check(

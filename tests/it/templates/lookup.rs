@@ -1,10 +1,11 @@
-//! Which file a name means, through the built program: order, shadowing, partials, numbered parts, and where an error is.
+//! Which file a name refers to, through the built program: order, shadowing, partials, numbered parts, and
+//! the position of errors.
 
 use std::fs;
 
 use crate::fixture::machine::{Machine, Outcome};
 
-/// `app1` of `lad1` with a list of itself, and template files: path below the machine, and text.
+/// `app1` of `lad1` with a list of itself, and template files: paths relative to the machine, and texts.
 fn machine(files: &[(&str, &str)]) -> Machine {
     let machine = Machine::new("app1");
     let list = machine.path("list");
@@ -37,8 +38,8 @@ const ORDER: [&str; 6] = [
     "common",
 ];
 
-/// The folders are taken away one after the other; what is next wins. A folder of the numbered part, even if the file is
-/// not in it, stands before that of the part without its number.
+/// Removes the folders one by one; each time the next one must be used. The folder of a numbered part, even
+/// without the file in it, comes before that of the part without its number.
 #[test]
 fn the_most_specific_folder_wins() {
     let files: Vec<(String, &str)> =
@@ -86,7 +87,7 @@ fn an_earlier_directory_outranks_a_later_one_and_all_outrank_the_built_in() {
     for (name, expect) in [("x", "one\n"), ("y", "two\n"), ("hosts", "three\n")] {
         assert_eq!(machine.run(&[&["render", name][..], &dirs].concat()).code(0).stdout, expect);
     }
-    // What is set on the command line outranks the file; `true` and `false` are what {{#if}} takes them for.
+    // The command line overrides the file; `true` and `false` have their meaning in `{{#if}}`.
     let vars = [&["render", "vars", "--set", "a=command", "--set", "on=false"][..], &dirs].concat();
     assert_eq!(machine.run(&vars).code(0).stdout, "command file 2\n");
     assert_eq!(
@@ -132,7 +133,7 @@ fn partials_are_found_as_templates_are() {
         ("t/common/value.hbs", "{{shell vars.lines}}"),
         ("presence.toml", "[vars]\nkey = 'k'\nlines = \"a\\nb\"\n"),
     ]);
-    // An indented partial is indented, whatever its lines begin with; a value stays as it is.
+    // An indented partial is indented, whatever its lines begin with; a value stays unchanged.
     check(&machine, "sh", &[], "  'a\nb'\n");
     check(&machine, "own", &[], "<8080>\n");
     check(&machine, "outer", &[], "[inside]\n");
@@ -149,7 +150,7 @@ fn partials_are_found_as_templates_are() {
     render(&machine, "lost", &[]).code(1).says("t/common/lost.hbs:2:2: there is no partial `nobody`");
 }
 
-/// Without this, the stack overflows and the program is gone.
+/// Without this check, the stack overflows and the program crashes.
 #[test]
 fn a_partial_that_includes_itself_is_refused() {
     let machine = machine(&[
@@ -216,7 +217,7 @@ fn what_is_no_template_says_so() {
     fs::write(machine.path("t/common/latin.hbs"), b"gr\xf6\xdfe").unwrap();
     fs::write(machine.path("t/common/large.hbs"), "x".repeat(1024 * 1024 + 1)).unwrap();
     fs::create_dir(machine.path("t/common/folder.hbs")).unwrap();
-    check(&machine, "x", &[], "x\n"); // the whole name before the one without its extension
+    check(&machine, "x", &[], "x\n"); // the full name before the one without its extension
     check(&machine, "x.cfg", &[], "cfg\n");
     for (name, code, expect) in [
         ("y", 2, "`y` could be any of y.a, y.b"),

@@ -1,4 +1,4 @@
-//! The built-in templates before the programs that read them, and what templates in general may rely on.
+//! The built-in templates, judged by the programs that read them, and what users' templates may rely on.
 
 mod determinism;
 mod docs;

@@ -1,4 +1,4 @@
-//! Every built-in template for fleets of 0 to 10,000 nodes, before the program that reads its output.
+//! Every built-in template for fleets of 0 to 10,000 nodes, judged by the program that reads its output.
 
 use super::fleet::{Fleet, listed, mixed};
 use crate::judges::{haproxy, hosts, nagios, nginx, prometheus, properties, shell, yaml};
@@ -56,7 +56,8 @@ fn lists_of_nodes_hold_everybody_with_an_address() {
     }
 }
 
-/// The application's files name one database however many nodes there are, or the one that the variable names.
+/// For any number of nodes, the application's files name one database, or the one of the variable if no
+/// database is active.
 #[test]
 fn a_database_is_named_in_every_size() {
     let fleets: Vec<Fleet> = fleets().map(|(_, fleet)| fleet).collect();

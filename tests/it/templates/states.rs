@@ -1,4 +1,4 @@
-//! What becomes of a node in each state, and of records that are old or incomplete, through the built program.
+//! The treatment of a node in each state, and of old or incomplete records, through the built program.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ impl Balancer {
         outcome
     }
 
-    /// The server lines without ids, which are a matter of their own.
+    /// The server lines without ids, which have their own tests.
     fn servers(&self, args: &[&str]) -> Vec<String> {
         let outcome = self.render(args).code(0);
         let lines = outcome.stdout.lines().filter_map(|line| line.strip_prefix("    server "));
@@ -89,7 +89,7 @@ fn a_state_is_a_servers_option() {
     assert_eq!(lb.render(&[]).stderr, "");
 }
 
-/// Others list who is active; what lists machines lists all that are there.
+/// Other files list the active nodes; lists of machines have all that exist.
 #[test]
 fn other_files_leave_out_who_may_not_be_used() {
     let lb = Balancer::new();
@@ -138,7 +138,7 @@ fn a_node_that_cannot_be_reached_is_left_out_and_reported() {
     }
 }
 
-/// As the shell script wrote them: no deployment, no state, no port, an address perhaps.
+/// As the shell script wrote them: no deployment, state or port, and an address only in some.
 #[test]
 fn the_records_of_2015_work() {
     let lb = Balancer::new();

@@ -1,4 +1,4 @@
-//! Every variable of every built-in template, before the program that reads the output.
+//! Every variable of every built-in template, judged by the program that reads the output.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use crate::fixture::machine::Machine;
 use crate::fixture::port::free_port;
 use crate::judges::{haproxy, nagios, nginx, pgbouncer};
 
-/// A fleet of a hundred, among them one node that states no port.
+/// A fleet of a hundred nodes, one of which states no port.
 fn fleet() -> Fleet {
     let mut fleet = mixed(100, 3);
     let mut facts = node("app2", 1_000);
@@ -36,7 +36,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
     fs::create_dir(&chroot).unwrap();
     let [peers, stats, frontend] = [free_port(), free_port(), free_port()].map(|port| port.to_string());
     let (peers_bind, stats_bind) = (format!("127.0.0.1:{peers}"), format!("127.0.0.1:{stats}"));
-    // The variable, its value, and the line that it makes.
+    // The variable, its value, and the line that it produces.
     let set: Vec<(&str, &str, String)> = vec![
         ("log", "stdout format raw", "    log stdout format raw local0".into()),
         ("user", "nobody", "    user nobody".into()),
@@ -96,7 +96,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
     }
 }
 
-/// Not only as a file: HAProxy runs with it, without being root's, and answers where it was told to.
+/// HAProxy must not only accept the file: it runs with it without root, and answers where the variables say.
 #[test]
 fn haproxy_runs_with_the_variables_of_a_balancer() {
     let (first, stats, peers) = (free_port(), free_port(), free_port());
@@ -119,7 +119,7 @@ fn haproxy_runs_with_the_variables_of_a_balancer() {
     assert_eq!(running.servers().iter().filter(|server| server.backend == "app1").count(), 2);
 }
 
-/// The defaults ask for nothing that not every machine has: no right, no file, no high limit.
+/// The defaults require nothing that some machines lack: no right, no file, no high limit.
 #[test]
 fn haproxy_runs_for_anybody() {
     let first = free_port();
@@ -244,11 +244,11 @@ fn the_installed_haproxy_says_its_version() {
     let newer = "    option idle-close-on-response\n";
     install("echo 'HA-Proxy version 2.2.9-2+deb11u6 2023/12/16'");
     assert!(!machine.good(&["render", "haproxy"]).contains(newer));
-    // Nothing else has changed, and the output that was made for the older version is not repeated.
+    // Nothing else has changed, and the output for the older version is not repeated.
     install("echo 'HAProxy version 3.0.11-1+deb13u2 2026/01/01'");
     assert!(machine.good(&["render", "haproxy"]).contains(newer));
     assert!(!machine.good(&["render", "haproxy", "--set", "haproxy_version=2.4"]).contains(newer));
-    // No guess: the file would change now and again.
+    // It must not guess: the file would change back and forth.
     install("echo broken");
     let outcome = machine.run(&["render", "haproxy"]).code(1);
     outcome.says("haproxy -v` does not say it in its first line").says("haproxy_version");
@@ -259,7 +259,7 @@ fn the_installed_haproxy_says_its_version() {
 fn a_haproxy_that_is_away_for_a_moment_leaves_the_file_as_it_is() {
     let machine = Machine::new("app1");
     machine.good(&["publish"]);
-    // Nobody else's haproxy is found either; where this cannot be arranged, nothing is shown.
+    // No other haproxy must be found. Where this cannot be arranged, the test checks nothing.
     let script = "set -e
         for dir in /usr/local/sbin /usr/sbin /sbin; do mount --bind \"$PWD/home\" $dir; done
         mkdir bin; export PATH=$PWD/bin:/usr/bin:/bin

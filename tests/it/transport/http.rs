@@ -124,7 +124,7 @@ fn what_is_no_git_server() {
     error: store `http://HOST:PORT/down`: `HOST:PORT` answered with HTTP status 503
     hint: look at the log of the web server
     ");
-    // It may have been just the moment.
+    // A temporary failure is possible, so it must try more than once.
     assert!(server.requests().iter().filter(|line| line.contains(" /down/")).count() > 1);
     assert_snapshot!(publish(&node, &server.url("small"), server.address()), @"
     exit code 1

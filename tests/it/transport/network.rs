@@ -1,10 +1,10 @@
-//! Networks that do not work, whatever the protocol.
+//! Broken networks, for every protocol.
 
 use super::*;
 use crate::fixture::port::free_port;
 use crate::fixture::{GitDaemon, GitHttpServer, Relay, silent_server};
 
-/// A node that does not wait for long.
+/// A node with short time limits.
 fn impatient() -> Machine {
     Machine::new("app1").config("[timeouts]\nconnect = 1\nsilence = 1\npublish = 4\n")
 }
@@ -113,7 +113,7 @@ fn a_url_that_is_dangerous() {
     ");
 }
 
-/// How a cut shows depends on who was faster: the bytes, or the end.
+/// The message for a cut depends on which arrives first: the bytes or the end.
 #[track_caller]
 fn assert_cut(outcome: &Outcome) {
     let told = ["the connection to `HOST:PORT` broke", "`HOST:PORT` closed the connection"];
@@ -125,12 +125,12 @@ fn assert_cut(outcome: &Outcome) {
 fn a_push_that_is_cut_is_made_good_by_the_next() {
     let server = GitDaemon::start();
     let list = server.repository("list.git");
-    // Enough to ask for the references, too little for the pack.
+    // Enough to ask for the refs, too little for the pack.
     let relay = Relay::start(server.address(), 300);
     let node = Machine::new("app1");
     let url = format!("git://{}/list.git", relay.address());
     assert_cut(&publish(&node, &url, relay.address()));
-    // One to fetch and one to push: what may have arrived is not sent again.
+    // One to fetch and one to push: data that may have arrived is not sent again.
     assert_eq!((relay.connections(), list.commits().len()), (2, 0));
     relay.heal();
     publish_and_list(node, &url, &list);

@@ -1,4 +1,4 @@
-//! A proxy between a node and its list, named by the variables that git and curl know.
+//! A proxy between a node and its list, named by the variables that git and curl use.
 
 use super::*;
 use crate::fixture::port::free_port;

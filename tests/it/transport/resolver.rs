@@ -1,4 +1,4 @@
-//! URLs, proxies and git's own configuration: publishing finds the store where reading finds it.
+//! URLs, proxies and git's own configuration: publishing uses the same store as reading.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::fixture::machine::git;
 use crate::fixture::{GitDaemon, GitHttpServer, Host, HttpOptions, Proxy, Repository};
 
-/// The machine with that configuration of git.
+/// The machine with a git configuration.
 fn configured(machine: Machine, text: &str) -> Machine {
     fs::write(machine.path("home/.gitconfig"), text).unwrap();
     machine
@@ -22,7 +22,7 @@ fn a_url_is_rewritten_for_reading_and_for_publishing() {
         let node = configured(Machine::new("app1"), &text);
         host.admit(&node);
         publish_and_list(node, "https://git.corp.invalid/list.git", &list);
-        // Not twice: what it is rewritten to begins like something that is rewritten.
+        // Not twice: the rewritten URL itself begins with a prefix that is rewritten.
         let text = format!("{text}[url \"https://wrong.invalid/\"]\n\tinsteadOf = {base}\n");
         let node = configured(Machine::new("app2"), &text);
         host.admit(&node);
@@ -94,7 +94,7 @@ fn the_proxy_of_gits_configuration_is_gone_through() {
     ] {
         configured(Machine::new("app2"), &text).store(&url).good(&["publish"]);
     }
-    // An empty one counts before the variables, too.
+    // An empty one also overrides the variables.
     let node =
         configured(Machine::new("app3"), "[http]\n\tproxy =\n").env("http_proxy", "http://127.0.0.1:1");
     node.store(&url).good(&["publish"]);
@@ -103,7 +103,7 @@ fn the_proxy_of_gits_configuration_is_gone_through() {
         node.good(&["publish"]);
         node.good(&["list"]);
     }
-    // The variable of the other scheme is for the other scheme.
+    // The variable of one scheme does not affect the other.
     let node = Machine::new("app5").env("https_proxy", "http://127.0.0.1:1");
     node.store(&url).good(&["publish"]);
     assert_eq!(proxy.log(), before, "it was not asked");
@@ -132,7 +132,7 @@ fn a_proxy_that_is_not_spoken_to_is_never_gone_past() {
     }
     check(configured(Machine::new("app1"), &format!("[http]\n\tproxy = {SOCKS}\n")));
     assert!(list.files().is_empty());
-    // So it is with a command that git:// would go through.
+    // The same for a command as a proxy of git://.
     let daemon = GitDaemon::start();
     daemon.repository("list.git");
     let text = "[core]\n\tgitProxy = none for example.com\n\tgitProxy = /bin/connect for 0.0.1\n";
@@ -163,7 +163,7 @@ fn a_path_with_a_blank_is_written_as_in_any_url() {
 #[test]
 fn a_repository_with_sha256_is_called_so() {
     for host in Host::each() {
-        // A repository that the server serves, in another format.
+        // A repository in another object format, which the server serves.
         let list = host.repository("list.git");
         let path = list.git(["rev-parse", "--absolute-git-dir"]).trim().to_owned();
         fs::remove_dir_all(&path).unwrap();
@@ -176,7 +176,7 @@ fn a_repository_with_sha256_is_called_so() {
         // Empty, and with a branch.
         for has_branch in [false, true] {
             node.run(&["publish"]).code(1).says("has the object format sha256, which is not supported");
-            // Over http, git says nothing of an empty repository to those who read.
+            // Over http, git does not tell readers the format of an empty repository.
             if has_branch {
                 node.run(&["list"]).code(3).says("has the object format sha256, which is not supported");
                 continue;
@@ -210,7 +210,7 @@ fn no_password_is_shown_however_the_url_is_mistyped() {
         }
         let outcome = node.run(&["publish", "--dry-run", "--verbose", "--store", url]);
         assert!(!outcome.stderr.contains("hunter2"), "{url}\n{outcome}");
-        // In a file that cannot be read.
+        // In an unreadable file.
         fs::write(node.path("bad.toml"), format!("store = \"{url}\n")).unwrap();
         let outcome = node.run(&["list", "--config", "bad.toml"]).code(2);
         assert!(!outcome.stderr.contains("hunter2"), "{url}\n{outcome}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::fixture::Sshd;
 
-/// A node that the server knows, and that knows the server.
+/// A node that can log in to the server and knows its host key.
 fn friend(server: &Sshd) -> Machine {
     let node = Machine::new("app1");
     server.admit(&node);
@@ -48,7 +48,7 @@ fn the_command_of_the_environment() {
     publish_and_list(node, &server.url("list.git"), &list);
 }
 
-/// The first ssh of a shared connection stays behind, which must not keep us waiting for it.
+/// The first ssh of a shared connection stays in the background. presence must not wait for it.
 #[test]
 fn a_shared_connection() {
     let server = Sshd::start();
@@ -81,7 +81,7 @@ fn host_keys_are_checked() {
     hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; compare it with what the server's keeper says, then add it to known_hosts
     ");
 
-    // The key of somebody else under the name of this server.
+    // The key of another server under this server's name.
     let key = fs::read_to_string(node.path("home/.ssh/id_ed25519.pub")).unwrap();
     server.introduce_as(&node, &key);
     assert_snapshot!(check(), @"
@@ -150,7 +150,7 @@ fn an_ssh_that_hangs_is_ended_with_all_that_it_started() {
     ");
     let pids = fs::read_to_string(pids).unwrap();
     assert_eq!(pids.split_whitespace().count(), 2);
-    // Its parent is gone, so that it may be left for init to reap; it must not run.
+    // Its parent is gone, so it may remain for init to reap; it must not run.
     let runs = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !status.is_empty() && !status.contains(") Z ")
@@ -174,7 +174,7 @@ fn an_ssh_that_talks_much() {
     publish_and_list(node, &server.url("list.git"), &list);
 }
 
-/// A shell script that stands for ssh.
+/// A shell script in place of ssh.
 fn program(node: &Machine, script: &str) -> PathBuf {
     let path = node.path("ssh.sh");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -1,4 +1,4 @@
-//! The four files that name a database, each before the program that reads it.
+//! The four files that name a database, each judged by its reader.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,21 +9,21 @@ use super::{Model, assert_reported, hostile_nodes, values};
 use crate::judges::{pgbouncer, properties, shell, yaml};
 use crate::templates::fleet::{Fleet, node};
 
-/// Where a file says that the database is.
+/// The location of the database in a file.
 type Place = (String, String);
 
-/// What a database template needs a node to be.
+/// The condition for a node in a database template.
 fn place(model: &Model<'_>) -> Option<(IpAddr, u16)> {
     let database = model.text("nodepart")?.starts_with("db") && model.in_scope();
     (database && model.availability == "active").then_some(())?;
     Some((model.address?, model.port.ok()??))
 }
 
-/// Facts that decide about a database. No other can be seen in its files.
+/// The facts that affect a database file. No others can be seen in it.
 const DECIDE: [&str; 6] = ["instance-id", "address", "ipv4", "ipv6", "port", "state"];
 
-/// Every text that a template gives for one hostile node alone, with the place that must be read from it; and first, for
-/// all that cannot be used together with one that can.
+/// Each text that a template makes for a single hostile node, with the place that must be read from it. The
+/// first text is for all unusable nodes together with a usable one.
 fn scenarios(template: &str) -> BTreeMap<String, Place> {
     let nodes = hostile_nodes("db1");
     let (good, bad): (Vec<_>, Vec<_>) =
@@ -51,7 +51,7 @@ fn scenarios(template: &str) -> BTreeMap<String, Place> {
     texts
 }
 
-/// Compares as addresses: of one address there may be two spellings.
+/// Compares as addresses, since an address may have two spellings.
 #[track_caller]
 fn assert_place(host: &str, port: &str, place: &Place) {
     assert_eq!((host.parse::<IpAddr>().unwrap(), port), (place.0.parse().unwrap(), place.1.as_str()));
@@ -87,7 +87,7 @@ fn properties_name_the_database_and_nothing_else() {
     }
 }
 
-/// Many addresses would mean as many PgBouncers; a few show how it reads them, the rest is the same text.
+/// Many addresses would require many PgBouncers. A few show how it reads them; the others have the same text.
 #[test]
 fn pgbouncer_knows_the_database_and_no_other() {
     let texts = scenarios("pgbouncer");
@@ -120,7 +120,7 @@ fn pgbouncer_knows_the_database_and_no_other() {
     }
 }
 
-/// Variables come from whoever runs the program, but may be anything: a name with a quote must not break the file.
+/// Variables come from the operator, but may contain anything: a name with a quote must not break the file.
 #[test]
 fn variables_are_read_back_as_they_were_given() {
     let fleet = Fleet::of([&node("db1", 1)]);

@@ -45,7 +45,7 @@ fn haproxy_knows_what_the_rules_say_and_nothing_else() {
     });
 
     let models: Vec<Model<'_>> = nodes.iter().filter_map(Model::of).collect();
-    // Of the active ones at one address and port, the one with the least id.
+    // Of the active ones with one address and port, the one with the lowest id.
     let mut all: Vec<Known> = models.iter().filter_map(expected).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     let mut places = BTreeSet::new();
@@ -62,7 +62,7 @@ fn haproxy_knows_what_the_rules_say_and_nothing_else() {
     assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nextra {extra:#?}");
     assert!(expect.len() > 1_000, "nearly everything is refused, so this test tests nothing");
 
-    // A part has a backend if somebody could be reached who plays it, though perhaps not at which port.
+    // A part has a backend if one of its nodes has a usable address, even without a usable port.
     let mut proxies: BTreeSet<String> = models
         .iter()
         .filter(|model| model.in_scope() && model.availability != "absent" && model.address.is_some())
@@ -78,8 +78,8 @@ fn haproxy_knows_what_the_rules_say_and_nothing_else() {
     assert_reported(&reports, asked.filter(|model| expected(model).is_none()));
 }
 
-/// What HAProxy asks for is read off the wire: each path belongs to a part of its own, whose checks come to this test and
-/// say in the header `Host` which part it is.
+/// The test sees HAProxy's requests: each path belongs to its own part, whose checks connect to this test and
+/// name the part in the header `Host`.
 #[test]
 fn haproxy_asks_for_the_path_of_the_node_or_for_the_root() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -106,7 +106,7 @@ fn haproxy_asks_for_the_path_of_the_node_or_for_the_root() {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     while seen.len() < expect.len() && Instant::now() < deadline {
-        // HAProxy checks until it is stopped, so this never waits for long.
+        // HAProxy checks until it is stopped, so this wait is short.
         let (stream, _) = listener.accept().unwrap();
         let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
         let asked = lines.next().unwrap_or_default();

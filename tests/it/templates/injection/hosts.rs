@@ -1,4 +1,4 @@
-//! `hosts`: who is found under which name.
+//! `hosts`: which node has which name.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use super::{Model, assert_reported, hostile};
 use crate::judges::hosts::{found, read};
 use crate::templates::fleet::{Fleet, node};
 
-/// RFC 1123, no name of the machine itself, no number; and here no domain.
+/// RFC 1123, not a name of the machine itself, not a number; and here without a domain.
 fn is_host(name: &str) -> bool {
     let letter = |character: char| character.is_ascii_alphanumeric() || character == '-';
     let number = |character: char| character.is_ascii_digit();
@@ -62,7 +62,7 @@ fn everybody_is_found_under_a_name_of_his_own() {
     }
     assert_eq!(listed.len() - 4, expect.len());
 
-    // A node that is listed without its host name is reported too.
+    // A node that is listed without its host name is also reported.
     let reported = models.iter().filter(|model| {
         let named = model.facts.get("hostname").is_none_or(|name| name.is_null() || name == "");
         let whole = expect.get(&model.id).is_some_and(|(_, names)| names.len() == 2 || named);
@@ -70,7 +70,7 @@ fn everybody_is_found_under_a_name_of_his_own() {
     });
     assert_reported(&outcome.reports, reported);
 
-    // The C library reads the whole file for each name: a part of them has to do.
+    // The C library reads the whole file for each name, so only some are looked up.
     let some = || expect.values().step_by(13);
     let asked: Vec<String> = some().flat_map(|(_, names)| names.clone()).collect();
     if let Some(found) = found(outcome.good(), &asked) {

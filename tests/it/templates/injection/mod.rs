@@ -1,5 +1,5 @@
-//! Hostile values in every fact that a template reads. What the target's own program reads back must be what a second,
-//! simple model of the rules says: nothing more, nothing less, and whoever is left out is reported.
+//! Hostile values in every fact that a template reads. The target's own program must read back exactly what a
+//! second, simple model of the rules predicts, and every node that is left out must be reported.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ mod nginx;
 mod prometheus;
 mod property;
 
-/// The facts that some template reads, and some that are named like what templates read.
+/// The facts that templates read, and some with similar names.
 const FACTS: [&str; 21] = [
     "instance-id",
     "address",
@@ -42,7 +42,7 @@ const FACTS: [&str; 21] = [
     "host_port",
 ];
 
-/// What is worse than the tables: values that are almost right, names of others, the language of templates itself.
+/// Values beyond the tables: almost valid ones, names of other nodes, and template syntax.
 const WORSE: [&str; 62] = [
     "i-00001",
     "I-00001",
@@ -108,7 +108,7 @@ const WORSE: [&str; 62] = [
     "+app1",
 ];
 
-/// All payloads as values, and values that are no text.
+/// All payloads as values, and values that are not text.
 pub(super) fn values() -> Vec<Value> {
     let texts = payloads().into_iter().chain(WORSE.map(str::to_owned));
     let long = [65, 256, 257, 5_000].map(|length| "x".repeat(length));
@@ -130,7 +130,7 @@ pub(super) fn values() -> Vec<Value> {
     texts.chain(long).map(Value::from).chain(others).collect()
 }
 
-/// For each fact and each value a node of `part` that states it, and is otherwise as it should be; with that fact.
+/// For each fact and each value, a node of `part` that states it and is otherwise valid; with that fact.
 pub(super) fn hostile_nodes(part: &str) -> Vec<(&'static str, Map<String, Value>)> {
     let mut nodes: Vec<(&str, Map<String, Value>)> = Vec::new();
     for fact in FACTS {
@@ -140,7 +140,7 @@ pub(super) fn hostile_nodes(part: &str) -> Vec<(&'static str, Map<String, Value>
                 facts.remove("ipv4");
             }
             if let (true, Some(text)) = (fact == "nodepart", value.as_str()) {
-                // As it is, it is a part that nobody asks for.
+                // The bare value would be a part that no template asks for.
                 let stem = part.trim_end_matches(char::is_numeric);
                 facts.insert(fact.to_owned(), format!("{stem}{text}").into());
                 nodes.push((fact, facts.clone()));
@@ -150,13 +150,13 @@ pub(super) fn hostile_nodes(part: &str) -> Vec<(&'static str, Map<String, Value>
             nodes.push((fact, facts));
         }
     }
-    // One record an instance-id, the first.
+    // One record per instance-id: the first.
     let mut known = BTreeSet::new();
     nodes.retain(|(_, facts)| known.insert(facts["instance-id"].to_string()));
     nodes
 }
 
-/// A fleet of `app1` and `app2` with nothing wrong, among hostile nodes of `app1`.
+/// A fleet of valid `app1` and `app2` nodes, with hostile `app1` nodes among them.
 pub(super) fn hostile() -> (Fleet, Vec<Map<String, Value>>) {
     let honest = (0..12).map(|number| node(if number < 8 { "app1" } else { "app2" }, number));
     let mut nodes: Vec<_> = hostile_nodes("app1").into_iter().map(|(_, facts)| facts).collect();
@@ -165,7 +165,7 @@ pub(super) fn hostile() -> (Fleet, Vec<Map<String, Value>>) {
     (Fleet::of(&nodes), nodes)
 }
 
-/// Every one of these nodes must be told of.
+/// Every one of these nodes must be reported.
 #[track_caller]
 pub(super) fn assert_reported<'m>(reports: &[String], left_out: impl Iterator<Item = &'m Model<'m>>) {
     let mut count = 0;
@@ -181,18 +181,18 @@ pub(super) fn assert_reported<'m>(reports: &[String], left_out: impl Iterator<It
     assert!(count > 100, "nearly everything is taken, so this test tests nothing");
 }
 
-/// What the rules say of a node.
+/// What the rules predict for a node.
 pub(super) struct Model<'a> {
     pub(super) facts: &'a Map<String, Value>,
     pub(super) id: String,
     pub(super) availability: &'static str,
     pub(super) address: Option<IpAddr>,
-    /// None if there is none; an error if what there is is no port.
+    /// `None` if it is missing; an error if it is not a port.
     pub(super) port: Result<Option<u16>, ()>,
 }
 
 impl<'a> Model<'a> {
-    /// None for what is no record at all.
+    /// `None` if it is not a record.
     pub(super) fn of(facts: &'a Map<String, Value>) -> Option<Model<'a>> {
         let id = facts.get("instance-id")?.as_str().filter(|id| is_name(id))?.to_owned();
         let state = text(facts.get("state")).filter(|state| !state.is_empty());
@@ -223,12 +223,12 @@ impl<'a> Model<'a> {
             && self.text("deployment").as_deref() == Some("fed1")
     }
 
-    /// The part that it plays, if it can be an application's.
+    /// Its part, if it can be an application's.
     pub(super) fn app_part(&self) -> Option<String> {
         self.text("nodepart").filter(|part| part.starts_with("app") && is_name(part))
     }
 
-    /// A fact that counts as not stated when it is empty: `Ok(None)` then, an error if it is no port.
+    /// A fact that is treated as missing if it is empty (`Ok(None)`); an error if it is not a port.
     pub(super) fn optional_port(&self, fact: &str) -> Result<Option<u16>, ()> {
         match self.facts.get(fact) {
             Some(value) if is_something(value) => port(Some(value)).map(Some).ok_or(()),
@@ -237,7 +237,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// What `{{#if}}` takes for true.
+/// Whether `{{#if}}` takes the value for true.
 pub(super) fn is_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,

@@ -1,4 +1,4 @@
-//! `nagios.cfg`, read back from what Nagios makes of it.
+//! `nagios.cfg`, read back from Nagios.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::templates::fleet::Fleet;
 
 /// The host that Nagios must know: its alias, address and group.
 fn expected(model: &Model<'_>) -> Option<(String, String, Option<String>)> {
-    // In any directive, `null` cancels what is inherited.
+    // In any directive, `null` cancels the inherited value.
     let usable = |name: &String| is_name(name) && name != "null";
     (model.availability != "absent" && usable(&model.id)).then_some(())?;
     let alias = match model.facts.get("hostname").filter(|value| is_something(value)) {
@@ -22,7 +22,8 @@ fn expected(model: &Model<'_>) -> Option<(String, String, Option<String>)> {
     Some((alias, model.address?.to_string(), group))
 }
 
-/// What a directive can hold: no control characters, no macro, nothing that Nagios cuts off or takes for something else.
+/// The valid content of a directive: no control characters, no macro, nothing that Nagios removes or
+/// interprets.
 fn is_alias(text: &str) -> bool {
     !text.contains(|character: char| character.is_control() || character == '$')
         && text.trim_matches(' ') == text
@@ -74,7 +75,7 @@ fn nagios_knows_what_the_rules_say_and_nothing_else() {
     }
 }
 
-/// Whoever leaves in order wakes nobody; whoever is wedged does.
+/// A node that leaves in order triggers no alarm; a wedged one does.
 #[test]
 fn nagios_is_silent_about_those_who_leave() {
     let mut fleet = Fleet::default();

@@ -1,4 +1,4 @@
-//! `nginx-upstream.conf`, told by the servers that nginx tries to reach.
+//! `nginx-upstream.conf`, judged by the servers that nginx tries to reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,7 +12,8 @@ fn address(model: &Model<'_>) -> Option<SocketAddr> {
     Some(SocketAddr::new(model.address?, model.port.ok()??))
 }
 
-/// The upstreams with their servers. Of names that nginx takes for the same, the one with the most nodes counts.
+/// The upstreams with their servers. Of names that nginx treats as equal, the one with the most nodes is
+/// used.
 fn expected<'m>(models: impl Iterator<Item = &'m Model<'m>>) -> BTreeMap<String, BTreeSet<SocketAddr>> {
     let mut parts: BTreeMap<String, Vec<&Model<'_>>> = BTreeMap::new();
     for model in models.filter(|model| model.availability != "absent" && model.address.is_some()) {
@@ -32,7 +33,7 @@ fn expected<'m>(models: impl Iterator<Item = &'m Model<'m>>) -> BTreeMap<String,
         .collect()
 }
 
-/// Nothing but what the template writes around names and addresses.
+/// Only text that the template writes around names and addresses.
 fn is_plain(line: &str) -> bool {
     let upstream =
         line.strip_prefix("upstream ").and_then(|rest| rest.strip_suffix(" {")).is_some_and(is_name);

@@ -1,4 +1,4 @@
-//! `prometheus-sd.json`: every node with its labels, word for word.
+//! `prometheus-sd.json`: every node with its labels, verbatim.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ fn prometheus_reads_every_label_as_it_was_stated() {
     check(&balancer());
 }
 
-/// Somebody on a laptop has no scope: labels then hold what nodes of all stacktypes and deployments say.
+/// A user's laptop has no scope: the labels then contain values of nodes of all stacktypes and deployments.
 #[test]
 fn prometheus_reads_every_label_of_the_whole_list() {
     check(&Identity::default());

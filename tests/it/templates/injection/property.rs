@@ -1,5 +1,6 @@
-//! Whatever a fact holds, a built-in template makes what it makes without that node, or without that fact, or the same
-//! with one value in the quotes of its format. Nothing else is in the file: no line, no word, no key.
+//! Whatever a fact contains, a built-in template gives one of these: the same as without that node, the same
+//! as without that fact, or the same with one value in the quotes of its format. The file contains nothing
+//! else: no line, no word, no key.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,14 +12,15 @@ use super::{FACTS, is_name};
 use crate::templates::determinism::TEMPLATES;
 use crate::templates::fleet::{Fleet, node};
 
-/// The node among honest ones. In a balancer's file it is the only one of its part, so that what it says counts.
+/// The node among valid ones. In a balancer's file it is the only one of its part, so that its values take
+/// effect.
 fn with(facts: Option<Map<String, Value>>, part: &str, template: &str) -> Fleet {
     let others = ["app2", "db2", "lb1", if template == "haproxy.cfg" { "app3" } else { part }];
     let honest: Vec<_> = others.iter().zip(1..).map(|(part, number)| node(part, number)).collect();
     Fleet::of(honest.iter().chain(facts.as_ref()))
 }
 
-/// The parts of the text that no value may change. `Err` says what is there that no honest value makes.
+/// The parts of the text that no value may change. `Err` describes something that no valid value produces.
 fn structure(template: &str, text: &str) -> Result<Vec<String>, String> {
     if template == "prometheus-sd.json" {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -30,7 +32,7 @@ fn structure(template: &str, text: &str) -> Result<Vec<String>, String> {
     text.lines().map(|line| of_line(template, line).map_err(|why| format!("{why}: {line}"))).collect()
 }
 
-/// The same with no text in it but keys.
+/// The same JSON with all text masked except keys.
 fn masked(json: Value) -> Value {
     match json {
         Value::Array(list) => list.into_iter().map(masked).collect(),
@@ -57,7 +59,7 @@ fn of_line(template: &str, line: &str) -> Result<String, String> {
                 false => Err("names that are none".to_owned()),
             }
         }
-        // `;` begins a comment anywhere, a backslash at the end joins lines, and `$` is a macro.
+        // `;` starts a comment anywhere, a backslash at the end joins lines, and `$` is a macro.
         "nagios.cfg" => match trimmed.replace("\\;", "").contains([';', '$']) || trimmed.ends_with('\\') {
             true => Err("not only a value".to_owned()),
             false => Ok(first_word(trimmed)),
@@ -87,7 +89,7 @@ fn of_line(template: &str, line: &str) -> Result<String, String> {
                 .collect::<Vec<_>>()
                 .join(" "))
         }
-        // Its own words are known, and an address has none of these.
+        // The words of the template are known, and an address contains none of these characters.
         "nginx-upstream.conf" => {
             let marks: String =
                 line.split(" # ").next().unwrap_or_default().matches([';', '{', '}', '"']).collect();
@@ -126,7 +128,7 @@ fn words(line: &str, quotes: &[char], comment: Option<char>) -> Result<Vec<Strin
     if open.is_some() { Err("a quote that is not closed".to_owned()) } else { Ok(words) }
 }
 
-/// Text that no honest fact is: any, bytes that are no text, or what formats act upon.
+/// Text unlike any valid fact: random text, bytes that are not text, and characters that formats interpret.
 fn hostile_text() -> impl Strategy<Value = String> {
     let bytes = proptest::collection::vec(any::<u8>(), 0..60);
     prop_oneof![
@@ -145,7 +147,7 @@ fn rendered(facts: Option<Map<String, Value>>, part: &str, template: &str) -> St
     outcome.text.map_err(|error| error.to_string()).and_then(|text| structure(template, &text))
 }
 
-/// What there may be instead of what a hostile value says; worked out once.
+/// The possible structures for a hostile value, computed once.
 fn expected(fact: &'static str, part: &'static str, template: &'static str) -> [Structure; 4] {
     type Known = BTreeMap<[&'static str; 3], [Structure; 4]>;
     static KNOWN: Mutex<Known> = Mutex::new(Known::new());
@@ -157,14 +159,14 @@ fn expected(fact: &'static str, part: &'static str, template: &'static str) -> [
             facts.remove(fact);
             facts
         };
-        // Without a port it is left out inside its part, which is there all the same.
+        // Without a port it is left out of its part, but the part is there.
         let all = [None, Some(honest.clone()), Some(without(fact)), Some(without("port"))];
         all.map(|facts| rendered(facts, part, template))
     });
     expect.clone()
 }
 
-/// `PROPTEST_CASES` tries more.
+/// `PROPTEST_CASES` sets more cases.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
 }
@@ -178,7 +180,7 @@ proptest! {
         part in proptest::sample::select(vec!["app1", "db1"]),
         text in hostile_text(),
     ) {
-        // What is a name may be a part, a state or a host name like any other.
+        // A valid name may be a part, a state or a host name.
         prop_assume!(!is_name(&text) && !text.is_empty());
         let mut hostile = node(part, 7);
         hostile.insert(fact.to_owned(), text.clone().into());
@@ -193,7 +195,7 @@ proptest! {
     }
 }
 
-/// The structures see what they are to see.
+/// The structures detect injections.
 #[test]
 fn an_injection_changes_the_structure() {
     for (template, good, bad) in [
