@@ -19,7 +19,7 @@ pub enum HealthError {
     Node(#[from] NodeError),
     /// The memory of verdicts.
     #[error(transparent)]
-    HealthMemory(#[from] PathError),
+    Memory(#[from] PathError),
 }
 
 impl HealthError {
@@ -27,7 +27,7 @@ impl HealthError {
     pub fn hint(&self) -> Option<String> {
         match self {
             HealthError::Node(error) => error.hint(),
-            HealthError::HealthMemory(error) => error.hint(),
+            HealthError::Memory(error) => error.hint(),
         }
     }
 }
