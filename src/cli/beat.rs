@@ -25,10 +25,10 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Do one beat: publish, read the list, render what changed
 ///
-/// Runs this node's health checks, publishes its record if that has changed, leaves a heartbeat, which makes
-/// no history, reads the list, and brings the file of every `[[render]]` table of presence.toml up to date. A
-/// failing step does not stop later steps. The exit code is the highest of all failures. With `--max-age`,
-/// other commands judge nodes by their heartbeats.
+/// Runs this node's health checks, publishes its record if that has changed, and leaves a heartbeat, which
+/// makes no history. Then reads the list, and brings the file of every `[[render]]` table of presence.toml up
+/// to date. A failing step does not stop later steps. The exit code is the highest of all failures. With
+/// `--max-age`, other commands judge nodes by their heartbeats.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  presence beat\n  presence beat --dry-run\n  * * * * * root presence beat --quiet        # in /etc/cron.d/presence"

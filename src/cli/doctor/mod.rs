@@ -17,9 +17,9 @@ use findings::{Findings, Verdict};
 
 /// Rehearse everything that this node does, and say what to do
 ///
-/// Goes through what `beat`, `agent` and `render` would do, without the effects: this node's record, the
-/// stores (reads them, and prepares a publish), every `[[render]]` table with its template, its safety limits
-/// and its check, HAProxy's sockets, the programs of all commands, health checks and webhooks. Changes
+/// Goes through what `beat`, `agent` and `render` would do, without the effects. It covers this node's record,
+/// HAProxy's sockets, the programs of all commands, health checks and webhooks. It reads the stores and
+/// rehearses a publish, and renders every `[[render]]` table with its safety limits and its check. Changes
 /// nothing but the last copies in the state directory. A step that cannot be tried without its effect is
 /// reported as untried. The exit code is 1 if something failed. With -q, only failures are shown.
 #[derive(Debug, clap::Args)]
