@@ -215,9 +215,8 @@ fn compose(
     Ok((composition, said.into_iter().map(|warning| warning.text).collect()))
 }
 
-/// What this rendering is made from, if an equal one may be repeated instead. `None` if the user wants to see
-/// it without writing, or in detail, or if the result depends on the time, on the nodes' answers or on a
-/// check of stdout.
+/// The inputs of this rendering, if the last output from equal inputs may be repeated. `None` if the user only
+/// looks or wants details, or if the result depends on the time, on nodes' answers or on a check of stdout.
 fn inputs(args: &Args, config: &Config, facts: &Facts, lookup: &Lookup) -> Option<Inputs> {
     let checks_stdout = args.output.is_none() && args.check.is_some();
     let looks = args.diff || args.dry_run || console::is_verbose();

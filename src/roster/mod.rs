@@ -1,4 +1,4 @@
-//! All records at one moment, judged: which nodes there are, and which problems.
+//! All records at one moment, judged: the nodes, and the problems with the rest.
 //!
 //! Nothing here reads files, uses the network or knows the time. The result depends only on the arguments.
 

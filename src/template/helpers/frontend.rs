@@ -18,7 +18,7 @@ use crate::record::text;
 /// another.
 const DEFAULT_FIRST: u16 = 80;
 
-/// The variable for the number of consecutive ports that parts without a port variable may get.
+/// The variable for the number of consecutive ports that parts may get without being named by the operator.
 const MOST: &str = "max_frontends";
 
 /// Its default.
@@ -29,8 +29,8 @@ const TAKEN: [&str; 2] = ["stats_bind", "peers_bind"];
 
 /// The variable `frontend_port_PART` sets the port. Otherwise `app` and `app1` get the port `frontend_port`
 /// (80), `app2` the next one, and so on, for `max_frontends` ports. Anyone who can write a record can name
-/// any part. So ports beyond these, and ports that the config uses for something else, need a variable of the
-/// operator.
+/// any part. So a port beyond these is opened only if the operator names the part, by that variable or in the
+/// template. A port that the config uses for something else is opened only by that variable.
 pub(super) struct FrontendPort<'a>(pub(super) Shared<'a>);
 
 impl HelperDef for FrontendPort<'_> {
