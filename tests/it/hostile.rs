@@ -297,6 +297,12 @@ fn a_limit_that_is_configured_is_the_one_that_holds() {
             low("ref-bytes", 64);
             node.run(&IDS).code(3).says("more than 64 bytes of refs");
         }
+        // A writer replaces a whole shard: what it may not read it would delete.
+        list.node("app3").good(&["beat"]);
+        node.configure("beat-shards = 1\ntimeouts.recheck = 0\n[store-limits]\nshard-bytes = 8\n");
+        node.good(&["beat"]);
+        let shard = list.git(&["cat-file", "blob", "refs/presence/beats/000:beats"]);
+        assert!(shard.contains("i-app1 ") && shard.contains("i-app3 "), "{} {shard}", list.url);
     }
 }
 
