@@ -103,14 +103,12 @@ impl Directory {
         }
         // A note that another user owns may stay, and must not stop this node.
         let _ = departures::forget(&folder, record.id().as_ref());
-        let mut stays = None;
-        if old.is_none() || changed {
-            // If the node is new here or was elsewhere, an older file would outlive it. A file of another
-            // user may stay: readers take the one at the node's place, and it must not stop this node.
-            let removed = remove_files(&folder, record.id().as_ref(), &paths)?;
-            changed |= removed.found;
-            stays = removed.stays.map(StoreErrorKind::from);
-        }
+        // Readers may take another file of this node, however long ago it was written. A file of another user
+        // may stay, and must not stop this node.
+        let removed = remove_files(&folder, record.id().as_ref(), &paths)?;
+        changed |= removed.found;
+        // Reported with a change only: a beat would repeat it each minute.
+        let stays = removed.stays.filter(|_| old.is_none() || changed).map(StoreErrorKind::from);
         self.memory.is_directory(identity, true);
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
         let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined));

@@ -343,7 +343,11 @@ fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
     // It returns once more, and the next change removes it.
     fs::write(&other, forged).unwrap();
     assert!(!app.run(&["show", "i-app1"]).stdout.contains("evil"));
-    app.fact("port", 9004);
     app.good(&["publish"]);
     assert!(!other.exists());
+    // A later time wins until the next beat, although nothing else changed.
+    fs::write(&other, forged.replace("9999", "2025")).unwrap();
+    assert!(app.run(&["show", "i-app1"]).stdout.contains("evil"));
+    app.good(&["beat"]);
+    assert!(!other.exists() && !app.run(&["show", "i-app1"]).stdout.contains("evil"));
 }
