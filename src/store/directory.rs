@@ -105,10 +105,11 @@ impl Directory {
         let _ = departures::forget(&folder, record.id().as_ref());
         // Readers may take another file of this node, however long ago it was written. A file of another user
         // may stay, and must not stop this node.
-        let removed = remove_files(&folder, record.id().as_ref(), &paths)?;
-        changed |= removed.found;
+        let others = find_files(&folder, record.id().as_ref(), &paths)?;
+        let removed = remove_files(&others.paths)?;
+        changed |= removed.any;
         // Reported with a change only: a beat would repeat it each minute.
-        let stays = removed.stays.filter(|_| old.is_none() || changed).map(StoreErrorKind::from);
+        let stays = removed.stays.filter(|_| changed).map(StoreErrorKind::from);
         self.memory.is_directory(identity, true);
         let old = old.and_then(|bytes| Record::parse(&bytes).ok());
         let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined));
@@ -117,18 +118,18 @@ impl Directory {
 
     fn remove(&self, id: &str) -> Result<Option<Change>, StoreErrorKind> {
         let (folder, _) = self.folder_to_write()?;
+        let files = find_files(&folder, id, &[])?;
         // Noted before the removal, so that everybody who misses the file sees that it was withdrawn. Without
         // a note the record may seem lost, and readers keep the node's server for a while. That is no reason
         // to stay on the list.
-        let there = walk(&folder).flatten().any(|entry| entry.file_name() == format!("{id}.json").as_str());
-        if there {
+        if !files.paths.is_empty() {
             let _ = departures::note(&folder, id, SystemTime::now());
         }
-        match remove_files(&folder, id, &[])? {
-            Removed { stays: Some(error), .. } => Err(error.into()),
-            Removed { found: true, .. } => Ok(Some(Change::Left)),
+        match (remove_files(&files.paths)?, files.closed) {
+            (Removed { stays: Some(error), .. }, _) => Err(error.into()),
+            (Removed { any: true, .. }, _) => Ok(Some(Change::Left)),
             // The file may be in there.
-            Removed { closed: Some(error), .. } => Err(error.into()),
+            (_, Some(error)) => Err(error.into()),
             _ => Ok(None),
         }
     }
@@ -236,57 +237,68 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
     Ok(beats)
 }
 
-/// The result of removing a node's files.
+/// The files of a node.
 #[derive(Default)]
-struct Removed {
-    /// Whether a file was removed.
-    found: bool,
+struct Files {
+    paths: Vec<PathBuf>,
     /// A directory without read permission. It must not stop other nodes.
     closed: Option<PathError>,
-    /// A file that this user may not remove.
-    stays: Option<PathError>,
 }
 
-/// Removes the files of this node, except those to keep.
-fn remove_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Removed, PathError> {
+/// Finds the files of this node, except those to keep.
+fn find_files(folder: &Path, id: &str, keep: &[PathBuf]) -> Result<Files, PathError> {
+    const OPERATION: &str = "look for this node's files in";
     let wanted = format!("{id}.json");
-    let mut removed = Removed::default();
+    let mut files = Files::default();
     for (count, entry) in walk(folder).enumerate() {
         if count > limits::get().entries {
-            let error = std::io::Error::other(format!(
-                "there are more than {} files and folders",
-                limits::get().entries
-            ));
-            return Err(error).at("look for this node's files in", folder);
+            let most = limits::get().entries;
+            let error = std::io::Error::other(format!("there are more than {most} files and folders"));
+            return Err(error).at(OPERATION, folder);
         }
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => match error.into_io_error() {
-                Some(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some(error) if error.kind() == ErrorKind::PermissionDenied => {
                     let path = folder.to_owned();
-                    removed.closed =
-                        Some(PathError { operation: "look for this node's files in", path, source: error });
+                    files.closed = Some(PathError { operation: OPERATION, path, source: error });
                     continue;
                 }
                 // It was removed meanwhile.
-                Some(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).at("look for this node's files in", folder);
+                Some(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).at(OPERATION, folder);
                 }
                 _ => continue,
             },
         };
         let named = entry.file_name() == wanted.as_str() && !entry.file_type().is_dir();
         if named && !keep.iter().any(|path| path == entry.path()) {
-            match fs::remove_file(entry.path()) {
-                Ok(()) => removed.found = true,
-                // Somebody else removed it meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    let path = entry.path().to_owned();
-                    removed.stays = Some(PathError { operation: "remove", path, source: error });
-                }
-                Err(error) => return Err(error).at("remove", entry.path()),
+            files.paths.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+/// The result of removing files.
+#[derive(Default)]
+struct Removed {
+    /// Whether a file was removed.
+    any: bool,
+    /// A file that this user may not remove.
+    stays: Option<PathError>,
+}
+
+fn remove_files(paths: &[PathBuf]) -> Result<Removed, PathError> {
+    let mut removed = Removed::default();
+    for path in paths {
+        match fs::remove_file(path) {
+            Ok(()) => removed.any = true,
+            // Somebody else removed it meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                removed.stays = Some(PathError { operation: "remove", path: path.clone(), source: error });
             }
+            Err(error) => return Err(error).at("remove", path),
         }
     }
     Ok(removed)
