@@ -109,18 +109,18 @@ impl Worker {
     fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<AgentEvent>) -> Worker {
         // The thread's configuration has only its own store.
         let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
-        let own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
+        let mut own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
         let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
         let events = events.clone();
         std::thread::spawn(move || {
+            let patience = own.patience;
             // Either channel closes when the agent has ended.
             for (job, end) in todo {
                 let failed = job.failed(&own);
                 // A publish divides the time that it has, so it must know the end.
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                let patience = left.map_or(own.patience, |left| left.min(own.patience));
-                let config = Config { patience, ..own.clone() };
-                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config, job)));
+                own.patience = left.map_or(patience, |left| left.min(patience));
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
                 // A panic is a defect, and its message has been printed. Only this job of this store is
                 // lost.
                 let answer = done.unwrap_or(failed);

@@ -114,7 +114,7 @@ fn decide(
         let best = ADDRESSES.iter().position(|address| before.facts.contains_key(*address));
         for (fact, value) in &before.facts {
             let (is_away, instead) = match ADDRESSES.iter().position(|address| address == fact) {
-                // Only the address that readers use, and only if there is none as good.
+                // Readers use the best address. It is missing only if no address as good is left.
                 Some(rank) => {
                     let as_good = ADDRESSES[..=rank].iter().any(|address| after.facts.contains_key(*address));
                     (best == Some(rank) && !as_good, bad_address.clone())
@@ -151,17 +151,18 @@ pub fn has_address(record: &Record) -> bool {
 /// lacks a fact that it may have stated. If the state directory cannot be written, any fact may be missing,
 /// and the list is asked each time.
 pub fn must_ask(config: &Config, record: &Record) -> bool {
-    let mut firm = ADDRESSES.iter().chain(&FIRM);
+    if load(&config.state_dir).is_some() {
+        return false;
+    }
+    let firm = || ADDRESSES.iter().chain(&FIRM);
     let is_doubtful = !has_address(record)
         || ["nodepart", "stacktype"].iter().any(|fact| !record.has(fact))
-        || firm.any(|fact| facts::is_empty(&config.nodeinfo, fact))
-        || !faults(record, &config.states, &config.addresses).is_empty();
+        || firm().any(|fact| facts::is_empty(&config.nodeinfo, fact))
+        || !faults(record, &config.states, &config.addresses).is_empty()
+        || firm().any(|fact| !record.has(fact)) && !state::can_save(&config.state_dir);
     let has_copy =
         || Fleet::of_copies(config, false).readings.iter().any(|reading| reading.snapshot.is_some());
-    let lacks = || ADDRESSES.iter().chain(&FIRM).any(|fact| !record.has(fact));
-    load(&config.state_dir).is_none()
-        && (is_doubtful || lacks() && !state::can_save(&config.state_dir))
-        && !has_copy()
+    is_doubtful && !has_copy()
 }
 
 /// The record for a single run to publish, with warnings. If only the list knows what this node has
