@@ -28,6 +28,8 @@ pub struct Manner<'a> {
     pub evidence: Evidence<'a>,
     /// An operator accepts the list: no safety limit applies, and the held nodes are gone.
     pub accept: bool,
+    /// Fill [`Turn::firsts`], which takes a second rendering.
+    pub compare_firsts: bool,
 }
 
 /// The result of a turn.
@@ -41,8 +43,8 @@ pub struct Turn {
     pub warnings: Vec<Warning>,
     /// The number of nodes that the file keeps although they are missed or lost.
     pub held: usize,
-    /// In a dry run: each first node that the file keeps although a machine without a memory would choose
-    /// another one.
+    /// Each first node that the file keeps although a machine without a memory would choose another one. Empty
+    /// unless they were asked for.
     pub firsts: Vec<rendering::KeptFirst>,
     /// Nodes that are not held any more, and get their full time again.
     pub pardoned: BTreeSet<String>,
@@ -233,7 +235,7 @@ impl Turn {
             Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
         };
         self.held += composed.held.len();
-        if manner.dry_run {
+        if manner.compare_firsts {
             self.firsts = rendering::kept_firsts(&rendering, &attendance.roster, &before, &composed)?;
         }
         let mut lost = Vec::new();

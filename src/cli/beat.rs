@@ -129,7 +129,13 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
     let mut waiting = Vec::new();
     for (place, table) in config.renders.iter().enumerate() {
         let accept = accepted(&table.target.path);
-        let manner = Manner { dry_run: args.dry_run, hold_reload: shared[place], evidence, accept };
+        let manner = Manner {
+            dry_run: args.dry_run,
+            hold_reload: shared[place],
+            evidence,
+            accept,
+            compare_firsts: false,
+        };
         let turn = turn::take(config, table, &facts, &fleet, manner);
         match shared[place] {
             true => waiting.push((place, turn)),
@@ -195,7 +201,13 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
 pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
     let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
-    let manner = Manner { dry_run, hold_reload: false, evidence: Evidence::Nothing, accept: true };
+    let manner = Manner {
+        dry_run,
+        hold_reload: false,
+        evidence: Evidence::Nothing,
+        accept: true,
+        compare_firsts: false,
+    };
     let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
     report(config, table, turn, dry_run)
 }

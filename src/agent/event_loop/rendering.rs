@@ -69,6 +69,7 @@ impl EventLoop<'_> {
                 hold_reload: shared[place] || !self.budget.allows(now),
                 evidence: Evidence::Listened(&self.liveness, config.agent.interval),
                 accept: false,
+                compare_firsts: false,
             };
             let turn = turn::take(config, render, facts, fleet, manner);
             if shared[place] {

@@ -100,7 +100,13 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
     let check = render.target.check.clone();
     // A missing program was already reported; the rest can still be tried.
     render.target.check = check.filter(|check| commands::find(check).is_ok());
-    let manner = Manner { dry_run: true, hold_reload: false, evidence: Evidence::Nothing, accept: false };
+    let manner = Manner {
+        dry_run: true,
+        hold_reload: false,
+        evidence: Evidence::Nothing,
+        accept: false,
+        compare_firsts: true,
+    };
     let turn = turn::take(config, &render, facts, fleet, manner);
     for warning in turn.warnings.iter().take(MAX_WARNINGS) {
         findings.doubtful("file", format!("`{path}`: {}", warning.text), None);
