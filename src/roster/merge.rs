@@ -27,14 +27,16 @@ pub(super) fn newest(
         return (nodes, Vec::new());
     }
     let rank = |node: &Node| stores.iter().position(|store| *store == node.store);
-    let is_far = |node: &Node| latest.is_some_and(|latest| node.record.changed() > Some(latest));
+    let age = |node: &Node| {
+        let changed = node.record.changed();
+        (latest.is_some_and(|latest| changed > Some(latest)), Reverse(changed))
+    };
     let is_elsewhere = |node: &Node| !layout.has(&node.record, &node.path);
     nodes.sort_by(|a, b| {
         a.record
             .id()
             .cmp(b.record.id())
-            .then_with(|| is_far(a).cmp(&is_far(b)))
-            .then_with(|| Reverse(a.record.changed()).cmp(&Reverse(b.record.changed())))
+            .then_with(|| age(a).cmp(&age(b)))
             .then_with(|| (a.stale, rank(a)).cmp(&(b.stale, rank(b))))
             .then_with(|| (is_elsewhere(a), &a.path).cmp(&(is_elsewhere(b), &b.path)))
     });
