@@ -157,13 +157,8 @@ mod tests {
 
     use git2::{ObjectType, Oid, Repository};
 
+    use super::super::push::deflated;
     use super::*;
-
-    fn deflated(data: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
-    }
 
     /// A pack of a file, and a delta that makes the same file from it.
     fn endless(size: u16) -> Vec<u8> {

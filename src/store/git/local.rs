@@ -95,14 +95,15 @@ impl Local {
         deadline: Deadline,
         act: impl FnOnce() -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
-        let (done, refused) = allowance::within(limits::get().working_bytes, None, || {
+        let bytes = limits::get().working_bytes;
+        let (done, refused) = allowance::within(bytes, None, || {
             trial::pass(&self.path, self.cache.place(), &self.options, deadline)?;
             act()
         });
         let done = done.map_err(|error| match refused {
             Some(_) => {
-                let (place, most) = (self.path.display().to_string(), limits::get().working_bytes as u64);
-                StoreErrorKind::TooMuch { place, what: allowance::AT_ONCE, most }
+                let place = self.path.display().to_string();
+                StoreErrorKind::TooMuch { place, what: allowance::AT_ONCE, most: bytes as u64 }
             }
             None => error,
         });

@@ -18,6 +18,8 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use super::transport::take_answered_in;
 use crate::limits;
 use advert::Advert;
+#[cfg(test)]
+pub(super) use pack::deflated;
 pub(super) use pack::{added, pack_of};
 
 /// The capabilities of this client, besides `report-status`.
@@ -32,6 +34,13 @@ pub(super) struct RefUpdate {
     pub(super) old: Option<Oid>,
     /// The new target; `None` deletes the ref.
     pub(super) new: Option<Oid>,
+}
+
+impl RefUpdate {
+    /// Deletes the ref, if it still names `old`.
+    pub(super) fn deletion(name: &str, old: Oid) -> RefUpdate {
+        RefUpdate { name: name.to_owned(), old: Some(old), new: None }
+    }
 }
 
 /// The server's report on a push.

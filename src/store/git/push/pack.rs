@@ -132,6 +132,14 @@ fn header(pack: &mut Vec<u8>, kind: u8, size: usize) {
     pack.push(byte);
 }
 
+/// The bytes as they stand in a pack.
+#[cfg(test)]
+pub(in crate::store::git) fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    deflate(&mut pack, bytes).unwrap();
+    pack
+}
+
 fn deflate(pack: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     let mut encoder = ZlibEncoder::new(pack, Compression::fast());
     encoder.write_all(bytes)?;

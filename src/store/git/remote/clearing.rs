@@ -64,10 +64,8 @@ impl Operation<'_> {
     /// are none.
     pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
         let refs = session.advert().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
-        let deletions: Vec<RefUpdate> = refs
-            .take(FEW)
-            .map(|(name, oid)| RefUpdate { name: name.clone(), old: Some(*oid), new: None })
-            .collect();
+        let deletions: Vec<RefUpdate> =
+            refs.take(FEW).map(|(name, oid)| RefUpdate::deletion(name, *oid)).collect();
         let Some(first) = deletions.first() else { return Ok(Some(session)) };
         let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
         judge(&report, &first.name, false)?;
@@ -87,8 +85,7 @@ impl Operation<'_> {
         let bad = refs.filter(|(name, oid)| {
             ours(name) && (broken.get(*name) == Some(oid) || refusal.names_bad_ref(name))
         });
-        let deletions: Vec<RefUpdate> =
-            bad.map(|(name, oid)| RefUpdate { name: name.clone(), old: Some(*oid), new: None }).collect();
+        let deletions: Vec<RefUpdate> = bad.map(|(name, oid)| RefUpdate::deletion(name, *oid)).collect();
         if deletions.is_empty() {
             session.leave();
             return Ok(false);

@@ -151,5 +151,5 @@ impl Operation<'_> {
 }
 
 pub(super) fn deletion(entry: &WaitingUpdate) -> RefUpdate {
-    RefUpdate { name: entry.name(), old: Some(entry.commit), new: None }
+    RefUpdate::deletion(&entry.name(), entry.commit)
 }

@@ -314,7 +314,7 @@ impl Operation<'_> {
             Err(error) => {
                 if waits {
                     // A change that the server refuses on its branch must not enter through the inbox.
-                    let gone = RefUpdate { name, old: Some(entry), new: None };
+                    let gone = RefUpdate::deletion(&name, entry);
                     self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
                 }
                 Err(error)

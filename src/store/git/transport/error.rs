@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::address::AddressError;
+use crate::deadline::Deadline;
 use crate::errors::chain;
 
 /// The network or the server failed to do what was asked. No variant contains a password or token.
@@ -211,6 +212,12 @@ impl TransportError {
     /// The error that a limit was exceeded.
     pub(super) fn excess(peer: &str, (what, most): (&'static str, u64)) -> TransportError {
         TransportError::TooMuch { peer: peer.to_owned(), what, most }
+    }
+
+    /// The error that the operation has no time left.
+    pub(super) fn late(peer: &str, deadline: Deadline) -> TransportError {
+        let (seconds, key) = (deadline.within().as_secs(), deadline.limit().key());
+        TransportError::Late { peer: peer.to_owned(), seconds, key }
     }
 
     /// Whether the cause may be an overloaded server: it did not accept the connection in time, or closed it

@@ -278,15 +278,8 @@ fn sizes(delta: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn deflated(data: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
-    }
+    use crate::store::git::push::deflated;
 
     /// The first bytes of an entry.
     fn header(kind: u8, mut size: u64) -> Vec<u8> {

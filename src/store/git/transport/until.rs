@@ -51,17 +51,15 @@ pub(in crate::store::git) fn bounded<T>(
     act: impl FnOnce() -> Result<T, git2::Error>,
 ) -> Result<T, git2::Error> {
     let deadline = DEADLINE.get();
-    let end = deadline
-        .map(|deadline| deadline.end() + std::time::Duration::from_secs(limits::get().working_seconds));
-    let (result, refused) = allowance::within(limits::get().working_bytes, end, act);
+    let bytes = limits::get().working_bytes;
+    let afterwards = Duration::from_secs(limits::get().working_seconds);
+    let end = deadline.map(|deadline| deadline.end() + afterwards);
+    let (result, refused) = allowance::within(bytes, end, act);
     if let (Err(_), Some(refused)) = (&result, refused) {
         let peer = Address::parse(url).map_or_else(|_| "the server".to_owned(), |address| address.peer());
         remember(match (refused, deadline) {
-            (Refused::Time, Some(deadline)) => {
-                let (seconds, key) = (deadline.within().as_secs(), deadline.limit().key());
-                TransportError::Late { peer, seconds, key }
-            }
-            _ => TransportError::excess(&peer, (allowance::AT_ONCE, limits::get().working_bytes as u64)),
+            (Refused::Time, Some(deadline)) => TransportError::late(&peer, deadline),
+            _ => TransportError::excess(&peer, (allowance::AT_ONCE, bytes as u64)),
         });
     }
     result
@@ -70,8 +68,7 @@ pub(in crate::store::git) fn bounded<T>(
 /// The error that the operation has no time left, if so.
 pub(super) fn late(peer: &str) -> Option<TransportError> {
     let deadline = DEADLINE.get().filter(|deadline| deadline.left() < SLACK)?;
-    let (seconds, key) = (deadline.within().as_secs(), deadline.limit().key());
-    Some(TransportError::Late { peer: peer.to_owned(), seconds, key })
+    Some(TransportError::late(peer, deadline))
 }
 
 #[cfg(test)]
