@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::fixture::Host;
 use crate::fixture::machine::{Machine, git};
+use crate::fixture::packs::{copied, deflated, digest, entry, sends, whole};
 
 const IDS: [&str; 3] = ["list", "--format", "ids"];
 
@@ -453,96 +452,6 @@ fn what_has_a_records_name_and_is_none_is_a_problem() {
     for _ in 0..2 {
         let listed = node.run(&IDS).code(0).says("i-1.json/: is a folder, and no record");
         assert_eq!(listed.stdout, "i-app1\n");
-    }
-}
-
-/// The first bytes of a pack entry (gitformat-pack(5)).
-fn entry(kind: u8, size: usize, rest: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = vec![kind << 4 | (size & 15) as u8];
-    let mut left = size >> 4;
-    while left > 0 {
-        *bytes.last_mut().unwrap() |= 0x80;
-        bytes.push((left & 0x7f) as u8);
-        left >>= 7;
-    }
-    bytes.extend(rest.concat());
-    bytes
-}
-
-fn deflated(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn digest(bytes: &[u8]) -> [u8; 20] {
-    sha1_smol::Sha1::from(bytes).digest().bytes()
-}
-
-/// A whole object, and its id.
-fn whole(kind: u8, name: &str, data: &[u8]) -> (Vec<u8>, [u8; 20]) {
-    let oid = digest(&[format!("{name} {}\0", data.len()).as_bytes(), data].concat());
-    (entry(kind, data.len(), &[&deflated(data)]), oid)
-}
-
-/// The same object again, as a delta against itself.
-fn copied(base: [u8; 20], size: u32) -> Vec<u8> {
-    let mut number = Vec::new();
-    let mut left = size;
-    while left > 0x7f {
-        number.push(0x80 | (left & 0x7f) as u8);
-        left >>= 7;
-    }
-    number.push(left as u8);
-    let delta = [&number[..], &number, &[0xf0], &size.to_le_bytes()[..3]].concat();
-    entry(7, delta.len(), &[&base, &deflated(&delta)])
-}
-
-/// A git server that answers each fetch of its only commit with a pack that also has these objects.
-fn sends(objects: &[Vec<u8>]) -> String {
-    let (tree, oid) = whole(2, "tree", b"");
-    let hex = |oid: [u8; 20]| oid.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let text = format!("tree {}\nauthor a <a> 1 +0000\ncommitter a <a> 1 +0000\n\nx\n", hex(oid));
-    let (commit, tip) = whole(1, "commit", text.as_bytes());
-    let count = (objects.len() as u32 + 2).to_be_bytes();
-    let mut pack = [b"PACK\0\0\0\x02", &count[..], &tree, &commit, &objects.concat()].concat();
-    pack.extend(digest(&pack));
-    let packet = |data: &[u8]| [format!("{:04x}", data.len() + 4).as_bytes(), data].concat();
-    let abilities = "ofs-delta shallow multi_ack side-band-64k symref=HEAD:refs/heads/master";
-    let refs = [
-        packet(format!("{} HEAD\0{abilities}\n", hex(tip)).as_bytes()),
-        packet(format!("{} refs/heads/master\n", hex(tip)).as_bytes()),
-        b"0000".to_vec(),
-    ];
-    let packed: Vec<u8> = pack.chunks(60_000).flat_map(|part| packet(&[b"\x01", part].concat())).collect();
-    let answer = [packet(b"NAK\n"), packed, b"0000".to_vec()].concat();
-    let shallow = [packet(format!("shallow {}", hex(tip)).as_bytes()), b"0000".to_vec()].concat();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            // The client may disconnect at any time.
-            let _ = serve(client.unwrap(), &refs.concat(), &shallow, &answer);
-        }
-    });
-    format!("git://{address}/list.git")
-}
-
-fn serve(mut client: TcpStream, refs: &[u8], shallow: &[u8], answer: &[u8]) -> std::io::Result<()> {
-    client.write_all(refs)?;
-    let mut is_told = false;
-    loop {
-        let mut length = [0; 4];
-        client.read_exact(&mut length)?;
-        let length = usize::from_str_radix(str::from_utf8(&length).unwrap(), 16).unwrap();
-        let mut said = vec![0; length.saturating_sub(4)];
-        client.read_exact(&mut said)?;
-        if length == 0 && !std::mem::replace(&mut is_told, true) {
-            client.write_all(shallow)?;
-        }
-        if said.starts_with(b"done") {
-            return client.write_all(answer);
-        }
     }
 }
 
