@@ -88,8 +88,8 @@ impl<'a> Reporter<'a> {
         (self.say)(Report::Note(text.into()));
     }
 
-    /// Reports the complaints about `topic` that the last call did not have; if there are none, that all is
-    /// well again.
+    /// Reports the complaints about `topic` that are new since the last call. Without complaints, reports that
+    /// all is well again.
     pub(super) fn report(&mut self, topic: &str, complaints: impl IntoIterator<Item = impl Into<Complaint>>) {
         let complaints: Vec<Complaint> = complaints.into_iter().map(Into::into).collect();
         if complaints.is_empty() {

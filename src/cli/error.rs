@@ -1,4 +1,4 @@
-//! An error as the user sees it: what failed, where, what to do next, and the exit code.
+//! Errors for the user. Each one says what failed, where, and what to do next, and has an exit code.
 
 use std::process::ExitCode;
 

@@ -90,7 +90,7 @@ pub enum Forbidden {
 }
 
 impl Allowed {
-    /// Allows these networks; if there are none, all but the special addresses.
+    /// Allows these networks. An empty list allows all but the special addresses.
     pub fn of(networks: &[String]) -> Result<Allowed, NetworkError> {
         networks.iter().map(|network| network.parse()).collect::<Result<_, _>>().map(Allowed)
     }

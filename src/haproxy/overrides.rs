@@ -1,10 +1,10 @@
 //! Overrides: settings at the socket by somebody else, which this program leaves in place. For example a
 //! server in maintenance, another weight, or a server of theirs.
 //!
-//! A server that differs from the file is either in transition or was set by somebody else. What runs does
-//! not show which, so the servers in transition are recorded before anything is sent. A server that is not
-//! among them was set by somebody else, if neither its line in the file nor HAProxy's process has changed. If
-//! that is uncertain, the file applies.
+//! A server that differs from the file is either in transition or was set by somebody else. The running
+//! HAProxy does not show which, so presence records the servers in transition before it sends anything. A
+//! server without such a record was set by somebody else, if neither its line in the file nor HAProxy's
+//! process has changed. If that is uncertain, the file applies.
 
 use std::collections::{BTreeMap, BTreeSet};
 

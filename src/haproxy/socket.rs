@@ -180,7 +180,7 @@ impl Socket {
     }
 
     /// The master also lists a worker that has not yet loaded its file: a worker serves once it answers.
-    /// While there is none, and after a failed reload, the previous worker serves.
+    /// Before it is ready, and after a failed reload, the previous worker serves.
     fn worker_of_master(&self) -> Result<Option<u32>, SocketError> {
         let (new, old) = workers(&self.ask("show proc")?);
         let Some(new) = new else { return Ok(old) };

@@ -1,4 +1,4 @@
-//! HAProxy's server-state file: what HAProxy should remember of its servers over a reload, and nothing else.
+//! Writes HAProxy's server-state file, from which HAProxy restores its servers after a reload.
 //!
 //! Without it, every server is up after a reload until its checks find it down, and a broken one gets
 //! requests again. With it, HAProxy trusts it more than its own file: a changed port has no effect, nor has
