@@ -484,7 +484,7 @@ mod tests {
             assert!(error.to_string().contains(expect) && error.hint().is_some(), "{error}");
         };
         check("stores = []", "unknown field `stores`");
-        check("folder = '../x'", "no folder inside a store");
+        check("folder = '../x'", "not a folder inside a store");
         check("[states]\nx = 'gone'", "line 2");
         check("[[render]]\nname = 'x'\noutput = '/x'\nmode = '9'", "line 4");
         check("[[render]]\nname = 'x'\noutput = '/x'\nchek = 'y'", "unknown field `chek`");

@@ -143,7 +143,7 @@ mod tests {
         let say = |_: Report| *said.borrow_mut() += 1;
         let mut reporter = Reporter::new(&say);
         for age in 20..40 {
-            let text = format!("others were faster {} times in {age} s", age / 3);
+            let text = format!("others were first {} times in {age} s", age / 3);
             reporter.report("store", vec![(text, None)]);
             let silent = |id: &str| Warning {
                 subject: format!("{id}: missed"),

@@ -143,7 +143,7 @@ impl Directory {
         let replaced = replaced.and_then(|time| Timestamp::try_from(time).ok());
         // All users may see its time.
         let file = dir.open_or_make(id.as_ref(), READABLE)?;
-        file.set_modified(time.into()).at("note a heartbeat in", &path)?;
+        file.set_modified(time.into()).at("write a heartbeat to", &path)?;
         Ok(replaced)
     }
 }

@@ -52,7 +52,7 @@ pub enum StoreErrorKind {
         source: git2::Error,
     },
     /// A signal killed the process that read the repository first.
-    #[error("reading `{}` ended the process that tried it with signal {signal}", shown(path))]
+    #[error("the process that read the repository `{}` was killed by signal {signal}", shown(path))]
     Crashed {
         /// Where it is.
         path: std::path::PathBuf,
@@ -79,7 +79,7 @@ pub enum StoreErrorKind {
     },
     /// The branch has no list, but another branch has.
     #[error(
-        "the branch `{}` has no records in `{folder}`, and the branch `{}` has the list",
+        "the branch `{}` has no records in `{folder}`; the list is on the branch `{}`",
         branch_name(branch),
         branch_name(list)
     )]
@@ -100,7 +100,7 @@ pub enum StoreErrorKind {
         is: &'static str,
     },
     /// No record of the directory can be read.
-    #[error("none of the {count} files in `{}` can be read, of which the first is", shown(path))]
+    #[error("none of the {count} files in `{}` can be read; the first error", shown(path))]
     Unreadable {
         /// The folder.
         path: std::path::PathBuf,
@@ -111,13 +111,13 @@ pub enum StoreErrorKind {
         source: PathError,
     },
     /// A `file://` URL names another host.
-    #[error("the URL names a host, and files are read on this machine alone")]
+    #[error("the URL names a host, but `file://` reads this machine only")]
     OtherHost,
     /// This build has no transport for the URL's scheme.
     #[error("this build of presence has no transport for `{0}`")]
     UnknownScheme(String),
     /// git's configuration reads and writes at different places, and at least one is a path.
-    #[error("git's configuration reads from `{read}` and pushes to `{write}`, and one of them is a path")]
+    #[error("git's configuration fetches from `{read}` but pushes to `{write}`, and one of them is a path")]
     Split {
         /// Where the store is read.
         read: String,
@@ -137,7 +137,7 @@ pub enum StoreErrorKind {
     #[error("a plain directory keeps no history")]
     NoHistory,
     /// HEAD names no existing branch, and there is not exactly one other branch to use.
-    #[error("HEAD names {}; there are {there}", unborn(head.as_deref()))]
+    #[error("HEAD names {}; existing branches: {there}", unborn(head.as_deref()))]
     NoBranch {
         /// The branch that HEAD names, if any.
         head: Option<String>,
@@ -145,7 +145,7 @@ pub enum StoreErrorKind {
         there: String,
     },
     /// The configured branch does not exist.
-    #[error("there is no branch `{branch}`, which the configuration names; there are {there}")]
+    #[error("the configured branch `{branch}` does not exist; existing branches: {there}")]
     NoSuchBranch {
         /// Its name.
         branch: String,
@@ -162,7 +162,7 @@ pub enum StoreErrorKind {
         source: git2::Error,
     },
     /// The server lists a ref but sends no objects for it.
-    #[error("the server lists `{name}` and does not send it")]
+    #[error("the server lists `{name}` but does not send its objects")]
     Unsent {
         /// The ref.
         name: String,
@@ -191,7 +191,7 @@ pub enum StoreErrorKind {
         said: String,
     },
     /// Other publishers were faster at every attempt.
-    #[error("other publishers were faster {tries} times in {seconds} s")]
+    #[error("other publishers updated the branch first, {tries} times in {seconds} s")]
     Busy {
         /// The number of attempts.
         tries: u32,
@@ -209,13 +209,13 @@ pub enum StoreErrorKind {
         key: &'static str,
     },
     /// Another store answered, and this one did not answer soon after.
-    #[error("has not answered within {seconds} s after another store had")]
+    #[error("has not answered within {seconds} s of another store's answer")]
     Behind {
         /// The limit, in seconds.
         seconds: u64,
     },
     /// The operation panicked: a defect of presence.
-    #[error("presence itself failed at it")]
+    #[error("presence crashed while it used this store")]
     Panicked,
     /// Something exceeds a limit of what is read.
     #[error("`{place}` has more than {most} {what}")]
@@ -243,7 +243,7 @@ pub enum StoreErrorKind {
         key: &'static str,
     },
     /// This thread already holds the mirror's lock: it would wait for itself.
-    #[error("presence holds `{}` itself and asked for it once more: this is a defect of presence", .0.display())]
+    #[error("presence asked for its own lock `{}` a second time: this is a bug in presence", .0.display())]
     LockedByItself(std::path::PathBuf),
 }
 
@@ -252,25 +252,23 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match &self.kind {
             StoreErrorKind::Missing(path) => Some(format!(
-                "`git init --bare {0}` makes a repository, `mkdir -p {0}` a plain directory",
+                "create a repository with `git init --bare {0}`, or a plain directory with `mkdir -p {0}`",
                 crate::errors::pasted(Path::new(&shown(path)))
             )),
-            StoreErrorKind::Away(path) => Some(format!(
-                "mount or restore `{}`: it was the list when it was last used",
-                shown(path)
-            )),
+            StoreErrorKind::Away(path) => {
+                Some(format!("mount or restore `{}`: it held the list at its last use", shown(path)))
+            }
             StoreErrorKind::NoDirectory { path, .. } => Some(format!(
                 "`ls -ld {}` shows it; name the directory or repository of the list with --store",
                 crate::errors::pasted(Path::new(&shown(path)))
             )),
             StoreErrorKind::Gone { memory, .. } => Some(format!(
-                "restore it from a clone or a backup; a node that publishes puts itself back. If it was meant to be \
-                 removed, `rm {}`, and run the same command again",
+                "restore it from a clone or a backup, or let each node publish again. If it was removed on \
+                 purpose, run `rm {}`, then the same command again",
                 crate::errors::pasted(memory)
             )),
             StoreErrorKind::OtherBranch { list, .. } => Some(format!(
-                "in the repository, `git symbolic-ref HEAD {}` makes HEAD name it; or name the branch with `branch` in \
-                 presence.toml",
+                "run `git symbolic-ref HEAD {}` in the repository, or set `branch` in presence.toml",
                 list.escape_debug()
             )),
             StoreErrorKind::NoFolder { .. } => {
@@ -278,7 +276,9 @@ impl StoreError {
             }
             StoreErrorKind::Unreadable { source, .. } => source.hint(),
             StoreErrorKind::OtherHost => Some(
-                "write `file:///PATH` for a path of this machine, `ssh://HOST/PATH` for one of another".into(),
+                "write `file:///PATH` for a path on this machine, `ssh://HOST/PATH` for one on another \
+                 machine"
+                    .into(),
             ),
             StoreErrorKind::Unopenable { path, obstacle, .. } => Some(obstacle.hint(path)),
             StoreErrorKind::Crashed { path, .. } => Some(format!(
@@ -286,10 +286,10 @@ impl StoreError {
                 crate::errors::pasted(Path::new(&shown(path)))
             )),
             StoreErrorKind::Changed { was, memory, .. } => Some(format!(
-                "{}; if it is meant to be as it is now, `rm {}`, and run the same command again",
+                "{}; if the change is intended, run `rm {}`, then the same command again",
                 match was {
-                    Difference::Repository => "bring the repository back",
-                    Difference::Directory => "remove what `git init` has made",
+                    Difference::Repository => "restore the repository",
+                    Difference::Directory => "remove what `git init` created",
                     Difference::Emptied | Difference::Elsewhere | Difference::Unmounted => "mount or restore it",
                 },
                 crate::errors::pasted(memory)
@@ -300,36 +300,41 @@ impl StoreError {
                     .into(),
             ),
             StoreErrorKind::Split { .. } => {
-                Some("make `insteadOf` and `pushInsteadOf` name the same path, or a URL each".into())
+                Some("set `insteadOf` and `pushInsteadOf` to the same path, or both to URLs".into())
             }
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
             StoreErrorKind::Transport(error) => error.hint(),
-            StoreErrorKind::Panicked => Some("report what it printed; the last copy of the store counts".into()),
+            StoreErrorKind::Panicked => Some(
+                "report the bug with the text that presence printed; meanwhile presence uses its last copy \
+                 of the store"
+                    .into(),
+            ),
             StoreErrorKind::TooMuch { .. } => Some(
-                "no list of nodes needs so much: find out who has put it there (`git log` in a repository), and take it \
-                 away; [store-limits] in presence.toml raises a limit"
+                "no list of nodes needs that much: find out who wrote it (`git log` in a repository) and \
+                 remove it, or raise the limit in [store-limits] of presence.toml"
                     .into(),
             ),
             StoreErrorKind::NotYet => None,
             StoreErrorKind::NoHistory => Some("name a git store with --store".into()),
             StoreErrorKind::NoBranch { .. } => Some(
-                "name the list's branch with `branch` in presence.toml, or let HEAD name it: `git symbolic-ref HEAD \
-                 refs/heads/BRANCH` in the repository"
+                "set `branch` in presence.toml, or run `git symbolic-ref HEAD refs/heads/BRANCH` in the \
+                 repository"
                     .into(),
             ),
             StoreErrorKind::NoSuchBranch { .. } => Some(
-                "correct `branch` in presence.toml; `presence publish --create-branch` begins a new branch".into(),
+                "correct `branch` in presence.toml; `presence publish --create-branch` creates the branch"
+                    .into(),
             ),
             StoreErrorKind::Conversation { .. } => {
-                Some("see that the URL is that of a git repository, and run the same command again".into())
+                Some("check that the URL is that of a git repository, then run the same command again".into())
             }
             StoreErrorKind::Layout(_) => {
                 Some("state the fact in nodeinfo, or change `layout` in presence.toml".into())
             }
             StoreErrorKind::Unsent { .. } => Some(
-                "run the same command again; if that does not help, `git fsck --connectivity-only` in the server's \
-                 repository names the objects that it lacks"
+                "run the same command again; if that does not help, `git fsck --connectivity-only` in the \
+                 server's repository lists the missing objects"
                     .into(),
             ),
             StoreErrorKind::Git { .. } => Some(
@@ -337,26 +342,27 @@ impl StoreError {
                     .into(),
             ),
             StoreErrorKind::Refused { reason, said } => Some(PushRefusal::of(reason, said).hint().into()),
-            StoreErrorKind::Busy { key, .. } => {
-                Some(format!("run the same command again; `{key}` in `[timeouts]` of presence.toml is the limit"))
-            }
-            StoreErrorKind::Late { key, .. } => {
-                Some(format!("it hangs, or is slow; `{key}` in `[timeouts]` of presence.toml is the limit"))
-            }
+            StoreErrorKind::Busy { key, .. } => Some(format!(
+                "run the same command again; `{key}` in `[timeouts]` of presence.toml sets the limit"
+            )),
+            StoreErrorKind::Late { key, .. } => Some(format!(
+                "the store hangs or is slow; `{key}` in `[timeouts]` of presence.toml sets the limit"
+            )),
             StoreErrorKind::Behind { .. } => Some(
-                "it hangs, or is slow; `connect` in `[timeouts]` of presence.toml is the limit for a store once \
-                 another one has answered"
+                "the store hangs or is slow; once another store has answered, `connect` in `[timeouts]` of \
+                 presence.toml sets the limit"
                     .into(),
             ),
             StoreErrorKind::Locked { path, holder, key, .. } => Some(format!(
-                "`{}` shows who it is; if it hangs, end it; `{key}` in `[timeouts]` of presence.toml is the limit",
+                "`{}` shows the process; if it hangs, kill it; `{key}` in `[timeouts]` of presence.toml \
+                 sets the limit",
                 match holder {
                     Some(pid) => format!("ps -fp {pid}"),
                     None => format!("fuser -v {}", crate::errors::pasted(path)),
                 }
             )),
             StoreErrorKind::LockedByItself(_) => {
-                Some("run the same command again, and report the defect".into())
+                Some("run the same command again, and report the bug".into())
             }
         }
     }
@@ -398,11 +404,11 @@ fn shown(path: &Path) -> String {
 fn changed(path: &Path, was: Difference) -> String {
     let path = shown(path);
     match was {
-        Difference::Repository => format!("`{path}` was a git repository, and nothing of one is there now"),
+        Difference::Repository => format!("`{path}` was a git repository, but nothing of it is left"),
         Difference::Directory => {
-            format!("`{path}` was a plain directory with records, and is a git repository now")
+            format!("`{path}` was a plain directory with records, but is now a git repository")
         }
-        Difference::Emptied => format!("`{path}` held records, and is another directory without any now"),
+        Difference::Emptied => format!("`{path}` held records, but is now another directory without any"),
         Difference::Elsewhere => {
             format!("`{path}` held records on another file system, which is not mounted there now")
         }
@@ -427,10 +433,11 @@ pub enum Vanished {
 impl std::fmt::Display for Vanished {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Vanished::Branch(branch) => write!(f, "the branch `{}` is not there", branch_name(branch)),
+            Vanished::Branch(branch) => write!(f, "the branch `{}` does not exist", branch_name(branch)),
             Vanished::Emptied { branch, folder } => write!(
                 f,
-                "the branch `{}` has no records in `{folder}`, and does not come from the commit that had them",
+                "the branch `{}` has no records in `{folder}`, and does not descend from the commit that \
+                 had them",
                 branch_name(branch)
             ),
         }
@@ -444,7 +451,7 @@ fn branch_name(name: &str) -> String {
 
 fn unborn(head: Option<&str>) -> String {
     match head {
-        Some(branch) => format!("the branch `{}`, which is not there", branch.escape_debug()),
+        Some(branch) => format!("the branch `{}`, which does not exist", branch.escape_debug()),
         None => "no branch".to_owned(),
     }
 }

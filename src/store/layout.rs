@@ -19,11 +19,12 @@ pub enum LayoutError {
     #[error("the layout `{0}` does not end with `{FILE}`")]
     End(String),
     /// A part of the path is empty, hidden, or has a brace that is not closed.
-    #[error("the layout `{0}` is no relative path of plain names and `{{fact}}`s")]
+    #[error("the layout `{0}` is not a relative path of plain names and `{{fact}}`s")]
     Path(String),
     /// The node lacks a fact, or its value is not a valid name.
     #[error(
-        "the layout `{layout}` needs the fact `{fact}`, and the node has none that can be part of a path"
+        "the layout `{layout}` needs the fact `{fact}`, but this node has no value for it that can be part \
+         of a path"
     )]
     Fact {
         /// The pattern.
@@ -131,10 +132,10 @@ mod tests {
     fn what_places_nothing_is_refused() {
         for (pattern, expect) in [
             ("x.json", "does not end"),
-            ("../{instance-id}.json", "no relative path"),
-            ("{a{instance-id}.json", "no relative path"),
-            ("/{instance-id}.json", "no relative path"),
-            (".git/{instance-id}.json", "no relative path"),
+            ("../{instance-id}.json", "not a relative path"),
+            ("{a{instance-id}.json", "not a relative path"),
+            ("/{instance-id}.json", "not a relative path"),
+            (".git/{instance-id}.json", "not a relative path"),
             ("{x}/{instance-id}.json", "needs the fact `x`"),
             ("{deployment}/{instance-id}.json", "needs the fact `deployment`"),
         ] {

@@ -16,9 +16,9 @@ use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folder(String);
 
-/// The text is no folder inside a store.
+/// The text is not a folder inside a store.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no folder inside a store: it must be a relative path without `.`, `..` or empty parts")]
+#[error("`{0}` is not a folder inside a store: use a relative path without `.`, `..` or empty parts")]
 pub struct FolderError(String);
 
 impl Folder {

@@ -185,17 +185,17 @@ impl Applied {
         if let Some(stays) = &self.stays {
             let stays = crate::errors::chain(stays);
             return Some(format!(
-                "{stays}; it is a second file of this node, which readers take if it states a later time"
+                "{stays}; this node has a second file, and readers use it if its time is later"
             ));
         }
         let gone = self.gone.as_ref()?;
         let replaced = match gone.kind {
-            StoreErrorKind::NoFolder { .. } => ", and has been replaced by one",
+            StoreErrorKind::NoFolder { .. } => ", and this node replaced it by one",
             _ => "",
         };
         let gone = crate::errors::chain(gone);
         Some(format!(
-            "{gone}{replaced}; this node is back on the list, and each other node puts itself back when it publishes"
+            "{gone}{replaced}; this node is on the list again, and each other node returns when it publishes"
         ))
     }
 }

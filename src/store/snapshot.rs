@@ -23,7 +23,7 @@ pub(super) use crate::stat_key::Key;
 pub(super) const NO_KEY: Key = [0; 32];
 
 /// The problem of a folder that has a record's name.
-pub(super) const IS_FOLDER: &str = "is a folder, and no record";
+pub(super) const IS_FOLDER: &str = "is a folder, not a record";
 
 /// A second thread does not pay for fewer files than this.
 const MANY: usize = 2_000;

@@ -138,7 +138,7 @@ mod tests {
     fn once_one_has_answered_the_others_must_hurry() {
         let soon = Duration::from_millis(5);
         let results = answers(vec![task(LONG, LONG), task(soon, LONG)], Duration::from_millis(50));
-        let late = "store `600000 ms`: has not answered within 0 s after another store had".to_owned();
+        let late = "store `600000 ms`: has not answered within 0 s of another store's answer".to_owned();
         assert_eq!(results, [Err(late), Ok(soon)]);
     }
 
@@ -154,7 +154,7 @@ mod tests {
         });
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
         let failed = results.into_iter().find_map(Result::err).map(|error| crate::errors::chain(&error));
-        assert_eq!(failed.as_deref(), Some("store `5 ms`: presence itself failed at it"));
+        assert_eq!(failed.as_deref(), Some("store `5 ms`: presence crashed while it used this store"));
     }
 
     #[test]

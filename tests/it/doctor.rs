@@ -170,7 +170,7 @@ fn what_is_wrong_with_a_store_fails() {
         !mistyped.stdout.contains("nodes on the list") && !mistyped.stdout.contains(" 0 files"),
         "{mistyped}"
     );
-    fails(mistyped, "there is no branch `mian`, which the configuration names; there are `main`, `other`");
+    fails(mistyped, "the configured branch `mian` does not exist; existing branches: `main`, `other`");
 
     // Even root cannot write to a read-only mount.
     let script = "for d in all list.git; do mount --bind $d $d; mount -o remount,ro,bind $d; \
@@ -195,7 +195,7 @@ fn a_server_that_takes_no_pushes_fails_and_one_that_does_is_left_as_it_was() {
     let before = list.git(["for-each-ref"]);
     let outcome = app.run(&["doctor"]).code(0);
     assert!(outcome.stdout.contains("takes a publishing to `"), "{outcome}");
-    assert!(outcome.stdout.contains("only a push can show"), "{outcome}");
+    assert!(outcome.stdout.contains("only a real push can show"), "{outcome}");
     assert_eq!(list.git(["for-each-ref"]), before);
     let config = "branch = 'no-such-branch'\n".to_owned();
     let mistyped = doctor_with(&app, &config);

@@ -106,7 +106,10 @@ fn a_list_that_is_gone_is_an_error_for_readers_and_publishers_put_it_back() {
                 let withdrawn = node.run(&["withdraw"]).code(1).says("is gone");
                 assert!(!withdrawn.stderr.contains("git init"), "{withdrawn}");
             }
-            one.run(&["publish"]).code(0).says("the list that was here is gone").says("puts itself back");
+            one.run(&["publish"])
+                .code(0)
+                .says("the list that was here is gone")
+                .says("this node is on the list again");
             assert!(two.good(&READ).starts_with("i-app1\n"), "{number} {}", list.url);
             two.good(&["publish"]);
             for node in [&one, &two] {
@@ -153,7 +156,7 @@ fn no_second_list_is_begun_on_the_branch_that_head_names_now() {
         list.git(&["symbolic-ref", "HEAD", "refs/heads/docs"]);
         let new = list.node("app2");
         let says =
-            "the branch `docs` has no records in `it/presence/all`, and the branch `master` has the list";
+            "the branch `docs` has no records in `it/presence/all`; the list is on the branch `master`";
         for node in [&one, &two, &new] {
             node.fact("port", 9090);
             node.run(&READ).code(3).says(says);
@@ -216,7 +219,8 @@ fn a_folder_that_is_a_file_or_a_submodule_is_an_error_until_a_node_of_the_list_p
             one.run(&["withdraw"]).code(1).says(&says);
             assert_eq!(two.run(&READ).stdout, "i-app1\ni-db1\n", "its last copy");
             assert_eq!(list.git(&["rev-parse", "master"]), commit);
-            let replaced = format!("{says}, and has been replaced by one; this node is back on the list");
+            let replaced =
+                format!("{says}, and this node replaced it by one; this node is on the list again");
             one.run(&["publish"]).code(0).says(&replaced);
             assert_eq!(one.good(&READ), "i-app1\n", "{}", list.url);
             two.good(&["publish"]);

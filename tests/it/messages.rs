@@ -279,7 +279,7 @@ fn of_stores() {
     exit code 1
     --- stderr
     error: store `no-such`: there is no directory or repository `no-such`
-    hint: `git init --bare no-such` makes a repository, `mkdir -p no-such` a plain directory
+    hint: create a repository with `git init --bare no-such`, or a plain directory with `mkdir -p no-such`
     ");
     insta::assert_snapshot!(told(&app, &["publish", "--store", "s3://bucket/list"]), @"
     exit code 1
@@ -301,14 +301,14 @@ fn of_stores() {
     --- stderr
     warning: store `no-such`: there is no directory or repository `no-such`; there is no earlier copy of it
     error: no store could be read; these are the last copies
-    hint: `git init --bare no-such` makes a repository, `mkdir -p no-such` a plain directory
+    hint: create a repository with `git init --bare no-such`, or a plain directory with `mkdir -p no-such`
     ");
     insta::assert_snapshot!(told(&app, &["render", "haproxy", "--store", "no-such"]), @"
     exit code 3
     --- stderr
     warning: store `no-such`: there is no directory or repository `no-such`; there is no earlier copy of it
     error: no store could be read; there is no last good output to print instead
-    hint: `git init --bare no-such` makes a repository, `mkdir -p no-such` a plain directory
+    hint: create a repository with `git init --bare no-such`, or a plain directory with `mkdir -p no-such`
     ");
     insta::assert_snapshot!(told(&app, &["show", "i-nobody"]), @"
     exit code 1
@@ -333,7 +333,7 @@ fn of_one_store_of_two_that_is_away() {
     let list = app.path("list");
     let app = app.store(list.display()).store("no-such");
     for words in [&["publish"][..], &["list"], &["beat"]] {
-        app.run(words).code(0).says("hint: `git init --bare no-such` makes a repository");
+        app.run(words).code(0).says("hint: create a repository with `git init --bare no-such`");
     }
 }
 

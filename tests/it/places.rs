@@ -67,9 +67,9 @@ fn what_cannot_be_opened_is_no_plain_directory() {
             git(list, &["config", "core.repositoryformatversion", "1"]);
             git(list, &["config", "extensions.partialclone", "origin"]);
         }),
-        ("`objects` is not there", |list| fs::rename(list.join("objects"), list.join("away")).unwrap()),
-        ("`refs` is not there", |list| fs::rename(list.join("refs"), list.join("away")).unwrap()),
-        ("HEAD` in it is no regular file", |list| {
+        ("`objects` is missing", |list| fs::rename(list.join("objects"), list.join("away")).unwrap()),
+        ("`refs` is missing", |list| fs::rename(list.join("refs"), list.join("away")).unwrap()),
+        ("HEAD` in it is not a regular file", |list| {
             let head = list.join("HEAD");
             fs::remove_file(&head).unwrap();
             let mode = rustix::fs::Mode::RUSR;
@@ -244,21 +244,21 @@ fn hints_do_not_propose_to_replace_what_is_there() {
     hinted(&app, "is a fifo, not a directory");
     fs::remove_file(&list).unwrap();
     std::os::unix::fs::symlink("nowhere", &list).unwrap();
-    hinted(&app, "is a link that leads to no directory");
+    hinted(&app, "is a link, but not to a directory");
     // Even if nothing was ever used.
     for name in ["a", "a.git"] {
         let new = Machine::new("app2");
         let list = new.path(name);
         let new = new.store(list.display());
         std::os::unix::fs::symlink("nowhere", &list).unwrap();
-        hinted(&new, "is a link that leads to no directory");
+        hinted(&new, "is a link, but not to a directory");
         fs::remove_file(&list).unwrap();
         fifo(&list);
         hinted(&new, "is a fifo, not a directory");
         fs::remove_file(&list).unwrap();
         fs::create_dir(&list).unwrap();
         std::os::unix::fs::symlink("/nowhere/at/all", list.join(".git")).unwrap();
-        hinted(&new, "its `.git` leads to `/nowhere/at/all`, which is not there");
+        hinted(&new, "its `.git` leads to `/nowhere/at/all`, which does not exist");
     }
     let new = Machine::new("app2");
     let list = new.path("a.git");
@@ -266,7 +266,7 @@ fn hints_do_not_propose_to_replace_what_is_there() {
     fs::write(list.join("precious"), "").unwrap();
     hinted(&new.store(list.display()), "there is no git repository in it");
     for url in ["file://otherhost/srv/list.git", "file://srv"] {
-        hinted(&Machine::new("app2").store(url), "files are read on this machine alone");
+        hinted(&Machine::new("app2").store(url), "`file://` reads this machine only");
     }
 }
 

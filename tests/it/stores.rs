@@ -103,7 +103,7 @@ fn a_bad_file_costs_its_node_and_never_the_list() {
     binary.json: is not UTF-8 text
     broken.json: is not JSON: EOF while parsing an object at line 1 column 1
     evil.json: has an unusable instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
-    fifo.json: is no regular file
+    fifo.json: is not a regular file
     large.json: is larger than the 65536 bytes that a record may have
     liar.json: says that its instance-id is `i-app1`, which is not the name of the file
     link.json: is a link, and links are not followed
@@ -133,5 +133,5 @@ fn a_folder_of_the_users_choice() {
     app.good(&["publish", "--folder", "fleet/nodes"]);
     assert_eq!(app.good(&["list", "--format", "ids", "--folder", "fleet/nodes"]), "i-app1\n");
     assert_eq!(app.good(&["list", "--format", "ids"]), "");
-    app.run(&["list", "--folder", "../up"]).code(2).says("no folder inside a store");
+    app.run(&["list", "--folder", "../up"]).code(2).says("not a folder inside a store");
 }

@@ -293,7 +293,7 @@ fn in_a_shared_repository_nothing_is_written_through_his_links() {
     let is_empty = || fs::read_dir(&roots).unwrap().next().is_none();
     let objects: Vec<String> = (0..256).map(|first| format!("objects/{first:02x}")).collect();
     for (names, says) in [
-        (&["refs/heads".to_owned()][..], "refs/heads` in it is a link of another user to what is not his"),
+        (&["refs/heads".to_owned()][..], "refs/heads` in it is a link whose owner does not own its target"),
         (&objects, "belongs to user 65534 and leads to a folder of somebody else"),
     ] {
         links_to_roots(names, STRANGER).code(1).says(says);
@@ -304,7 +304,7 @@ fn in_a_shared_repository_nothing_is_written_through_his_links() {
     links_to_roots(&[], 0).code(0);
     fs::remove_file(list.join("config")).unwrap();
     link_of_a_stranger(&victim(&app), &list.join("config"));
-    app.run(&["list"]).says("config` in it is a link of another user");
+    app.run(&["list"]).says("config` in it is a link whose owner does not own its target");
     is_untouched(&app.path("victim"));
 }
 
@@ -326,7 +326,7 @@ fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
     let is_held = held.is_ok_and(|status| status.success());
     let published = app.run(&["publish"]).code(0);
     if is_held {
-        assert!(published.stderr.contains("is a second file of this node"), "{published}");
+        assert!(published.stderr.contains("this node has a second file"), "{published}");
         for port in [9001, 9002] {
             app.fact("port", port);
             app.run(&["publish"]).code(0);

@@ -149,14 +149,17 @@ fn a_branch_is_not_begun_beside_a_list() {
     git(&list, &["branch", "second", "main"]);
     app.run(&["list"])
         .code(3)
-        .says("HEAD names the branch `other`, which is not there; there are `main`, `second`");
+        .says("HEAD names the branch `other`, which does not exist; existing branches: `main`, `second`");
     app.run(&["publish"]).code(1).says("git symbolic-ref HEAD");
     // The configuration names a missing branch.
     fs::write(app.path("presence.toml"), "branch = 'mian'\n").unwrap();
     for command in ["list", "publish", "doctor"] {
         let outcome = app.run(&[command]);
         let said = format!("{}{}", outcome.stdout, outcome.stderr);
-        assert!(outcome.code != Some(0) && said.contains("there is no branch `mian`"), "{outcome}");
+        assert!(
+            outcome.code != Some(0) && said.contains("the configured branch `mian` does not exist"),
+            "{outcome}"
+        );
     }
     app.run(&["publish"]).code(1).says("--create-branch");
     app.good(&["publish", "--create-branch"]);
@@ -214,12 +217,12 @@ fn by_path_and_by_network_it_is_the_same_branch() {
         // HEAD names neither of two branches.
         list.git(["symbolic-ref", "HEAD", "refs/heads/nothing"]);
         for node in [near("db3"), far("db3")] {
-            node.run(&["publish"]).code(1).says("there are `fleet`, `older`");
-            node.run(&["list"]).code(3).says("there are `fleet`, `older`");
+            node.run(&["publish"]).code(1).says("existing branches: `fleet`, `older`");
+            node.run(&["list"]).code(3).says("existing branches: `fleet`, `older`");
             let config = "branch = 'fleed'\n[timeouts]\nrecheck = 0\n";
             fs::write(node.path("presence.toml"), config).unwrap();
-            node.run(&["publish"]).code(1).says("there is no branch `fleed`");
-            node.run(&["list"]).code(3).says("there is no branch `fleed`");
+            node.run(&["publish"]).code(1).says("the configured branch `fleed` does not exist");
+            node.run(&["list"]).code(3).says("the configured branch `fleed` does not exist");
         }
         assert_eq!(branches(), "refs/heads/fleet\nrefs/heads/older\n", "{url}");
         let new = far("db4");

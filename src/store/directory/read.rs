@@ -24,7 +24,7 @@ use crate::threads;
 const MANY: usize = 500;
 
 /// The problem of a fifo or a device.
-const SPECIAL: &str = "is no regular file";
+const SPECIAL: &str = "is not a regular file";
 
 /// The key of a folder with a record's name, whatever it contains.
 const FOLDER: Key = [1; 32];

@@ -48,13 +48,13 @@ impl PushRefusal {
     pub(super) fn hint(self) -> &'static str {
         match self {
             PushRefusal::Policy => {
-                "ask whoever keeps the repository: its hooks or permissions do not let this node write"
+                "ask the repository's administrator: its hooks or permissions do not let this node write"
             }
             PushRefusal::Disk => {
-                "look at the file system of the repository on the server: it is full, over a quota or read-only"
+                "check the repository's file system on the server: it is full, over quota or read-only"
             }
             PushRefusal::Permission => {
-                "on the server, give the repository's files to the user that git runs as there (`chown -R`)"
+                "on the server, make the user that runs git the owner of the repository's files (`chown -R`)"
             }
             PushRefusal::LacksObjects => {
                 "in the server's repository, `git for-each-ref` and `git fsck --connectivity-only` name the ref; \

@@ -14,7 +14,7 @@ use std::sync::Once;
 use std::time::Instant;
 
 /// What a store has too much of if libgit2 is refused memory.
-pub(super) const AT_ONCE: &str = "bytes that have to be in memory at once";
+pub(super) const AT_ONCE: &str = "bytes that must be in memory at once";
 
 /// The remaining allowance of the work on this thread.
 #[derive(Clone, Copy)]

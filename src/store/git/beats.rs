@@ -117,7 +117,7 @@ pub(super) fn read(
         Ok::<_, StoreErrorKind>(found != kind || size > most_bytes())
     };
     if is_odd(commit, ObjectType::Commit)? {
-        return Ok(Shard::Odd("names no commit"));
+        return Ok(Shard::Odd("does not name a commit"));
     }
     let tree = commits::read(repo, commit).during("read heartbeats")?.tree;
     if is_odd(tree, ObjectType::Tree)? {

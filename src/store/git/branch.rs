@@ -126,16 +126,16 @@ mod tests {
             (
                 &main,
                 &[("a", 1), ("b", 2)],
-                "HEAD names the branch `main`, which is not there; there are `a`, `b`",
+                "HEAD names the branch `main`, which does not exist; existing branches: `a`, `b`",
             ),
             (&unknown, &[], "main"),
             (&unknown, &[("master", 1)], "master"),
-            (&unknown, &[("a", 1), ("main", 2)], "HEAD names no branch; there are `a`, `main`"),
+            (&unknown, &[("a", 1), ("main", 2)], "HEAD names no branch; existing branches: `a`, `main`"),
             (&at, &[("a", 2), ("b", 1)], "b"),
-            (&at, &[("a", 1), ("b", 1)], "HEAD names no branch; there are `a`, `b`"),
+            (&at, &[("a", 1), ("b", 1)], "HEAD names no branch; existing branches: `a`, `b`"),
             (&at, &[("a", 1), ("master", 1)], "master"),
             (&at, &[("a", 2)], "a"),
-            (&at, &[], "HEAD names no branch; there are none"),
+            (&at, &[], "HEAD names no branch; existing branches: none"),
         ] {
             assert_eq!(chosen(None, false, head, there), expect);
         }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(chosen(Some("list"), false, &head, &[]), "list");
         assert_eq!(
             chosen(Some("lits"), false, &head, &[("list", 1)]),
-            "there is no branch `lits`, which the configuration names; there are `list`"
+            "the configured branch `lits` does not exist; existing branches: `list`"
         );
         assert_eq!(chosen(Some("new"), true, &head, &[("list", 1)]), "new");
         let many: Vec<String> = (0..9).map(|n| format!("b{n}")).collect();

@@ -19,7 +19,7 @@ pub(super) fn read(repo: &Repository, oid: Oid) -> Result<Commit, git2::Error> {
     let odb = repo.odb()?;
     let (size, kind) = odb.read_header(oid)?;
     if kind != ObjectType::Commit {
-        let text = format!("{oid} is no commit");
+        let text = format!("{oid} is not a commit");
         return Err(git2::Error::new(ErrorCode::NotFound, ErrorClass::Invalid, text));
     }
     let broken =

@@ -396,7 +396,7 @@ fn head(repo: &Repository) -> Result<Head, StoreErrorKind> {
             _ => return Ok(Head::Names(name)),
         }
     }
-    Err(git2::Error::from_str("it names refs that name each other")).during("read HEAD")
+    Err(git2::Error::from_str("its symbolic refs form a loop")).during("read HEAD")
 }
 
 impl Local {

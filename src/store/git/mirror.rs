@@ -195,7 +195,7 @@ impl Mirror {
         if let Some(tip) = refs_seen.tip {
             // This process holds the mirror's lock, so a lock file of git is left from a killed process.
             let _ = fs::remove_file(self.repo.path().join(format!("{FETCHED}.lock")));
-            self.repo.reference(FETCHED, tip, true, "seen").during("note the tip")?;
+            self.repo.reference(FETCHED, tip, true, "seen").during("record the tip")?;
         }
         let zero = Oid::ZERO_SHA1;
         let mut text = format!("{} {}\n", refs_seen.tip.unwrap_or(zero), refs_seen.branch);

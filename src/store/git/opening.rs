@@ -122,10 +122,10 @@ impl Obstacle {
                 "run presence as the owner, or trust the repository: `git config --system --add safe.directory {shown}`"
             ),
             Obstacle::Config => {
-                format!("`git config --file {shown}/config --list` says where; correct the file")
+                format!("`git config --file {shown}/config --list` shows the mistake; correct the file")
             }
             Obstacle::Extension("a partial clone") => {
-                "make a whole clone: `git clone` without --filter".to_owned()
+                "make a full clone: `git clone` without --filter".to_owned()
             }
             Obstacle::Extension(_) => {
                 "make a repository with `git init --bare --object-format=sha1 --ref-format=files`".to_owned()
@@ -136,22 +136,26 @@ impl Obstacle {
                 format!("`ls -l {link}` shows it; `chown -h root {link}` lets it be followed")
             }
             Obstacle::TooLarge(file, _) => {
-                format!("`ls -l {}` shows it; see who has made it", crate::errors::pasted(file))
+                format!("`ls -l {}` shows it; find out who created it", crate::errors::pasted(file))
             }
             Obstacle::DotGit(dir) => format!(
-                "bring `{}` back, or name the repository itself with --store",
+                "restore `{}`, or name the repository itself with --store",
                 dir.display().to_string().escape_debug()
             ),
             Obstacle::NoRepository => {
-                format!("`ls -A {shown}` shows what is there; a plain directory must not be called `….git`")
+                format!(
+                    "`ls -A {shown}` shows what is there; the name of a plain directory must not end with \
+                     `.git`"
+                )
             }
             Obstacle::Lacks(_) | Obstacle::Odd(_) => {
-                format!("nothing was read or written; bring it back, or look with `git -C {shown} fsck`")
+                format!("presence changed nothing; restore it, or run `git -C {shown} fsck`")
             }
             Obstacle::Nothing => format!(
-                "`git init --bare {shown}` makes a repository there; a plain directory must not be called `….git`"
+                "create a repository with `git init --bare {shown}`; the name of a plain directory must not \
+                 end with `.git`"
             ),
-            Obstacle::Other => format!("`git -C {shown} fsck` looks at it"),
+            Obstacle::Other => format!("examine it with `git -C {shown} fsck`"),
         }
     }
 }
@@ -165,22 +169,22 @@ impl fmt::Display for Obstacle {
                 f.write_str("it is a partial clone, which is not supported")
             }
             Obstacle::Extension(name) => write!(f, "it has {name}, which is not supported"),
-            Obstacle::Lacks(name) => write!(f, "its `{name}` is not there"),
+            Obstacle::Lacks(name) => write!(f, "its `{name}` is missing"),
             Obstacle::Special(file) => {
-                write!(f, "`{}` in it is no regular file", file.display().to_string().escape_debug())
+                write!(f, "`{}` in it is not a regular file", file.display().to_string().escape_debug())
             }
             Obstacle::Link(link) => {
                 let link = link.display().to_string();
-                write!(f, "`{}` in it is a link of another user to what is not his", link.escape_debug())
+                write!(f, "`{}` in it is a link whose owner does not own its target", link.escape_debug())
             }
             Obstacle::TooLarge(file, most) => {
                 write!(f, "`{}` in it has more than {most} bytes", file.display().to_string().escape_debug())
             }
-            Obstacle::Odd(name) => write!(f, "its `{name}` is of another kind than in a repository"),
+            Obstacle::Odd(name) => write!(f, "its `{name}` has the wrong file type"),
             Obstacle::DotGit(dir) => {
                 write!(
                     f,
-                    "its `.git` leads to `{}`, which is not there",
+                    "its `.git` leads to `{}`, which does not exist",
                     dir.display().to_string().escape_debug()
                 )
             }
@@ -362,7 +366,7 @@ mod tests {
         assert_eq!(configured("[broken"), "its `config` cannot be read");
         for part in ["HEAD", "objects", "refs"] {
             let gone = obstacle(|path| fs::rename(path.join(part), path.with_extension("part")).unwrap());
-            assert_eq!(gone, format!("its `{part}` is not there"));
+            assert_eq!(gone, format!("its `{part}` is missing"));
         }
         let fifo = obstacle(|path| {
             let head = path.join("HEAD");
@@ -370,12 +374,12 @@ mod tests {
             let mode = rustix::fs::Mode::RUSR;
             rustix::fs::mknodat(rustix::fs::CWD, &head, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         });
-        assert!(fifo.ends_with("HEAD` in it is no regular file"), "{fifo}");
+        assert!(fifo.ends_with("HEAD` in it is not a regular file"), "{fifo}");
         let dir = obstacle(|path| {
             fs::remove_file(path.join("HEAD")).unwrap();
             fs::create_dir(path.join("HEAD")).unwrap();
         });
-        assert_eq!(dir, "its `HEAD` is of another kind than in a repository");
+        assert_eq!(dir, "its `HEAD` has the wrong file type");
         for name in
             ["config", "packed-refs", "refs/heads/zz", "objects/pack/pack-0.idx", "objects/info/alternates"]
         {
@@ -391,7 +395,7 @@ mod tests {
             });
             let device = odd(|path| std::os::unix::fs::symlink("/dev/zero", path).unwrap());
             for said in [fifo, device] {
-                assert!(said.ends_with(&format!("{name}` in it is no regular file")), "{said}");
+                assert!(said.ends_with(&format!("{name}` in it is not a regular file")), "{said}");
             }
         }
         let fifo = obstacle(|path| {
@@ -405,7 +409,7 @@ mod tests {
             fs::create_dir(path).unwrap();
             std::os::unix::fs::symlink("/nowhere", path.join(".git")).unwrap();
         });
-        assert_eq!(dangling, "its `.git` leads to `/nowhere`, which is not there");
+        assert_eq!(dangling, "its `.git` leads to `/nowhere`, which does not exist");
         for name in
             ["HEAD", "config", "packed-refs", "shallow", "info/grafts", "objects/info/alternates", "index"]
         {

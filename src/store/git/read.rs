@@ -50,7 +50,7 @@ impl EntryKind {
             EntryKind::File => None,
             EntryKind::Link => Some("is a link, and links are not followed"),
             EntryKind::Folder => Some(snapshot::IS_FOLDER),
-            EntryKind::Submodule => Some("is a submodule, and no record"),
+            EntryKind::Submodule => Some("is a submodule, not a record"),
         }
     }
 }
@@ -201,7 +201,7 @@ impl Plan<'_> {
             prefix.truncate(length);
         }
         if !rest.is_empty() || object.kind() != ObjectType::Tree {
-            return Err(git2::Error::from_str("an object is no tree")).during("read the tree");
+            return Err(git2::Error::from_str("an object is not a tree")).during("read the tree");
         }
         self.trees.push(Subtree { path: prefix.clone(), oid: bytes(tree), entries: begin..self.count });
         Ok(())

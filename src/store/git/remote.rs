@@ -282,7 +282,7 @@ impl Store for Remote {
 
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
         let branch = self.operate(deadline, |operation| operation.rehearse())?;
-        Ok((branch, Some("whether hooks or rules of the server refuse a push, only a push can show")))
+        Ok((branch, Some("only a real push can show whether hooks or rules of the server refuse it")))
     }
 
     fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {

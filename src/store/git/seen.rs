@@ -16,13 +16,14 @@ use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
 
 /// Problems of refs, as ends of sentences that begin with the ref's name.
 const LOST: &str =
-    "names objects that the repository lacks; a node's next update or heartbeat replaces what was lost";
+    "names objects that the repository lacks; the node's next update or heartbeat replaces them";
 const UNSENT: &str = "names objects that the server does not send; the next node that publishes deletes the ref if the server lacks them";
 
 /// The same for too many updates or heartbeats.
-const TOO_MANY: &str = "holds more updates than are looked at; those who publish take away what is no update";
-const MANY_BEATS: &str = "is not read: the other refs hold more heartbeats than are remembered";
-const CUT: &str = "names too many heartbeats: those of nodes on the list count, and few others";
+const TOO_MANY: &str =
+    "holds more updates than presence reads; the next node that publishes removes what is not an update";
+const MANY_BEATS: &str = "is not read: the other refs already hold as many heartbeats as presence remembers";
+const CUT: &str = "names too many heartbeats: presence keeps those of nodes on the list, and few others";
 
 /// What a look found, to be read later.
 pub(super) struct Observation {

@@ -77,8 +77,9 @@ fn a_branch_that_dangles_is_an_error_and_never_an_empty_list() {
         list.dangle("refs/heads/master");
         let listed = one.run(&["list", "--format", "ids"]).code(3);
         assert_eq!(listed.stdout, "i-001\n", "its last copy counts");
-        let listed =
-            listed.says("the server lists `refs/heads/master` and does not send it").says("git fsck");
+        let listed = listed
+            .says("the server lists `refs/heads/master` but does not send its objects")
+            .says("git fsck");
         drop(listed.says("its last copy counts"));
         one.fact("port", 9001);
         one.run(&["publish"]).code(1).says("does not send it");

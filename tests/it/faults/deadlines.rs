@@ -24,7 +24,7 @@ fn in_time(node: &Machine, args: &[&str]) -> Outcome {
 /// A node that has a last copy of the list when the server hangs: what each command does.
 #[track_caller]
 fn all_commands(node: &Machine, what: &str) {
-    let limits = ["`publish` in `[timeouts]`", "`read` in `[timeouts]`", "firewalls on the way"];
+    let limits = ["`publish` in `[timeouts]`", "`read` in `[timeouts]`", "no firewall blocks it"];
     let told = |outcome: &Outcome| {
         assert!(
             limits.iter().any(|limit| outcome.stderr.contains(limit)),
@@ -132,7 +132,7 @@ fn one_of_two_stores_hangs_and_the_other_has_the_say() {
     node.good(&["publish"]);
     node.good(&["list"]);
     servers[0].hang();
-    let late = "has not answered within 2 s after another store had";
+    let late = "has not answered within 2 s of another store's answer";
     let listed = in_time(&node, &["list", "--format", "ids"]).code(0).says(late).says("its last copy counts");
     assert_eq!(listed.stdout, "i-001\n");
     let state = in_time(&node, &["state", "draining"]).code(0).says(late);

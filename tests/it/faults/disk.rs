@@ -65,8 +65,9 @@ fn the_disk_of_the_server_is_full() {
     let Some(disk) = FullDisk::below(Path::new(&objects), 512) else { return };
     one.fact("port", 9001);
     let refused = one.run(&["publish"]).code(1).says("the server refused the push");
-    let refused =
-        refused.says("No space left on device").says("hint: look at the file system of the repository");
+    let refused = refused
+        .says("No space left on device")
+        .says("hint: check the repository's file system on the server");
     assert!(!refused.stderr.contains("hooks"), "{refused}");
     let listed = two.good(&["list", "--where", "port=8080", "--format", "ids"]);
     assert_eq!(listed, "i-001\n", "what was there is still there");

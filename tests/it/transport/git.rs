@@ -18,14 +18,14 @@ fn what_the_daemon_refuses() {
     exit code 1
     --- stderr
     error: store `git://HOST:PORT/none.git`: `HOST:PORT` refused: access denied or repository not exported: /none.git
-    hint: check the path; `git daemon` shows a repository with a file `git-daemon-export-ok`, and takes pushes with --enable=receive-pack
+    hint: check the path; `git daemon` serves only repositories with a file `git-daemon-export-ok`, and accepts pushes only with --enable=receive-pack
     ");
     server.repository("list.git").configure("daemon.receivepack", "false");
     assert_snapshot!(publish(&node, &server.url("list.git"), server.address()), @"
     exit code 1
     --- stderr
     error: store `git://HOST:PORT/list.git`: `HOST:PORT` refused: access denied or repository not exported: /list.git
-    hint: check the path; `git daemon` shows a repository with a file `git-daemon-export-ok`, and takes pushes with --enable=receive-pack
+    hint: check the path; `git daemon` serves only repositories with a file `git-daemon-export-ok`, and accepts pushes only with --enable=receive-pack
     ");
 }
 
@@ -41,6 +41,6 @@ fn what_a_hook_refuses_is_told_in_its_words() {
     error: store `git://HOST:PORT/list.git`: the server refused the push: pre-receive hook declined
       | i-app1 is not on the guest list
       | bye
-    hint: ask whoever keeps the repository: its hooks or permissions do not let this node write
+    hint: ask the repository's administrator: its hooks or permissions do not let this node write
     ");
 }

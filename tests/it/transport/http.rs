@@ -45,8 +45,8 @@ fn https_that_is_not_to_be_trusted() {
     assert_snapshot!(publish(&node, &url, server.address()), @"
     exit code 1
     --- stderr
-    error: store `https://HOST:PORT/list.git`: the certificate of `HOST:PORT` is not to be trusted: no authority that is trusted here has signed it
-    hint: SSL_CERT_FILE names a file with the certificates of the authorities to trust
+    error: store `https://HOST:PORT/list.git`: the certificate of `HOST:PORT` is not trusted: no trusted authority has signed it
+    hint: set SSL_CERT_FILE to a file with the certificates of the authorities to trust
     ");
 
     // Signed by the right authority, for another name.
@@ -55,8 +55,8 @@ fn https_that_is_not_to_be_trusted() {
     assert_snapshot!(outcome.with(server.address().port(), "PORT"), @r#"
     exit code 1
     --- stderr
-    error: store `https://HOST:PORT:PORT/list.git`: the certificate of `HOST:PORT:PORT` is not to be trusted: certificate not valid for name "HOST:PORT"; certificate is only valid for IpAddress(127.0.0.1) or DnsName("localhost")
-    hint: SSL_CERT_FILE names a file with the certificates of the authorities to trust
+    error: store `https://HOST:PORT:PORT/list.git`: the certificate of `HOST:PORT:PORT` is not trusted: certificate not valid for name "HOST:PORT"; certificate is only valid for IpAddress(127.0.0.1) or DnsName("localhost")
+    hint: set SSL_CERT_FILE to a file with the certificates of the authorities to trust
     "#);
 
     let nothing = node.path("nothing.pem");
@@ -65,7 +65,7 @@ fn https_that_is_not_to_be_trusted() {
     assert_snapshot!(publish(&node, &url, server.address()).with(nothing.display(), "FILE"), @"
     exit code 1
     --- stderr
-    error: store `https://HOST:PORT/list.git`: `FILE`, which GIT_SSL_CAINFO names, cannot be used: there is no certificate in it
+    error: store `https://HOST:PORT/list.git`: cannot use `FILE` from GIT_SSL_CAINFO: it contains no certificate
     hint: it must be a PEM file with at least one certificate
     ");
 }
@@ -77,15 +77,15 @@ fn what_the_server_refuses() {
     assert_snapshot!(publish(&node, &server.url("none.git"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/none.git`: `HOST:PORT` has no repository `/none.git` for us
+    error: store `http://HOST:PORT/none.git`: `HOST:PORT` has no repository `/none.git`, or hides it from this user
     hint: check the path, and that this user may read the repository
     ");
     server.repository("list.git").configure("http.receivepack", "false");
     assert_snapshot!(publish(&node, &server.url("list.git"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/list.git`: `HOST:PORT` does not let us write the repository
-    hint: ask whoever keeps the repository for the right to do that
+    error: store `http://HOST:PORT/list.git`: `HOST:PORT` does not let this user write the repository
+    hint: ask the repository's administrator for this permission
     ");
 }
 
@@ -98,7 +98,7 @@ fn what_a_hook_refuses_is_told_in_its_words() {
     --- stderr
     error: store `http://HOST:PORT/list.git`: the server refused the push: pre-receive hook declined
       | i-app1 is not on the guest list
-    hint: ask whoever keeps the repository: its hooks or permissions do not let this node write
+    hint: ask the repository's administrator: its hooks or permissions do not let this node write
     ");
 }
 
@@ -115,14 +115,14 @@ fn what_is_no_git_server() {
     assert_snapshot!(publish(&node, &server.url("page"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/page`: what answers at `HOST:PORT` is not git's protocol: its answer is `text/html`, not `application/x-git-receive-pack-advertisement`
-    hint: check the URL: it is the one that `git clone` takes
+    error: store `http://HOST:PORT/page`: `HOST:PORT` does not speak git's protocol: its answer is `text/html`, not `application/x-git-receive-pack-advertisement`
+    hint: check the URL: `git clone` must accept it
     ");
     assert_snapshot!(publish(&node, &server.url("down"), server.address()), @"
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/down`: `HOST:PORT` answered with HTTP status 503
-    hint: look at the log of the web server
+    hint: see the web server's log
     ");
     // A temporary failure is possible, so it must try more than once.
     assert!(server.requests().iter().filter(|line| line.contains(" /down/")).count() > 1);
@@ -130,19 +130,19 @@ fn what_is_no_git_server() {
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/small`: `HOST:PORT` answered with HTTP status 413
-    hint: it takes no bodies of that size; with nginx, raise client_max_body_size
+    hint: the server rejects requests of this size; with nginx, raise client_max_body_size
     ");
     assert_snapshot!(publish(&node, &server.url("login"), server.address()), @"
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/login`: `HOST:PORT` redirects to `https://login.example.net/`, which is not followed
-    hint: if that is where the repository has moved, give its URL as the store
+    hint: if the repository has moved there, use that URL as the store
     ");
     assert_snapshot!(publish(&node, &server.url("loop"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/loop`: what answers at `HOST:PORT` is not git's protocol: it redirected more than 5 times
-    hint: check the URL: it is the one that `git clone` takes
+    error: store `http://HOST:PORT/loop`: `HOST:PORT` does not speak git's protocol: it redirected more than 5 times
+    hint: check the URL: `git clone` must accept it
     ");
 }
 

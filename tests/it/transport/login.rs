@@ -53,7 +53,7 @@ fn a_wrong_one_is_refused_and_not_shown() {
     assert_snapshot!(publish(&node, &server.url("list.git"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/list.git`: `HOST:PORT` refused the login: it wants a user and a password
+    error: store `http://HOST:PORT/list.git`: `HOST:PORT` refused the login: it requires a user and a password
     hint: put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper
     ");
     let url = server.url_with_login("deploy", "hunter2", "list.git");
@@ -67,8 +67,8 @@ fn a_wrong_one_is_refused_and_not_shown() {
     assert_snapshot!(publish(&node, &server.url("list.git"), server.address()), @"
     exit code 1
     --- stderr
-    error: store `http://HOST:PORT/list.git`: `HOST:PORT` refused the login: it does not take the token in PRESENCE_GIT_TOKEN
-    hint: make a new token there; if it wants a user's name with it, write https://USER@HOST/…
+    error: store `http://HOST:PORT/list.git`: `HOST:PORT` refused the login: it does not accept the token in PRESENCE_GIT_TOKEN
+    hint: create a new token on the server; if the token needs a user name, write https://USER@HOST/…
     ");
 }
 

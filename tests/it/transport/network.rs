@@ -21,25 +21,25 @@ fn nothing_listens() {
     exit code 1
     --- stderr
     error: store `git://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: Connection refused (os error 111)
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
     assert_snapshot!(check("ssh"), @"
     exit code 1
     --- stderr
     error: store `ssh://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: Connection refused (os error 111)
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
     assert_snapshot!(check("http"), @"
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: Connection refused (os error 111)
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
     assert_snapshot!(check("https"), @"
     exit code 1
     --- stderr
     error: store `https://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: Connection refused (os error 111)
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
 }
 
@@ -51,25 +51,25 @@ fn a_server_is_silent() {
     exit code 1
     --- stderr
     error: store `git://HOST:PORT/list.git`: `HOST:PORT` has been silent for 1 s
-    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit
+    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml sets the limit
     ");
     assert_snapshot!(check("ssh"), @"
     exit code 1
     --- stderr
     error: store `ssh://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: timed out
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
     assert_snapshot!(check("http"), @"
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/list.git`: `HOST:PORT` has been silent for 1 s
-    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit
+    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml sets the limit
     ");
     assert_snapshot!(check("https"), @"
     exit code 1
     --- stderr
     error: store `https://HOST:PORT/list.git`: cannot connect to `HOST:PORT`: timed out
-    hint: check that the server runs, its port, and the firewalls on the way
+    hint: check that the server is running, that the port is right, and that no firewall blocks it
     ");
 }
 
@@ -102,7 +102,7 @@ fn a_url_that_is_dangerous() {
     assert_snapshot!(publish(&node, "ssh://-oProxyCommand=touch%20evil/x", "none"), @"
     exit code 1
     --- stderr
-    error: store `ssh://-oProxyCommand=touch%20evil/x`: the URL cannot be used: its host starts with `-`, so that a program could take it for an option
+    error: store `ssh://-oProxyCommand=touch%20evil/x`: the URL cannot be used: its host starts with `-`, which a program could take for an option
     hint: a URL is SCHEME://[USER@]HOST[:PORT]/PATH, or [USER@]HOST:PATH for ssh
     ");
     assert_snapshot!(publish(&node, "git://127.0.0.1/a%0ab", "none"), @"

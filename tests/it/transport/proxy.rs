@@ -35,7 +35,7 @@ fn a_proxy_that_does_not_want_to_or_is_not_there() {
     exit code 1
     --- stderr
     error: store `https://HOST:PORT/list.git`: the proxy `PROXY` does not connect to `HOST:PORT`: proxy server responded 403/403
-    hint: `http.proxy` of git's configuration, `https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts that are reached without one
+    hint: git's `http.proxy`, `https_proxy` and `http_proxy` set the proxy; `no_proxy` lists the hosts to reach without one
     ");
     let gone = free_port();
     let node = Machine::new("app1").env("https_proxy", format!("http://127.0.0.1:{gone}"));
@@ -44,6 +44,6 @@ fn a_proxy_that_does_not_want_to_or_is_not_there() {
     exit code 1
     --- stderr
     error: store `https://HOST:PORT/list.git`: the proxy `PROXY` does not connect to `HOST:PORT`: Connection refused (os error 111)
-    hint: `http.proxy` of git's configuration, `https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts that are reached without one
+    hint: git's `http.proxy`, `https_proxy` and `http_proxy` set the proxy; `no_proxy` lists the hosts to reach without one
     ");
 }

@@ -120,11 +120,11 @@ fn a_proxy_that_is_not_spoken_to_is_never_gone_past() {
             assert_snapshot!(outcome, @"
             exit code 1
             --- stderr
-            error: store `http://HOST:PORT/list.git`: the proxy `socks5h://proxy.invalid:1080` does not connect to `HOST:PORT`: presence goes through proxies of http:// and https://, not of socks5h://
-            hint: `http.proxy` of git's configuration, `https_proxy` and `http_proxy` name the proxy, `no_proxy` the hosts that are reached without one
+            error: store `http://HOST:PORT/list.git`: the proxy `socks5h://proxy.invalid:1080` does not connect to `HOST:PORT`: presence supports http:// and https:// proxies, not socks5h://
+            hint: git's `http.proxy`, `https_proxy` and `http_proxy` set the proxy; `no_proxy` lists the hosts to reach without one
             ");
         }
-        node.run(&["list", "--store", &url]).code(3).says("not of socks5h://");
+        node.run(&["list", "--store", &url]).code(3).says("not socks5h://");
     };
     const SOCKS: &str = "socks5h://u:secret@proxy.invalid:1080";
     for variable in ["http_proxy", "all_proxy", "ALL_PROXY"] {

@@ -77,8 +77,8 @@ fn host_keys_are_checked() {
     assert_snapshot!(check(), @"
     exit code 1
     --- stderr
-    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is not known here
-    hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; compare it with what the server's keeper says, then add it to known_hosts
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is not in known_hosts
+    hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; check the key with the server's administrator, then add it to known_hosts
     ");
 
     // The key of another server under this server's name.
@@ -87,8 +87,8 @@ fn host_keys_are_checked() {
     assert_snapshot!(check(), @"
     exit code 1
     --- stderr
-    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is another one than known_hosts says
-    hint: if the server was set up anew, `ssh-keygen -R '[127.0.0.1]:PORT'` forgets the old key; if not, somebody sits in between
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` does not match known_hosts
+    hint: if the server was reinstalled, remove the old key with `ssh-keygen -R '[127.0.0.1]:PORT'`; if not, somebody may be intercepting the connection
     ");
 }
 
@@ -117,7 +117,7 @@ fn a_missing_repository() {
             .with(server.path(""), "/DIR/").with(server.user(), "USER"), @"
     exit code 1
     --- stderr
-    error: store `ssh://USER@HOST:PORT/DIR/none.git`: `HOST:PORT` has no repository `/DIR/none.git` for us
+    error: store `ssh://USER@HOST:PORT/DIR/none.git`: `HOST:PORT` has no repository `/DIR/none.git`, or hides it from this user
     hint: check the path, and that this user may read the repository
     ");
 }
@@ -146,7 +146,7 @@ fn an_ssh_that_hangs_is_ended_with_all_that_it_started() {
     exit code 1
     --- stderr
     error: store `git@fleet:list.git`: `fleet` has been silent for 2 s
-    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml is the limit
+    hint: the server or the network hangs; `silence` in `[timeouts]` of presence.toml sets the limit
     ");
     let pids = fs::read_to_string(pids).unwrap();
     assert_eq!(pids.split_whitespace().count(), 2);

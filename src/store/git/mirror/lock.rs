@@ -114,7 +114,7 @@ mod tests {
             let error = Lock::take(name, within(600.0)).err().unwrap();
             assert!(matches!(&error, StoreErrorKind::LockedByItself(_)), "{error}");
             let text = error.to_string();
-            assert!(text.contains("a defect of presence") && text.contains(name.to_str().unwrap()), "{text}");
+            assert!(text.contains("a bug in presence") && text.contains(name.to_str().unwrap()), "{text}");
         }
         assert!(started.elapsed() < Duration::from_secs(60));
         drop(lock);

@@ -190,7 +190,7 @@ fn measure(length: &mut usize, more: usize) -> io::Result<()> {
     *length += more + 4;
     match *length > limits::get().report_bytes {
         true => Err(io::Error::other(format!(
-            "the server says more than {} bytes of a push",
+            "the server sends more than {} bytes of messages about a push",
             limits::get().report_bytes
         ))),
         false => Ok(()),
@@ -216,7 +216,7 @@ impl Read for SideBand<'_> {
                     let last = String::from_utf8_lossy(&packet[1..]).trim().to_owned();
                     return Err(io::Error::other(format!("the server says: {last}")));
                 }
-                _ => return Err(pktline::garbage("a packet of no known band".into())),
+                _ => return Err(pktline::garbage("a packet with an unknown band".into())),
             }
         }
         let length = into.len().min(self.rest.len());

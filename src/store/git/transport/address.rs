@@ -60,7 +60,7 @@ impl Address {
                     "ssh" | "ssh+git" | "git+ssh" => Scheme::Ssh,
                     "http" => Scheme::Http,
                     "https" => Scheme::Https,
-                    _ => return wrong("scheme", "is none that is spoken here"),
+                    _ => return wrong("scheme", "is not supported"),
                 };
                 Address::of_url(scheme, rest)?
             }
@@ -81,7 +81,7 @@ impl Address {
             None => (None, None),
         };
         if scheme == Scheme::Ssh && password.is_some() {
-            return wrong("password", "is of no use to ssh, which logs in with a key");
+            return wrong("password", "cannot be used with ssh, which logs in with a key");
         }
         let (host, port) = split_port(host)?;
         let path = match scheme {
@@ -119,7 +119,7 @@ impl Address {
         for (part, text) in fields {
             let Some(text) = text else { continue };
             if text.starts_with('-') {
-                return wrong(part, "starts with `-`, so that a program could take it for an option");
+                return wrong(part, "starts with `-`, which a program could take for an option");
             }
             if text.contains(char::is_control) {
                 return wrong(part, "contains a control character");
@@ -137,7 +137,7 @@ impl Address {
         let hostile =
             |user: &str| user.contains(|letter| "\"'`$\\;&<>|(){}".contains(letter) || letter == ' ');
         if self.scheme == Scheme::Ssh && self.user.as_deref().is_some_and(hostile) {
-            return wrong("user", "contains a character that a shell would act upon");
+            return wrong("user", "contains a character that a shell would interpret");
         }
         Ok(self)
     }
@@ -182,7 +182,7 @@ fn split_port(authority: &str) -> Result<(String, Option<u16>), AddressError> {
         None | Some("") => Ok((host.to_owned(), None)),
         Some(port) => match number(port) {
             Some(port) => Ok((host.to_owned(), Some(port))),
-            None => wrong("port", "is no number from 1 to 65535"),
+            None => wrong("port", "is not a number from 1 to 65535"),
         },
     }
 }

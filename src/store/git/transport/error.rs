@@ -84,7 +84,7 @@ pub enum TransportError {
         said: String,
     },
     /// The server has no such repository, or hides it from this user.
-    #[error("`{peer}` has no repository `{path}` for us")]
+    #[error("`{peer}` has no repository `{path}`, or hides it from this user")]
     NoRepository {
         /// The server.
         peer: String,
@@ -92,7 +92,7 @@ pub enum TransportError {
         path: String,
     },
     /// The server knows this user, and forbids the operation.
-    #[error("`{peer}` does not let us {operation} the repository{said}")]
+    #[error("`{peer}` does not let this user {operation} the repository{said}")]
     Forbidden {
         /// The server.
         peer: String,
@@ -112,7 +112,7 @@ pub enum TransportError {
         hint: &'static str,
     },
     /// The ssh server's host key is unknown.
-    #[error("the host key of `{peer}` is not known here")]
+    #[error("the host key of `{peer}` is not in known_hosts")]
     HostKeyUnknown {
         /// The server.
         peer: String,
@@ -120,7 +120,7 @@ pub enum TransportError {
         scan: String,
     },
     /// The ssh server's host key differs from the known one.
-    #[error("the host key of `{peer}` is another one than known_hosts says")]
+    #[error("the host key of `{peer}` does not match known_hosts")]
     HostKeyChanged {
         /// The server.
         peer: String,
@@ -147,7 +147,7 @@ pub enum TransportError {
         said: String,
     },
     /// The server's certificate is not trusted.
-    #[error("the certificate of `{peer}` is not to be trusted: {reason}")]
+    #[error("the certificate of `{peer}` is not trusted: {reason}")]
     Certificate {
         /// The server.
         peer: String,
@@ -155,7 +155,7 @@ pub enum TransportError {
         reason: String,
     },
     /// The file of trusted authorities is unusable.
-    #[error("`{path}`, which {variable} names, cannot be used: {reason}")]
+    #[error("cannot use `{path}` from {variable}: {reason}")]
     Authorities {
         /// The file.
         path: PathBuf,
@@ -199,7 +199,7 @@ pub enum TransportError {
         most: u64,
     },
     /// The peer is not a git server, or uses an unknown version of the protocol.
-    #[error("what answers at `{peer}` is not git's protocol: {reason}")]
+    #[error("`{peer}` does not speak git's protocol: {reason}")]
     Protocol {
         /// The server.
         peer: String,

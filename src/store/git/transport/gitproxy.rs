@@ -16,7 +16,7 @@ pub(super) fn refuse(address: &Address) -> Result<(), TransportError> {
             reason: reason.to_owned(),
         })
     };
-    const REASON: &str = "presence goes through no command to git:// servers; use ssh:// or https://";
+    const REASON: &str = "presence does not run proxy commands for git:// servers; use ssh:// or https://";
     if env::var_os("GIT_PROXY_COMMAND").is_some_and(|command| !command.is_empty()) {
         return refused("GIT_PROXY_COMMAND", REASON);
     }

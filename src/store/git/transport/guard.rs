@@ -94,7 +94,7 @@ impl Guard {
                         _ => {}
                     }
                     if self.talk > limits::get().talk_bytes {
-                        return Err(("bytes of talk", limits::get().talk_bytes));
+                        return Err(("bytes of messages", limits::get().talk_bytes));
                     }
                 }
             }
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn talk_has_an_end() {
         let talk = packets(2, &vec![b'x'; limits::get().talk_bytes as usize + 1], 1_000);
-        assert_eq!(seen(&talk, 10_000), Err(("bytes of talk", limits::get().talk_bytes)));
+        assert_eq!(seen(&talk, 10_000), Err(("bytes of messages", limits::get().talk_bytes)));
         assert_eq!(seen(&packets(2, b"Counting objects", 5), 3), Ok(()));
     }
 

@@ -48,7 +48,7 @@ fn the_form_of_scp_is_taken_apart() {
 
 #[test]
 fn what_could_be_an_option_or_end_a_line_is_refused() {
-    let option = |part| format!("its {part} starts with `-`, so that a program could take it for an option");
+    let option = |part| format!("its {part} starts with `-`, which a program could take for an option");
     check("ssh://-oProxyCommand=touch%20evil/p", &option("host"));
     check("-oProxyCommand=x:p", &option("host"));
     check("ssh://-x@h/p", &option("user"));
@@ -70,16 +70,16 @@ fn what_could_be_an_option_or_end_a_line_is_refused() {
     ] {
         assert!(Address::parse(url).is_err(), "{url:?}");
     }
-    check("ssh://`x`@h/p", "its user contains a character that a shell would act upon");
+    check("ssh://`x`@h/p", "its user contains a character that a shell would interpret");
     check("ssh:///p", "its host is empty");
     check("ssh://h", "its path is empty");
     check("h:", "its path is empty");
     for url in ["git://h:0/p", "git://h:+1/p", "git://h:65536/p", "git://h:x/p"] {
-        check(url, "its port is no number from 1 to 65535");
+        check(url, "its port is not a number from 1 to 65535");
     }
     check("https://h/p?token=x", "its path contains a `?` or `#`");
-    check("ssh://u:p@h/p", "its password is of no use to ssh, which logs in with a key");
-    check("s3://bucket/p", "its scheme is none that is spoken here");
+    check("ssh://u:p@h/p", "its password cannot be used with ssh, which logs in with a key");
+    check("s3://bucket/p", "its scheme is not supported");
     check("git://h/%ff", "its text is not UTF-8 once its %-codes are decoded");
 }
 

@@ -245,7 +245,7 @@ fn roots(authorities: Option<&(&'static str, PathBuf)>) -> Result<RootCerts, Tra
         })
         .collect();
     match certificates.is_empty() {
-        true => Err(unusable("there is no certificate in it".into())),
+        true => Err(unusable("it contains no certificate".into())),
         false => Ok(RootCerts::Specific(Arc::new(certificates))),
     }
 }

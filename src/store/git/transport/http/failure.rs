@@ -72,7 +72,7 @@ fn of_io(source: io::Error, peer: String) -> TransportError {
 fn certificate(text: &str, peer: String) -> TransportError {
     let reason = text.trim_start_matches("invalid peer certificate: ");
     let reason = match reason {
-        "UnknownIssuer" => "no authority that is trusted here has signed it".to_owned(),
+        "UnknownIssuer" => "no trusted authority has signed it".to_owned(),
         other => said(other, SAID),
     };
     TransportError::Certificate { peer, reason }
@@ -117,22 +117,23 @@ pub(super) fn judge(
 fn refused(peer: String, login: Option<&Login>, unheard: bool) -> TransportError {
     let (said, hint) = match login.map(|login| login.source) {
         None if !unheard => (
-            ": it wants a user and a password",
-            "write https:// in the store's URL: the token in PRESENCE_GIT_TOKEN is not sent where others can read it",
+            ": it requires a user and a password",
+            "write https:// in the store's URL: presence does not send the token in PRESENCE_GIT_TOKEN \
+             unencrypted",
         ),
         None => (
-            ": it wants a user and a password",
+            ": it requires a user and a password",
             "put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper",
         ),
         Some(LoginSource::Url) => {
             (": the user or password in the URL is wrong", "correct it, or leave it out of the URL")
         }
         Some(LoginSource::Token) => (
-            ": it does not take the token in PRESENCE_GIT_TOKEN",
-            "make a new token there; if it wants a user's name with it, write https://USER@HOST/…",
+            ": it does not accept the token in PRESENCE_GIT_TOKEN",
+            "create a new token on the server; if the token needs a user name, write https://USER@HOST/…",
         ),
         Some(LoginSource::Helper) => (
-            ": it does not take what git's credential helper has for it",
+            ": it does not accept the password from git's credential helper",
             "`git credential reject` makes the helper forget it",
         ),
     };

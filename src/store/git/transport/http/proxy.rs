@@ -65,15 +65,13 @@ pub(super) fn of(
     let Some(url) = variables.choose(configured, address.scheme, &address.host) else { return Ok(None) };
     let proxy = Proxy { shown: shown(&url), url };
     if let Some(scheme) = proxy.scheme().filter(|scheme| !["http", "https"].contains(&scheme.as_str())) {
-        let reason = format!(
-            "presence goes through proxies of http:// and https://, not of {}://",
-            scheme.escape_debug()
-        );
+        let reason =
+            format!("presence supports http:// and https:// proxies, not {}://", scheme.escape_debug());
         return Err(unusable(&proxy.shown, reason));
     }
     match proxy.to_ureq() {
         Some(_) => Ok(Some(proxy)),
-        None => Err(unusable(&proxy.shown, "that is no URL of a proxy".to_owned())),
+        None => Err(unusable(&proxy.shown, "that is not the URL of a proxy".to_owned())),
     }
 }
 

@@ -66,8 +66,7 @@ fn program(settings: &Settings) -> Result<Vec<OsString>, TransportError> {
     };
     let words = shell_words::split(&line).unwrap_or_default();
     if words.is_empty() {
-        let source =
-            std::io::Error::other("it is no command: a quote is not closed, or there is nothing in it");
+        let source = std::io::Error::other("it is not a command: it is empty, or a quote is not closed");
         return Err(TransportError::Program { program: line, source });
     }
     Ok(words.into_iter().map(OsString::from).collect())

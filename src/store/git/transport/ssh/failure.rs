@@ -127,12 +127,12 @@ mod tests {
         check(
             "No ED25519 host key is known for [h]:2222 and you have requested strict checking.\r\n\
              Host key verification failed.\r\n",
-            "the host key of `h:2222` is not known here",
+            "the host key of `h:2222` is not in known_hosts",
         );
-        check("Host key verification failed.\r\n", "the host key of `h:2222` is not known here");
+        check("Host key verification failed.\r\n", "the host key of `h:2222` is not in known_hosts");
         check(
             "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key verification failed.\r\n",
-            "the host key of `h:2222` is another one than known_hosts says",
+            "the host key of `h:2222` does not match known_hosts",
         );
         check(
             "ssh: Could not resolve hostname h: Name or service not known\r\n",
@@ -160,13 +160,13 @@ mod tests {
 
     #[test]
     fn what_the_server_says_is_understood() {
-        let missing = "`h:2222` has no repository `/srv/list.git` for us";
+        let missing = "`h:2222` has no repository `/srv/list.git`, or hides it from this user";
         check("fatal: '/srv/list.git' does not appear to be a git repository\n", missing);
         check("ERROR: Repository not found.\nfatal: Could not read from remote repository.\n", missing);
         check(
             "ERROR: The key you are authenticating with has been marked as read only.\n",
-            "`h:2222` does not let us write the repository: ERROR: The key you are authenticating with has been \
-             marked as read only.",
+            "`h:2222` does not let this user write the repository: ERROR: The key you are authenticating \
+             with has been marked as read only.",
         );
         check(
             "sh: 1: git-receive-pack: not found\n",
