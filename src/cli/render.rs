@@ -486,7 +486,7 @@ impl Destination {
 /// The effect that a run would have, as a sentence.
 pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
     match (done, &target.reload) {
-        (Done::Unchanged, _) => format!("{path} is right already"),
+        (Done::Unchanged, _) => format!("{path} is already up to date"),
         (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
         (_, Some(reload)) => {
             format!("would replace {path} and tell HAProxy, or run `{reload}` if that is not enough")
@@ -500,7 +500,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
     match done {
         Done::Unchanged => format!("{path} is unchanged"),
         Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
-        Done::Reloaded => format!("{path} is unchanged; the reload that was owed has succeeded"),
+        Done::Reloaded => format!("{path} is unchanged; the pending reload has succeeded"),
         Done::Held(_) | Done::Followed(_) => format!("{path} is {done}"),
         Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }

@@ -22,7 +22,7 @@ pub enum FactsError {
     #[error(transparent)]
     Io(#[from] PathError),
     /// A symbolic link, device or directory: only regular files are facts.
-    #[error("fact `{}` is no plain file; links are not followed", .0.display())]
+    #[error("fact `{}` is not a regular file; links are not followed", .0.display())]
     NotAFile(PathBuf),
     /// Longer than [`MAX_FACT_BYTES`].
     #[error("fact `{}` is longer than {MAX_FACT_BYTES} bytes", .0.display())]

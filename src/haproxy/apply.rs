@@ -184,7 +184,7 @@ fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Resu
         *tries += 1;
         match step.action.judge(&answer) {
             Response::Done if *tries > MAX_TRIES => {
-                sent.refused.get_or_insert(format!("`{command}` changes nothing"));
+                sent.refused.get_or_insert(format!("`{command}` has no effect"));
             }
             Response::Done => sent.done.push(step.clone()),
             // Only the end of the patience stops further attempts.
@@ -283,7 +283,7 @@ mod tests {
         const READY: &str = "b a 1 10.0.0.1 80 2 0 1 9 0 0\n";
         const MAINT: &str = "b a 1 10.0.0.1 80 0 1 1 9 0 0\n";
         check(READY, "", "");
-        check(MAINT, "", "`set server b/a state ready` changes nothing");
+        check(MAINT, "", "`set server b/a state ready` has no effect");
         check(
             "",
             "No such backend.",

@@ -97,9 +97,9 @@ impl Overrides {
             |name: &String, left: &Left| before.is_some_and(|before| before.left.get(name) == Some(left));
         let news = self.left.iter().filter(|(name, left)| !known(name, left));
         news.map(|(name, left)| match left.wanted.as_str() {
-            ABSENT => format!("{name} was added by somebody else, and is left alone"),
+            ABSENT => format!("{name} was added outside presence, and is left alone"),
             wanted => format!(
-                "{name} was set to {} by somebody else, and is left so; the file says {wanted}",
+                "{name} was set to {} outside presence, and stays so; the file says {wanted}",
                 left.is
             ),
         })
@@ -235,9 +235,7 @@ mod tests {
         assert_eq!(told(&set), "b/s left in maintenance");
         assert_eq!(
             set.news(Some(&settled)),
-            [
-                "b/s was set to maintenance by somebody else, and is left so; the file says ready with weight 1"
-            ]
+            ["b/s was set to maintenance outside presence, and stays so; the file says ready with weight 1"]
         );
         // Reported once. It survives a change elsewhere and, if HAProxy keeps it, a reload.
         let other = "backend b\n server s 10.0.0.1:80\nbackend c\n";
@@ -263,7 +261,7 @@ mod tests {
         let settled = look(None, A, A, &running(&[("s", 0, 1)]), 7);
         let set = look(Some(&settled), A, A, &running(&[("s", 0, 5), ("x", 0, 1)]), 7);
         assert_eq!(told(&set), "b/s left in ready with weight 5; b/x left in ready with weight 1");
-        assert_eq!(set.news(Some(&settled))[1], "b/x was added by somebody else, and is left alone");
+        assert_eq!(set.news(Some(&settled))[1], "b/x was added outside presence, and is left alone");
         // A server that leaves the file is removed, whatever somebody has set.
         assert_eq!(told(&look(Some(&set), A, WITHOUT, &running(&[("s", 0, 5)]), 7)), "b/s moves");
     }

@@ -19,7 +19,7 @@ pub struct Serving(u32);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotLoaded {
     /// The same process still serves.
-    #[error("HAProxy has not loaded it: {seconds} s later, process {pid} of before still serves")]
+    #[error("HAProxy has not loaded it: after {seconds} s, the old process {pid} still serves")]
     Same {
         /// Its process id.
         pid: u32,
@@ -27,7 +27,9 @@ pub enum NotLoaded {
         seconds: u64,
     },
     /// HAProxy did not answer before, and does not now.
-    #[error("whether HAProxy has loaded it is not known: {seconds} s later, nobody answers at its socket")]
+    #[error(
+        "presence cannot tell whether HAProxy has loaded it: after {seconds} s, its socket does not answer"
+    )]
     Silent {
         /// How long after the reload.
         seconds: u64,

@@ -228,7 +228,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>
         let field = |index: usize| fields.get(index).copied().unwrap_or_default();
         let number = |index: usize| {
             let number = field(index).parse::<u32>();
-            number.map_err(|_| broken(format!("`{line}` has no number as `{}`", header[index])))
+            number.map_err(|_| broken(format!("`{line}` has no number in `{}`", header[index])))
         };
         let small = |index: usize| number(index).map(|number| u8::try_from(number).unwrap_or(u8::MAX));
         let port_of = |index: usize| number(index).map(|number| u16::try_from(number).unwrap_or_default());
@@ -314,7 +314,7 @@ mod tests {
         };
         check("Permission denied\n", STAT, "version is `Permission denied`");
         check(&STATES.replace("srv_check_port", "other"), STAT, "no column `srv_check_port`");
-        check(&STATES.replace(" 9001 ", " x "), STAT, "no number as `srv_port`");
+        check(&STATES.replace(" 9001 ", " x "), STAT, "no number in `srv_port`");
         check(STATES, "Permission denied\n", "no header");
         check(STATES, &STAT.replace("scur", "x"), "no column `scur`");
         check(STATES, &STAT.replace("app,a,3", "app,a,"), "has no `scur`");

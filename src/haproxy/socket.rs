@@ -69,7 +69,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// Its answer is too long.
-    #[error("what answers at `{}` is no HAProxy: more than {limit} bytes to one question", path.display())]
+    #[error("`{}` is not a socket of HAProxy: it sent more than {limit} bytes in answer to one command", path.display())]
     TooLong {
         /// The socket.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum SocketError {
     #[error("`{}` is the socket of HAProxy's master process, not a stats socket", .0.display())]
     Master(PathBuf),
     /// It answers, but permits no changes.
-    #[error("HAProxy answers at `{}` with level `{level}`: servers cannot be changed", path.display())]
+    #[error("HAProxy's socket `{}` has level `{level}`, which cannot change servers", path.display())]
     Level {
         /// The socket.
         path: PathBuf,
@@ -101,7 +101,7 @@ impl SocketError {
         match self {
             SocketError::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Some(format!(
-                    "is HAProxy running, with `stats socket {} level admin` in its global section?",
+                    "check that HAProxy is running, with `stats socket {} level admin` in its global section",
                     path.display()
                 )),
                 io::ErrorKind::PermissionDenied => {
@@ -109,17 +109,17 @@ impl SocketError {
                 }
                 _ => None,
             },
-            SocketError::Cut(_) => Some("it was probably being reloaded: try again".to_owned()),
+            SocketError::Cut(_) => Some("HAProxy was probably being reloaded: try again".to_owned()),
             SocketError::Master(_) => Some(
                 "name the path of a line `stats socket … level admin` instead; a master's socket can confirm reloads, \
                  without `apply = \"runtime\"`"
                     .to_owned(),
             ),
             SocketError::Level { path, .. } => Some(format!(
-                "write `stats socket {} level admin` into its global section, and reload it",
+                "write `stats socket {} level admin` into HAProxy's global section, and reload HAProxy",
                 path.display()
             )),
-            SocketError::Syntax(_) | SocketError::TooLong { .. } => Some("is that the stats socket of HAProxy 2.6 or later?".to_owned()),
+            SocketError::Syntax(_) | SocketError::TooLong { .. } => Some("check that it is the stats socket of HAProxy 2.6 or later".to_owned()),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Socket {
             Err(SocketError::Master(_)) => self.worker_of_master()?,
             Err(error) => return Err(error),
         };
-        Ok(found.ok_or_else(|| SyntaxError::new("show info", "it names no process".to_owned()))?)
+        Ok(found.ok_or_else(|| SyntaxError::new("show info", "it does not name a process".to_owned()))?)
     }
 
     /// The master also lists a worker that has not yet loaded its file: a worker serves once it answers.

@@ -133,13 +133,13 @@ impl fmt::Display for Waiting {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Verdict(last) if is_none(last) => f.write_str("the verdict of its check"),
-            Why::Verdict(last) => write!(f, "a good verdict of its check; the last was {last}"),
+            Why::Verdict(last) if is_none(last) => f.write_str("the first result of its check"),
+            Why::Verdict(last) => write!(f, "its check to pass; the last result was {last}"),
             Why::Sessions(1) => f.write_str("its last session to end"),
             Why::Sessions(count) => write!(f, "its {count} sessions to end"),
             Why::Connections => f.write_str("its idle connections to be closed"),
             Why::Id(id) => write!(f, "another server to give up the id {id}"),
-            Why::Others => f.write_str("others to serve first"),
+            Why::Others => f.write_str("other servers to take over"),
         }
     }
 }

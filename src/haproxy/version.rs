@@ -35,7 +35,7 @@ const MAX_ANSWER: u64 = 4 * 1024;
 
 /// The installed HAProxy does not tell its version.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot find out the version of HAProxy: `{} -v` {reason}", program.display())]
+#[error("cannot determine the version of HAProxy: `{} -v` {reason}", program.display())]
 pub struct VersionError {
     program: PathBuf,
     reason: String,
@@ -44,7 +44,7 @@ pub struct VersionError {
 impl VersionError {
     /// What to do next.
     pub fn hint(&self) -> String {
-        "`--set haproxy_version=2.6`, or `haproxy_version` in [vars], says it instead".to_owned()
+        "set it with `--set haproxy_version=2.6`, or with `haproxy_version` in [vars]".to_owned()
     }
 }
 
@@ -130,7 +130,7 @@ impl Installed {
         // "HAProxy version 2.6.12-1+deb12u1 2023/12/16 - https://haproxy.org/"; "HA-Proxy" until 2.3.
         let words = answer.lines().next().unwrap_or_default().split_whitespace();
         let word = words.skip_while(|word| *word != "version").nth(1);
-        word.and_then(Version::parse).ok_or_else(|| failed("does not say it in its first line".to_owned()))
+        word.and_then(Version::parse).ok_or_else(|| failed("does not print it in its first line".to_owned()))
     }
 }
 
@@ -196,11 +196,11 @@ mod tests {
         let error = fails.ask().unwrap_err();
         let shown = dir.path().join("haproxy");
         let expect = format!(
-            "cannot find out the version of HAProxy: `{} -v` failed: exit status: 3",
+            "cannot determine the version of HAProxy: `{} -v` failed: exit status: 3",
             shown.display()
         );
         assert_eq!((error.to_string(), error.hint().contains("haproxy_version")), (expect, true));
         let mute = program(dir.path(), "true").ask().unwrap_err().to_string();
-        assert!(mute.ends_with(" -v` does not say it in its first line"), "{mute}");
+        assert!(mute.ends_with(" -v` does not print it in its first line"), "{mute}");
     }
 }

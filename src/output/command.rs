@@ -34,7 +34,7 @@ pub enum BadCommand {
     #[error("`{0}` has a quote that is not closed")]
     Quote(String),
     /// It needs a shell, and no shell runs it.
-    #[error("only a shell understands {what} in `{}`, and no shell runs this command: write {}", line.replace('\n', "\\n"), in_a_shell(line))]
+    #[error("only a shell understands {what} in `{}`, but presence runs commands without one: write {}", line.replace('\n', "\\n"), in_a_shell(line))]
     Shell {
         /// The command as it was written.
         line: String,
@@ -42,7 +42,7 @@ pub enum BadCommand {
         what: String,
     },
     /// A check does not name the file to check.
-    #[error("the check `{0}` has no `{{}}`: it would look at the old file, not at the new one")]
+    #[error("the check `{0}` has no `{{}}`: it would check the old file, not the new one")]
     NoFile(String),
 }
 
@@ -50,11 +50,11 @@ impl BadCommand {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            BadCommand::NoFile(_) => "write {} where the file's name belongs; `true {}` checks nothing",
+            BadCommand::NoFile(_) => "write {} in place of the file's name; `true {}` checks nothing",
             BadCommand::Shell { .. } => {
-                "or quote it, if the program is to get it as part of a word; {} is the file, also in the script"
+                "or quote it, if it is part of an argument; {} is the file, also in the script"
             }
-            _ => "a command is words, as in --check 'haproxy -dW -c -f {}'",
+            _ => "write a command as words, as in --check 'haproxy -dW -c -f {}'",
         }
         .to_owned()
     }
@@ -88,7 +88,7 @@ pub enum CommandError {
         output: String,
     },
     /// It exceeded the time limit.
-    #[error("`{command}` was ended after {seconds} s{output}")]
+    #[error("`{command}` was killed after {seconds} s{output}")]
     TooLong {
         /// The command.
         command: String,
@@ -213,7 +213,8 @@ mod tests {
         let told = |line: &str| Command::parse(line).unwrap_err().to_string();
         assert_eq!(
             told("true && false"),
-            "only a shell understands `&&` in `true && false`, and no shell runs this command: write sh -c 'true && false'"
+            "only a shell understands `&&` in `true && false`, but presence runs commands without one: \
+             write sh -c 'true && false'"
         );
         let pasted = told("echo 'a b' > c").split_once("write ").unwrap().1.to_owned();
         assert_eq!(Command::parse(&pasted).unwrap().words, ["sh", "-c", "echo 'a b' > c"]);
@@ -272,7 +273,7 @@ mod tests {
     #[test]
     fn a_command_that_does_not_end_is_killed_with_its_children() {
         let started = std::time::Instant::now();
-        assert!(run("sh -c 'sleep 60 & sleep 60'").unwrap_err().contains("was ended after 0 s"));
+        assert!(run("sh -c 'sleep 60 & sleep 60'").unwrap_err().contains("was killed after 0 s"));
         assert!(started.elapsed() < Duration::from_secs(20));
     }
 }

@@ -66,11 +66,11 @@ impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Done::Unchanged => f.write_str("unchanged"),
-            Done::Adjusted => f.write_str("has got its mode and owner"),
+            Done::Adjusted => f.write_str("corrected in mode and owner"),
             Done::Replaced => f.write_str("replaced"),
-            Done::Reloaded => f.write_str("unchanged; the reload that was owed has succeeded"),
+            Done::Reloaded => f.write_str("unchanged; the pending reload has succeeded"),
             Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
-            Done::Held(_) => f.write_str("right; its reload is owed"),
+            Done::Held(_) => f.write_str("right; its reload is pending"),
             Done::Followed(followed) => {
                 let steps: Vec<&str> =
                     followed.done.iter().chain(&followed.pending).map(String::as_str).collect();

@@ -16,10 +16,10 @@ pub enum TargetError {
     #[error("`{}` is a link, and links are not followed", .0.display())]
     Link(PathBuf),
     /// The path is a directory or a device.
-    #[error("`{}` is no plain file", .0.display())]
+    #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// The file itself is a mount point, so it cannot be replaced. The old file stays.
-    #[error("`{}` is a mount point, such as docker makes of `-v FILE:FILE`, and cannot be replaced; the old file stands", .0.display())]
+    #[error("`{}` is a mount point, as docker creates for `-v FILE:FILE`, and cannot be replaced; the old file stands", .0.display())]
     Mounted(PathBuf),
     /// The file or its folder has a flag that prevents even root from replacing it. The old file stays.
     #[error("`{}` is {flag}, so the file cannot be replaced; the old file stands", path.display())]
@@ -39,7 +39,7 @@ pub enum TargetError {
         source: CommandError,
     },
     /// The new file is in place, and the reload command failed. The reload is owed until it succeeds.
-    #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
+    #[error("`{}` is in place, but its reload failed; the next run tries it again", path.display())]
     Reload {
         /// The target.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum TargetError {
     },
     /// The new file is in place and the reload command succeeded, but HAProxy continues with the old file.
     /// The reload is owed until another process serves.
-    #[error("`{}` is in place, but its reload failed; it will be tried again at the next run", path.display())]
+    #[error("`{}` is in place, but its reload failed; the next run tries it again", path.display())]
     NotLoaded {
         /// The target.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum TargetError {
         source: NotLoaded,
     },
     /// The file is in place, but the socket cannot tell whether HAProxy follows, now or after a reload.
-    #[error("`{}` is in place, but whether HAProxy follows is not known", path.display())]
+    #[error("`{}` is in place, but presence cannot tell whether HAProxy uses it", path.display())]
     NotAsked {
         /// The target.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum TargetError {
         source: ApplyError,
     },
     /// The file is in place, but HAProxy runs something else after several reloads.
-    #[error("`{}` is in place, but HAProxy does not follow, nor did {MAX_VAIN} reloads help: {why}", path.display())]
+    #[error("`{}` is in place, but HAProxy still does not use it after {MAX_VAIN} reloads: {why}", path.display())]
     NotConverged {
         /// The target.
         path: PathBuf,
@@ -104,37 +104,38 @@ impl TargetError {
                 path.display()
             )),
             TargetError::Mounted(_) => Some(
-                "mount the folder instead of the file; or write into the file with --in-place (in a [[render]] table: in-place = true), where readers can see it half written"
+                "mount the folder instead of the file; or write into the file with --in-place (in a \
+                 [[render]] table: in-place = true); readers may then see it half written"
                     .into(),
             ),
             TargetError::Protected { path, flag } => {
                 let letter = if *flag == "immutable" { "i" } else { "a" };
-                Some(format!("`chattr -{letter} {}`, as root, takes the flag away", pasted(path)))
+                Some(format!("`chattr -{letter} {}`, as root, removes the flag", pasted(path)))
             }
             TargetError::NotAFile(_) => Some("name a file, or leave out -o to print to stdout".into()),
             TargetError::Check { source: CommandError::Start { .. }, .. } => {
-                Some("see that the program is installed and in PATH".into())
+                Some("check that the program is installed and in PATH".into())
             }
-            TargetError::Check { .. } => Some(
-                "see what the check says above; nothing was changed"
-                    .into(),
-            ),
+            TargetError::Check { .. } => Some("see what the check says above; nothing was changed".into()),
             TargetError::NotConverged { .. } => Some(
-                "see that `socket` is that of the HAProxy which reads this file, and that it answers; then reload HAProxy by hand"
+                "check that `socket` belongs to the HAProxy that reads this file, and that it answers; then \
+                 reload HAProxy by hand"
                     .into(),
             ),
             TargetError::NotAsked { source, .. } => source.hint(),
             TargetError::NotLoaded { source: NotLoaded::Silent { .. }, .. } => Some(
-                "is HAProxy running, and is `socket` the one that it listens on? `presence doctor` asks it".into(),
+                "check that HAProxy is running and listens on `socket`; `presence doctor` tests it".into(),
             ),
             TargetError::NotLoaded { .. } => Some(
-                "HAProxy's log says why: a port that is taken, for one. If the command is no reload of the HAProxy at `socket`, mend that".into(),
+                "see HAProxy's log: often a port is in use. If the command does not reload the HAProxy at \
+                 `socket`, correct it"
+                    .into(),
             ),
-            TargetError::Reload { source: CommandError::Start { .. }, .. } => {
-                Some("see that the program is installed and in PATH, then run the same command again".into())
-            }
+            TargetError::Reload { source: CommandError::Start { .. }, .. } => Some(
+                "check that the program is installed and in PATH, then run the same command again".into(),
+            ),
             TargetError::Reload { .. } => {
-                Some("fix what the command complains of, then run the same command again".into())
+                Some("correct the problem that the command reports, then run the same command again".into())
             }
         }
     }

@@ -34,7 +34,7 @@ pub struct Owner {
 
 /// The text does not name an owner.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` names no user or group of this machine")]
+#[error("`{0}` does not name a user or group of this machine")]
 pub struct UnknownOwner(String);
 
 impl Owner {
@@ -172,7 +172,7 @@ pub(super) fn stage<'p>(
     if uid.is_some_and(|uid| uid != mine.uid()) || gid.is_some_and(|gid| gid != mine.gid()) {
         rustix::fs::fchown(staged.file(), uid.map(Uid::from_raw), gid.map(Gid::from_raw))
             .map_err(std::io::Error::from)
-            .at("give the right owner to", &staged.path())?;
+            .at("set the owner of", &staged.path())?;
     }
     let mut lost = match handle {
         Some(handle) => attributes::keep(handle, staged.file()).at("keep the attributes of", path)?,
@@ -187,7 +187,9 @@ pub(super) fn stage<'p>(
     let inherits = || attributes::inherit(place.folder.as_file(), staged.file(), INHERITED_MODE);
     // After the owner, since a change of owner drops set-id bits (chown(2)).
     let kept = mode.or(old.map(|old| old.mode() & 0o7777));
-    if kept.is_some() || !inherits().at("give what its folder has for new files to", &staged.path())? {
+    if kept.is_some()
+        || !inherits().at("apply its folder's default access control list to", &staged.path())?
+    {
         let mode = fs::Permissions::from_mode(kept.unwrap_or(NEW_FILE_MODE));
         staged.file().set_permissions(mode).at("set the mode of", &staged.path())?;
     }
@@ -207,7 +209,7 @@ pub(super) fn adjust(
     if let Some(owner) = owner
         && (owner.uid != found.uid() || owner.gid.is_some_and(|gid| gid != found.gid()))
     {
-        std::os::unix::fs::fchown(file, Some(owner.uid), owner.gid).at("give the right owner to", path)?;
+        std::os::unix::fs::fchown(file, Some(owner.uid), owner.gid).at("set the owner of", path)?;
         changed = true;
     }
     if let Some(mode) = mode

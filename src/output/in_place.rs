@@ -34,7 +34,7 @@ pub(super) fn write(
     let file = place.folder.file_to_write(&place.name)?;
     let file = file
         .filter(|file| is_same(file, &old.metadata))
-        .ok_or_else(|| io::Error::other("somebody has just put another file there"));
+        .ok_or_else(|| io::Error::other("another process has just replaced the file"));
     let file = file.at("write", path)?;
     // Before anything is written, so that a full disk leaves the old file complete.
     reserve(&file, new.len()).at("write", path)?;

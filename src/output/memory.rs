@@ -98,7 +98,7 @@ impl Memory {
                 Err(TryLockError::WouldBlock) => {
                     let busy = std::io::Error::new(
                         std::io::ErrorKind::TimedOut,
-                        "another run holds it for too long",
+                        "another run has held it for too long",
                     );
                     return Err(busy).at("lock", &path);
                 }

@@ -158,7 +158,7 @@ impl Target {
     fn needs_reload(&self, old: Option<&[u8]>, new: &[u8]) -> Option<String> {
         match (&self.runtime, old) {
             (Some(runtime), Some(old)) => runtime.needs_reload(old, new),
-            _ => Some("it is new".to_owned()),
+            _ => Some("the file is new".to_owned()),
         }
     }
 
@@ -260,7 +260,8 @@ impl Target {
         let staged = self.stage(&place, old.as_ref(), bytes, &other, warnings)?;
         match (self.check(&staged.path()), self.runtime.as_ref().and_then(Runtime::remembers)) {
             (Err(error), Some(state_file)) => warnings.push(format!(
-                "{}; HAProxy may object to `{}` alone, which is emptied before a check, but not in a rehearsal",
+                "{}; the cause may be `{}` alone: presence empties it before a real check, but not in a \
+                 rehearsal",
                 chain(&error),
                 state_file.display()
             )),
@@ -309,7 +310,7 @@ impl Target {
             (Err(error), _) => Err(self.not_asked(error.into(), false)),
             (Ok(_), None) => Ok(()),
             (Ok(_), Some(_)) => {
-                let why = "the process of before still serves".to_owned();
+                let why = "the old process still serves".to_owned();
                 Err(TargetError::NotConverged { path: self.path.clone(), why })
             }
         }

@@ -182,7 +182,7 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
         for text in ["backend b\n", "backend b\n", "backend b\n server s 10.0.0.1:80\n"] {
             let error = fixture.apply(text).unwrap_err();
             assert!(matches!(error, TargetError::NotLoaded { .. }) && error.is_in_place(), "{error}");
-            assert!(chain(&error).contains("nobody answers at its socket"), "{}", chain(&error));
+            assert!(chain(&error).contains("its socket does not answer"), "{}", chain(&error));
         }
         assert_eq!(fixture.reload_log(), 3);
         // A new file gets new attempts, but a socket that is never there must not cause a storm of reloads.
@@ -204,7 +204,7 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
         let pid = fixture.dir.path().join("pid");
         fs::write(&pid, "7").unwrap();
         haproxy(&socket, &pid);
-        assert!(chain(&again(&fixture)).contains("process 7 of before still serves"));
+        assert!(chain(&again(&fixture)).contains("the old process 7 still serves"));
         assert!(matches!(again(&fixture), TargetError::NotConverged { .. }));
         assert_eq!(fixture.reload_log(), 2 + 3 + 3 + 1);
         // A corrected command is tried at once.
@@ -277,7 +277,7 @@ fn what_was_looked_at_is_what_is_changed() {
     fs::remove_file(&path).unwrap();
     fs::hard_link(&victim, &path).unwrap();
     let error = in_place::write(&fixture.memory, &place, &found, b"new\n").unwrap_err();
-    assert!(chain(&error).contains("somebody has just put another file there"), "{}", chain(&error));
+    assert!(chain(&error).contains("another process has just replaced the file"), "{}", chain(&error));
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }
 

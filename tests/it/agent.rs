@@ -258,10 +258,10 @@ fn reloads_have_a_budget_and_what_is_over_it_is_owed() {
         metrics.lines().any(|line| line.starts_with("presence_file_pending{") && line.ends_with(" 1"))
     });
     assert_eq!(reloads(), 2, "{}", agent.log());
-    assert!(agent.log().contains("hosts: right; its reload is owed"), "{}", agent.log());
+    assert!(agent.log().contains("hosts: right; its reload is pending"), "{}", agent.log());
     // The next run makes up for it: a manual beat has no budget, because a user wants it.
     drop(agent);
-    lb.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
+    lb.run(&["beat"]).code(0).says("the pending reload has succeeded");
     assert_eq!(reloads(), 3);
 }
 
@@ -288,7 +288,7 @@ fn files_with_the_same_reload_are_reloaded_once(place: Place) {
     let failed = lb.run(&["beat"]).code(5);
     assert_eq!(failed.stderr.matches("but its reload failed").count(), 2, "{failed}");
     fs::remove_file(lb.path("broken")).unwrap();
-    lb.run(&["beat"]).code(0).says("hosts2 is unchanged; the reload that was owed has succeeded");
+    lb.run(&["beat"]).code(0).says("hosts2 is unchanged; the pending reload has succeeded");
     assert_eq!(reloads(), 2);
     // The agent does the same.
     let agent = Daemon::start(&lb);

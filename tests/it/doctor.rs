@@ -73,7 +73,7 @@ fn what_works_is_gone_through_and_changes_nothing() {
     // The beat does what was rehearsed.
     app.run(&["beat"]).code(0);
     assert!(app.path("reloaded").exists());
-    assert!(app.good(&["doctor"]).contains("is right already"));
+    assert!(app.good(&["doctor"]).contains("is already up to date"));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_socket_below_admin_fails() {
         let outcome = doctor_with(&lb, &table);
         match good {
             true => assert!(outcome.code(0).stdout.contains("with level admin")),
-            false => fails(outcome, &format!("with level `{level}`")),
+            false => fails(outcome, &format!("has level `{level}`")),
         }
         // A socket that only confirms reloads needs no admin level.
         let confirms = table.replace("apply = 'runtime'\n", "");
@@ -292,7 +292,10 @@ fn a_state_file_that_is_not_empty_fails_no_rehearsal() {
             fs::write(&states, content.replace('1', "2")).unwrap();
         }
         let outcome = doctor_with(&lb, &config).code(0);
-        assert!(outcome.stdout.contains("is emptied before a check, but not in a rehearsal"), "{outcome}");
+        assert!(
+            outcome.stdout.contains("presence empties it before a real check, but not in a rehearsal"),
+            "{outcome}"
+        );
         assert!(outcome.stdout.contains("would replace"), "{outcome}");
     }
     fs::write(&states, "1\n").unwrap();

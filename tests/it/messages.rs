@@ -47,12 +47,12 @@ fn of_the_command_line_and_the_configuration() {
     exit code 2
     --- stderr
     error: `grep 'x` has a quote that is not closed
-    hint: a command is words, as in --check 'haproxy -dW -c -f {}'
+    hint: write a command as words, as in --check 'haproxy -dW -c -f {}'
     ");
     insta::assert_snapshot!(told(&app, &["render", "hosts", "-o", "out", "--owner", "nobody-here"]), @"
     exit code 2
     --- stderr
-    error: `nobody-here` names no user or group of this machine
+    error: `nobody-here` does not name a user or group of this machine
     hint: write USER or USER:GROUP, as names or numbers
     ");
     insta::assert_snapshot!(told(&app, &["render", "hosts", "--template-dir", "no-such"]), @"
@@ -96,20 +96,20 @@ fn of_commands_that_only_a_shell_understands_and_of_checks_without_the_file() {
     insta::assert_snapshot!(told(&app, &["render", "hosts", "-o", "out", "--reload", "true && touch 'a b'"]), @r#"
     exit code 2
     --- stderr
-    error: only a shell understands `&&` in `true && touch 'a b'`, and no shell runs this command: write sh -c 'true && touch '\''a b'\'''
-    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    error: only a shell understands `&&` in `true && touch 'a b'`, but presence runs commands without one: write sh -c 'true && touch '\''a b'\'''
+    hint: or quote it, if it is part of an argument; {} is the file, also in the script
     "#);
     insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f {} 2>&1"]), @"
     exit code 2
     --- stderr
-    error: only a shell understands `2>&1` in `haproxy -c -f {} 2>&1`, and no shell runs this command: write sh -c 'haproxy -c -f {} 2>&1'
-    hint: or quote it, if the program is to get it as part of a word; {} is the file, also in the script
+    error: only a shell understands `2>&1` in `haproxy -c -f {} 2>&1`, but presence runs commands without one: write sh -c 'haproxy -c -f {} 2>&1'
+    hint: or quote it, if it is part of an argument; {} is the file, also in the script
     ");
     insta::assert_snapshot!(told(&app, &["render", "hosts", "--check", "haproxy -c -f /etc/haproxy/haproxy.cfg"]), @"
     exit code 2
     --- stderr
-    error: the check `haproxy -c -f /etc/haproxy/haproxy.cfg` has no `{}`: it would look at the old file, not at the new one
-    hint: write {} where the file's name belongs; `true {}` checks nothing
+    error: the check `haproxy -c -f /etc/haproxy/haproxy.cfg` has no `{}`: it would check the old file, not the new one
+    hint: write {} in place of the file's name; `true {}` checks nothing
     ");
     assert!(!app.path("out").exists());
     let table = |line: &str| format!("[[render]]\nname = 'hosts'\noutput = '/nonexistent/x'\n{line}\n");
@@ -254,7 +254,7 @@ fn of_the_node_itself() {
     insta::assert_snapshot!(told(&app, &["publish"]), @"
     exit code 1
     --- stderr
-    error: fact `[DIR]/nodeinfo/secret.txt` is no plain file; links are not followed
+    error: fact `[DIR]/nodeinfo/secret.txt` is not a regular file; links are not followed
     hint: replace `[DIR]/nodeinfo/secret.txt` by a copy of what it points to
     ");
     fs::remove_file(app.path("nodeinfo/secret.txt")).unwrap();
@@ -386,13 +386,13 @@ fn of_templates_and_targets() {
     exit code 4
     --- stderr
     error: the new `[DIR]/out` was refused by its check; the old file stands: cannot run `no-such-program {}`: No such file or directory (os error 2)
-    hint: see that the program is installed and in PATH
+    hint: check that the program is installed and in PATH
     ");
     insta::assert_snapshot!(broken("x\n", &["--reload", "false", "-o", "out"]), @"
     exit code 5
     --- stderr
-    error: `[DIR]/out` is in place, but its reload failed; it will be tried again at the next run: `false` ended with exit status 1
-    hint: fix what the command complains of, then run the same command again
+    error: `[DIR]/out` is in place, but its reload failed; the next run tries it again: `false` ended with exit status 1
+    hint: correct the problem that the command reports, then run the same command again
     ");
     insta::assert_snapshot!(told(&app, &["render", "database.yml"]), @"
     exit code 1

@@ -170,10 +170,7 @@ fn a_wedged_server_gets_no_request() {
 
     let patience = Duration::from_secs(1);
     let outcome = balancer.change(&both, patience);
-    assert_eq!(
-        told(&outcome),
-        "app/s1 added; app/s1 waits for a good verdict of its check; the last was L7STS"
-    );
+    assert_eq!(told(&outcome), "app/s1 added; app/s1 waits for its check to pass; the last result was L7STS");
     assert_eq!(balancer.serving(&servers), BTreeSet::from([0]));
     wedged.set_status(200);
     assert_eq!(told(&balancer.again(PATIENCE)), "app/s1 ready");

@@ -222,7 +222,7 @@ fn the_file_in_place_is_looked_at() {
     // A run with a new mode has other options; a run that has set it already detects the manual change.
     fleet.render(&["-o", "out", "--mode", "0640"]).code(0);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    fleet.render(&["-o", "out", "--mode", "0640"]).code(0).says("has got its mode");
+    fleet.render(&["-o", "out", "--mode", "0640"]).code(0).says("corrected in mode");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
     // A link in its place is not followed, even if the content is correct.
     fs::rename(&path, fleet.lb.path("elsewhere")).unwrap();
@@ -239,7 +239,7 @@ fn a_reload_that_is_owed_is_not_forgotten() {
         fleet.render(&["-o", "out", "--reload", &reload]).code(5);
     }
     fs::write(&marker, "").unwrap();
-    fleet.render(&["-o", "out", "--reload", &reload]).code(0).says("owed has succeeded");
+    fleet.render(&["-o", "out", "--reload", &reload]).code(0).says("the pending reload has succeeded");
     fs::remove_file(&marker).unwrap();
     fleet.render(&["-o", "out", "--reload", &reload]).code(0).says("is unchanged");
 }

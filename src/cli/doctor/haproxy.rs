@@ -15,7 +15,7 @@ pub(super) fn installed(config: &Config, findings: &mut Findings) {
         return findings.doubtful(
             "haproxy",
             "haproxy is not installed",
-            "only a load balancer needs it, and whoever uses --check 'haproxy -dW -c -f {}'".to_owned(),
+            "only a load balancer needs it, or a machine that uses --check 'haproxy -dW -c -f {}'".to_owned(),
         );
     };
     let at_run_time = config.renders.iter().any(|render| render.target.runtime.is_some());
@@ -35,8 +35,9 @@ pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
         Some(_) => findings.good("socket", format!("HAProxy answers at `{path}`, which confirms reloads")),
         None => findings.bad(
             "socket",
-            format!("HAProxy does not answer at `{path}`, which is to confirm reloads"),
-            "is it running, with a `stats socket` or a master's socket (`-S`) of that path?".to_owned(),
+            format!("HAProxy does not answer at `{path}`, which must confirm reloads"),
+            "check that it is running, with a `stats socket` or a master's socket (`-S`) at that path"
+                .to_owned(),
         ),
     }
 }
@@ -56,10 +57,12 @@ pub(super) fn running(runtime: &Runtime, findings: &mut Findings) {
         level => findings.bad(
             "socket",
             format!(
-                "HAProxy answers at `{path}` with level `{}`: servers cannot be changed",
+                "HAProxy's socket `{path}` has level `{}`, which cannot change servers",
                 crate::sanitize::shown(level)
             ),
-            format!("write `stats socket {path} level admin` into its global section, and reload it"),
+            format!(
+                "write `stats socket {path} level admin` into HAProxy's global section, and reload HAProxy"
+            ),
         ),
     }
     let stated = answer(1).lines().find_map(|line| line.strip_prefix("Version:"));

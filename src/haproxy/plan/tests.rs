@@ -92,7 +92,7 @@ fn check(file: &str, running: &[&str], expect: &str) {
 #[test]
 fn from_every_state_to_every_other() {
     const NEW: &str = "server a 10.0.0.1:80 id 1 check";
-    const GATE: &str = "b/a waits for the verdict of its check";
+    const GATE: &str = "b/a waits for the first result of its check";
     const SESSIONS: &str = "b/a waits for its 2 sessions to end";
     let add = "add server b/a 10.0.0.1:80 check id 1";
     let table: &[(&str, &str, &str, &str, &str)] = &[
@@ -111,7 +111,7 @@ fn from_every_state_to_every_other() {
         ("a gated", GATE, "drain", "nothing", "del server b/a"),
         (
             "a bad",
-            "b/a waits for a good verdict of its check; the last was L7STS",
+            "b/a waits for its check to pass; the last result was L7STS",
             "drain",
             "nothing",
             "del server b/a",
@@ -170,7 +170,7 @@ fn every_option_is_said_again() {
 #[test]
 fn patience_ends() {
     let file = "server a 10.0.0.1:80 id 1 check";
-    check(file, &["a gated since=11"], "b/a waits for the verdict of its check (for long)");
+    check(file, &["a gated since=11"], "b/a waits for the first result of its check (for long)");
     check("", &["a drain sessions=1 since=11"], "b/a waits for its last session to end (for long)");
 }
 
@@ -178,8 +178,8 @@ fn patience_ends() {
 fn those_who_come_are_in_before_those_who_go_are_out() {
     let file = "server b 10.0.0.2:80 id 2 check";
     let add = "add server b/b 10.0.0.2:80 check id 2; enable health b/b";
-    let others = "b/a waits for others to serve first";
-    let verdict = "b/b waits for the verdict of its check";
+    let others = "b/a waits for other servers to take over";
+    let verdict = "b/b waits for the first result of its check";
     let b = |state: &str| format!("b {state} at=10.0.0.2:80 id=2");
     check(file, &["a ready"], &format!("{add}; {others}"));
     check(file, &["a ready", &b("gated")], &format!("{verdict}; {others}"));
@@ -233,7 +233,7 @@ fn an_id_is_free_when_its_server_has_gone() {
     let file = "server b 10.0.0.2:80 id 1\nserver c 10.0.0.3:80 id 3";
     let c = "c ready unchecked at=10.0.0.3:80 id=3";
     let waits = "b/b waits for another server to give up the id 1";
-    check(file, &["a ready", c], &format!("{waits}; b/a waits for others to serve first"));
+    check(file, &["a ready", c], &format!("{waits}; b/a waits for other servers to take over"));
     check(file, &["a drain", c], &format!("set server b/a state maint; del server b/a; {waits}"));
     check(
         file,

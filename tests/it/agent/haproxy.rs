@@ -38,7 +38,7 @@ fn nodes_come_change_and_go_without_a_reload(place: Place) {
     assert_eq!(servers[1].requests() + servers[2].requests(), before);
     assert_eq!(balancer.reloads(), 0, "{}", agent.log());
     // A server with failing checks is a failure in the message, the exit code and a metric.
-    let bad = "app/i-c gets no requests: it waits for a good verdict of its check; the last was L7STS";
+    let bad = "app/i-c gets no requests: it waits for its check to pass; the last result was L7STS";
     agent.wait_for("it to be told of", || agent.log().contains(bad));
     balancer.machine.run(&["beat"]).code(5).says(bad);
     let count = |number| {

@@ -79,7 +79,7 @@ fn killed_in_the_middle_of_a_reload_it_is_done_by_the_next() {
     fs::write(&deadly, "").unwrap();
     assert_eq!(balancer.machine.run(&["beat"]).code, None, "it was killed");
     assert!(balancer.config().contains("maxconn 401") && balancer.reloads() == 0);
-    balancer.machine.run(&["beat"]).code(0).says("the reload that was owed has succeeded");
+    balancer.machine.run(&["beat"]).code(0).says("the pending reload has succeeded");
     assert_eq!(balancer.reloads(), 1);
     balancer
         .haproxy

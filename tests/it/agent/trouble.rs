@@ -39,7 +39,7 @@ fn an_agent_that_is_there_before_haproxy_waits_for_it(place: Place) {
     let mut balancer = Balancer::start_at(place, &[("a", &servers[0])]);
     balancer.kill_haproxy();
     balancer.node("b", &servers[1]).good(&["state", "done"]);
-    balancer.machine.run(&["beat"]).code(5).says("its reload failed").says("it will be tried again");
+    balancer.machine.run(&["beat"]).code(5).says("its reload failed").says("the next run tries it again");
     assert!(balancer.config().contains("i-b "), "the file is right, for when it starts");
     let agent = balancer.agent();
     agent.wait_for("it to be missed", || agent.log().contains("its reload failed"));
@@ -58,7 +58,10 @@ fn a_haproxy_that_hangs_is_told_of_and_holds_nothing_up_for_ever() {
     balancer.haproxy.signal_all(Signal::STOP);
     balancer.node("b", &servers[1]).good(&["state", "done"]);
     let outcome = balancer.machine.run(&["beat"]).code(5);
-    outcome.says("its reload failed").says("nobody answers at its socket").says("is HAProxy running");
+    outcome
+        .says("its reload failed")
+        .says("its socket does not answer")
+        .says("check that HAProxy is running");
     assert!(balancer.config().contains("i-b "));
     balancer.haproxy.signal_all(Signal::CONT);
     let agent = balancer.agent();
@@ -87,11 +90,11 @@ fn the_socket_of_another_haproxy_makes_no_storm_of_reloads() {
     let text = text.replace(&format!("socket = '{ours}'"), &format!("socket = '{theirs}'"));
     fs::write(&path, text.replace("[render.vars]\n", &vars)).unwrap();
     let agent = balancer.agent();
-    agent.wait_for("it to be given up", || agent.log().contains("nor did 3 reloads help"));
+    agent.wait_for("it to be given up", || agent.log().contains("still does not use it after 3 reloads"));
     let reloads = balancer.reloads();
     assert!(reloads <= 4, "{}", agent.log());
     for _ in 0..2 {
-        balancer.machine.run(&["beat"]).code(5).says("see that `socket` is that of the HAProxy");
+        balancer.machine.run(&["beat"]).code(5).says("check that `socket` belongs to the HAProxy");
     }
     assert_eq!(balancer.reloads(), reloads, "{}", agent.log());
     assert_eq!(balancer.get(), Some(200));
@@ -123,7 +126,7 @@ fn a_socket_at_which_nothing_can_be_changed_is_named_and_makes_no_reload_but_for
                 // HAProxy also listens on another socket, which gives fewer rights.
                 let socket = dir.join("lesser.sock").display().to_string();
                 balancer.restart_haproxy_with(&format!("global\n    stats socket {socket} level {level}\n"));
-                (socket.clone(), format!("`{socket}` with level `{level}`"))
+                (socket.clone(), format!("`{socket}` has level `{level}`"))
             }
         };
         ask_at(&balancer, &socket);
@@ -153,7 +156,7 @@ fn with_nobody_at_the_socket_no_reload_is_done() {
     ask_at(&balancer, "/nonexistent/admin.sock");
     balancer.node("b", &HttpServer::start(200)).good(&["state", "done"]);
     let outcome = balancer.machine.run(&["beat"]).code(5);
-    outcome.says("its reload failed").says("nobody answers at its socket");
+    outcome.says("its reload failed").says("its socket does not answer");
     assert_eq!(balancer.reloads(), 1);
 }
 
@@ -173,7 +176,7 @@ fn what_an_operator_sets_at_the_socket_is_left_until_the_list_says_something_els
     };
     balancer.haproxy.ask("set server app/i-a state maint");
     balancer.haproxy.ask("set server app/i-b weight 7");
-    let said = "app/i-a was set to maintenance by somebody else, and is left so";
+    let said = "app/i-a was set to maintenance outside presence, and stays so";
     agent.wait_for("it to be noticed", || agent.log().contains(said));
     agent.wait_for("the weight, too", || agent.log().contains("app/i-b was set to ready with weight 7"));
     // Changes continue around the overrides: by the agent, by another run of the program, and over a restart
@@ -244,16 +247,13 @@ fn a_reload_that_haproxy_does_not_load_is_a_failure() {
         let stats = format!("stats_bind = '{}'\n", taken.local_addr().unwrap());
         fs::write(&path, format!("{text}{stats}")).unwrap();
         let outcome = balancer.machine.run(&["beat"]).code(5);
-        outcome
-            .says("is in place, but its reload failed")
-            .says("of before still serves")
-            .says("a port that is taken");
+        outcome.says("is in place, but its reload failed").says("the old process").says("a port is in use");
         assert_eq!((balancer.reloads(), balancer.get()), (1, Some(200)));
         // The reload is owed, but only a limited number of times.
         for _ in 0..2 {
             balancer.machine.run(&["beat"]).code(5).says("its reload failed");
         }
-        balancer.machine.run(&["beat"]).code(5).says("nor did 3 reloads help");
+        balancer.machine.run(&["beat"]).code(5).says("still does not use it after 3 reloads");
         assert_eq!(balancer.reloads(), 3);
         // Repaired manually.
         drop(taken);

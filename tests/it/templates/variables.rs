@@ -251,7 +251,7 @@ fn the_installed_haproxy_says_its_version() {
     // It must not guess: the file would change back and forth.
     install("echo broken");
     let outcome = machine.run(&["render", "haproxy"]).code(1);
-    outcome.says("haproxy -v` does not say it in its first line").says("haproxy_version");
+    outcome.says("haproxy -v` does not print it in its first line").says("haproxy_version");
     machine.good(&["render", "database.yml", "--set", "db_host=db.example.org"]);
 }
 
