@@ -158,7 +158,8 @@ impl ComposeError {
         match self {
             ComposeError::Template(error) => error.hint(),
             ComposeError::Refused(_) => Some(
-                "`presence list` shows who is there; if this is meant, run it once with --force".to_owned(),
+                "`presence list` shows the nodes; if this is intended, run the command once with --force"
+                    .to_owned(),
             ),
         }
     }

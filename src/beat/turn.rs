@@ -109,7 +109,7 @@ impl TurnError {
         match self {
             TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
             TurnError::Refused { path, .. } | TurnError::Limited { path, .. } => Some(format!(
-                "`presence list` shows the nodes; if this is meant, run `presence accept {}`",
+                "`presence list` shows the nodes; if this is intended, run `presence accept {}`",
                 pasted(path)
             )),
             TurnError::Template(error) => error.hint(),

@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     // The file is in place even if its reload is owed.
     let is_accepted = done.as_ref().map_or_else(|error| error.kind == ExitKind::ReloadFailed, |()| true);
     if is_accepted && !args.dry_run {
-        console::note(&format!("the list is accepted as it is for `{}`", table.target.path.display()));
+        console::note(&format!("accepted the present list for `{}`", table.target.path.display()));
     }
     done
 }
@@ -42,8 +42,8 @@ pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render
             config.renders.iter().map(|render| format!("`{}`", render.target.path.display())).collect();
         let hint = match known.is_empty() {
             true => format!("`{}` has no [[render]] table", config.file.display()),
-            false => format!("the tables of `{}` are for {}", config.file.display(), known.join(", ")),
+            false => format!("the tables of `{}` write {}", config.file.display(), known.join(", ")),
         };
-        CliError::usage(format!("no [[render]] table is for `{}`", path.display())).hint(hint)
+        CliError::usage(format!("no [[render]] table writes `{}`", path.display())).hint(hint)
     })
 }

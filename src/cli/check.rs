@@ -53,7 +53,7 @@ enum Format {
 }
 
 /// The reason why a node was not asked.
-const UNASKED: &str = "states no port; --port names one";
+const UNASKED: &str = "states no port; set one with --port";
 
 /// The reply of one node.
 struct Answer<'a> {
@@ -94,12 +94,12 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if !fleet.is_current() {
         return Err(fleet::unreachable(
             &fleet,
-            "no store could be read; nodes of the last copies were asked",
+            "no store could be read; presence asked the nodes of the last copies",
         ));
     }
     match (silent, asked) {
         (0, 0) if !answers.is_empty() => {
-            console::warning("no node was asked: none of them states a port; --port names one");
+            console::warning("no node was asked: none of them states a port; set one with --port");
             Ok(())
         }
         (0, _) => Ok(()),

@@ -38,7 +38,7 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
                 io::ErrorKind::StorageFull => {
                     "free some space where the output goes, then run the same command again"
                 }
-                _ => "look at where the output of this command goes",
+                _ => "check where the output of this command goes",
             };
             Err(CliError::failed(format!("cannot write to stdout: {error}")).hint(hint.to_owned()))
         }

@@ -54,7 +54,7 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
             let instead = match &reading.snapshot {
-                Some(snapshot) => format!("its last copy counts ({} files)", snapshot.len()),
+                Some(snapshot) => format!("presence uses its last copy ({} files)", snapshot.len()),
                 None => "there is no earlier copy of it".to_owned(),
             };
             console::warning(&format!("{}; {instead}", chain(error)));
@@ -75,7 +75,7 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>
         console::warning(&match fleet.hears_beats() {
             true => chain(error),
             false => {
-                format!("{}; as long as no store tells heartbeats, no node counts as silent", chain(error))
+                format!("{}; until a store answers with heartbeats, no node becomes silent", chain(error))
             }
         });
     }
@@ -115,7 +115,7 @@ pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliErro
         if all { console::error(&chain(error)) } else { console::warning(&chain(error)) }
     }
     match failed.into_iter().next() {
-        Some(error) if all => Err(CliError::failed("no store took the heartbeat").hint(error.hint())),
+        Some(error) if all => Err(CliError::failed("no store accepted the heartbeat").hint(error.hint())),
         failed => Ok(whole && failed.is_none()),
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
     {
         if let Some(value) = value {
             let name =
-                Name::parse(value).map_err(|error| CliError::usage(format!("no usable {fact}: {error}")))?;
+                Name::parse(value).map_err(|error| CliError::usage(format!("unusable {fact}: {error}")))?;
             facts.push((fact, name.to_string()));
         }
     }
@@ -145,7 +145,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
         Ok(mut file) => file.write_all(bytes).at("write", path).map(|()| true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => match fs::metadata(path) {
             Ok(found) if found.is_file() => Ok(false),
-            _ => Err(std::io::Error::other("it is there and no file")).at("make", path),
+            _ => Err(std::io::Error::other("it exists and is not a file")).at("make", path),
         },
         Err(error) => Err(error).at("make", path),
     }
@@ -160,10 +160,10 @@ fn report(path: &Path, made: bool) -> Result<(), CliError> {
 const CONFIG: &str = "\
 # The configuration of presence. Every key has a default; flags and PRESENCE_… variables outrank this file.
 
-# Where this node's facts are: one NAME.txt a fact.
+# Where this node's facts are: one NAME.txt per fact.
 nodeinfo = \"{nodeinfo}\"
 
-# Where the list is. Several stores: all are written, any one of them is enough to read.
+# Where the list is. presence writes to all stores; any one of them is enough to read.
 # store = [\"ssh://git@git.example.net/srv/list.git\", \"/mnt/shared/list\"]
 
 # The folder of the records, inside the store.
@@ -189,7 +189,7 @@ nodeinfo = \"{nodeinfo}\"
 # Where heartbeats go, if not into the stores of the records: one URL or several.
 # beat-store = \"ssh://git@git.example.net/srv/beats.git\"
 
-# Over how many refs of a git store heartbeats are spread; 256 for more than 10,000 nodes.
+# The number of refs of a git store for heartbeats; 256 for more than 10,000 nodes.
 # beat-shards = 64
 
 # quiet = false
@@ -208,7 +208,7 @@ nodeinfo = \"{nodeinfo}\"
 [states]
 # parked = \"down\"
 
-# What may not happen to a rendered file in one step.
+# Changes that a rendered file may not make in one step.
 [limits]
 # min-nodes = 1
 # max-shrink = 50
@@ -227,19 +227,19 @@ nodeinfo = \"{nodeinfo}\"
 # recheck = 60
 # command = 60
 
-# How `presence agent` goes about. Times are written 500ms, 90s, 5m, 2h or 1d; a bare number is one of seconds.
+# Settings of `presence agent`. Write times as 500ms, 90s, 5m, 2h or 1d; a bare number means seconds.
 [agent]
-# interval = \"60s\"            # from beat to beat; at which moment of it is fixed by the instance-id
-# splay = \"60s\"               # over how much of the interval a fleet spreads
-# poll = \"60s\"                # from look to look at the stores; \"1s\" for a load balancer
-# quiet-min = \"200ms\"         # after a change, so long without another before files are rendered,
-# quiet-max = \"5s\"            # and so long at most
+# interval = \"60s\"            # between two beats; the instance-id fixes the moment
+# splay = \"60s\"               # the part of the interval over which a fleet spreads
+# poll = \"60s\"                # between two looks at the stores; \"1s\" for a load balancer
+# quiet-min = \"200ms\"         # after a change, files are rendered when no other came for this long,
+# quiet-max = \"5s\"            # or after this long at most
 # reloads-per-minute = 6
 # on-stop = \"nothing\"         # or \"draining\", or \"withdraw\"
 # metrics = \"/var/lib/prometheus/node-exporter/presence.prom\"
 
-# Files to keep right, for `presence beat` and `presence agent`: one table each, with the options of `presence render`.
-# Applied at run time, HAProxy is told of new and gone servers, and reloaded only for what else has changed.
+# Files to keep up to date, for `presence beat` and `presence agent`: one table each, with the options of `presence render`.
+# With apply = \"runtime\", HAProxy gets new servers and loses old ones while it runs; other changes reload it.
 # [[render]]
 # name = \"haproxy\"
 # output = \"/etc/haproxy/haproxy.cfg\"
@@ -255,15 +255,15 @@ nodeinfo = \"{nodeinfo}\"
 # min-nodes = 1
 # max-shrink = 50
 # max-age = \"5m\"
-# awake = false                # true, or the parts that must accept a connection to count: \"db*\"
+# awake = false                # true, or the parts that must accept a connection to be used: \"db*\"
 # apply = \"runtime\"            # or \"reload\", the default
 # socket = \"/run/haproxy/admin.sock\"
 # state-file = \"/var/lib/haproxy/server-state\"
-# patience = \"5s\"              # how long a beat stands by for checks and sessions; the next one goes on
+# patience = \"5s\"              # how long a beat waits for checks and sessions; the next beat continues
 # [render.vars]
 # frontend_port = 8080
 
-# Checks of this node's own service: while one fails, an active node publishes `wedged`, and `done` when all are well
+# Checks of this node's own service: while one fails, an active node publishes `wedged`, and `done` when all pass
 # again. One of command, tcp, http.
 # [[health]]
 # name = \"web\"
@@ -272,13 +272,13 @@ nodeinfo = \"{nodeinfo}\"
 # fall = 3
 # timeout = \"5s\"
 # interval = \"10s\"
-# damp = \"15m\"                # how long at most a node that fails repeatedly must be well before it is `done` again
+# damp = \"15m\"                # a node that fails repeatedly must pass for up to this long before it is `done` again
 # [[health]]
 # tcp = \"8080\"
 # [[health]]
 # command = \"/usr/local/bin/check-app\"
 
-# Who is told of changes on the list. Write this on one machine: each that has it tells.
+# Receivers of changes on the list. Configure this on one machine: every machine that has it sends messages.
 # [[notify]]
 # url = \"https://chat.example.net/hooks/fleet\"
 # on = \"all\"                   # or \"critical\"

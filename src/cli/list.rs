@@ -78,12 +78,13 @@ impl Select {
             fleet.is_current() && !is_known && !is_borne(wanted)
         });
         let Some(unknown) = unknown else { return Ok(()) };
-        let meant = states.nearest(unknown).map(|near| format!("is `{near}` meant? ")).unwrap_or_default();
+        let meant =
+            states.nearest(unknown).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         let known: BTreeSet<&str> =
             states.names().chain(Availability::ALL.map(Availability::as_str)).collect();
         let known: Vec<&str> = known.into_iter().collect();
-        let text = format!("no node is in the state `{}`, and no table knows it", excerpt(unknown));
-        Err(CliError::usage(text).hint(format!("{meant}known are {}", known.join(", "))))
+        let text = format!("no node is in the state `{}`, and no table defines it", excerpt(unknown));
+        Err(CliError::usage(text).hint(format!("{meant}known states: {}", known.join(", "))))
     }
 
     /// Warns of conditions that no node on the list meets: they are probably typos.
@@ -96,7 +97,7 @@ impl Select {
         let selector = self.selector()?;
         let is_one = selector.facts.len() + selector.states.len() < 2;
         if told.is_empty() && !is_one && !roster.nodes.iter().any(|node| selector.matches(node)) {
-            told.push("no node on the list meets all of these conditions".to_owned());
+            told.push("no node on the list meets all these conditions".to_owned());
         }
         told.iter().for_each(|text| console::warning(text));
         Ok(())
@@ -118,7 +119,7 @@ pub(super) fn nobody(roster: &Roster, names: [Option<String>; 3]) -> Result<Vec<
             continue;
         }
         let there = there_are(values(roster, fact));
-        told.push(format!("no node on the list is of the {option} `{}`; {there}", excerpt(&glob)));
+        told.push(format!("no node on the list has the {option} `{}`; {there}", excerpt(&glob)));
     }
     Ok(told)
 }
@@ -134,7 +135,10 @@ fn nobody_matches(roster: &Roster, clause: &str) -> Result<Option<String>, CliEr
     let shown = excerpt(fact);
     if nodes.iter().any(|node| node.record.has(fact)) {
         let there = there_are(values(roster, fact));
-        return Ok(Some(format!("of no node on the list `{shown}` matches `{}`; {there}", excerpt(glob))));
+        return Ok(Some(format!(
+            "no node on the list has a `{shown}` that matches `{}`; {there}",
+            excerpt(glob)
+        )));
     }
     let facts = nodes.iter().flat_map(|node| node.record.facts().into_keys());
     let there = there_are(facts.map(|fact| excerpt(&fact)).collect());
@@ -156,7 +160,7 @@ fn there_are(known: BTreeSet<String>) -> String {
     }
     match shown.is_empty() {
         true => "no node states one".to_owned(),
-        false => format!("there are {}", shown.join(", ")),
+        false => format!("known: {}", shown.join(", ")),
     }
 }
 

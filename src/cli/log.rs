@@ -38,7 +38,7 @@ enum Format {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let id = args.id.as_deref().map(Name::parse).transpose();
-    let id = id.map_err(|error| CliError::usage(format!("no instance-id: {error}")))?;
+    let id = id.map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?;
     match fleet::history(config, id.as_ref(), args.limit) {
         Ok(events) => console::data(&shown(&events, args.format)?),
         Err(mut errors) => {

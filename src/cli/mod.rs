@@ -53,7 +53,7 @@ Examples:
       --check 'haproxy -dW -c -f {}' --reload 'systemctl reload haproxy'
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the last good output was kept,
-4 the check refused the new file, 5 the reload failed and is owed.";
+4 the check refused the new file, 5 the reload failed and is pending.";
 
 #[derive(Debug, Args)]
 struct Global {

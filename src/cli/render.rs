@@ -294,7 +294,7 @@ impl Destination {
         match (&self.kind, memory) {
             (DestinationKind::Stdout { .. }, Err(error)) => {
                 console::warning(&format!(
-                    "{}; no copy of the output is kept, and no safety limit holds",
+                    "{}; presence keeps no copy of the output and applies no safety limit",
                     crate::errors::chain(&error)
                 ));
                 Ok(None)
@@ -337,7 +337,7 @@ impl Destination {
         let plural = if held == 1 { "" } else { "s" };
         let path = target.path.display();
         Err(CliError::from(ComposeError::Refused(composed.refused)).after(&format!(
-            "`{path}` keeps {held} node{plural} of its last good output, and has all else of the list"
+            "`{path}` keeps {held} node{plural} of its last good output, and otherwise follows the list"
         )))
     }
 
@@ -347,7 +347,8 @@ impl Destination {
         let DestinationKind::File(target) = &self.kind else { return None };
         config.renders.iter().any(|render| render.target.path == target.path).then(|| {
             format!(
-                "`presence list` shows the nodes; `{}` has a [[render]] table: if this is meant, run `presence accept {}`",
+                "`presence list` shows the nodes; `{}` has a [[render]] table: if this is intended, run \
+                 `presence accept {}`",
                 target.path.display(),
                 crate::errors::pasted(&target.path)
             )
@@ -457,7 +458,7 @@ impl Destination {
                     memory.map(|memory| turn::remember(memory, composed, made, Some(&composed.text)))
                 {
                     console::warning(&format!(
-                        "{}; no copy of the output is kept",
+                        "{}; presence keeps no copy of the output",
                         crate::errors::chain(&error)
                     ));
                 }
@@ -489,7 +490,9 @@ pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done)
         (Done::Unchanged, _) => format!("{path} is already up to date"),
         (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
         (_, Some(reload)) => {
-            format!("would replace {path} and tell HAProxy, or run `{reload}` if that is not enough")
+            format!(
+                "would replace {path} and update HAProxy at run time, or run `{reload}` if that is not enough"
+            )
         }
         (_, None) => format!("would replace {path}"),
     }

@@ -31,7 +31,9 @@ enum Format {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let id = match &args.id {
-        Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
+        Some(id) => {
+            Name::parse(id).map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?
+        }
         None => node::record(config)?.id().clone(),
     };
     let fleet = fleet::read(config, &MaxAge::default(), true)?;

@@ -22,20 +22,22 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let state = Name::parse(&args.state).map_err(|error| {
-        CliError::usage(format!("`{}` is no state: {error}", crate::sanitize::shown(&args.state)))
+        CliError::usage(format!("`{}` is not a state: {error}", crate::sanitize::shown(&args.state)))
     })?;
     if !args.anyway && !config.states.knows(state.as_str()) {
         let known: Vec<&str> = config.states.names().collect();
         let meant = config.states.nearest(state.as_str());
-        let meant = meant.map(|near| format!("is `{near}` meant? ")).unwrap_or_default();
-        let text = format!("the state `{state}` is in no table and counts as absent; nothing was changed");
+        let meant = meant.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let text = format!(
+            "the state `{state}` is in no table, so templates would leave the node out; nothing was changed"
+        );
         return Err(CliError::usage(text).hint(format!(
-            "{meant}known are {}; add one to [states] in presence.toml, or set it with --anyway",
+            "{meant}known states: {}; add one to [states] in presence.toml, or set it with --anyway",
             known.join(", ")
         )));
     }
     if !enter_state(config, &state, None)? {
-        console::note(&format!("this node is in the state `{state}` already"));
+        console::note(&format!("this node is already in the state `{state}`"));
     }
     let firmness = if args.anyway { Firmness::Anyway } else { Firmness::Say };
     publish::publish(config, &publish::own(config, firmness)?)
@@ -45,7 +47,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 /// The message that the state applies although no store has confirmed it.
 fn unpublished(state: &Name) -> String {
     format!(
-        "the state `{state}` is set on this machine, and the next `presence publish`, `presence beat` or beat of the \
-         agent publishes it"
+        "the state `{state}` is set on this machine; the next `presence publish`, `presence beat` or beat \
+         of the agent publishes it"
     )
 }

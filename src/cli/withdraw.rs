@@ -17,13 +17,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let id = match &args.id {
-        Some(id) => Name::parse(id).map_err(|error| CliError::usage(format!("no instance-id: {error}")))?,
+        Some(id) => {
+            Name::parse(id).map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?
+        }
         None => node::record(config)?.id().clone(),
     };
     let changed = fleet::apply(config, &Edit::Remove(&id), "not on the list").map_err(|error| {
-        error.after(&format!(
-            "no store has confirmed that it took `{id}` off the list: run the same command again"
-        ))
+        error
+            .after(&format!("no store has confirmed that `{id}` is off the list: run the same command again"))
     })?;
     if !changed && args.id.is_some() {
         return Err(CliError::failed(format!("no store has a record of `{id}`"))

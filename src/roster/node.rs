@@ -79,7 +79,8 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
         add("nodepart", format!("has an unusable `nodepart`: {}", chain(&error)), out);
     }
     if let Some(state) = record.state().filter(|state| !states.knows(state)) {
-        let meant = states.nearest(&state).map(|known| format!(" (is `{known}` meant?)")).unwrap_or_default();
+        let meant =
+            states.nearest(&state).map(|known| format!(" (did you mean `{known}`?)")).unwrap_or_default();
         let reason = format!("has the unknown state `{}`{meant}", excerpt(&state));
         add("state", reason, "it counts as absent; known states are in presence.toml, [states]");
     }
@@ -151,7 +152,7 @@ mod tests {
         check(r#""ipv4":"10.0.0.1","nodepart":"app/1""#, &["nodepart: has an unusable `nodepart`"]);
         check(
             r#""ipv4":"10.0.0.1","state":"runing""#,
-            &["state: has the unknown state `runing` (is `running` meant?)"],
+            &["state: has the unknown state `runing` (did you mean `running`?)"],
         );
         check(r#""ipv4":"10.0.0.1","state":"bogus""#, &["unknown state `bogus`"]);
     }

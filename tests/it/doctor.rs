@@ -52,10 +52,10 @@ fn what_works_is_gone_through_and_changes_nothing() {
     for text in [
         "this node is i-app1",
         "1 nodes on the list",
-        "takes a publishing",
+        "accepts records",
         "would replace",
         "is rendered from `hosts`",
-        "the programs of 3 of 3 commands are there",
+        "the programs of 3 of 3 commands are installed",
         "health check `true` passes",
     ] {
         assert!(outcome.stdout.contains(text), "{text}: {outcome}");
@@ -119,7 +119,7 @@ fn what_is_wrong_with_others_fails() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("[[notify]]\nurl = 'http://{}/x'\n", listener.local_addr().unwrap());
         let outcome = doctor_with(&app, &url).code(0);
-        assert!(outcome.stdout.contains("only a message can show"), "{outcome}");
+        assert!(outcome.stdout.contains("only a real message can show"), "{outcome}");
     }
     // What readers cannot use of this node.
     fs::write(app.path("presence.toml"), "").unwrap();
@@ -148,17 +148,17 @@ fn what_is_wrong_with_a_store_fails() {
     // One store of two.
     let all = app.path("all").display().to_string();
     let one = app.run(&["doctor", "--store", "/no/such/store", "--store", &all]);
-    assert!(one.stdout.contains("1 nodes on the list, as 1 of 2 stores have it"), "{one}");
+    assert!(one.stdout.contains("1 nodes on the list, from 1 of 2 stores"), "{one}");
     fails(one, "/no/such/store");
 
     let list = app.path("list.git");
     bare_repository(&list);
     let store = ["--store", list.to_str().unwrap()];
     let outcome = app.run(&[&["doctor"][..], &store].concat()).code(0);
-    assert!(outcome.stdout.contains("takes a publishing, which makes `main`"), "{outcome}");
+    assert!(outcome.stdout.contains("accepts records; the first one creates the branch `main`"), "{outcome}");
     app.good(&[&["publish"][..], &store].concat());
     let outcome = app.run(&[&["doctor"][..], &store].concat()).code(0);
-    assert!(outcome.stdout.contains("takes a publishing to `main`"), "{outcome}");
+    assert!(outcome.stdout.contains("accepts records on the branch `main`"), "{outcome}");
     git(&list, &["branch", "other"]);
     git(&list, &["symbolic-ref", "HEAD", "refs/heads/mian"]);
     fails(app.run(&[&["doctor"][..], &store].concat()), "`mian`");
@@ -194,7 +194,7 @@ fn a_server_that_takes_no_pushes_fails_and_one_that_does_is_left_as_it_was() {
     app.good(&["publish"]);
     let before = list.git(["for-each-ref"]);
     let outcome = app.run(&["doctor"]).code(0);
-    assert!(outcome.stdout.contains("takes a publishing to `"), "{outcome}");
+    assert!(outcome.stdout.contains("accepts records on the branch `"), "{outcome}");
     assert!(outcome.stdout.contains("only a real push can show"), "{outcome}");
     assert_eq!(list.git(["for-each-ref"]), before);
     let config = "branch = 'no-such-branch'\n".to_owned();

@@ -97,7 +97,7 @@ fn the_commands_of_the_git_server_work() {
         + "presence state draining\nPRESENCE_NOW=2026-01-02T03:05:05Z presence beat\n";
     let nodeinfo = format!("export PRESENCE_NODEINFO='{}'\n", machine.path("nodeinfo").display());
     let seen = run(machine.path("").as_path(), &machine.path("home"), &(nodeinfo + &script));
-    for expect in ["takes a publishing", "i-app1: joined", "i-app1: unchanged", "i-app1: state draining"] {
+    for expect in ["accepts records", "i-app1: joined", "i-app1: unchanged", "i-app1: state draining"] {
         assert!(seen.contains(expect), "no {expect:?} in\n{seen}");
     }
 }

@@ -112,9 +112,9 @@ fn heartbeats_in_a_store_of_their_own() {
     let gone = config.replace("beats.git", "gone.git");
     fs::write(one.path("presence.toml"), gone).unwrap();
     let outcome =
-        one.run(&active).code(0).says("as long as no store tells heartbeats, no node counts as silent");
+        one.run(&active).code(0).says("until a store answers with heartbeats, no node becomes silent");
     assert_eq!(outcome.stdout, "i-001\ni-002\n");
-    one.run(&["beat"]).code(1).says("no store took the heartbeat");
+    one.run(&["beat"]).code(1).says("no store accepted the heartbeat");
     one.run(&["doctor"]).code(1).says("checks failed");
 }
 

@@ -161,7 +161,7 @@ fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
 #[test]
 fn a_list_is_accepted_when_the_file_has_it() {
     let balancer = fleet("");
-    let accepted = "the list is accepted as it is";
+    let accepted = "accepted the present list";
     balancer.lose(&["c1", "c2"]);
     let table = fs::read_to_string(balancer.0.path("presence.toml")).unwrap();
     fs::write(balancer.0.path("presence.toml"), format!("{table}check = 'false {{}}'\n")).unwrap();

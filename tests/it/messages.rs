@@ -69,7 +69,7 @@ fn of_the_command_line_and_the_configuration() {
     insta::assert_snapshot!(told(&app, &["show", "../../x"]), @"
     exit code 2
     --- stderr
-    error: no instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
+    error: not an instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
     ");
     insta::assert_snapshot!(told(&app, &["list", "--config", "missing.toml"]), @"
     exit code 2
@@ -198,8 +198,10 @@ fn of_a_state_directory_that_cannot_be_written() {
     fs::write(app.path("file"), "").unwrap();
     let nowhere = app.path("file/state");
     let nowhere = nowhere.to_str().unwrap();
-    let outcome =
-        app.run(&["render", "hosts", "--state-dir", nowhere]).code(0).says("no copy of the output is kept");
+    let outcome = app
+        .run(&["render", "hosts", "--state-dir", nowhere])
+        .code(0)
+        .says("presence keeps no copy of the output");
     assert!(outcome.stdout.contains("app1"), "{outcome}");
     app.run(&["render", "hosts", "--state-dir", nowhere, "-o", "out"]).code(1);
     assert!(!app.path("out").exists());
@@ -261,13 +263,13 @@ fn of_the_node_itself() {
     insta::assert_snapshot!(told(&app, &["state", "half way"]), @"
     exit code 2
     --- stderr
-    error: `half way` is no state: character 5 of the name `half way` is ` `; only letters, digits (ASCII), `_`, `.` and `-` are allowed
+    error: `half way` is not a state: character 5 of the name `half way` is ` `; only letters, digits (ASCII), `_`, `.` and `-` are allowed
     ");
     insta::assert_snapshot!(told(&app, &["state", "sleepy"]), @"
     exit code 2
     --- stderr
-    error: the state `sleepy` is in no table and counts as absent; nothing was changed
-    hint: known are decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged; add one to [states] in presence.toml, or set it with --anyway
+    error: the state `sleepy` is in no table, so templates would leave the node out; nothing was changed
+    hint: known states: decommissioned, done, drained, draining, initdone, presetup, running, setup, wedged; add one to [states] in presence.toml, or set it with --anyway
     ");
     app.run(&["state", "sleepy", "--anyway"]).code(0).says("has the unknown state `sleepy`");
 }
@@ -443,7 +445,7 @@ fn of_names_that_nobody_bears() {
     // An empty list says nothing about names.
     assert_eq!(app.good(&["list", "--part", "ap1"]), app.good(&["list"]));
     app.good(&["publish"]);
-    let told = "no node on the list is of the part `ap1`; there are app1";
+    let told = "no node on the list has the part `ap1`; known: app1";
     for words in [
         &["list", "--part", "ap1"][..],
         &["list", "--part", "ap1", "--format", "json"],
@@ -451,13 +453,14 @@ fn of_names_that_nobody_bears() {
     ] {
         app.run(words).code(0).says(told);
     }
-    app.run(&["list", "--deployment", "fed2"]).code(0).says("of the deployment `fed2`; there are fed1");
+    app.run(&["list", "--deployment", "fed2"]).code(0).says("has the deployment `fed2`; known: fed1");
     for _ in 0..2 {
         app.run(&["render", "hosts", "--part", "ap1"]).code(0).says(told);
     }
     // An unknown state is refused.
     for words in [&["list", "--state", "drainig"][..], &["check", "--state", "done", "--state", "drainig"]] {
-        let outcome = app.run(words).code(2).says("is `draining` meant?").says("known are absent, active,");
+        let outcome =
+            app.run(words).code(2).says("did you mean `draining`?").says("known states: absent, active,");
         assert_eq!(outcome.stdout, "");
     }
     app.good(&["list", "--state", "drained"]);
@@ -465,12 +468,9 @@ fn of_names_that_nobody_bears() {
     assert_eq!(app.run(&["list", "--state", "bogus", "--format", "ids"]).code(0).stdout, "i-app1\n");
     app.good(&["state", "done"]);
     for (words, told) in [
-        (
-            &["--where", "typo=x"][..],
-            "no node on the list has the fact `typo`; there are deployment, hostname,",
-        ),
-        (&["--where", "port=80"], "of no node on the list `port` matches `80`; there are 8080"),
-        (&["--where", "port=80*", "--state", "drained"], "no node on the list meets all of these conditions"),
+        (&["--where", "typo=x"][..], "no node on the list has the fact `typo`; known: deployment, hostname,"),
+        (&["--where", "port=80"], "no node on the list has a `port` that matches `80`; known: 8080"),
+        (&["--where", "port=80*", "--state", "drained"], "no node on the list meets all these conditions"),
     ] {
         for command in ["list", "check"] {
             app.run(&[&[command], words].concat()).code(0).says(told);

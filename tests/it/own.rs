@@ -29,7 +29,7 @@ fn what_others_cannot_use_is_told_with_its_file() {
         ("port", "70000", "out of range"),
         ("port", "8080,8443", "is not a port"),
         ("nodepart", "app/1", "unusable `nodepart`"),
-        ("state", "runing", "is `running` meant?"),
+        ("state", "runing", "did you mean `running`?"),
     ] {
         let before = fs::read_to_string(machine.path(&format!("nodeinfo/{fact}.txt"))).unwrap();
         machine.fact(fact, value);
@@ -223,8 +223,8 @@ fn an_unknown_state_is_refused() {
     let machine = machine();
     machine.good(&["publish"]);
     let whole = listed(&machine);
-    machine.run(&["state", "drainig"]).code(2).says("is `draining` meant?").says("--anyway");
-    machine.run(&["state", "bogus"]).code(2).says("known are");
+    machine.run(&["state", "drainig"]).code(2).says("did you mean `draining`?").says("--anyway");
+    machine.run(&["state", "bogus"]).code(2).says("known states:");
     assert_eq!((listed(&machine), machine.good(&["emit"])), (whole.clone(), whole));
     machine.run(&["state", "bogus", "--anyway"]).code(0).says("counts as absent");
     assert!(listed(&machine).contains("\"state\": \"bogus\""));

@@ -179,6 +179,6 @@ fn list_and_show_speak_json() {
     assert_eq!(shown["address"], "10.0.0.2");
     let nobody = app.run(&["list", "--part", "db*", "--format", "ids"]).code(0);
     assert_eq!(nobody.stdout, "");
-    nobody.says("no node on the list is of the part `db*`; there are app1");
+    nobody.says("no node on the list has the part `db*`; known: app1");
     assert_eq!(app.good(&["list", "--where", "ipv4=10.*", "--state", "done", "--format", "ids"]), "i-app1\n");
 }

@@ -20,7 +20,7 @@ fn any_one_of_two_stores_is_enough() {
     app.fact("port", 9090);
     let outcome = app.run(&["publish"]).code(0).says("first.git");
     assert!(outcome.stdout.contains("port 8080 -> 9090"), "{outcome}");
-    let list = app.run(&["list", "--format", "json"]).code(0).says("its last copy counts (1 files)");
+    let list = app.run(&["list", "--format", "json"]).code(0).says("presence uses its last copy (1 files)");
     assert!(list.stdout.contains(r#""port": 9090"#), "the store that answers is the truth: {list}");
 
     fs::rename(&gone, &first).unwrap();

@@ -37,7 +37,8 @@ pub(super) fn programs(config: &Config, findings: &mut Findings) {
         }
     }
     if found > 0 {
-        findings.good("command", format!("the programs of {found} of {} commands are there", commands.len()));
+        findings
+            .good("command", format!("the programs of {found} of {} commands are installed", commands.len()));
     }
 }
 

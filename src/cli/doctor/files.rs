@@ -74,7 +74,7 @@ fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     let path = &target.path;
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
-        let advice = format!("`mkdir -p {}` makes it", crate::errors::pasted(dir));
+        let advice = format!("create it with `mkdir -p {}`", crate::errors::pasted(dir));
         findings.bad("file", format!("`{}`: there is no such directory", path.display()), advice);
         return false;
     }
@@ -118,13 +118,14 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
     }
     for first in &turn.firsts {
         let advice = format!(
-            "compare the file on other machines; `presence accept {}` chooses anew",
+            "compare the file on other machines; `presence accept {}` chooses again",
             crate::errors::pasted(&render.target.path)
         );
         findings.doubtful(
             "file",
             format!(
-                "`{path}` keeps `{}` as the first node of `{}`; a machine that renders it for the first time takes `{}`",
+                "`{path}` keeps `{}` as the first node of `{}`; a machine that renders it for the first \
+                 time would take `{}`",
                 first.node, first.question, first.anew
             ),
             advice,

@@ -47,21 +47,21 @@ pub(super) fn notifications(config: &Config, findings: &mut Findings) {
         // The path may contain a secret.
         let shown = format!("webhook {scheme}://{place}");
         if goes_by_a_proxy(scheme) {
-            findings.untried("notify", format!("{shown}: it is sent by way of a proxy"));
+            findings.untried("notify", format!("{shown}: messages go through a proxy"));
             continue;
         }
         match connect(&place, notify.timeout.min(LIMIT)) {
             Ok(()) => {
-                findings.good("notify", format!("{shown}: somebody listens"));
+                findings.good("notify", format!("{shown}: it accepts connections"));
                 findings.untried(
                     "notify",
-                    format!("{shown}: whether messages are taken, only a message can show"),
+                    format!("{shown}: only a real message can show whether it is accepted"),
                 );
             }
             Err(reason) => findings.bad(
                 "notify",
                 format!("{shown}: {reason}"),
-                "correct `url` in presence.toml, or let this machine through to it".to_owned(),
+                "correct `url` in presence.toml, or allow this machine to connect".to_owned(),
             ),
         }
     }

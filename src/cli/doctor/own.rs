@@ -15,7 +15,7 @@ pub(super) fn configuration(config: &Config, findings: &mut Findings) {
     let file = config.file.display();
     match config.file_found {
         true => findings.good("configuration", format!("configuration `{file}`")),
-        false => findings.good("configuration", format!("no configuration `{file}`; defaults hold")),
+        false => findings.good("configuration", format!("no configuration `{file}`; the defaults apply")),
     }
 }
 
@@ -64,7 +64,7 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
             "the state `{}` means absent: templates leave the node out",
             crate::sanitize::shown(&state)
         );
-        findings.doubtful("record", text, "`presence state done` says that it is in service".to_owned());
+        findings.doubtful("record", text, "run `presence state done` when the node is in service".to_owned());
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) fn directories(config: &Config, findings: &mut Findings) {
     if !config.healths.is_empty()
         && let Err(error) = may_make_files_in(&config.nodeinfo)
     {
-        let text = format!("{}, where health checks note the state `wedged`", chain(&error));
+        let text = format!("{}, where health checks write the state `wedged`", chain(&error));
         findings.bad("health", text, error.hint());
     }
     if let Some(Err(error)) =

@@ -51,12 +51,12 @@ fn list(fleet: &Fleet, failed: bool, findings: &mut Findings) {
         return findings.untried("list", "the list: no store could be read");
     }
     if failed && fleet.roster.nodes.is_empty() {
-        return findings.untried("list", "the list: nothing is on it, as far as it could be read");
+        return findings.untried("list", "the list: no nodes in the stores that could be read");
     }
     let answering = fleet.readings.iter().filter(|reading| reading.error.is_none()).count();
     let of = match answering == fleet.readings.len() {
         true => String::new(),
-        false => format!(", as {answering} of {} stores have it", fleet.readings.len()),
+        false => format!(", from {answering} of {} stores", fleet.readings.len()),
     };
     let nodes = fleet.roster.nodes.len();
     let problems = fleet.problems();
@@ -97,8 +97,13 @@ fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
     };
     findings.bad(
         "clock",
-        format!("the times of {}{more} are ahead of this machine's clock, which says {now}", named.join(", ")),
-        "set the clock that is wrong; then `presence state STATE` on such a node gives its record a time of now".to_owned(),
+        format!(
+            "the times of {}{more} are ahead of this machine's clock, which says {now}",
+            named.join(", ")
+        ),
+        "correct the wrong clock; then run `presence state STATE` on such a node to renew the time of its \
+         record"
+            .to_owned(),
     );
 }
 
@@ -113,8 +118,11 @@ fn publishing(rehearsed: Vec<Result<Rehearsal, StoreError>>, findings: &mut Find
             let url = rehearsed.as_ref().map_or("", |of| of.url.as_str());
             findings.bad(
                 "publish",
-                format!("store `{url}`: there is no branch `{name}`, but {}", quoted(others)),
-                "correct `branch` in presence.toml, or what HEAD of the repository names".to_owned(),
+                format!(
+                    "store `{url}`: the branch `{name}` does not exist; existing branches: {}",
+                    quoted(others)
+                ),
+                "correct `branch` in presence.toml, or HEAD of the repository".to_owned(),
             );
             continue;
         }
@@ -127,12 +135,15 @@ fn publishing(rehearsed: Vec<Result<Rehearsal, StoreError>>, findings: &mut Find
         };
         match branch {
             Some(Branch { name, exists: true, .. }) => {
-                findings.good("publish", format!("store `{url}` takes a publishing to `{name}`"));
+                findings.good("publish", format!("store `{url}` accepts records on the branch `{name}`"));
             }
             Some(Branch { name, .. }) => {
-                findings.good("publish", format!("store `{url}` takes a publishing, which makes `{name}`"));
+                findings.good(
+                    "publish",
+                    format!("store `{url}` accepts records; the first one creates the branch `{name}`"),
+                );
             }
-            None => findings.good("publish", format!("store `{url}` takes a publishing")),
+            None => findings.good("publish", format!("store `{url}` accepts records")),
         }
         if let Some(untried) = untried {
             findings.untried("publish", format!("store `{url}`: {untried}"));

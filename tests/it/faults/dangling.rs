@@ -76,11 +76,11 @@ fn a_branch_that_dangles_is_an_error_and_never_an_empty_list() {
         assert_eq!(ids(&one), ["i-001"]);
         list.dangle("refs/heads/master");
         let listed = one.run(&["list", "--format", "ids"]).code(3);
-        assert_eq!(listed.stdout, "i-001\n", "its last copy counts");
+        assert_eq!(listed.stdout, "i-001\n", "presence uses its last copy");
         let listed = listed
             .says("the server lists `refs/heads/master` but does not send its objects")
             .says("git fsck");
-        drop(listed.says("its last copy counts"));
+        drop(listed.says("presence uses its last copy"));
         one.fact("port", 9001);
         one.run(&["publish"]).code(1).says("does not send it");
         let fresh = guest(2, &host, &url).run(&["list", "--format", "ids"]).code(3);

@@ -31,7 +31,7 @@ fn all_commands(node: &Machine, what: &str) {
             "{what}: no limit is named\n{outcome}"
         );
     };
-    let listed = in_time(node, &["list", "--format", "ids"]).code(3).says("its last copy counts");
+    let listed = in_time(node, &["list", "--format", "ids"]).code(3).says("presence uses its last copy");
     assert_eq!(listed.stdout, "i-001\n", "{what}");
     told(&listed);
     let state = in_time(node, &["state", "draining"]).code(1);
@@ -133,7 +133,8 @@ fn one_of_two_stores_hangs_and_the_other_has_the_say() {
     node.good(&["list"]);
     servers[0].hang();
     let late = "has not answered within 2 s of another store's answer";
-    let listed = in_time(&node, &["list", "--format", "ids"]).code(0).says(late).says("its last copy counts");
+    let listed =
+        in_time(&node, &["list", "--format", "ids"]).code(0).says(late).says("presence uses its last copy");
     assert_eq!(listed.stdout, "i-001\n");
     let state = in_time(&node, &["state", "draining"]).code(0).says(late);
     assert!(state.stdout.contains("state draining"), "{state}");
