@@ -24,7 +24,7 @@ impl Question {
         let path = if path.is_empty() { "/" } else { path };
         // Text in the request line must not end it.
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("`{}` is no path of an HTTP request", crate::sanitize::shown(path)));
+            return Err(format!("`{}` is not a path of an HTTP request", crate::sanitize::shown(path)));
         }
         Ok(Question::Http(path.to_owned()))
     }
@@ -55,8 +55,8 @@ impl fmt::Display for Silence {
             },
             Silence::TooLate(limit) => write!(f, "no answer within {limit:?}"),
             Silence::Status(status) => write!(f, "status {status}"),
-            Silence::NotHttp => f.write_str("the answer is no HTTP"),
-            Silence::NotAsked => f.write_str("not asked: the time for all was over"),
+            Silence::NotHttp => f.write_str("the answer is not HTTP"),
+            Silence::NotAsked => f.write_str("not asked: the time for all nodes was over"),
         }
     }
 }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(said(server(Some("HTTP/1.1 204 No Content\r\n\r\n")), &http), "answers");
         assert_eq!(said(server(Some("HTTP/1.0 302 x\r\n")), &http), "answers");
         assert_eq!(said(server(Some("HTTP/1.1 503 x\r\n\r\n")), &http), "status 503");
-        assert_eq!(said(server(Some("SSH-2.0-x\r\n")), &http), "the answer is no HTTP");
+        assert_eq!(said(server(Some("SSH-2.0-x\r\n")), &http), "the answer is not HTTP");
         assert_eq!(said(server(None), &http), "no answer within 300ms");
         assert_eq!(said(server(None), &Question::Connect), "answers");
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -219,7 +219,7 @@ mod tests {
         }
 
         let http = Question::http("/").unwrap();
-        assert_eq!(said(endless("HTTP/1.1 200 ", Duration::ZERO), &http), "the answer is no HTTP");
+        assert_eq!(said(endless("HTTP/1.1 200 ", Duration::ZERO), &http), "the answer is not HTTP");
         assert_eq!(said(endless("H", Duration::from_millis(20)), &http), "no answer within 300ms");
     }
 

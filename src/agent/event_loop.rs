@@ -219,7 +219,7 @@ impl<'a> EventLoop<'a> {
     /// Announces what `on-stop` asks for, and sends the notifications that wait.
     fn stop(&mut self) {
         self.systemd.tell("STOPPING=1");
-        self.reporter.note(format!("{}: the agent ends", self.stopping.take().unwrap_or_default()));
+        self.reporter.note(format!("{}: the agent stops", self.stopping.take().unwrap_or_default()));
         match (self.config.agent.on_stop, node::record(self.config)) {
             (OnStop::Nothing, _) | (_, Err(_)) => {}
             // A node in setup, wedged or drained keeps its state.
@@ -262,8 +262,8 @@ impl<'a> EventLoop<'a> {
             .collect();
         self.attend_for(&asked, LAST_CHANGE);
         if !self.taken {
-            let text = "no store has taken in time what this node says at its end".to_owned();
-            let hint = "`presence state` and `presence withdraw` say it again".to_owned();
+            let text = "no store accepted the last change of this node in time".to_owned();
+            let hint = "run `presence state` or `presence withdraw` to repeat it".to_owned();
             self.reporter.report("last words", [(text, Some(hint))]);
         }
     }

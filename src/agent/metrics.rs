@@ -114,36 +114,40 @@ impl Metrics {
         let mut page = Page::default();
         if let Some(roster) = roster {
             page.nodes(roster.nodes.iter());
-            page.family("presence_problems", "gauge", "Files and nodes that are not as they should be.");
+            page.family("presence_problems", "gauge", "Files and nodes of the list that have a problem.");
             page.series("presence_problems", &[], roster.problems.len());
         }
         if let Some(read) = self.roster {
             let age = now.duration_since(read).unwrap_or_default();
-            page.family("presence_roster_age_seconds", "gauge", "Since a store was read last.");
+            page.family("presence_roster_age_seconds", "gauge", "Seconds since a store was last read.");
             page.series("presence_roster_age_seconds", &[], age.as_secs());
-            page.family("presence_roster_timestamp_seconds", "gauge", "When a store was read last.");
+            page.family("presence_roster_timestamp_seconds", "gauge", "When a store was last read.");
             page.series("presence_roster_timestamp_seconds", &[], seconds(read));
         }
         if let Some(success) = self.success {
             page.family(
                 "presence_last_success_timestamp_seconds",
                 "gauge",
-                "The last beat without a failure.",
+                "When the last beat without a failure ended.",
             );
             page.series("presence_last_success_timestamp_seconds", &[], seconds(success));
         }
         page.family("presence_beats_total", "counter", "Beats.");
         page.series("presence_beats_total", &[], self.beats);
-        page.family("presence_announce_errors_total", "counter", "Beats in which no store took the record.");
+        page.family(
+            "presence_announce_errors_total",
+            "counter",
+            "Beats in which no store accepted the record.",
+        );
         page.series("presence_announce_errors_total", &[], self.announce_errors);
-        page.family("presence_store_errors_total", "counter", "Failed readings of a store.");
+        page.family("presence_store_errors_total", "counter", "Failed reads of a store.");
         for (store, count) in &self.store_errors {
             page.series("presence_store_errors_total", &[("store", store)], count);
         }
         let help = "Whether another machine publishes under this node's instance-id.";
         page.family("presence_instance_id_conflict", "gauge", help);
         page.series("presence_instance_id_conflict", &[], u8::from(!self.rivals.is_empty()));
-        let help = "Whether the store answers and takes this node's heartbeat.";
+        let help = "Whether the store answers and accepts this node's heartbeat.";
         page.family("presence_heartbeats_proven", "gauge", help);
         for (store, proves) in &self.proven {
             page.series("presence_heartbeats_proven", &[("store", store)], u8::from(*proves));
@@ -153,7 +157,7 @@ impl Metrics {
     }
 
     fn of_targets(&self, page: &mut Page) {
-        page.family("presence_renders_total", "counter", "Turns of a file, by what became of it.");
+        page.family("presence_renders_total", "counter", "Turns of a file, by result.");
         for (file, of) in &self.targets {
             for (result, count) in &of.renders {
                 page.series("presence_renders_total", &[("file", file), ("result", result)], count);
@@ -161,41 +165,38 @@ impl Metrics {
         }
         type Series = (&'static str, &'static str, &'static str, fn(&OfTarget) -> Option<u64>);
         let series: [Series; 8] = [
-            ("presence_reloads_total", "counter", "Reloads that were run.", |of| Some(of.reloads)),
+            ("presence_reloads_total", "counter", "Reloads.", |of| Some(of.reloads)),
             ("presence_refusals_total", "counter", "Outputs refused by a limit or a check.", |of| {
                 Some(of.refusals)
             }),
-            ("presence_file_good", "gauge", "Whether the file is as it should be.", |of| {
+            ("presence_file_good", "gauge", "Whether the file is up to date and in use.", |of| {
                 Some(u64::from(of.good))
             }),
-            (
-                "presence_file_pending",
-                "gauge",
-                "Reloads that are owed, and changes at run time on their way.",
-                |of| Some(of.pending as u64),
-            ),
+            ("presence_file_pending", "gauge", "Pending reloads and changes at run time.", |of| {
+                Some(of.pending as u64)
+            }),
             (
                 "presence_file_warnings",
                 "gauge",
-                "Nodes that were left out, and what else there is to say of the file.",
+                "Warnings about the file, such as nodes that were left out.",
                 |of| Some(of.warnings as u64),
             ),
             (
                 "presence_file_held",
                 "gauge",
-                "Nodes that the file keeps, because too many are silent, or away from the list, at once.",
+                "Nodes that the file keeps because too many are silent or missing at once.",
                 |of| Some(of.held as u64),
             ),
             (
                 "presence_file_servers_not_up",
                 "gauge",
-                "New servers that get no requests, since their checks find them bad.",
+                "New servers that get no requests because their checks fail.",
                 |of| Some(of.failed as u64),
             ),
             (
                 "presence_file_success_timestamp_seconds",
                 "gauge",
-                "When the file was as it should be last.",
+                "When the file was last up to date and in use.",
                 |of| of.success.map(seconds),
             ),
         ];

@@ -23,7 +23,7 @@ pub use report::Report;
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// Another agent runs already.
-    #[error("another agent (pid {pid}) runs with the state directory `{}`", state_dir.display())]
+    #[error("another agent (pid {pid}) uses the state directory `{}`", state_dir.display())]
     Another {
         /// Its process id.
         pid: String,
@@ -34,7 +34,7 @@ pub enum AgentError {
     #[error(transparent)]
     Io(#[from] PathError),
     /// Signal handlers cannot be installed.
-    #[error("cannot listen to signals")]
+    #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
 }
 
@@ -43,7 +43,7 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             AgentError::Another { .. } => {
-                Some("end that one first, or name another directory with --state-dir".to_owned())
+                Some("stop that agent first, or name another directory with --state-dir".to_owned())
             }
             AgentError::Io(error) => error.hint(),
             AgentError::Signals(_) => None,

@@ -108,7 +108,7 @@ impl<'a> Reporter<'a> {
     /// Reports that all is well with `topic` again, if it was not.
     pub(super) fn well(&mut self, topic: &str) {
         if self.standing.remove(topic).is_some() {
-            self.note(format!("{topic}: well again"));
+            self.note(format!("{topic}: resolved"));
         }
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         reporter.report("file", vec![one("a")]);
         reporter.well("store");
         reporter.report("store", vec![one("a")]);
-        assert_eq!(said.into_inner(), ["a", "b", "a", "store: well again", "a"]);
+        assert_eq!(said.into_inner(), ["a", "b", "a", "store: resolved", "a"]);
     }
 
     #[test]

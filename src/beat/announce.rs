@@ -70,14 +70,14 @@ pub enum Judged {
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Judged::Nothing => f.write_str("the state of this node stays as it is"),
-            Judged::Entered(state, None) => write!(f, "this node is now `{state}`, by its health checks"),
+            Judged::Nothing => f.write_str("the state of this node does not change"),
+            Judged::Entered(state, None) => write!(f, "its health checks set this node to `{state}`"),
             Judged::Entered(state, Some(reason)) => {
-                write!(f, "this node is now `{state}`, by its health checks: {reason}")
+                write!(f, "its health checks set this node to `{state}`: {reason}")
             }
             Judged::Held(until) => write!(
                 f,
-                "the health checks are good again, but have failed repeatedly: this node stays `{}` until {} at least",
+                "the health checks pass again, but failed repeatedly: this node stays `{}` at least until {}",
                 health::WEDGED,
                 until.strftime("%FT%TZ")
             ),

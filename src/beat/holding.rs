@@ -103,9 +103,9 @@ pub fn attend<'r>(
 fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings: &mut Vec<Warning>) {
     let Some(runtime) = runtime.filter(|_| !decision.dropped.is_empty()) else { return };
     let (kept, subject, why) = match up(runtime) {
-        Ok(up) => (decision.keep(&up), "kept as up", "HAProxy's own checks find them up".to_owned()),
+        Ok(up) => (decision.keep(&up), "kept as up", "HAProxy's checks find them up".to_owned()),
         Err(error) => {
-            let why = format!("HAProxy cannot be asked for its own view: {}", crate::errors::chain(&error));
+            let why = format!("cannot ask HAProxy for its view: {}", crate::errors::chain(&error));
             (std::mem::take(&mut decision.dropped), "kept unasked", why)
         }
     };
@@ -128,8 +128,8 @@ fn told_of_clock(id: &str, by: Duration) -> Warning {
 
 fn told_of_held(held: &BTreeSet<String>, limits: Limits) -> Warning {
     let text = format!(
-        "{}: silent, but kept: more nodes are silent at once than the safety limits allow (max-shrink {}%), so the \
-         network or the store is at fault rather than the nodes; `presence accept` with this file drops them",
+        "{}: silent, but kept: more nodes are silent at once than the safety limits allow (max-shrink {}%), \
+         so the cause is probably the network or the store; `presence accept` with this file drops them",
         names(held),
         limits.max_shrink
     );

@@ -23,7 +23,7 @@ pub enum NodeError {
     #[error("`{}` is empty, and this node has no other name", .0.display())]
     EmptyId(PathBuf),
     /// There is no file with this node's name any more, and the machine's own name is different.
-    #[error("there is no `{}`: this node has published as `{was}`, and is not `{now}` all at once", file.display())]
+    #[error("there is no `{}`: this node has published as `{was}`, so it does not become `{now}` by itself", file.display())]
     OtherId {
         /// The file that should have the name.
         file: PathBuf,
@@ -47,7 +47,7 @@ pub enum NodeError {
         source: RecordError,
     },
     /// The value of `PRESENCE_NOW` is not a time.
-    #[error("PRESENCE_NOW is no time: {0}")]
+    #[error("PRESENCE_NOW is not a time: {0}")]
     Clock(jiff::Error),
 }
 
@@ -59,7 +59,7 @@ impl NodeError {
             NodeError::Record { file, source: RecordError::NoId } => {
                 let dir = file.parent().map_or_else(|| ".".to_owned(), pasted);
                 Some(format!(
-                    "write a unique name into `{}`; `presence init --nodeinfo {dir}` does",
+                    "write a unique name into `{}`, or run `presence init --nodeinfo {dir}`",
                     file.display()
                 ))
             }
@@ -67,7 +67,9 @@ impl NodeError {
                 Some(format!("write the name of this node into `{}`", file.display()))
             }
             NodeError::Record { file, .. } => Some(format!("correct `{}`", file.display())),
-            NodeError::NoFolder(dir) => Some(format!("`presence init --nodeinfo {}` makes it", pasted(dir))),
+            NodeError::NoFolder(dir) => {
+                Some(format!("create it with `presence init --nodeinfo {}`", pasted(dir)))
+            }
             NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
         }
     }

@@ -204,12 +204,12 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
     for away in away {
         let fact = away.fact.as_str();
         let until = match (fact, &away.instead) {
-            (STATE, None) => "until another state is there".to_owned(),
+            (STATE, None) => "until another state is set".to_owned(),
             _ if !is_remembered => {
                 format!("as long as `{}` cannot be written", config.state_dir.display())
             }
-            (_, None) => "until the next publishing does not see it either".to_owned(),
-            (_, Some(_)) => "until the next publishing sees the same value".to_owned(),
+            (_, None) => "until the next publish misses it too".to_owned(),
+            (_, Some(_)) => "until the next publish finds the same value".to_owned(),
         };
         let culprit = away.instead.as_ref().map_or(fact, |(fact, _)| fact);
         // One warning for each fact is enough.
@@ -217,10 +217,10 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
         let told = told.map(|at| warnings.remove(at).text);
         let why = match (&away.instead, told) {
             (Some(_), Some(told)) => told,
-            _ => format!("{}, and nothing else says `{fact}` now", missing(config, fact)),
+            _ => format!("{}, and there is no other source of `{fact}`", missing(config, fact)),
         };
         let text = format!(
-            "{why}: the list keeps `{}` {until} (`presence publish --anyway` takes it away at once)",
+            "{why}: the list keeps `{}` {until} (`presence publish --anyway` removes it at once)",
             crate::sanitize::excerpt(&away.value)
         );
         warnings.push(Warning { subject: format!("{fact}: kept"), text });
@@ -253,8 +253,8 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
     let mut told: Vec<Warning> = Vec::new();
     for fact in TOLD.iter().filter(|fact| facts::is_empty(&config.nodeinfo, fact)) {
         let instead = match record.text(fact) {
-            Some(value) => format!("`{}` is taken from this machine", crate::sanitize::excerpt(&value)),
-            None => "there is no such fact".to_owned(),
+            Some(value) => format!("presence uses `{}` of this machine", crate::sanitize::excerpt(&value)),
+            None => "the node has no such fact".to_owned(),
         };
         told.push(warning(fact, format!("`{}` is empty: {instead}", file(fact))));
     }

@@ -51,7 +51,9 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
             // A node without an address is left out anyway, with a message of its own.
             None if node.address.is_ok() => {
                 let path = node.path.escape_debug();
-                asked.unasked.push(format!("{path}: states no port to ask whether it is awake").into());
+                asked.unasked.push(
+                    format!("{path}: states no port, so presence cannot check whether it is awake").into(),
+                );
             }
             None => {}
         }
@@ -71,7 +73,7 @@ pub fn ask(roster: &Roster, who: &Identity, parts: &Pattern) -> Asked {
     }
     if late > 0 {
         let text = format!(
-            "{late} nodes were not asked whether they are awake within {} s, and are taken as they are",
+            "presence could not check {late} nodes within {} s, and treats them as awake",
             ALL.as_secs()
         );
         asked.unasked.push(text.into());

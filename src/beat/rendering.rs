@@ -300,8 +300,9 @@ fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec
             let plays = |node: &Node| node.record.part().is_some_and(|part| pattern.matches(&part));
             let mut scope = roster.nodes.iter().filter(|node| rendering.who.sees(node));
             let shown = crate::sanitize::excerpt(glob);
-            (!scope.any(plays))
-                .then(|| format!("no node in scope is of the parts `{shown}` (the variable `{name}`)"))
+            (!scope.any(plays)).then(|| {
+                format!("no node in scope has a part that matches `{shown}` (the variable `{name}`)")
+            })
         })
         .collect()
 }

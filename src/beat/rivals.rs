@@ -224,12 +224,13 @@ fn told(config: &Config, store: &str, is_new: bool) -> Rival {
     Rival {
         is_new,
         text: format!(
-            "{store}: another machine publishes under the instance-id of this node, and each overwrites the record of \
-             the other"
+            "{store}: another machine publishes under the instance-id of this node; they overwrite each \
+             other's record"
         ),
         hint: format!(
-            "write a name of its own into `{}` on one of them; a cloned image brings the file, or the machine id, along. If \
-             somebody edits this node's record by hand, or a backup came back, this passes by itself",
+            "write a different name into `{}` on one of them; a cloned image contains the file or the \
+             machine id. If somebody edited this node's record or restored a backup, the warning ends by \
+             itself",
             file.display()
         ),
     }

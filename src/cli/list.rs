@@ -264,7 +264,7 @@ pub(super) fn described(node: &Node) -> Value {
 fn metrics(fleet: &Fleet, nodes: &[&Node]) -> String {
     let mut page = Page::default();
     page.nodes(nodes.iter().copied());
-    page.family("presence_problems", "gauge", "Files and nodes that are not as they should be.");
+    page.family("presence_problems", "gauge", "Files and nodes of the list that have a problem.");
     page.series("presence_problems", &[], fleet.roster.problems.len());
     page.family("presence_store_up", "gauge", "Whether the store answers.");
     for reading in &fleet.readings {

@@ -25,7 +25,7 @@ pub struct Followed {
     pub done: Vec<String>,
     /// What a later run will finish.
     pub pending: Vec<String>,
-    /// New servers that get no requests, since their checks find them bad.
+    /// New servers that get no requests because their checks fail.
     pub failed: Vec<FailedServer>,
 }
 

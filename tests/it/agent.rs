@@ -103,7 +103,7 @@ fn the_agent_follows_the_list_and_ends_cleanly(place: Place) {
     agent.wait_for("the file to be made right", || has("10.0.0.1"));
     let (code, log) = agent.end(Signal::TERM);
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("SIGTERM: the agent ends"), "{log}");
+    assert!(log.contains("SIGTERM: the agent stops"), "{log}");
 }
 
 fn a_hangup_beats_at_once(place: Place) {
@@ -187,7 +187,7 @@ fn the_store_goes_away_and_comes_back(mut place: Place) {
     place.come_back();
     place.machine("app1").good(&["publish"]);
     agent.wait_for("the new node", || fs::read_to_string(lb.path("hosts")).unwrap().contains("10.0.0.2"));
-    agent.wait_for("all to be well again", || agent.log().contains("stores: well again"));
+    agent.wait_for("all to be well again", || agent.log().contains("stores: resolved"));
     // The same complaint is not repeated at every look.
     let said = agent.log().matches(place.complaint()).count();
     assert!(said <= 3, "{}", agent.log());

@@ -476,7 +476,7 @@ fn of_names_that_nobody_bears() {
             app.run(&[&[command], words].concat()).code(0).says(told);
         }
     }
-    let told = "no node in scope is of the parts `ap1` (the variable `app_parts`)";
+    let told = "no node in scope has a part that matches `ap1` (the variable `app_parts`)";
     app.run(&["render", "haproxy", "--set", "app_parts=ap1"]).code(0).says(told);
     app.good(&["render", "hosts", "--set", "app_parts=ap1"]);
     for words in [&["list", "--part", "ap*"][..], &["render", "hosts", "--part", "app1"]] {

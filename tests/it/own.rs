@@ -193,10 +193,7 @@ fn half_of_a_value_does_not_take_the_place_of_a_whole_one() {
     }
     // The same value twice is not half-written but wrong, and readers must see it.
     machine.fact("port", "808o");
-    machine
-        .run(&["beat"])
-        .code(0)
-        .says("the list keeps `8080` until the next publishing sees the same value");
+    machine.run(&["beat"]).code(0).says("the list keeps `8080` until the next publish finds the same value");
     machine.run(&["beat"]).code(0).says("is not a port");
     assert!(listed(&machine).contains("808o"));
 }
@@ -252,7 +249,7 @@ fn a_state_stays_until_another_one_is_there() {
     app.good(&["state", "draining"]);
     for _ in 0..3 {
         app.fact("state", "");
-        app.run(&["publish"]).code(0).says("the list keeps `draining` until another state is there");
+        app.run(&["publish"]).code(0).says("the list keeps `draining` until another state is set");
     }
     assert_eq!(app.good(&["list", "--state", "draining", "--format", "ids"]), "i-app1\n");
     app.good(&["state", "done"]);

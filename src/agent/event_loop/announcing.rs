@@ -112,11 +112,12 @@ impl EventLoop<'_> {
             return false; // Stores that do not answer are reported elsewhere.
         }
         let text = format!(
-            "this machine has no address yet, so the list stays as it is; this node is announced without one after {} s",
+            "this machine has no address yet, so presence does not publish; after {} s it publishes without \
+             one",
             ADDRESS_PATIENCE.as_secs()
         );
         let hint = format!(
-            "write one into `{}` if there never will be one of its own",
+            "write one into `{}` if the machine never gets one",
             crate::facts::file(&self.config.nodeinfo, "address").display()
         );
         self.reporter.report("address", [(text, Some(hint))]);

@@ -165,7 +165,7 @@ impl EventLoop<'_> {
         let complaints: Vec<Warning> = match self.liveness.clocks() {
             Clocks::Others(others) => {
                 let of = |(id, offset): (String, Offset)| Warning {
-                    text: format!("{id}: its clock is {offset} this machine's"),
+                    text: format!("{id}: its clock is {offset} the clock of this machine"),
                     subject: id,
                 };
                 others.into_iter().take(MAX_PROBLEMS).map(of).collect()
@@ -173,7 +173,8 @@ impl EventLoop<'_> {
             Clocks::Ours { others, of, known } => vec![Warning {
                 subject: "this machine".to_owned(),
                 text: format!(
-                    "the clocks of {of} of {known} nodes are {others} this machine's: its own is probably wrong"
+                    "the clocks of {of} of {known} nodes are {others} the clock of this machine, which is \
+                     probably wrong"
                 ),
             }],
         };

@@ -136,7 +136,7 @@ fn bad_lists_leave_haproxy_as_it_is(place: Place) {
     git(&clone, &["commit", "--quiet", "--message", "not JSON"]);
     git(&clone, &["push", "--quiet"]);
     agent.wait_for("the log to tell of it", || agent.log().contains("i-x.json: is not JSON"));
-    agent.wait_for("all to be well again", || agent.log().contains("haproxy.cfg`: well again"));
+    agent.wait_for("all to be well again", || agent.log().contains("haproxy.cfg`: resolved"));
     agent.wait_for("the metrics", || {
         metric("presence_problems") == Some(1) && metric("presence_file_good{") == Some(1)
     });
@@ -161,7 +161,7 @@ fn a_node_that_is_silent_for_too_long_expires() {
         assert!(node.command(&["beat", "-q"]).env("PRESENCE_NOW", now).output().unwrap().status.success());
     }
     // HAProxy's own check finds it up: it is alive, even without heartbeats on the list.
-    balancer.machine.run(&["beat"]).code(0).says("i-c: silent, but kept: HAProxy's own checks find them up");
+    balancer.machine.run(&["beat"]).code(0).says("i-c: silent, but kept: HAProxy's checks find them up");
     assert!(balancer.config().contains("i-c "), "{}", balancer.config());
     servers[2].set_status(500);
     balancer.haproxy.wait("it to be down", || balancer.running().contains(&("i-c".into(), false)));

@@ -55,7 +55,7 @@ fn a_broken_application_takes_itself_off_the_list_and_back(place: Place) {
     let log = agent.log();
     assert!(
         log.contains("health check `web`: http status 500")
-            && log.contains("now `wedged`, by its health checks: web: http status 500"),
+            && log.contains("health checks set this node to `wedged`: web: http status 500"),
         "{log}"
     );
 }
@@ -65,7 +65,7 @@ fn who_starts_ill_is_not_announced_as_well() {
     let server = HttpServer::start(500);
     let node = node(&server);
     node.fact("state", "done");
-    node.run(&["beat"]).code(0).says("this node is now `wedged`");
+    node.run(&["beat"]).code(0).says("set this node to `wedged`");
     assert!(node.good(&["list", "--state", "wedged"]).contains("i-app1"));
     // It is healthy again after two successes in a row, across beats.
     server.set_status(200);
@@ -125,14 +125,14 @@ fn a_node_that_fails_repeatedly_is_held_back() {
         assert_eq!(state, expect, "at {time}: {said}");
         assert!(!said.contains("stays"), "at {time}: {said}");
     }
-    let held = "this node stays `wedged` until 2026-01-02T03:01:40Z at least";
+    let held = "this node stays `wedged` at least until 2026-01-02T03:01:40Z";
     let (now, said) = beat(200, "03:00:40");
     assert!(now == "wedged" && said.contains(held), "{said}");
     // It is reported once.
     let (now, said) = beat(200, "03:01:39");
     assert!(now == "wedged" && !said.contains("stays"), "{said}");
     let (now, said) = beat(200, "03:01:40");
-    assert!(now == "done" && said.contains("this node is now `done`"), "{said}");
+    assert!(now == "done" && said.contains("set this node to `done`"), "{said}");
     let log = fs::read_to_string(node.path("nodeinfo/statelog.txt")).unwrap();
     assert_eq!(log.matches("wedged:").count(), 2, "{log}");
 }

@@ -65,7 +65,7 @@ fn a_store_that_hangs_does_not_keep_the_other_one_waiting() {
     agent.wait_for("the last copy", || has(&lb, "10.0.0.3") && has(&lb, "10.0.0.1"));
     assert!(agent.log().contains("has not answered yet"), "{}", agent.log());
     server.go_on();
-    agent.wait_for("all to be well", || agent.log().contains("stores: well again"));
+    agent.wait_for("all to be well", || agent.log().contains("stores: resolved"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_only_store_hangs_and_the_agent_lives_and_ends() {
     told("READY=1");
     let (code, log) = agent.end(Signal::TERM);
     assert!(
-        code == Some(0) && log.contains("no store has taken in time what this node says at its end"),
+        code == Some(0) && log.contains("no store accepted the last change of this node in time"),
         "{log}"
     );
     assert_eq!(fs::read_to_string(lb.path("nodeinfo/state.txt")).unwrap().trim(), "draining");
@@ -191,7 +191,7 @@ fn outage(agent: &str, meanwhile: impl FnOnce(&Balancer, &Daemon)) -> (String, u
     assert!((2..=4).contains(&warnings), "{log:#?}");
 
     balancer.place.come_back();
-    agent.wait_for("the store to be found", || agent.log().contains("stores: well again"));
+    agent.wait_for("the store to be found", || agent.log().contains("stores: resolved"));
     balancer.node("n3", &servers[3]).good(&["state", "done"]);
     agent.wait_for("the new server", || balancer.running().contains(&("i-n3".into(), true)));
     agent.wait_for("all to be well", || metric(&balancer, "presence_file_good{") == 1);

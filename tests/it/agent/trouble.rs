@@ -44,7 +44,7 @@ fn an_agent_that_is_there_before_haproxy_waits_for_it(place: Place) {
     let agent = balancer.agent();
     agent.wait_for("it to be missed", || agent.log().contains("its reload failed"));
     balancer.start_haproxy();
-    agent.wait_for("the agent to be content", || agent.log().contains("haproxy.cfg`: well again"));
+    agent.wait_for("the agent to be content", || agent.log().contains("haproxy.cfg`: resolved"));
     assert_eq!(balancer.running(), [("i-a".into(), true), ("i-b".into(), true)]);
     agent.wait_for("the metric", || {
         balancer.metrics().lines().any(|line| line.starts_with("presence_file_good{") && line.ends_with(" 1"))
@@ -380,6 +380,6 @@ fn on_a_full_disk_the_old_file_stands() {
         assert!(stands(), "{full}: {}", fs::read_to_string(&hosts).unwrap());
         disk.empty();
         agent.wait_for("the new file and its reload", || new() && reloads() == 2);
-        agent.wait_for("all to be well", || agent.log().contains("hosts`: well again"));
+        agent.wait_for("all to be well", || agent.log().contains("hosts`: resolved"));
     }
 }

@@ -56,7 +56,7 @@ fn a_node_whose_clock_is_wrong_stays_and_is_named() {
     fleet.wait_for("both to be named", || told(&fleet));
     fleet.stay_served(&[1, 2, 3, 4, 5], SOME_BEATS);
     assert!(told(&fleet));
-    assert!(!fleet.log().contains("its own is probably wrong"), "{}", fleet.log());
+    assert!(!fleet.log().contains("which is probably wrong"), "{}", fleet.log());
     fleet.end(0);
 }
 
@@ -69,9 +69,9 @@ fn a_balancer_whose_own_clock_is_wrong_drops_nobody_and_says_so() {
     }
     fleet.start_balancer_with(|command| wrong(command, "+1h"));
     fleet.become_served(&[1, 2, 3, 4]);
-    let told = |fleet: &Fleet| says_once(fleet, "its own is probably wrong", 3600);
+    let told = |fleet: &Fleet| says_once(fleet, "which is probably wrong", 3600);
     fleet.wait_for("it to be said", || told(&fleet));
     fleet.stay_served(&[1, 2, 3, 4], SOME_BEATS);
-    assert!(told(&fleet) && fleet.log().contains("behind this machine's"), "{}", fleet.log());
+    assert!(told(&fleet) && fleet.log().contains("behind the clock of this machine"), "{}", fleet.log());
     fleet.end(0);
 }
