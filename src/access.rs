@@ -30,7 +30,7 @@ pub(crate) fn may_write(file: &Path) -> Result<(), PathError> {
 pub(crate) fn may_run(file: &Path) -> Result<(), PathError> {
     let found = std::fs::metadata(file).at("find", file)?;
     if !found.is_file() {
-        return Err(io::Error::other("it is no file")).at("run", file);
+        return Err(io::Error::other("it is not a file")).at("run", file);
     }
     access(file, Access::EXEC_OK).map_err(io::Error::from).at("run", file)
 }

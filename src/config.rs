@@ -159,7 +159,7 @@ impl ConfigError {
         match self {
             ConfigError::Io(error) => error.hint(),
             ConfigError::Missing(path) => {
-                Some(format!("`presence init --config {}` writes one", pasted(path)))
+                Some(format!("create one with `presence init --config {}`", pasted(path)))
             }
             ConfigError::Syntax { .. } => Some("`presence init` writes a file that shows every key".into()),
             ConfigError::Folder(_) => Some(format!("the default is `{FOLDER}`")),
@@ -289,7 +289,7 @@ impl Config {
             max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
         };
         if let Some(name) = file.store_limits.zero() {
-            let reason = format!("[store-limits]: with `{name} = 0` no store could be read");
+            let reason = format!("[store-limits]: with `{name} = 0` presence could not read any store");
             return Err(ConfigError::Syntax { path, reason });
         }
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
@@ -491,7 +491,7 @@ mod tests {
         check("[[render]]\nname = 'x'\noutput = '/x'\nmax-age = '3 parsecs'", "line 4");
         check(
             "[[render]]\nname = 'x'\noutput = 'x'",
-            "[[render]] at line 1: `output` is no absolute path: `x`",
+            "[[render]] at line 1: `output` is not an absolute path: `x`",
         );
         check(
             "\n[[render]]\nname = 'x'\noutput = '/x'\napply = 'runtime'",
@@ -500,11 +500,11 @@ mod tests {
         let twice = "[[render]]\nname = 'x'\noutput = '/x'\n";
         check(&twice.repeat(2), "two [[render]] tables write `/x`");
         check("[[health]]\nrise = 2", "[[health]] at line 1: one of `command`, `tcp` and `http`");
-        check("[[health]]\nhttp = 'http://example.net/'", "with an address in numbers");
+        check("[[health]]\nhttp = 'http://example.net/'", "with a numeric address");
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
         check("[agent]\ninterval = -1", "line 2");
-        check("[store-limits]\nupdates = 0", "with `updates = 0` no store could be read");
+        check("[store-limits]\nupdates = 0", "with `updates = 0` presence could not read any store");
         check("[store-limits]\nfiles = 1", "unknown field `files`");
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));

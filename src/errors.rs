@@ -37,18 +37,19 @@ impl PathError {
         match self.source.kind() {
             // Not only missing permissions: a flag of the file or a mount can stop root as well.
             io::ErrorKind::PermissionDenied if self.source.raw_os_error() == Some(EPERM) => Some(format!(
-                "run as a user that may {} `{path}`; if root may not, `lsattr -d` on it and on its folder shows why",
+                "run as a user that may {} `{path}`; if root may not either, `lsattr -d` on it and on its \
+                 folder shows why",
                 self.operation
             )),
             io::ErrorKind::PermissionDenied => {
                 Some(format!("run as a user that may {} `{path}`, or choose another place", self.operation))
             }
-            io::ErrorKind::NotFound => Some(format!("make `{path}` first, or name another one")),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some(format!("free some space where `{path}` lives, then run the same command again"))
-            }
+            io::ErrorKind::NotFound => Some(format!("create `{path}` first, or name another one")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                "free some space on the file system of `{path}`, then run the same command again"
+            )),
             io::ErrorKind::ReadOnlyFilesystem => {
-                Some(format!("`{path}` is on a read-only file system: name a place that can be written"))
+                Some(format!("`{path}` is on a read-only file system: name a writable place"))
             }
             _ => None,
         }

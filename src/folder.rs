@@ -359,7 +359,7 @@ pub(crate) enum NotPlain {
     #[error("it is a link, and links are not followed")]
     Link,
     /// A folder, a fifo, a device.
-    #[error("it is no plain file")]
+    #[error("it is not a regular file")]
     Other,
 }
 

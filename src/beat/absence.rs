@@ -53,7 +53,7 @@ impl std::fmt::Display for Reason {
                 let whole = if seconds < 3600 { seconds } else { seconds / 60 * 60 };
                 write!(f, "was last seen {:#} ago", SignedDuration::from_secs(whole))
             }
-            Reason::NeverSeen => f.write_str("has given no sign of life: no heartbeat and no `statetss`"),
+            Reason::NeverSeen => f.write_str("was never seen: it has no heartbeat and no `statetss`"),
             Reason::NoAnswer(reason) => write!(f, "does not answer {reason}"),
         }
     }

@@ -14,7 +14,7 @@ pub fn age(text: &str) -> Result<SignedDuration, String> {
     let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
     let span: Span = text.parse().map_err(say)?;
     let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
-    if age.is_negative() { Err("an age is not negative".to_owned()) } else { Ok(age) }
+    if age.is_negative() { Err("an age must not be negative".to_owned()) } else { Ok(age) }
 }
 
 /// Parses a file mode: up to four octal digits.
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Time {
 
             fn visit_i64<E: Error>(self, seconds: i64) -> Result<Time, E> {
                 if seconds < 0 {
-                    return Err(E::custom("a time is not negative"));
+                    return Err(E::custom("a time must not be negative"));
                 }
                 Ok(Time(SignedDuration::from_secs(seconds)))
             }

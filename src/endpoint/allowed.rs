@@ -19,7 +19,7 @@ pub struct Network {
 
 /// The text is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no network; write it like `10.0.0.0/8`, `2001:db8::/32` or `192.0.2.1`")]
+#[error("`{0}` is not a network; write it like `10.0.0.0/8`, `2001:db8::/32` or `192.0.2.1`")]
 pub struct NetworkError(String);
 
 impl FromStr for Network {
@@ -85,7 +85,7 @@ pub enum Forbidden {
     #[error("`{0}` is in no network of `addresses`")]
     Elsewhere(Address),
     /// It is this machine's own, but the record is another node's.
-    #[error("`{0}` is this machine's own address; `addresses` can name it")]
+    #[error("`{0}` is this machine's own address; list it in `addresses` to allow it")]
     Own(Address),
 }
 

@@ -38,7 +38,7 @@ impl FactsError {
         Some(match self {
             FactsError::Io(error) => return error.hint(),
             FactsError::NotAFile(path) => {
-                format!("replace `{}` by a copy of what it points to", path.display())
+                format!("replace `{}` by a regular file", path.display())
             }
             FactsError::TooLong(path) => {
                 format!(
@@ -48,7 +48,8 @@ impl FactsError {
             }
             FactsError::NotText(path) => {
                 format!(
-                    "save `{}` as UTF-8 (`iconv -f LATIN1 -t UTF-8` makes it of Latin-1), or give it another ending than .txt",
+                    "save `{}` as UTF-8 (`iconv -f LATIN1 -t UTF-8` converts Latin-1), or give it another \
+                     ending than .txt",
                     path.display()
                 )
             }
@@ -165,7 +166,7 @@ mod tests {
         fs::write(&path, b"\xff").unwrap();
         check("not UTF-8");
         std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
-        check("no plain file");
+        check("not a regular file");
         assert!(read(Path::new("/nowhere")).unwrap_err().to_string().contains("/nowhere"));
     }
 

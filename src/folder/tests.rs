@@ -150,7 +150,7 @@ fn a_link_of_another_user_leads_only_to_his_own_folders() {
     for path in ["to-root", "to-root/sub", "to-third", "to-third/sub", "to-his/../root", "twice"] {
         let told = opens(path).unwrap_err();
         assert!(
-            told.contains("on the way belongs to user 6553") && told.contains("chown -h root"),
+            told.contains("in the path belongs to user 6553") && told.contains("chown -h root"),
             "{path}: {told}"
         );
     }

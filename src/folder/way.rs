@@ -87,8 +87,8 @@ fn steps(path: &Path) -> VecDeque<OsString> {
 
 fn refused(link: &Path, owner: u32) -> io::Error {
     io::Error::other(format!(
-        "the link `{}` on the way belongs to user {owner} and leads to a folder of somebody else; `chown -h root` on the \
-         link lets it be followed",
+        "the link `{}` in the path belongs to user {owner} but leads to a folder of another user; run \
+         `chown -h root` on the link to allow it",
         link.display()
     ))
 }

@@ -53,10 +53,10 @@ pub enum RecordError {
     #[error("is not JSON: {0}")]
     NotJson(#[source] serde_json::Error),
     /// JSON, but with another `filetype`.
-    #[error("is no presence file: `filetype` is {0}, not `{FILETYPE}`")]
+    #[error("is not a presence file: `filetype` is {0}, not `{FILETYPE}`")]
     WrongFiletype(String),
     /// No object under `value`.
-    #[error("is no presence file: `value` is not an object of facts")]
+    #[error("is not a presence file: `value` is not an object of facts")]
     NoFacts,
     /// The fact `instance-id` is missing or not a string.
     #[error("has no `instance-id`")]
@@ -101,7 +101,7 @@ impl Record {
         let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
         let outcome = match checked {
             Ok(id) if id.as_str() == stem => return Ok(()),
-            Ok(id) => Err(format!("says that its instance-id is `{id}`, which is not the name of the file")),
+            Ok(id) => Err(format!("states the instance-id `{id}`, which is not the name of the file")),
             Err(reason) => Err(reason),
         };
         packed.truncate(begin);

@@ -43,7 +43,7 @@ impl fmt::Display for Availability {
 
 /// The word is not an availability.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no availability: use active, draining, down or absent")]
+#[error("`{0}` is not an availability: use active, draining, down or absent")]
 pub struct UnknownAvailability(String);
 
 impl FromStr for Availability {

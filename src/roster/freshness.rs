@@ -24,8 +24,8 @@ impl Roster {
             node.last_seen = beat.map(mark::time).max(changed);
             node.contested = beat.is_some_and(mark::is_contested);
             if node.contested {
-                let reason = "comes from two machines under one instance-id, which overwrite each other: give each of \
-                    them its own";
+                let reason = "comes from two machines with one instance-id, which overwrite each other's \
+                              record: give each its own instance-id";
                 let (store, path) = (node.store.clone(), node.path.clone());
                 self.problems.push(Problem { store, path, reason: reason.to_owned() });
             }
@@ -38,7 +38,7 @@ impl Roster {
     pub fn expire(&mut self, now: Timestamp, max_age: SignedDuration) {
         for node in &mut self.nodes {
             let reason = match node.last_seen.map(|seen| now.duration_since(seen)) {
-                None => "has given no sign of life: no heartbeat and no `statetss`".to_owned(),
+                None => "was never seen: it has no heartbeat and no `statetss`".to_owned(),
                 Some(age) if age > max_age => format!("was last seen {:#} ago", whole(age)),
                 Some(age) if age < -SKEW => {
                     self.problems.push(Problem {
@@ -109,7 +109,8 @@ mod tests {
             told,
             [
                 "was last seen 10m in the future: a clock is wrong",
-                "has given no sign of life: no heartbeat and no `statetss`, longer than 5m: it is treated as absent",
+                "was never seen: it has no heartbeat and no `statetss`, longer than 5m: it is treated as \
+                 absent",
                 "was last seen 2h 1m ago, longer than 5m: it is treated as absent",
             ]
         );

@@ -46,7 +46,7 @@ pub(super) fn newest(
             let first = files[..at].iter().find(|first| first.store == later.store);
             if let Some(first) = first.filter(|first| first.record != later.record) {
                 let (id, wins) = (first.record.id(), first.path.escape_debug());
-                let reason = format!("is a second file of the node `{id}`: `{wins}` counts");
+                let reason = format!("is a second file of the node `{id}`: presence uses `{wins}`");
                 problems.push(Problem { store: later.store.clone(), path: later.path.clone(), reason });
             }
         }

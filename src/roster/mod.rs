@@ -92,7 +92,7 @@ impl Roster {
             Some(Problem {
                 store: node.store.clone(),
                 path: node.path.clone(),
-                reason: format!("has the unknown state `{shown}`, which counts as {}", node.availability),
+                reason: format!("has the unknown state `{shown}`, which is treated as {}", node.availability),
             })
         }));
         problems.extend(twins(&nodes).into_iter().map(|(twin, first)| {
@@ -100,7 +100,7 @@ impl Roster {
             let part = excerpt(&node.record.part().unwrap_or_default());
             let reason = format!(
                 "has the part (`{part}`), address and port of `{}`: one server has two records, and \
-                balancers get one of them",
+                 balancers use one of them",
                 first.record.id()
             );
             Problem { store: node.store.clone(), path: node.path.clone(), reason }
@@ -209,7 +209,7 @@ mod tests {
             roster.problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
         assert_eq!(seen.len(), 3);
         assert!(seen[0].starts_with("i-2.json is not JSON"));
-        assert_eq!(seen[1], "i-3.json says that its instance-id is `i-1`, which is not the name of the file");
+        assert_eq!(seen[1], "i-3.json states the instance-id `i-1`, which is not the name of the file");
         assert_eq!(seen[2], "i-4.json is a link");
     }
 
@@ -243,8 +243,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "a/i-1.json is a second file of the node `i-1`: `b/i-1.json` counts",
-                "i-1.json is a second file of the node `i-1`: `b/i-1.json` counts"
+                "a/i-1.json is a second file of the node `i-1`: presence uses `b/i-1.json`",
+                "i-1.json is a second file of the node `i-1`: presence uses `b/i-1.json`"
             ]
         );
         assert_eq!(ports(&judge("{instance-id}.json", None)), ["3"]);
@@ -277,7 +277,7 @@ mod tests {
         let text = r#"{"filetype":"nodepresence","value":{"instance-id":"i-1","state":"weird"}}"#;
         let roster = roster(&[(&snapshot(&[("i-1.json", text)]), false)]);
         assert_eq!(roster.nodes[0].availability, Availability::Absent);
-        assert_eq!(roster.problems[0].reason, "has the unknown state `weird`, which counts as absent");
+        assert_eq!(roster.problems[0].reason, "has the unknown state `weird`, which is treated as absent");
         assert!(roster.get("i-1").is_some() && roster.get("i-2").is_none());
     }
 }

@@ -65,7 +65,7 @@ pub struct Fault {
 pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut add = |fact, reason, so| faults.push(Fault { fact, reason, so });
-    let out = "no file has it as a server";
+    let out = "no file lists it as a server";
     let judged = address(record).and_then(|address| {
         allowed.judge(address, &[]).map_err(|error| format!("may not state its address: {error}"))
     });
@@ -73,7 +73,7 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
         add(stated_address(record).unwrap_or("address"), reason, out);
     }
     if let Err(reason) = port(record) {
-        add("port", reason, "files that need its port do without it");
+        add("port", reason, "files that need its port leave it out");
     }
     if let Some(Err(error)) = record.part().filter(|part| !part.is_empty()).map(|part| Name::parse(&part)) {
         add("nodepart", format!("has an unusable `nodepart`: {}", chain(&error)), out);
@@ -82,7 +82,7 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
         let meant =
             states.nearest(&state).map(|known| format!(" (did you mean `{known}`?)")).unwrap_or_default();
         let reason = format!("has the unknown state `{}`{meant}", excerpt(&state));
-        add("state", reason, "it counts as absent; known states are in presence.toml, [states]");
+        add("state", reason, "it is treated as absent; define the state in [states] of presence.toml");
     }
     faults
 }
@@ -95,7 +95,7 @@ fn stated_address(record: &Record) -> Option<&'static str> {
 /// presence must not guess another address of a node that states a wrong one.
 fn address(record: &Record) -> Result<Address, String> {
     let fact = stated_address(record).ok_or("has no `address`, `ipv4` or `ipv6`")?;
-    let text = record.text(fact).ok_or_else(|| format!("has a `{fact}` that is no text"))?;
+    let text = record.text(fact).ok_or_else(|| format!("has a `{fact}` that is not text"))?;
     Address::parse(&text).map_err(|error| format!("has an unusable `{fact}`: {}", chain(&error)))
 }
 
@@ -103,7 +103,7 @@ fn port(record: &Record) -> Result<Option<Port>, String> {
     if !record.has("port") {
         return Ok(None);
     }
-    let text = record.text("port").ok_or("has a `port` that is no number")?;
+    let text = record.text("port").ok_or("has a `port` that is not a number")?;
     Port::parse(&text).map(Some).map_err(|error| format!("has an unusable `port`: {}", chain(&error)))
 }
 

@@ -63,7 +63,7 @@ pub enum SelectorError {
     #[error("`{0}` is not of the form FACT=GLOB")]
     NoEqualSign(String),
     /// The pattern is malformed.
-    #[error("`{pattern}` is no glob pattern")]
+    #[error("`{pattern}` is not a glob pattern")]
     BadPattern {
         /// The pattern.
         pattern: String,

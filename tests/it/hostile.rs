@@ -368,7 +368,7 @@ fn nobody_speaks_for_another_node_for_long() {
         let commit = list.git(&["commit-tree", "-p", tip.trim(), "-m", "x", &tree]);
         list.git(&["update-ref", "refs/heads/master", commit.trim()]);
         let listed = node.run(&IDS).code(0);
-        listed.says("zz/i-app1.json: is a second file of the node `i-app1`: `i-app1.json` counts");
+        listed.says("zz/i-app1.json: is a second file of the node `i-app1`: presence uses `i-app1.json`");
         assert!(!node.run(&["show", "i-app1"]).stdout.contains("evil"), "{}", list.url);
         list.publish_until_merged(&node);
         assert!(!node.good(&["show", "i-app1"]).contains("evil"), "{}", list.url);

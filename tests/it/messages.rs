@@ -75,7 +75,7 @@ fn of_the_command_line_and_the_configuration() {
     exit code 2
     --- stderr
     error: there is no configuration `missing.toml`
-    hint: `presence init --config missing.toml` writes one
+    hint: create one with `presence init --config missing.toml`
     ");
     fs::write(app.path("presence.toml"), "folder = 'a'\nstores = 3\n").unwrap();
     insta::assert_snapshot!(told(&app, &["list"]), @"
@@ -234,7 +234,7 @@ fn of_the_node_itself() {
     exit code 1
     --- stderr
     error: cannot read `no-such`: No such file or directory (os error 2)
-    hint: make `no-such` first, or name another one
+    hint: create `no-such` first, or name another one
     ");
     app.fact("instance-id", "../x");
     insta::assert_snapshot!(told(&app, &["emit"]), @"
@@ -257,7 +257,7 @@ fn of_the_node_itself() {
     exit code 1
     --- stderr
     error: fact `[DIR]/nodeinfo/secret.txt` is not a regular file; links are not followed
-    hint: replace `[DIR]/nodeinfo/secret.txt` by a copy of what it points to
+    hint: replace `[DIR]/nodeinfo/secret.txt` by a regular file
     ");
     fs::remove_file(app.path("nodeinfo/secret.txt")).unwrap();
     insta::assert_snapshot!(told(&app, &["state", "half way"]), @"

@@ -223,7 +223,7 @@ fn an_unknown_state_is_refused() {
     machine.run(&["state", "drainig"]).code(2).says("did you mean `draining`?").says("--anyway");
     machine.run(&["state", "bogus"]).code(2).says("known states:");
     assert_eq!((listed(&machine), machine.good(&["emit"])), (whole.clone(), whole));
-    machine.run(&["state", "bogus", "--anyway"]).code(0).says("counts as absent");
+    machine.run(&["state", "bogus", "--anyway"]).code(0).says("treated as absent");
     assert!(listed(&machine).contains("\"state\": \"bogus\""));
 }
 

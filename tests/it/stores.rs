@@ -105,9 +105,9 @@ fn a_bad_file_costs_its_node_and_never_the_list() {
     evil.json: has an unusable instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
     fifo.json: is not a regular file
     large.json: is larger than the 65536 bytes that a record may have
-    liar.json: says that its instance-id is `i-app1`, which is not the name of the file
+    liar.json: states the instance-id `i-app1`, which is not the name of the file
     link.json: is a link, and links are not followed
-    other.json: is no presence file: `filetype` is `shopping`, not `nodepresence`
+    other.json: is not a presence file: `filetype` is `shopping`, not `nodepresence`
     ");
     // The same in git, which stores no fifo.
     fs::remove_file(folder.join("fifo.json")).unwrap();
@@ -121,9 +121,9 @@ fn a_bad_file_costs_its_node_and_never_the_list() {
     broken.json: is not JSON: EOF while parsing an object at line 1 column 1
     evil.json: has an unusable instance-id: the name `../../x` starts with `.`; it must start with a letter or digit (ASCII)
     large.json: is 70000 bytes, more than the 65536 that a record may have
-    liar.json: says that its instance-id is `i-app1`, which is not the name of the file
+    liar.json: states the instance-id `i-app1`, which is not the name of the file
     link.json: is a link, and links are not followed
-    other.json: is no presence file: `filetype` is `shopping`, not `nodepresence`
+    other.json: is not a presence file: `filetype` is `shopping`, not `nodepresence`
     ");
 }
 

@@ -79,7 +79,7 @@ fn a_file_in_his_folder_is_written_and_nothing_that_his_links_lead_to() {
     fs::create_dir(&roots).unwrap();
     link_of_a_stranger(&roots, &his.join("config"));
     let outcome = render(&app, &his.join("config/hosts"), &asked).code(1);
-    outcome.says("belongs to user 65534 and leads to a folder of somebody else").says("chown -h root");
+    outcome.says("belongs to user 65534 but leads to a folder of another user").says("chown -h root");
     assert_eq!(fs::read_dir(&roots).unwrap().count(), 0);
     // A link to another folder of the stranger is allowed, and root's own links may lead anywhere.
     fs::create_dir(his.join("releases")).unwrap();
@@ -138,7 +138,7 @@ fn metrics_go_into_his_folder_and_through_none_of_his_links() {
     fs::create_dir(&roots).unwrap();
     fs::rename(&his, app.path("moved")).unwrap();
     link_of_a_stranger(&roots, &his);
-    agent.wait_for("the link to be told", || agent.log().contains("leads to a folder of somebody else"));
+    agent.wait_for("the link to be told", || agent.log().contains("leads to a folder of another user"));
     assert_eq!(fs::read_dir(&roots).unwrap().count(), 0);
 }
 
@@ -294,7 +294,7 @@ fn in_a_shared_repository_nothing_is_written_through_his_links() {
     let objects: Vec<String> = (0..256).map(|first| format!("objects/{first:02x}")).collect();
     for (names, says) in [
         (&["refs/heads".to_owned()][..], "refs/heads` in it is a link whose owner does not own its target"),
-        (&objects, "belongs to user 65534 and leads to a folder of somebody else"),
+        (&objects, "belongs to user 65534 but leads to a folder of another user"),
     ] {
         links_to_roots(names, STRANGER).code(1).says(says);
         assert!(is_empty(), "{says}");
@@ -331,7 +331,8 @@ fn a_second_file_of_a_node_does_not_count_and_does_not_stop_it() {
             app.fact("port", port);
             app.run(&["publish"]).code(0);
             let listed = app.run(&["list", "--format", "ids"]).code(0);
-            listed.says("his/i-app1.json: is a second file of the node `i-app1`: `i-app1.json` counts");
+            listed
+                .says("his/i-app1.json: is a second file of the node `i-app1`: presence uses `i-app1.json`");
             assert!(app.run(&["show", "i-app1"]).stdout.contains(&port.to_string()));
         }
         app.run(&["withdraw"]).code(1).says("i-app1.json");

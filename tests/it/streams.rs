@@ -64,5 +64,5 @@ fn a_place_without_space_or_right_is_named() {
     app.run(&["render", "haproxy", "-o", "no/such/dir/out"]).code(1).says("no/such/dir").says("hint: ");
     app.run(&["publish", "--state-dir", "/proc/state"]).code(1).says("/proc/state");
     fs::create_dir(app.path("out")).unwrap();
-    app.run(&["render", "haproxy", "-o", "out"]).code(1).says("is no plain file");
+    app.run(&["render", "haproxy", "-o", "out"]).code(1).says("is not a regular file");
 }

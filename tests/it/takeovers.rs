@@ -243,9 +243,9 @@ fn records_state_only_addresses_that_other_machines_can_reach() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).matches("server e0 ").count(), 1);
     fs::write(list.0.path("presence.toml"), "addresses = ['10.0.0.0/8', '10.0.0.1']\n").unwrap();
     assert_eq!(servers(&["--addresses", ""]), 3);
-    list.0.run(&["list", "--addresses", "10.0.0.0/33"]).code(2).says("`10.0.0.0/33` is no network");
+    list.0.run(&["list", "--addresses", "10.0.0.0/33"]).code(2).says("`10.0.0.0/33` is not a network");
     fs::write(list.0.path("presence.toml"), "addresses = ['x']\n").unwrap();
-    list.0.run(&["list", "--addresses", ""]).code(2).says("`x` is no network");
+    list.0.run(&["list", "--addresses", ""]).code(2).says("`x` is not a network");
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn the_options_count() {
     assert!(fleet.render(&["-q"]).code(0).stderr.is_empty());
     fleet.render(&[]).code(0).says("unknown state");
     fleet.render(&["--part", "app1"]).code(0);
-    fleet.render(&["--max-age", "1s"]).code(3).says("counts as absent");
+    fleet.render(&["--max-age", "1s"]).code(3).says("treated as absent");
 }
 
 #[test]

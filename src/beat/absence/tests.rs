@@ -119,7 +119,7 @@ fn stated_times_are_judged_by_the_clock_and_a_time_in_the_future_is_told() {
         told,
         [
             "i-app1-1 was last seen 16m 40s ago",
-            "i-app1-3 has given no sign of life: no heartbeat and no `statetss`"
+            "i-app1-3 was never seen: it has no heartbeat and no `statetss`"
         ]
     );
     assert_eq!(missed.ahead.keys().collect::<Vec<_>>(), ["i-app1-2"]);

@@ -54,7 +54,7 @@ enum Apply {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "true, false, or the parts that are asked, for example \"db*\"")]
+#[serde(untagged, expecting = "true, false, or the parts to check, for example \"db*\"")]
 enum Awake {
     All(bool),
     Parts(String),
@@ -77,7 +77,7 @@ impl RenderTable {
         command_limit: Duration,
     ) -> Result<Render, String> {
         if !self.output.is_absolute() {
-            return Err(format!("`output` is no absolute path: `{}`", self.output.display()));
+            return Err(format!("`output` is not an absolute path: `{}`", self.output.display()));
         }
         let mut vars = self.vars;
         let socket = self.socket.clone();
@@ -111,7 +111,7 @@ impl RenderTable {
             Awake::Parts(glob) => Some(glob),
         };
         let reachable = reachable.map(|glob| Pattern::new(&glob)).transpose();
-        let reachable = reachable.map_err(|error| format!("`awake` is no glob pattern: {error}"))?;
+        let reachable = reachable.map_err(|error| format!("`awake` is not a glob pattern: {error}"))?;
         let template_dirs: Vec<String> = self.template_dir.into();
         Ok(Render {
             reachable,
@@ -202,14 +202,14 @@ impl HealthTable {
             (Some(line), None, None) => (line.0.to_string(), Check::Command(line.0)),
             (None, Some(place), None) => {
                 let address = local(&place).ok_or_else(|| {
-                    format!("`tcp` is no port or ADDRESS:PORT: `{}`", crate::sanitize::shown(&place))
+                    format!("`tcp` is neither a port nor ADDRESS:PORT: `{}`", crate::sanitize::shown(&place))
                 })?;
                 (format!("tcp {place}"), Check::Answers(address, Question::Connect))
             }
             (None, None, Some(url)) => {
                 let bad = || {
                     format!(
-                        "`http` is no http://ADDRESS:PORT/PATH with an address in numbers: `{}`",
+                        "`http` must be http://ADDRESS:PORT/PATH with a numeric address: `{}`",
                         crate::sanitize::shown(&url)
                     )
                 };
@@ -220,7 +220,7 @@ impl HealthTable {
                 let question = Question::http(path).map_err(|reason| format!("`http` {reason}"))?;
                 (url.clone(), Check::Answers(address, question))
             }
-            _ => return Err("one of `command`, `tcp` and `http` is needed".into()),
+            _ => return Err("exactly one of `command`, `tcp` and `http` is required".into()),
         };
         Ok(Health {
             name: self.name.unwrap_or(shown),
@@ -267,14 +267,14 @@ impl NotifyTable {
     /// The resolved table, or what is wrong with it.
     pub(in crate::config) fn resolve(self) -> Result<Notify, String> {
         if self.url.is_none() && self.command.is_none() {
-            return Err("one of `url` and `command` is needed".into());
+            return Err("`url` or `command` is required".into());
         }
         if let Some(url) = &self.url {
             if !cfg!(feature = "https") {
                 return Err("`url` needs a build with the feature `https`".into());
             }
             if !url.starts_with("https://") && !url.starts_with("http://") {
-                return Err("`url` is no http:// or https:// URL".into());
+                return Err("`url` is not an http:// or https:// URL".into());
             }
         }
         Ok(Notify {

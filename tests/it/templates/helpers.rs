@@ -124,7 +124,7 @@ fn what_every_node_lacks_is_the_templates_mistake() {
     refuse("{{#nodes part=vars.missing}}{{/nodes}}", ":1:1: there is no `vars.missing`");
     refuse(
         "{{#nodes part=\"[\"}}{{/nodes}}",
-        ":1:1: `[` is no glob pattern: Pattern syntax error near position 0: invalid range pattern",
+        ":1:1: `[` is not a glob pattern: Pattern syntax error near position 0: invalid range pattern",
     );
     check("{{#nodes part=\"app*\"}}{{as_port rack}}{{else}}nobody{{/nodes}}", "nobody");
 }

@@ -81,7 +81,7 @@ fn a_state_is_a_servers_option() {
     );
     let told = lb.render(&[]).stderr;
     assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains("i-odd.json: has the unknown state `odd`, which counts as absent"), "{told}");
+    assert!(told.contains("i-odd.json: has the unknown state `odd`, which is treated as absent"), "{told}");
     fs::write(lb.0.path("presence.toml"), "[states]\nodd = 'draining'\ndone = 'down'\n").unwrap();
     let servers = lb.servers(&[]);
     assert!(servers.contains(&"i-odd 10.0.0.10:8080 check weight 0".to_owned()));

@@ -110,7 +110,7 @@ fn the_same_object_under_another_name_is_another_file() {
     let blob = fixture.blob(&record("a", 1));
     let (first, _) =
         fixture.check(fixture.tree(&[("a.json", blob, FILE)]), &Snapshot::default(), &["a.json 1"]);
-    let liar = "b.json says that its instance-id is `a`, which is not the name of the file";
+    let liar = "b.json states the instance-id `a`, which is not the name of the file";
     fixture.check(fixture.tree(&[("b.json", blob, FILE)]), &first, &[liar]);
 }
 
