@@ -20,7 +20,6 @@ use crate::limits;
 use crate::output::limits::{DEFAULT_MAX_SHRINK, Limits};
 use crate::roster::{Availability, States};
 use crate::same_file::is_same_file;
-use crate::store::git::transport;
 use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, without_urls_secrets};
 
 pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
@@ -93,7 +92,7 @@ pub struct Config {
     /// The limits of what is read from stores.
     pub store_limits: limits::Limits,
     /// Time limits of the network.
-    pub network: transport::Limits,
+    pub network: presence_git::Timeouts,
     /// The time limit of a change of the stores.
     pub patience: Duration,
     /// The time limit of looking at the stores and reading them.
@@ -245,7 +244,7 @@ struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        let network = transport::Limits::default();
+        let network = presence_git::Timeouts::default();
         Timeouts {
             connect: network.connect.as_secs(),
             silence: network.silence.as_secs(),
@@ -326,7 +325,7 @@ impl Config {
             states: States::default().extended(file.states),
             limits,
             store_limits: file.store_limits,
-            network: transport::Limits {
+            network: presence_git::Timeouts {
                 connect: Duration::from_secs(file.timeouts.connect.max(1)),
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
             },

@@ -1,9 +1,8 @@
-//! The moment when an operation must end. It is made once, and passed to everything in the operation that
-//! waits.
+//! The limits of the configuration that deadlines come from.
 
-use std::time::{Duration, Instant};
+pub use presence_git::Deadline;
 
-/// The limit of the configuration that a deadline comes from.
+/// A limit of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// A change, in all stores.
@@ -12,97 +11,12 @@ pub enum Limit {
     Read,
 }
 
-impl Limit {
-    /// Its key in the table `[timeouts]` of presence.toml.
-    pub fn key(self) -> &'static str {
-        match self {
+/// Its key in the table `[timeouts]` of presence.toml.
+impl From<Limit> for &'static str {
+    fn from(limit: Limit) -> &'static str {
+        match limit {
             Limit::Publish => "publish",
             Limit::Read => "read",
         }
-    }
-}
-
-/// When an operation must end.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    started: Instant,
-    within: Duration,
-    limit: Limit,
-}
-
-impl Deadline {
-    /// A deadline this long from now.
-    pub fn new(limit: Limit, within: Duration) -> Deadline {
-        Deadline { started: Instant::now(), within, limit }
-    }
-
-    /// The limit that it comes from.
-    pub fn limit(self) -> Limit {
-        self.limit
-    }
-
-    /// The time for the whole operation.
-    pub fn within(self) -> Duration {
-        self.within
-    }
-
-    /// The moment itself.
-    pub fn end(self) -> Instant {
-        self.started + self.within
-    }
-
-    /// The time that the operation has taken.
-    pub fn elapsed(self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The remaining time.
-    pub fn left(self) -> Duration {
-        self.within.saturating_sub(self.elapsed())
-    }
-
-    /// Whether no time remains.
-    pub fn is_over(self) -> bool {
-        self.left().is_zero()
-    }
-
-    /// The shorter of the wait and the remaining time.
-    pub fn at_most(self, wait: Duration) -> Duration {
-        wait.min(self.left())
-    }
-
-    /// The same deadline, extended until this much time remains.
-    pub fn at_least(self, left: Duration) -> Deadline {
-        Deadline { within: self.within.max(self.elapsed() + left), ..self }
-    }
-
-    /// Sleeps for this time, or until the deadline.
-    pub fn sleep(self, wait: Duration) {
-        std::thread::sleep(self.at_most(wait));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn a_wait_ends_with_the_deadline() {
-        let over = Deadline::new(Limit::Read, Duration::ZERO);
-        assert!(over.is_over() && over.left().is_zero() && over.at_most(HOUR).is_zero());
-        over.sleep(HOUR);
-        let far = Deadline::new(Limit::Publish, HOUR);
-        assert!(!far.is_over() && far.left() <= HOUR && far.left() > HOUR / 2);
-        assert_eq!(far.at_most(Duration::from_secs(1)), Duration::from_secs(1));
-        assert_eq!((far.limit().key(), far.within()), ("publish", HOUR));
-    }
-
-    #[test]
-    fn it_can_be_put_off_and_never_comes_sooner() {
-        let over = Deadline::new(Limit::Read, Duration::ZERO).at_least(HOUR);
-        assert!(over.left() > HOUR / 2);
-        assert_eq!(Deadline::new(Limit::Read, HOUR).at_least(Duration::ZERO).within(), HOUR);
     }
 }

@@ -1,9 +1,10 @@
 //! What the errors of this crate have in common: an I/O error names its path, and a chain of causes is one
 //! line.
 
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use presence_git::message::chain;
 
 /// "Operation not permitted" (errno(3)); missing permissions alone are mostly EACCES.
 const EPERM: i32 = 1;
@@ -71,21 +72,6 @@ impl<T> AtPath<T> for io::Result<T> {
 /// The path quoted for a shell, for commands in messages that are meant to be pasted.
 pub fn pasted(path: &Path) -> String {
     shell_words::quote(&path.to_string_lossy()).into_owned()
-}
-
-/// The error and its causes as one line, `what: why: why`. A cause that only repeats its parent is left out.
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

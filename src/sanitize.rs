@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use presence_git::message::harmless;
+pub(crate) use presence_git::message::said;
+
 /// Enough characters to recognise a value; a hostile one may be megabytes long.
 const SHOWN_CHARACTERS: usize = 40;
 
@@ -17,30 +20,6 @@ pub(crate) fn excerpt(text: &str) -> String {
 /// The whole `text`, escaped like [`excerpt`].
 pub(crate) fn shown(text: &str) -> String {
     harmless(text.chars())
-}
-
-fn harmless(text: impl Iterator<Item = char>) -> String {
-    let mut shown = String::new();
-    for character in text {
-        match character {
-            // They are harmless, and familiar without a backslash.
-            '\'' | '"' => shown.push(character),
-            _ => shown.extend(character.escape_debug()),
-        }
-    }
-    shown
-}
-
-/// The output of a server or a program, as part of a line: at most `limit` characters, with whitespace
-/// collapsed. Everything that a terminal would act upon is escaped. Quotes stay.
-pub(crate) fn said(text: &str, limit: usize) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    let mut shown = harmless(line.chars().take(limit)).replace("\\\\", "\\");
-    if line.chars().nth(limit).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// Whether a terminal or log reader would act upon that character, or show nothing for it: control
@@ -86,7 +65,7 @@ fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{excerpt, is_active, said, shown, terminal_safe, terminal_safe_json};
+    use super::{excerpt, is_active, shown, terminal_safe, terminal_safe_json};
 
     #[test]
     fn what_goes_to_a_terminal_does_nothing_there() {
@@ -125,12 +104,5 @@ mod tests {
         check("\u{202e}moc", r"\u{202e}moc");
         check(&"x".repeat(40), &"x".repeat(40));
         check(&"x".repeat(41), &format!("{}…", "x".repeat(40)));
-    }
-
-    #[test]
-    fn what_a_server_says_is_one_line_that_does_nothing() {
-        assert_eq!(said("it's\n\t\"so\"\r\n", 80), "it's \"so\"");
-        assert_eq!(said("\u{1b}[31m\0", 80), r"\u{1b}[31m\0");
-        assert_eq!(said("abcd", 3), "abc…");
     }
 }

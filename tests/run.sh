@@ -38,7 +38,7 @@ if [ ! -x "$judges/usr/sbin/nagios4" ]; then
 fi
 export PATH="$judges/usr/sbin:$PATH"
 
-cargo fmt --check
-cargo clippy --locked --all-targets --quiet -- --deny warnings
-cargo test --locked --quiet
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
+cargo test --locked --workspace --quiet
 PRESENCE_BIN="$PWD/target/debug/presence" cookbook/test/run

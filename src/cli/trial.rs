@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use crate::deadline::{Deadline, Limit};
-use crate::store::git::{transport, trial};
+use crate::store::git::trial;
 use crate::store::{self, Folder, Layout, Options};
 
 /// If another process started this one for a trial, reads and returns the exit code. Otherwise makes this
@@ -44,7 +44,7 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         recheck: Duration::ZERO,
         beats: true,
         beat_shards: 1,
-        limits: transport::Limits::default(),
+        limits: presence_git::Timeouts::default(),
     };
     let deadline = Deadline::new(Limit::Read, hour);
     let look = store::open(&store, &options).ok()?.look(deadline).ok()?;

@@ -9,8 +9,8 @@ use refusal::PushRefusal;
 use crate::deadline::Deadline;
 use crate::errors::PathError;
 use crate::store::git::Obstacle;
-use crate::store::git::transport::TransportError;
 use crate::store::kind::Difference;
+use presence_git::TransportError;
 
 /// A store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +304,7 @@ impl StoreError {
             }
             StoreErrorKind::Io(error) => error.hint(),
             StoreErrorKind::Link(path) => Some(format!("make `{}` a real directory", path.display())),
-            StoreErrorKind::Transport(error) => error.hint(),
+            StoreErrorKind::Transport(error) => super::git::hint(error),
             StoreErrorKind::Panicked => Some(
                 "report the bug with the text that presence printed; meanwhile presence uses its last copy \
                  of the store"
@@ -371,7 +371,7 @@ impl StoreError {
 impl StoreErrorKind {
     /// The error that the deadline has passed.
     pub(super) fn late(deadline: Deadline) -> StoreErrorKind {
-        StoreErrorKind::Late { seconds: deadline.within().as_secs(), key: deadline.limit().key() }
+        StoreErrorKind::Late { seconds: deadline.within().as_secs(), key: deadline.setting() }
     }
 
     /// Whether the cause may be an overloaded server.

@@ -12,7 +12,6 @@ mod kind;
 mod layout;
 mod location;
 mod rehearsal;
-mod secrets;
 mod snapshot;
 mod together;
 
@@ -34,8 +33,8 @@ pub use git::beats::Beats;
 pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
 pub use location::{Folder, FolderError};
+pub use presence_git::secrets::without_urls_secrets;
 pub use rehearsal::{Branch, Rehearsal, rehearse};
-pub use secrets::without_urls_secrets;
 pub use snapshot::{File, Snapshot};
 use together::Task;
 
@@ -65,7 +64,7 @@ pub struct Options {
     /// The number of git refs over which heartbeats are spread.
     pub beat_shards: u16,
     /// Time limits of the network.
-    pub limits: git::transport::Limits,
+    pub limits: presence_git::Timeouts,
 }
 
 impl Options {
@@ -274,7 +273,7 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> 
 
 /// The URL in displayable form: without a password.
 pub fn shown_url(url: &str) -> String {
-    secrets::without_secrets(url)
+    presence_git::secrets::without_secrets(url)
 }
 
 /// The URL of the embedded store: a git repository in the state directory, created on first use.

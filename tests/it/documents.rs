@@ -212,24 +212,22 @@ fn code_map() -> (String, Vec<String>) {
     (map, modules)
 }
 
-/// All files and folders below a folder of `src`, without `src/`.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)).unwrap() {
-        let entry = entry.unwrap();
-        let path = folder.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            sources(&path, found);
-        }
-        found.push(path);
-    }
+/// All files and folders below `root`, without it.
+fn sources(root: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let all = walkdir::WalkDir::new(&root).min_depth(1).into_iter().map(Result::unwrap);
+    all.map(|entry| entry.path().strip_prefix(&root).unwrap().to_owned()).collect()
 }
 
 #[test]
 fn the_code_map_is_complete_and_modules_import_only_what_is_below_them() {
     let (map, modules) = code_map();
-    let mut found = Vec::new();
-    sources(Path::new(""), &mut found);
-    for path in &found {
+    let below = "crates/presence-git/src";
+    for folder in sources(below).iter().filter(|path| path.extension().is_none()) {
+        let folder = format!("`{below}/{}/`", folder.display());
+        assert!(map.contains(&folder), "the code map lacks {folder}");
+    }
+    for path in &sources("src") {
         let shown = path.display();
         if path.extension().is_none() {
             assert!(map.contains(&format!("`{shown}/`")), "the code map lacks `{shown}/`");
@@ -269,7 +267,7 @@ fn every_test_that_security_names_is_there() {
             })
             .collect()
     };
-    let sources = [files("src"), files("tests")].concat();
+    let sources = [files("src"), files("tests"), files("crates")].concat();
     let text = read("SECURITY.md");
     let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains("::"));
     let names: Vec<&str> = rows

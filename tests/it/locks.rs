@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use presence::deadline::{Deadline, Limit};
-use presence::store::git::transport::Limits;
 use presence::store::{Folder, Layout, Options, Snapshot, open};
+use presence_git::Timeouts as Limits;
 
 use crate::fixture::GitDaemon;
 use crate::fixture::machine::{Machine, bare_repository, git};

@@ -433,7 +433,7 @@ fn of_urls_that_were_mistyped() {
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(app.path("new.toml")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // `init` must not take a folder for an existing file.
-    app.run(&["init", "--config", "home"]).code(1).says("home").says("no file");
+    app.run(&["init", "--config", "home"]).code(1).says("home").says("not a file");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions};
 use jiff::Timestamp;
+use presence_git::libgit2;
 
 use super::branch::{self, Head};
 use super::commit::{NodeFiles, prepare};
@@ -23,8 +24,8 @@ use super::mirror::{Refs, RemoteRefs};
 use super::opening::Obstacle;
 use super::seen::{Observation, Read};
 use super::{
-    BRANCHES, Backoff, PRESENCE, allowance, beats, branch_ref, commits, history, inbox, is_in_the_way,
-    opening, tip, trial,
+    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, tip,
+    trial,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -96,14 +97,14 @@ impl Local {
         act: impl FnOnce() -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
         let bytes = limits::get().working_bytes;
-        let (done, refused) = allowance::within(bytes, None, || {
+        let (done, refused) = libgit2::within(bytes, None, || {
             trial::pass(&self.path, self.cache.place(), &self.options, deadline)?;
             act()
         });
         let done = done.map_err(|error| match refused {
             Some(_) => {
                 let place = self.path.display().to_string();
-                StoreErrorKind::TooMuch { place, what: allowance::AT_ONCE, most: bytes as u64 }
+                StoreErrorKind::TooMuch { place, what: libgit2::AT_ONCE, most: bytes as u64 }
             }
             None => error,
         });

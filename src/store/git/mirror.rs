@@ -15,14 +15,14 @@ pub(super) use broken::Refs;
 use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
-use super::configuration::configuration;
-use super::{BRANCHES, branch_ref, inbox, network, transport};
+use super::{BRANCHES, branch_ref, inbox, network};
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
+use presence_git::configuration::configuration;
 
 /// The tip of the last fetch. It tells the server at the next fetch which commits are here.
 const FETCHED: &str = "refs/presence/fetched";
@@ -462,7 +462,7 @@ impl<'repo> Listing<'repo> {
         });
         own.during("configure the mirror")?;
         let mut remote = repo.remote_anonymous(upstream.url).during("use the URL")?;
-        remote.connect(Direction::Fetch).map_err(|error| network("connect", error))?;
+        remote.connect(Direction::Fetch).map_err(|error| network::fetching("connect", error))?;
         let branch = branch_of(&remote, upstream.branch)?;
         let nothing = Refs::new;
         let mut refs_seen = RemoteRefs {
@@ -473,7 +473,7 @@ impl<'repo> Listing<'repo> {
             left_out: 0,
             broken: nothing(),
         };
-        for head in remote.list().map_err(|error| network("list the branches", error))? {
+        for head in remote.list().map_err(|error| network::fetching("list the branches", error))? {
             if head.name() == refs_seen.branch {
                 refs_seen.tip = Some(head.oid());
             } else if (upstream.also)(head.name()) {
@@ -505,8 +505,8 @@ impl<'repo> Listing<'repo> {
         let mut options = FetchOptions::new();
         options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
         let remote = &mut self.remote;
-        transport::bounded(self.url, || remote.download(names, Some(&mut options)))
-            .map_err(|error| network("fetch", error))
+        network::bounded(self.url, || remote.download(names, Some(&mut options)))
+            .map_err(|error| network::fetching("fetch", error))
     }
 }
 
@@ -534,7 +534,7 @@ fn owned((name, oid): (&String, &Oid)) -> (String, Oid) {
 fn branch_of(connection: &Remote<'_>, wanted: Wanted<'_>) -> Result<String, StoreErrorKind> {
     let mut head = None;
     let mut branches = BTreeMap::new();
-    for listed in connection.list().map_err(|error| network("list the branches", error))? {
+    for listed in connection.list().map_err(|error| network::fetching("list the branches", error))? {
         if listed.name() == "HEAD" {
             head = Some(match listed.symref_target() {
                 Some(target) => Head::Names(target.to_owned()),
@@ -547,7 +547,7 @@ fn branch_of(connection: &Remote<'_>, wanted: Wanted<'_>) -> Result<String, Stor
     if let Some(Head::Names(name)) = &head
         && let Some(listed) = connection
             .list()
-            .map_err(|error| network("list the branches", error))?
+            .map_err(|error| network::fetching("list the branches", error))?
             .iter()
             .find(|listed| listed.name() == name)
     {

@@ -1,34 +1,31 @@
 //! The folder in a git repository: one readable commit for each change, without a work tree.
 
-mod allowance;
 pub(super) mod beats;
 mod branch;
 mod commit;
 mod commits;
-mod configuration;
 mod confirmed;
 mod contention;
-mod delta;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod held;
+mod hint;
 mod history;
 mod inbox;
 mod local;
 mod mirror;
+mod network;
 mod objects;
 mod opening;
-mod packs;
-mod push;
 mod read;
 mod remote;
 mod seen;
-pub mod transport;
 mod tree;
 pub mod trial;
 mod urls;
 
 pub(super) use branch::Wanted;
+pub(super) use hint::hint;
 pub(super) use local::Local;
 pub use opening::Obstacle;
 pub(super) use remote::Remote;
@@ -36,7 +33,6 @@ pub(super) use urls::Urls;
 
 use std::time::Duration;
 
-use configuration::configuration;
 use git2::{Oid, Repository};
 
 use super::StoreErrorKind;
@@ -71,15 +67,6 @@ fn is_in_the_way(name: &str, own: &str) -> bool {
     name.starts_with(PRESENCE) && (is_below(own, name) || is_below(name, own))
 }
 
-/// libgit2 passes on only a message, so the transport's typed error comes first, if there is one.
-fn network(operation: &'static str, error: impl Into<push::SessionError>) -> StoreErrorKind {
-    match (transport::take_last_error(), error.into()) {
-        (Some(typed), _) => StoreErrorKind::Transport(typed),
-        (None, push::SessionError::Git(source)) => StoreErrorKind::Git { operation, source },
-        (None, push::SessionError::Io(source)) => StoreErrorKind::Conversation { operation, source },
-    }
-}
-
 /// Waits between attempts: a random part ("full jitter") of a limit that doubles, so that nodes that collided
 /// spread out.
 struct Backoff {
@@ -99,7 +86,7 @@ impl Backoff {
     fn lost(&mut self) -> Result<(), StoreErrorKind> {
         self.tries += 1;
         if self.deadline.is_over() {
-            let (seconds, key) = (self.deadline.elapsed().as_secs(), self.deadline.limit().key());
+            let (seconds, key) = (self.deadline.elapsed().as_secs(), self.deadline.setting());
             return Err(StoreErrorKind::Busy { tries: self.tries, seconds, key });
         }
         let limit = Duration::from_millis(10 << self.tries.min(8)).min(Self::CEILING);

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use git2::{Oid, Repository, RepositoryOpenFlags};
 
-use super::allowance;
-use super::packs::{Content, Pack, Reader};
 use crate::limits;
 use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
 use crate::store::snapshot::Batch;
 use crate::threads;
+use presence_git::libgit2;
+use presence_git::packs::{self, Content, Pack, Reader};
 
 /// Fewer objects than this are left to libgit2.
 const MANY: usize = 256;
@@ -64,7 +64,7 @@ pub(super) fn read<W: Wants>(
         let mut reader: Option<(usize, Reader<'_>)> = None;
         for (pack, place, wants) in packed[part].iter().copied() {
             if reader.as_ref().is_none_or(|(open, _)| *open != pack) {
-                reader = Some((pack, packs[pack].reader()));
+                reader = Some((pack, packs[pack].reader(MAX_BYTES, packs::MAX_WHOLE)));
             }
             match reader.as_mut().and_then(|(_, reader)| reader.read(place)) {
                 Some(Content::Blob(bytes)) => take(&mut batch, wants, Ok(bytes), true),
@@ -92,7 +92,7 @@ fn unpacked<W: Wants>(path: &Path, wanted: &[&W], take: &impl Take<W>) -> Result
         let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>())
             .during("open the repository")?;
         // If this thread is refused memory, libgit2 reports an error itself.
-        allowance::within(limits::get().working_bytes, None, || {
+        libgit2::within(limits::get().working_bytes, None, || {
             one_by_one(&repo, &mut batch, wanted.iter().copied(), take)
         })
         .0?;

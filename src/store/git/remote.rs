@@ -16,15 +16,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use git2::Oid;
 use jiff::Timestamp;
+use presence_git::libgit2;
 
 use super::commit::{self, NodeFiles, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
 use super::inbox::{self, Says, WaitingUpdate};
 use super::mirror::{Mirror, Refs, RemoteRefs, Upstream};
-use super::push::{Session, SessionError};
 use super::seen::{Observation, Read};
-use super::{BRANCHES, Backoff, Urls, beats, history, network, transport};
+use super::{BRANCHES, Backoff, Urls, beats, history, network};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
@@ -34,6 +34,7 @@ use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
     shown_url,
 };
+use presence_git::send_pack::Session;
 
 /// A repository behind a URL.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ struct View {
 impl Remote {
     /// The repository that the user named `url`, with its rewritten URLs.
     pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
-        transport::install(transport::Settings::from_env(options.limits));
+        network::client(options.limits);
         let cache = Cache::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
         Remote { url: shown_url(url), urls, cache, options: options.clone() }
     }
@@ -95,7 +96,7 @@ impl Remote {
             }
             result => result,
         };
-        transport::until(deadline, act).in_store(&self.url)
+        libgit2::until(deadline, act).in_store(&self.url)
     }
 }
 
@@ -156,11 +157,9 @@ impl Operation<'_> {
     /// Connects for writing.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
-            let url = &self.remote.urls.write;
-            transport::open(url)
-                .map_err(SessionError::from)
-                .and_then(|(transport, rpc)| Session::open(transport, rpc, url))
-                .map_err(|error| network("connect", error))
+            let client = network::client(self.remote.options.limits);
+            Session::open(client, &self.remote.urls.write, self.deadline)
+                .map_err(|error| network::pushing("connect", error))
         })
     }
 
@@ -205,7 +204,7 @@ impl Operation<'_> {
 
     /// Sorts the refs that the connection shows.
     fn view(&self, mirror: &Mirror, session: Session, branch: &str) -> Result<View, StoreErrorKind> {
-        let refs = &session.advert().refs;
+        let refs = &session.advertisement().refs;
         let tip = refs.get(branch).copied();
         let broken = mirror.broken();
         let mut all = inbox::entries(refs);

@@ -133,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{Folder, Layout, git::transport};
+    use crate::store::{Folder, Layout};
 
     fn options() -> Options {
         let hour = Duration::from_secs(3600);
@@ -149,7 +149,7 @@ mod tests {
             recheck: hour,
             beats: false,
             beat_shards: 1,
-            limits: transport::Limits::default(),
+            limits: presence_git::Timeouts::default(),
         }
     }
 

@@ -4,9 +4,9 @@
 
 use git2::Config;
 
-use super::configuration;
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
+use presence_git::configuration::configuration;
 
 /// The URLs of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder};
 use crate::store::StoreErrorKind;
 use crate::store::error::During;
-use crate::store::git::push;
+use crate::store::git::network;
 
 /// How often a file or directory may be removed during a write before that is an error.
 const TRIES: usize = 16;
@@ -65,7 +65,7 @@ impl Hold {
         base: Option<Oid>,
         commit: Oid,
     ) -> Result<(), StoreErrorKind> {
-        let added = push::added(repo, base, commit).during("list the new objects")?;
+        let added = network::added(repo, base, commit).during("list the new objects")?;
         let odb = repo.odb().during("open the object database")?;
         for oid in added {
             let object = odb.read(oid).during("read a new object")?;

@@ -13,7 +13,7 @@ use crate::errors::PathError;
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
-use crate::store::git::transport::TransportError;
+use presence_git::TransportError;
 
 /// Refs and their targets.
 pub(in crate::store::git) type Refs = BTreeMap<String, Oid>;

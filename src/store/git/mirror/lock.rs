@@ -60,7 +60,7 @@ impl Lock {
                         path: path.to_owned(),
                         holder: holder(folder),
                         seconds: started.elapsed().as_secs_f64().round() as u64,
-                        key: deadline.limit().key(),
+                        key: deadline.setting(),
                     });
                 }
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),

@@ -8,8 +8,8 @@ use super::merge::deletion;
 use super::verdict::judge;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
-use crate::store::git::push::{RefUpdate, Session};
 use crate::store::git::{beats, inbox, is_in_the_way, network};
+use presence_git::send_pack::{RefUpdate, Session};
 
 /// How often refs are deleted and the push is retried. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
@@ -45,9 +45,9 @@ impl Operation<'_> {
             return Ok(());
         }
         let session = self.session()?;
-        let refs = &session.advert().refs;
+        let refs = &session.advertisement().refs;
         junk.retain(|entry| refs.get(&entry.name()) == Some(&entry.commit));
-        let atomic = session.advert().can("atomic");
+        let atomic = session.advertisement().can("atomic");
         if !atomic {
             junk.truncate(FEW);
         }
@@ -56,18 +56,18 @@ impl Operation<'_> {
             return Ok(());
         }
         let deletions: Vec<RefUpdate> = junk.iter().map(deletion).collect();
-        session.send(&deletions, &[], atomic).map_err(|error| network("push", error))?;
+        session.send(&deletions, &[], atomic).map_err(|error| network::pushing("push", error))?;
         Ok(())
     }
 
     /// Deletes the refs that git cannot have beside `own`, a few at a time. Returns the connection if there
     /// are none.
     pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
-        let refs = session.advert().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
+        let refs = session.advertisement().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
         let deletions: Vec<RefUpdate> =
             refs.take(FEW).map(|(name, oid)| RefUpdate::deletion(name, *oid)).collect();
         let Some(first) = deletions.first() else { return Ok(Some(session)) };
-        let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
+        let report = session.send(&deletions, &[], false).map_err(|error| network::pushing("push", error))?;
         judge(&report, &first.name, false)?;
         Ok(None)
     }
@@ -81,7 +81,7 @@ impl Operation<'_> {
         let _ = mirror.fetch(self.upstream(&ours));
         let broken = mirror.broken();
         let session = self.session()?;
-        let refs = session.advert().refs.iter();
+        let refs = session.advertisement().refs.iter();
         let bad = refs.filter(|(name, oid)| {
             ours(name) && (broken.get(*name) == Some(oid) || refusal.names_bad_ref(name))
         });
@@ -90,7 +90,7 @@ impl Operation<'_> {
             session.leave();
             return Ok(false);
         }
-        let report = session.send(&deletions, &[], false).map_err(|error| network("push", error))?;
+        let report = session.send(&deletions, &[], false).map_err(|error| network::pushing("push", error))?;
         Ok(report.refused.len() < deletions.len())
     }
 }

@@ -10,9 +10,9 @@ use super::Operation;
 use super::verdict::{Pushed, judge};
 use crate::name::Name;
 use crate::store::git::mirror::Mirror;
-use crate::store::git::push::{self, RefUpdate, Session};
 use crate::store::git::{Backoff, beats, is_in_the_way, network};
 use crate::store::{Folder, StoreErrorKind};
+use presence_git::send_pack::{RefUpdate, Session};
 
 /// A heartbeat to write.
 pub(super) struct Heartbeat<'a> {
@@ -87,10 +87,10 @@ impl Operation<'_> {
                 backoff.lost()?;
                 continue;
             };
-            if !beat.is_ready(mirror, &session.advert().refs) {
+            if !beat.is_ready(mirror, &session.advertisement().refs) {
                 self.persist(|| self.fetch(mirror, Some(beat)))?;
             }
-            match beat.command(mirror, &session.advert().refs)? {
+            match beat.command(mirror, &session.advertisement().refs)? {
                 Some(command) => {
                     if let Pushed::Done = push_heartbeat(mirror, session, command, Vec::new())? {
                         return Ok(());
@@ -112,8 +112,8 @@ pub(super) fn push_heartbeat(
 ) -> Result<Pushed, StoreErrorKind> {
     let shard = command.name.clone();
     let commits: Vec<_> = command.new.iter().map(|commit| (None, *commit)).collect();
-    let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
+    let pack = network::pack_of(&mirror.repo, &commits)?;
     let commands: Vec<RefUpdate> = std::iter::once(command).chain(deletions).collect();
-    let report = session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
+    let report = session.send(&commands, &pack, false).map_err(|error| network::pushing("push", error))?;
     judge(&report, &shard, false)
 }

@@ -11,7 +11,7 @@ use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::Mirror;
 use crate::store::git::network;
-use crate::store::git::push::{self, RefUpdate, Session};
+use presence_git::send_pack::{RefUpdate, Session};
 
 /// How many merges may lose the race before they are left to the others.
 const LOSSES: u32 = 3;
@@ -99,7 +99,7 @@ impl Operation<'_> {
         }
         // An error here prevents a second list beside one on another branch. A list that disappeared is
         // restored from the waiting updates.
-        let _ = self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advert().refs)?;
+        let _ = self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advertisement().refs)?;
         let mut edits = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?;
         // Keeps only the updates that were read.
         view.waiting.retain(|entry| edits.contains_key(&entry.id) && mirror.has(entry.commit));
@@ -131,15 +131,15 @@ impl Operation<'_> {
     ) -> Result<Pushed, StoreErrorKind> {
         let deletions: Vec<RefUpdate> = view.waiting.iter().chain(&view.merged).map(deletion).collect();
         let send = |session: Session, commands: &[RefUpdate], pack: &[u8], atomic: bool| {
-            let report = session.send(commands, pack, atomic).map_err(|error| network("push", error))?;
+            let report =
+                session.send(commands, pack, atomic).map_err(|error| network::pushing("push", error))?;
             judge(&report, branch, atomic)
         };
         let Some(prepared) = prepared else { return send(view.session, &deletions, &[], false) };
-        let pack = push::pack_of(&mirror.repo, &[(view.tip, prepared.commit)]);
-        let pack = pack.map_err(|error| network("pack", error))?;
+        let pack = network::pack_of(&mirror.repo, &[(view.tip, prepared.commit)])?;
         let mut commands =
             vec![RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(prepared.commit) }];
-        if view.session.advert().can("atomic") {
+        if view.session.advertisement().can("atomic") {
             commands.extend(deletions);
             return send(view.session, &commands, &pack, true);
         }

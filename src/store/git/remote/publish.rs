@@ -16,9 +16,9 @@ use crate::store::git::contention::{Contention, LoadEstimate};
 use crate::store::git::held::Standing;
 use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::{Mirror, RemoteRefs};
-use crate::store::git::push::{self, RefUpdate};
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
+use presence_git::send_pack::RefUpdate;
 
 /// A node whose turn is in this last part of the window looks after the updates of all: there may be nobody
 /// after it.
@@ -86,7 +86,7 @@ impl Operation<'_> {
         view: &View,
     ) -> Result<Standing, StoreErrorKind> {
         match view.tip.is_none_or(|tip| mirror.has(tip)) {
-            true => self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advert().refs),
+            true => self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advertisement().refs),
             false => Ok(Standing::Sound),
         }
     }
@@ -110,7 +110,7 @@ impl Operation<'_> {
             Some(refs_seen) => refs_seen,
             // An update does not depend on the list, so under contention no node fetches the list first. A
             // single waiting update may just be a leftover.
-            None if inbox::entries(&session.advert().refs).len() > 1 => {
+            None if inbox::entries(&session.advertisement().refs).len() > 1 => {
                 let view = self.view(mirror, session, "")?;
                 let update = Update { files: &files, offer: None, change: Change::Joined };
                 let load = load.of(view.waiting.len());
@@ -132,9 +132,9 @@ impl Operation<'_> {
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
         // The known branch does not exist: the list may now be on a different one.
         let astray = view.tip.is_none()
-            && view.session.advert().refs.keys().any(|name| name.starts_with("refs/heads/"));
+            && view.session.advertisement().refs.keys().any(|name| name.starts_with("refs/heads/"));
         if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
-            || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advert().refs))
+            || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advertisement().refs))
             || astray
         {
             refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
@@ -249,7 +249,7 @@ impl Operation<'_> {
         view: View,
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<(), StoreErrorKind> {
-        let refs = &view.session.advert().refs;
+        let refs = &view.session.advertisement().refs;
         let command = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let Some(command) = command else {
             view.session.leave();
@@ -282,7 +282,7 @@ impl Operation<'_> {
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
         let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
-        let refs = &view.session.advert().refs;
+        let refs = &view.session.advertisement().refs;
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let offered =
             offer.map(|offer| RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
@@ -295,8 +295,9 @@ impl Operation<'_> {
             .collect();
         let deletions = own.into_iter().chain(&view.merged).map(deletion);
         let commands: Vec<RefUpdate> = commands.into_iter().chain(deletions).collect();
-        let pack = push::pack_of(&mirror.repo, &commits).map_err(|error| network("pack", error))?;
-        let report = view.session.send(&commands, &pack, false).map_err(|error| network("push", error))?;
+        let pack = network::pack_of(&mirror.repo, &commits)?;
+        let report =
+            view.session.send(&commands, &pack, false).map_err(|error| network::pushing("push", error))?;
         if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {
             *beat = None;
         }
@@ -315,7 +316,9 @@ impl Operation<'_> {
                 if waits {
                     // A change that the server refuses on its branch must not enter through the inbox.
                     let gone = RefUpdate::deletion(&name, entry);
-                    self.session()?.send(&[gone], &[], false).map_err(|error| network("push", error))?;
+                    self.session()?
+                        .send(&[gone], &[], false)
+                        .map_err(|error| network::pushing("push", error))?;
                 }
                 Err(error)
             }
@@ -332,16 +335,16 @@ impl Operation<'_> {
                 return Ok(None);
             };
             let session = self.session()?;
-            if session.advert().refs.get(&refs_seen.branch).copied() == refs_seen.tip {
-                let pack = push::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)]);
-                let pack = pack.map_err(|error| network("pack", error))?;
+            if session.advertisement().refs.get(&refs_seen.branch).copied() == refs_seen.tip {
+                let pack = network::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)])?;
                 let command = RefUpdate {
                     name: refs_seen.branch.clone(),
                     old: refs_seen.tip,
                     new: Some(prepared.commit),
                 };
-                let report =
-                    session.send(&[command], &pack, false).map_err(|error| network("push", error))?;
+                let report = session
+                    .send(&[command], &pack, false)
+                    .map_err(|error| network::pushing("push", error))?;
                 if let Pushed::Done = judge(&report, &refs_seen.branch, false)? {
                     refs_seen.tip = Some(prepared.commit);
                     mirror.note(&refs_seen)?;

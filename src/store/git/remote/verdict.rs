@@ -2,7 +2,7 @@
 
 use crate::sanitize;
 use crate::store::StoreErrorKind;
-use crate::store::git::push::Report;
+use presence_git::send_pack::Report;
 
 /// The longest line of a server's output to repeat, in characters.
 const MAX_SAID: usize = 4096;
