@@ -343,7 +343,7 @@ fn values<'n>(nodes: &'n [Node], facts: &[&str]) -> Vec<BTreeSet<Cow<'n, str>>> 
 fn tree(roster: &Roster) -> String {
     let mut hash = Xxh3Default::new();
     for node in &roster.nodes {
-        let packed = node.record.packed();
+        let packed = node.record.packed_facts();
         hash.update(&(packed.len() as u64).to_le_bytes());
         hash.update(packed);
     }

@@ -8,6 +8,7 @@ use super::fleet::{self, Fleet, MaxAge};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::metrics::Page;
+use crate::record::Envelope;
 use crate::roster::{Availability, Node, Roster, Selector, States};
 use crate::sanitize::excerpt;
 use crate::template::shape;
@@ -245,12 +246,19 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
     console::json(&whole)
 }
 
-/// A node as templates see it, with the store it was found in.
+/// A node as templates see it, with the store it was found in and what stands there beside its facts.
 pub(super) fn described(node: &Node) -> Value {
     let mut described = shape(node);
     described["found"] = json!({ "store": node.store, "path": node.path, "stale": node.stale });
     if let Some(seen) = node.last_seen {
         described["found"]["last_seen"] = seen.to_string().into();
+    }
+    let Envelope { serial, signature } = node.record.envelope();
+    if let Some(serial) = serial {
+        described["found"]["serial"] = serial.into();
+    }
+    if let Some(signature) = signature {
+        described["found"]["signature"] = signature.into();
     }
     if let Err(reason) = &node.address {
         described["found"]["address_problem"] = reason.clone().into();

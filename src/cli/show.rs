@@ -83,7 +83,7 @@ fn text(node: &Node) -> Result<String, CliError> {
         node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
     let reason = reason.unwrap_or_default();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
-    let record = String::from_utf8_lossy(&node.record.to_bytes()).into_owned();
+    let record = node.record.to_pretty();
     let record = terminal_safe_json(&record);
     Ok(format!(
         "node          {}\navailability  {}\n{reason}address       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\

@@ -1,5 +1,6 @@
 //! A node's record: parsing, checks, and the bytes of its file.
 
+mod envelope;
 mod packed;
 mod scan;
 
@@ -9,13 +10,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::civil::DateTime;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::errors::chain;
 use crate::name::{Name, NameError};
 use crate::sanitize::excerpt;
+pub use envelope::Envelope;
 pub use packed::Fact;
 use packed::Packed;
+use scan::Spelling;
 
 /// What a node states about itself: fact names and values, ordered by name. Unknown facts are kept.
 pub type Facts = BTreeMap<String, Value>;
@@ -36,7 +39,7 @@ pub const MAX_BYTES: usize = 64 * 1024;
 pub const TIME_FORMAT: &str = "%Y%m%d-%H%M%S";
 
 /// One node's record, checked: it has a usable instance-id. Records that were read together share one piece
-/// of memory, so a clone is cheap.
+/// of memory, so a clone is cheap. Records with the same facts are equal, whatever their files look like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     id: Name,
@@ -113,21 +116,42 @@ impl Record {
         Record::with_id(Packed::new(packed)).ok()
     }
 
-    /// The form for [`Record::unpack`]. Equal facts have equal bytes.
+    /// The form for [`Record::unpack`].
     pub fn packed(&self) -> &Bytes {
         self.facts.bytes()
     }
 
-    /// The bytes of the file: sorted keys, 4 spaces, a final newline. Equal facts give equal bytes.
+    /// The facts alone in packed form. Equal facts have equal bytes.
+    pub fn packed_facts(&self) -> &[u8] {
+        self.facts.facts_bytes()
+    }
+
+    /// The bytes of the file: exactly those that were read, with everything that stands beside the facts. A
+    /// record that was made from facts has sorted keys, 4 spaces and a final newline, and equal facts give equal
+    /// bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1024);
-        let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-        let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
-        RecordFile { filetype: FILETYPE, value: &self.facts() }
-            .serialize(&mut writer)
-            .expect("a map with string keys always serialises into memory");
-        bytes.push(b'\n');
-        bytes
+        self.facts.file().map_or_else(|| written(&self.facts()), |(_, file)| file.to_vec())
+    }
+
+    /// The file for people: all that [`Record::to_bytes`] has, with sorted keys and 4 spaces.
+    pub fn to_pretty(&self) -> String {
+        let pretty = self.file().map_or_else(|| written(&self.facts()), |file| pretty(&file));
+        String::from_utf8_lossy(&pretty).into_owned()
+    }
+
+    /// The fields beside the facts.
+    pub fn envelope(&self) -> Envelope {
+        self.file().map(|file| Envelope::of(&file)).unwrap_or_default()
+    }
+
+    /// What is malformed beside the facts, as the end of a sentence that begins with the path.
+    pub fn envelope_problem(&self) -> Option<&'static str> {
+        envelope::problem(self.facts.file()?.0)
+    }
+
+    /// The file, if its bytes do not follow from the facts.
+    fn file(&self) -> Option<Map<String, Value>> {
+        serde_json::from_slice(without_mark(self.facts.file()?.1)).ok()
     }
 
     /// The unique id of the node, which is also the stem of its file name.
@@ -177,26 +201,28 @@ impl Record {
     }
 }
 
-/// Appends the facts of a record in packed form.
-fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
-    if bytes.len() > MAX_BYTES {
-        return Err(RecordError::TooLarge(bytes.len() as u64));
+/// Appends a record in packed form: its facts, and its file if the bytes of that do not follow from the facts.
+fn pack(file: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
+    if file.len() > MAX_BYTES {
+        return Err(RecordError::TooLarge(file.len() as u64));
     }
-    // Windows editors write a byte order mark, which readers may ignore (RFC 8259, section 8.1).
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(file);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let mut facts = Vec::with_capacity(32);
-        if scan::facts(text, FILETYPE, &mut facts) {
+        if let Some(spelling) = scan::facts(text, FILETYPE, &mut facts) {
             for (name, value) in facts {
                 packed::put(name, Fact::Text(value), packed);
+            }
+            if spelling == Spelling::Other || bytes.len() < file.len() {
+                packed::put_file(envelope::SOUND, file, packed);
             }
             return Ok(());
         }
     }
-    let Value::Object(mut file) = serde_json::from_slice(bytes).map_err(RecordError::NotJson)? else {
+    let Value::Object(mut fields) = serde_json::from_slice(bytes).map_err(RecordError::NotJson)? else {
         return Err(RecordError::WrongFiletype("missing".into()));
     };
-    match file.get("filetype") {
+    match fields.get("filetype") {
         Some(Value::String(kind)) if kind == FILETYPE => {}
         Some(other) => {
             let kind = text(other).unwrap_or_else(|| other.to_string().into());
@@ -204,13 +230,33 @@ fn pack(bytes: &[u8], packed: &mut Vec<u8>) -> Result<(), RecordError> {
         }
         None => return Err(RecordError::WrongFiletype("missing".into())),
     }
-    match file.remove("value") {
-        Some(Value::Object(facts)) => {
-            packed::put_facts(&facts.into_iter().collect(), packed);
-            Ok(())
-        }
-        _ => Err(RecordError::NoFacts),
+    let Some(Value::Object(facts)) = fields.remove("value") else { return Err(RecordError::NoFacts) };
+    let facts: Facts = facts.into_iter().collect();
+    packed::put_facts(&facts, packed);
+    if fields.len() > 1 || written(&facts) != file {
+        packed::put_file(envelope::note(&fields), file, packed);
     }
+    Ok(())
+}
+
+/// The bytes without the byte order mark that Windows editors write. Readers may ignore it (RFC 8259, section
+/// 8.1).
+fn without_mark(file: &[u8]) -> &[u8] {
+    file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file)
+}
+
+/// The file of a record with only these facts.
+fn written(facts: &Facts) -> Vec<u8> {
+    pretty(&RecordFile { filetype: FILETYPE, value: facts })
+}
+
+fn pretty(file: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1024);
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, indent);
+    file.serialize(&mut writer).expect("a map with string keys always serialises into memory");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// The instance-id, if the fact has a usable one.
@@ -264,7 +310,8 @@ mod tests {
     fn a_number_is_read_back_as_it_was_written() {
         let text = br#"{"filetype":"nodepresence","value":{"instance-id":"i-1","n":1.599990000900000000000000000000000000000008023696054853}}"#;
         let record = Record::parse(text).unwrap();
-        assert_eq!(Record::parse(&record.to_bytes()).unwrap(), record);
+        let written = Record::new(record.facts()).unwrap().to_bytes();
+        assert_eq!(Record::parse(&written).unwrap(), record);
         assert_eq!(record.text("n").as_deref(), Some("1.5999900009"));
     }
 
@@ -299,5 +346,108 @@ mod tests {
         assert_eq!(record.text("on").as_deref(), Some("true"));
         assert_eq!(record.text("l"), None);
         assert_eq!(record.state(), None);
+    }
+
+    #[test]
+    fn a_file_is_kept_only_if_the_facts_do_not_make_it() {
+        for (text, kept) in [
+            (String::from_utf8_lossy(OF_2015).into_owned(), false),
+            (String::from_utf8_lossy(OF_2015).replace(r#""lad1""#, "7"), false),
+            (String::from_utf8_lossy(OF_2015).replace(r#""lad1""#, r#""\u0001""#), false),
+            (String::from_utf8_lossy(OF_2015).replace("    ", "  "), true),
+            (String::from_utf8_lossy(OF_2015).trim_end().to_owned(), true),
+            (String::from_utf8_lossy(OF_2015).replace("\"a\"", "\"z\""), true),
+            (format!("\u{feff}{}", String::from_utf8_lossy(OF_2015)), true),
+        ] {
+            let record = Record::parse(text.as_bytes()).unwrap();
+            assert_eq!(record.packed().len() > record.packed_facts().len(), kept, "{text}");
+            assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), text);
+            assert!(record == Record::new(record.facts()).unwrap(), "equal facts make equal records: {text}");
+        }
+    }
+
+    /// The file of a node with these JSON texts beside its facts.
+    fn beside(fields: &str) -> Record {
+        let text = format!(r#"{{"filetype":"nodepresence",{fields}"value":{{"instance-id":"i-1"}}}}"#);
+        Record::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_serial_and_a_signature_are_read_and_shown() {
+        let record = beside(r#""serial":18446744073709551615,"signature":"a\nb","#);
+        let expect = Envelope { serial: Some(u64::MAX), signature: Some("a\nb".into()) };
+        assert_eq!((record.envelope(), record.envelope_problem()), (expect, None));
+        let pretty = "{\n    \"filetype\": \"nodepresence\",\n    \"serial\": 18446744073709551615,\n    \
+                      \"signature\": \"a\\nb\",\n    \"value\": {\n        \"instance-id\": \"i-1\"\n    }\n}\n";
+        assert_eq!(record.to_pretty(), pretty);
+        assert_eq!(beside("").envelope(), Envelope::default());
+    }
+
+    #[test]
+    fn what_is_malformed_beside_the_facts_is_ignored_and_told() {
+        for (serial, told) in [
+            ("0", None),
+            ("7", None),
+            ("-1", Some("serial")),
+            ("1.0", Some("serial")),
+            ("18446744073709551616", Some("serial")),
+            ("\"7\"", Some("serial")),
+            ("null", Some("serial")),
+        ] {
+            let record = beside(&format!(r#""serial":{serial},"signature":"s","#));
+            assert_eq!(record.envelope().serial, serial.parse().ok(), "{serial}");
+            assert_eq!(record.envelope().signature.as_deref(), Some("s"));
+            assert_eq!(record.envelope_problem().is_some(), told.is_some(), "{serial}");
+        }
+        for signature in ["7", "null", "[]", "{}"] {
+            let record = beside(&format!(r#""signature":{signature},"serial":"x","#));
+            assert_eq!(record.envelope(), Envelope::default());
+            assert!(record.envelope_problem().unwrap().contains("both are ignored"));
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever stands beside the facts, in whatever order and spelling: the bytes are carried.
+        #[test]
+        fn every_byte_of_a_record_is_carried(
+            serial in "|[0-9]{1,20}|-?[0-9.e]{1,4}|null|\"x\"",
+            signature in "|\\PC{0,300}",
+            other in "|[a-z]{1,8}",
+            facts in proptest::collection::btree_map("\\PC{0,9}", "\\PC{0,20}", 0..6),
+            order in 0usize..6,
+            indent in 0usize..5,
+            mark: bool,
+        ) {
+            let mut facts: Facts = facts.into_iter().map(|(name, value)| (name, value.into())).collect();
+            facts.insert("instance-id".into(), "i-1".into());
+            let mut fields = vec![("filetype", format!("\"{FILETYPE}\"")), ("value", serde_json::to_string(&facts).unwrap())];
+            if !serial.is_empty() {
+                fields.push(("serial", serial));
+            }
+            if !signature.is_empty() {
+                fields.push(("signature", serde_json::to_string(&signature).unwrap()));
+            }
+            if !["", "value", "filetype", "serial", "signature"].contains(&other.as_str()) {
+                fields.push((&other, "[1, {}]".into()));
+            }
+            match order {
+                0 => fields.sort(),
+                order => { let begin = order % fields.len(); fields.rotate_left(begin) }
+            }
+            let space = " ".repeat(indent);
+            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{space}\"{key}\":{space}{value}")).collect();
+            let bom = if mark { "\u{feff}" } else { "" };
+            let text = format!("{bom}{{\n{}\n}}\n", fields.join(",\n"));
+            // Not every text that looks like a number is one.
+            let Ok(record) = Record::parse(text.as_bytes()) else { return Ok(()) };
+            proptest::prop_assert_eq!(record.facts(), facts);
+            let mut packed = Vec::new();
+            Record::pack("a/i-1.json", text.as_bytes(), &mut packed).unwrap();
+            let unpacked = Record::unpack(packed.into()).unwrap();
+            for record in [&record, &unpacked] {
+                proptest::prop_assert_eq!(record.to_bytes(), text.as_bytes());
+                proptest::prop_assert_eq!(record.envelope(), unpacked.envelope());
+            }
+        }
     }
 }

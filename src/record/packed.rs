@@ -4,6 +4,9 @@
 //! Each fact is the length of its name, the name, the length and kind of its value, and the value. Facts are
 //! ordered by name, and numbers and lists are spelled as serde_json spells them, so equal facts have equal
 //! bytes.
+//!
+//! The file of the record may follow, if its bytes cannot be made from the facts: a signature beside the facts,
+//! or another spelling. An earlier version of this program reads the facts and ignores the rest.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,13 +16,19 @@ use serde_json::Value;
 
 use super::Facts;
 
-/// A node's facts.
-#[derive(Clone, PartialEq)]
+/// A node's facts, and perhaps the file that they were read from.
+#[derive(Clone)]
 pub(super) struct Packed {
     bytes: Bytes,
+    /// The length of the facts.
+    facts: u32,
     /// The offsets of the usual facts.
     usual: [u16; USUAL],
 }
+
+/// Ends the facts if a file follows. It is a number as [`put_number`] writes it: the length of a name that no
+/// record has room for.
+const FILE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x7f];
 
 /// How many facts are read often. Their offsets are looked up once.
 const USUAL: usize = 10;
@@ -89,7 +98,7 @@ impl Packed {
             }
             at = bytes.len() - rest.len();
         }
-        Packed { bytes, usual: places }
+        Packed { facts: u32::try_from(at).unwrap_or(u32::MAX), bytes, usual: places }
     }
 
     pub(super) fn of(facts: &Facts) -> Packed {
@@ -100,6 +109,17 @@ impl Packed {
 
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Equal facts have equal bytes, whatever file they were read from.
+    pub(super) fn facts_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.facts as usize).unwrap_or(&self.bytes)
+    }
+
+    /// The file, if [`put_file`] wrote it, and what was noted about it.
+    pub(super) fn file(&self) -> Option<(u8, &[u8])> {
+        let (note, file) = self.bytes.get(self.facts as usize..)?.strip_prefix(&FILE)?.split_first()?;
+        Some((*note, file))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Fact<'_>> {
@@ -125,6 +145,12 @@ impl Packed {
             }
         }
         facts
+    }
+}
+
+impl PartialEq for Packed {
+    fn eq(&self, other: &Packed) -> bool {
+        self.facts_bytes() == other.facts_bytes()
     }
 }
 
@@ -168,6 +194,13 @@ pub(super) fn put_facts(facts: &Facts, out: &mut Vec<u8>) {
             other => put(name, Fact::Json(&other.to_string()), out),
         }
     }
+}
+
+/// Appends the file after the facts, with a note for [`Packed::file`].
+pub(super) fn put_file(note: u8, file: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&FILE);
+    out.push(note);
+    out.extend_from_slice(file);
 }
 
 /// The next fact: its name, whether its value is JSON, and the value. `None` at the end, or if the bytes are

@@ -160,7 +160,13 @@ fn read(
     for file in files {
         let path = file.path();
         match file.record() {
-            Ok(record) => nodes.push(Node::new(record, store.clone(), path, source.stale, states)),
+            Ok(record) => {
+                if let Some(reason) = record.envelope_problem() {
+                    let (path, reason) = (path.clone(), reason.to_owned());
+                    problems.push(Problem { store: store.clone(), path, reason });
+                }
+                nodes.push(Node::new(record, store.clone(), path, source.stale, states));
+            }
             Err(reason) => problems.push(Problem { store: store.clone(), path, reason }),
         }
     }
@@ -211,6 +217,17 @@ mod tests {
         assert!(seen[0].starts_with("i-2.json is not JSON"));
         assert_eq!(seen[1], "i-3.json states the instance-id `i-1`, which is not the name of the file");
         assert_eq!(seen[2], "i-4.json is a link");
+    }
+
+    #[test]
+    fn a_malformed_field_beside_the_facts_is_a_problem_and_the_node_stays() {
+        let text = record("i-1", 1, "").replacen("\"value\"", "\"serial\":-1,\"value\"", 1);
+        let roster = roster(&[(&snapshot(&[("i-1.json", &text)]), false)]);
+        assert_eq!(ports(&roster), ["1"]);
+        assert_eq!(
+            roster.problems[0].reason,
+            "has a `serial` that is no whole number from 0 to 2^64-1: it is ignored"
+        );
     }
 
     #[test]

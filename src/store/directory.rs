@@ -91,12 +91,22 @@ impl Directory {
     /// Writes the record. Also returns why a second file of the node could not be removed, if it was not.
     fn put(&self, record: &Record) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
         let (folder, identity) = self.folder_to_write()?;
-        let bytes = record.to_bytes();
         let paths: Vec<PathBuf> = self.layout.paths(record)?.iter().map(|path| folder.join(path)).collect();
-        let old = read_own(&paths[0])?;
+        let present = paths.iter().map(|path| read_record(path)).collect::<Result<Vec<_>, _>>()?;
+        // With another layout, the record is still at its old path. If it cannot be found or read, that must
+        // not stop this node.
+        let elsewhere = || {
+            let files = find_files(&folder, record.id().as_ref(), &paths).ok()?;
+            files.paths.iter().find_map(|path| read_record(path).ok().flatten())
+        };
+        let old = present.iter().flatten().next().cloned().or_else(elsewhere);
+        // A file that states these facts keeps its bytes: they may have a signature, which this program cannot
+        // make.
+        let stated = present.iter().flatten().chain(&old).find(|found| *found == record);
+        let bytes = stated.unwrap_or(record).to_bytes();
         let mut changed = false;
-        for path in &paths {
-            if read_own(path)?.as_deref() != Some(&bytes[..]) {
+        for (path, found) in paths.iter().zip(&present) {
+            if found.as_ref() != Some(record) {
                 changed = true;
                 replace(&folder, path, &bytes)?;
             }
@@ -111,7 +121,6 @@ impl Directory {
         // Reported with a change only: a beat would repeat it each minute.
         let stays = removed.stays.filter(|_| changed).map(StoreErrorKind::from);
         self.memory.is_directory(identity, true);
-        let old = old.and_then(|bytes| Record::parse(&bytes).ok());
         let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined));
         Ok((change, stays))
     }
@@ -329,12 +338,12 @@ fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The bytes of this node's own file; `None` if there is none, or a link in its place, which will be
+/// The record in this node's own file; `None` if there is none, or something else in its place, which will be
 /// replaced.
-fn read_own(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
+fn read_record(path: &Path) -> Result<Option<Record>, PathError> {
     match read_plain(path) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
-        result => result.at("read", path),
+        result => Ok(result.at("read", path)?.and_then(|bytes| Record::parse(&bytes).ok())),
     }
 }
 

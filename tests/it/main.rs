@@ -5,6 +5,8 @@ mod agent;
 mod copies;
 mod doctor;
 mod documents;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod envelope;
 mod escaping;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod faults;

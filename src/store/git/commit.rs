@@ -1,5 +1,6 @@
 //! Makes a commit that changes the files of some nodes and nothing else, without a work tree or index.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -18,6 +19,9 @@ use crate::store::{Edit, Folder, Layout, StoreErrorKind};
 pub(super) struct NodeFiles {
     pub(super) id: Name,
     pub(super) files: BTreeMap<String, Oid>,
+    /// The record, if the wanted files are to state its facts, in whatever bytes. `None` if they are to have
+    /// exactly these bytes, such as those that another node has signed.
+    pub(super) states: Option<Record>,
 }
 
 impl NodeFiles {
@@ -28,11 +32,31 @@ impl NodeFiles {
         edit: &Edit<'_>,
     ) -> Result<NodeFiles, StoreErrorKind> {
         let mut files = BTreeMap::new();
+        let mut states = None;
         if let Edit::Put(record) = edit {
             let blob = repo.blob(&record.to_bytes()).during("write the record")?;
             files.extend(layout.paths(record)?.into_iter().map(|path| (path, blob)));
+            states = Some((*record).clone());
         }
-        Ok(NodeFiles { id: edit.id().clone(), files })
+        Ok(NodeFiles { id: edit.id().clone(), files, states })
+    }
+
+    /// The wanted files of a node whose present files are `old`. A file that states the wanted facts already
+    /// keeps its bytes: they may have a signature, which this program cannot make.
+    pub(super) fn beside<'a>(
+        &'a self,
+        repo: &Repository,
+        old: &BTreeMap<String, Oid>,
+    ) -> Cow<'a, BTreeMap<String, Oid>> {
+        let Some(record) = self.states.as_ref().filter(|_| *old != self.files) else {
+            return Cow::Borrowed(&self.files);
+        };
+        let same = |oid: &Oid| self::record_of(repo, *oid).is_some_and(|found| found == *record);
+        let stated: BTreeMap<&String, Oid> =
+            old.iter().filter(|(_, oid)| same(oid)).map(|(path, oid)| (path, *oid)).collect();
+        let any = stated.values().next();
+        let keep = |(path, blob): (&String, &Oid)| (path.clone(), *stated.get(path).or(any).unwrap_or(blob));
+        Cow::Owned(self.files.iter().map(keep).collect())
     }
 }
 
@@ -41,6 +65,8 @@ pub(super) struct Prepared {
     pub(super) commit: Oid,
     /// Its changes, by instance-id.
     pub(super) changes: BTreeMap<Name, Change>,
+    /// The files of the changed nodes.
+    pub(super) files: BTreeMap<Name, BTreeMap<String, Oid>>,
 }
 
 /// The address that identifies commits of presence.
@@ -69,25 +95,26 @@ pub(super) fn prepare(
         base.as_ref().map(|base| in_the_way(base, folder, edits)).transpose()?.unwrap_or_default();
     let goes = |path: &str| in_the_way.iter().any(|gone| Path::new(path).starts_with(gone));
     let mut update = TreeUpdateBuilder::new();
-    let mut told = BTreeMap::new();
+    let (mut told, mut written) = (BTreeMap::new(), BTreeMap::new());
     let mut lines = Vec::new();
     for edit in edits {
         let nothing = BTreeMap::new();
         let old = standing.get(&edit.id).unwrap_or(&nothing);
-        if *old == edit.files {
+        let files = edit.beside(repo, old);
+        if *old == *files {
             continue;
         }
-        for path in old.keys().filter(|path| !edit.files.contains_key(*path)) {
+        for path in old.keys().filter(|path| !files.contains_key(*path)) {
             let path = format!("{folder}/{path}");
             if !goes(&path) {
                 update.remove(path);
             }
         }
-        for (path, blob) in &edit.files {
+        for (path, blob) in files.iter() {
             update.upsert(format!("{folder}/{path}"), *blob, FileMode::Blob);
         }
-        let (before, after) = (record(repo, old), record(repo, &edit.files));
-        let change = match edit.files.is_empty() {
+        let (before, after) = (record(repo, old), record(repo, &files));
+        let change = match files.is_empty() {
             true => Change::Left,
             false => Change::between(before.as_ref(), after.as_ref()).unwrap_or(Change::Joined),
         };
@@ -97,6 +124,7 @@ pub(super) fn prepare(
             None => format!("{}: {change}", edit.id),
         });
         told.insert(edit.id.clone(), change);
+        written.insert(edit.id.clone(), files.into_owned());
     }
     if told.is_empty() {
         return Ok(None);
@@ -105,7 +133,7 @@ pub(super) fn prepare(
     let tree = create(repo, base.as_ref(), &mut update)?;
     let who = Signature::now(author, EMAIL).during("sign the commit")?;
     let commit = commits::write(repo, &who, &message(&lines), tree, parent).during("write the commit")?;
-    Ok(Some(Prepared { commit, changes: told }))
+    Ok(Some(Prepared { commit, changes: told, files: written }))
 }
 
 /// The obstacles to these files: a folder or submodule with a file's name, or a file with a folder's name.
@@ -189,7 +217,10 @@ fn standing(
 /// The record in the first of these files. An unreadable one is treated as missing: to readers its
 /// replacement is new.
 fn record(repo: &Repository, files: &BTreeMap<String, Oid>) -> Option<Record> {
-    let oid = *files.values().next()?;
+    record_of(repo, *files.values().next()?)
+}
+
+fn record_of(repo: &Repository, oid: Oid) -> Option<Record> {
     let (size, _) = repo.odb().and_then(|odb| odb.read_header(oid)).ok()?;
     let blob = (size <= MAX_BYTES).then(|| repo.find_blob(oid).ok())??;
     Record::parse(blob.content()).ok()

@@ -307,7 +307,7 @@ pub(super) fn judge(
         }
     }
     Ok(match (leaves || !files.is_empty(), elsewhere) {
-        (true, _) => Says::Files(NodeFiles { id: entry.id.clone(), files }),
+        (true, _) => Says::Files(NodeFiles { id: entry.id.clone(), files, states: None }),
         (false, true) => Says::Elsewhere,
         (false, false) => Says::Junk,
     })

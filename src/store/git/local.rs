@@ -24,8 +24,8 @@ use super::mirror::{Refs, RemoteRefs};
 use super::opening::Obstacle;
 use super::seen::{Observation, Read};
 use super::{
-    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, tip,
-    trial,
+    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way,
+    opening, tip, tree, trial,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -34,6 +34,7 @@ use crate::errors::AtPath;
 use crate::folder::Folder;
 use crate::limits;
 use crate::name::Name;
+use crate::store;
 use crate::store::cache::Cache;
 use crate::store::error::{During, InStore};
 use crate::store::kind::{Difference, KindMemory};
@@ -242,7 +243,10 @@ impl Local {
         let Some(prepared) = prepare(&repo, base, folder, &edits, author, may_replace)? else {
             if let Some(bytes) = lost {
                 let oid = Oid::hash_object(ObjectType::Blob, &bytes).during("write the record")?;
-                hold.store_one(oid, ObjectType::Blob, &bytes)?;
+                // The list may state the same facts in other bytes.
+                if is_listed(&repo, base, folder, &edits[0], oid)? {
+                    hold.store_one(oid, ObjectType::Blob, &bytes)?;
+                }
             }
             return Ok(Try::Done(None));
         };
@@ -357,6 +361,20 @@ impl Local {
             }
         })
     }
+}
+
+/// Whether one of the node's files at that commit is this object.
+fn is_listed(
+    repo: &Repository,
+    tip: Option<Oid>,
+    folder: &store::Folder,
+    wanted: &NodeFiles,
+    oid: Oid,
+) -> Result<bool, StoreErrorKind> {
+    let Some(tip) = tip else { return Ok(false) };
+    let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
+    let path = |path: &String| root.get_path(Path::new(&format!("{folder}/{path}")));
+    Ok(wanted.files.keys().any(|file| path(file).is_ok_and(|found| found.id() == oid)))
 }
 
 /// The branches and their targets.

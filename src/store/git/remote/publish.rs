@@ -161,7 +161,7 @@ impl Operation<'_> {
         let load = load.of(view.waiting.len());
         let mine = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?.remove(&files.id);
         let said = match &mine {
-            Some(mine) => *mine == files,
+            Some(mine) => *files.beside(&mirror.repo, &mine.files) == mine.files,
             None => here && prepared.is_none(),
         };
         if said {
@@ -174,9 +174,12 @@ impl Operation<'_> {
             return Ok(None);
         }
         // Only as exact as this machine's knowledge of the branch.
-        let change =
-            prepared.as_ref().or(changed.as_ref()).and_then(|prepared| prepared.changes.get(&files.id));
-        let change = change.cloned().unwrap_or(Change::Joined);
+        let known = prepared.as_ref().or(changed.as_ref());
+        let change = known.and_then(|known| known.changes.get(&files.id)).cloned().unwrap_or(Change::Joined);
+        let files = match known.and_then(|known| known.files.get(&files.id)) {
+            Some(written) => NodeFiles { files: written.clone(), ..files },
+            None => files,
+        };
         // Decided now: the commit must be on top of the tip that this connection showed.
         let offer = prepared.filter(|_| view.waiting.is_empty());
         // If the list disappeared, waiting updates are all that is left of it. For readers it stays gone
