@@ -15,6 +15,10 @@ pub enum Change {
     Left,
     /// Some of its facts have changed.
     Changed(Vec<FactChange>),
+    /// Its facts are the same, and its file is in another place: the layout has changed.
+    Moved,
+    /// Its facts are the same, and its file has other bytes: another spelling or signature.
+    Rewritten,
 }
 
 /// One fact that differs.
@@ -32,12 +36,13 @@ pub struct FactChange {
 const COMPANIONS: [&str; 3] = ["statelog", "statetss", REASON];
 
 impl Change {
-    /// The change from `before` to `after`; `None` if they are equal.
+    /// The change from `before` to `after`; `None` if they state the same facts.
     pub fn between(before: Option<&Record>, after: Option<&Record>) -> Option<Change> {
         match (before, after) {
             (None, None) => None,
             (None, Some(_)) => Some(Change::Joined),
             (Some(_), None) => Some(Change::Left),
+            (Some(before), Some(after)) if before == after => None,
             (Some(before), Some(after)) => {
                 let facts = facts_between(&before.facts(), &after.facts());
                 if facts.is_empty() { None } else { Some(Change::Changed(facts)) }
@@ -79,6 +84,8 @@ impl fmt::Display for Change {
         match self {
             Change::Joined => f.write_str("joined"),
             Change::Left => f.write_str("left"),
+            Change::Moved => f.write_str("file moved, same facts"),
+            Change::Rewritten => f.write_str("file rewritten, same facts"),
             Change::Changed(facts) => {
                 let reason = facts.iter().find(|change| change.fact == REASON);
                 let reason = reason.and_then(|change| change.after.as_deref());

@@ -121,7 +121,7 @@ impl Directory {
         // Reported with a change only: a beat would repeat it each minute.
         let stays = removed.stays.filter(|_| changed).map(StoreErrorKind::from);
         self.memory.is_directory(identity, true);
-        let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Joined));
+        let change = changed.then(|| Change::between(old.as_ref(), Some(record)).unwrap_or(Change::Moved));
         Ok((change, stays))
     }
 

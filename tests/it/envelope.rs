@@ -233,7 +233,7 @@ fn another_layout_keeps_the_signature() {
             let text = signed(&own["value"].to_string(), &mut random);
             list.put(&format!("i-{name}.json"), &text);
             let app = app.config("layout = \"{nodepart}/{instance-id}.json\"\n");
-            app.good(&["publish"]);
+            assert!(app.good(&["publish"]).ends_with(": file moved, same facts\n"), "{url}");
             assert_eq!(list.read(&format!("{name}/i-{name}.json")), text, "{url}");
             assert!(app.good(&["publish"]).ends_with(": unchanged\n"), "{url}");
         }

@@ -116,7 +116,12 @@ pub(super) fn prepare(
         let (before, after) = (record(repo, old), record(repo, &files));
         let change = match files.is_empty() {
             true => Change::Left,
-            false => Change::between(before.as_ref(), after.as_ref()).unwrap_or(Change::Joined),
+            false => Change::between(before.as_ref(), after.as_ref()).unwrap_or(match &before {
+                // Neither can be read.
+                None => Change::Joined,
+                Some(_) if old.keys().eq(files.keys()) => Change::Rewritten,
+                Some(_) => Change::Moved,
+            }),
         };
         let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
         lines.push(match part {
