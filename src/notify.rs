@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::Change;
 use crate::config::Notify;
 use crate::errors::PathError;
 use crate::health::WEDGED;
 use crate::record::{Facts, MAX_REASON, REASON, Record};
-use crate::roster::{Availability, Roster, States};
+use crate::roster::{Availability, NodeChange, Roster, States, diff};
 use memory::{LockedFolder, Notified, Queue};
 
 /// The most lines in a message. Further changes are only counted.
@@ -67,35 +66,30 @@ pub struct Message {
 
 /// What changed between two looks at the list, by instance-id.
 pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States) -> Vec<Event> {
-    let old = |id: &str| before.get(id).and_then(|facts| Record::new(facts.clone()).ok());
-    let gone = before.keys().filter(|id| after.get(id).is_none());
-    let stayed = after.nodes.iter().map(|node| node.record.id().as_str());
-    let mut ids: Vec<&str> = gone.map(String::as_str).chain(stayed).collect();
-    ids.sort_unstable();
-    ids.into_iter()
-        .filter_map(|id| {
-            let (old, new) = (old(id), after.get(id).map(|node| &node.record));
-            let change = Change::between(old.as_ref(), new)?;
-            let about = new.or(old.as_ref())?;
-            let fact = |name: &str| about.text(name).map(|text| crate::sanitize::excerpt(&text));
-            let before = old.as_ref().map(|old| old.state().map(|state| state.into_owned()));
-            let now = new.and_then(|new| new.state()).map(|state| state.into_owned());
-            let critical = match new {
-                Some(_) => now.as_deref() == Some(WEDGED) && before.flatten().as_deref() != Some(WEDGED),
-                None => before.is_some_and(|state| states.of(state.as_deref()) == Availability::Active),
-            };
-            Some(Event {
-                node: id.to_owned(),
-                part: fact("nodepart"),
-                stacktype: fact("stacktype"),
-                deployment: fact("deployment"),
-                state: fact("state"),
-                reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)),
-                change: change.to_string(),
-                critical,
-            })
-        })
-        .collect()
+    let before: Vec<Record> = before.values().filter_map(|facts| Record::new(facts.clone()).ok()).collect();
+    let changes = diff(&before, after.nodes.iter().map(|node| &node.record));
+    changes.iter().filter_map(|node| event(node, states)).collect()
+}
+
+fn event(node: &NodeChange<'_>, states: &States) -> Option<Event> {
+    let about = node.last()?;
+    let fact = |name: &str| about.text(name).map(|text| crate::sanitize::excerpt(&text));
+    let is_wedged = |record: &Record| record.state().as_deref() == Some(WEDGED);
+    let critical = match (node.before, node.after) {
+        (before, Some(now)) => is_wedged(now) && !before.is_some_and(is_wedged),
+        (Some(gone), None) => states.of(gone.state().as_deref()) == Availability::Active,
+        (None, None) => false,
+    };
+    Some(Event {
+        node: about.id().to_string(),
+        part: fact("nodepart"),
+        stacktype: fact("stacktype"),
+        deployment: fact("deployment"),
+        state: fact("state"),
+        reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)),
+        change: node.change.to_string(),
+        critical,
+    })
 }
 
 /// The message of these events.

@@ -3,6 +3,7 @@
 //! Nothing here reads files, uses the network or knows the time. The result depends only on the arguments.
 
 mod availability;
+mod diff;
 mod freshness;
 mod merge;
 mod node;
@@ -10,6 +11,7 @@ mod select;
 mod twins;
 
 pub use availability::{Availability, States, UnknownAvailability};
+pub use diff::{NodeChange, diff};
 pub use node::{Fault, Node, faults};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;
