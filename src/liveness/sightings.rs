@@ -27,7 +27,7 @@ struct Sighting {
 
 impl Sightings {
     /// Adds what a run sees at `now`. Time beyond `gap` since the last run is not silence, since nobody
-    /// listened. The first run has only the times in the heartbeats.
+    /// listened. The first run has only the times in the heartbeats; a node without one has just been met.
     pub fn after<'a>(
         mut self,
         nodes: impl Iterator<Item = Listed<'a>>,
@@ -42,7 +42,7 @@ impl Sightings {
             let seen = match (known, since) {
                 (Some(known), _) => known.seen.checked_add(excess).unwrap_or(now).min(now),
                 (None, Some(_)) => now,
-                (None, None) => stated.unwrap_or(Timestamp::UNIX_EPOCH).min(now),
+                (None, None) => stated.unwrap_or(now).min(now),
             };
             (node.id.to_owned(), Sighting { stated, seen })
         });
@@ -86,6 +86,17 @@ mod tests {
         assert_eq!(silence(&second, "new"), 0, "it has just been met");
         let third = run(second, &[("slow", 1_060), ("new", 0)], 5_120);
         assert_eq!((silence(&third, "slow"), silence(&third, "old")), (60, 0));
+    }
+
+    #[test]
+    fn a_node_that_never_beat_is_silent_only_from_when_it_was_met() {
+        let met = |sightings: Sightings, now| {
+            let never = Listed { id: "never", changed: None, last_seen: None };
+            sightings.after([never].into_iter(), at(now), GAP)
+        };
+        let first = met(Sightings::default(), 5_000);
+        assert_eq!(silence(&first, "never"), 0);
+        assert_eq!(silence(&met(first, 5_060), "never"), 60);
     }
 
     #[test]
