@@ -5,8 +5,8 @@
 //! the removal of a `disabled` or `weight 0`. So this module writes what ran, corrected by the new file.
 //!
 //! A server that is down in it makes `haproxy -c` warn ("is DOWN, changed from server-state after a reload"),
-//! which `-dW` turns into a refusal. So the file is filled right before a reload, and emptied before the next
-//! check.
+//! which `-dW` turns into a refusal. So the file is filled right before a reload, and emptied once the reload is
+//! confirmed and before the next check.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ impl StateFileError {
     }
 }
 
-/// Writes a state file without servers, before a check or where there is none.
+/// Writes a state file without servers: after a reload, before a check, or where there is none.
 pub fn clear(path: &Path) -> Result<(), PathError> {
     write(path, EMPTY)
 }

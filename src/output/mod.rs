@@ -284,6 +284,7 @@ impl Target {
         };
         let since = haproxy::serving(socket).is_some_and(|now| now != before);
         if since {
+            self.forget_states();
             memory.reloaded()?;
             memory.write_note::<ServingBefore>(SERVING, None)?;
             if let (Some(runtime), Some(bytes)) = (&self.runtime, self.current()?) {
@@ -291,6 +292,15 @@ impl Target {
             }
         }
         Ok(since)
+    }
+
+    /// Empties the state file after a confirmed reload: a later start of HAProxy must not bring back settings
+    /// that have ended since. A run that is killed before that still owes the reload, and ends here again.
+    fn forget_states(&self) {
+        if let Some(runtime) = &self.runtime {
+            // The reload has happened. If the file cannot be emptied, the next check reports it.
+            let _ = runtime.forget();
+        }
     }
 
     /// The process that had not loaded the file, if it was asked at the same socket.
@@ -364,6 +374,7 @@ impl Target {
                 }
                 return Err(TargetError::NotLoaded { path: self.path.clone(), source });
             }
+            self.forget_states();
         }
         memory.reloaded()?;
         // It was from an earlier attempt.

@@ -126,7 +126,8 @@ impl Runtime {
         }
     }
 
-    /// Empties the state file: HAProxy's states must not make a check refuse the file.
+    /// Empties the state file: HAProxy's states must neither make a check refuse the file nor come back with a
+    /// later start.
     pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
         self.state_file.as_deref().map_or(Ok(()), state_file::clear)
     }

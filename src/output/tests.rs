@@ -222,6 +222,35 @@ fn a_reload_that_nobody_confirms_is_owed_and_tried_again_once_somebody_answers()
 }
 
 #[test]
+fn a_confirmed_reload_leaves_no_states_behind() {
+    let mut fixture = fixture();
+    let at = |name: &str| fixture.dir.path().join(name);
+    let (socket, pid, states) = (at("a.sock"), at("pid"), at("states"));
+    fs::write(&pid, "7").unwrap();
+    haproxy(&socket, &pid);
+    fixture.target.socket = Some(socket.clone());
+    let runtime = Runtime { socket, state_file: Some(states.clone()), patience: Duration::ZERO };
+    fixture.target.runtime = Some(runtime);
+    let filled = "1\n# filled right before the reload\n";
+    let read = || fs::read_to_string(&states).unwrap();
+    // The command stands for a HAProxy that loads what it finds.
+    let fill = format!("printf \"{filled}\" > {}", states.display()).replace('\n', "\\n");
+
+    // Nobody confirms: HAProxy may still load the file.
+    fixture.reload_by(&fill);
+    assert!(matches!(fixture.apply("a\n"), Err(TargetError::NotLoaded { .. })));
+    assert_eq!(read(), filled);
+    // It was late, or somebody reloaded it.
+    fs::write(&pid, "8").unwrap();
+    let _ = fixture.apply("a\n");
+    assert_eq!((fixture.reload_log(), fixture.memory.owes_reload(), read().as_str()), (1, false, "1\n"));
+
+    fixture.reload_by(&format!("{fill}; echo 9 > {}", pid.display()));
+    let _ = fixture.apply("b\n");
+    assert_eq!((fixture.reload_log(), fixture.memory.owes_reload(), read().as_str()), (2, false, "1\n"));
+}
+
+#[test]
 fn another_socket_knows_nothing_of_the_process_at_the_first_one() {
     let mut fixture = fixture();
     let at = |name: &str| fixture.dir.path().join(name);
