@@ -80,7 +80,7 @@ pub fn attend<'r>(
     keep_what_is_up(&mut decision, runtime, &mut warnings);
     let Decision { dropped, held } = decision;
     if !held.is_empty() {
-        warnings.push(told_of_held(&held, limits));
+        warnings.push(told_of_held(&held, limits, Some("`presence accept` with this file")));
     }
     for id in &dropped {
         let path = listed.get(id).map(|node| node.path.escape_debug().to_string()).unwrap_or_default();
@@ -126,14 +126,31 @@ fn told_of_clock(id: &str, by: Duration) -> Warning {
     Warning { subject: format!("{id}: clock"), text }
 }
 
-fn told_of_held(held: &BTreeSet<String>, limits: Limits) -> Warning {
+/// The subject of the warning about nodes that are silent at once.
+const HELD: &str = "held";
+
+impl Attendance<'_> {
+    /// The warnings about an output that an operator makes. If it keeps the held nodes, `drops` is how to drop
+    /// them; `None` means that it is refused.
+    pub fn warnings_by_hand(&self, limits: Limits, drops: Option<&str>) -> Vec<Warning> {
+        let held: BTreeSet<String> = self.remembered.held.keys().cloned().collect();
+        let others = self.warnings.iter().filter(|warning| warning.subject != HELD).cloned();
+        let told = (!held.is_empty()).then(|| told_of_held(&held, limits, drops));
+        others.chain(told).collect()
+    }
+}
+
+/// With `drops`, the nodes are kept, and it drops them.
+fn told_of_held(held: &BTreeSet<String>, limits: Limits, drops: Option<&str>) -> Warning {
+    let kept = if drops.is_some() { ", but kept" } else { "" };
+    let drops = drops.map(|drops| format!("; {drops} drops them")).unwrap_or_default();
     let text = format!(
-        "{}: silent, but kept: more nodes are silent at once than the safety limits allow (max-shrink {}%), \
-         so the cause is probably the network or the store; `presence accept` with this file drops them",
+        "{}: silent{kept}: more nodes are silent at once than the safety limits allow (max-shrink {}%), \
+         so the cause is probably the network or the store{drops}",
         names(held),
         limits.max_shrink
     );
-    Warning { subject: "held".to_owned(), text }
+    Warning { subject: HELD.to_owned(), text }
 }
 
 /// The first few names, and the number of the others.

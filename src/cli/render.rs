@@ -176,8 +176,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     destination.limited(composed)
 }
 
-/// Renders without the missed nodes and names them. If the last good output then loses too many nodes,
-/// refuses the rendering; if the list does, keeps them.
+/// Renders without the missed nodes and names them. If the list loses too many nodes, keeps them. An output that
+/// is all or nothing is refused if the last good one loses too many.
 fn compose(
     args: &Args,
     rendering: &Rendering<'_>,
@@ -199,7 +199,7 @@ fn compose(
     let holds = if args.force { Limits { min_nodes: Some(0), max_shrink: 100 } } else { limits };
     let holds = (holds, args.max_age.max_age);
     let attendance = holding::attend(rendering, &fleet.roster, &missed, holds, None, &Remembered::default())?;
-    let strict = match attendance.remembered.held.is_empty() {
+    let refused = match attendance.remembered.held.is_empty() || excess == Excess::Hold {
         true => None,
         false => {
             let heard = absence::without(&fleet.roster, missed.gone.keys());
@@ -207,8 +207,9 @@ fn compose(
             Some(strict).filter(|strict| matches!(strict.result, Err(ComposeError::Refused(_))))
         }
     };
-    said.extend(attendance.warnings);
-    let composition = match strict {
+    let drops = refused.is_none().then_some("`--force`");
+    said.extend(attendance.warnings_by_hand(limits, drops));
+    let composition = match refused {
         Some(refused) => refused,
         None => rendering::compose(rendering, &attendance.roster, before, excess)?,
     };

@@ -245,3 +245,23 @@ fn two_runs_at_once_do_not_mix() {
     let lines = fs::read_to_string(log).unwrap();
     assert_eq!(lines, "begin\nend\n".repeat(lines.lines().count() / 2), "one after the other");
 }
+
+#[test]
+fn a_file_by_hand_keeps_nodes_that_are_silent_at_once_as_a_beat_does() {
+    let fleet = Fleet::new(3);
+    fleet.apps.iter().for_each(|app| drop(app.good(&["beat"])));
+    fleet.render(&["-o", "out"]).code(0);
+    fleet.render(&[]).code(0);
+    fleet.apps[2].good(&["state", "draining"]);
+    let later = Fleet { lb: fleet.lb.env("PRESENCE_NOW", "2026-01-02T05:04:05Z"), apps: fleet.apps };
+    let kept = later.render(&["-o", "out", "--max-age", "5m"]).code(0);
+    assert_eq!(later.out(), "i-app1 active\ni-app2 active\ni-app3 draining\n", "it follows other changes");
+    let kept = kept.says("i-app1, i-app2, i-app3: silent, but kept: more nodes are silent at once");
+    kept.says("the network or the store; `--force` drops them");
+    // Output to stdout is all or nothing.
+    let refused =
+        later.render(&["--max-age", "5m"]).code(3).says("i-app1, i-app2, i-app3: silent: more nodes");
+    assert!(!refused.stderr.contains("kept:") && refused.stdout.contains("i-app1 active"), "{refused}");
+    later.render(&["-o", "out", "--max-age", "5m", "--force"]).code(0);
+    assert_eq!(later.out(), "nobody\n");
+}
