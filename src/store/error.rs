@@ -5,6 +5,7 @@ mod refusal;
 use std::path::Path;
 
 use refusal::PushRefusal;
+pub(super) use refusal::READ_ONLY;
 
 use crate::deadline::Deadline;
 use crate::errors::PathError;

@@ -11,10 +11,16 @@ pub(super) enum PushRefusal {
     Permission,
     /// A ref of the server names a missing object. git then refuses every push.
     LacksObjects,
+    /// The server lets this login read, and nothing else.
+    ReadOnly,
 }
 
+/// The reason if a server offers only reading. It says nothing itself.
+pub(in crate::store) const READ_ONLY: &str = "this login may only read";
+
 /// Messages of git servers and their systems, and their meaning. The first match applies.
-const WORDS: [(PushRefusal, &[&str]); 4] = [
+const WORDS: [(PushRefusal, &[&str]); 5] = [
+    (PushRefusal::ReadOnly, &[READ_ONLY]),
     (PushRefusal::LacksObjects, &["missing necessary objects"]),
     (PushRefusal::Permission, &["insufficient permission", "Permission denied"]),
     (
@@ -56,6 +62,10 @@ impl PushRefusal {
             PushRefusal::Permission => {
                 "on the server, make the user that runs git the owner of the repository's files (`chown -R`)"
             }
+            PushRefusal::ReadOnly => {
+                "let this login write on the server: for an ssh key, `command=` in `authorized_keys` must not name \
+                 `git-upload-pack`"
+            }
             PushRefusal::LacksObjects => {
                 "in the server's repository, `git for-each-ref` and `git fsck --connectivity-only` name the ref; \
                  `git update-ref -d REF` deletes it"
@@ -76,6 +86,7 @@ mod tests {
         check("pre-receive hook declined", "", PushRefusal::Policy);
         check("pre-receive hook declined", "No space left on device", PushRefusal::Policy);
         check("deny updating a hidden ref", "", PushRefusal::Policy);
+        check(READ_ONLY, "", PushRefusal::ReadOnly);
         check("unpack-objects abnormal exit", "", PushRefusal::Disk);
         let full = "error: unable to write file ./objects/tmp: No space left on device";
         check("unpack-objects abnormal exit", full, PushRefusal::Disk);

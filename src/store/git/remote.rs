@@ -29,7 +29,7 @@ use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
 use crate::store::cache::Cache;
-use crate::store::error::InStore;
+use crate::store::error::{InStore, READ_ONLY};
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
     shown_url,
@@ -160,6 +160,7 @@ impl Operation<'_> {
             let client = network::client(self.remote.options.limits);
             Session::open(client, &self.remote.urls.write, self.deadline)
                 .map_err(|error| network::pushing("connect", error))
+                .and_then(writable)
         })
     }
 
@@ -239,6 +240,16 @@ impl Operation<'_> {
         let Options { folder, author, .. } = &self.remote.options;
         commit::prepare(&mirror.repo, tip, folder, edits, author, || self.remote.held().was_seen())
     }
+}
+
+/// The session, if its server takes pushes. An ssh key that may only read runs `git-upload-pack` whatever it is
+/// asked for, and that does not report on a push.
+fn writable(session: Session) -> Result<Session, StoreErrorKind> {
+    if session.advert().can("report-status") {
+        return Ok(session);
+    }
+    session.leave();
+    Err(StoreErrorKind::Refused { reason: READ_ONLY.to_owned(), said: String::new() })
 }
 
 impl Store for Remote {

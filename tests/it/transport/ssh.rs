@@ -123,6 +123,27 @@ fn a_missing_repository() {
 }
 
 #[test]
+fn a_key_that_may_only_read() {
+    let server = Sshd::start();
+    let _list = server.repository("list.git");
+    let node = Machine::new("app1");
+    server.admit_for(&node, &format!("git-upload-pack '{}'", server.path("list.git")));
+    server.introduce(&node);
+    let url = server.url("list.git");
+    let outcome = publish(&node, &url, server.address());
+    assert_snapshot!(outcome
+            .with(server.path(""), "/DIR/").with(server.user(), "USER"), @"
+    exit code 1
+    --- stderr
+    error: store `ssh://USER@HOST:PORT/DIR/list.git`: the server refused the push: this login may only read
+    hint: let this login write on the server: for an ssh key, `command=` in `authorized_keys` must not name `git-upload-pack`
+    ");
+    let doctor = node.run(&["doctor", "--store", &url]).code(1);
+    assert!(doctor.stdout.contains("this login may only read"), "{doctor}");
+    assert!(!doctor.stdout.contains("takes a publishing"), "{doctor}");
+}
+
+#[test]
 fn no_ssh() {
     let node = Machine::new("app1");
     let node = node.env("GIT_SSH", "/nowhere/ssh");
