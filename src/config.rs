@@ -257,6 +257,16 @@ impl Default for Timeouts {
 }
 
 impl Config {
+    /// The command that accepts the list for a file, with the configuration of this run.
+    pub fn to_accept(&self, file: &Path) -> String {
+        let config = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone());
+        let config = match config == Path::new(DEFAULT_FILE) {
+            true => String::new(),
+            false => format!(" --config {}", pasted(&config)),
+        };
+        format!("presence accept {}{config}", pasted(file))
+    }
+
     /// Reads the file, and overrides it with the given values.
     pub fn load(given: &Given) -> Result<Config, ConfigError> {
         let path = given.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
@@ -288,7 +298,7 @@ impl Config {
             max_shrink: file.limits.max_shrink.unwrap_or(DEFAULT_MAX_SHRINK),
         };
         if let Some(name) = file.store_limits.zero() {
-            let reason = format!("[store-limits]: with `{name} = 0` presence could not read any store");
+            let reason = format!("[store-limits]: `{name}` must be at least 1");
             return Err(ConfigError::Syntax { path, reason });
         }
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
@@ -503,7 +513,12 @@ mod tests {
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
         check("[agent]\ninterval = -1", "line 2");
-        check("[store-limits]\nupdates = 0", "with `updates = 0` presence could not read any store");
+        check("[store-limits]\nupdates = 0", "[store-limits]: `updates` must be at least 1");
+        check("[store-limits]\nswept = 0", "`swept` must be at least 1");
+        check(
+            "[agent]\ninterval = \"5 lightyears\"",
+            "`5 lightyears` is not a duration; write it like 90s, 5m, 2h or 1d",
+        );
         check("[store-limits]\nfiles = 1", "unknown field `files`");
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));

@@ -27,8 +27,8 @@ macro_rules! table {
         }
 
         impl Limits {
-            /// The name of a limit that is 0, as presence.toml spells it. With such a limit, no store could
-            /// be read.
+            /// The name of a limit that is 0, as presence.toml spells it. With such a limit no store could be read,
+            /// or nothing would ever be cleaned up.
             pub fn zero(&self) -> Option<String> {
                 let limits = [$((stringify!($name), self.$name == 0),)*];
                 let (name, _) = limits.into_iter().find(|(_, is_zero)| *is_zero)?;

@@ -11,7 +11,7 @@ use super::node::{self, NodeError};
 use super::reachable;
 use super::rendering::{self, ComposeError, Composed, Excess, LastOutput, Rendering};
 use crate::config::{Config, Render};
-use crate::errors::{PathError, pasted};
+use crate::errors::PathError;
 use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::record::Facts;
 use crate::roster::Identity;
@@ -74,6 +74,8 @@ pub enum TurnError {
     Refused {
         /// The file.
         path: PathBuf,
+        /// The command that accepts the list.
+        accept: String,
         /// The refusals.
         source: ComposeError,
     },
@@ -86,6 +88,8 @@ pub enum TurnError {
         done: Box<Done>,
         /// The number of nodes that it keeps.
         held: usize,
+        /// The command that accepts the list.
+        accept: String,
         /// The refusals.
         source: ComposeError,
     },
@@ -108,10 +112,9 @@ impl TurnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             TurnError::Unreachable { hint, .. } | TurnError::NotMade { hint, .. } => hint.clone(),
-            TurnError::Refused { path, .. } | TurnError::Limited { path, .. } => Some(format!(
-                "`presence list` shows the nodes; if this is intended, run `presence accept {}`",
-                pasted(path)
-            )),
+            TurnError::Refused { accept, .. } | TurnError::Limited { accept, .. } => {
+                Some(format!("`presence list` shows the nodes; if this is intended, run `{accept}`"))
+            }
             TurnError::Template(error) => error.hint(),
             TurnError::Node(error) => error.hint(),
             TurnError::Memory(error) => error.hint(),
@@ -232,7 +235,10 @@ impl Turn {
         let composed = match composition.result {
             Ok(composed) => composed,
             Err(ComposeError::Template(error)) => return Err(error.into()),
-            Err(source) => return Err(TurnError::Refused { path: path.clone(), source }),
+            Err(source) => {
+                let (path, accept) = (path.clone(), config.to_accept(path));
+                return Err(TurnError::Refused { path, accept, source });
+            }
         };
         self.held += composed.held.len();
         if manner.compare_firsts {
@@ -248,11 +254,12 @@ impl Turn {
         match composed.refused.is_empty() {
             true => Ok(done),
             false => {
-                let (path, held) = (path.clone(), composed.held.len());
+                let (path, held, accept) = (path.clone(), composed.held.len(), config.to_accept(path));
                 Err(TurnError::Limited {
                     path,
                     done: Box::new(done),
                     held,
+                    accept,
                     source: ComposeError::Refused(composed.refused),
                 })
             }

@@ -348,10 +348,9 @@ impl Destination {
         let DestinationKind::File(target) = &self.kind else { return None };
         config.renders.iter().any(|render| render.target.path == target.path).then(|| {
             format!(
-                "`presence list` shows the nodes; `{}` has a [[render]] table: if this is intended, run \
-                 `presence accept {}`",
+                "`presence list` shows the nodes; `{}` has a [[render]] table: if this is intended, run `{}`",
                 target.path.display(),
-                crate::errors::pasted(&target.path)
+                config.to_accept(&target.path)
             )
         })
     }

@@ -8,12 +8,14 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use crate::output::{Command, Owner};
+use crate::sanitize::excerpt;
 
 /// Parses a duration: `500ms`, `90s`, `5m`, `2h`, `1d`.
 pub fn age(text: &str) -> Result<SignedDuration, String> {
-    let say = |error: jiff::Error| format!("{error}; write it like 90s, 5m, 2h or 1d");
-    let span: Span = text.parse().map_err(say)?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(say)?;
+    // The errors of the parser name its own types and formats.
+    let say = || format!("`{}` is not a duration; write it like 90s, 5m, 2h or 1d", excerpt(text));
+    let span: Span = text.parse().map_err(|_| say())?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| say())?;
     if age.is_negative() { Err("an age must not be negative".to_owned()) } else { Ok(age) }
 }
 

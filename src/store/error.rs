@@ -219,9 +219,9 @@ pub enum StoreErrorKind {
     #[error("presence crashed while it used this store")]
     Panicked,
     /// Something exceeds a limit of what is read.
-    #[error("`{place}` has more than {most} {what}")]
+    #[error("{place} has more than {most} {what}")]
     TooMuch {
-        /// Where.
+        /// Where: a name in backticks, or a phrase.
         place: String,
         /// What is counted.
         what: &'static str,

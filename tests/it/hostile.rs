@@ -265,7 +265,7 @@ fn a_folder_of_folders_without_end_is_an_error_and_the_last_copy_counts() {
         let commit = list.commit(&tree);
         let before = list.git(&["rev-parse", "master"]);
         list.git(&["update-ref", "refs/heads/master", &commit]);
-        let listed = node.run(&IDS).code(3).says("the folder` has more than 1000000 files and folders");
+        let listed = node.run(&IDS).code(3).says(": the folder has more than 1000000 files and folders");
         assert_eq!(listed.stdout, "i-app1\n", "its last copy");
         node.fact("port", 9090);
         node.run(&["publish"]).code(1).says("has more than 100000 folders");
@@ -285,7 +285,7 @@ fn a_limit_that_is_configured_is_the_one_that_holds() {
         };
         list.node("app3").good(&["publish"]);
         low("entries", 2);
-        let listed = node.run(&IDS).code(3).says("the folder` has more than 2 files and folders");
+        let listed = node.run(&IDS).code(3).says(": the folder has more than 2 files and folders");
         assert_eq!(listed.stdout, "i-app1\ni-app2\n", "its last copy");
         low("entries", 3);
         assert_eq!(node.good(&IDS), "i-app1\ni-app2\ni-app3\n");

@@ -141,7 +141,7 @@ fn a_quiet_beat_tells_once_of_a_file_that_is_held() {
     let balancer = fleet("");
     let quiet = || balancer.0.run(&["beat", "--quiet"]);
     balancer.lose(&["c1", "c2"]);
-    quiet().code(3).says("keeps 2 nodes").says("presence accept");
+    quiet().code(3).says("keeps 2 nodes").says("presence.toml`");
     for _ in 0..2 {
         assert_eq!(quiet().code(3).stderr, "");
     }

@@ -118,8 +118,8 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
     }
     for first in &turn.firsts {
         let advice = format!(
-            "compare the file on other machines; `presence accept {}` chooses again",
-            crate::errors::pasted(&render.target.path)
+            "compare the file on other machines; `{}` chooses again",
+            config.to_accept(&render.target.path)
         );
         findings.doubtful(
             "file",

@@ -104,7 +104,7 @@ impl Local {
         });
         let done = done.map_err(|error| match refused {
             Some(_) => {
-                let place = self.path.display().to_string();
+                let place = format!("`{}`", self.path.display());
                 StoreErrorKind::TooMuch { place, what: libgit2::AT_ONCE, most: bytes as u64 }
             }
             None => error,
@@ -391,7 +391,7 @@ fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
             refs.insert(name.to_owned(), oid);
         }
         if refs.len() > limits::get().refs {
-            let (place, most) = (glob.to_owned(), limits::get().refs as u64);
+            let (place, most) = (format!("`{glob}`"), limits::get().refs as u64);
             return Err(StoreErrorKind::TooMuch { place, what: "refs", most });
         }
     }

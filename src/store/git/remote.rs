@@ -245,7 +245,7 @@ impl Operation<'_> {
 /// The session, if its server takes pushes. An ssh key that may only read runs `git-upload-pack` whatever it is
 /// asked for, and that does not report on a push.
 fn writable(session: Session) -> Result<Session, StoreErrorKind> {
-    if session.advert().can("report-status") {
+    if session.advertisement().can("report-status") {
         return Ok(session);
     }
     session.leave();

@@ -35,7 +35,7 @@ pub(super) fn measure(repo: &Repository, oid: Oid) -> Result<(), StoreErrorKind>
     let header = repo.odb().and_then(|odb| odb.read_header(oid)).during("read an object")?;
     match header.0 as u64 > limits::get().object_bytes {
         true => Err(StoreErrorKind::TooMuch {
-            place: oid.to_string(),
+            place: format!("`{oid}`"),
             what: "bytes",
             most: limits::get().object_bytes,
         }),
