@@ -157,12 +157,14 @@ impl<'c> Term<'c> {
                 }
             },
             Term::Default(terms) => {
-                for term in terms {
+                for (index, term) in terms.iter().enumerate() {
                     let value = term.value(place)?;
                     if !matches!(&value, Value::Missing)
                         && !matches!(&value, Value::Text(text) if text.is_empty())
                     {
-                        return Some(value);
+                        // The engine evaluates every argument, and a wrong one leaves the node out.
+                        let mut rest = terms[index + 1..].iter();
+                        return rest.all(|term| term.value(place).is_some()).then_some(value);
                     }
                     // An invalid port is never replaced.
                     if matches!(term, Term::Fact("port")) && place.member.node.port.is_err() {

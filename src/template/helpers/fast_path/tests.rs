@@ -36,7 +36,7 @@ const FACTS: [&str; 9] =
 const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
 
 /// Simple bodies, and some that are not.
-const BODIES: [&str; 37] = [
+const BODIES: [&str; 38] = [
     "{{instance-id}} {{address}} {{port}}\n",
     "{{rack}}",
     "{{{rack}}}",
@@ -58,6 +58,7 @@ const BODIES: [&str; 37] = [
     "{{default rack hostname \"neither\"}}",
     "{{default port 80}} {{default @root.vars.missing rack}}",
     "{{default rack}}",
+    "{{default hostname (as_port port)}}",
     "{{@index}}{{#if @first}}first{{/if}}{{#unless @last}}, {{/unless}}",
     "{{@root.vars.text}} {{@root.self.hostname}} {{@root.input.tree}} {{#if @root.vars.missing}}x{{/if}}",
     "{{@root.vars.missing}}",
