@@ -36,6 +36,9 @@ const NODEINFO: [&str; 2] = ["/root/nodeinfo", "/etc/presence/nodeinfo"];
 
 const FOLDER: &str = "it/presence/all";
 
+/// The variable that can switch off the fast path of the template engine, to find out whether an error is in it.
+pub const FAST_PATH: &str = "PRESENCE_FAST_PATH";
+
 /// Enough for ten thousand nodes with one heartbeat a minute each.
 const BEAT_SHARDS: u16 = 64;
 
@@ -54,6 +57,8 @@ pub struct Given {
     pub state_dir: Option<PathBuf>,
     /// Each network of `--addresses`.
     pub addresses: Vec<String>,
+    /// The variable [`FAST_PATH`].
+    pub fast_path: Option<String>,
 }
 
 /// The configuration of this run.
@@ -85,6 +90,8 @@ pub struct Config {
     pub template_dirs: Vec<PathBuf>,
     /// Variables for templates.
     pub vars: Map<String, Value>,
+    /// Whether templates may be rendered by the fast path.
+    pub fast_path: bool,
     /// The meanings of states.
     pub states: States,
     /// The safety limits.
@@ -147,6 +154,9 @@ pub enum ConfigError {
     /// `addresses` has an entry that is not a network.
     #[error("`addresses`: {0}")]
     Addresses(#[from] NetworkError),
+    /// The variable [`FAST_PATH`] has an unknown value.
+    #[error("`{FAST_PATH}` is `{}`, but only `on` and `off` have a meaning", crate::sanitize::excerpt(.0))]
+    FastPath(String),
     /// There is no home directory from which to derive the state directory.
     #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
@@ -168,6 +178,7 @@ impl ConfigError {
             ConfigError::Addresses(_) => {
                 Some("without `addresses`, records may state all but special addresses".into())
             }
+            ConfigError::FastPath(_) => Some(format!("without `{FAST_PATH}` the fast path is on")),
             ConfigError::NoStateDir => Some("name one with --state-dir or PRESENCE_STATE_DIR".into()),
         }
     }
@@ -332,6 +343,11 @@ impl Config {
             addresses: Allowed::of(&addresses)?,
             template_dirs: template_dir.into_iter().map(PathBuf::from).chain([TEMPLATE_DIR.into()]).collect(),
             vars: file.vars,
+            fast_path: match given.fast_path.as_deref() {
+                None | Some("" | "on") => true,
+                Some("off") => false,
+                Some(other) => return Err(ConfigError::FastPath(other.to_owned())),
+            },
             states: States::default().extended(file.states),
             limits,
             store_limits: file.store_limits,
@@ -464,6 +480,14 @@ mod tests {
     }
 
     #[test]
+    fn the_fast_path_is_on_unless_it_is_switched_off() {
+        for (value, expect) in [(None, true), (Some(""), true), (Some("on"), true), (Some("off"), false)] {
+            let given = Given { fast_path: value.map(str::to_owned), ..Given::default() };
+            assert_eq!(load("", given).unwrap().fast_path, expect, "{value:?}");
+        }
+    }
+
+    #[test]
     fn the_embedded_store_is_the_default() {
         let config = load("state-dir = '/s'", Given::default()).unwrap();
         assert_eq!(config.stores, ["/s/store.git"]);
@@ -520,6 +544,8 @@ mod tests {
             "`5 lightyears` is not a duration; write it like 90s, 5m, 2h or 1d",
         );
         check("[store-limits]\nfiles = 1", "unknown field `files`");
+        let fast_path = Given { fast_path: Some("no".into()), ..Given::default() };
+        assert!(load("", fast_path).unwrap_err().to_string().contains("`PRESENCE_FAST_PATH` is `no`"));
         let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));
     }

@@ -44,6 +44,8 @@ pub struct Rendering<'a> {
     pub states: &'a States,
     /// The time.
     pub now: Timestamp,
+    /// Whether templates may be rendered by the fast path.
+    pub fast_path: bool,
 }
 
 /// The variables, with the version of the HAProxy installed here, if the template depends on it and it is not
@@ -282,6 +284,7 @@ fn render(
         vars: rendering.vars,
         tree: tree(roster),
         previous: &previous,
+        fast_path: rendering.fast_path,
     })?;
     rendered.warnings.extend(unmatched(rendering, &rendered.counts, roster));
     Ok(rendered)

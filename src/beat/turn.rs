@@ -225,6 +225,7 @@ impl Turn {
             limits: (!manner.accept).then_some(render.limits),
             states: &config.states,
             now: node::now()?,
+            fast_path: config.fast_path,
         };
 
         let attendance = self.attend(&rendering, render, fleet, &memory, manner)?;

@@ -301,6 +301,7 @@ mod tests {
             folder: Some("x/y".into()),
             state_dir: Some("/s".into()),
             addresses: vec!["10.0.0.0/8".into()],
+            fast_path: None,
         };
         std::fs::write(&config, super::written(given.nodeinfo.as_ref().unwrap(), &given)).unwrap();
         let only_file = crate::config::Given { config: given.config.clone(), ..Default::default() };

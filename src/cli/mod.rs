@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, Given};
+use crate::config::{Config, FAST_PATH, Given};
 use error::{CliError, ExitKind};
 
 /// Service discovery that is just a folder
@@ -262,6 +262,7 @@ impl Global {
             folder: self.folder.clone(),
             state_dir: self.state_dir.clone(),
             addresses: self.addresses.iter().filter(|network| !network.trim().is_empty()).cloned().collect(),
+            fast_path: std::env::var_os(FAST_PATH).map(|value| value.to_string_lossy().into_owned()),
         }
     }
 }

@@ -136,6 +136,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         limits: (!args.force).then_some(limits),
         states: &config.states,
         now: node::now()?,
+        fast_path: config.fast_path,
     };
     let before = destination.before(memory, last.as_ref())?.ask(config, &fleet.roster);
     let composed = compose(args, &rendering, &fleet, limits, (&before, destination.excess(config)));

@@ -34,6 +34,8 @@ pub struct RenderRequest<'a> {
     pub tree: String,
     /// What is known of the last good output.
     pub previous: &'a Previous,
+    /// Whether simple blocks over nodes may be rendered without the engine.
+    pub fast_path: bool,
 }
 
 /// For each question, the roster indexes of the active nodes in its answer, in no order.
@@ -59,18 +61,13 @@ pub struct Rendered {
 /// Renders a template. Returns an error only if the template cannot be found or read; [`Rendered::text`] has
 /// the others.
 pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
-    render_by(request, true)
-}
-
-/// [`render`], with or without the fast path for simple bodies.
-pub(super) fn render_by(request: &RenderRequest<'_>, short_way: bool) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
     let (sources, templates) = load(request.lookup, &found)?;
     let survey = Survey::of(&templates);
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
     let (members, unusable) = context::members(request.who, request.roster);
     let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
-    let scoped = survey.scoped || !short_way;
+    let scoped = survey.scoped || !request.fast_path;
     let shared = Shared::new(request.who, members, twins(request.roster), scoped, request.previous);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);

@@ -24,8 +24,8 @@ use super::mirror::{Refs, RemoteRefs};
 use super::opening::Obstacle;
 use super::seen::{Observation, Read};
 use super::{
-    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way,
-    opening, tip, tree, trial,
+    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, tip,
+    tree, trial,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;

@@ -45,6 +45,12 @@ pub(super) fn format(name: &str) -> Option<Format> {
     FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
 }
 
+/// The names of the helpers that have a format.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FORMATS.into_iter().map(|(name, _)| name)
+}
+
 /// A helper that escapes its arguments. The result is not checked again: it may contain a newline if the
 /// format allows one.
 struct Spelling<F>(F);

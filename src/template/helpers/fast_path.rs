@@ -149,4 +149,6 @@ fn render(steps: &[Step<'_>], place: &Scope<'_, '_>, text: &mut String) -> Optio
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

@@ -77,3 +77,27 @@ fn add<'a>(engine: &mut Handlebars<'a>, name: &str, helper: impl HelperDef + Sen
     debug_assert!(IN_THE_ENGINE.contains(&name), "{name} is missing in the list of helpers");
     engine.register_helper(name, Box::new(helper));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::roster::Identity;
+    use crate::template::Previous;
+
+    /// A helper that the list lacks would be taken for a fact by the fast path.
+    #[test]
+    fn the_fast_path_knows_every_helper() {
+        let (who, previous) = (Identity::default(), Previous::default());
+        let shared = Shared::new(&who, Vec::new(), BTreeMap::new(), false, &previous);
+        let mut engine = Handlebars::new();
+        register(&mut engine, &shared);
+        // The engine shows its registry only here.
+        let shown = format!("{engine:?}");
+        let names = shown.split_once("helpers: ").and_then(|(_, rest)| rest.split_once(", decorators: "));
+        let names: Vec<String> = serde_json::from_str(names.unwrap().0).unwrap();
+        let known = IN_THE_ENGINE.into_iter().chain(escape::names()).map(str::to_owned);
+        assert_eq!(names.into_iter().collect::<BTreeSet<_>>(), known.collect());
+    }
+}

@@ -96,6 +96,7 @@ impl Fleet {
             vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let rendered = render(&RenderRequest {
             previous: &presence::template::Previous::default(),
+            fast_path: true,
             name,
             lookup: &Lookup::new(dirs, who).unwrap(),
             who,

@@ -5,11 +5,10 @@ use serde_json::{Map, Value, json};
 use crate::record::Facts;
 use crate::roster::{Identity, Roster, Source, States};
 use crate::store::Snapshot;
-use crate::template::engine::render_by;
-use crate::template::{Lookup, RenderRequest};
+use crate::template::{Lookup, Previous, RenderRequest, render};
 
 /// Values that nodes state: valid ones, and some that no format accepts.
-const VALUES: [&str; 17] = [
+pub(super) const VALUES: [&str; 17] = [
     r#""x""#,
     r#""""#,
     r#""a b""#,
@@ -30,10 +29,10 @@ const VALUES: [&str; 17] = [
 ];
 
 /// The facts that the bodies use.
-const FACTS: [&str; 9] =
+pub(super) const FACTS: [&str; 9] =
     ["port", "hostname", "check-port", "state", "rack", "nodepart", "metrics-port", "count", "address"];
 
-const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
+pub(super) const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
 
 /// Simple bodies, and some that are not.
 const BODIES: [&str; 38] = [
@@ -88,11 +87,9 @@ const AROUND: [&str; 6] = [
 ];
 
 fn roster(random: &mut fastrand::Rng, nodes: usize) -> Roster {
-    let mut files = Vec::new();
-    for node in 0..nodes {
-        let mut facts = vec![format!(r#""instance-id":"i-{node}""#)];
-        let mut fact = |name: &str, value: &str| facts.push(format!(r#""{name}":{value}"#));
-        fact("ipv4", &format!(r#""10.0.0.{}""#, node + 1));
+    let nodes = (0..nodes).map(|_| {
+        let mut facts = Vec::new();
+        let mut fact = |name: &str, value: &str| facts.push((name.to_owned(), value.to_owned()));
         for name in FACTS {
             match (name, random.u8(..4)) {
                 ("address", 1..) | (_, 0) => {}
@@ -102,6 +99,19 @@ fn roster(random: &mut fastrand::Rng, nodes: usize) -> Roster {
                 _ => fact(name, random.choice(VALUES).unwrap()),
             }
         }
+        facts
+    });
+    roster_of(nodes)
+}
+
+/// A roster of nodes with these facts, each a name and a value in JSON.
+pub(super) fn roster_of(nodes: impl IntoIterator<Item = Vec<(String, String)>>) -> Roster {
+    let mut files = Vec::new();
+    for (node, facts) in nodes.into_iter().enumerate() {
+        let own = [("instance-id", format!("i-{node}")), ("ipv4", format!("10.0.0.{}", node + 1))];
+        let own = own.map(|(name, value)| (name.to_owned(), format!("{value:?}")));
+        let facts: Vec<_> =
+            own.into_iter().chain(facts).map(|(name, value)| format!("{name:?}:{value}")).collect();
         let text = format!(r#"{{"filetype":"nodepresence","value":{{{}}}}}"#, facts.join(","));
         files.push((format!("i-{node}.json"), text));
     }
@@ -109,31 +119,36 @@ fn roster(random: &mut fastrand::Rng, nodes: usize) -> Roster {
     Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
 }
 
-/// The fast path and the engine must give the same text or error, the same counts and the same warnings.
+/// The fast path and the engine must give the same text or error, the same counts, nodes and warnings, and use
+/// the same. Returns whether there is a text.
 #[track_caller]
-fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
+pub(super) fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
     let vars: Map<String, Value> = json!({
         "text": "a \"b\"", "port": 99, "null": null, "list": [1], "control": "a\nb", "db_host": "db", "app_port": 7,
     })
     .as_object()
     .cloned()
     .unwrap();
-    let request = RenderRequest {
+    let (who, previous) = (Identity::default(), Previous::default());
+    let facts = Facts::from([("hostname".to_owned(), "own".into())]);
+    let request = |fast_path| RenderRequest {
         name,
         lookup,
-        who: &Identity::default(),
-        facts: &Facts::from([("hostname".to_owned(), "own".into())]),
+        who: &who,
+        facts: &facts,
         roster,
         vars: &vars,
         tree: "t".to_owned(),
-        previous: &crate::template::Previous::default(),
+        previous: &previous,
+        fast_path,
     };
-    let [short, long] = [true, false].map(|short_way| {
-        let rendered = render_by(&request, short_way).unwrap();
-        (rendered.text.map_err(|error| error.to_string()), rendered.counts, rendered.warnings)
+    let [fast, engine] = [true, false].map(|fast_path| {
+        let rendered = render(&request(fast_path)).map_err(|error| error.to_string())?;
+        let text = rendered.text.map_err(|error| error.to_string());
+        Ok::<_, String>((text, rendered.counts, rendered.given, rendered.warnings, rendered.in_use))
     });
-    assert_eq!(short, long, "{name}");
-    short.0.is_ok()
+    assert_eq!(fast, engine, "{name}");
+    fast.is_ok_and(|rendered| rendered.0.is_ok())
 }
 
 #[test]
