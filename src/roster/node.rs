@@ -166,7 +166,7 @@ mod tests {
         check("", "has no `address`");
         check(r#","address":"evil host","ipv4":"10.0.0.2""#, "unusable `address`");
         check(r#","address":"","ipv4":"10.0.0.2""#, "unusable `address`");
-        check(r#","address":["10.0.0.1"]"#, "no text");
+        check(r#","address":["10.0.0.1"]"#, "not text");
         check(r#","ipv4":"10.0.0.2","port":"+80""#, "unusable `port`");
         check(r#","ipv4":"10.0.0.2","port":70000"#, "unusable `port`");
     }

@@ -89,7 +89,8 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
             Some(value) => Err(TemplateError::Render {
                 place: found.path.clone(),
                 reason: format!(
-                    "`{value}` holds control characters and stands in {{{{…}}}} without an escaping helper"
+                    "`{value}` contains control characters, and {{{{…}}}} writes it without an escaping \
+                     helper"
                 ),
             }),
             None => Ok(text),
@@ -168,7 +169,7 @@ fn finish(path: &str, mut text: String) -> Result<String, TemplateError> {
     if text.starts_with('\u{feff}') || text.contains('\0') {
         return Err(TemplateError::Render {
             place: path.to_owned(),
-            reason: "the output has a NUL or begins with a byte order mark".into(),
+            reason: "the output contains a NUL or starts with a byte order mark".into(),
         });
     }
     if !text.is_empty() && !text.ends_with('\n') {

@@ -9,7 +9,7 @@ use crate::haproxy::VersionError;
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The part, stacktype or template name cannot name a folder or file.
-    #[error("{what} is no usable name")]
+    #[error("{what} is not a usable name")]
     BadName {
         /// The kind of name.
         what: &'static str,
@@ -75,14 +75,14 @@ impl TemplateError {
             TemplateError::BadName { .. } => {
                 "it becomes part of a path: use letters, digits, `_`, `.` and `-`, first a letter or digit".into()
             }
-            TemplateError::NotFound { known, .. } => format!("there are: {}", known.join(", ")),
+            TemplateError::NotFound { known, .. } => format!("known templates: {}", known.join(", ")),
             TemplateError::Ambiguous { candidates, .. } => {
-                format!("name it whole, for example `presence render {}`", candidates.first().map_or("", String::as_str))
+                format!("write the full name, for example `presence render {}`", candidates.first().map_or("", String::as_str))
             }
             TemplateError::Io(error) => return error.hint(),
             TemplateError::Haproxy(error) => error.hint(),
             TemplateError::TooLarge { .. } | TemplateError::NotText(_) => {
-                "move the file out of the template directory if it is no template".into()
+                "move the file out of the template directory if it is not a template".into()
             }
             TemplateError::Syntax { .. } => "`presence templates` shows where each template comes from".into(),
             TemplateError::Render { reason, .. } if reason.starts_with("there is no `") => {

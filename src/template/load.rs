@@ -35,8 +35,7 @@ pub(super) fn load(
         if !uses.collect(&name, &template) {
             return Err(TemplateError::Syntax {
                 place: found.path,
-                reason: "the name of a partial has to be written out; choose between partials with {{#if}}"
-                    .into(),
+                reason: "the name of a partial must be literal; choose between partials with {{#if}}".into(),
             });
         }
         // A missing partial may be an inline one, or its block may have a fallback: the engine decides and
@@ -50,7 +49,7 @@ pub(super) fn load(
         let path = sources.get(circle[0]).map_or(main.path.as_str(), |source| &source.path);
         return Err(TemplateError::Syntax {
             place: path.to_owned(),
-            reason: format!("it includes itself without end: {}", circle.join(" → ")),
+            reason: format!("it includes itself: {}", circle.join(" → ")),
         });
     }
     Ok((sources, templates))

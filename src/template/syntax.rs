@@ -65,12 +65,14 @@ fn unbalanced(text: &str) -> Option<(usize, String)> {
             let rest = rest.trim_start();
             let closed = &rest[..name(rest)];
             match open.pop() {
-                None => return Some((start, format!("`{{{{/{}}}}}` closes nothing", excerpt(closed)))),
+                None => {
+                    return Some((start, format!("`{{{{/{}}}}}` does not close any block", excerpt(closed))));
+                }
                 Some((opened_at, opened)) if opened != closed => {
                     let line = place(text, opened_at).0;
                     let (opened, closed) = (excerpt(opened), excerpt(closed));
                     let reason =
-                        format!("`{{{{/{closed}}}}}` stands where `{{{{#{opened}}}}}` of line {line} ends");
+                        format!("`{{{{/{closed}}}}}` does not match `{{{{#{opened}}}}}` of line {line}");
                     return Some((start, reason));
                 }
                 Some(_) => {}
@@ -105,9 +107,9 @@ mod tests {
         check("a\nb {{#nodes}}\nc\n", "2:3: `{{#nodes}}` is not closed");
         check(
             "{{#if x}}\n{{#nodes part=\"a\"}}\n{{/if}}\n",
-            "3:1: `{{/if}}` stands where `{{#nodes}}` of line 2 ends",
+            "3:1: `{{/if}}` does not match `{{#nodes}}` of line 2",
         );
-        check("é {{/if}}", "1:3: `{{/if}}` closes nothing");
+        check("é {{/if}}", "1:3: `{{/if}}` does not close any block");
         check("a\n {{x\nb", "2:2: `{{` is not closed");
         check("{{!-- {{#if}} --}}{{#> frame ~}}", "1:19: `{{#frame}}` is not closed");
         check("a\n  {{ }}\n", "2:3: `{{ }}` is not handlebars");

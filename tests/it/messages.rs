@@ -30,13 +30,13 @@ fn of_the_command_line_and_the_configuration() {
     exit code 2
     --- stderr
     error: there is no template `haproxi`
-    hint: there are: database.env, database.properties, database.yml, haproxy.cfg, hosts, nagios.cfg, nginx-upstream.conf, pgbouncer.ini, prometheus-sd.json
+    hint: known templates: database.env, database.properties, database.yml, haproxy.cfg, hosts, nagios.cfg, nginx-upstream.conf, pgbouncer.ini, prometheus-sd.json
     ");
     insta::assert_snapshot!(told(&app, &["render", "database"]), @"
     exit code 2
     --- stderr
     error: `database` could be any of database.env, database.properties, database.yml
-    hint: name it whole, for example `presence render database.env`
+    hint: write the full name, for example `presence render database.env`
     ");
     insta::assert_snapshot!(told(&app, &["render", "hosts", "--set", "novalue"]), @"
     exit code 2

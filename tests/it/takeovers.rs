@@ -100,7 +100,7 @@ fn a_name_of_the_hosts_file_stays_with_who_had_it_first() {
     list.put("web2", "app1", "10.6.6.2", "");
     list.put("I-APP1", "app1", "10.6.6.3", "");
     for _ in 0..2 {
-        let outcome = list.render(&["hosts"]).code(0).says("is a name that another node had before");
+        let outcome = list.render(&["hosts"]).code(0).says("is a name that another node already had");
         let named: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("web")).collect();
         assert_eq!(named, before, "{outcome}");
         assert!(
@@ -122,7 +122,7 @@ fn names_that_programs_look_up_by_themselves_are_not_listed() {
     }
     list.put("wpad", "app1", "10.6.6.99", "");
     let words = ["hosts", "--set", "hosts_domain=example.net"];
-    let outcome = list.render(&words).code(0).says("is a name that programs look up by themselves");
+    let outcome = list.render(&words).code(0).says("is a name that programs look up on their own");
     for (at, name) in reserved.iter().enumerate() {
         assert!(outcome.stdout.contains(&format!("10.6.6.{at} e{at}\n")), "{name}: {outcome}");
     }
@@ -177,9 +177,8 @@ fn a_port_stays_with_the_part_that_listens_there_and_few_are_opened_for_others()
         list.put(&format!("f{at}"), &format!("app{at}"), "10.6.7.1", "");
     }
     for _ in 0..2 {
-        let outcome =
-            list.render(&["haproxy"]).code(0).says("part app gets no frontend: port 80 is that of app1");
-        let outcome = outcome.says("part app364 gets no frontend: 10 ports at most");
+        let outcome = list.render(&["haproxy"]).code(0).says("part app gets no frontend: app1 uses port 80");
+        let outcome = outcome.says("part app364 gets no frontend: at most 10 parts");
         assert!(outcome.stdout.contains("frontend app1:in\n    bind *:80\n"), "{outcome}");
         assert_eq!(outcome.stdout.matches("bind ").count(), 1, "{outcome}");
         assert!(outcome.stdout.contains("backend app364\n"), "a backend that nobody reaches does no harm");
@@ -190,9 +189,7 @@ fn a_port_stays_with_the_part_that_listens_there_and_few_are_opened_for_others()
     // A port that the config uses for something else.
     list.put("i-2", "app2", "10.0.0.3", "");
     let taken = ["haproxy", "--set", "stats_bind=127.0.0.1:81"];
-    list.render(&taken)
-        .code(0)
-        .says("part app2 gets no frontend: port 81 is that of the variable `stats_bind`");
+    list.render(&taken).code(0).says("part app2 gets no frontend: the variable `stats_bind` uses port 81");
 }
 
 /// Addresses that no record may state, each with the reason.

@@ -38,7 +38,7 @@ pub(super) fn choose<'s, 'a>(
             return Err(RenderError::strict_error(value.relative_path()));
         }
         let Some(pattern) = text(value.value()) else {
-            return Err(other(format!("`{key}` of {{{{{}}}}} is no text", h.name())));
+            return Err(other(format!("`{key}` of {{{{{}}}}} is not text", h.name())));
         };
         match *key {
             "state" | "availability" => {
@@ -103,7 +103,7 @@ pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderErr
     }
     text(param.value())
         .map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| refusal(h, index, "is a list or an object, and text is needed"))
+        .ok_or_else(|| refusal(h, index, "is a list or an object, not text"))
 }
 
 /// Whether an argument is given: not missing, not null, not empty.

@@ -30,7 +30,7 @@ impl HelperDef for Default<'_> {
             Some(first) if first.relative_path().is_some() => {
                 Err(RenderError::strict_error(first.relative_path()))
             }
-            _ => Err(other("none of the arguments of {{default}} is there".into())),
+            _ => Err(other("all arguments of {{default}} are missing".into())),
         }
     }
 }

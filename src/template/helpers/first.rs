@@ -31,7 +31,7 @@ impl<'a> First<'a> {
             .copied()
             .collect();
         if let Some(fact) = h.hash_get("by") {
-            let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is no text".into()))?;
+            let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is not text".into()))?;
             // A node without that fact comes last.
             active.sort_by(|a, b| match (a.node.record.text(&fact), b.node.record.text(&fact)) {
                 (Some(a), Some(b)) => natural_order(&a, &b),
@@ -105,7 +105,7 @@ impl HelperDef for First<'_> {
         if !h.is_block() {
             let fact = if h.param(0).is_some() { argument(h, 0)? } else { "address".to_owned() };
             let value = self.value(h, Some(&fact))?;
-            let text = text(&value).ok_or_else(|| other(format!("`{fact}` is no text")))?;
+            let text = text(&value).ok_or_else(|| other(format!("`{fact}` is not text")))?;
             return LineEscape(&text).call(h, r, ctx, rc, out);
         }
         let (choice, active) = self.choose(h)?;

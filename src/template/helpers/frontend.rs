@@ -68,15 +68,15 @@ impl HelperDef for FrontendPort<'_> {
                 return Ok(ScopedJson::Derived((*port).into()));
             }
             Some(Listener::Taken { port, holder }) => {
-                format!("port {port} is that of {holder}; name another")
+                format!("{holder} uses port {port}; set another")
             }
             Some(Listener::Reserved { port, variable }) => {
-                format!("port {port} is that of the variable `{variable}`; name another")
+                format!("the variable `{variable}` uses port {port}; set another")
             }
-            Some(Listener::Beyond { most }) => format!(
-                "{most} ports at most are opened for parts that nobody has named ({MOST}); name its port"
-            ),
-            None => "name its port".to_owned(),
+            Some(Listener::Beyond { most }) => {
+                format!("at most {most} parts without a port of their own get one ({MOST}); set its port")
+            }
+            None => "set its port".to_owned(),
         };
         self.0.warn(format!("part {part} gets no frontend: {why} with --set frontend_port_{part}=PORT"));
         Ok(ScopedJson::Derived(Value::Null))
@@ -105,7 +105,7 @@ fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
     let port = |name: &str, value: &Value| {
         Port::parse(&text(value).unwrap_or_default())
             .map(Port::get)
-            .map_err(|error| other(format!("the variable `{name}` is no port: {}", chain(&error))))
+            .map_err(|error| other(format!("the variable `{name}` is not a port: {}", chain(&error))))
     };
     let mut row = Row { first: DEFAULT_FIRST, most: DEFAULT_MOST, ..Row::default() };
     for (name, value) in vars {
@@ -126,7 +126,7 @@ fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
     if let Some(value) = vars.get(MOST) {
         let most = text(value).and_then(|most| most.parse().ok());
         row.most =
-            most.ok_or_else(|| other(format!("the variable `{MOST}` is no number from 0 to 65535")))?;
+            most.ok_or_else(|| other(format!("the variable `{MOST}` is not a number from 0 to 65535")))?;
     }
     row.named = asked.filter(|asked| !asked.contains(['*', '?', '[', ' '])).map(str::to_owned);
     Ok(row)

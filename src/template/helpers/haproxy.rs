@@ -87,7 +87,7 @@ impl HelperDef for AtLeast {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let version = |text: &str, whose: &str| {
-            let wrong = || format!("{whose} is no version of HAProxy such as 2.6: `{}`", excerpt(text));
+            let wrong = || format!("{whose} is not a version of HAProxy such as 2.6: `{}`", excerpt(text));
             Version::parse(text).ok_or_else(|| other(wrong()))
         };
         let least = version(&argument(h, 0)?, "the argument of {{haproxy_at_least}}")?;

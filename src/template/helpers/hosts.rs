@@ -30,9 +30,8 @@ impl HelperDef for HostsNames<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let shared = &self.0;
-        let node = shared
-            .current()
-            .ok_or_else(|| other("{{hosts_names}} has its place in a block over nodes".into()))?;
+        let node =
+            shared.current().ok_or_else(|| other("use {{hosts_names}} in a block over nodes".into()))?;
         let domains = match h.hash_get("domain").filter(|domain| !domain.is_value_missing()) {
             Some(domain) => text(domain.value()).unwrap_or_default().to_ascii_lowercase(),
             None => String::new(),
@@ -52,7 +51,7 @@ impl HelperDef for HostsNames<'_> {
         }
         match shared.holder(id) {
             Some(holder) if holder != id => {
-                return Err(refused_fact("instance-id", "is a name that another node had before"));
+                return Err(refused_fact("instance-id", "is a name that another node already had"));
             }
             None if shared.claims(id).ids > 1 => {
                 return Err(refused_fact("instance-id", "differs from that of another node only in case"));
@@ -77,7 +76,7 @@ impl HelperDef for HostsNames<'_> {
                     return Ok(ScopedJson::Derived(format!("{name} {id}").into()));
                 }
                 (None, Claims { ids: 0, .. }) => Some("is stated by other nodes too".to_owned()),
-                (Some(_), _) => Some("is a name that another node had before".to_owned()),
+                (Some(_), _) => Some("is a name that another node already had".to_owned()),
                 (None, _) => Some("is the instance-id of another node".to_owned()),
             },
         };
@@ -91,9 +90,9 @@ impl HelperDef for HostsNames<'_> {
     }
 }
 
-const OUTSIDE: &str = "is in a domain that the variable `hosts_domain` does not name";
+const OUTSIDE: &str = "is in a domain that the variable `hosts_domain` does not list";
 
-const RESERVED: &str = "is a name that programs look up by themselves";
+const RESERVED: &str = "is a name that programs look up on their own";
 
 /// Names that programs look up by themselves: a node with such a name would receive traffic meant for another
 /// machine.

@@ -44,7 +44,7 @@ impl HelperDef for Majority<'_> {
                         Ok(spelt) => Some(spelt),
                         Err(reason) => {
                             let (store, path) = (&member.node.store, &member.node.path);
-                            self.0.warn(format!("{store}: {path}: its `{fact}` does not count: {reason}"));
+                            self.0.warn(format!("{store}: {path}: its `{fact}` is ignored: {reason}"));
                             continue;
                         }
                     },

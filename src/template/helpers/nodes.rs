@@ -89,7 +89,7 @@ pub(super) fn render_each<'reg: 'rc, 'rc, 'a>(
     {
         let whom = match asked {
             1 => format!("node {node}"),
-            _ => format!("none of {asked} nodes can be rendered, {node} for one"),
+            _ => format!("none of {asked} nodes can be rendered, for example {node}"),
         };
         return Err(for_none(error, &whom));
     }
@@ -151,7 +151,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
             }
             (Ok(()), Some(value)) => {
                 *rc = before.clone();
-                let reason = format!("`{value}` holds control characters");
+                let reason = format!("`{value}` contains control characters");
                 // The value may come from a variable.
                 let doubtful = Some(other(reason.clone()));
                 pass.faults.push(NodeFault { node: member.node, reason, doubtful });

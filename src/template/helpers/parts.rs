@@ -130,7 +130,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
                 Err(error) => {
                     *rc = before.clone();
                     let (reason, doubt) = attribute_part_error(error)?;
-                    let whom = format!("none of {asked} parts can be rendered, {part} for one");
+                    let whom = format!("none of {asked} parts can be rendered, for example {part}");
                     doubtful = doubtful.or(doubt.map(|error| for_none(&error, &whom)));
                     bad.insert(part.clone(), reason);
                 }

@@ -28,7 +28,7 @@ impl HelperDef for Require<'_> {
         let least = match h.hash_get("min") {
             None => 1,
             Some(min) => {
-                min.value().as_u64().ok_or_else(|| other("`min` of {{require}} is no number".into()))?
+                min.value().as_u64().ok_or_else(|| other("`min` of {{require}} is not a number".into()))?
             }
         };
         let choice = choose(&self.0, h, &["min"])?;
@@ -37,7 +37,7 @@ impl HelperDef for Require<'_> {
         if (active as u64) < least {
             let question = choice.question;
             return Err(other(format!(
-                "{active} active nodes of `{question}` are in scope, {least} required"
+                "{active} active nodes of `{question}` are in scope, but {least} are required"
             )));
         }
         Ok(ScopedJson::Derived("".into()))

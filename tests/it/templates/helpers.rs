@@ -114,7 +114,7 @@ fn what_a_node_lacks_costs_the_node() {
 fn what_every_node_lacks_is_the_templates_mistake() {
     refuse(
         "a\n  {{#nodes}}{{hostnam}}{{/nodes}}",
-        ":2:13: there is no `hostnam` (none of 5 nodes can be rendered, i-a1 for one)",
+        ":2:13: there is no `hostnam` (none of 5 nodes can be rendered, for example i-a1)",
     );
     refuse("{{#nodes part=\"app2\"}}{{rack.x}}{{/nodes}}", ":1:23: there is no `rack.x` (node i-b1)");
     refuse("{{#nodes}}{{vars.missing}}{{/nodes}}", ":1:11: there is no `vars.missing`");
@@ -133,11 +133,11 @@ fn what_every_node_lacks_is_the_templates_mistake() {
 fn control_characters_do_not_come_through_by_themselves() {
     refuse(
         "{{vars.lines}}",
-        ": `a\\nb` holds control characters and stands in {{…}} without an escaping helper",
+        ": `a\\nb` contains control characters, and {{…}} writes it without an escaping helper",
     );
     refuse(
         "{{#nodes}}{{@root.vars.lines}}{{/nodes}}",
-        ":1:1: `a\\nb` holds control characters (none of 5 nodes can be rendered, i-a1 for one)",
+        ":1:1: `a\\nb` contains control characters (none of 5 nodes can be rendered, for example i-a1)",
     );
     check("{{{vars.lines}}}", "a\nb");
     check("{{shell vars.lines}}", "'a\nb'");
@@ -190,7 +190,7 @@ fn first_is_one_active_node() {
         ":1:1: the first active node of `db*`, i-d1, has no usable `rack`",
     );
     refuse("{{first part=\"web*\"}}", ":1:1: no active node of `web*` is in scope");
-    refuse("{{first \"tags\" part=\"app1\"}}", ":1:1: `tags` is no text");
+    refuse("{{first \"tags\" part=\"app1\"}}", ":1:1: `tags` is not text");
 }
 
 /// Whatever joins later and whatever its name: the database is that of the lowest part.
@@ -208,8 +208,11 @@ fn count_and_require_ask_how_many() {
     check("{{#if (gt (count part=\"db*\") 1)}}many{{else}}one{{/if}}", "many");
     check("[{{require part=\"app1\"}}]", "[]");
     check("[{{require part=\"db*\" min=2}}]", "[]");
-    refuse("{{require part=\"app*\" min=2}}", ":1:1: 1 active nodes of `app*` are in scope, 2 required");
-    refuse("{{require part=\"app*\" min=\"x\"}}", ":1:1: `min` of {{require}} is no number");
+    refuse(
+        "{{require part=\"app*\" min=2}}",
+        ":1:1: 1 active nodes of `app*` are in scope, but 2 are required",
+    );
+    refuse("{{require part=\"app*\" min=\"x\"}}", ":1:1: `min` of {{require}} is not a number");
     check("{{require vars.site}}", "shop");
     refuse(
         "{{require vars.owner \"say --set owner=NAME\"}}",
@@ -288,7 +291,7 @@ fn every_format_has_its_helper() {
     refuse("{{shell}}", ":1:1: {{shell}} needs 1 argument(s)");
     check("{{haproxy_id \"web-1\"}} {{haproxy_backend_id \"web-1\"}}", "1446749821 1446749821");
     check("{{#parts part=\"app*\"}}{{frontend_port part}} {{/parts}}", "80 81");
-    refuse("{{hosts_names}}", ":1:1: {{hosts_names}} has its place in a block over nodes");
+    refuse("{{hosts_names}}", ":1:1: use {{hosts_names}} in a block over nodes");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn part_and_stacktype_can_be_stood_in_for() {
         &["--part", "lb9", "--stacktype", "lad2", "--deployment", "d"],
         "lb9 of lad2 in d\n",
     );
-    render(&machine, "x", &["--part", "../lb"]).code(2).says("the part is no usable name");
+    render(&machine, "x", &["--part", "../lb"]).code(2).says("the part is not a usable name");
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn a_partial_that_includes_itself_is_refused() {
         ("t/common/frame.hbs", "{{#> three}}{{> @partial-block}}{{/three}}"),
     ]);
     for (name, expect) in [
-        ("self", "t/common/self.hbs: it includes itself without end: self → self"),
-        ("one", "t/common/two.hbs: it includes itself without end: two → four → one → two"),
-        ("inline", "t/common/inline.hbs: it includes itself without end: a → b → a"),
-        ("any", "t/common/any.hbs: the name of a partial has to be written out"),
+        ("self", "t/common/self.hbs: it includes itself: self → self"),
+        ("one", "t/common/two.hbs: it includes itself: two → four → one → two"),
+        ("inline", "t/common/inline.hbs: it includes itself: a → b → a"),
+        ("any", "t/common/any.hbs: the name of a partial must be literal"),
     ] {
         render(&machine, name, &["--set", "more=true", "--set", "which=any"]).code(1).says(expect);
     }
@@ -224,7 +224,7 @@ fn what_is_no_template_says_so() {
         ("latin", 1, "is not UTF-8 text"),
         ("large", 1, "is larger than 1048576 bytes"),
         ("folder", 2, "there is no template `folder`"),
-        ("../common/x", 2, "the template's name is no usable name"),
+        ("../common/x", 2, "the template's name is not a usable name"),
     ] {
         render(&machine, name, &[]).code(code).says(expect);
     }

@@ -226,7 +226,7 @@ fn haproxy_gets_the_keywords_of_its_version() {
     let outcome = fleet.render("haproxy", &[("haproxy_version", "new")]);
     let error = outcome.text.unwrap_err().to_string();
     assert!(
-        error.contains("the variable `haproxy_version` is no version of HAProxy such as 2.6: `new`"),
+        error.contains("the variable `haproxy_version` is not a version of HAProxy such as 2.6: `new`"),
         "{error}"
     );
 }
