@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tracing::{debug, info};
 
 use super::absence::{self, Evidence, Missed, Remembered};
 use super::fleet::Fleet;
@@ -11,7 +14,7 @@ use super::node::{self, NodeError};
 use super::reachable;
 use super::rendering::{self, ComposeError, Composed, Excess, LastOutput, Rendering};
 use crate::config::{Config, Render};
-use crate::errors::PathError;
+use crate::errors::{PathError, chain};
 use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::record::Facts;
 use crate::roster::Identity;
@@ -125,6 +128,7 @@ impl TurnError {
 
 /// Renders one configured file and puts it into use.
 pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner<'_>) -> Turn {
+    let began = Instant::now();
     let path = render.target.path.clone();
     let done = Ok(Done::Unchanged);
     let mut turn = Turn {
@@ -147,6 +151,7 @@ pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, mann
         _ => Vec::new(),
     };
     turn.warnings.extend(told);
+    turn.log(began);
     turn
 }
 
@@ -173,6 +178,22 @@ impl Turn {
             Err(TurnError::Limited { done, .. }) => Some(done),
             Err(_) => None,
         }
+    }
+
+    /// Logs the result of the turn that began at that moment.
+    fn log(&self, began: Instant) {
+        let result = || match &self.result {
+            Ok(done) => done.to_string(),
+            Err(error) => chain(error),
+        };
+        info!(
+            target: "file",
+            path = %self.path.display(),
+            duration_ms = began.elapsed().as_millis(),
+            held = self.held,
+            result = result(),
+            "rendered"
+        );
     }
 
     fn take(
@@ -241,6 +262,10 @@ impl Turn {
                 return Err(TurnError::Refused { path, accept, source });
             }
         };
+        for (question, count) in &composed.counts {
+            let (active, leaving) = (count.active, count.leaving);
+            debug!(target: "file", path = %path.display(), question, active, leaving, "asked for nodes");
+        }
         self.held += composed.held.len();
         if manner.compare_firsts {
             self.firsts = rendering::kept_firsts(&rendering, &attendance.roster, &before, &composed)?;
@@ -293,6 +318,11 @@ impl Turn {
         let runtime = render.target.runtime.as_ref();
         let limits = (render.limits, render.max_age);
         let mut attendance = holding::attend(rendering, &fleet.roster, &missed, limits, runtime, &before)?;
+        for (node, reason) in &missed.gone {
+            let is_kept = attendance.roster.get(node).is_some();
+            let decision = if is_kept { "kept" } else { "left out" };
+            debug!(target: "file", path = %self.path.display(), node, %reason, decision, "missed");
+        }
         self.warnings.append(&mut attendance.warnings);
         self.held = attendance.remembered.held.len();
         self.pardoned = std::mem::take(&mut attendance.pardoned);

@@ -72,6 +72,11 @@ pub(super) fn detail(text: &str) {
     }
 }
 
+/// Prints an event of the log, whatever `--quiet` says.
+pub(super) fn log(level: &str, text: &str) {
+    say(level, Style::new().dimmed(), text);
+}
+
 /// Prints what is wrong although the command goes on.
 pub(super) fn warning(text: &str) {
     if volume() >= NORMAL {

@@ -13,6 +13,7 @@ mod fleet;
 mod init;
 mod list;
 mod log;
+mod logging;
 mod man;
 mod node;
 mod publish;
@@ -25,6 +26,7 @@ mod withdraw;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -114,7 +116,8 @@ struct Global {
         help_heading = "Global options"
     )]
     addresses: Vec<String>,
-    /// Print more
+    /// Print more, and log the answers of stores and the decisions about files; -vv logs every step.
+    /// PRESENCE_LOG=info or debug logs the same without printing more
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PRESENCE_VERBOSE", hide_env_values = true, help_heading = "Global options")]
     verbose: u8,
     /// Print errors only, and nothing if nothing failed
@@ -215,22 +218,39 @@ fn run(cli: &Cli) -> Result<(), CliError> {
     if cli.global.color.is_none() {
         set_color(config.color.as_deref().and_then(|word| Color::from_str(word, true).ok()));
     }
-    console::set_volume(cli.global.verbose.max(config.verbose), cli.global.quiet || config.quiet);
+    let (verbose, quiet) = (cli.global.verbose.max(config.verbose), cli.global.quiet || config.quiet);
+    console::set_volume(verbose, quiet);
+    logging::start(if quiet { 0 } else { verbose })?;
+    let began = Instant::now();
+    tracing::debug!(
+        target: "command",
+        version = env!("CARGO_PKG_VERSION"),
+        config = %config.file.display(),
+        state_dir = %config.state_dir.display(),
+        "began"
+    );
+    let result = run_configured(cli, &config);
+    let exit_code = result.as_ref().map_or_else(|error| error.kind as u8, |()| 0);
+    tracing::info!(target: "command", exit_code, duration_ms = began.elapsed().as_millis(), "ended");
+    result
+}
+
+fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
     match &cli.command {
-        Command::Emit(args) => emit::run(args, &config),
-        Command::Publish(args) => publish::run(args, &config),
-        Command::Beat(args) => beat::run(args, &config),
-        Command::Agent(args) => agent::run(args, &config),
-        Command::Accept(args) => accept::run(args, &config),
-        Command::State(args) => state::run(args, &config),
-        Command::Withdraw(args) => withdraw::run(args, &config),
-        Command::List(args) => list::run(args, &config),
-        Command::Show(args) => show::run(args, &config),
-        Command::Log(args) => log::run(args, &config),
-        Command::Check(args) => check::run(args, &config),
-        Command::Render(args) => render::run(args, &config),
-        Command::Templates(args) => templates::run(args, &config),
-        Command::Doctor(args) => doctor::run(args, &config),
+        Command::Emit(args) => emit::run(args, config),
+        Command::Publish(args) => publish::run(args, config),
+        Command::Beat(args) => beat::run(args, config),
+        Command::Agent(args) => agent::run(args, config),
+        Command::Accept(args) => accept::run(args, config),
+        Command::State(args) => state::run(args, config),
+        Command::Withdraw(args) => withdraw::run(args, config),
+        Command::List(args) => list::run(args, config),
+        Command::Show(args) => show::run(args, config),
+        Command::Log(args) => log::run(args, config),
+        Command::Check(args) => check::run(args, config),
+        Command::Render(args) => render::run(args, config),
+        Command::Templates(args) => templates::run(args, config),
+        Command::Doctor(args) => doctor::run(args, config),
         Command::Completions(_) | Command::Man(_) | Command::Init(_) => Ok(()),
     }
 }

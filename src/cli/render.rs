@@ -115,6 +115,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
         && destination.repeat(memory, last.as_ref(), &inputs)?
     {
+        tracing::info!(target: "file", template = name, "unchanged: every input is as for the last output");
         return Ok(());
     }
     let fleet = fleet::read_pending(config, &args.max_age, seen)?;

@@ -4,6 +4,7 @@
 //! not interpret them: the meaning of a state or a part is the roster's business. A reading gives files *and*
 //! problems: a bad file never fails the whole reading.
 
+mod answer;
 mod cache;
 mod directory;
 mod error;

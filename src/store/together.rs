@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::answer::{self, Answer};
 use super::{StoreError, StoreErrorKind};
 use crate::deadline::Deadline;
 
@@ -26,16 +27,18 @@ pub(super) struct Task<S> {
 
 /// Runs `act` at each store. The results are in the order of the tasks. After the first success, the other
 /// stores get at most `more` time.
-pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
+pub(super) fn ask<S: Send + 'static, T: Answer + Send + 'static>(
     tasks: Vec<Task<S>>,
     more: Duration,
     act: impl Fn(S, Deadline) -> Result<T, StoreError> + Send + Sync + 'static,
 ) -> Vec<Result<T, StoreError>> {
     let act = Arc::new(act);
+    let asked = Instant::now();
     let (sender, receiver) = mpsc::channel();
     let mut waiting = Vec::with_capacity(tasks.len());
     for (place, task) in tasks.into_iter().enumerate() {
         let Task { url, store, deadline, alone } = task;
+        answer::log_request(T::OPERATION, &url, deadline);
         let (act, sender) = (act.clone(), sender.clone());
         waiting.push(Waiting { url, deadline, alone, shortened: None });
         std::thread::spawn(move || {
@@ -54,18 +57,30 @@ pub(super) fn ask<S: Send + 'static, T: Send + 'static>(
                 if result.is_ok() {
                     waiting.iter_mut().for_each(|waiting| waiting.hurry(more));
                 }
+                answer::log_answer(&waiting[place].url, asked, &result);
                 results[place] = Some(result);
             }
             // A defect of presence, already printed. The other stores are unaffected.
             Ok((place, Err(_))) => {
                 let url = waiting[place].url.clone();
-                results[place] = Some(Err(StoreError { url, kind: StoreErrorKind::Panicked }));
+                let result = Err(StoreError { url, kind: StoreErrorKind::Panicked });
+                answer::log_answer(&waiting[place].url, asked, &result);
+                results[place] = Some(result);
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
-    let result = |(result, waiting): (Option<_>, Waiting)| result.unwrap_or_else(|| Err(waiting.late()));
-    results.into_iter().zip(waiting).map(result).collect()
+    let late = |waiting: Waiting| {
+        let url = waiting.url.clone();
+        let result = Err(waiting.late());
+        answer::log_answer(&url, asked, &result);
+        result
+    };
+    results
+        .into_iter()
+        .zip(waiting)
+        .map(|(result, waiting)| result.unwrap_or_else(|| late(waiting)))
+        .collect()
 }
 
 /// A store that has not answered yet.
@@ -108,6 +123,14 @@ mod tests {
     use crate::deadline::Limit;
 
     const LONG: Duration = Duration::from_secs(600);
+
+    impl Answer for Duration {
+        const OPERATION: &'static str = "wait";
+
+        fn brief(&self) -> String {
+            format!("after {} ms", self.as_millis())
+        }
+    }
 
     /// A store that answers after that time.
     fn task(after: Duration, within: Duration) -> Task<Duration> {

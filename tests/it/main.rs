@@ -23,6 +23,8 @@ mod limits;
 mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod log;
 mod messages;
 mod own;
 mod places;
