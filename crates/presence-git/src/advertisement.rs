@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use git2::Oid;
 
+use crate::error::SessionError;
 use crate::pktline::{self, Source, garbage};
-use crate::send_pack::SessionError;
 
 /// The refs and capabilities of a server at one moment.
 #[derive(Debug, Default)]

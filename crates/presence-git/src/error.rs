@@ -244,6 +244,17 @@ impl TransportError {
     }
 }
 
+/// Why a push did not complete. It is then unknown whether the server accepted it.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The connection failed or broke.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The server's answer is an error, or not git's protocol.
+    #[error("{0}")]
+    Answer(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

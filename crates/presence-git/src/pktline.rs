@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use crate::Connection;
-use crate::send_pack::SessionError;
+use crate::error::SessionError;
 
 /// The longest packet, including its length digits.
 const MAX_PACKET: usize = 65_520;

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use git2::Oid;
 
 use crate::advertisement::Advertisement;
+pub use crate::error::SessionError;
 use crate::pktline::{self, Source};
-use crate::{Client, Connection, Deadline, Service, TransportError};
+use crate::{Client, Connection, Deadline, Service};
 #[cfg(test)]
 pub(crate) use pack::deflated;
 pub use pack::{NewCommit, added, pack_of};
@@ -216,15 +217,4 @@ impl Source for SideBand<'_> {
     fn ended(&mut self) -> SessionError {
         self.from.ended()
     }
-}
-
-/// Why a push did not complete. It is then unknown whether the server accepted it.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The connection failed or broke.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The server's answer is an error, or not git's protocol.
-    #[error("{0}")]
-    Answer(String),
 }

@@ -11,6 +11,7 @@ use ureq::{Agent, AsSendBody, Body, BodyReader};
 
 use super::login::{Login, Logins};
 use super::proxy::{self, Proxy};
+use super::request::{HttpRequest, base_url};
 use super::{Settings, failure, redirect};
 use crate::address::{Address, Scheme};
 use crate::configuration::{configuration, of_http};
@@ -44,29 +45,6 @@ struct Way {
     /// The file of authorities, and the setting that names it; `None` means the system's.
     authorities: Option<(&'static str, PathBuf)>,
     proxy: Option<Proxy>,
-}
-
-/// One request.
-pub(super) struct HttpRequest<'a> {
-    pub(super) service: Service,
-    /// The body of a POST; `None` for the GET of the refs.
-    pub(super) body: Option<&'a [u8]>,
-}
-
-impl HttpRequest<'_> {
-    /// The part after the repository's URL.
-    fn suffix(&self) -> String {
-        match self.body {
-            None => format!("/info/refs?service={}", self.service.program()),
-            Some(_) => format!("/{}", self.service.program()),
-        }
-    }
-
-    /// The content type of a correct answer.
-    pub(super) fn answer_type(&self) -> String {
-        let kind = if self.body.is_some() { "result" } else { "advertisement" };
-        format!("application/x-{}-{kind}", self.service.program())
-    }
 }
 
 impl Client {
@@ -262,12 +240,6 @@ fn roots(authorities: Option<&(&'static str, PathBuf)>) -> Result<RootCerts, Tra
         true => Err(unusable("it contains no certificate".into())),
         false => Ok(RootCerts::Specific(Arc::new(certificates))),
     }
-}
-
-/// The repository's URL, without a login.
-pub(super) fn base_url(address: &Address) -> String {
-    let scheme = if address.scheme == Scheme::Https { "https" } else { "http" };
-    format!("{scheme}://{}{}", address.peer(), address.path)
 }
 
 /// Reads the rest of an answer, so that the connection can be reused.

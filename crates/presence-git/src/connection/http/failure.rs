@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Body, Error, Timeout};
 
-use super::client::HttpRequest;
 use super::login::{Login, LoginSource, is_unheard};
+use super::request::HttpRequest;
 use crate::address::Address;
 use crate::connection::late;
 use crate::message::{SAID, said};

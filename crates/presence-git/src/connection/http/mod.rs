@@ -6,6 +6,7 @@ mod failure;
 mod login;
 mod proxy;
 mod redirect;
+mod request;
 
 use std::env;
 use std::io::{Cursor, Read};
@@ -22,7 +23,7 @@ use crate::address::{Address, Secret};
 use crate::{Deadline, TransportError};
 
 pub(super) use client::Client;
-use client::HttpRequest;
+use request::HttpRequest;
 
 /// Settings of http from the environment.
 #[derive(Debug, Clone, Default)]

@@ -5,6 +5,7 @@
 use ureq::Body;
 use ureq::http::{Response, header};
 
+use super::request::base_url;
 use crate::TransportError;
 use crate::address::{Address, Scheme};
 use crate::message::{SAID, said};
@@ -28,7 +29,7 @@ fn target(address: &Address, location: &str, suffix: &str) -> Option<Address> {
     let place = location.strip_suffix(suffix)?;
     if place.starts_with('/') && !place.starts_with("//") {
         let same = Address { path: String::new(), ..address.clone() };
-        let url = format!("{}{place}", super::client::base_url(&same));
+        let url = format!("{}{place}", base_url(&same));
         return Some(Address { path: Address::parse(&url).ok()?.path, ..same });
     }
     let to = Address::parse(place).ok()?;
@@ -53,7 +54,7 @@ mod tests {
     fn check(from: &str, location: &str, expect: Option<&str>) {
         let from = Address::parse(from).unwrap();
         let to = target(&from, &format!("{location}{SUFFIX}"), SUFFIX);
-        assert_eq!(to.as_ref().map(super::super::client::base_url).as_deref(), expect);
+        assert_eq!(to.as_ref().map(base_url).as_deref(), expect);
         if let Some(to) = to {
             assert_eq!((to.user, to.password), (from.user, from.password));
         }
