@@ -53,7 +53,7 @@ impl Failures {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
-        error.print();
+        console::failure(&error);
         let worst = self.0.filter(|worst| *worst as u8 >= error.kind as u8);
         self.0 = Some(worst.unwrap_or(error.kind));
         None

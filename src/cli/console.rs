@@ -116,6 +116,16 @@ pub(super) fn is_quiet() -> bool {
     volume() == QUIET
 }
 
+/// Prints the message and the hint of an error.
+pub(super) fn failure(failure: &CliError) {
+    if !failure.message().is_empty() {
+        error(failure.message());
+    }
+    if let Some(advice) = failure.advice() {
+        hint(advice);
+    }
+}
+
 pub(super) fn error(text: &str) {
     say("error", AnsiColor::Red.on_default().bold(), text);
 }

@@ -15,8 +15,6 @@ use crate::roster::SelectorError;
 use crate::store::StoreError;
 use crate::template::TemplateError;
 
-use super::console;
-
 /// The meaning of an exit code for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExitKind {
@@ -81,16 +79,6 @@ impl CliError {
     /// What to do next, if known.
     pub(super) fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
-    }
-
-    /// Prints the message and the hint to stderr.
-    pub(super) fn print(&self) {
-        if !self.message.is_empty() {
-            console::error(&self.message);
-        }
-        if let Some(hint) = &self.hint {
-            console::hint(hint);
-        }
     }
 
     fn of(kind: ExitKind, error: &dyn std::error::Error, hint: Option<String>) -> CliError {

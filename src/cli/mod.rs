@@ -192,7 +192,7 @@ pub fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.print();
+            console::failure(&error);
             error.kind.into()
         }
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::options::{Options, Unread, is_plain};
-use super::running::RunningServer;
 
 /// A file in two parts: the servers that can be changed at run time, and all the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -131,15 +130,6 @@ impl Config {
         }
         reader.close(section);
         reader.config
-    }
-}
-
-impl Server {
-    /// Whether a running server is this one, as far as the socket shows.
-    pub(super) fn is_seen_as(&self, seen: &RunningServer) -> bool {
-        seen.address == Some(self.address)
-            && self.id.is_none_or(|id| id == seen.id)
-            && self.check_port.unwrap_or(0) == seen.check_port
     }
 }
 

@@ -156,7 +156,7 @@ impl Judge<'_> {
         now: &mut Overrides,
     ) {
         match seen {
-            Some(seen) if wanted.is_seen_as(seen) => {
+            Some(seen) if seen.is(wanted) => {
                 if seen.state() == wanted.state {
                     return;
                 }

@@ -125,7 +125,7 @@ impl Pool<'_> {
             match self.seen(server) {
                 None => self.add(server, wanted, round)?,
                 Some(_) if self.overrides.is_left(self.name, server) => {}
-                Some(seen) if !wanted.is_seen_as(seen) => {
+                Some(seen) if !seen.is(wanted) => {
                     let busy = || self.is_stuck(seen).then(|| "its sessions do not end".to_owned());
                     if let Some(reason) = cannot_add(self.backend, wanted).or_else(busy) {
                         return Err(format!("server `{}/{server}` has moved: {reason}", self.name));
@@ -162,7 +162,7 @@ impl Pool<'_> {
             }
             wanted_ready += 1;
             match self.seen(server) {
-                Some(seen) if !wanted.is_seen_as(seen) => moved += 1,
+                Some(seen) if !seen.is(wanted) => moved += 1,
                 Some(seen) if matches!(seen.state(), State::Ready(_)) => standing.serves |= seen.serves(),
                 Some(seen) => {
                     standing.entering = true;

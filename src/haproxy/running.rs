@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::config::State;
+use super::config::{Server, State};
 use super::step::ServerName;
 
 /// The servers of a running HAProxy.
@@ -151,6 +151,13 @@ impl Running {
 }
 
 impl RunningServer {
+    /// Whether it is that server of a config, as far as the socket shows.
+    pub(super) fn is(&self, server: &Server) -> bool {
+        self.address == Some(server.address)
+            && server.id.is_none_or(|id| id == self.id)
+            && server.check_port.unwrap_or(0) == self.check_port
+    }
+
     /// Whether it gets requests, as configured or commanded; a check's verdict is not included.
     pub fn state(&self) -> State {
         if self.admin & ADMIN_MAINT != 0 {

@@ -70,7 +70,7 @@ pub fn remember(states: &str, new: &Config, overrides: &Overrides) -> Result<Str
     for (line, (name, seen)) in lines.zip(&servers) {
         let Some(backend) = new.backends.get(&name.backend) else { continue };
         let left = backend.servers.get(&name.server);
-        if left.is_some_and(|wanted| wanted.is_seen_as(seen) && overrides.holds(name, wanted.state)) {
+        if left.is_some_and(|wanted| seen.is(wanted) && overrides.holds(name, wanted.state)) {
             kept.push(line.to_owned());
             continue;
         }
@@ -100,7 +100,7 @@ fn memory(backend: &Backend, name: &str, seen: &RunningServer) -> KeptState {
         let known = backend.has_template || backend.left_alone.contains(name);
         return if known { KeptState::AsItIs } else { KeptState::Nothing };
     };
-    if !wanted.is_seen_as(seen) {
+    if !seen.is(wanted) {
         return KeptState::Nothing;
     }
     match (wanted.state, seen.state()) {
