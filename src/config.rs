@@ -155,7 +155,7 @@ pub enum ConfigError {
     #[error("`addresses`: {0}")]
     Addresses(#[from] NetworkError),
     /// The variable [`FAST_PATH`] has an unknown value.
-    #[error("`{FAST_PATH}` is `{}`, but only `on` and `off` have a meaning", crate::sanitize::excerpt(.0))]
+    #[error("`{FAST_PATH}` is `{}`; use `on` or `off`", crate::sanitize::excerpt(.0))]
     FastPath(String),
     /// There is no home directory from which to derive the state directory.
     #[error("no state directory: neither XDG_STATE_HOME nor HOME is set")]

@@ -40,9 +40,7 @@ fn by_variable() -> Result<LevelFilter, CliError> {
         Some("debug") => Ok(LevelFilter::DEBUG),
         _ => {
             let value = excerpt(&value.to_string_lossy());
-            Err(CliError::usage(format!(
-                "`{LOG}` is `{value}`, but only `off`, `info` and `debug` have a meaning"
-            )))
+            Err(CliError::usage(format!("`{LOG}` is `{value}`; use `off`, `info` or `debug`")))
         }
     }
 }

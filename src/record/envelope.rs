@@ -48,11 +48,14 @@ pub(super) const SOUND: u8 = 0;
 /// a field that nobody understands must not take a server away from a balancer.
 pub(super) fn problem(note: u8) -> Option<&'static str> {
     match (note & BAD_SERIAL > 0, note & BAD_SIGNATURE > 0) {
-        (true, true) => {
-            Some("has a `serial` that is no whole number and a `signature` that is no text: both are ignored")
+        (true, true) => Some(
+            "has a `serial` that is not a whole number and a `signature` that is not text: presence ignores \
+             both",
+        ),
+        (true, false) => {
+            Some("has a `serial` that is not a whole number from 0 to 2^64-1: presence ignores it")
         }
-        (true, false) => Some("has a `serial` that is no whole number from 0 to 2^64-1: it is ignored"),
-        (false, true) => Some("has a `signature` that is no text: it is ignored"),
+        (false, true) => Some("has a `signature` that is not text: presence ignores it"),
         (false, false) => None,
     }
 }

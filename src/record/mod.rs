@@ -402,7 +402,7 @@ mod tests {
         for signature in ["7", "null", "[]", "{}"] {
             let record = beside(&format!(r#""signature":{signature},"serial":"x","#));
             assert_eq!(record.envelope(), Envelope::default());
-            assert!(record.envelope_problem().unwrap().contains("both are ignored"));
+            assert!(record.envelope_problem().unwrap().contains("presence ignores both"));
         }
     }
 

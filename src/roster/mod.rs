@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(ports(&roster), ["1"]);
         assert_eq!(
             roster.problems[0].reason,
-            "has a `serial` that is no whole number from 0 to 2^64-1: it is ignored"
+            "has a `serial` that is not a whole number from 0 to 2^64-1: presence ignores it"
         );
     }
 

@@ -26,7 +26,7 @@ impl Answer for Look {
     fn brief(&self) -> String {
         match &self.stamp {
             Some(stamp) => format!("version {stamp}"),
-            None => "only reading tells the version".to_owned(),
+            None => "version unknown until it is read".to_owned(),
         }
     }
 }
@@ -58,8 +58,8 @@ impl Answer for Option<Timestamp> {
 
     fn brief(&self) -> String {
         match self {
-            Some(replaced) => format!("taken, after {replaced}"),
-            None => "taken".to_owned(),
+            Some(replaced) => format!("accepted, replaces that of {replaced}"),
+            None => "accepted".to_owned(),
         }
     }
 }

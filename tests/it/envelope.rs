@@ -256,5 +256,5 @@ fn show_prints_what_stands_beside_the_facts() {
     assert_eq!((&json["found"]["serial"], &json["found"]["signature"]), (&7.into(), &"a".into()));
     let listed = reader.run(&["list", "--format", "ids"]).code(0);
     assert_eq!(listed.stdout, "s-1\ns-2\n");
-    listed.says("s-2.json: has a `signature` that is no text: it is ignored");
+    listed.says("s-2.json: has a `signature` that is not text: presence ignores it");
 }

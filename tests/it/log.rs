@@ -101,5 +101,5 @@ fn the_log_shows_no_password_and_acts_upon_no_terminal() {
 #[test]
 fn a_level_that_does_not_exist_is_an_error() {
     let node = Machine::new("app1").env("PRESENCE_LOG", "loud");
-    node.run(&["emit"]).code(2).says("error: `PRESENCE_LOG` is `loud`, but only `off`, `info` and `debug`");
+    node.run(&["emit"]).code(2).says("error: `PRESENCE_LOG` is `loud`; use `off`, `info` or `debug`");
 }
