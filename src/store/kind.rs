@@ -86,7 +86,7 @@ pub(super) fn missing(path: &Path) -> Result<Option<StoreErrorKind>, PathError> 
         return Ok(None);
     }
     let is = match fs::symlink_metadata(path).map(|found| found.file_type()) {
-        Ok(found) if found.is_symlink() => "a link, but not to a directory",
+        Ok(found) if found.is_symlink() => "a link that does not lead to a directory",
         Ok(found) if found.is_file() => "a file",
         Ok(found) if found.is_fifo() => "a fifo",
         Ok(found) if found.is_socket() => "a socket",

@@ -244,14 +244,14 @@ fn hints_do_not_propose_to_replace_what_is_there() {
     hinted(&app, "is a fifo, not a directory");
     fs::remove_file(&list).unwrap();
     std::os::unix::fs::symlink("nowhere", &list).unwrap();
-    hinted(&app, "is a link, but not to a directory");
+    hinted(&app, "is a link that does not lead to a directory");
     // Even if nothing was ever used.
     for name in ["a", "a.git"] {
         let new = Machine::new("app2");
         let list = new.path(name);
         let new = new.store(list.display());
         std::os::unix::fs::symlink("nowhere", &list).unwrap();
-        hinted(&new, "is a link, but not to a directory");
+        hinted(&new, "is a link that does not lead to a directory");
         fs::remove_file(&list).unwrap();
         fifo(&list);
         hinted(&new, "is a fifo, not a directory");
