@@ -140,7 +140,7 @@ fn a_key_that_may_only_read() {
     ");
     let doctor = node.run(&["doctor", "--store", &url]).code(1);
     assert!(doctor.stdout.contains("this login may only read"), "{doctor}");
-    assert!(!doctor.stdout.contains("takes a publishing"), "{doctor}");
+    assert!(!doctor.stdout.contains("accepts records"), "{doctor}");
 }
 
 #[test]
