@@ -532,7 +532,7 @@ mod tests {
         );
         let twice = "[[render]]\nname = 'x'\noutput = '/x'\n";
         check(&twice.repeat(2), "two [[render]] tables write `/x`");
-        check("[[health]]\nrise = 2", "[[health]] at line 1: one of `command`, `tcp` and `http`");
+        check("[[health]]\nrise = 2", "[[health]] at line 1: exactly one of `command`, `tcp` and `http`");
         check("[[health]]\nhttp = 'http://example.net/'", "with a numeric address");
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");

@@ -239,7 +239,7 @@ nodeinfo = \"{nodeinfo}\"
 # metrics = \"/var/lib/prometheus/node-exporter/presence.prom\"
 
 # Files to keep up to date, for `presence beat` and `presence agent`: one table each, with the options of `presence render`.
-# With apply = \"runtime\", HAProxy gets new servers and loses old ones while it runs; other changes reload it.
+# If `apply` is \"runtime\", HAProxy gets new servers and loses old ones while it runs; other changes reload it.
 # [[render]]
 # name = \"haproxy\"
 # output = \"/etc/haproxy/haproxy.cfg\"
