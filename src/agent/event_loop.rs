@@ -139,7 +139,7 @@ impl<'a> EventLoop<'a> {
             self.config.agent.interval, self.config.agent.poll
         ));
         // Health comes before announcement.
-        self.hear(&announce::ask_health(self.config));
+        self.hear(&announce::ask_health(&self.config.healths));
         let mut ready = false;
         while self.goes_on() {
             self.judge();

@@ -8,7 +8,7 @@ use signal_hook::iterator::Signals;
 
 use super::workers;
 use crate::beat::announce::Answer;
-use crate::config::Config;
+use crate::config::Health;
 use crate::health;
 
 /// An event that does not wait for the next beat.
@@ -46,8 +46,8 @@ pub(super) fn listen_to_signals(sender: Sender<AgentEvent>) -> io::Result<()> {
 }
 
 /// Runs each health check at its interval, in a thread of its own that is abandoned at the end.
-pub(super) fn ask_health_for_ever(config: &Config, sender: &Sender<AgentEvent>) {
-    for health in config.healths.clone() {
+pub(super) fn ask_health_for_ever(healths: &[Health], sender: &Sender<AgentEvent>) {
+    for health in healths.to_vec() {
         let sender = sender.clone();
         std::thread::spawn(move || {
             loop {

@@ -57,7 +57,7 @@ pub fn run(config: &Config, say: &dyn Fn(Report)) -> Result<(), AgentError> {
     let (sender, events) = mpsc::channel();
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
-    events::ask_health_for_ever(config, &sender);
+    events::ask_health_for_ever(&config.healths, &sender);
     event_loop::EventLoop::new(config, say, &sender, events).run();
     // Checks and notifications may still run.
     children::kill_all();

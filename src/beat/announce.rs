@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::node::{self, NodeError};
-use crate::config::Config;
+use crate::config::{Config, Health};
 use crate::errors::PathError;
 use crate::health::{self, HealthMemory, Judgement};
 use crate::name::Name;
@@ -42,10 +42,10 @@ pub struct Answer {
 }
 
 /// Runs all health checks once, at the same time.
-pub fn ask_health(config: &Config) -> Vec<Answer> {
+pub fn ask_health(healths: &[Health]) -> Vec<Answer> {
     std::thread::scope(|scope| {
         let threads: Vec<_> =
-            config.healths.iter().map(|health| (health, scope.spawn(|| health::ask(health)))).collect();
+            healths.iter().map(|health| (health, scope.spawn(|| health::ask(health)))).collect();
         threads
             .into_iter()
             .map(|(health, thread)| Answer {
@@ -112,7 +112,8 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
         Judgement::Hold(until) => Ok(Judged::Held(until)),
         Judgement::Enter(state) => {
             let Ok(state) = Name::parse(state) else { return Ok(Judged::Nothing) };
-            let reason = (state.as_str() == health::WEDGED).then(|| reason(config, &memory, answers));
+            let reason =
+                (state.as_str() == health::WEDGED).then(|| reason(&config.healths, &memory, answers));
             node::enter_state(config, &state, reason.as_deref())?;
             Ok(Judged::Entered(state, reason))
         }
@@ -120,8 +121,8 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
 }
 
 /// Why this node is ill: the failing checks, with their answers in this round.
-fn reason(config: &Config, memory: &HealthMemory, answers: &[Answer]) -> String {
-    let told = memory.ill(&config.healths).map(|health| {
+fn reason(healths: &[Health], memory: &HealthMemory, answers: &[Answer]) -> String {
+    let told = memory.ill(healths).map(|health| {
         let heard = answers.iter().find(|answer| answer.name == health.name);
         match heard.and_then(|answer| answer.answer.as_ref().err()) {
             Some(reason) => format!("{}: {reason}", health.name),

@@ -1,9 +1,10 @@
 //! A reload command that several files share runs once, after all of them are replaced.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::turn::{self, Turn, TurnError};
-use crate::config::{Config, Render};
+use crate::config::Render;
 use crate::output::{self, Done, Memory, Target};
 
 /// For each table, whether another table has the same reload command. A command that contains the file's name
@@ -22,24 +23,26 @@ pub fn shared(renders: &[Render]) -> Vec<bool> {
 /// turns are as if each had reloaded by itself. Returns the index of one file for each command that ran.
 ///
 /// `turns` are turns of tables with a [`shared`] command, taken with `hold_reload`, and the tables' indexes.
-pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut() -> bool) -> Vec<usize> {
+pub fn run(
+    renders: &[Render],
+    state_dir: &Path,
+    turns: &mut [(usize, Turn)],
+    mut allow: impl FnMut() -> bool,
+) -> Vec<usize> {
     let mut ran = Vec::new();
     for at in 0..turns.len() {
         let (place, turn) = &turns[at];
         if !matches!(turn.done(), Some(Done::Held { .. })) || !allow() {
             continue;
         }
-        let command = &config.renders[*place].target.reload;
+        let command = &renders[*place].target.reload;
         // Also for files without a turn now: they owe the same command.
-        let sharing =
-            (0..config.renders.len()).filter(|other| config.renders[*other].target.reload == *command);
-        let mut outcomes = reload(config, sharing);
+        let sharing = (0..renders.len()).filter(|other| renders[*other].target.reload == *command);
+        let mut outcomes = reload(renders, state_dir, sharing);
         if outcomes.values().any(|outcome| !matches!(outcome, Err(TurnError::Memory(_)))) {
             ran.push(*place);
         }
-        for (other, turn) in
-            turns.iter_mut().filter(|(other, _)| config.renders[*other].target.reload == *command)
-        {
+        for (other, turn) in turns.iter_mut().filter(|(other, _)| renders[*other].target.reload == *command) {
             let Some(done) = turn.done_mut() else { continue };
             let Done::Held(held) = &*done else { continue };
             match outcomes.remove(other) {
@@ -54,14 +57,18 @@ pub fn run(config: &Config, turns: &mut [(usize, Turn)], mut allow: impl FnMut()
 }
 
 /// Runs the command of these tables for those that owe it. Returns the results by the tables' indexes.
-fn reload(config: &Config, sharing: impl Iterator<Item = usize>) -> BTreeMap<usize, Result<(), TurnError>> {
+fn reload(
+    renders: &[Render],
+    state_dir: &Path,
+    sharing: impl Iterator<Item = usize>,
+) -> BTreeMap<usize, Result<(), TurnError>> {
     let mut outcomes = BTreeMap::new();
     let mut owing = Vec::new();
     // In the order of the configuration: every process that takes several of these locks takes them in this
     // order.
     for place in sharing {
-        let target = &config.renders[place].target;
-        match Memory::open(&config.state_dir, &turn::key(&target.path)) {
+        let target = &renders[place].target;
+        match Memory::open(state_dir, &turn::key(&target.path)) {
             Ok(memory) if memory.owes_reload() => owing.push((place, target, memory)),
             Ok(_) => {}
             Err(error) => drop(outcomes.insert(place, Err(error.into()))),
@@ -77,7 +84,7 @@ fn reload(config: &Config, sharing: impl Iterator<Item = usize>) -> BTreeMap<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Given;
+    use crate::config::{Config, Given};
 
     #[test]
     fn a_command_is_shared_if_it_is_the_same_and_names_no_file() {

@@ -344,8 +344,8 @@ const TOLD: &str = "told.json";
 
 /// Remembers the report about a file that a safety limit holds; `None` if none does. False if the last report
 /// was the same, so that it need not be repeated.
-pub fn note_held(config: &Config, path: &Path, held: Option<&str>) -> bool {
-    let Ok(memory) = Memory::open(&config.state_dir, &key(path)) else { return true };
+pub fn note_held(state_dir: &Path, path: &Path, held: Option<&str>) -> bool {
+    let Ok(memory) = Memory::open(state_dir, &key(path)) else { return true };
     let told: Option<String> = memory.note(TOLD);
     if told.as_deref() != held {
         // If it cannot be saved, the report is repeated.

@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 }
 
 fn health(config: &Config) -> Result<(), CliError> {
-    let answers = announce::ask_health(config);
+    let answers = announce::ask_health(&config.healths);
     for answer in &answers {
         if let Err(reason) = &answer.answer {
             console::warning(&format!("health check `{}`: {reason}", answer.name));
@@ -139,12 +139,12 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
         let turn = turn::take(config, table, &facts, &fleet, manner);
         match shared[place] {
             true => waiting.push((place, turn)),
-            false => drop(failures.note(report(config, table, turn, args.dry_run))),
+            false => drop(failures.note(report(&config.state_dir, table, turn, args.dry_run))),
         }
     }
-    reloads::run(config, &mut waiting, || true);
+    reloads::run(&config.renders, &config.state_dir, &mut waiting, || true);
     for (place, turn) in waiting {
-        failures.note(report(config, &config.renders[place], turn, args.dry_run));
+        failures.note(report(&config.state_dir, &config.renders[place], turn, args.dry_run));
     }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         console::warning(&trouble);
@@ -167,7 +167,7 @@ fn see(args: &Args, config: &Config, fleet: &Fleet) -> Result<Option<(Sightings,
 }
 
 /// Reports the result of a file's turn.
-fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
+fn report(state_dir: &Path, table: &Render, turn: Turn, dry_run: bool) -> Result<(), CliError> {
     let path = turn.path.display();
     let warnings: Vec<String> =
         turn.warnings.iter().map(|warning| format!("{path}: {}", warning.text)).collect();
@@ -185,7 +185,7 @@ fn report(config: &Config, table: &Render, turn: Turn, dry_run: bool) -> Result<
         _ => None,
     };
     // cron mails the output of a quiet beat: report a held file only once.
-    let is_new = dry_run || turn::note_held(config, &turn.path, held.as_deref());
+    let is_new = dry_run || turn::note_held(state_dir, &turn.path, held.as_deref());
     match turn.result {
         Err(error) if console::is_quiet() && !is_new => Err(CliError::from(error).untold()),
         Err(error) => Err(error.into()),
@@ -209,7 +209,7 @@ pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(
         compare_firsts: false,
     };
     let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
-    report(config, table, turn, dry_run)
+    report(&config.state_dir, table, turn, dry_run)
 }
 
 /// Queues notifications of what changed on the list, and starts to send them.

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use similar::TextDiff;
@@ -99,14 +99,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let who = args.who.identity(&facts);
     let lookup = args.who.lookup(config, &who)?;
     let name = lookup.find(&args.name)?.name;
-    let vars = variables(config, &args.sets)?;
+    let vars = variables(&config.vars, &args.sets)?;
     let destination = Destination::new(args, config, &name, &who)?;
     let limits = Limits {
         min_nodes: args.min_nodes.or(config.limits.min_nodes),
         max_shrink: args.max_shrink.unwrap_or(config.limits.max_shrink),
     };
 
-    let memory = destination.memory(config)?;
+    let memory = destination.memory(&config.state_dir)?;
     let memory = memory.as_ref();
     let last = memory.and_then(Memory::last_good);
     let inputs = inputs(args, config, &facts, &lookup);
@@ -292,8 +292,8 @@ impl Destination {
     }
 
     /// The memory of the output. stdout is also rendered without one, as if for the first time.
-    fn memory(&self, config: &Config) -> Result<Option<Memory>, CliError> {
-        let memory = Memory::open(&config.state_dir, &self.key);
+    fn memory(&self, state_dir: &Path) -> Result<Option<Memory>, CliError> {
+        let memory = Memory::open(state_dir, &self.key);
         match (&self.kind, memory) {
             (DestinationKind::Stdout { .. }, Err(error)) => {
                 console::warning(&format!(
@@ -512,8 +512,8 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
 }
 
 /// The variables of the configuration, overridden by those of the command line.
-fn variables(config: &Config, sets: &[String]) -> Result<Map<String, Value>, CliError> {
-    let mut vars = config.vars.clone();
+fn variables(vars: &Map<String, Value>, sets: &[String]) -> Result<Map<String, Value>, CliError> {
+    let mut vars = vars.clone();
     for set in sets {
         let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             return Err(CliError::usage(format!("--set `{set}` is not of the form KEY=VALUE")));

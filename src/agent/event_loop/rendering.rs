@@ -83,7 +83,7 @@ impl EventLoop<'_> {
             good &= self.taken(place, &turn, reloaded);
         }
         let (now, budget) = (self.now(), &mut self.budget);
-        let ran = reloads::run(config, &mut waiting, || {
+        let ran = reloads::run(&config.renders, &config.state_dir, &mut waiting, || {
             let allowed = budget.allows(now);
             if allowed {
                 budget.spend(now);

@@ -65,8 +65,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     haproxy::installed(config, &mut findings);
     commands::programs(config, &mut findings);
     files::targets(config, facts.as_ref(), &fleet, &mut findings);
-    others::health(config, &mut findings);
-    others::notifications(config, &mut findings);
+    others::health(&config.healths, &mut findings);
+    others::notifications(&config.notifies, &mut findings);
     let only = if console::is_quiet() { Some(Verdict::Bad) } else { None };
     match args.format {
         Format::Text => console::data(&terminal_safe(&findings.text(only)))?,

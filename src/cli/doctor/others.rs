@@ -6,20 +6,20 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::findings::Findings;
-use crate::config::Config;
+use crate::config::{Health, Notify};
 use crate::health;
 
 /// The longest wait for a webhook.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs each health check once.
-pub(super) fn health(config: &Config, findings: &mut Findings) {
+pub(super) fn health(healths: &[Health], findings: &mut Findings) {
     let answers: Vec<Result<(), String>> = std::thread::scope(|scope| {
-        let asked: Vec<_> = config.healths.iter().map(|health| scope.spawn(|| health::ask(health))).collect();
+        let asked: Vec<_> = healths.iter().map(|health| scope.spawn(|| health::ask(health))).collect();
         let joined = asked.into_iter().map(|asked| asked.join());
         joined.map(|answer| answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    for (health, answer) in config.healths.iter().zip(answers) {
+    for (health, answer) in healths.iter().zip(answers) {
         let name = &health.name;
         match answer {
             Ok(()) => findings.good("health", format!("health check `{name}` passes")),
@@ -33,8 +33,8 @@ pub(super) fn health(config: &Config, findings: &mut Findings) {
 }
 
 /// Whether a server listens where notifications would be sent. Sends none.
-pub(super) fn notifications(config: &Config, findings: &mut Findings) {
-    for notify in &config.notifies {
+pub(super) fn notifications(notifies: &[Notify], findings: &mut Findings) {
+    for notify in notifies {
         let Some(url) = &notify.url else { continue };
         let Some((scheme, place)) = place(url) else {
             findings.bad(
