@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use crate::endpoint::{Allowed, NetworkError};
 use crate::errors::{AtPath, PathError, pasted};
+use crate::facts::Nodeinfo;
 use crate::folder;
 use crate::limits;
 use crate::output::limits::{DEFAULT_MAX_SHRINK, Limits};
@@ -69,9 +70,7 @@ pub struct Config {
     /// Whether that file exists.
     pub file_found: bool,
     /// The folder of facts.
-    pub nodeinfo: PathBuf,
-    /// Whether that folder was named explicitly; then it must exist.
-    pub nodeinfo_named: bool,
+    pub nodeinfo: Nodeinfo,
     /// The stores, the most trusted first. Never empty.
     pub stores: Vec<String>,
     /// The folder of the records inside each store.
@@ -332,8 +331,10 @@ impl Config {
             notifies: place.each("notify", file.notify, tables::NotifyTable::resolve)?,
             renders,
             file_found: text.is_some(),
-            nodeinfo_named: nodeinfo.is_some(),
-            nodeinfo: nodeinfo.unwrap_or_else(default_nodeinfo),
+            nodeinfo: Nodeinfo {
+                is_named: nodeinfo.is_some(),
+                dir: nodeinfo.unwrap_or_else(default_nodeinfo),
+            },
             stores,
             folder: Folder::parse(given.folder.as_deref().or(file.folder.as_deref()).unwrap_or(FOLDER))?,
             layout: Layout::parse(&Vec::from(file.layout))?,

@@ -202,7 +202,9 @@ impl<'a> EventLoop<'a> {
 
     fn until_beat(&self) -> Duration {
         let agent = &self.config.agent;
-        let id = node::record(self.config).map(|record| record.id().to_string()).unwrap_or_default();
+        let id = node::record(&self.config.nodeinfo, &self.config.state_dir)
+            .map(|record| record.id().to_string())
+            .unwrap_or_default();
         // Not `PRESENCE_NOW`: a clock that stands still never reaches the phase.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         until_beat(now, agent.interval, phase(&id, agent.splay))
@@ -220,14 +222,14 @@ impl<'a> EventLoop<'a> {
     fn stop(&mut self) {
         self.systemd.tell("STOPPING=1");
         self.reporter.note(format!("{}: the agent stops", self.stopping.take().unwrap_or_default()));
-        match (self.config.agent.on_stop, node::record(self.config)) {
+        match (self.config.agent.on_stop, node::record(&self.config.nodeinfo, &self.config.state_dir)) {
             (OnStop::Nothing, _) | (_, Err(_)) => {}
             // A node in setup, wedged or drained keeps its state.
             (OnStop::Draining, Ok(record))
                 if self.config.states.of(record.state().as_deref()) != Availability::Active => {}
             (OnStop::Draining, Ok(_)) => {
                 let state = Name::parse("draining").ok();
-                match state.map(|state| node::enter_state(self.config, &state, None)) {
+                match state.map(|state| node::enter_state(&self.config.nodeinfo, &state, None)) {
                     Some(Ok(_)) => {
                         if let Some(record) = self.record(Firmness::Look) {
                             let job = Job::Announce { record: record.clone(), heartbeat: false };

@@ -99,7 +99,7 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
             memory.hear(health, answer.answer.is_ok());
         }
     }
-    let facts = node::facts(config)?;
+    let facts = node::facts(&config.nodeinfo)?;
     let state = facts.get("state").and_then(|state| state.as_str()).filter(|state| !state.is_empty());
     let judgement = memory.judge(&config.healths, state, &config.states, node::now()?);
     // Saved before the state is written: if the process were killed in between, `wedged` would look like the
@@ -114,7 +114,7 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
             let Ok(state) = Name::parse(state) else { return Ok(Judged::Nothing) };
             let reason =
                 (state.as_str() == health::WEDGED).then(|| reason(&config.healths, &memory, answers));
-            node::enter_state(config, &state, reason.as_deref())?;
+            node::enter_state(&config.nodeinfo, &state, reason.as_deref())?;
             Ok(Judged::Entered(state, reason))
         }
     }

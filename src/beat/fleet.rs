@@ -81,7 +81,7 @@ impl Fleet {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        let (own, id) = node::identity(config);
+        let (own, id) = node::identity(&config.nodeinfo);
         roster.restrict(&config.addresses, &own, id.as_deref());
         Fleet { roster, readings, beat_readings }
     }
@@ -265,7 +265,9 @@ fn options(config: &Config) -> Options {
 
 /// The author of commits: this node, or the user where there is no node (a laptop).
 fn author(config: &Config) -> String {
-    let id = node::facts(config).ok().and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
+    let id = node::facts(&config.nodeinfo)
+        .ok()
+        .and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));
     id.and_then(|id| Name::parse(&id).ok())
         .map(|id| id.to_string())
         .or_else(|| std::env::var("USER").ok().filter(|user| Name::parse(user).is_ok()))

@@ -1,17 +1,16 @@
 //! This node: its facts from files and the machine, and the clock.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::own;
-use crate::config::Config;
 use crate::endpoint::Address;
 use crate::errors::pasted;
-use crate::facts::{self, FactsError};
+use crate::facts::{self, FactsError, Nodeinfo};
 use crate::health;
 use crate::name::Name;
 use crate::record::{Facts, REASON, Record, RecordError};
@@ -76,9 +75,9 @@ impl NodeError {
 }
 
 /// The facts of this node. The folder may be missing unless it was named explicitly.
-pub fn facts(config: &Config) -> Result<Facts, NodeError> {
-    let mut found = match config.nodeinfo.is_dir() || config.nodeinfo_named {
-        true => facts::read(&config.nodeinfo)?,
+pub fn facts(nodeinfo: &Nodeinfo) -> Result<Facts, NodeError> {
+    let mut found = match nodeinfo.dir.is_dir() || nodeinfo.is_named {
+        true => facts::read(&nodeinfo.dir)?,
         false => Facts::new(),
     };
     facts::complete(&mut found);
@@ -90,9 +89,9 @@ pub fn facts(config: &Config) -> Result<Facts, NodeError> {
 }
 
 /// The addresses of this node and its machine, and the node's name, as far as they are known.
-pub fn identity(config: &Config) -> (Vec<IpAddr>, Option<String>) {
+pub fn identity(nodeinfo: &Nodeinfo) -> (Vec<IpAddr>, Option<String>) {
     let mut own = facts::own_addresses();
-    let facts = facts(config).unwrap_or_default();
+    let facts = facts(nodeinfo).unwrap_or_default();
     let text = |fact: &str| facts.get(fact).and_then(|value| value.as_str());
     let stated = own::ADDRESSES.iter().filter_map(|fact| text(fact)?.parse::<Address>().ok());
     own.extend(stated.map(|address| address.ip()).filter(|address| !address.is_loopback()));
@@ -101,15 +100,15 @@ pub fn identity(config: &Config) -> (Vec<IpAddr>, Option<String>) {
 
 /// The record of this node. An error if its name would differ from before only because the file with the name
 /// is missing or being written: the node would join the list a second time.
-pub fn record(config: &Config) -> Result<Record, NodeError> {
-    let file = facts::file(&config.nodeinfo, ID);
-    if facts::is_empty(&config.nodeinfo, ID) {
+pub fn record(nodeinfo: &Nodeinfo, state_dir: &Path) -> Result<Record, NodeError> {
+    let file = facts::file(&nodeinfo.dir, ID);
+    if facts::is_empty(&nodeinfo.dir, ID) {
         return Err(NodeError::EmptyId(file));
     }
     let record =
-        Record::new(facts(config)?).map_err(|source| NodeError::Record { file: file.clone(), source })?;
-    let was = own::id_said(&config.state_dir).filter(|was| was != record.id().as_str());
-    match was.filter(|_| !facts::has_file(&config.nodeinfo, ID)) {
+        Record::new(facts(nodeinfo)?).map_err(|source| NodeError::Record { file: file.clone(), source })?;
+    let was = own::id_said(state_dir).filter(|was| was != record.id().as_str());
+    match was.filter(|_| !facts::has_file(&nodeinfo.dir, ID)) {
         Some(was) => Err(NodeError::OtherId { file, was, now: record.id().to_string() }),
         None => Ok(record),
     }
@@ -133,20 +132,20 @@ pub fn now_utc() -> Result<DateTime, NodeError> {
 
 /// Writes into nodeinfo that this node is in that state now, with the reason, if it is known. False if it was
 /// already.
-pub fn enter_state(config: &Config, state: &Name, reason: Option<&str>) -> Result<bool, NodeError> {
-    if !config.nodeinfo.is_dir() {
-        return Err(NodeError::NoFolder(config.nodeinfo.clone()));
+pub fn enter_state(nodeinfo: &Nodeinfo, state: &Name, reason: Option<&str>) -> Result<bool, NodeError> {
+    if !nodeinfo.dir.is_dir() {
+        return Err(NodeError::NoFolder(nodeinfo.dir.clone()));
     }
-    let Some(changes) = facts::enter_state(&facts(config)?, state.as_str(), now_utc()?) else {
+    let Some(changes) = facts::enter_state(&facts(nodeinfo)?, state.as_str(), now_utc()?) else {
         return Ok(false);
     };
     // Before the state, so that a record never has one without the other.
     match reason {
-        Some(reason) => facts::write(&config.nodeinfo, REASON, reason)?,
-        None => facts::remove(&config.nodeinfo, REASON)?,
+        Some(reason) => facts::write(&nodeinfo.dir, REASON, reason)?,
+        None => facts::remove(&nodeinfo.dir, REASON)?,
     }
     for (fact, value) in changes {
-        facts::write(&config.nodeinfo, fact, &value)?;
+        facts::write(&nodeinfo.dir, fact, &value)?;
     }
     Ok(true)
 }

@@ -157,7 +157,7 @@ pub fn must_ask(config: &Config, record: &Record) -> bool {
     let firm = || ADDRESSES.iter().chain(&FIRM);
     let is_doubtful = !has_address(record)
         || ["nodepart", "stacktype"].iter().any(|fact| !record.has(fact))
-        || firm().any(|fact| facts::is_empty(&config.nodeinfo, fact))
+        || firm().any(|fact| facts::is_empty(&config.nodeinfo.dir, fact))
         || !faults(record, &config.states, &config.addresses).is_empty()
         || firm().any(|fact| !record.has(fact)) && !state::can_save(&config.state_dir);
     let has_copy =
@@ -217,7 +217,7 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
         let told = told.map(|at| warnings.remove(at).text);
         let why = match (&away.instead, told) {
             (Some(_), Some(told)) => told,
-            _ => format!("{}, and there is no other source of `{fact}`", missing(config, fact)),
+            _ => format!("{}, and there is no other source of `{fact}`", missing(&config.nodeinfo.dir, fact)),
         };
         let text = format!(
             "{why}: the list keeps `{}` {until} (`presence publish --anyway` removes it at once)",
@@ -234,9 +234,9 @@ fn settle_after(config: &Config, before: LastPublished, record: Record, firmness
     Own { record: kept, warnings }
 }
 
-fn missing(config: &Config, fact: &str) -> String {
-    let file = facts::file(&config.nodeinfo, fact);
-    match facts::has_file(&config.nodeinfo, fact) {
+fn missing(nodeinfo: &Path, fact: &str) -> String {
+    let file = facts::file(nodeinfo, fact);
+    match facts::has_file(nodeinfo, fact) {
         true => format!("`{}` is empty", file.display()),
         false => format!("there is no `{}`", file.display()),
     }
@@ -248,10 +248,10 @@ fn subject(fact: &str) -> String {
 
 /// What readers will find wrong with this record, each with the file to correct.
 pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
-    let file = |fact: &str| facts::file(&config.nodeinfo, fact).display().to_string();
+    let file = |fact: &str| facts::file(&config.nodeinfo.dir, fact).display().to_string();
     let warning = |fact: &str, text: String| Warning { subject: subject(fact), text };
     let mut told: Vec<Warning> = Vec::new();
-    for fact in TOLD.iter().filter(|fact| facts::is_empty(&config.nodeinfo, fact)) {
+    for fact in TOLD.iter().filter(|fact| facts::is_empty(&config.nodeinfo.dir, fact)) {
         let instead = match record.text(fact) {
             Some(value) => format!("presence uses `{}` of this machine", crate::sanitize::excerpt(&value)),
             None => "the node has no such fact".to_owned(),
@@ -259,7 +259,7 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
         told.push(warning(fact, format!("`{}` is empty: {instead}", file(fact))));
     }
     for fault in faults(record, &config.states, &config.addresses) {
-        let where_ = match facts::has_file(&config.nodeinfo, fault.fact) {
+        let where_ = match facts::has_file(&config.nodeinfo.dir, fault.fact) {
             true => format!("`{}`", file(fault.fact)),
             false => format!("`{}` (to be written)", file(fault.fact)),
         };
@@ -267,7 +267,8 @@ pub fn warnings(config: &Config, record: &Record) -> Vec<Warning> {
         told.push(warning(fault.fact, text));
     }
     for fact in ["nodepart", "stacktype"] {
-        if record.text(fact).is_none_or(|value| value.is_empty()) && !facts::is_empty(&config.nodeinfo, fact)
+        if record.text(fact).is_none_or(|value| value.is_empty())
+            && !facts::is_empty(&config.nodeinfo.dir, fact)
         {
             let text = format!("this node states no `{fact}`; write it into `{}`", file(fact));
             told.push(warning(fact, text));

@@ -220,7 +220,7 @@ pub fn met(config: &Config) -> Option<Rival> {
 }
 
 fn told(config: &Config, store: &str, is_new: bool) -> Rival {
-    let file = facts::file(&config.nodeinfo, "instance-id");
+    let file = facts::file(&config.nodeinfo.dir, "instance-id");
     Rival {
         is_new,
         text: format!(

@@ -306,7 +306,7 @@ mod tests {
         std::fs::write(&config, super::written(given.nodeinfo.as_ref().unwrap(), &given)).unwrap();
         let only_file = crate::config::Given { config: given.config.clone(), ..Default::default() };
         let read = crate::config::Config::load(&only_file).unwrap();
-        assert_eq!((read.stores, Some(read.nodeinfo)), (given.stores.clone(), given.nodeinfo.clone()));
+        assert_eq!((read.stores, Some(read.nodeinfo.dir)), (given.stores.clone(), given.nodeinfo.clone()));
         assert_eq!((read.folder.as_ref(), read.state_dir.to_str()), ("x/y", Some("/s")));
         let words = shell_words::split(&super::options(&given, true)).unwrap();
         let expect = [

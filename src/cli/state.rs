@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
             known.join(", ")
         )));
     }
-    if !enter_state(config, &state, None)? {
+    if !enter_state(&config.nodeinfo, &state, None)? {
         console::note(&format!("this node is already in the state `{state}`"));
     }
     let firmness = if args.anyway { Firmness::Anyway } else { Firmness::Say };

@@ -11,6 +11,15 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, NotPlain, READABLE};
 use crate::record::Facts;
 
+/// The folder of this node's facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodeinfo {
+    /// Its path.
+    pub dir: PathBuf,
+    /// Whether it was named explicitly; then it must exist.
+    pub is_named: bool,
+}
+
 /// The maximum length of a fact, in bytes.
 pub const MAX_FACT_BYTES: u64 = 16 * 1024;
 

@@ -57,7 +57,7 @@ impl EventLoop<'_> {
         if self.no_address.is_some() {
             return;
         }
-        let record = node::record(self.config).ok();
+        let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok();
         let record = record.map(|record| own::settle(self.config, record, Firmness::Look));
         let record = record.map(|own| own.record.to_bytes());
         let mut list = self.workers.iter().filter(|worker| worker.role == Role::List);
@@ -83,7 +83,7 @@ impl EventLoop<'_> {
 
     /// The record to publish for this node.
     pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
-        let record = node::record(self.config);
+        let record = node::record(&self.config.nodeinfo, &self.config.state_dir);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
         self.reporter.report("record", complaint);
         let Own { record, warnings } = own::settle(self.config, record.ok()?, firmness);
@@ -99,7 +99,7 @@ impl EventLoop<'_> {
     fn is_ready(&mut self) -> bool {
         let now = self.now();
         let is_first = self.given_out.is_none() && now < ADDRESS_PATIENCE;
-        let record = node::record(self.config).ok().filter(|_| is_first);
+        let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok().filter(|_| is_first);
         let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, record));
         if !must_ask && record.as_ref().is_none_or(own::has_address) {
             self.no_address = None;
@@ -118,7 +118,7 @@ impl EventLoop<'_> {
         );
         let hint = format!(
             "write one into `{}` if the machine never gets one",
-            crate::facts::file(&self.config.nodeinfo, "address").display()
+            crate::facts::file(&self.config.nodeinfo.dir, "address").display()
         );
         self.reporter.report("address", [(text, Some(hint))]);
         false

@@ -26,7 +26,7 @@ impl EventLoop<'_> {
             if fleet.is_current() {
                 self.rendered = Some(versions(&fleet));
             }
-            let facts = node::facts(self.config).unwrap_or_default();
+            let facts = node::facts(&self.config.nodeinfo).unwrap_or_default();
             good = self.turns(0..self.config.renders.len(), &facts, &fleet);
         }
         self.fleet = Some(fleet);
@@ -42,7 +42,7 @@ impl EventLoop<'_> {
             return;
         }
         let Some(fleet) = self.fleet.take() else { return };
-        let facts = node::facts(self.config).unwrap_or_default();
+        let facts = node::facts(&self.config.nodeinfo).unwrap_or_default();
         let places: Vec<usize> = (0..self.again.len()).filter(|index| due(&self.again[*index])).collect();
         self.turns(places, &facts, &fleet);
         self.fleet = Some(fleet);

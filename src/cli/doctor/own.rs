@@ -24,7 +24,7 @@ pub(super) fn record(config: &Config, findings: &mut Findings) -> Option<Facts> 
     let facts = match node::facts(config) {
         Ok(facts) => facts,
         Err(error) => {
-            let text = format!("nodeinfo `{}`: {}", config.nodeinfo.display(), error.message());
+            let text = format!("nodeinfo `{}`: {}", config.nodeinfo.dir.display(), error.message());
             findings.bad("record", text, error.advice().map(str::to_owned));
             return None;
         }
@@ -51,7 +51,7 @@ fn judge(config: &Config, record: &Record, findings: &mut Findings) {
     }
     for fault in faults(record, &config.states, &config.addresses) {
         let text = format!("this node's record {}: {}", fault.reason, fault.so);
-        let advice = format!("correct `{}`", facts::file(&config.nodeinfo, fault.fact).display());
+        let advice = format!("correct `{}`", facts::file(&config.nodeinfo.dir, fault.fact).display());
         match fault.fact {
             // Other readers may know this state.
             "state" => findings.doubtful("record", text, advice),
@@ -75,7 +75,7 @@ pub(super) fn identity(config: &Config, who: &Identity, findings: &mut Findings)
         match value {
             Some(value) => findings.good("record", format!("{fact} {}", crate::sanitize::shown(value))),
             None => {
-                let file = config.nodeinfo.join(format!("{fact}.txt"));
+                let file = config.nodeinfo.dir.join(format!("{fact}.txt"));
                 let advice = format!("write it into `{}`, if this machine is a node", file.display());
                 findings.doubtful("record", format!("no {fact}"), advice);
             }
@@ -97,7 +97,7 @@ pub(super) fn directories(config: &Config, findings: &mut Findings) {
         ),
     }
     if !config.healths.is_empty()
-        && let Err(error) = may_make_files_in(&config.nodeinfo)
+        && let Err(error) = may_make_files_in(&config.nodeinfo.dir)
     {
         let text = format!("{}, where health checks write the state `wedged`", chain(&error));
         findings.bad("health", text, error.hint());
