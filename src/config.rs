@@ -45,7 +45,7 @@ const BEAT_SHARDS: u16 = 64;
 
 /// The values from the command line and the environment; clap has already merged these two.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct RawOptions {
     /// `--config`.
     pub config: Option<PathBuf>,
     /// `--nodeinfo`.
@@ -278,7 +278,7 @@ impl Config {
     }
 
     /// Reads the file, and overrides it with the given values.
-    pub fn load(given: &Given) -> Result<Config, ConfigError> {
+    pub fn load(given: &RawOptions) -> Result<Config, ConfigError> {
         let path = given.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
         let (file, text) = read(&path, given.config.is_some())?;
         let nodeinfo = given.nodeinfo.clone().or(file.nodeinfo);
@@ -460,22 +460,25 @@ fn default_state_dir() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn load(text: &str, given: Given) -> Result<Config, ConfigError> {
+    fn load(text: &str, given: RawOptions) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("presence.toml");
         fs::write(&path, text).unwrap();
-        Config::load(&Given { config: Some(path), ..given })
+        Config::load(&RawOptions { config: Some(path), ..given })
     }
 
     #[test]
     fn what_is_given_outranks_the_file() {
         let text = "store = '/file'\nfolder = 'a/b'\nstate-dir = '/s'\n[limits]\nmax-shrink = 20\n[states]\nparked = 'down'";
-        let config = load(text, Given::default()).unwrap();
+        let config = load(text, RawOptions::default()).unwrap();
         assert_eq!((config.stores, config.folder.as_ref()), (vec!["/file".to_owned()], "a/b"));
         assert_eq!(config.limits.max_shrink, 20);
         assert!(config.states.knows("parked"));
-        let given =
-            Given { stores: vec!["/a".into(), "/b".into()], folder: Some("c".into()), ..Given::default() };
+        let given = RawOptions {
+            stores: vec!["/a".into(), "/b".into()],
+            folder: Some("c".into()),
+            ..RawOptions::default()
+        };
         let config = load(text, given).unwrap();
         assert_eq!((config.stores.len(), config.folder.as_ref()), (2, "c"));
     }
@@ -483,27 +486,27 @@ mod tests {
     #[test]
     fn the_fast_path_is_on_unless_it_is_switched_off() {
         for (value, expect) in [(None, true), (Some(""), true), (Some("on"), true), (Some("off"), false)] {
-            let given = Given { fast_path: value.map(str::to_owned), ..Given::default() };
+            let given = RawOptions { fast_path: value.map(str::to_owned), ..RawOptions::default() };
             assert_eq!(load("", given).unwrap().fast_path, expect, "{value:?}");
         }
     }
 
     #[test]
     fn the_embedded_store_is_the_default() {
-        let config = load("state-dir = '/s'", Given::default()).unwrap();
+        let config = load("state-dir = '/s'", RawOptions::default()).unwrap();
         assert_eq!(config.stores, ["/s/store.git"]);
     }
 
     #[test]
     fn the_limits_of_stores_are_configured_one_by_one() {
-        let config = load("[store-limits]\nupdates-of-node = 7", Given::default()).unwrap();
+        let config = load("[store-limits]\nupdates-of-node = 7", RawOptions::default()).unwrap();
         assert_eq!(config.store_limits, limits::Limits { updates_of_node: 7, ..limits::Limits::default() });
     }
 
     #[test]
     fn a_health_check_is_damped_unless_that_is_switched_off() {
         let check = |line: &str, seconds: u64| {
-            let config = load(&format!("[[health]]\ntcp = '80'\n{line}\n"), Given::default()).unwrap();
+            let config = load(&format!("[[health]]\ntcp = '80'\n{line}\n"), RawOptions::default()).unwrap();
             assert_eq!(config.healths[0].damp.as_secs(), seconds, "{line}");
         };
         check("", 15 * 60);
@@ -514,7 +517,7 @@ mod tests {
     #[test]
     fn a_mistake_is_told_with_its_place() {
         let check = |text: &str, expect: &str| {
-            let error = load(text, Given::default()).unwrap_err();
+            let error = load(text, RawOptions::default()).unwrap_err();
             assert!(error.to_string().contains(expect) && error.hint().is_some(), "{error}");
         };
         check("stores = []", "unknown field `stores`");
@@ -545,9 +548,9 @@ mod tests {
             "`5 lightyears` is not a duration; write it like 90s, 5m, 2h or 1d",
         );
         check("[store-limits]\nfiles = 1", "unknown field `files`");
-        let fast_path = Given { fast_path: Some("no".into()), ..Given::default() };
+        let fast_path = RawOptions { fast_path: Some("no".into()), ..RawOptions::default() };
         assert!(load("", fast_path).unwrap_err().to_string().contains("`PRESENCE_FAST_PATH` is `no`"));
-        let missing = Given { config: Some("/nowhere/presence.toml".into()), ..Given::default() };
+        let missing = RawOptions { config: Some("/nowhere/presence.toml".into()), ..RawOptions::default() };
         assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere"));
     }
 }

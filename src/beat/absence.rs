@@ -153,7 +153,7 @@ impl Decision {
 
 /// The counts of a template's questions; `None` if the template cannot be rendered with these nodes.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct AnswerCounts {
     /// With all nodes that call themselves active.
     pub listed: Option<Counts>,
     /// Without the missed and the doubtful nodes.
@@ -162,7 +162,13 @@ pub struct Given {
 
 /// Drops the missed nodes. If a part misses more nodes than the limits allow, its missed nodes are held; if
 /// the whole scope does, all of them are.
-pub fn decide(missed: &Missed, roster: &Roster, who: &Identity, limits: Limits, given: &Given) -> Decision {
+pub fn decide(
+    missed: &Missed,
+    roster: &Roster,
+    who: &Identity,
+    limits: Limits,
+    given: &AnswerCounts,
+) -> Decision {
     let refusals = match (&given.listed, &given.heard) {
         (Some(listed), Some(heard)) => limits::judge(limits, Some(listed), heard),
         // The template is at fault; rendering it reports the error.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::absence::{self, Decision, Given, Missed, Remembered};
+use super::absence::{self, AnswerCounts, Decision, Missed, Remembered};
 use super::rendering::{self, Rendering};
 use crate::haproxy::{Socket, SocketError};
 use crate::output::Runtime;
@@ -71,7 +71,7 @@ pub fn attend<'r>(
         return Ok(Attendance { roster: listed, warnings, remembered, pardoned: BTreeSet::new() });
     }
     let heard = absence::without(&listed, missed.gone.keys().chain(&missed.doubtful));
-    let given = Given {
+    let given = AnswerCounts {
         listed: rendering::counts(rendering, &listed)?,
         heard: rendering::counts(rendering, &heard)?,
     };

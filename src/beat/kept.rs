@@ -18,7 +18,7 @@ use crate::output::digest;
 use crate::output::limits::{Counts, Loss};
 use crate::record::Record;
 use crate::roster::{Availability, Node, Roster, States};
-use crate::template::{Given, InUse, Previous};
+use crate::template::{AnswerNodes, InUse, Previous};
 
 /// A node that was in the output for less than this may leave again: it is no loss while enough of the others
 /// are there.
@@ -81,7 +81,7 @@ impl Kept {
     /// `held` are kept against the list. With `settled`, all nodes are recorded as if they had always been
     /// there.
     pub fn of(
-        given: &Given,
+        given: &AnswerNodes,
         roster: &Roster,
         before: Option<&Kept>,
         held: &BTreeSet<String>,
@@ -134,7 +134,7 @@ impl Kept {
     /// missing nodes, the `withdrawn` ones are known to have left.
     pub fn losses(
         &self,
-        given: &Given,
+        given: &AnswerNodes,
         counts: &Counts,
         roster: &Roster,
         (states, withdrawn): (&States, &BTreeSet<Name>),

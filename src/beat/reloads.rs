@@ -84,7 +84,7 @@ fn reload(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Given};
+    use crate::config::{Config, RawOptions};
 
     #[test]
     fn a_command_is_shared_if_it_is_the_same_and_names_no_file() {
@@ -96,7 +96,7 @@ mod tests {
             format!("[[render]]\nname = 'hosts'\noutput = '/nonexistent/{number}'\n{reload}")
         });
         std::fs::write(&path, tables.collect::<String>()).unwrap();
-        let config = Config::load(&Given { config: Some(path), ..Given::default() }).unwrap();
+        let config = Config::load(&RawOptions { config: Some(path), ..RawOptions::default() }).unwrap();
         assert_eq!(shared(&config.renders), [true, true, false, false, false, false]);
     }
 }

@@ -22,7 +22,7 @@ use crate::template::{Lookup, TemplateError};
 
 /// How to take a turn.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner<'a> {
+pub struct TurnOptions<'a> {
     /// Change nothing.
     pub dry_run: bool,
     /// Owe reloads instead of running them.
@@ -127,7 +127,13 @@ impl TurnError {
 }
 
 /// Renders one configured file and puts it into use.
-pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, manner: Manner<'_>) -> Turn {
+pub fn take(
+    config: &Config,
+    render: &Render,
+    facts: &Facts,
+    fleet: &Fleet,
+    options: TurnOptions<'_>,
+) -> Turn {
     let began = Instant::now();
     let path = render.target.path.clone();
     let done = Ok(Done::Unchanged);
@@ -139,7 +145,7 @@ pub fn take(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, mann
         firsts: Vec::new(),
         pardoned: BTreeSet::new(),
     };
-    turn.result = turn.take(config, render, facts, fleet, manner);
+    turn.result = turn.take(config, render, facts, fleet, options);
     let told: Vec<Warning> = match turn.done() {
         Some(Done::Followed(followed)) => {
             let told = followed.failed.iter().map(|server| Warning {
@@ -202,18 +208,18 @@ impl Turn {
         render: &Render,
         facts: &Facts,
         fleet: &Fleet,
-        manner: Manner<'_>,
+        options: TurnOptions<'_>,
     ) -> Result<Done, TurnError> {
-        let target = Target { hold_reload: manner.hold_reload, ..render.target.clone() };
+        let target = Target { hold_reload: options.hold_reload, ..render.target.clone() };
         let path = &target.path;
         let memory = Memory::open(&config.state_dir, &key(path))?;
-        if !manner.dry_run {
+        if !options.dry_run {
             target.recover(&memory)?;
         }
         if !fleet.is_current() {
             let current = target.current()?;
             let exists = current.is_some();
-            if !manner.dry_run
+            if !options.dry_run
                 && memory.last_good().is_some()
                 && let Some(bytes) = current
             {
@@ -236,20 +242,20 @@ impl Turn {
         let lookup = Lookup::new(&dirs, &who)?;
         let mut vars = config.vars.clone();
         vars.extend(render.vars.clone());
-        let vars = rendering::variables(vars, &lookup, &render.name, Some(&memory), manner.dry_run)?;
+        let vars = rendering::variables(vars, &lookup, &render.name, Some(&memory), options.dry_run)?;
         let rendering = Rendering {
             name: &render.name,
             lookup: &lookup,
             who: &who,
             facts,
             vars: &vars,
-            limits: (!manner.accept).then_some(render.limits),
+            limits: (!options.accept).then_some(render.limits),
             states: &config.states,
             now: node::now()?,
             fast_path: config.fast_path,
         };
 
-        let attendance = self.attend(&rendering, render, fleet, &memory, manner)?;
+        let attendance = self.attend(&rendering, render, fleet, &memory, options)?;
         let before = before(&target, &memory, memory.last_good().as_ref())?.ask(config, &fleet.roster);
         let composition = rendering::compose(&rendering, &attendance.roster, &before, Excess::Hold)?;
         self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
@@ -267,11 +273,11 @@ impl Turn {
             debug!(target: "file", path = %path.display(), question, active, leaving, "asked for nodes");
         }
         self.held += composed.held.len();
-        if manner.compare_firsts {
+        if options.compare_firsts {
             self.firsts = rendering::kept_firsts(&rendering, &attendance.roster, &before, &composed)?;
         }
         let mut lost = Vec::new();
-        let done = match manner.dry_run {
+        let done = match options.dry_run {
             true => target.rehearse(composed.text.as_bytes(), &mut lost),
             false => put(&target, &memory, &composed, None, &mut lost),
         };
@@ -299,15 +305,15 @@ impl Turn {
         render: &Render,
         fleet: &'f Fleet,
         memory: &Memory,
-        manner: Manner<'_>,
+        options: TurnOptions<'_>,
     ) -> Result<Attendance<'f>, TurnError> {
         let mut before: Remembered = memory.note(MISSED).unwrap_or_default();
         let mut missed = Missed::default();
-        if manner.accept {
+        if options.accept {
             before.accepted.append(&mut before.held);
         } else {
             if let Some(max_age) = render.max_age {
-                missed = absence::silent(&fleet.roster, manner.evidence, max_age);
+                missed = absence::silent(&fleet.roster, options.evidence, max_age);
             }
             if let Some(parts) = &render.reachable {
                 let asked = reachable::ask(&fleet.roster, rendering.who, parts);
@@ -326,7 +332,7 @@ impl Turn {
         self.warnings.append(&mut attendance.warnings);
         self.held = attendance.remembered.held.len();
         self.pardoned = std::mem::take(&mut attendance.pardoned);
-        if !manner.dry_run {
+        if !options.dry_run {
             let is_nothing = attendance.remembered == Remembered::default();
             memory.write_note(MISSED, (!is_nothing).then_some(&attendance.remembered))?;
         }

@@ -11,7 +11,7 @@ use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
 use crate::beat::own::Firmness;
 use crate::beat::reloads;
-use crate::beat::turn::{self, Manner, Turn, TurnError};
+use crate::beat::turn::{self, Turn, TurnError, TurnOptions};
 use crate::config::{Config, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
@@ -129,14 +129,14 @@ fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut 
     let mut waiting = Vec::new();
     for (place, table) in config.renders.iter().enumerate() {
         let accept = accepted(&table.target.path);
-        let manner = Manner {
+        let options = TurnOptions {
             dry_run: args.dry_run,
             hold_reload: shared[place],
             evidence,
             accept,
             compare_firsts: false,
         };
-        let turn = turn::take(config, table, &facts, &fleet, manner);
+        let turn = turn::take(config, table, &facts, &fleet, options);
         match shared[place] {
             true => waiting.push((place, turn)),
             false => drop(failures.note(report(&config.state_dir, table, turn, args.dry_run))),
@@ -201,14 +201,14 @@ fn report(state_dir: &Path, table: &Render, turn: Turn, dry_run: bool) -> Result
 pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
     let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
-    let manner = Manner {
+    let options = TurnOptions {
         dry_run,
         hold_reload: false,
         evidence: Evidence::Nothing,
         accept: true,
         compare_firsts: false,
     };
-    let turn = turn::take(config, table, &node::facts(config)?, &fleet, manner);
+    let turn = turn::take(config, table, &node::facts(config)?, &fleet, options);
     report(&config.state_dir, table, turn, dry_run)
 }
 

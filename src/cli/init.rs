@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::console;
 use super::error::CliError;
-use crate::config::{self, Given};
+use crate::config::{self, RawOptions};
 use crate::errors::{AtPath, PathError};
 use crate::facts;
 use crate::name::Name;
@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 const NODEINFO: &str = "/etc/presence/nodeinfo";
 
-pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
     let nodeinfo = given.nodeinfo.clone().unwrap_or_else(|| NODEINFO.into());
     let file = given.config.clone().unwrap_or_else(|| config::DEFAULT_FILE.into());
     let mut facts: Vec<(&str, String)> = Vec::new();
@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, given: &Given) -> Result<(), CliError> {
 
 /// The given options for the next command, each after a space. Leaves out a store whose URL has a secret if
 /// the file has it.
-fn options(given: &Given, in_file: bool) -> String {
+fn options(given: &RawOptions, in_file: bool) -> String {
     let path = |path: &PathBuf| path.display().to_string();
     let options =
         [("--config", given.config.as_ref().map(path)), ("--nodeinfo", given.nodeinfo.as_ref().map(path))];
@@ -105,7 +105,7 @@ fn lasting(store: &str) -> String {
 }
 
 /// The text of presence.toml, with the given values in place of the defaults.
-fn written(nodeinfo: &Path, given: &Given) -> String {
+fn written(nodeinfo: &Path, given: &RawOptions) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let path = |path: &Path| quoted(&path.display().to_string());
     let mut text = CONFIG.replace("\"{nodeinfo}\"", &path(nodeinfo));
@@ -294,7 +294,7 @@ mod tests {
     fn what_was_given_is_in_the_file_and_in_the_next_step() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("a \"b\".toml");
-        let given = crate::config::Given {
+        let given = crate::config::RawOptions {
             config: Some(config.clone()),
             nodeinfo: Some(dir.path().join("it's")),
             stores: vec!["/a".into(), "/b \\c".into()],
@@ -304,7 +304,7 @@ mod tests {
             fast_path: None,
         };
         std::fs::write(&config, super::written(given.nodeinfo.as_ref().unwrap(), &given)).unwrap();
-        let only_file = crate::config::Given { config: given.config.clone(), ..Default::default() };
+        let only_file = crate::config::RawOptions { config: given.config.clone(), ..Default::default() };
         let read = crate::config::Config::load(&only_file).unwrap();
         assert_eq!((read.stores, Some(read.nodeinfo.dir)), (given.stores.clone(), given.nodeinfo.clone()));
         assert_eq!((read.folder.as_ref(), read.state_dir.to_str()), ("x/y", Some("/s")));
@@ -325,7 +325,7 @@ mod tests {
             (words[1].as_str(), &words[4..]),
             (config.to_str().unwrap(), &expect.map(str::to_owned)[..])
         );
-        assert_eq!(super::options(&crate::config::Given::default(), true), "");
+        assert_eq!(super::options(&crate::config::RawOptions::default(), true), "");
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
             })
             .collect();
         std::fs::write(&path, keys).unwrap();
-        let given = crate::config::Given { config: Some(path), ..Default::default() };
+        let given = crate::config::RawOptions { config: Some(path), ..Default::default() };
         if !cfg!(feature = "https") {
             let text = std::fs::read_to_string(given.config.as_ref().unwrap()).unwrap();
             std::fs::write(given.config.as_ref().unwrap(), text.replace("url = ", "command = ")).unwrap();

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, FAST_PATH, Given};
+use crate::config::{Config, FAST_PATH, RawOptions};
 use error::{CliError, ExitKind};
 
 /// Service discovery that is just a folder
@@ -266,7 +266,7 @@ fn set_color(color: Option<Color>) {
 }
 
 impl Global {
-    fn given(&self) -> Given {
+    fn given(&self) -> RawOptions {
         let mut stores = self.stores.clone();
         if stores.is_empty() {
             // Not clap's `env`: in the variable a comma separates stores; on the command line it may be part
@@ -275,7 +275,7 @@ impl Global {
             stores =
                 said.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
         }
-        Given {
+        RawOptions {
             config: self.config.clone(),
             nodeinfo: self.nodeinfo.clone(),
             stores,

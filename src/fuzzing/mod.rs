@@ -7,7 +7,7 @@ mod formats;
 
 use std::io::Write;
 
-use crate::config::{Config, Given};
+use crate::config::{Config, RawOptions};
 use crate::haproxy::{self, Overrides, Running};
 use crate::record::{FILETYPE, Facts, Record};
 use crate::store::git::fuzzing as git;
@@ -45,7 +45,7 @@ pub fn target(name: &str) -> Target {
 fn config(bytes: &[u8]) {
     let Ok(mut file) = tempfile::NamedTempFile::new() else { return };
     if file.write_all(bytes).is_ok() {
-        let _ = Config::load(&Given { config: Some(file.path().to_owned()), ..Given::default() });
+        let _ = Config::load(&RawOptions { config: Some(file.path().to_owned()), ..RawOptions::default() });
     }
 }
 

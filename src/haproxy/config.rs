@@ -83,7 +83,7 @@ const HASHES: [&str; 6] = ["hash", "hdr", "rdp-cookie", "source", "uri", "url_pa
 
 /// The settings that a section inherits from its `defaults`.
 #[derive(Debug, Clone, Default)]
-struct Settings {
+struct DefaultSettings {
     default_server: Options,
     /// Whether a `default-server` line was not understood. Then no later server is understood either.
     unread: bool,
@@ -102,10 +102,10 @@ enum Section {
 #[derive(Default)]
 struct Reader {
     config: Config,
-    defaults: BTreeMap<String, Settings>,
+    defaults: BTreeMap<String, DefaultSettings>,
     /// The name of the last `defaults` section.
     last_defaults: Option<String>,
-    settings: Settings,
+    settings: DefaultSettings,
 }
 
 impl Config {

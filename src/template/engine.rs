@@ -39,7 +39,7 @@ pub struct RenderRequest<'a> {
 }
 
 /// For each question, the roster indexes of the active nodes in its answer, in no order.
-pub type Given = BTreeMap<String, Vec<u32>>;
+pub type AnswerNodes = BTreeMap<String, Vec<u32>>;
 
 /// A rendered template.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Rendered {
     /// The number of nodes in the answer to each question.
     pub counts: Counts,
     /// The active nodes in each answer.
-    pub given: Given,
+    pub given: AnswerNodes,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
     /// What the text has in use.

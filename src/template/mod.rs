@@ -15,7 +15,7 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{Given, RenderRequest, Rendered, compile, depends_on_haproxy, render};
+pub use engine::{AnswerNodes, RenderRequest, Rendered, compile, depends_on_haproxy, render};
 pub use error::TemplateError;
 pub use in_use::{InUse, Previous};
 pub use lookup::{Lookup, TemplateFile};

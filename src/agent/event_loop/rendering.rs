@@ -7,7 +7,7 @@ use super::looking::versions;
 use crate::agent::report::Complaint;
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
-use crate::beat::turn::{self, Manner, Turn, TurnError};
+use crate::beat::turn::{self, Turn, TurnError, TurnOptions};
 use crate::beat::{node, reloads};
 use crate::errors::chain;
 use crate::output::{Done, TargetError};
@@ -64,14 +64,14 @@ impl EventLoop<'_> {
             }
             let render = &config.renders[place];
             let now = self.now();
-            let manner = Manner {
+            let options = TurnOptions {
                 dry_run: false,
                 hold_reload: shared[place] || !self.budget.allows(now),
                 evidence: Evidence::Listened(&self.liveness, config.agent.interval),
                 accept: false,
                 compare_firsts: false,
             };
-            let turn = turn::take(config, render, facts, fleet, manner);
+            let turn = turn::take(config, render, facts, fleet, options);
             if shared[place] {
                 waiting.push((place, turn));
                 continue;

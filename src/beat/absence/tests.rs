@@ -44,7 +44,7 @@ fn decided(roster: &Roster, gone: &[String], doubtful: &[String]) -> Decision {
         ..Missed::default()
     };
     let heard = without(roster, gone.iter().chain(doubtful));
-    let given = Given { listed: Some(counts(roster)), heard: Some(counts(&heard)) };
+    let given = AnswerCounts { listed: Some(counts(roster)), heard: Some(counts(&heard)) };
     decide(&missed, roster, &Identity::default(), Limits::default(), &given)
 }
 
@@ -88,7 +88,7 @@ fn a_template_that_cannot_do_without_them_keeps_them() {
     let fleet = roster(&[("db", 1)]);
     let missed =
         Missed { gone: BTreeMap::from([("i-db-0".to_owned(), Reason::NeverSeen)]), ..Missed::default() };
-    let given = Given { listed: Some(counts(&fleet)), heard: None };
+    let given = AnswerCounts { listed: Some(counts(&fleet)), heard: None };
     let decision = decide(&missed, &fleet, &Identity::default(), Limits::default(), &given);
     assert_eq!(decision.held.len(), 1);
 }

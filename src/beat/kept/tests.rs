@@ -20,8 +20,8 @@ fn roster(nodes: &[(&str, &str, &str)]) -> Roster {
 }
 
 /// The answers that a template with `{{#parts "app*"}}{{#nodes part=part}}` gets.
-fn asked(roster: &Roster) -> (Given, Counts) {
-    let (mut given, mut counts) = (Given::new(), Counts::new());
+fn asked(roster: &Roster) -> (AnswerNodes, Counts) {
+    let (mut given, mut counts) = (AnswerNodes::new(), Counts::new());
     for (at, node) in (0..).zip(&roster.nodes).filter(|(_, node)| node.availability != Availability::Absent) {
         for question in ["app*".to_owned(), format!("app*/{}", node.record.part().unwrap())] {
             let count: &mut Count = counts.entry(question.clone()).or_default();

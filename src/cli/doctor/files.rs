@@ -7,7 +7,7 @@ use super::{Args, commands, haproxy};
 use crate::access::{may_make_files_in, may_write};
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
-use crate::beat::turn::{self, Manner, TurnError};
+use crate::beat::turn::{self, TurnError, TurnOptions};
 use crate::cli::render;
 use crate::config::{Config, Render, TEMPLATE_DIR};
 use crate::errors::chain;
@@ -100,14 +100,14 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
     let check = render.target.check.clone();
     // A missing program was already reported; the rest can still be tried.
     render.target.check = check.filter(|check| commands::find(check).is_ok());
-    let manner = Manner {
+    let options = TurnOptions {
         dry_run: true,
         hold_reload: false,
         evidence: Evidence::Nothing,
         accept: false,
         compare_firsts: true,
     };
-    let turn = turn::take(config, &render, facts, fleet, manner);
+    let turn = turn::take(config, &render, facts, fleet, options);
     for warning in turn.warnings.iter().take(MAX_WARNINGS) {
         findings.doubtful("file", format!("`{path}`: {}", warning.text), None);
     }

@@ -12,7 +12,7 @@ use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::output::limits::{Count, Counts};
 use crate::roster::{Availability, Identity, Node};
 use crate::sanitize::excerpt;
-use crate::template::Given;
+use crate::template::AnswerNodes;
 use crate::template::context::Member;
 use crate::template::{InUse, Previous};
 use crate::threads;
@@ -57,7 +57,7 @@ struct Parts<'a> {
 pub(super) struct Notes {
     counts: Counts,
     /// The active nodes behind the counts.
-    given: Given,
+    given: AnswerNodes,
     warnings: BTreeSet<String>,
     in_use: InUse,
     /// The question of the `#parts` block that is being rendered.
@@ -307,7 +307,7 @@ impl<'a> Shared<'a> {
 
     /// All counts, the nodes behind them, and the warnings. A template that asks no question but lists
     /// `nodes` itself is treated as if it asked for all.
-    pub(in crate::template) fn finish(&self) -> (Counts, Given, Vec<String>, InUse) {
+    pub(in crate::template) fn finish(&self) -> (Counts, AnswerNodes, Vec<String>, InUse) {
         if self.notes().counts.is_empty() {
             self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
