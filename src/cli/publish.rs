@@ -10,8 +10,8 @@ use crate::record::Record;
 /// store. A store that fails is a warning if another store has taken the record.
 ///
 /// A fact that others cannot use is a warning that names its file. A fact by which others find this node (its
-/// address, port, part, state) stays on the list until two publishes in a row have not seen it: an empty file
-/// may be one that is just being written.
+/// address, port or part) stays on the list until two publishes in a row have not seen it: an empty file may
+/// be one that is just being written. A missing state stays until another one is set.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence publish
