@@ -441,7 +441,8 @@ fn read(path: &Path, named: bool) -> Result<(ConfigFile, Option<String>), Config
     Ok((file, Some(text)))
 }
 
-fn default_nodeinfo() -> PathBuf {
+/// The folder of facts where none is configured.
+pub(crate) fn default_nodeinfo() -> PathBuf {
     let found = NODEINFO.iter().find(|dir| Path::new(dir).is_dir());
     found.unwrap_or(&NODEINFO[NODEINFO.len() - 1]).into()
 }

@@ -31,10 +31,8 @@ pub(super) struct Args {
     deployment: Option<String>,
 }
 
-const NODEINFO: &str = "/etc/presence/nodeinfo";
-
 pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
-    let nodeinfo = given.nodeinfo.clone().unwrap_or_else(|| NODEINFO.into());
+    let nodeinfo = given.nodeinfo.clone().unwrap_or_else(config::default_nodeinfo);
     let file = given.config.clone().unwrap_or_else(|| config::DEFAULT_FILE.into());
     let mut facts: Vec<(&str, String)> = Vec::new();
     for (fact, value) in
