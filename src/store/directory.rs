@@ -14,9 +14,9 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use walkdir::WalkDir;
 
-use super::cache::Cache;
 use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
+use super::snapshot::Cache;
 use super::{
     Applied, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
     StoreError, StoreErrorKind,

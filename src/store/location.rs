@@ -5,11 +5,11 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::cache::Cache;
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
+use super::snapshot::Cache;
 use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.

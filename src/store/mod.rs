@@ -5,7 +5,6 @@
 //! problems: a bad file never fails the whole reading.
 
 mod answer;
-mod cache;
 mod directory;
 mod error;
 pub mod git;

@@ -3,20 +3,24 @@
 //! A snapshot of a hundred thousand files is a few large blocks of memory and one table. Files that did not
 //! change since an earlier snapshot are taken over from it, and neither read nor parsed again.
 
+mod builder;
+mod cache;
+mod format;
+
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::cache::CacheWriter;
-use super::{Beats, StoreErrorKind};
-use crate::limits;
-use crate::record::{MAX_BYTES, Record};
+use super::Beats;
+use crate::record::Record;
 use crate::text::Text;
 use crate::threads;
 
 pub(super) use crate::stat_key::Key;
+pub(super) use builder::{Batch, Item, Total, keep};
+pub(super) use cache::Cache;
+use cache::CacheWriter;
 
 /// The key of a file whose state is unknown. No unchanged file has it, so such a file is read again each
 /// time.
@@ -163,45 +167,6 @@ impl Snapshot {
         within.start + begin..within.start + begin + length
     }
 
-    /// This snapshot without the hidden files, and with the files of the batch.
-    pub(super) fn overlaid(mut self, hidden: impl Fn(&[u8]) -> bool, batch: Batch) -> Snapshot {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|entry| !hidden(self.path(entry)));
-        let heap = u16::try_from(self.heaps.len()).expect("a snapshot has a handful of heaps");
-        self.heaps.push(batch.heap.into());
-        entries.extend(batch.entries.into_iter().map(|(_, entry)| Entry { heap, ..entry }));
-        entries.sort_by(|a, b| self.path(a).cmp(self.path(b)));
-        Snapshot { entries, trees: Vec::new(), stamp: None, ..self }
-    }
-
-    /// Builds a snapshot from items. Known items come from `known`, fresh ones from the batches, by number.
-    pub(super) fn assemble(known: &Snapshot, items: &[Item], batches: Vec<Batch>) -> Snapshot {
-        let mut heaps = known.heaps.clone();
-        let mut fresh: Vec<Option<Entry>> = Vec::new();
-        fresh.resize(batches.iter().map(|batch| batch.entries.len()).sum(), None);
-        for batch in batches {
-            let heap = u16::try_from(heaps.len()).expect("a snapshot has a handful of heaps");
-            heaps.push(batch.heap.into());
-            for (number, entry) in batch.entries {
-                if fresh.len() <= number {
-                    fresh.resize(number + 1, None);
-                }
-                fresh[number] = Some(Entry { heap, ..entry });
-            }
-        }
-        let count =
-            items.iter().map(|item| if let Item::Known(range) = item { range.len() } else { 1 }).sum();
-        let mut entries = Vec::with_capacity(count);
-        for item in items {
-            match item {
-                Item::Known(range) => entries.extend_from_slice(&known.entries[range.clone()]),
-                // A file that is in no batch was removed before it could be read.
-                Item::Fresh(number) => entries.extend(fresh.get(*number).copied().flatten()),
-            }
-        }
-        Snapshot { heaps, entries, ..Snapshot::default() }
-    }
-
     /// Whether there is any record.
     pub(super) fn has_records(&self) -> bool {
         self.entries.iter().any(|entry| entry.kind == ContentKind::Record)
@@ -247,101 +212,5 @@ impl Entry {
         let start = self.start as usize;
         let middle = start + self.path as usize;
         (start..middle, middle..middle + self.content as usize)
-    }
-}
-
-/// A part of a snapshot under construction.
-#[derive(Debug, PartialEq)]
-pub(super) enum Item {
-    /// Unchanged entries of the known snapshot.
-    Known(Range<usize>),
-    /// A file to read now, by its number.
-    Fresh(usize),
-}
-
-/// Appends known entries to the items, joined with the last item if adjacent.
-pub(super) fn keep(items: &mut Vec<Item>, kept: Range<usize>) {
-    match items.last_mut() {
-        Some(Item::Known(range)) if range.end == kept.start => range.end = kept.end,
-        _ if kept.is_empty() => {}
-        _ => items.push(Item::Known(kept)),
-    }
-}
-
-/// The number of bytes that all threads have read.
-#[derive(Default)]
-pub(super) struct Total(AtomicU64);
-
-impl Total {
-    /// Adds the content to the total. Returns an error instead of the content if the total exceeds the limit.
-    pub(super) fn count<'c>(&self, content: Result<&'c [u8], String>) -> Result<&'c [u8], String> {
-        let length = content.as_ref().map_or(0, |content| content.len() as u64);
-        match self.0.fetch_add(length, Ordering::Relaxed) + length > limits::get().record_bytes {
-            true => Err("is one file too many".to_owned()),
-            false => content,
-        }
-    }
-
-    /// An error if the total exceeds the limit.
-    pub(super) fn judge(&self) -> Result<(), StoreErrorKind> {
-        match self.0.load(Ordering::Relaxed) > limits::get().record_bytes {
-            true => Err(StoreErrorKind::TooMuch {
-                place: "the folder".to_owned(),
-                what: "bytes of records",
-                most: limits::get().record_bytes,
-            }),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Files that one thread has read, each with its number.
-#[derive(Default)]
-pub(super) struct Batch {
-    heap: Vec<u8>,
-    entries: Vec<(usize, Entry)>,
-}
-
-impl Batch {
-    pub(super) fn with_capacity(files: usize) -> Batch {
-        // Most records are smaller; untouched memory costs nothing.
-        Batch { heap: Vec::with_capacity(files.saturating_mul(512)), entries: Vec::with_capacity(files) }
-    }
-
-    /// Adds a file: its content, or the reason why it could not be read.
-    pub(super) fn add(&mut self, number: usize, path: &[u8], key: Key, content: Result<&[u8], String>) {
-        let start = self.heap.len();
-        self.heap.extend_from_slice(path);
-        let middle = self.heap.len();
-        let name = String::from_utf8_lossy(path);
-        let kind = match content.and_then(text_of).and_then(|text| Record::pack(&name, text, &mut self.heap))
-        {
-            Ok(()) => ContentKind::Record,
-            Err(reason) => {
-                self.heap.extend_from_slice(reason.as_bytes());
-                ContentKind::Problem
-            }
-        };
-        let entry = Entry {
-            key,
-            start: start as u64,
-            path: (middle - start) as u32,
-            content: (self.heap.len() - middle) as u32,
-            place: 0,
-            heap: 0,
-            kind,
-        };
-        self.entries.push((number, entry));
-    }
-}
-
-/// The bytes, if they are UTF-8 and within the size limit.
-fn text_of(bytes: &[u8]) -> Result<&[u8], String> {
-    if bytes.len() > MAX_BYTES {
-        return Err(format!("is larger than the {MAX_BYTES} bytes that a record may have"));
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(_) => Ok(bytes),
-        Err(_) => Err("is not UTF-8 text".to_owned()),
     }
 }

@@ -35,9 +35,9 @@ use crate::folder::Folder;
 use crate::limits;
 use crate::name::Name;
 use crate::store;
-use crate::store::cache::Cache;
 use crate::store::error::{During, InStore};
 use crate::store::kind::{Difference, KindMemory};
+use crate::store::snapshot::Cache;
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };

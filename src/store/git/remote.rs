@@ -28,8 +28,8 @@ use super::{BRANCHES, Backoff, Urls, beats, history, network};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
-use crate::store::cache::Cache;
 use crate::store::error::{InStore, READ_ONLY};
+use crate::store::snapshot::Cache;
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
     shown_url,

@@ -9,9 +9,8 @@ use super::mirror::RemoteRefs;
 use super::read::FolderTree;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
-use crate::store::cache::Cache;
 use crate::store::error::During;
-use crate::store::snapshot::{Batch, NO_KEY};
+use crate::store::snapshot::{Batch, Cache, NO_KEY};
 use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
 
 /// Problems of refs, as ends of sentences that begin with the ref's name.

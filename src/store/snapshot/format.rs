@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::super::snapshot::{ContentKind, Entry, Snapshot, Subtree};
+use super::{ContentKind, Entry, Snapshot, Subtree};
 
 /// The first word of every cache file. The number changes with the format.
 const MAGIC: &str = "presence-copy-2";

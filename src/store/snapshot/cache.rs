@@ -6,18 +6,16 @@
 //! atomically, carry a checksum, and may be deleted at any time. Nothing in them is used unchecked: a file
 //! whose key differs from the store's is read again.
 
-mod format;
-
 use std::fs;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::Beats;
-use super::snapshot::Snapshot;
+use super::Snapshot;
+use super::format::{self, Whole};
 use crate::folder::{Folder, Lasting, PRIVATE};
-use format::Whole;
+use crate::store::Beats;
 
 /// The largest cache in bytes: about 700,000 nodes. Larger fleets are read in full each time.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -28,7 +26,7 @@ const FEW: usize = 64;
 
 /// Writes a cache while its snapshot is in use. Dropping the last clone of the snapshot waits for it.
 #[derive(Debug)]
-pub(super) struct CacheWriter(Option<JoinHandle<()>>);
+pub(in crate::store) struct CacheWriter(Option<JoinHandle<()>>);
 
 impl Drop for CacheWriter {
     fn drop(&mut self) {
@@ -39,7 +37,7 @@ impl Drop for CacheWriter {
 
 /// The place of one store's cache.
 #[derive(Debug, Clone)]
-pub(super) struct Cache {
+pub(in crate::store) struct Cache {
     place: PathBuf,
     /// What is cached: folder, branch and URL. A cache with another label is ignored.
     label: String,
@@ -47,7 +45,7 @@ pub(super) struct Cache {
 
 impl Cache {
     /// The cache for that folder and branch of the store with this URL.
-    pub(super) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Cache {
+    pub(in crate::store) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Cache {
         let mut hash = fnv::FnvHasher::default();
         hash.write(url.as_bytes());
         let place = state_dir.join("stores").join(format!("{:016x}", hash.finish()));
@@ -55,23 +53,28 @@ impl Cache {
     }
 
     /// The same for a store at a path. Makes a relative path absolute: it depends on the working directory.
-    pub(super) fn of_path(state_dir: &Path, path: &Path, folder: &str, branch: Option<&str>) -> Cache {
+    pub(in crate::store) fn of_path(
+        state_dir: &Path,
+        path: &Path,
+        folder: &str,
+        branch: Option<&str>,
+    ) -> Cache {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Cache::new(state_dir, &path.display().to_string(), folder, branch)
     }
 
     /// The store's directory in the state directory.
-    pub(super) fn place(&self) -> &Path {
+    pub(in crate::store) fn place(&self) -> &Path {
         &self.place
     }
 
     /// Whether there seems to be a cache.
-    pub(super) fn exists(&self) -> bool {
+    pub(in crate::store) fn exists(&self) -> bool {
         self.place.join("records").exists()
     }
 
     /// The last snapshot, for use without the store.
-    pub(super) fn last(&self) -> Option<Snapshot> {
+    pub(in crate::store) fn last(&self) -> Option<Snapshot> {
         let (snapshot, _) = self.load()?;
         let beats = fs::read(self.place.join("beats")).ok();
         let beats = beats.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -79,7 +82,7 @@ impl Cache {
     }
 
     /// Adds the heartbeats to the snapshot, if they were asked for, and caches them.
-    pub(super) fn with_beats(&self, snapshot: Snapshot, beats: Option<Beats>) -> Snapshot {
+    pub(in crate::store) fn with_beats(&self, snapshot: Snapshot, beats: Option<Beats>) -> Snapshot {
         let Some(beats) = beats else { return snapshot };
         if let Ok(bytes) = serde_json::to_vec(&beats) {
             self.replace("beats", &bytes);
@@ -89,7 +92,7 @@ impl Cache {
 
     /// Makes a snapshot with the help of the cached one, and caches it. Failing to write the cache is no
     /// error.
-    pub(super) fn refresh<E>(
+    pub(in crate::store) fn refresh<E>(
         &self,
         read: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
     ) -> Result<Snapshot, E> {
