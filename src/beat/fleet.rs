@@ -14,7 +14,9 @@ use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
-use crate::store::{self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError};
+use crate::store::{
+    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, git,
+};
 
 /// The current contents of the stores.
 #[derive(Debug)]
@@ -251,15 +253,18 @@ fn options(config: &Config) -> Options {
         folder: config.folder.clone(),
         layout: config.layout.clone(),
         state_dir: config.state_dir.clone(),
-        branch: config.branch.clone(),
-        create_branch: config.create_branch,
         author: author(config),
         patience: config.patience,
         reading: config.reading,
-        recheck: config.recheck,
+        connect: config.network.connect,
         beats: false,
-        beat_shards: config.beat_shards,
-        limits: config.network,
+        git: git::Options {
+            branch: config.branch.clone(),
+            create_branch: config.create_branch,
+            beat_shards: config.beat_shards,
+            recheck: config.recheck,
+            network: config.network,
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use crate::deadline::{Deadline, Limit};
-use crate::store::git::trial;
+use crate::store::git::{self, trial};
 use crate::store::{self, Folder, Layout, Options};
 
 /// If another process started this one for a trial, reads and returns the exit code. Otherwise makes this
@@ -36,15 +36,18 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         layout: Layout::default(),
         // A path that does not exist and cannot be created.
         state_dir: PathBuf::from("/dev/null/state"),
-        branch,
-        create_branch: false,
         author: String::new(),
         patience: hour,
         reading: hour,
-        recheck: Duration::ZERO,
+        connect: hour,
         beats: true,
-        beat_shards: 1,
-        limits: presence_git::Timeouts::default(),
+        git: git::Options {
+            branch,
+            create_branch: false,
+            beat_shards: 1,
+            recheck: Duration::ZERO,
+            network: presence_git::Timeouts::default(),
+        },
     };
     let deadline = Deadline::new(Limit::Read, hour);
     let look = store::open(&store, &options).ok()?.look(deadline).ok()?;

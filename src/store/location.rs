@@ -168,7 +168,7 @@ pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
             // The same labels as in `open`: a repository has a branch, a directory has none.
             let copy =
                 |branch| Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
-            copy(options.branch.as_deref()).or_else(|| copy(None))
+            copy(options.git.branch.as_deref()).or_else(|| copy(None))
         }
         Location::OtherHost(_) | Location::Unknown(_) => None,
     }

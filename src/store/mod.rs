@@ -38,7 +38,7 @@ pub use rehearsal::{Branch, Rehearsal, rehearse};
 pub use snapshot::{File, Snapshot};
 use together::Task;
 
-/// How to open stores.
+/// How to open stores, of any kind.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The folder of the records, inside each store.
@@ -47,30 +47,18 @@ pub struct Options {
     pub layout: Layout,
     /// The directory of caches and mirrors.
     pub state_dir: PathBuf,
-    /// The branch in git stores; `None` means the branch that the repository's HEAD names.
-    pub branch: Option<String>,
-    /// Whether to start that branch in a repository that has other branches.
-    pub create_branch: bool,
     /// The author of commits: an instance-id or a user.
     pub author: String,
     /// The limit for one change in all stores together, however busy they are.
     pub patience: Duration,
     /// The limit for looking at all stores and reading them.
     pub reading: Duration,
-    /// How long a store behind a network is trusted to still have what it confirmed.
-    pub recheck: Duration,
+    /// The limit for a store once another one has answered.
+    pub connect: Duration,
     /// Whether snapshots include the times of heartbeats.
     pub beats: bool,
-    /// The number of git refs over which heartbeats are spread.
-    pub beat_shards: u16,
-    /// Time limits of the network.
-    pub limits: presence_git::Timeouts,
-}
-
-impl Options {
-    fn wanted_branch(&self) -> git::Wanted<'_> {
-        git::Wanted { configured: self.branch.as_deref(), create: self.create_branch }
-    }
+    /// For git repositories.
+    pub git: git::Options,
 }
 
 /// A change of the list.
@@ -350,7 +338,7 @@ fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Pen
         alone: *alone,
     });
     let own = options.clone();
-    let looks = together::ask(tasks.collect(), options.limits.connect, move |url, deadline| {
+    let looks = together::ask(tasks.collect(), options.connect, move |url, deadline| {
         open(&url, &own)?.look(deadline)
     });
     let seen = urls.iter().zip(deadlines).zip(looks);
@@ -366,7 +354,7 @@ fn look_until(urls: &[String], options: &Options, deadline: Deadline) -> Vec<Pen
 
 /// Reads the stores after their looks. A failing store gives an entry with its error and its last copy.
 pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
-    let Some(connect) = seen.first().map(|sight| sight.options.limits.connect) else { return Vec::new() };
+    let Some(connect) = seen.first().map(|sight| sight.options.connect) else { return Vec::new() };
     let mut of = Vec::with_capacity(seen.len());
     let mut tasks = Vec::with_capacity(seen.len());
     for sight in seen {
@@ -410,7 +398,7 @@ pub fn apply(
     deadline: Deadline,
 ) -> Vec<Result<Applied, StoreError>> {
     let (own, edit) = (options.clone(), (*edit).to_owned());
-    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+    together::ask(tasks(urls, deadline), options.connect, move |url, deadline| {
         open(&url, &own)?.apply(&edit.borrow(), beat, deadline)
     })
 }
@@ -425,7 +413,7 @@ pub fn beat(
     deadline: Deadline,
 ) -> Vec<Result<Option<Timestamp>, StoreError>> {
     let (own, id) = (options.clone(), id.clone());
-    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+    together::ask(tasks(urls, deadline), options.connect, move |url, deadline| {
         open(&url, &own)?.beat(&id, time, deadline)
     })
 }
@@ -440,7 +428,7 @@ pub fn history(
     deadline: Deadline,
 ) -> Vec<Result<Vec<HistoryEvent>, StoreError>> {
     let (own, id) = (options.clone(), id.cloned());
-    together::ask(tasks(urls, deadline), options.limits.connect, move |url, deadline| {
+    together::ask(tasks(urls, deadline), options.connect, move |url, deadline| {
         open(&url, &own)?.history(id.as_ref(), most, deadline)
     })
 }
@@ -448,9 +436,9 @@ pub fn history(
 /// The nodes among `ids`, whose records are missing, that were withdrawn from at least one store. Ignores
 /// stores that cannot tell.
 pub fn withdrawn(urls: &[String], options: &Options, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
-    let deadline = Deadline::new(Limit::Read, options.limits.connect);
+    let deadline = Deadline::new(Limit::Read, options.connect);
     let (own, ids) = (options.clone(), ids.clone());
-    let told = together::ask(tasks(urls, deadline), options.limits.connect, move |url, _| {
+    let told = together::ask(tasks(urls, deadline), options.connect, move |url, _| {
         open(&url, &own)?.withdrawn(&ids)
     });
     told.into_iter().flatten().flatten().collect()

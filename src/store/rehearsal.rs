@@ -48,7 +48,7 @@ impl Branch {
 pub fn rehearse(urls: &[String], options: &Options) -> Vec<Result<Rehearsal, StoreError>> {
     let own = options.clone();
     let deadline = Deadline::new(Limit::Publish, options.patience);
-    together::ask(tasks(urls, deadline), options.limits.connect, move |url: String, deadline| {
+    together::ask(tasks(urls, deadline), options.connect, move |url: String, deadline| {
         let (branch, untried) = open(&url, &own)?.rehearse(deadline)?;
         Ok(Rehearsal { url: shown_url(&url), branch, untried })
     })

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use presence::deadline::{Deadline, Limit};
+use presence::store::git;
 use presence::store::{Folder, Layout, Options, Snapshot, open};
 use presence_git::Timeouts as Limits;
 
 use crate::fixture::GitDaemon;
-use crate::fixture::machine::{Machine, bare_repository, git};
+use crate::fixture::machine::{self, Machine, bare_repository};
 
 /// The limit for an operation that takes no time: less than the wait for a lock, and enough for a busy
 /// machine.
@@ -25,15 +26,18 @@ fn options(state_dir: &Path) -> Options {
         folder: Folder::parse("it/presence/all").unwrap(),
         layout: Layout::parse(&[]).unwrap(),
         state_dir: state_dir.to_owned(),
-        branch: None,
-        create_branch: false,
         author: "t".into(),
         patience: Duration::from_secs(60),
         reading: Duration::from_secs(30),
-        recheck: Duration::ZERO,
+        connect: Duration::from_secs(5),
         beats: true,
-        beat_shards: 4,
-        limits: Limits::default(),
+        git: git::Options {
+            branch: None,
+            create_branch: false,
+            beat_shards: 4,
+            recheck: Duration::ZERO,
+            network: Limits::default(),
+        },
     }
 }
 
@@ -125,10 +129,10 @@ fn a_lock_that_a_killed_publisher_left_is_removed_before_the_other_store_gives_i
     fs::create_dir(&directory).unwrap();
     let app = app.store(repository.display()).store(directory.display());
     app.good(&["publish"]);
-    let branch = git(&repository, &["symbolic-ref", "HEAD"]);
+    let branch = machine::git(&repository, &["symbolic-ref", "HEAD"]);
     fs::write(repository.join(format!("{}.lock", branch.trim())), "").unwrap();
     app.fact("port", 9001);
     let outcome = app.run(&["publish"]).code(0);
     assert!(outcome.stderr.is_empty(), "{outcome}");
-    git(&repository, &["grep", "9001", "HEAD"]);
+    machine::git(&repository, &["grep", "9001", "HEAD"]);
 }

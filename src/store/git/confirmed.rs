@@ -25,8 +25,8 @@ pub(super) struct Confirmed {
 
 impl Confirmed {
     pub(super) fn new(dir: &Path, options: &Options) -> Confirmed {
-        let place = format!("{:?} {} {:?}\n", options.branch, options.folder, options.layout);
-        Confirmed { dir: dir.to_owned(), place, fresh_for: options.recheck }
+        let place = format!("{:?} {} {:?}\n", options.git.branch, options.folder, options.layout);
+        Confirmed { dir: dir.to_owned(), place, fresh_for: options.git.recheck }
     }
 
     /// Whether exactly this record was confirmed recently. If the clock was set back, the answer is no.

@@ -82,9 +82,9 @@ impl Held {
     /// Reads it from the store's place in the state directory.
     pub(super) fn of(place: &Path, options: &Options) -> Held {
         let path = place.join(FILE);
-        let label = format!("{} {:?}", options.folder, options.branch);
+        let label = format!("{} {:?}", options.folder, options.git.branch);
         let known = fs::read_to_string(&path).ok().and_then(|text| parse(&text, &label));
-        let (folder, is_configured) = (options.folder.clone(), options.branch.is_some());
+        let (folder, is_configured) = (options.folder.clone(), options.git.branch.is_some());
         Held { path, label, folder, is_configured, known }
     }
 

@@ -78,7 +78,7 @@ enum Try<T> {
 
 impl Local {
     pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<KindMemory>) -> Local {
-        let branch = options.branch.as_deref();
+        let branch = options.git.branch.as_deref();
         let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
         Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
     }
@@ -154,7 +154,7 @@ impl Local {
 
     /// The ref of the list's branch.
     fn branch(&self, repo: &Repository) -> Result<String, StoreErrorKind> {
-        let configured = self.options.branch.as_deref();
+        let configured = self.options.git.branch.as_deref();
         let head = match configured {
             Some(branch) => Head::Names(branch_ref(branch)),
             None => head(repo)?,
@@ -167,7 +167,7 @@ impl Local {
         } else {
             branches = self::branches(repo)?;
         }
-        branch::choose(self.options.wanted_branch(), &head, &branches)
+        branch::choose(self.options.git.wanted_branch(), &head, &branches)
     }
 
     /// Retries until success or the deadline. Waits for a concurrent change by somebody else. Retries a few
@@ -294,7 +294,7 @@ impl Local {
         with_list: bool,
         deadline: Deadline,
     ) -> Result<Option<Timestamp>, StoreErrorKind> {
-        let shard = beats::shard(id, self.options.beat_shards);
+        let shard = beats::shard(id, self.options.git.beat_shards);
         Local::persist(deadline, || {
             let repo = self.repository()?;
             let hold = Hold::of(&repo)?;
@@ -487,7 +487,7 @@ impl Store for Local {
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
-        let deadline = Deadline::new(Limit::Read, self.options.limits.connect);
+        let deadline = Deadline::new(Limit::Read, self.options.connect);
         self.operate(deadline, || {
             let repo = self.repository()?;
             Ok(history::withdrawn(&repo, tip(&repo, &self.branch(&repo)?)?, ids))

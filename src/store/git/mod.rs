@@ -24,7 +24,7 @@ mod tree;
 pub mod trial;
 mod urls;
 
-pub(super) use branch::Wanted;
+use branch::Wanted;
 pub(super) use hint::hint;
 pub(super) use local::Local;
 pub use opening::Obstacle;
@@ -38,6 +38,27 @@ use git2::{Oid, Repository};
 use super::StoreErrorKind;
 use super::error::During;
 use crate::deadline::Deadline;
+
+/// How to use git repositories.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The branch of the list; `None` means the branch that the repository's HEAD names.
+    pub branch: Option<String>,
+    /// Whether to start that branch in a repository that has other branches.
+    pub create_branch: bool,
+    /// The number of refs over which heartbeats are spread.
+    pub beat_shards: u16,
+    /// How long a repository behind a network is trusted to still have what it confirmed.
+    pub recheck: Duration,
+    /// Time limits of the network.
+    pub network: presence_git::Timeouts,
+}
+
+impl Options {
+    fn wanted_branch(&self) -> Wanted<'_> {
+        Wanted { configured: self.branch.as_deref(), create: self.create_branch }
+    }
+}
 
 /// The prefix of all refs of presence.
 const PRESENCE: &str = "refs/presence";

@@ -67,8 +67,9 @@ struct View {
 impl Remote {
     /// The repository that the user named `url`, with its rewritten URLs.
     pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
-        network::client(options.limits);
-        let cache = Cache::new(&options.state_dir, url, options.folder.as_ref(), options.branch.as_deref());
+        network::client(options.git.network);
+        let cache =
+            Cache::new(&options.state_dir, url, options.folder.as_ref(), options.git.branch.as_deref());
         Remote { url: shown_url(url), urls, cache, options: options.clone() }
     }
 
@@ -123,7 +124,7 @@ impl Operation<'_> {
     }
 
     fn upstream<'a>(&'a self, also: &'a dyn Fn(&str) -> bool) -> Upstream<'a> {
-        Upstream { url: &self.remote.urls.read, branch: self.remote.options.wanted_branch(), also }
+        Upstream { url: &self.remote.urls.read, branch: self.remote.options.git.wanted_branch(), also }
     }
 
     /// Finds out whether the list is still on its branch. `refs` are the server's refs, or just its branches.
@@ -157,7 +158,7 @@ impl Operation<'_> {
     /// Connects for writing.
     fn session(&self) -> Result<Session, StoreErrorKind> {
         self.persist(|| {
-            let client = network::client(self.remote.options.limits);
+            let client = network::client(self.remote.options.git.network);
             Session::open(client, &self.remote.urls.write, self.deadline)
                 .map_err(|error| network::pushing("connect", error))
                 .and_then(writable)
@@ -282,7 +283,7 @@ impl Store for Remote {
 
     fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
         let replaced = std::cell::Cell::new(None);
-        let beat = Heartbeat::new(id, time, self.options.beat_shards, None, &replaced);
+        let beat = Heartbeat::new(id, time, self.options.git.beat_shards, None, &replaced);
         self.operate(deadline, |operation| {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))

@@ -73,7 +73,7 @@ fn passed(path: &Path) -> Option<String> {
 
 fn run(program: &Path, path: &Path, options: &Options, deadline: Deadline) -> Result<(), StoreErrorKind> {
     let mut command = Command::new(program);
-    command.arg(WORD).arg(path).arg(options.folder.as_ref()).args(&options.branch);
+    command.arg(WORD).arg(path).arg(options.folder.as_ref()).args(&options.git.branch);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     // If no process can be started, the repository is read without a trial.
     let Ok(mut child) = children::start(&mut command) else { return Ok(()) };
@@ -117,7 +117,7 @@ fn key(path: &Path, options: &Options) -> Option<String> {
         hash.write(state.as_bytes());
     }
     let (build, digest) = (program::build().unwrap_or_default(), hash.digest128());
-    Some(format!("{digest:032x} {} {:?} {build}\n", options.folder, options.branch))
+    Some(format!("{digest:032x} {} {:?} {build}\n", options.folder, options.git.branch))
 }
 
 /// Everything that changes when a file does, except its content.
@@ -133,6 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::store::git;
     use crate::store::{Folder, Layout};
 
     fn options() -> Options {
@@ -141,15 +142,18 @@ mod tests {
             folder: Folder::parse("it").unwrap(),
             layout: Layout::default(),
             state_dir: PathBuf::new(),
-            branch: None,
-            create_branch: false,
             author: String::new(),
             patience: hour,
             reading: hour,
-            recheck: hour,
+            connect: hour,
             beats: false,
-            beat_shards: 1,
-            limits: presence_git::Timeouts::default(),
+            git: git::Options {
+                branch: None,
+                create_branch: false,
+                beat_shards: 1,
+                recheck: hour,
+                network: presence_git::Timeouts::default(),
+            },
         }
     }
 

@@ -62,9 +62,9 @@ impl Operation<'_> {
     ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let replaced = Cell::new(None);
-        let Options { folder, beat_shards, .. } = &self.remote.options;
+        let Options { folder, git, .. } = &self.remote.options;
         let mut beat =
-            beat.map(|time| Heartbeat::new(edit.id(), time, *beat_shards, Some(folder), &replaced));
+            beat.map(|time| Heartbeat::new(edit.id(), time, git.beat_shards, Some(folder), &replaced));
         let mut gone = None;
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
         if let Some(refs_seen) = mirror.known() {

@@ -10,7 +10,7 @@ impl Operation<'_> {
     pub(super) fn rehearse(&self) -> Result<Option<Branch>, StoreErrorKind> {
         let known = self.mirror()?.known().map(|refs_seen| refs_seen.branch);
         let session = self.session()?;
-        let branch = self.remote.options.branch.as_deref().map(branch_ref).or(known);
+        let branch = self.remote.options.git.branch.as_deref().map(branch_ref).or(known);
         let refs = &session.advertisement().refs;
         let branch = branch.map(|branch| Branch::among(&branch, refs.keys().map(String::as_str)));
         session.leave();
