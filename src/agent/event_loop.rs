@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::report::{Report, Reporter};
 use super::systemd::Systemd;
 use super::workers::{Job, Role, Worker};
-use crate::beat::fleet::Fleet;
+use crate::beat::fleet::{Fleet, FleetStores};
 use crate::beat::own::Firmness;
 use crate::beat::{announce, heard, node};
 use crate::config::{Config, OnStop};
@@ -39,6 +39,7 @@ const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
 pub(super) struct EventLoop<'a> {
     config: &'a Config,
+    stores: &'a FleetStores,
     events: Receiver<AgentEvent>,
     /// One worker for each store: the stores of the list in the order of the configuration, then those for
     /// heartbeats.
@@ -84,6 +85,7 @@ pub(super) struct EventLoop<'a> {
 impl<'a> EventLoop<'a> {
     pub(super) fn new(
         config: &'a Config,
+        stores: &'a FleetStores,
         say: &'a dyn Fn(Report),
         sender: &Sender<AgentEvent>,
         events: Receiver<AgentEvent>,
@@ -98,14 +100,15 @@ impl<'a> EventLoop<'a> {
         };
         EventLoop {
             config,
+            stores,
             events,
-            workers: Worker::of_all(config, sender),
+            workers: Worker::of_all(config, stores, sender),
             reporter,
             metrics: Metrics::default(),
             systemd: Systemd::from_env(),
             notifier,
             started: Instant::now(),
-            fleet: Some(Fleet::of_copies(config, config.wants_beats())),
+            fleet: Some(Fleet::of_copies(config, stores, config.wants_beats())),
             readings: BTreeMap::new(),
             rendered: None,
             seen: Vec::new(),

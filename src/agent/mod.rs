@@ -14,6 +14,7 @@ mod workers;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
+use crate::beat::fleet::FleetStores;
 use crate::children;
 use crate::config::Config;
 use crate::errors::PathError;
@@ -52,13 +53,13 @@ impl AgentError {
 }
 
 /// Runs the agent until SIGTERM or SIGINT. SIGHUP causes a beat at once.
-pub fn run(config: &Config, say: &dyn Fn(Report)) -> Result<(), AgentError> {
+pub fn run(config: &Config, stores: &FleetStores, say: &dyn Fn(Report)) -> Result<(), AgentError> {
     let _lock = lock::take(&config.state_dir)?;
     let (sender, events) = mpsc::channel();
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(&config.healths, &sender);
-    event_loop::EventLoop::new(config, say, &sender, events).run();
+    event_loop::EventLoop::new(config, stores, say, &sender, events).run();
     // Checks and notifications may still run.
     children::kill_all();
     Ok(())

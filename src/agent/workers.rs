@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::events::AgentEvent;
 use super::report::Complaint;
-use crate::beat::fleet::{self, Announced, Fleet};
+use crate::beat::fleet::{self, Announced, FleetStores};
 use crate::beat::rivals;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{self, Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
+use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
 
 /// A task at a store.
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ pub(super) enum Job {
 
 impl Job {
     /// The result of the job if a defect of this program ended it.
-    fn failed(&self, config: &Config) -> JobResult {
-        let url = config.stores.iter().chain(&config.beat_stores).next().map(|url| store::shown_url(url));
+    fn failed(&self, stores: &FleetStores) -> JobResult {
+        let url = stores.list.urls().chain(stores.beats.urls()).next().map(str::to_owned);
         let error = || StoreError { url: url.clone().unwrap_or_default(), kind: StoreErrorKind::Panicked };
         let announced = |record, beat| {
             let complaints = vec![complaint(error())];
@@ -99,28 +99,37 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread for each store: the stores of the list, then those for heartbeats only.
-    pub(super) fn of_all(config: &Config, events: &Sender<AgentEvent>) -> Vec<Worker> {
-        let list = config.stores.iter().map(|url| (Role::List, url));
-        let beats = config.beat_stores.iter().map(|url| (Role::Beats, url));
-        let all = list.chain(beats).enumerate();
-        all.map(|(place, (role, url))| Worker::new(config, role, url, place, events)).collect()
+    pub(super) fn of_all(config: &Config, stores: &FleetStores, events: &Sender<AgentEvent>) -> Vec<Worker> {
+        let FleetStores { list, beats } = stores;
+        // Each thread has only its own store.
+        let of_list =
+            (0..list.len()).map(|at| (Role::List, FleetStores { list: list.only(at), beats: beats.none() }));
+        let of_beats = (0..beats.len())
+            .map(|at| (Role::Beats, FleetStores { list: list.none(), beats: beats.only(at) }));
+        let all = of_list.chain(of_beats).enumerate();
+        all.map(|(place, (role, stores))| Worker::new(config, role, stores, place, events)).collect()
     }
 
-    fn new(config: &Config, role: Role, url: &str, place: usize, events: &Sender<AgentEvent>) -> Worker {
-        // The thread's configuration has only its own store.
-        let of = |wanted| if role == wanted { vec![url.to_owned()] } else { Vec::new() };
-        let mut own = Config { stores: of(Role::List), beat_stores: of(Role::Beats), ..config.clone() };
+    fn new(
+        config: &Config,
+        role: Role,
+        stores: FleetStores,
+        place: usize,
+        events: &Sender<AgentEvent>,
+    ) -> Worker {
+        let mut own = config.clone();
         let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
         let events = events.clone();
         std::thread::spawn(move || {
             let patience = own.patience;
             // Either channel closes when the agent has ended.
             for (job, end) in todo {
-                let failed = job.failed(&own);
+                let failed = job.failed(&stores);
                 // A publish divides the time that it has, so it must know the end.
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
                 own.patience = left.map_or(patience, |left| left.min(patience));
-                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, job)));
+                let done =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, &stores, job)));
                 // A panic is a defect, and its message has been printed. Only this job of this store is
                 // lost.
                 let answer = done.unwrap_or(failed);
@@ -164,13 +173,13 @@ impl Worker {
     }
 }
 
-fn work(config: &Config, job: Job) -> JobResult {
+fn work(config: &Config, stores: &FleetStores, job: Job) -> JobResult {
     match job {
         Job::Announce { record, heartbeat } => {
             let announced = match heartbeat {
-                true => fleet::announce(config, &record),
+                true => fleet::announce(config, stores, &record),
                 false => {
-                    let (changes, _) = fleet::publish(config, &record);
+                    let (changes, _) = fleet::publish(config, stores, &record);
                     // A rival that was met stays until a heartbeat shows otherwise.
                     Ok(Announced { changes, beats: Vec::new(), rival: rivals::met(config) })
                 }
@@ -190,11 +199,11 @@ fn work(config: &Config, job: Job) -> JobResult {
             JobResult::Announced { record: Some(record), applied, beat, rival, complaints }
         }
         Job::Withdraw(id) => {
-            let (applied, complaints) = only(fleet::apply(config, &Edit::Remove(&id)).pop());
+            let (applied, complaints) = only(fleet::apply(config, stores, &Edit::Remove(&id)).pop());
             JobResult::Announced { record: None, applied, beat: None, rival: None, complaints }
         }
         Job::Look { known } => {
-            let seen = Fleet::look(config, false);
+            let seen = stores.list.look(false);
             if known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
                 return JobResult::Looked(None);
             }
@@ -203,20 +212,20 @@ fn work(config: &Config, job: Job) -> JobResult {
                 // dropped before the second one begins.
                 true => {
                     drop(seen);
-                    read(config)
+                    read(config, stores)
                 }
                 false => JobResult::Looked(read_pending(seen).pop()),
             }
         }
-        Job::Read => read(config),
+        Job::Read => read(config, stores),
     }
 }
 
-fn read(config: &Config) -> JobResult {
+fn read(config: &Config, stores: &FleetStores) -> JobResult {
     let beats = config.wants_beats();
-    let mut readings = read_pending(Fleet::look(config, beats));
+    let mut readings = stores.list.read(beats);
     if beats {
-        readings.extend(Fleet::read_beats(config));
+        readings.extend(stores.beats.read(true));
     }
     JobResult::Looked(readings.pop())
 }

@@ -15,12 +15,32 @@ use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{
-    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, git,
+    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, git,
 };
 
+/// The stores of the configuration, opened once. A clone has the same stores.
+#[derive(Clone)]
+pub struct FleetStores {
+    /// For records, and for heartbeats unless other stores are for these.
+    pub list: Stores,
+    /// For heartbeats only.
+    pub beats: Stores,
+}
+
+impl FleetStores {
+    /// Opens the stores. A store that cannot be reached is an error of each operation.
+    pub fn open(config: &Config) -> FleetStores {
+        let options = options(config);
+        FleetStores {
+            list: Stores::open(&config.stores, options.clone()),
+            beats: Stores::open(&config.beat_stores, options),
+        }
+    }
+}
+
 /// The current contents of the stores.
-#[derive(Debug)]
 pub struct Fleet {
+    stores: FleetStores,
     /// All nodes.
     pub roster: Roster,
     /// The reading of each store.
@@ -38,39 +58,36 @@ fn latest() -> Option<DateTime> {
 impl Fleet {
     /// Reads all stores. The last copy replaces a store that fails. With `beats`, also finds out when each
     /// node was last seen.
-    pub fn read(config: &Config, beats: bool) -> Fleet {
-        Fleet::read_pending(config, beats, Fleet::look(config, beats))
-    }
-
-    /// Looks at all stores, without reading them yet.
-    pub fn look(config: &Config, beats: bool) -> Vec<PendingRead> {
-        store::look(&config.stores, &Options { beats, ..options(config) })
+    pub fn read(config: &Config, stores: &FleetStores, beats: bool) -> Fleet {
+        Fleet::read_pending(config, stores, beats, stores.list.look(beats))
     }
 
     /// Reads the stores that were looked at.
-    pub fn read_pending(config: &Config, beats: bool, seen: Vec<PendingRead>) -> Fleet {
+    pub fn read_pending(config: &Config, stores: &FleetStores, beats: bool, seen: Vec<PendingRead>) -> Fleet {
         let beat_readings = match (beats, seen.first()) {
-            (true, Some(sight)) => read_beats(config, sight.deadline().at_least(config.network.connect)),
-            (true, None) => Fleet::read_beats(config),
+            (true, Some(pending)) => {
+                stores.beats.read_until(true, pending.deadline().at_least(config.network.connect))
+            }
+            (true, None) => stores.beats.read(true),
             (false, _) => Vec::new(),
         };
-        Fleet::of(config, beats, store::read_pending(seen), beat_readings)
-    }
-
-    /// Reads the stores that are for heartbeats only.
-    pub fn read_beats(config: &Config) -> Vec<Reading> {
-        read_beats(config, Deadline::new(Limit::Read, config.reading))
+        Fleet::of(config, stores, beats, store::read_pending(seen), beat_readings)
     }
 
     /// The fleet as the last copies have it, before any store has answered.
-    pub fn of_copies(config: &Config, beats: bool) -> Fleet {
-        let copies = |urls| store::last_copies(urls, &options(config));
-        let beat_stores = if beats { config.beat_stores.as_slice() } else { &[] };
-        Fleet::of(config, beats, copies(&config.stores), copies(beat_stores))
+    pub fn of_copies(config: &Config, stores: &FleetStores, beats: bool) -> Fleet {
+        let beat_copies = if beats { stores.beats.last_copies() } else { Vec::new() };
+        Fleet::of(config, stores, beats, stores.list.last_copies(), beat_copies)
     }
 
     /// The fleet that these readings make.
-    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
+    pub fn of(
+        config: &Config,
+        stores: &FleetStores,
+        beats: bool,
+        readings: Vec<Reading>,
+        beat_readings: Vec<Reading>,
+    ) -> Fleet {
         let sources: Vec<Source<'_>> = readings
             .iter()
             .filter_map(|reading| {
@@ -85,7 +102,7 @@ impl Fleet {
         }
         let (own, id) = node::identity(&config.nodeinfo);
         roster.restrict(&config.addresses, &own, id.as_deref());
-        Fleet { roster, readings, beat_readings }
+        Fleet { stores: stores.clone(), roster, readings, beat_readings }
     }
 
     /// Makes nodes absent that were silent for too long by the times in their heartbeats, if heartbeats can
@@ -136,6 +153,11 @@ impl Fleet {
         })
     }
 
+    /// Which of these nodes were withdrawn; their records are missing.
+    pub fn withdrawn(&self, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
+        self.stores.list.withdrawn(ids)
+    }
+
     /// The problems, as lines.
     pub fn problems(&self) -> Vec<String> {
         self.roster
@@ -151,10 +173,6 @@ impl Fleet {
     }
 }
 
-fn read_beats(config: &Config, deadline: Deadline) -> Vec<Reading> {
-    store::read(&config.beat_stores, &Options { beats: true, ..options(config) }, deadline)
-}
-
 /// The result of an announcement.
 #[derive(Debug)]
 pub struct Announced {
@@ -168,18 +186,18 @@ pub struct Announced {
 
 /// Publishes the record in every store, with a heartbeat: in the same stores, or in the stores that the
 /// configuration has for heartbeats.
-pub fn announce(config: &Config, record: &Record) -> Result<Announced, NodeError> {
+pub fn announce(config: &Config, stores: &FleetStores, record: &Record) -> Result<Announced, NodeError> {
     let now = rivals::stamp(config, node::now()?);
-    let (edit, options, deadline) = (Edit::Put(record), options(config), to_publish(config));
+    let (edit, author, deadline) = (Edit::Put(record), author(config), to_publish(config));
     let putting = rivals::put(config, record);
-    if !config.beat_stores.is_empty() {
-        let changes = store::apply(&config.stores, &options, &edit, None, deadline);
+    if !stores.beats.is_empty() {
+        let changes = stores.list.apply(&edit, &author, None, deadline);
         let deadline = deadline.at_least(config.network.connect);
-        let beats = store::beat(&config.beat_stores, &options, record.id(), now, deadline);
-        let urls = config.beat_stores.iter().map(|url| store::shown_url(url));
+        let beats = stores.beats.beat(record.id(), &author, now, deadline);
+        let urls = stores.beats.urls().map(str::to_owned);
         return Ok(announced(config, &putting, changes, urls.zip(beats).collect()));
     }
-    let mut changes = store::apply(&config.stores, &options, &edit, Some(now), deadline);
+    let mut changes = stores.list.apply(&edit, &author, Some(now), deadline);
     let beats = changes.iter_mut().flatten();
     let beats = beats.map(|applied| (applied.url.clone(), std::mem::replace(&mut applied.beat, Ok(None))));
     let beats = beats.collect();
@@ -201,38 +219,37 @@ fn announced(
 
 /// Publishes the record in every store. Also returns the other machine under this instance-id, if it has
 /// overwritten the record again.
-pub fn publish(config: &Config, record: &Record) -> (Vec<Result<Applied, StoreError>>, Option<Rival>) {
+pub fn publish(
+    config: &Config,
+    stores: &FleetStores,
+    record: &Record,
+) -> (Vec<Result<Applied, StoreError>>, Option<Rival>) {
     let putting = rivals::put(config, record);
-    let changes = apply(config, &Edit::Put(record));
+    let changes = apply(config, stores, &Edit::Put(record));
     let rival = putting.note(config, &changes);
     (changes, rival)
 }
 
 /// Makes one change in all stores.
-pub fn apply(config: &Config, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    store::apply(&config.stores, &options(config), edit, None, to_publish(config))
-}
-
-/// Which of these nodes were withdrawn; their records are missing.
-pub fn withdrawn(config: &Config, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
-    store::withdrawn(&config.stores, &options(config), ids)
+pub fn apply(config: &Config, stores: &FleetStores, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
+    stores.list.apply(edit, &author(config), None, to_publish(config))
 }
 
 /// Rehearses a publish up to the change: in the stores of the list, and in those for heartbeats only.
-pub fn rehearse(config: &Config) -> Vec<Result<Rehearsal, StoreError>> {
-    let urls: Vec<String> = config.stores.iter().chain(&config.beat_stores).cloned().collect();
-    store::rehearse(&urls, &options(config))
+pub fn rehearse(stores: &FleetStores) -> Vec<Result<Rehearsal, StoreError>> {
+    stores.list.and(&stores.beats).rehearse()
 }
 
 /// The last changes of one node or of all nodes, from the first store that answers and has a history.
 /// Otherwise the error of each store.
 pub fn history(
     config: &Config,
+    stores: &FleetStores,
     id: Option<&Name>,
     most: usize,
 ) -> Result<Vec<HistoryEvent>, Vec<StoreError>> {
     // It may have to fetch the whole history, which may take as long as a publish.
-    let asked = store::history(&config.stores, &options(config), id, most, to_publish(config));
+    let asked = stores.list.history(id, most, to_publish(config));
     let mut errors = Vec::new();
     for history in asked {
         match history {
@@ -253,11 +270,9 @@ fn options(config: &Config) -> Options {
         folder: config.folder.clone(),
         layout: config.layout.clone(),
         state_dir: config.state_dir.clone(),
-        author: author(config),
         patience: config.patience,
         reading: config.reading,
         connect: config.network.connect,
-        beats: false,
         git: git::Options {
             branch: config.branch.clone(),
             create_branch: config.create_branch,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, FleetStores};
 use super::holding::Warning;
 use crate::config::Config;
 use crate::errors::PathError;
@@ -150,7 +150,7 @@ pub fn has_address(record: &Record) -> bool {
 /// Whether only the list knows what this node has published: nothing on this machine does, and the record
 /// lacks a fact that it may have stated. If the state directory cannot be written, any fact may be missing,
 /// and the list is asked each time.
-pub fn must_ask(config: &Config, record: &Record) -> bool {
+pub fn must_ask(config: &Config, stores: &FleetStores, record: &Record) -> bool {
     if load(&config.state_dir).is_some() {
         return false;
     }
@@ -161,26 +161,27 @@ pub fn must_ask(config: &Config, record: &Record) -> bool {
         || !faults(record, &config.states, &config.addresses).is_empty()
         || firm().any(|fact| !record.has(fact)) && !state::can_save(&config.state_dir);
     let has_copy =
-        || Fleet::of_copies(config, false).readings.iter().any(|reading| reading.snapshot.is_some());
+        || Fleet::of_copies(config, stores, false).readings.iter().any(|reading| reading.snapshot.is_some());
     is_doubtful && !has_copy()
 }
 
 /// The record for a single run to publish, with warnings. If only the list knows what this node has
 /// published, the list is read first.
-pub fn settle_alone(config: &Config, record: Record, firmness: Firmness) -> Own {
-    match firmness != Firmness::Anyway && must_ask(config, &record) {
+pub fn settle_alone(config: &Config, stores: &FleetStores, record: Record, firmness: Firmness) -> Own {
+    match firmness != Firmness::Anyway && must_ask(config, stores, &record) {
         true => {
-            let before = listed(&Fleet::read(config, false), &record);
+            let before = listed(&Fleet::read(config, stores, false), &record);
             settle_after(config, before, record, firmness)
         }
-        false => settle(config, record, firmness),
+        false => settle(config, stores, record, firmness),
     }
 }
 
 /// The record to publish, with warnings. Except with `Firmness::Look`, the next publishing knows what this
 /// one saw.
-pub fn settle(config: &Config, record: Record, firmness: Firmness) -> Own {
-    let before = load(&config.state_dir).unwrap_or_else(|| listed(&Fleet::of_copies(config, false), &record));
+pub fn settle(config: &Config, stores: &FleetStores, record: Record, firmness: Firmness) -> Own {
+    let before =
+        load(&config.state_dir).unwrap_or_else(|| listed(&Fleet::of_copies(config, stores, false), &record));
     settle_after(config, before, record, firmness)
 }
 

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::fleet;
+use super::fleet::Fleet;
 use super::kept::Kept;
-use crate::config::Config;
 use crate::haproxy::Installed;
 use crate::name::Name;
 use crate::output::Memory;
@@ -101,11 +100,11 @@ pub enum Excess {
 
 impl LastOutput {
     /// Finds out which of the missing nodes were withdrawn. A single missing node has left anyway.
-    pub fn ask(self, config: &Config, roster: &Roster) -> LastOutput {
-        let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
+    pub fn ask(self, fleet: &Fleet) -> LastOutput {
+        let away = self.kept.as_ref().map(|kept| kept.away(&fleet.roster)).unwrap_or_default();
         match away.len() < 2 {
             true => self,
-            false => LastOutput { withdrawn: fleet::withdrawn(config, &away), ..self },
+            false => LastOutput { withdrawn: fleet.withdrawn(&away), ..self },
         }
     }
 

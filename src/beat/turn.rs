@@ -256,7 +256,7 @@ impl Turn {
         };
 
         let attendance = self.attend(&rendering, render, fleet, &memory, options)?;
-        let before = before(&target, &memory, memory.last_good().as_ref())?.ask(config, &fleet.roster);
+        let before = before(&target, &memory, memory.last_good().as_ref())?.ask(fleet);
         let composition = rendering::compose(&rendering, &attendance.roster, &before, Excess::Hold)?;
         self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
         self.warnings.extend(rendering::unscoped(&who, &fleet.roster).into_iter().map(Warning::from));

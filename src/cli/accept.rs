@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::error::{CliError, ExitKind};
+use super::fleet::FleetStores;
 use super::{beat, console};
 use crate::config::{Config, Render};
 use crate::same_file::is_same_file;
@@ -22,9 +23,9 @@ pub(super) struct Args {
     dry_run: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let table = table(config, &args.file)?;
-    let done = beat::accept(config, table, args.dry_run);
+    let done = beat::accept(config, stores, table, args.dry_run);
     // The file is in place even if its reload is owed.
     let is_accepted = done.as_ref().map_or_else(|error| error.kind == ExitKind::ReloadFailed, |()| true);
     if is_accepted && !args.dry_run {

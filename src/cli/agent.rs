@@ -1,5 +1,6 @@
 use super::console;
 use super::error::CliError;
+use super::fleet::FleetStores;
 use crate::agent::{self, Report};
 use crate::config::Config;
 
@@ -13,7 +14,7 @@ use crate::config::Config;
 #[command(after_help = "Examples:\n  presence agent\n  systemctl enable --now presence-agent")]
 pub(super) struct Args {}
 
-pub(super) fn run(_: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(_: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let say = |said: Report| match said {
         Report::Note(text) => console::note(&text),
         Report::Warning(text, hint) => {
@@ -23,5 +24,5 @@ pub(super) fn run(_: &Args, config: &Config) -> Result<(), CliError> {
             }
         }
     };
-    Ok(agent::run(config, &say)?)
+    Ok(agent::run(config, stores, &say)?)
 }

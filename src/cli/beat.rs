@@ -4,7 +4,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::error::{CliError, ExitKind};
-use super::fleet::{self, Fleet, MaxAge};
+use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use super::{accept, console, node, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
@@ -60,7 +60,7 @@ impl Failures {
     }
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     for file in &args.accept {
         accept::table(config, file)?;
     }
@@ -69,9 +69,9 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         failures.note(health(config));
     }
     // A store that refuses this node's heartbeat may refuse those of others too.
-    let accepted = failures.note(announce(args, config)).unwrap_or(false);
+    let accepted = failures.note(announce(args, config, stores)).unwrap_or(false);
     if !config.renders.is_empty() || !config.notifies.is_empty() {
-        read_and_render(args, config, accepted, &mut failures);
+        read_and_render(args, config, stores, accepted, &mut failures);
     }
     match failures.0 {
         None => Ok(()),
@@ -93,21 +93,27 @@ fn health(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-fn announce(args: &Args, config: &Config) -> Result<bool, CliError> {
+fn announce(args: &Args, config: &Config, stores: &FleetStores) -> Result<bool, CliError> {
     let firmness = if args.dry_run { Firmness::Look } else { Firmness::Say };
-    let record = publish::own(config, firmness)?;
+    let record = publish::own(config, stores, firmness)?;
     if args.dry_run {
         for store in &config.stores {
             console::note(&format!("would publish {} to {}", record.id(), shown_url(store)));
         }
         return Ok(true);
     }
-    fleet::announce(config, &record)
+    fleet::announce(config, stores, &record)
 }
 
-fn read_and_render(args: &Args, config: &Config, accepted: bool, failures: &mut Failures) {
+fn read_and_render(
+    args: &Args,
+    config: &Config,
+    stores: &FleetStores,
+    accepted: bool,
+    failures: &mut Failures,
+) {
     let beats = config.wants_beats();
-    let Some(fleet) = failures.note(fleet::read(config, &MaxAge::default(), beats)) else { return };
+    let Some(fleet) = failures.note(fleet::read(config, stores, &MaxAge::default(), beats)) else { return };
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let notifier = match args.dry_run {
         true => None,
@@ -198,8 +204,13 @@ fn report(state_dir: &Path, table: &Render, turn: Turn, dry_run: bool) -> Result
 }
 
 /// Accepts the list for one file.
-pub(super) fn accept(config: &Config, table: &Render, dry_run: bool) -> Result<(), CliError> {
-    let fleet = fleet::read(config, &MaxAge::default(), config.wants_beats())?;
+pub(super) fn accept(
+    config: &Config,
+    stores: &FleetStores,
+    table: &Render,
+    dry_run: bool,
+) -> Result<(), CliError> {
+    let fleet = fleet::read(config, stores, &MaxAge::default(), config.wants_beats())?;
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let options = TurnOptions {
         dry_run,

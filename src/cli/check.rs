@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::fleet::FleetStores;
 use super::list::Select;
 use super::{console, fleet};
 use crate::beat::reachable::{self, PARALLEL};
@@ -76,9 +77,9 @@ impl Reply {
     }
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let selector = args.select.selector()?;
-    let fleet = fleet::read(config, &args.select.max_age, false)?;
+    let fleet = fleet::read(config, stores, &args.select.max_age, false)?;
     args.select.refuse_unknown_states(&fleet, &config.states)?;
     let by_default = |node: &Node| matches!(node.availability, Availability::Active | Availability::Draining);
     let nodes = fleet.roster.nodes.iter().filter(|node| selector.matches(node));

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::console;
 use super::error::{CliError, ExitKind};
 use crate::beat::fleet;
-pub(super) use crate::beat::fleet::Fleet;
+pub(super) use crate::beat::fleet::{Fleet, FleetStores};
 use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
@@ -29,27 +29,39 @@ pub(super) struct MaxAge {
 }
 
 /// Looks at all stores without reading them.
-pub(super) fn look(config: &Config, max_age: &MaxAge) -> Vec<PendingRead> {
-    Fleet::look(config, max_age.max_age.is_some())
+pub(super) fn look(stores: &FleetStores, max_age: &MaxAge) -> Vec<PendingRead> {
+    stores.list.look(max_age.max_age.is_some())
 }
 
 /// Reads all stores, with a warning for each that fails.
-pub(super) fn read(config: &Config, max_age: &MaxAge, beats: bool) -> Result<Fleet, CliError> {
+pub(super) fn read(
+    config: &Config,
+    stores: &FleetStores,
+    max_age: &MaxAge,
+    beats: bool,
+) -> Result<Fleet, CliError> {
     let beats = beats || max_age.max_age.is_some();
-    judged(config, max_age, beats, Fleet::look(config, beats))
+    judged(config, stores, max_age, beats, stores.list.look(beats))
 }
 
 /// Completes the pending reads, with a warning for each that fails. Does not yet make silent nodes absent.
 pub(super) fn read_pending(
     config: &Config,
+    stores: &FleetStores,
     max_age: &MaxAge,
     seen: Vec<PendingRead>,
 ) -> Result<Fleet, CliError> {
-    judged(config, &MaxAge::default(), max_age.max_age.is_some(), seen)
+    judged(config, stores, &MaxAge::default(), max_age.max_age.is_some(), seen)
 }
 
-fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>) -> Result<Fleet, CliError> {
-    let mut fleet = Fleet::read_pending(config, beats, seen);
+fn judged(
+    config: &Config,
+    stores: &FleetStores,
+    max_age: &MaxAge,
+    beats: bool,
+    seen: Vec<PendingRead>,
+) -> Result<Fleet, CliError> {
+    let mut fleet = Fleet::read_pending(config, stores, beats, seen);
     fleet.expire(max_age.max_age)?;
     for reading in &fleet.readings {
         if let Some(error) = &reading.error {
@@ -84,13 +96,18 @@ fn judged(config: &Config, max_age: &MaxAge, beats: bool, seen: Vec<PendingRead>
 
 /// Makes one change in all stores and prints a line for each. One success is enough. True if anything
 /// changed.
-pub(super) fn apply(config: &Config, edit: &Edit<'_>, unchanged: &str) -> Result<bool, CliError> {
-    tell(fleet::apply(config, edit), edit.id(), unchanged)
+pub(super) fn apply(
+    config: &Config,
+    stores: &FleetStores,
+    edit: &Edit<'_>,
+    unchanged: &str,
+) -> Result<bool, CliError> {
+    tell(fleet::apply(config, stores, edit), edit.id(), unchanged)
 }
 
 /// Publishes the record to all stores and prints a line for each. One success is enough.
-pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
-    let (changes, rival) = fleet::publish(config, record);
+pub(super) fn publish(config: &Config, stores: &FleetStores, record: &Record) -> Result<(), CliError> {
+    let (changes, rival) = fleet::publish(config, stores, record);
     if let Some(rival) = rival {
         console::warning(&rival.text);
         console::remedy(&rival.hint);
@@ -100,8 +117,8 @@ pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> 
 
 /// Publishes the record and a heartbeat to all stores. One success is enough. False if a store failed to take
 /// either.
-pub(super) fn announce(config: &Config, record: &Record) -> Result<bool, CliError> {
-    let announced = fleet::announce(config, record)?;
+pub(super) fn announce(config: &Config, stores: &FleetStores, record: &Record) -> Result<bool, CliError> {
+    let announced = fleet::announce(config, stores, record)?;
     // Warn once, when the rival appears. `presence list` continues to show it.
     if let Some(rival) = announced.rival.as_ref().filter(|rival| rival.is_new) {
         console::warning(&rival.text);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::console;
 use super::error::CliError;
-use super::fleet::{self, Fleet, MaxAge};
+use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::metrics::Page;
@@ -180,9 +180,9 @@ enum Format {
     Prometheus,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let selector = args.select.selector()?;
-    let fleet = fleet::read(config, &args.select.max_age, true)?;
+    let fleet = fleet::read(config, stores, &args.select.max_age, true)?;
     args.select.refuse_unknown_states(&fleet, &config.states)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     console::data(&match args.format {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::console;
 use super::error::CliError;
-use crate::beat::fleet;
+use crate::beat::fleet::{self, FleetStores};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
@@ -36,10 +36,10 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let id = args.id.as_deref().map(Name::parse).transpose();
     let id = id.map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?;
-    match fleet::history(config, id.as_ref(), args.limit) {
+    match fleet::history(config, stores, id.as_ref(), args.limit) {
         Ok(events) => console::data(&shown(&events, args.format)?),
         Err(mut errors) => {
             let last = errors.pop();

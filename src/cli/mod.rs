@@ -236,21 +236,22 @@ fn run(cli: &Cli) -> Result<(), CliError> {
 }
 
 fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
+    let stores = fleet::FleetStores::open(config);
     match &cli.command {
         Command::Emit(args) => emit::run(args, config),
-        Command::Publish(args) => publish::run(args, config),
-        Command::Beat(args) => beat::run(args, config),
-        Command::Agent(args) => agent::run(args, config),
-        Command::Accept(args) => accept::run(args, config),
-        Command::State(args) => state::run(args, config),
-        Command::Withdraw(args) => withdraw::run(args, config),
-        Command::List(args) => list::run(args, config),
-        Command::Show(args) => show::run(args, config),
-        Command::Log(args) => log::run(args, config),
-        Command::Check(args) => check::run(args, config),
-        Command::Render(args) => render::run(args, config),
+        Command::Publish(args) => publish::run(args, config, &stores),
+        Command::Beat(args) => beat::run(args, config, &stores),
+        Command::Agent(args) => agent::run(args, config, &stores),
+        Command::Accept(args) => accept::run(args, config, &stores),
+        Command::State(args) => state::run(args, config, &stores),
+        Command::Withdraw(args) => withdraw::run(args, config, &stores),
+        Command::List(args) => list::run(args, config, &stores),
+        Command::Show(args) => show::run(args, config, &stores),
+        Command::Log(args) => log::run(args, config, &stores),
+        Command::Check(args) => check::run(args, config, &stores),
+        Command::Render(args) => render::run(args, config, &stores),
         Command::Templates(args) => templates::run(args, config),
-        Command::Doctor(args) => doctor::run(args, config),
+        Command::Doctor(args) => doctor::run(args, config, &stores),
         Command::Completions(_) | Command::Man(_) | Command::Init(_) => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 use super::error::CliError;
-use super::{console, fleet, node};
+use super::fleet::{self, FleetStores};
+use super::{console, node};
 use crate::beat::own::{self, Firmness};
 use crate::config::Config;
 use crate::record::Record;
@@ -29,7 +30,7 @@ pub(super) struct Args {
     anyway: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let firmness = match (args.dry_run, args.anyway) {
         (_, true) => Firmness::Anyway,
         (true, false) => Firmness::Look,
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     };
     let record = match (args.dry_run, args.anyway) {
         (true, true) => node::record(config)?,
-        _ => own(config, firmness)?,
+        _ => own(config, stores, firmness)?,
     };
     if args.dry_run {
         for store in &config.stores {
@@ -45,17 +46,23 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         }
         return console::data(&String::from_utf8_lossy(&record.to_bytes()));
     }
-    publish(&Config { create_branch: args.create_branch, ..config.clone() }, &record)
+    match args.create_branch {
+        true => {
+            let config = Config { create_branch: true, ..config.clone() };
+            publish(&config, &FleetStores::open(&config), &record)
+        }
+        false => publish(config, stores, &record),
+    }
 }
 
 /// This node's record as it will be published. Prints warnings about it.
-pub(super) fn own(config: &Config, firmness: Firmness) -> Result<Record, CliError> {
-    let own = own::settle_alone(config, node::record(config)?, firmness);
+pub(super) fn own(config: &Config, stores: &FleetStores, firmness: Firmness) -> Result<Record, CliError> {
+    let own = own::settle_alone(config, stores, node::record(config)?, firmness);
     own.warnings.iter().for_each(|warning| console::warning(&warning.text));
     Ok(own.record)
 }
 
 /// Publishes the record to every store and prints the results.
-pub(super) fn publish(config: &Config, record: &Record) -> Result<(), CliError> {
-    fleet::publish(config, record)
+pub(super) fn publish(config: &Config, stores: &FleetStores, record: &Record) -> Result<(), CliError> {
+    fleet::publish(config, stores, record)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::error::CliError;
-use super::fleet::{self, Fleet, MaxAge};
+use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use super::templates::Who;
 use super::{console, node};
 use crate::beat::absence::{self, Missed, Remembered};
@@ -94,7 +94,7 @@ pub(super) struct Args {
     force: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let facts = node::facts(config)?;
     let who = args.who.identity(&facts);
     let lookup = args.who.lookup(config, &who)?;
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let memory = memory.as_ref();
     let last = memory.and_then(Memory::last_good);
     let inputs = inputs(args, config, &facts, &lookup);
-    let seen = fleet::look(config, &args.max_age);
+    let seen = fleet::look(stores, &args.max_age);
     let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
         && destination.repeat(memory, last.as_ref(), &inputs)?
@@ -118,7 +118,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         tracing::info!(target: "file", template = name, "unchanged: every input is as for the last output");
         return Ok(());
     }
-    let fleet = fleet::read_pending(config, &args.max_age, seen)?;
+    let fleet = fleet::read_pending(config, stores, &args.max_age, seen)?;
     let vars = match rendering::variables(vars, &lookup, &name, memory, destination.rehearsal) {
         Ok(vars) => vars,
         Err(error) => return destination.fail(memory, error.into()),
@@ -139,7 +139,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         now: node::now()?,
         fast_path: config.fast_path,
     };
-    let before = destination.before(memory, last.as_ref())?.ask(config, &fleet.roster);
+    let before = destination.before(memory, last.as_ref())?.ask(&fleet);
     let composed = compose(args, &rendering, &fleet, limits, (&before, destination.excess(config)));
     let (composition, missed) = match composed {
         Ok(composed) => composed,

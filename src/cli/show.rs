@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::error::CliError;
-use super::fleet::MaxAge;
+use super::fleet::{FleetStores, MaxAge};
 use super::{console, fleet, list, node};
 use crate::config::Config;
 use crate::name::Name;
@@ -29,14 +29,14 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let id = match &args.id {
         Some(id) => {
             Name::parse(id).map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?
         }
         None => node::record(config)?.id().clone(),
     };
-    let fleet = fleet::read(config, &MaxAge::default(), true)?;
+    let fleet = fleet::read(config, stores, &MaxAge::default(), true)?;
     let Some(found) = fleet.roster.get(id.as_str()) else {
         let about: Vec<String> =
             fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();

@@ -1,4 +1,5 @@
 use super::error::CliError;
+use super::fleet::FleetStores;
 use super::{console, publish};
 use crate::beat::node::enter_state;
 use crate::beat::own::Firmness;
@@ -20,7 +21,7 @@ pub(super) struct Args {
     anyway: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let state = Name::parse(&args.state).map_err(|error| {
         CliError::usage(format!("`{}` is not a state: {error}", crate::sanitize::shown(&args.state)))
     })?;
@@ -40,7 +41,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         console::note(&format!("this node is already in the state `{state}`"));
     }
     let firmness = if args.anyway { Firmness::Anyway } else { Firmness::Say };
-    publish::publish(config, &publish::own(config, firmness)?)
+    publish::publish(config, stores, &publish::own(config, stores, firmness)?)
         .map_err(|error| error.after(&unpublished(&state)))
 }
 

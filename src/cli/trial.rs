@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
@@ -36,11 +37,9 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         layout: Layout::default(),
         // A path that does not exist and cannot be created.
         state_dir: PathBuf::from("/dev/null/state"),
-        author: String::new(),
         patience: hour,
         reading: hour,
         connect: hour,
-        beats: true,
         git: git::Options {
             branch,
             create_branch: false,
@@ -50,6 +49,6 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         },
     };
     let deadline = Deadline::new(Limit::Read, hour);
-    let look = store::open(&store, &options).ok()?.look(deadline).ok()?;
+    let look = store::open(&store, &Arc::new(options)).look(true, deadline).ok()?;
     look.read(deadline).ok().map(drop)
 }

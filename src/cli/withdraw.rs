@@ -1,5 +1,6 @@
 use super::error::CliError;
-use super::{fleet, node};
+use super::fleet::{self, FleetStores};
+use super::node;
 use crate::config::Config;
 use crate::name::Name;
 use crate::store::Edit;
@@ -15,14 +16,14 @@ pub(super) struct Args {
     id: Option<String>,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let id = match &args.id {
         Some(id) => {
             Name::parse(id).map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?
         }
         None => node::record(config)?.id().clone(),
     };
-    let changed = fleet::apply(config, &Edit::Remove(&id), "not on the list").map_err(|error| {
+    let changed = fleet::apply(config, stores, &Edit::Remove(&id), "not on the list").map_err(|error| {
         error
             .after(&format!("no store has confirmed that `{id}` is off the list: run the same command again"))
     })?;

@@ -47,7 +47,6 @@ pub(super) struct Directory {
     root: PathBuf,
     folder: Folder,
     layout: Layout,
-    beats: bool,
     cache: Cache,
     /// The state directory's record of its kind.
     memory: KindMemory,
@@ -58,7 +57,7 @@ impl Directory {
         let cache = Cache::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
         let url = super::shown_url(url);
-        Directory { url, root, folder, layout, beats: options.beats, cache, memory }
+        Directory { url, root, folder, layout, cache, memory }
     }
 
     /// The folder in this directory, or the directory itself if it has no such folder.
@@ -162,7 +161,13 @@ impl Store for Directory {
         &self.url
     }
 
-    fn apply(&self, edit: &Edit<'_>, beat: Option<Timestamp>, _: Deadline) -> Result<Applied, StoreError> {
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        _: &str,
+        beat: Option<Timestamp>,
+        _: Deadline,
+    ) -> Result<Applied, StoreError> {
         let change = match edit {
             Edit::Put(record) => self.put(record),
             Edit::Remove(id) => self.remove(id.as_ref()).map(|change| (change, None)),
@@ -174,7 +179,13 @@ impl Store for Directory {
         Ok(Applied { outcome, beat, stays, ..Applied::after(&self.url, None) })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, _: Deadline) -> Result<Option<Timestamp>, StoreError> {
+    fn beat(
+        &self,
+        id: &Name,
+        _: &str,
+        time: Timestamp,
+        _: Deadline,
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.beat(id, time).in_store(&self.url)
     }
 
@@ -188,14 +199,14 @@ impl Store for Directory {
         Ok((None, None))
     }
 
-    fn look(&self, _: Deadline) -> Result<Look, StoreError> {
+    fn look(&self, heartbeats: bool, _: Deadline) -> Result<Look, StoreError> {
         let look = || {
             let folder = self.folder()?;
             let seen = Scan::new(&folder, self.cache.exists(), SystemTime::now())?;
             let (identity, records) = (seen.identity(&folder)?, seen.holds_records());
             self.memory.judge(&folder, identity, || Ok(records))?;
             self.memory.is_directory(identity, records);
-            let beats = if self.beats { Some(read_beats(&folder)?) } else { None };
+            let beats = if heartbeats { Some(read_beats(&folder)?) } else { None };
             Ok::<_, StoreErrorKind>((seen, beats))
         };
         let (seen, beats) = look().in_store(&self.url)?;
@@ -216,7 +227,11 @@ impl Store for Directory {
         Ok(ids.iter().filter(|id| departures::is_noted(&folder, id.as_str(), now)).cloned().collect())
     }
 
-    fn last_copy(&self) -> Option<Snapshot> {
+    fn has_copy(&self) -> bool {
+        true
+    }
+
+    fn last_copy(&self, _: bool) -> Option<Snapshot> {
         self.cache.last()
     }
 }

@@ -1,16 +1,25 @@
 //! Maps a URL or path to a kind of store, and checks the folder inside it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::Cache;
-use super::{Options, Snapshot, Store, StoreError, StoreErrorKind, embedded_url};
+use super::{
+    Applied, Branch, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
+    embedded_url,
+};
+use crate::deadline::Deadline;
+use crate::name::Name;
 
 /// The path of the records inside a store: relative, with `/`, and without `.` or `..`.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,64 +122,141 @@ fn decoded(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Applies git's configuration to the URL: where the store is read and where it is written.
-fn resolve(url: &str, options: &Options) -> Result<(Location, Urls), StoreErrorKind> {
-    let urls = match url == embedded_url(&options.state_dir) {
-        true => Urls::same(url),
-        false => Urls::of(url)?,
-    };
-    let location = locate(&urls.read);
-    if urls.read != urls.write && (location != Location::Remote || locate(&urls.write) != Location::Remote) {
-        let (read, write) = (super::shown_url(&urls.read), super::shown_url(&urls.write));
-        return Err(StoreErrorKind::Split { read, write });
-    }
-    Ok((location, urls))
+/// The store at a URL or path.
+///
+/// git's configuration may change at any time, and so may what is at a path: a file system may be mounted
+/// later. So each operation finds out anew what kind of store it is.
+pub(super) struct Located {
+    /// The URL as configured.
+    name: String,
+    /// The URL without secrets.
+    url: String,
+    options: Arc<Options>,
 }
 
-pub(super) fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, StoreError> {
-    let (location, urls) = resolve(url, options).in_store(url)?;
-    match location {
-        Location::Remote => Ok(Box::new(Remote::new(url, urls, options))),
-        Location::OtherHost(_) => Err(StoreErrorKind::OtherHost).in_store(url),
-        Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)).in_store(url),
-        Location::Path(path) if url == embedded_url(&options.state_dir) => {
-            Ok(Box::new(Local::embedded(path, options).in_store(url)?))
+impl Located {
+    pub(super) fn new(url: &str, options: &Arc<Options>) -> Located {
+        Located { name: url.to_owned(), url: super::shown_url(url), options: options.clone() }
+    }
+
+    fn is_embedded(&self) -> bool {
+        self.name == embedded_url(&self.options.state_dir)
+    }
+
+    /// Applies git's configuration to the URL: where the store is read and where it is written.
+    fn resolve(&self) -> Result<(Location, Urls), StoreErrorKind> {
+        let urls = match self.is_embedded() {
+            true => Urls::same(&self.name),
+            false => Urls::of(&self.name)?,
+        };
+        let location = locate(&urls.read);
+        if urls.read != urls.write
+            && (location != Location::Remote || locate(&urls.write) != Location::Remote)
+        {
+            let (read, write) = (super::shown_url(&urls.read), super::shown_url(&urls.write));
+            return Err(StoreErrorKind::Split { read, write });
         }
-        Location::Path(path) => {
-            let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
-            let memory = KindMemory::of(place.place());
-            let signs = Signs::of(&path).in_store(url)?;
-            match kind::judge(&path, signs, &memory).in_store(url)? {
-                StoreKind::Repository => Ok(Box::new(Local::new(url, path, options, Some(memory)))),
-                // A path that does not exist may be a file system that is not mounted: its last copy applies.
-                StoreKind::Directory => Ok(Box::new(Directory::new(url, path, options, memory))),
+        Ok((location, urls))
+    }
+
+    /// The store as it is now.
+    fn store(&self) -> Result<Box<dyn Store>, StoreError> {
+        self.find().in_store(&self.name)
+    }
+
+    fn find(&self) -> Result<Box<dyn Store>, StoreErrorKind> {
+        let (name, options) = (&self.name, &self.options);
+        let (location, urls) = self.resolve()?;
+        match location {
+            Location::Remote => Ok(Box::new(Remote::new(name, urls, options))),
+            Location::OtherHost(_) => Err(StoreErrorKind::OtherHost),
+            Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)),
+            Location::Path(path) if self.is_embedded() => Ok(Box::new(Local::embedded(path, options)?)),
+            Location::Path(path) => {
+                let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
+                let memory = KindMemory::of(place.place());
+                match kind::judge(&path, Signs::of(&path)?, &memory)? {
+                    StoreKind::Repository => Ok(Box::new(Local::new(name, path, options, Some(memory)))),
+                    // A path that does not exist may be a file system that is not mounted: its last copy
+                    // applies.
+                    StoreKind::Directory => Ok(Box::new(Directory::new(name, path, options, memory))),
+                }
             }
         }
     }
 }
 
-/// Whether this machine seems to have a copy of that store. Does not ask the store.
-pub(super) fn has_copy(url: &str, options: &Options) -> bool {
-    match resolve(url, options) {
-        Ok((Location::Remote, urls)) => Remote::new(url, urls, options).has_copy(),
-        // A file system needs no first fetch.
-        Ok((Location::Path(_) | Location::OtherHost(_) | Location::Unknown(_), _)) | Err(_) => true,
+impl Store for Located {
+    fn url(&self) -> &str {
+        &self.url
     }
-}
 
-/// The result of the last successful reading of that store. Does not ask the store: its file system may hang.
-pub(super) fn last_copy(url: &str, options: &Options) -> Option<Snapshot> {
-    // Without git's configuration, the cache is the one of the URL itself.
-    let (location, urls) = resolve(url, options).unwrap_or_else(|_| (locate(url), Urls::same(url)));
-    match location {
-        Location::Remote => Remote::new(url, urls, options).last_copy(),
-        Location::Path(path) => {
-            // The same labels as in `open`: a repository has a branch, a directory has none.
-            let copy =
-                |branch| Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last();
-            copy(options.git.branch.as_deref()).or_else(|| copy(None))
+    fn apply(
+        &self,
+        edit: &Edit<'_>,
+        author: &str,
+        beat: Option<Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Applied, StoreError> {
+        self.store()?.apply(edit, author, beat, deadline)
+    }
+
+    fn beat(
+        &self,
+        id: &Name,
+        author: &str,
+        time: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.store()?.beat(id, author, time, deadline)
+    }
+
+    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+        self.store()?.look(heartbeats, deadline)
+    }
+
+    fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
+        self.store()?.rehearse(deadline)
+    }
+
+    fn history(
+        &self,
+        id: Option<&Name>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<HistoryEvent>, StoreError> {
+        self.store()?.history(id, most, deadline)
+    }
+
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+        self.store()?.withdrawn(ids)
+    }
+
+    fn has_copy(&self) -> bool {
+        match self.resolve() {
+            Ok((Location::Remote, urls)) => Remote::new(&self.name, urls, &self.options).has_copy(),
+            // A file system needs no first fetch.
+            Ok((Location::Path(_) | Location::OtherHost(_) | Location::Unknown(_), _)) | Err(_) => true,
         }
-        Location::OtherHost(_) | Location::Unknown(_) => None,
+    }
+
+    /// Does not find out what is at a path: its file system may hang.
+    fn last_copy(&self, heartbeats: bool) -> Option<Snapshot> {
+        let options = &self.options;
+        // Without git's configuration, the cache is the one of the URL itself.
+        let (location, urls) =
+            self.resolve().unwrap_or_else(|_| (locate(&self.name), Urls::same(&self.name)));
+        match location {
+            Location::Remote => Remote::new(&self.name, urls, options).last_copy(heartbeats),
+            Location::Path(path) => {
+                // The same labels as in `find`: a repository has a branch, a directory has none.
+                let copy = |branch| {
+                    Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last()
+                };
+                copy(options.git.branch.as_deref()).or_else(|| copy(None))
+            }
+            Location::OtherHost(_) | Location::Unknown(_) => None,
+        }
     }
 }
 
@@ -202,6 +288,39 @@ mod tests {
         if cfg!(feature = "ssh") {
             assert_eq!(locate("git@host:list.git"), Location::Remote);
         }
+    }
+
+    #[test]
+    fn a_store_is_what_is_there_at_each_operation() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = std::time::Duration::from_secs(3600);
+        let options = Options {
+            folder: Folder::parse("it").unwrap(),
+            layout: crate::store::Layout::default(),
+            state_dir: dir.path().join("state"),
+            patience: hour,
+            reading: hour,
+            connect: hour,
+            git: crate::store::git::Options {
+                branch: None,
+                create_branch: false,
+                beat_shards: 1,
+                recheck: hour,
+                network: crate::store::git::transport::Limits::default(),
+            },
+        };
+        let path = dir.path().join("list");
+        let store = Located::new(&path.display().to_string(), &Arc::new(options));
+        let look = || store.look(false, Deadline::new(crate::deadline::Limit::Read, hour));
+        let error = look().err().map(|error| error.kind);
+        assert!(matches!(error, Some(StoreErrorKind::Missing(_))), "a mount that comes later");
+        std::fs::create_dir(&path).unwrap();
+        assert!(look().is_ok(), "an empty directory");
+        git2::Repository::init_bare(&path).unwrap();
+        assert_eq!(look().unwrap().stamp.as_deref(), Some("empty"), "a repository");
+        std::fs::remove_dir_all(&path).unwrap();
+        let error = look().err().map(|error| error.kind);
+        assert!(matches!(error, Some(StoreErrorKind::Away(_))));
     }
 
     #[test]

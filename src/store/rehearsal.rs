@@ -1,8 +1,5 @@
 //! The outcome of a publish, as far as it can be known without publishing.
 
-use super::{Options, StoreError, open, shown_url, tasks, together};
-use crate::deadline::{Deadline, Limit};
-
 /// The most branches to name.
 const MAX_NAMES: usize = 5;
 
@@ -42,16 +39,6 @@ impl Branch {
         }
         Branch { name: short(wanted).unwrap_or_else(|| wanted.to_owned()), exists, others }
     }
-}
-
-/// Rehearses a publish at all stores, up to the change. The results are in the order of the stores.
-pub fn rehearse(urls: &[String], options: &Options) -> Vec<Result<Rehearsal, StoreError>> {
-    let own = options.clone();
-    let deadline = Deadline::new(Limit::Publish, options.patience);
-    together::ask(tasks(urls, deadline), options.connect, move |url: String, deadline| {
-        let (branch, untried) = open(&url, &own)?.rehearse(deadline)?;
-        Ok(Rehearsal { url: shown_url(&url), branch, untried })
-    })
 }
 
 #[cfg(test)]

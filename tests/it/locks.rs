@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use presence::deadline::{Deadline, Limit};
@@ -26,11 +27,9 @@ fn options(state_dir: &Path) -> Options {
         folder: Folder::parse("it/presence/all").unwrap(),
         layout: Layout::parse(&[]).unwrap(),
         state_dir: state_dir.to_owned(),
-        author: "t".into(),
         patience: Duration::from_secs(60),
         reading: Duration::from_secs(30),
         connect: Duration::from_secs(5),
-        beats: true,
         git: git::Options {
             branch: None,
             create_branch: false,
@@ -59,12 +58,12 @@ fn list() -> (GitDaemon, Machine, PathBuf) {
 #[test]
 fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
     let (server, _app, state) = list();
-    let store = open(&server.url("list.git"), &options(&state)).unwrap();
+    let store = open(&server.url("list.git"), &Arc::new(options(&state)));
     let started = Instant::now();
-    let first = store.look(soon()).unwrap();
+    let first = store.look(true, soon()).unwrap();
     // As an agent does that also needs the heartbeats, on the same thread.
-    let second = store.look(soon()).unwrap().read(soon()).unwrap();
-    store.beat(&presence::name::Name::parse("i-app2").unwrap(), jiff::Timestamp::now(), soon()).unwrap();
+    let second = store.look(true, soon()).unwrap().read(soon()).unwrap();
+    store.beat(&presence::name::Name::parse("i-app2").unwrap(), "t", jiff::Timestamp::now(), soon()).unwrap();
     let first = first.read(soon()).unwrap();
     assert!(started.elapsed() < AT_ONCE, "it waited for itself");
     assert_eq!((first.len(), ids(&first)), (1, vec!["i-app1"]), "as it was at the look");
@@ -74,14 +73,14 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
 #[test]
 fn a_mirror_that_is_made_anew_between_look_and_reading_is_looked_at_again() {
     let (server, app, state) = list();
-    let store = open(&server.url("list.git"), &options(&state)).unwrap();
-    let look = store.look(soon()).unwrap();
+    let store = open(&server.url("list.git"), &Arc::new(options(&state)));
+    let look = store.look(true, soon()).unwrap();
     app.fact("port", 9001);
     app.good(&["publish"]);
     // Another process has deleted the mirror and fetched the present content.
     let place = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap().path();
     fs::remove_dir_all(place.join("mirror.git")).unwrap();
-    store.look(soon()).unwrap().read(soon()).unwrap();
+    store.look(true, soon()).unwrap().read(soon()).unwrap();
     let made = fs::metadata(place.join("mirror.git")).unwrap();
     let snapshot = look.read(soon()).unwrap();
     let record = snapshot.files().next().unwrap().record().unwrap();

@@ -58,7 +58,7 @@ impl EventLoop<'_> {
             return;
         }
         let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok();
-        let record = record.map(|record| own::settle(self.config, record, Firmness::Look));
+        let record = record.map(|record| own::settle(self.config, self.stores, record, Firmness::Look));
         let record = record.map(|own| own.record.to_bytes());
         let mut list = self.workers.iter().filter(|worker| worker.role == Role::List);
         if record.is_some() && record != self.given_out && list.any(|worker| worker.failures == 0) {
@@ -86,7 +86,7 @@ impl EventLoop<'_> {
         let record = node::record(&self.config.nodeinfo, &self.config.state_dir);
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
         self.reporter.report("record", complaint);
-        let Own { record, warnings } = own::settle(self.config, record.ok()?, firmness);
+        let Own { record, warnings } = own::settle(self.config, self.stores, record.ok()?, firmness);
         if firmness == Firmness::Say {
             self.reporter.report("this node's record", warnings);
         }
@@ -100,7 +100,7 @@ impl EventLoop<'_> {
         let now = self.now();
         let is_first = self.given_out.is_none() && now < ADDRESS_PATIENCE;
         let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok().filter(|_| is_first);
-        let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, record));
+        let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, self.stores, record));
         if !must_ask && record.as_ref().is_none_or(own::has_address) {
             self.no_address = None;
             self.reporter.well("address");

@@ -72,7 +72,7 @@ impl EventLoop<'_> {
                 Some(place) => beat_readings[place] = reading,
             }
         }
-        let fleet = Fleet::of(self.config, self.config.wants_beats(), readings, beat_readings);
+        let fleet = Fleet::of(self.config, self.stores, self.config.wants_beats(), readings, beat_readings);
         let errors = fleet.readings.iter().chain(&fleet.beat_readings);
         let errors = errors.filter_map(|reading| reading.error.as_ref());
         self.reporter.report("stores", errors.map(Complaint::of_store));

@@ -10,6 +10,7 @@ mod stores;
 
 use super::console;
 use super::error::{CliError, ExitKind};
+use super::fleet::FleetStores;
 use super::templates::Who;
 use crate::config::Config;
 use crate::sanitize::terminal_safe;
@@ -53,14 +54,14 @@ pub(super) fn unconfigured(args: &Args, error: CliError) -> Result<(), CliError>
     Err(error)
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let mut findings = Findings::default();
     own::configuration(config, &mut findings);
     let facts = own::record(config, &mut findings);
     let who = args.who.identity(facts.as_ref().unwrap_or(&crate::record::Facts::new()));
     own::identity(config, &who, &mut findings);
     own::directories(config, &mut findings);
-    let fleet = stores::look(config, &mut findings);
+    let fleet = stores::look(config, stores, &mut findings);
     files::templates(args, config, &who, &mut findings);
     haproxy::installed(config, &mut findings);
     commands::programs(config, &mut findings);

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::findings::Findings;
-use crate::beat::fleet::{self as stores, Fleet};
+use crate::beat::fleet::{Fleet, FleetStores, rehearse};
 use crate::cli::{fleet, node};
 use crate::config::Config;
 use crate::errors::chain;
@@ -18,10 +18,10 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 const MAX_NAMES: usize = 5;
 
 /// Reads all stores and rehearses a publish to each.
-pub(super) fn look(config: &Config, findings: &mut Findings) -> Fleet {
+pub(super) fn look(config: &Config, stores: &FleetStores, findings: &mut Findings) -> Fleet {
     // Reading comes first: over a network, it finds out which branch is meant.
-    let fleet = Fleet::read(config, true);
-    let rehearsed = stores::rehearse(config);
+    let fleet = Fleet::read(config, stores, true);
+    let rehearsed = rehearse(stores);
     let mut failed = false;
     let readings = fleet.readings.iter().map(|reading| (reading, "files"));
     let beat_readings = fleet.beat_readings.iter().map(|reading| (reading, "heartbeats"));

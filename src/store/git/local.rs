@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions};
 use jiff::Timestamp;
@@ -62,7 +63,7 @@ const NEW_BRANCH: &str = "main";
 pub(crate) struct Local {
     url: String,
     path: PathBuf,
-    options: Options,
+    options: Arc<Options>,
     cache: Cache,
     /// The state directory's record of its kind; `None` for the embedded store, which is created whenever it
     /// is missing.
@@ -77,14 +78,14 @@ enum Try<T> {
 }
 
 impl Local {
-    pub(crate) fn new(url: &str, path: PathBuf, options: &Options, memory: Option<KindMemory>) -> Local {
+    pub(crate) fn new(url: &str, path: PathBuf, options: &Arc<Options>, memory: Option<KindMemory>) -> Local {
         let branch = options.git.branch.as_deref();
         let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
         Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
     }
 
     /// The repository in the state directory, created if missing.
-    pub(crate) fn embedded(path: PathBuf, options: &Options) -> Result<Local, StoreErrorKind> {
+    pub(crate) fn embedded(path: PathBuf, options: &Arc<Options>) -> Result<Local, StoreErrorKind> {
         if !path.exists() {
             create(&path)?;
         }
@@ -200,10 +201,11 @@ impl Local {
     fn apply(
         &self,
         edit: &Edit<'_>,
+        author: &str,
         deadline: Deadline,
     ) -> Result<(Option<Change>, Option<StoreErrorKind>), StoreErrorKind> {
         let mut gone = None;
-        let change = Local::persist(deadline, || self.try_to_apply(edit, &mut gone))?;
+        let change = Local::persist(deadline, || self.try_to_apply(edit, author, &mut gone))?;
         // This node's own updates, which it pushed over a network, are older than its present record.
         Local::persist(deadline, || {
             let repo = self.repository()?;
@@ -216,6 +218,7 @@ impl Local {
     fn try_to_apply(
         &self,
         edit: &Edit<'_>,
+        author: &str,
         gone: &mut Option<StoreErrorKind>,
     ) -> Result<Try<Option<Change>>, StoreErrorKind> {
         let repo = self.repository()?;
@@ -238,7 +241,7 @@ impl Local {
         });
         let _memory = odb.add_new_mempack_backend(FIRST).during("open the object database")?;
         let edits = [NodeFiles::of(&repo, &self.options.layout, edit)?];
-        let Options { folder, author, .. } = &self.options;
+        let folder = &self.options.folder;
         let may_replace = || self.memory.is_none() || self.held().was_seen();
         let Some(prepared) = prepare(&repo, base, folder, &edits, author, may_replace)? else {
             if let Some(bytes) = lost {
@@ -251,7 +254,9 @@ impl Local {
             return Ok(Try::Done(None));
         };
         let Some(change) = prepared.changes.into_values().next() else { return Ok(Try::Done(None)) };
-        if !self.swap(&repo, &hold, &branch, base, prepared.commit, &change.to_string())? {
+        let note = format!("presence: {change}");
+        let swap = Swap { name: &branch, old: base, new: prepared.commit, author, note: &note };
+        if !store_and_swap(&repo, &hold, &swap)? {
             return Ok(Try::Lost);
         }
         if self.memory.is_some() {
@@ -262,34 +267,11 @@ impl Local {
         Ok(Try::Done(Some(change)))
     }
 
-    /// Writes a commit from memory to disk, and moves the ref from `base` to it. Returns false if somebody
-    /// else was faster.
-    fn swap(
-        &self,
-        repo: &Repository,
-        hold: &Hold,
-        name: &str,
-        base: Option<Oid>,
-        commit: Oid,
-        what: &str,
-    ) -> Result<bool, StoreErrorKind> {
-        // If the base is not a commit, the new commit takes nothing from it.
-        let from = base.filter(|base| commits::read(repo, *base).is_ok());
-        hold.store(repo, from, commit)?;
-        let note = format!("presence: {what}");
-        let swap = Swap { name, old: base, new: commit, author: &self.options.author, note: &note };
-        let moved = swap.make(hold, repo)?;
-        if moved {
-            // `git prune` may have removed the objects before the ref named them. From now on it keeps them.
-            hold.store(repo, from, commit)?;
-        }
-        Ok(moved)
-    }
-
     /// Writes a heartbeat; `with_list` if the list is in the same repository.
     fn beat(
         &self,
         id: &Name,
+        author: &str,
         time: Timestamp,
         with_list: bool,
         deadline: Deadline,
@@ -315,7 +297,9 @@ impl Local {
             let _memory = odb.add_new_mempack_backend(FIRST).during("open the object database")?;
             let commit = beats::write(&repo, known, id, time, &listed)?;
             hold.store(&repo, None, commit)?;
-            match self.swap(&repo, &hold, &shard, base, commit, "heartbeat")? {
+            let note = "presence: heartbeat";
+            match store_and_swap(&repo, &hold, &Swap { name: &shard, old: base, new: commit, author, note })?
+            {
                 true => Ok(Try::Done(replaced)),
                 false => Ok(Try::Lost),
             }
@@ -323,7 +307,7 @@ impl Local {
     }
 
     /// Looks at the folder, including waiting updates: the repository may also be served to other machines.
-    fn see(&self, deadline: Deadline) -> Result<(Repository, Observation), StoreErrorKind> {
+    fn see(&self, heartbeats: bool, deadline: Deadline) -> Result<(Repository, Observation), StoreErrorKind> {
         Local::persist(deadline, || {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;
@@ -333,7 +317,7 @@ impl Local {
             let left_out = inbox::trim(&mut others);
             let (elsewhere, broken) = (Refs::new(), Refs::new());
             let refs_seen = RemoteRefs { branch, tip, others, elsewhere, left_out, broken };
-            let seen = Observation::new(&repo, &refs_seen, &self.options)?.in_place();
+            let seen = Observation::new(&repo, &refs_seen, &self.options.folder, heartbeats)?.in_place();
             Ok(Try::Done((repo, seen)))
         })
     }
@@ -343,6 +327,7 @@ impl Local {
         &self,
         repo: Repository,
         seen: Observation,
+        heartbeats: bool,
         deadline: Deadline,
     ) -> Result<Snapshot, StoreErrorKind> {
         let mut known = Some((repo, seen));
@@ -350,7 +335,7 @@ impl Local {
         Local::persist(deadline, || {
             let (repo, seen) = match known.take() {
                 Some(known) => known,
-                None => self.see(deadline)?,
+                None => self.see(heartbeats, deadline)?,
             };
             let Read { snapshot, unreadable } = seen.read(&repo, &self.cache)?;
             tries += 1;
@@ -375,6 +360,19 @@ fn is_listed(
     let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
     let path = |path: &String| root.get_path(Path::new(&format!("{folder}/{path}")));
     Ok(wanted.files.keys().any(|file| path(file).is_ok_and(|found| found.id() == oid)))
+}
+
+/// Writes a commit from memory to disk, and moves the ref to it. Returns false if somebody else was faster.
+fn store_and_swap(repo: &Repository, hold: &Hold, swap: &Swap<'_>) -> Result<bool, StoreErrorKind> {
+    // If the old target is not a commit, the new commit takes nothing from it.
+    let from = swap.old.filter(|old| commits::read(repo, *old).is_ok());
+    hold.store(repo, from, swap.new)?;
+    let moved = swap.make(hold, repo)?;
+    if moved {
+        // `git prune` may have removed the objects before the ref named them. From now on it keeps them.
+        hold.store(repo, from, swap.new)?;
+    }
+    Ok(moved)
 }
 
 /// The branches and their targets.
@@ -445,28 +443,36 @@ impl Store for Local {
     fn apply(
         &self,
         edit: &Edit<'_>,
+        author: &str,
         beat: Option<Timestamp>,
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
-        let (change, gone) = self.operate(deadline, || self.apply(edit, deadline))?;
-        let beat = beat
-            .map_or(Ok(None), |time| self.operate(deadline, || self.beat(edit.id(), time, true, deadline)));
+        let (change, gone) = self.operate(deadline, || self.apply(edit, author, deadline))?;
+        let beat = beat.map_or(Ok(None), |time| {
+            self.operate(deadline, || self.beat(edit.id(), author, time, true, deadline))
+        });
         Ok(Applied { outcome: change.map(Outcome::Merged), beat, ..Applied::after(&self.url, gone) })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
-        self.operate(deadline, || self.beat(id, time, false, deadline))
+    fn beat(
+        &self,
+        id: &Name,
+        author: &str,
+        time: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.operate(deadline, || self.beat(id, author, time, false, deadline))
     }
 
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
         Ok((Some(self.operate(deadline, || self.may_publish())?), None))
     }
 
-    fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
-        let (repo, seen) = self.operate(deadline, || self.see(deadline))?;
+    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+        let (repo, seen) = self.operate(deadline, || self.see(heartbeats, deadline))?;
         let local = self.clone();
         Ok(Look::new(seen.stamp(), move |deadline| {
-            local.operate(deadline, || local.read(repo, seen, deadline))
+            local.operate(deadline, || local.read(repo, seen, heartbeats, deadline))
         }))
     }
 
@@ -494,7 +500,11 @@ impl Store for Local {
         })
     }
 
-    fn last_copy(&self) -> Option<Snapshot> {
+    fn has_copy(&self) -> bool {
+        true
+    }
+
+    fn last_copy(&self, _: bool) -> Option<Snapshot> {
         self.cache.last()
     }
 }

@@ -13,6 +13,7 @@ use publish::Published;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -44,13 +45,17 @@ pub(crate) struct Remote {
     /// The URL without secrets.
     url: String,
     cache: Cache,
-    options: Options,
+    options: Arc<Options>,
 }
 
 /// An operation on the repository, with its deadline.
 struct Operation<'a> {
     remote: &'a Remote,
     deadline: Deadline,
+    /// The author of commits.
+    author: &'a str,
+    /// Whether to fetch all heartbeats.
+    heartbeats: bool,
     /// Refs in the inbox that are no updates, at most as many as one push deletes.
     junk: RefCell<Vec<WaitingUpdate>>,
 }
@@ -66,7 +71,7 @@ struct View {
 
 impl Remote {
     /// The repository that the user named `url`, with its rewritten URLs.
-    pub(crate) fn new(url: &str, urls: Urls, options: &Options) -> Remote {
+    pub(crate) fn new(url: &str, urls: Urls, options: &Arc<Options>) -> Remote {
         network::client(options.git.network);
         let cache =
             Cache::new(&options.state_dir, url, options.folder.as_ref(), options.git.branch.as_deref());
@@ -77,23 +82,23 @@ impl Remote {
         Held::of(self.cache.place(), &self.options)
     }
 
-    /// Whether this machine seems to have a copy of it.
-    pub(crate) fn has_copy(&self) -> bool {
-        Mirror::is_there(self.cache.place())
+    /// An operation that makes no commit, and needs no heartbeats.
+    fn operation(&self, deadline: Deadline) -> Operation<'_> {
+        Operation { remote: self, deadline, author: "", heartbeats: false, junk: RefCell::default() }
     }
 
-    /// Runs an operation until the deadline. If git failed rather than the network, the mirror may be broken:
+    /// Runs an operation until its deadline. If git failed rather than the network, the mirror may be broken:
     /// then runs it again with a new mirror.
     fn operate<T>(
         &self,
-        deadline: Deadline,
+        operation: &Operation<'_>,
         act: impl Fn(&Operation<'_>) -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
-        let operation = Operation { remote: self, deadline, junk: RefCell::default() };
-        let act = || match act(&operation) {
+        let deadline = operation.deadline;
+        let act = || match act(operation) {
             Err(StoreErrorKind::Git { .. }) => {
                 Mirror::discard(self.cache.place(), deadline)?;
-                act(&operation)
+                act(operation)
             }
             result => result,
         };
@@ -111,7 +116,7 @@ impl Operation<'_> {
     fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<RemoteRefs, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
-                || (self.remote.options.beats && beats::is_shard(name))
+                || (self.heartbeats && beats::is_shard(name))
                 || beat.is_some_and(|beat| beat.shard == name)
         };
         let upstream = self.upstream(&also);
@@ -189,7 +194,7 @@ impl Operation<'_> {
         let mut mirror = self.mirror()?;
         let refs_seen = self.fetch(&mut mirror, None)?;
         self.standing(&mut mirror, &refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
-        let seen = Observation::new(&mirror.repo, &refs_seen, &self.remote.options)?;
+        let seen = Observation::new(&mirror.repo, &refs_seen, &self.remote.options.folder, self.heartbeats)?;
         Ok((mirror, seen))
     }
 
@@ -238,8 +243,8 @@ impl Operation<'_> {
         tip: Option<Oid>,
         edits: &[NodeFiles],
     ) -> Result<Option<Prepared>, StoreErrorKind> {
-        let Options { folder, author, .. } = &self.remote.options;
-        commit::prepare(&mirror.repo, tip, folder, edits, author, || self.remote.held().was_seen())
+        let folder = &self.remote.options.folder;
+        commit::prepare(&mirror.repo, tip, folder, edits, self.author, || self.remote.held().was_seen())
     }
 }
 
@@ -261,6 +266,7 @@ impl Store for Remote {
     fn apply(
         &self,
         edit: &Edit<'_>,
+        author: &str,
         beat: Option<Timestamp>,
         deadline: Deadline,
     ) -> Result<Applied, StoreError> {
@@ -272,8 +278,9 @@ impl Store for Remote {
             return Ok(Applied::unasked(&self.url));
         }
         confirmed.forget().in_store(&self.url)?;
+        let operation = Operation { author, ..self.operation(deadline) };
         let Published { outcome, gone, beat } =
-            self.operate(deadline, |operation| operation.publish(edit, beat))?;
+            self.operate(&operation, |operation| operation.publish(edit, beat))?;
         // A waiting update may still be superseded by another one.
         if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &outcome) {
             confirmed.remember(record);
@@ -281,10 +288,16 @@ impl Store for Remote {
         Ok(Applied { outcome, beat: beat.in_store(&self.url), ..Applied::after(&self.url, gone) })
     }
 
-    fn beat(&self, id: &Name, time: Timestamp, deadline: Deadline) -> Result<Option<Timestamp>, StoreError> {
+    fn beat(
+        &self,
+        id: &Name,
+        author: &str,
+        time: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let replaced = std::cell::Cell::new(None);
         let beat = Heartbeat::new(id, time, self.options.git.beat_shards, None, &replaced);
-        self.operate(deadline, |operation| {
+        self.operate(&Operation { author, ..self.operation(deadline) }, |operation| {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))
         })?;
@@ -292,19 +305,21 @@ impl Store for Remote {
     }
 
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
-        let branch = self.operate(deadline, |operation| operation.rehearse())?;
+        let branch = self.operate(&self.operation(deadline), |operation| operation.rehearse())?;
         Ok((branch, Some("only a real push can show whether hooks or rules of the server refuse it")))
     }
 
-    fn look(&self, deadline: Deadline) -> Result<Look, StoreError> {
+    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
         // Does not contain the mirror: its lock must not live in a value that may be read at any later time.
-        let (stamp, seen) = self.operate(deadline, |operation| {
+        let operation = Operation { heartbeats, ..self.operation(deadline) };
+        let (stamp, seen) = self.operate(&operation, |operation| {
             let (_mirror, seen) = operation.see()?;
             Ok((seen.stamp(), seen))
         })?;
         let remote = self.clone();
         Ok(Look::new(stamp, move |deadline| {
-            let read = || remote.operate(deadline, |operation| operation.read(&seen));
+            let operation = Operation { heartbeats, ..remote.operation(deadline) };
+            let read = || remote.operate(&operation, |operation| operation.read(&seen));
             let found = read()?;
             // The server has the objects that its list names, so the mirror is broken.
             let renewed = found.unreadable > 0
@@ -319,7 +334,7 @@ impl Store for Remote {
         most: usize,
         deadline: Deadline,
     ) -> Result<Vec<HistoryEvent>, StoreError> {
-        self.operate(deadline, |operation| {
+        self.operate(&self.operation(deadline), |operation| {
             let mut mirror = operation.mirror()?;
             let mut refs_seen = operation.fetch(&mut mirror, None)?;
             if mirror.is_shallow() {
@@ -337,13 +352,17 @@ impl Store for Remote {
         Ok(mirror.map(|(repo, refs_seen)| history::withdrawn(&repo, refs_seen.tip, ids)).unwrap_or_default())
     }
 
-    fn last_copy(&self) -> Option<Snapshot> {
+    fn has_copy(&self) -> bool {
+        Mirror::is_there(self.cache.place())
+    }
+
+    fn last_copy(&self, heartbeats: bool) -> Option<Snapshot> {
         let of_mirror = || {
             let (repo, refs_seen) = Mirror::last(self.cache.place())?;
             if self.held().misses(&repo, refs_seen.tip) {
                 return None;
             }
-            let seen = Observation::new(&repo, &refs_seen, &self.options).ok()?;
+            let seen = Observation::new(&repo, &refs_seen, &self.options.folder, heartbeats).ok()?;
             Some(seen.read(&repo, &self.cache).ok()?.snapshot)
         };
         // A broken mirror, or a list that disappeared, is no reason to forget the last reading.

@@ -11,7 +11,7 @@ use super::{beats, commits, inbox, tree};
 use crate::limits;
 use crate::store::error::During;
 use crate::store::snapshot::{Batch, Cache, NO_KEY};
-use crate::store::{Beats, Folder, Options, Snapshot, StoreErrorKind};
+use crate::store::{Beats, Folder, Snapshot, StoreErrorKind};
 
 /// Problems of refs, as ends of sentences that begin with the ref's name.
 const LOST: &str =
@@ -51,7 +51,8 @@ impl Observation {
     pub(super) fn new(
         repo: &Repository,
         refs_seen: &RemoteRefs,
-        options: &Options,
+        folder: &Folder,
+        heartbeats: bool,
     ) -> Result<Observation, StoreErrorKind> {
         let mut waiting = Vec::new();
         let mut merges = inbox::Merges::new(repo, refs_seen.tip);
@@ -62,12 +63,12 @@ impl Observation {
         }
         let shards = refs_seen.others.iter().filter(|(name, _)| beats::is_shard(name));
         Ok(Observation {
-            found: FolderTree::new(repo, refs_seen.tip, &options.folder)?,
+            found: FolderTree::new(repo, refs_seen.tip, folder)?,
             waiting,
-            beats: options.beats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
+            beats: heartbeats.then(|| shards.map(|(name, commit)| (name.clone(), *commit)).collect()),
             broken: refs_seen.broken.keys().cloned().collect(),
             left_out: refs_seen.left_out,
-            folder: options.folder.clone(),
+            folder: folder.clone(),
             in_place: false,
         })
     }

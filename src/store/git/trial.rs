@@ -142,11 +142,9 @@ mod tests {
             folder: Folder::parse("it").unwrap(),
             layout: Layout::default(),
             state_dir: PathBuf::new(),
-            author: String::new(),
             patience: hour,
             reading: hour,
             connect: hour,
-            beats: false,
             git: git::Options {
                 branch: None,
                 create_branch: false,

@@ -62,7 +62,7 @@ impl Operation<'_> {
     ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.mirror()?;
         let replaced = Cell::new(None);
-        let Options { folder, git, .. } = &self.remote.options;
+        let Options { folder, git, .. } = &*self.remote.options;
         let mut beat =
             beat.map(|time| Heartbeat::new(edit.id(), time, git.beat_shards, Some(folder), &replaced));
         let mut gone = None;
@@ -278,8 +278,7 @@ impl Operation<'_> {
         (offer, looks): (Option<&Prepared>, bool),
         beat: &mut Option<Heartbeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
-        let entry =
-            inbox::write(&mirror.repo, &self.remote.options.folder, files, &self.remote.options.author)?;
+        let entry = inbox::write(&mirror.repo, &self.remote.options.folder, files, self.author)?;
         // This node's earlier updates are out of date, and those that somebody else pushed for it all the
         // more.
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
