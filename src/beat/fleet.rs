@@ -36,6 +36,12 @@ impl FleetStores {
             beats: Stores::open(&config.beat_stores, options),
         }
     }
+
+    /// Waits for what the stores still write on this machine for later readings.
+    pub fn finish(&self) {
+        self.list.finish();
+        self.beats.finish();
+    }
 }
 
 /// The current contents of the stores.

@@ -237,7 +237,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
 
 fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
     let stores = fleet::FleetStores::open(config);
-    match &cli.command {
+    let done = match &cli.command {
         Command::Emit(args) => emit::run(args, config),
         Command::Publish(args) => publish::run(args, config, &stores),
         Command::Beat(args) => beat::run(args, config, &stores),
@@ -253,7 +253,9 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::Templates(args) => templates::run(args, config),
         Command::Doctor(args) => doctor::run(args, config, &stores),
         Command::Completions(_) | Command::Man(_) | Command::Init(_) => Ok(()),
-    }
+    };
+    stores.finish();
+    done
 }
 
 fn set_color(color: Option<Color>) {

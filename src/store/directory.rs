@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 
 use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
-use super::snapshot::Cache;
+use super::snapshot::{Cache, CacheWriter};
 use super::{
     Applied, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
     StoreError, StoreErrorKind,
@@ -53,8 +53,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn new(url: &str, root: PathBuf, options: &Options, memory: KindMemory) -> Directory {
-        let cache = Cache::of_path(&options.state_dir, &root, options.folder.as_ref(), None);
+    pub(super) fn new(
+        url: &str,
+        root: PathBuf,
+        options: &Options,
+        memory: KindMemory,
+        writer: &CacheWriter,
+    ) -> Directory {
+        let cache = Cache::of_path(&options.state_dir, &root, options.folder.as_ref(), None, writer);
         let (folder, layout) = (options.folder.clone(), options.layout.clone());
         let url = super::shown_url(url);
         Directory { url, root, folder, layout, cache, memory }

@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::error::InStore;
 use super::git::{Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
-use super::snapshot::Cache;
+use super::snapshot::{Cache, CacheWriter};
 use super::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
     embedded_url,
@@ -132,11 +132,14 @@ pub(super) struct Located {
     /// The URL without secrets.
     url: String,
     options: Arc<Options>,
+    cache_writer: CacheWriter,
 }
 
 impl Located {
     pub(super) fn new(url: &str, options: &Arc<Options>) -> Located {
-        Located { name: url.to_owned(), url: super::shown_url(url), options: options.clone() }
+        let shown = super::shown_url(url);
+        let cache_writer = CacheWriter::default();
+        Located { name: url.to_owned(), url: shown, options: options.clone(), cache_writer }
     }
 
     fn is_embedded(&self) -> bool {
@@ -165,21 +168,25 @@ impl Located {
     }
 
     fn find(&self) -> Result<Box<dyn Store>, StoreErrorKind> {
-        let (name, options) = (&self.name, &self.options);
+        let (name, options, writer) = (&self.name, &self.options, &self.cache_writer);
         let (location, urls) = self.resolve()?;
         match location {
-            Location::Remote => Ok(Box::new(Remote::new(name, urls, options))),
+            Location::Remote => Ok(Box::new(Remote::new(name, urls, options, writer))),
             Location::OtherHost(_) => Err(StoreErrorKind::OtherHost),
             Location::Unknown(scheme) => Err(StoreErrorKind::UnknownScheme(scheme)),
-            Location::Path(path) if self.is_embedded() => Ok(Box::new(Local::embedded(path, options)?)),
+            Location::Path(path) if self.is_embedded() => {
+                Ok(Box::new(Local::embedded(path, options, writer)?))
+            }
             Location::Path(path) => {
-                let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None);
+                let place = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), None, writer);
                 let memory = KindMemory::of(place.place());
                 match kind::judge(&path, Signs::of(&path)?, &memory)? {
-                    StoreKind::Repository => Ok(Box::new(Local::new(name, path, options, Some(memory)))),
+                    StoreKind::Repository => {
+                        Ok(Box::new(Local::new(name, path, options, Some(memory), writer)))
+                    }
                     // A path that does not exist may be a file system that is not mounted: its last copy
                     // applies.
-                    StoreKind::Directory => Ok(Box::new(Directory::new(name, path, options, memory))),
+                    StoreKind::Directory => Ok(Box::new(Directory::new(name, path, options, memory, writer))),
                 }
             }
         }
@@ -234,7 +241,9 @@ impl Store for Located {
 
     fn has_copy(&self) -> bool {
         match self.resolve() {
-            Ok((Location::Remote, urls)) => Remote::new(&self.name, urls, &self.options).has_copy(),
+            Ok((Location::Remote, urls)) => {
+                Remote::new(&self.name, urls, &self.options, &self.cache_writer).has_copy()
+            }
             // A file system needs no first fetch.
             Ok((Location::Path(_) | Location::OtherHost(_) | Location::Unknown(_), _)) | Err(_) => true,
         }
@@ -242,21 +251,25 @@ impl Store for Located {
 
     /// Does not find out what is at a path: its file system may hang.
     fn last_copy(&self, heartbeats: bool) -> Option<Snapshot> {
-        let options = &self.options;
+        let (options, writer) = (&self.options, &self.cache_writer);
         // Without git's configuration, the cache is the one of the URL itself.
         let (location, urls) =
             self.resolve().unwrap_or_else(|_| (locate(&self.name), Urls::same(&self.name)));
         match location {
-            Location::Remote => Remote::new(&self.name, urls, options).last_copy(heartbeats),
+            Location::Remote => Remote::new(&self.name, urls, options, writer).last_copy(heartbeats),
             Location::Path(path) => {
                 // The same labels as in `find`: a repository has a branch, a directory has none.
                 let copy = |branch| {
-                    Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch).last()
+                    Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch, writer).last()
                 };
                 copy(options.git.branch.as_deref()).or_else(|| copy(None))
             }
             Location::OtherHost(_) | Location::Unknown(_) => None,
         }
+    }
+
+    fn finish(&self) {
+        self.cache_writer.finish();
     }
 }
 

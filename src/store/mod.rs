@@ -241,6 +241,10 @@ pub trait Store: Send + Sync {
 
     /// The result of this machine's last successful reading, if any. Does not ask the store.
     fn last_copy(&self, heartbeats: bool) -> Option<Snapshot>;
+
+    /// Waits for what the store still writes on this machine for later readings. A program calls it before it
+    /// ends.
+    fn finish(&self) {}
 }
 
 /// The state of a store's folder at one moment, before any file is read.

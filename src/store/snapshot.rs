@@ -8,7 +8,6 @@ mod cache;
 mod format;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -19,8 +18,7 @@ use crate::threads;
 
 pub(super) use crate::stat_key::Key;
 pub(super) use builder::{Batch, Item, Total, keep};
-pub(super) use cache::Cache;
-use cache::CacheWriter;
+pub(super) use cache::{Cache, CacheWriter};
 
 /// The key of a file whose state is unknown. No unchanged file has it, so such a file is read again each
 /// time.
@@ -47,9 +45,6 @@ pub struct Snapshot {
     pub(super) entries: Vec<Entry>,
     /// The directories, if the store identifies the content of whole directories.
     pub(super) trees: Vec<Subtree>,
-    /// The writer of the cache of this snapshot, if it may still be writing.
-    #[expect(dead_code, reason = "to be dropped is all that it is for")]
-    pub(super) keeping: Option<Arc<CacheWriter>>,
 }
 
 /// Where the path and content of a file are.

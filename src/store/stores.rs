@@ -179,6 +179,11 @@ impl Stores {
         })
     }
 
+    /// Waits for what the stores still write on this machine. See [`Store::finish`].
+    pub fn finish(&self) {
+        self.all.iter().for_each(|store| store.finish());
+    }
+
     /// One task per store, with a common deadline.
     fn tasks(&self, deadline: Deadline) -> Vec<Task<Arc<dyn Store>>> {
         let task = |store: &Arc<dyn Store>| {

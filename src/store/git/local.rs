@@ -38,7 +38,7 @@ use crate::name::Name;
 use crate::store;
 use crate::store::error::{During, InStore};
 use crate::store::kind::{Difference, KindMemory};
-use crate::store::snapshot::Cache;
+use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
@@ -78,18 +78,28 @@ enum Try<T> {
 }
 
 impl Local {
-    pub(crate) fn new(url: &str, path: PathBuf, options: &Arc<Options>, memory: Option<KindMemory>) -> Local {
+    pub(crate) fn new(
+        url: &str,
+        path: PathBuf,
+        options: &Arc<Options>,
+        memory: Option<KindMemory>,
+        writer: &CacheWriter,
+    ) -> Local {
         let branch = options.git.branch.as_deref();
-        let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch);
+        let cache = Cache::of_path(&options.state_dir, &path, options.folder.as_ref(), branch, writer);
         Local { url: crate::store::shown_url(url), path, options: options.clone(), cache, memory }
     }
 
     /// The repository in the state directory, created if missing.
-    pub(crate) fn embedded(path: PathBuf, options: &Arc<Options>) -> Result<Local, StoreErrorKind> {
+    pub(crate) fn embedded(
+        path: PathBuf,
+        options: &Arc<Options>,
+        writer: &CacheWriter,
+    ) -> Result<Local, StoreErrorKind> {
         if !path.exists() {
             create(&path)?;
         }
-        Ok(Local::new(&path.display().to_string(), path.clone(), options, None))
+        Ok(Local::new(&path.display().to_string(), path.clone(), options, None, writer))
     }
 
     /// Runs an operation on the repository after its trial, with a limit on libgit2's memory.

@@ -30,7 +30,7 @@ use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
 use crate::store::error::{InStore, READ_ONLY};
-use crate::store::snapshot::Cache;
+use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
     shown_url,
@@ -71,10 +71,15 @@ struct View {
 
 impl Remote {
     /// The repository that the user named `url`, with its rewritten URLs.
-    pub(crate) fn new(url: &str, urls: Urls, options: &Arc<Options>) -> Remote {
+    pub(crate) fn new(url: &str, urls: Urls, options: &Arc<Options>, writer: &CacheWriter) -> Remote {
         network::client(options.git.network);
-        let cache =
-            Cache::new(&options.state_dir, url, options.folder.as_ref(), options.git.branch.as_deref());
+        let cache = Cache::new(
+            &options.state_dir,
+            url,
+            options.folder.as_ref(),
+            options.git.branch.as_deref(),
+            writer,
+        );
         Remote { url: shown_url(url), urls, cache, options: options.clone() }
     }
 

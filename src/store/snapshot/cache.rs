@@ -9,7 +9,7 @@
 use std::fs;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::Snapshot;
@@ -24,14 +24,32 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 const SHARE: usize = 64;
 const FEW: usize = 64;
 
-/// Writes a cache while its snapshot is in use. Dropping the last clone of the snapshot waits for it.
-#[derive(Debug)]
-pub(in crate::store) struct CacheWriter(Option<JoinHandle<()>>);
+/// Writes the cache of one store in threads of its own, while the snapshots are in use. A clone is the same
+/// writer.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct CacheWriter(Arc<Mutex<Vec<JoinHandle<()>>>>);
 
-impl Drop for CacheWriter {
-    fn drop(&mut self) {
-        // A failed write leaves no cache, which is harmless.
-        let _ = self.0.take().map(JoinHandle::join);
+impl CacheWriter {
+    /// Starts to write. Returns false if that needs a thread that the system does not give.
+    fn start(&self, write: impl FnOnce() + Send + 'static) -> bool {
+        let thread = thread::Builder::new().spawn(write).ok();
+        let is_started = thread.is_some();
+        self.running().extend(thread);
+        is_started
+    }
+
+    /// Waits for the writes that have started.
+    pub(in crate::store) fn finish(&self) {
+        // The lock is free while this thread waits.
+        let running = std::mem::take(&mut *self.running());
+        for thread in running {
+            // A failed write leaves no cache, which is harmless.
+            let _ = thread.join();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -41,15 +59,22 @@ pub(in crate::store) struct Cache {
     place: PathBuf,
     /// What is cached: folder, branch and URL. A cache with another label is ignored.
     label: String,
+    writer: CacheWriter,
 }
 
 impl Cache {
     /// The cache for that folder and branch of the store with this URL.
-    pub(in crate::store) fn new(state_dir: &Path, url: &str, folder: &str, branch: Option<&str>) -> Cache {
+    pub(in crate::store) fn new(
+        state_dir: &Path,
+        url: &str,
+        folder: &str,
+        branch: Option<&str>,
+        writer: &CacheWriter,
+    ) -> Cache {
         let mut hash = fnv::FnvHasher::default();
         hash.write(url.as_bytes());
         let place = state_dir.join("stores").join(format!("{:016x}", hash.finish()));
-        Cache { place, label: format!("{folder} {branch:?} {url}") }
+        Cache { place, label: format!("{folder} {branch:?} {url}"), writer: writer.clone() }
     }
 
     /// The same for a store at a path. Makes a relative path absolute: it depends on the working directory.
@@ -58,9 +83,10 @@ impl Cache {
         path: &Path,
         folder: &str,
         branch: Option<&str>,
+        writer: &CacheWriter,
     ) -> Cache {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Cache::new(state_dir, &path.display().to_string(), folder, branch)
+        Cache::new(state_dir, &path.display().to_string(), folder, branch, writer)
     }
 
     /// The store's directory in the state directory.
@@ -91,11 +117,13 @@ impl Cache {
     }
 
     /// Makes a snapshot with the help of the cached one, and caches it. Failing to write the cache is no
-    /// error.
+    /// error. A large cache is written later, until [`CacheWriter::finish`].
     pub(in crate::store) fn refresh<E>(
         &self,
         read: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
     ) -> Result<Snapshot, E> {
+        // What an earlier reading of this process still writes, this one can use.
+        self.writer.finish();
         let build = crate::program::build();
         let (known, whole) = match self.load() {
             // This build may parse a file differently from the build that wrote the cache.
@@ -137,15 +165,10 @@ impl Cache {
                 let (bytes, snapshot) = format::write_whole(snapshot, &self.label, &build);
                 let (copy, written) = (self.clone(), bytes.clone());
                 // The caller need not wait for the write.
-                match thread::Builder::new().spawn(move || copy.replace_whole(&written)) {
-                    Ok(writing) => {
-                        Snapshot { keeping: Some(Arc::new(CacheWriter(Some(writing)))), ..snapshot }
-                    }
-                    Err(_) => {
-                        self.replace_whole(&bytes);
-                        snapshot
-                    }
+                if !self.writer.start(move || copy.replace_whole(&written)) {
+                    self.replace_whole(&bytes);
                 }
+                snapshot
             }
             false => {
                 let _ = fs::remove_file(self.place.join("records"));
@@ -167,5 +190,31 @@ impl Cache {
             // Without the new content, the old file is out of date and would mislead as a last copy.
             let _ = fs::remove_file(self.place.join(name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_finds_what_the_one_before_it_still_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = CacheWriter::default();
+        let cache = Cache::new(dir.path(), "list", "it", None, &writer);
+        let text = format!(r#"{{"filetype":"nodepresence","value":{{"x":"{}"}}}}"#, "y".repeat(10_000));
+        for round in 0..10 {
+            // More than may stand in `changes`.
+            let paths: Vec<String> = (0..200).map(|file| format!("{round}/i-{file}.json")).collect();
+            let files = paths.iter().map(|path| (path.as_str(), Ok(text.as_str())));
+            let read = |known: &Snapshot| {
+                let before = if round == 0 { String::new() } else { (round - 1).to_string() };
+                assert_eq!(known.version, before);
+                Ok::<_, ()>(Snapshot { version: round.to_string(), ..Snapshot::of(files) })
+            };
+            cache.refresh(read).unwrap();
+        }
+        writer.finish();
+        assert!(cache.exists() && cache.last().is_some_and(|last| last.version == "9"));
     }
 }
