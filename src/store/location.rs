@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::directory::Directory;
 use super::error::InStore;
-use super::git::{Local, Remote, Urls};
+use super::git::{GitError, Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
@@ -157,7 +157,7 @@ impl Located {
             && (location != Location::Remote || locate(&urls.write) != Location::Remote)
         {
             let (read, write) = (super::shown_url(&urls.read), super::shown_url(&urls.write));
-            return Err(StoreErrorKind::Split { read, write });
+            return Err(StoreErrorKind::Git(GitError::Split { read, write }));
         }
         Ok((location, urls))
     }

@@ -30,7 +30,6 @@ use crate::name::Name;
 use crate::record::Record;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use git::Obstacle;
 pub use git::beats::Beats;
 pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
@@ -175,8 +174,8 @@ impl Applied {
             ));
         }
         let gone = self.gone.as_ref()?;
-        let replaced = match gone.kind {
-            StoreErrorKind::NoFolder { .. } => ", and this node replaced it by one",
+        let replaced = match &gone.kind {
+            StoreErrorKind::Git(error) if error.is_in_its_place() => ", and this node replaced it by one",
             _ => "",
         };
         let gone = crate::errors::chain(gone);

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::{commit, commits, tree};
 use crate::limits;
 use crate::name::Name;
-use crate::store::error::During;
+use crate::store::git::error::{During, GitError};
 use crate::store::{Folder, StoreErrorKind};
 
 /// The prefix of the shards' refs.
@@ -177,7 +177,9 @@ pub(super) fn read_or_lost(
     listed: &Listed<'_>,
 ) -> Result<Beats, StoreErrorKind> {
     match read(repo, commit, MOST, listed) {
-        Err(StoreErrorKind::Git { source, .. }) if source.code() == git2::ErrorCode::NotFound => {
+        Err(StoreErrorKind::Git(GitError::Libgit2 { source, .. }))
+            if source.code() == git2::ErrorCode::NotFound =>
+        {
             Ok(Beats::new())
         }
         result => Ok(result?.into_base()),

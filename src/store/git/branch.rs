@@ -10,6 +10,7 @@ use git2::Oid;
 
 use super::branch_ref;
 use crate::store::StoreErrorKind;
+use crate::store::git::GitError;
 
 /// What HEAD of a repository refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,10 @@ pub(super) fn choose(
         let name = branch_ref(branch);
         return match wanted.create || branches.is_empty() || branches.contains_key(&name) {
             true => Ok(name),
-            false => Err(StoreErrorKind::NoSuchBranch { branch: branch.to_owned(), there: names(branches) }),
+            false => Err(StoreErrorKind::Git(GitError::NoSuchBranch {
+                branch: branch.to_owned(),
+                there: names(branches),
+            })),
         };
     }
     let named = match head {
@@ -68,7 +72,7 @@ pub(super) fn choose(
                 Head::Names(name) => Some(short(name).to_owned()),
                 Head::At(_) | Head::Unknown { .. } => None,
             };
-            Err(StoreErrorKind::NoBranch { head, there: names(branches) })
+            Err(StoreErrorKind::Git(GitError::NoBranch { head, there: names(branches) }))
         }
     }
 }

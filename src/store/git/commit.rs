@@ -11,7 +11,7 @@ use super::{commits, tree};
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::During;
+use crate::store::git::error::{During, GitError};
 use crate::store::{Edit, Folder, Layout, StoreErrorKind};
 
 /// The wanted files of one node, by path below the folder; no files take the node off the list.
@@ -85,7 +85,7 @@ pub(super) fn prepare(
 ) -> Result<Option<Prepared>, StoreErrorKind> {
     let base = parent.map(|oid| tree::find(repo, tree::commit(repo, oid)?.tree)).transpose()?;
     let base = match base.as_ref().map(|base| tree::id(repo, base, folder)).transpose() {
-        Err(StoreErrorKind::NoFolder { path, .. }) if may_replace() => {
+        Err(StoreErrorKind::Git(GitError::NoFolder { path, .. })) if may_replace() => {
             Some(without(repo, base.as_ref(), &BTreeSet::from([path]))?)
         }
         found => found.map(|_| base)?,

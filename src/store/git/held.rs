@@ -11,7 +11,7 @@ use git2::{Oid, Repository};
 use super::mirror::Refs;
 use super::{inbox, tree};
 use crate::state;
-use crate::store::error::{During, Vanished};
+use crate::store::git::error::{During, GitError, Vanished};
 use crate::store::{Folder, Options, StoreErrorKind};
 
 /// The name of the memory's file.
@@ -104,7 +104,7 @@ impl Held {
         let no_folder = match self.note(repo, branch, tip) {
             Ok(true) => return Ok(Standing::Sound),
             Ok(false) => None,
-            Err(error @ StoreErrorKind::NoFolder { .. }) => Some(error),
+            Err(error @ StoreErrorKind::Git(GitError::NoFolder { .. })) => Some(error),
             Err(error) => return Err(error),
         };
         let others = self.candidates(branch, elsewhere);
@@ -119,7 +119,11 @@ impl Held {
             candidates.find(|(_, oid)| holds_records(repo, Some(**oid), &self.folder).unwrap_or(false))
         {
             let (branch, list) = (branch.to_owned(), list.clone());
-            return Err(StoreErrorKind::OtherBranch { branch, list, folder: self.folder.to_string() });
+            return Err(StoreErrorKind::Git(GitError::OtherBranch {
+                branch,
+                list,
+                folder: self.folder.to_string(),
+            }));
         }
         match (no_folder, self.was_seen()) {
             (None, _) => {}
@@ -140,7 +144,7 @@ impl Held {
                 let _ = fs::remove_file(&self.path);
                 Standing::Sound
             }
-            Emptiness::Gone => Standing::Gone(StoreErrorKind::Gone {
+            Emptiness::Gone => Standing::Gone(StoreErrorKind::Git(GitError::Gone {
                 how: match tip {
                     Some(_) => {
                         Vanished::Emptied { branch: branch.to_owned(), folder: self.folder.to_string() }
@@ -148,7 +152,7 @@ impl Held {
                     None => Vanished::Branch(branch.to_owned()),
                 },
                 memory: self.path.clone(),
-            }),
+            })),
         })
     }
 

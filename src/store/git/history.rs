@@ -10,7 +10,7 @@ use super::tree;
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::{Folder, HistoryEvent, StoreErrorKind};
 
 /// The last `most` changes of one node or of all, including those in commits that presence did not make.

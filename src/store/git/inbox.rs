@@ -19,7 +19,7 @@ use super::commits::{self, Commit};
 use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::{Folder, StoreErrorKind};
 
 /// The prefix of updates' refs.

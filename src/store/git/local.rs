@@ -36,7 +36,8 @@ use crate::folder::Folder;
 use crate::limits;
 use crate::name::Name;
 use crate::store;
-use crate::store::error::{During, InStore};
+use crate::store::error::InStore;
+use crate::store::git::error::{During, GitError};
 use crate::store::kind::{Difference, KindMemory};
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
@@ -133,11 +134,10 @@ impl Local {
             (Err(StoreErrorKind::Missing(path)), Some(memory)) if memory.was_used() => {
                 Err(StoreErrorKind::Away(path))
             }
-            (Err(StoreErrorKind::Unopenable { path, obstacle: Obstacle::Nothing, .. }), Some(memory))
-                if memory.was_used() =>
-            {
-                Err(memory.changed(&path, Difference::Repository))
-            }
+            (
+                Err(StoreErrorKind::Git(GitError::Unopenable { path, obstacle: Obstacle::Nothing, .. })),
+                Some(memory),
+            ) if memory.was_used() => Err(memory.changed(&path, Difference::Repository)),
             (result, _) => result,
         }
     }
@@ -537,14 +537,14 @@ fn make_way(repo: &Repository, own: &str) -> Result<(), StoreErrorKind> {
 
 /// Whether another process is changing the same ref, or the packed refs.
 fn is_race(error: &StoreErrorKind) -> bool {
-    let StoreErrorKind::Git { source, .. } = error else { return false };
+    let StoreErrorKind::Git(GitError::Libgit2 { source, .. }) = error else { return false };
     matches!(source.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::Locked)
 }
 
 /// Whether something is missing that `git gc` may just have moved.
 fn may_be_moving(error: &StoreErrorKind) -> bool {
     match error {
-        StoreErrorKind::Git { source, .. } => {
+        StoreErrorKind::Git(GitError::Libgit2 { source, .. }) => {
             matches!(source.class(), ErrorClass::Odb | ErrorClass::Os | ErrorClass::Reference)
         }
         StoreErrorKind::Io(error) => error.source.kind() == io::ErrorKind::NotFound,

@@ -21,7 +21,7 @@ use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::{During, GitError};
 use presence_git::configuration::configuration;
 
 /// The tip of the last fetch. It tells the server at the next fetch which commits are here.
@@ -253,8 +253,9 @@ impl Mirror {
         let listing = Listing::of(&self.repo, upstream, &known)?;
         let mut refs_seen = listing.refs_seen.clone();
         let missing = listing.missing(&self.repo, reach)?;
-        let unsent =
-            |source| StoreErrorKind::Unsent { name: refs_seen.branch.clone(), source: Box::new(source) };
+        let unsent = |source| {
+            StoreErrorKind::Git(GitError::Unsent { name: refs_seen.branch.clone(), source: Box::new(source) })
+        };
         let others: Refs =
             refs_seen.others.iter().filter(|(name, _)| missing.contains(*name)).map(owned).collect();
         if missing.contains(&refs_seen.branch) {
@@ -566,7 +567,7 @@ fn default_branch() -> String {
 
 /// Whether libgit2 rejected an object that git would not have written.
 fn is_odd(error: &StoreErrorKind) -> bool {
-    matches!(error, StoreErrorKind::Git { source, .. } if source.class() == git2::ErrorClass::Invalid)
+    matches!(error, StoreErrorKind::Git(GitError::Libgit2 { source, .. }) if source.class() == git2::ErrorClass::Invalid)
 }
 
 /// Whether the server cannot send a part of a history: libgit2's message about the missing capability.

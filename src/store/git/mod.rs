@@ -6,6 +6,7 @@ mod commit;
 mod commits;
 mod confirmed;
 mod contention;
+mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod held;
@@ -25,7 +26,8 @@ pub mod trial;
 mod urls;
 
 use branch::Wanted;
-pub(super) use hint::hint;
+pub use error::{GitError, Vanished};
+use hint::hint;
 pub(super) use local::Local;
 pub use opening::Obstacle;
 pub(super) use remote::Remote;
@@ -36,8 +38,8 @@ use std::time::Duration;
 use git2::{Oid, Repository};
 
 use super::StoreErrorKind;
-use super::error::During;
 use crate::deadline::Deadline;
+use error::During;
 
 /// How to use git repositories.
 #[derive(Debug, Clone)]
@@ -108,7 +110,7 @@ impl Backoff {
         self.tries += 1;
         if self.deadline.is_over() {
             let (seconds, key) = (self.deadline.elapsed().as_secs(), self.deadline.setting());
-            return Err(StoreErrorKind::Busy { tries: self.tries, seconds, key });
+            return Err(StoreErrorKind::Git(GitError::Busy { tries: self.tries, seconds, key }));
         }
         let limit = Duration::from_millis(10 << self.tries.min(8)).min(Self::CEILING);
         self.deadline.sleep(limit.mul_f64(fastrand::f64()));

@@ -15,7 +15,7 @@ use super::{BRANCHES, commits};
 use crate::children::{self, Started};
 use crate::limits;
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::{During, GitError};
 
 /// The refs that presence uses.
 const PREFIXES: &[&str] = &[BRANCHES, "refs/presence/"];
@@ -73,17 +73,17 @@ pub(super) fn bounded<T>(url: &str, act: impl FnOnce() -> Result<T, git2::Error>
 /// if there is one.
 pub(super) fn fetching(operation: &'static str, source: git2::Error) -> StoreErrorKind {
     match libgit2::take_last_error() {
-        Some(typed) => StoreErrorKind::Transport(typed),
-        None => StoreErrorKind::Git { operation, source },
+        Some(typed) => StoreErrorKind::Git(GitError::Transport(typed)),
+        None => StoreErrorKind::Git(GitError::Libgit2 { operation, source }),
     }
 }
 
 /// The error of a push.
 pub(super) fn pushing(operation: &'static str, error: SessionError) -> StoreErrorKind {
     match error {
-        SessionError::Transport(typed) => StoreErrorKind::Transport(typed),
+        SessionError::Transport(typed) => StoreErrorKind::Git(GitError::Transport(typed)),
         SessionError::Answer(text) => {
-            StoreErrorKind::Conversation { operation, source: io::Error::other(text) }
+            StoreErrorKind::Git(GitError::Conversation { operation, source: io::Error::other(text) })
         }
     }
 }

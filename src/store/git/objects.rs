@@ -11,7 +11,7 @@ use git2::{Oid, Repository, RepositoryOpenFlags};
 use crate::limits;
 use crate::record::MAX_BYTES;
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::snapshot::Batch;
 use crate::threads;
 use presence_git::libgit2;

@@ -10,6 +10,7 @@ use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::limits::{self, Limits};
 use crate::store::StoreErrorKind;
+use crate::store::git::GitError;
 use crate::store::kind::{is_dir, missing};
 
 /// The longest path, in bytes.
@@ -22,7 +23,7 @@ pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
     }
     if let Some(obstacle) = Parts::of(path).obstacle() {
         let source = git2::Error::from_str("it was not opened");
-        return Err(StoreErrorKind::Unopenable { path: path.to_owned(), obstacle, source });
+        return Err(StoreErrorKind::Git(GitError::Unopenable { path: path.to_owned(), obstacle, source }));
     }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, std::iter::empty::<&Path>()).map_err(
         |source| match is_dir(path) {
@@ -30,7 +31,7 @@ pub(super) fn open(path: &Path) -> Result<Repository, StoreErrorKind> {
             Ok(false) => StoreErrorKind::Missing(path.to_owned()),
             _ => {
                 let obstacle = Obstacle::of(path, &source);
-                StoreErrorKind::Unopenable { path: path.to_owned(), obstacle, source }
+                StoreErrorKind::Git(GitError::Unopenable { path: path.to_owned(), obstacle, source })
             }
         },
     )
@@ -334,7 +335,7 @@ mod tests {
         Repository::init_bare(&path).unwrap();
         break_it(&path);
         match open(&path) {
-            Err(StoreErrorKind::Unopenable { obstacle, .. }) => obstacle.to_string(),
+            Err(StoreErrorKind::Git(GitError::Unopenable { obstacle, .. })) => obstacle.to_string(),
             Err(other) => other.to_string(),
             Ok(_) => "opened".to_owned(),
         }

@@ -8,7 +8,7 @@ use git2::{ObjectType, Oid, Repository};
 use super::{objects, tree};
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
 use crate::store::{Folder, StoreErrorKind};
 

@@ -29,7 +29,9 @@ use super::{BRANCHES, Backoff, Urls, beats, history, network};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
-use crate::store::error::{InStore, READ_ONLY};
+use crate::store::error::InStore;
+use crate::store::git::GitError;
+use crate::store::git::error::READ_ONLY;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
     Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
@@ -101,7 +103,7 @@ impl Remote {
     ) -> Result<T, StoreError> {
         let deadline = operation.deadline;
         let act = || match act(operation) {
-            Err(StoreErrorKind::Git { .. }) => {
+            Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {
                 Mirror::discard(self.cache.place(), deadline)?;
                 act(operation)
             }
@@ -157,7 +159,9 @@ impl Operation<'_> {
         };
         match look(mirror)? {
             // The commit that had the list may be older than the commits here.
-            Standing::Gone(StoreErrorKind::Gone { .. }) if tip.is_some() && mirror.is_shallow() => {
+            Standing::Gone(StoreErrorKind::Git(GitError::Gone { .. }))
+                if tip.is_some() && mirror.is_shallow() =>
+            {
                 mirror.deepen(upstream)?;
                 look(mirror)
             }
@@ -260,7 +264,7 @@ fn writable(session: Session) -> Result<Session, StoreErrorKind> {
         return Ok(session);
     }
     session.leave();
-    Err(StoreErrorKind::Refused { reason: READ_ONLY.to_owned(), said: String::new() })
+    Err(StoreErrorKind::Git(GitError::Refused { reason: READ_ONLY.to_owned(), said: String::new() }))
 }
 
 impl Store for Remote {

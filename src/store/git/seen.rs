@@ -9,7 +9,7 @@ use super::mirror::RemoteRefs;
 use super::read::FolderTree;
 use super::{beats, commits, inbox, tree};
 use crate::limits;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::snapshot::{Batch, Cache, NO_KEY};
 use crate::store::{Beats, Folder, Snapshot, StoreErrorKind};
 

@@ -8,7 +8,7 @@ use super::commit::NodeFiles;
 use super::commits::{self, Commit};
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
-use crate::store::error::During;
+use crate::store::git::error::{During, GitError};
 use crate::store::snapshot::{Batch, NO_KEY};
 use crate::store::{Folder, Snapshot, StoreErrorKind};
 
@@ -88,10 +88,10 @@ pub(super) fn id<'repo>(
         match (found.kind(), found.filemode()) {
             (Some(ObjectType::Tree), _) => {}
             (Some(ObjectType::Commit), _) => {
-                return Err(StoreErrorKind::NoFolder { path, is: "a submodule" });
+                return Err(StoreErrorKind::Git(GitError::NoFolder { path, is: "a submodule" }));
             }
-            (_, LINK) => return Err(StoreErrorKind::NoFolder { path, is: "a link" }),
-            _ => return Err(StoreErrorKind::NoFolder { path, is: "a file" }),
+            (_, LINK) => return Err(StoreErrorKind::Git(GitError::NoFolder { path, is: "a link" })),
+            _ => return Err(StoreErrorKind::Git(GitError::NoFolder { path, is: "a file" })),
         }
         if parts.peek().is_none() {
             return Ok(Some(found.id()));

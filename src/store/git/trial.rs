@@ -22,6 +22,7 @@ use wait_timeout::ChildExt;
 
 use super::opening::Parts;
 use crate::deadline::Deadline;
+use crate::store::git::GitError;
 use crate::store::{Options, StoreErrorKind};
 use crate::{children, limits, program, state};
 
@@ -91,7 +92,7 @@ fn run(program: &Path, path: &Path, options: &Options, deadline: Deadline) -> Re
 /// find it again.
 fn judge(path: &Path, status: ExitStatus) -> Result<(), StoreErrorKind> {
     match status.signal() {
-        Some(signal) => Err(StoreErrorKind::Crashed { path: path.to_owned(), signal }),
+        Some(signal) => Err(StoreErrorKind::Git(GitError::Crashed { path: path.to_owned(), signal })),
         None => Ok(()),
     }
 }
@@ -158,8 +159,8 @@ mod tests {
     #[test]
     fn only_a_signal_says_that_a_repository_is_damaged() {
         let judged = |raw| judge(Path::new("/x"), ExitStatus::from_raw(raw));
-        assert!(matches!(judged(11), Err(StoreErrorKind::Crashed { signal: 11, .. })));
-        assert!(matches!(judged(7 | 0x80), Err(StoreErrorKind::Crashed { signal: 7, .. })));
+        assert!(matches!(judged(11), Err(StoreErrorKind::Git(GitError::Crashed { signal: 11, .. }))));
+        assert!(matches!(judged(7 | 0x80), Err(StoreErrorKind::Git(GitError::Crashed { signal: 7, .. }))));
         assert!(judged(0).is_ok() && judged(101 << 8).is_ok());
     }
 

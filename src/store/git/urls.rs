@@ -5,7 +5,7 @@
 use git2::Config;
 
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use presence_git::configuration::configuration;
 
 /// The URLs of one store.

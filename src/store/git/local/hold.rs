@@ -22,7 +22,7 @@ use super::shared::Shared;
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder};
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::git::network;
 
 /// How often a file or directory may be removed during a write before that is an error.

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, OFlags};
 use super::hold::Hold;
 use crate::errors::{AtPath, PathError};
 use crate::store::StoreErrorKind;
-use crate::store::error::During;
+use crate::store::git::error::During;
 use crate::store::git::tip;
 
 /// A lock file of git that is older than this was left by a killed process: git holds one for milliseconds.

@@ -13,6 +13,7 @@ use crate::errors::PathError;
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
+use crate::store::git::GitError;
 use presence_git::TransportError;
 
 /// Refs and their targets.
@@ -58,7 +59,7 @@ pub(super) fn remember(place: &Path, refs: &Refs) -> Result<(), PathError> {
 /// a commit are missing, it says that the repository is corrupt.
 pub(super) fn may_lack_objects(error: &StoreErrorKind) -> bool {
     match error {
-        StoreErrorKind::Transport(error) => matches!(
+        StoreErrorKind::Git(GitError::Transport(error)) => matches!(
             error,
             TransportError::Broken { .. }
                 | TransportError::Closed { .. }
@@ -66,7 +67,7 @@ pub(super) fn may_lack_objects(error: &StoreErrorKind) -> bool {
                 | TransportError::Failed { .. }
                 | TransportError::Status { .. }
         ),
-        StoreErrorKind::Git { source, .. } => {
+        StoreErrorKind::Git(GitError::Libgit2 { source, .. }) => {
             source.class() == git2::ErrorClass::Net || source.class() == git2::ErrorClass::Indexer
         }
         _ => false,
@@ -142,12 +143,12 @@ mod tests {
 
     fn reset() -> StoreErrorKind {
         let source = std::io::ErrorKind::ConnectionReset.into();
-        StoreErrorKind::Transport(TransportError::Broken { peer: "h".into(), source })
+        StoreErrorKind::Git(GitError::Transport(TransportError::Broken { peer: "h".into(), source }))
     }
 
     fn not_our_ref(oid: Oid) -> StoreErrorKind {
         let said = format!("upload-pack: not our ref {oid}");
-        StoreErrorKind::Transport(TransportError::Refused { peer: "h".into(), said })
+        StoreErrorKind::Git(GitError::Transport(TransportError::Refused { peer: "h".into(), said }))
     }
 
     /// Searches `count` refs of which `broken` are broken. Returns the result and the number of requests.
@@ -193,8 +194,8 @@ mod tests {
     #[test]
     fn another_failure_is_one() {
         let silent = || TransportError::Silent { peer: "h".into(), seconds: 1 };
-        let error = find(&refs(3), |_| Err(StoreErrorKind::Transport(silent()))).unwrap_err();
-        assert!(matches!(error, StoreErrorKind::Transport(TransportError::Silent { .. })));
+        let error = find(&refs(3), |_| Err(StoreErrorKind::Git(GitError::Transport(silent())))).unwrap_err();
+        assert!(matches!(error, StoreErrorKind::Git(GitError::Transport(TransportError::Silent { .. }))));
     }
 
     #[test]

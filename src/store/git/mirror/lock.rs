@@ -18,6 +18,7 @@ use crate::errors::AtPath;
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
+use crate::store::git::GitError;
 
 /// Device and inode, which identify a file under any path.
 type Identity = (u64, u64);
@@ -46,7 +47,7 @@ impl Lock {
         let found = file.metadata().at("open", path)?;
         let identity = (found.dev(), found.ino());
         if HELD.with_borrow(|held| held.contains(&identity)) {
-            return Err(StoreErrorKind::LockedByItself(path.to_owned()));
+            return Err(StoreErrorKind::Git(GitError::LockedByItself(path.to_owned())));
         }
         let started = Instant::now();
         loop {
@@ -56,12 +57,12 @@ impl Lock {
                     deadline.sleep(Duration::from_millis(5 + fastrand::u64(..20)));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(StoreErrorKind::Locked {
+                    return Err(StoreErrorKind::Git(GitError::Locked {
                         path: path.to_owned(),
                         holder: holder(folder),
                         seconds: started.elapsed().as_secs_f64().round() as u64,
                         key: deadline.setting(),
-                    });
+                    }));
                 }
                 Err(TryLockError::Error(error)) => return Err(error).at("lock", path).map_err(Into::into),
             }
@@ -112,7 +113,7 @@ mod tests {
         std::os::unix::fs::symlink(&path, &other).unwrap();
         for name in [&path, &other] {
             let error = Lock::take(name, within(600.0)).err().unwrap();
-            assert!(matches!(&error, StoreErrorKind::LockedByItself(_)), "{error}");
+            assert!(matches!(&error, StoreErrorKind::Git(GitError::LockedByItself(_))), "{error}");
             let text = error.to_string();
             assert!(text.contains("a bug in presence") && text.contains(name.to_str().unwrap()), "{text}");
         }

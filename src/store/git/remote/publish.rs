@@ -11,6 +11,7 @@ use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
 use super::{Operation, View};
 use crate::change::Change;
+use crate::store::git::GitError;
 use crate::store::git::commit::{NodeFiles, Prepared};
 use crate::store::git::contention::{Contention, LoadEstimate};
 use crate::store::git::held::Standing;
@@ -122,7 +123,9 @@ impl Operation<'_> {
         let known = refs_seen.tip;
         let changed = match self.prepare(mirror, known, std::slice::from_ref(&files)) {
             // The last known list cannot be read, and it has changed since.
-            Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::NoFolder { .. }) if known != view.tip => {
+            Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::Git(GitError::NoFolder { .. }))
+                if known != view.tip =>
+            {
                 None
             }
             result => result?,
@@ -142,7 +145,7 @@ impl Operation<'_> {
             is_fresh = true;
         }
         let mut standing = self.standing_here(mirror, &refs_seen, &view);
-        if !is_fresh && matches!(standing, Err(StoreErrorKind::OtherBranch { .. })) {
+        if !is_fresh && matches!(standing, Err(StoreErrorKind::Git(GitError::OtherBranch { .. }))) {
             // HEAD no longer names the recorded branch, but perhaps the one with the list.
             refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
             view = self.view(mirror, view.session, &refs_seen.branch)?;

@@ -2,6 +2,7 @@
 
 use crate::sanitize;
 use crate::store::StoreErrorKind;
+use crate::store::git::GitError;
 use presence_git::send_pack::Report;
 
 /// The longest line of a server's output to repeat, in characters.
@@ -28,7 +29,7 @@ pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed,
             None => return Ok(Pushed::Done),
         },
     };
-    Err(StoreErrorKind::Refused {
+    Err(StoreErrorKind::Git(GitError::Refused {
         reason: sanitize::said(reason, MAX_SAID),
         said: report
             .said
@@ -36,7 +37,7 @@ pub(super) fn judge(report: &Report, name: &str, atomic: bool) -> Result<Pushed,
             .filter(|line| !line.trim().is_empty())
             .map(|line| format!("\n  | {}", sanitize::said(line, MAX_SAID)))
             .collect(),
-    })
+    }))
 }
 
 /// The messages of git servers when another push came first, from receive-pack and its ref transactions.
