@@ -53,9 +53,9 @@ pub(super) struct EventLoop<'a> {
     fleet: Option<Fleet>,
     /// Readings that arrived since, by the index of their worker.
     readings: BTreeMap<usize, Reading>,
-    /// The stores' versions at the last rendering.
+    /// The stores' digests at the last rendering.
     rendered: Option<Vec<String>>,
-    /// The stores' versions when they were last judged.
+    /// The stores' digests when they were last judged.
     seen: Vec<String>,
     /// The heartbeats that this agent has observed.
     liveness: Liveness,

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
+use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, Version, read_pending};
 
 /// A task at a store.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ pub(super) enum Job {
     Announce { record: Arc<Record>, heartbeat: bool },
     /// Withdraw this node.
     Withdraw(Name),
-    /// Look at the list, and read it if its stamp is not the known one. Heartbeats do not matter.
-    Look { known: Option<String> },
+    /// Look at the list, and read it if its version is not the known one. Heartbeats do not matter.
+    Look { known: Option<Version> },
     /// Read the list, with heartbeats if a file depends on them.
     Read,
 }
@@ -66,7 +66,7 @@ pub(super) enum JobResult {
         rival: Option<bool>,
         complaints: Vec<Complaint>,
     },
-    /// `None` if the list has the known stamp.
+    /// `None` if the list has the known version.
     Looked(Option<Reading>),
 }
 
@@ -204,7 +204,7 @@ fn work(config: &Config, stores: &FleetStores, job: Job) -> JobResult {
         }
         Job::Look { known } => {
             let seen = stores.list.look(false);
-            if known.is_some() && seen.iter().all(|seen| seen.stamp() == known.as_deref()) {
+            if known.is_some() && seen.iter().all(|seen| seen.version() == known.as_ref()) {
                 return JobResult::Looked(None);
             }
             match config.wants_beats() {

@@ -15,7 +15,8 @@ use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{
-    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, git,
+    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, Version,
+    git,
 };
 
 /// The stores of the configuration, opened once. A clone has the same stores.
@@ -150,12 +151,12 @@ impl Fleet {
         self.is_current() && self.readings.iter().all(|reading| reading.snapshot.is_some())
     }
 
-    /// The URL of each store, and the stamp of the records that were read from it, if it answered and has
+    /// The URL of each store, and the version of the records that were read from it, if it answered and has
     /// one.
-    pub fn stamps(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+    pub fn versions(&self) -> impl Iterator<Item = (&str, Option<&Version>)> {
         self.readings.iter().map(|reading| {
             let snapshot = reading.snapshot.as_ref().filter(|_| reading.error.is_none());
-            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.stamp.as_deref()))
+            (reading.url.as_str(), snapshot.and_then(|snapshot| snapshot.version.as_ref()))
         })
     }
 

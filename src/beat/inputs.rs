@@ -7,6 +7,7 @@ use crate::facts::own_addresses;
 use crate::haproxy::Installed;
 use crate::program;
 use crate::record::Facts;
+use crate::store::Version;
 use crate::template::Lookup;
 
 /// The inputs of an output, besides the stores.
@@ -38,13 +39,13 @@ impl Inputs {
         self.0.update(text.as_bytes());
     }
 
-    /// The digest of all inputs, with the URL and stamp of each store in order. `None` if a store has no
-    /// stamp.
-    pub fn name<'a>(&self, stores: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Option<String> {
+    /// The digest of all inputs, with the URL and version of each store in order. `None` if a store has no
+    /// version.
+    pub fn name<'a>(&self, stores: impl Iterator<Item = (&'a str, Option<&'a Version>)>) -> Option<String> {
         let mut all = Inputs(self.0.clone());
-        for (url, stamp) in stores {
+        for (url, version) in stores {
             all.add(url);
-            all.add(stamp?);
+            all.add(version?.as_str());
         }
         Some(format!("{:032x}", all.0.digest128()))
     }

@@ -79,7 +79,7 @@ fn judged(
                 "{}: {} files, version {}",
                 reading.url,
                 snapshot.len(),
-                snapshot.version
+                snapshot.digest
             ));
         }
     }

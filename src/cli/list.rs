@@ -238,7 +238,7 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
                 "answers": reading.error.is_none(),
                 "error": reading.error.as_ref().map(|error| chain(error)),
                 "files": reading.snapshot.as_ref().map(|snapshot| snapshot.len()),
-                "version": reading.snapshot.as_ref().map(|snapshot| &snapshot.version),
+                "version": reading.snapshot.as_ref().map(|snapshot| &snapshot.digest),
             })
         })
         .collect();

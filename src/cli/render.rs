@@ -111,8 +111,8 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     let last = memory.and_then(Memory::last_good);
     let inputs = inputs(args, config, &facts, &lookup);
     let seen = fleet::look(stores, &args.max_age);
-    let stamps = seen.iter().map(|seen| (seen.url(), seen.stamp()));
-    if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(stamps))
+    let versions = seen.iter().map(|seen| (seen.url(), seen.version()));
+    if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(versions))
         && destination.repeat(memory, last.as_ref(), &inputs)?
     {
         tracing::info!(target: "file", template = name, "unchanged: every input is as for the last output");
@@ -172,7 +172,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         return destination.limited(composed);
     }
     // The versions of what was read, which may be newer than the look.
-    let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.stamps())?, warnings }));
+    let made = inputs.and_then(|inputs| Some(Made { inputs: inputs.name(fleet.versions())?, warnings }));
     // While a limit holds nodes, every run must report it, so it must not be repeated from memory.
     destination.write(memory, &composed, made.filter(|_| composed.refused.is_empty()))?;
     destination.limited(composed)

@@ -24,8 +24,8 @@ impl Answer for Look {
     const OPERATION: &'static str = "look";
 
     fn brief(&self) -> String {
-        match &self.stamp {
-            Some(stamp) => format!("version {stamp}"),
+        match &self.version {
+            Some(version) => format!("version {}", version.as_str()),
             None => "version unknown until it is read".to_owned(),
         }
     }
@@ -35,7 +35,7 @@ impl Answer for Snapshot {
     const OPERATION: &'static str = "read";
 
     fn brief(&self) -> String {
-        format!("{} files, version {}", self.len(), self.version)
+        format!("{} files, version {}", self.len(), self.digest)
     }
 }
 

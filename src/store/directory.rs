@@ -217,7 +217,7 @@ impl Store for Directory {
         };
         let (seen, beats) = look().in_store(&self.url)?;
         let (cache, url) = (self.cache.clone(), self.url.clone());
-        Ok(Look::new(seen.stamp(), move |_| {
+        Ok(Look::new(seen.version(), move |_| {
             let snapshot = cache.refresh(|known| seen.read(known).in_store(&url))?;
             Ok(cache.with_beats(snapshot, beats))
         }))

@@ -330,7 +330,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(look().is_ok(), "an empty directory");
         git2::Repository::init_bare(&path).unwrap();
-        assert_eq!(look().unwrap().stamp.as_deref(), Some("empty"), "a repository");
+        assert_eq!(look().unwrap().version, Some(crate::store::Version::new("empty")), "a repository");
         std::fs::remove_dir_all(&path).unwrap();
         let error = look().err().map(|error| error.kind);
         assert!(matches!(error, Some(StoreErrorKind::Away(_))));

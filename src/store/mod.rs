@@ -246,11 +246,27 @@ pub trait Store: Send + Sync {
     fn finish(&self) {}
 }
 
+/// What a store's folder holds at one moment: the same version of one store's folder and branch means the same
+/// files. Only the store knows more of it; in git it is the folder's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(String);
+
+impl Version {
+    /// The version that a store names so.
+    pub fn new(name: impl Into<String>) -> Version {
+        Version(name.into())
+    }
+
+    /// The store's name of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The state of a store's folder at one moment, before any file is read.
 pub struct Look {
-    /// Identifies the content: equal stamps of one store's folder and branch mean equal files. `None` if only
-    /// reading can tell.
-    pub stamp: Option<String>,
+    /// The version of the folder. `None` if only reading can tell.
+    pub version: Option<Version>,
     read: Reader,
 }
 
@@ -259,10 +275,10 @@ type Reader = Box<dyn FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send>;
 
 impl Look {
     fn new(
-        stamp: Option<String>,
+        version: Option<Version>,
         read: impl FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send + 'static,
     ) -> Look {
-        Look { stamp, read: Box::new(read) }
+        Look { version, read: Box::new(read) }
     }
 
     /// Reads the folder in the state that the look found.

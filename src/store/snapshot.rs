@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::Beats;
+use super::{Beats, Version};
 use crate::record::Record;
 use crate::text::Text;
 use crate::threads;
@@ -33,10 +33,10 @@ const MANY: usize = 2_000;
 /// All files of a folder at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Identifies the content: equal versions of one store hold the same files.
-    pub version: String,
-    /// The [`Look::stamp`](super::Look::stamp) of exactly this content, if there is one.
-    pub stamp: Option<String>,
+    /// Identifies the content: equal digests of one store's snapshots mean the same files.
+    pub digest: String,
+    /// The [`Look::version`](super::Look::version) of exactly this content, if there is one.
+    pub version: Option<Version>,
     /// The heartbeats, if [`Options::beats`](super::Options::beats) asked for them.
     pub beats: Beats,
     /// The memory that the entries refer to.
@@ -180,7 +180,7 @@ impl Snapshot {
     }
 
     /// A digest of the content, independent of the store and of the way of reading.
-    pub(super) fn digest(&self) -> String {
+    pub(super) fn digest_of_files(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
         for entry in &self.entries {
             let heap = &self.heaps[usize::from(entry.heap)];

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::answer::Answer;
 use super::together::{self, Task};
 use super::{
-    Applied, Edit, HistoryEvent, Look, Options, Rehearsal, Snapshot, Store, StoreError, StoreErrorKind, open,
+    Applied, Edit, HistoryEvent, Look, Options, Rehearsal, Snapshot, Store, StoreError, StoreErrorKind,
+    Version, open,
 };
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -229,9 +230,9 @@ impl PendingRead {
         self.store.url()
     }
 
-    /// See [`Look::stamp`]; also `None` if the store does not answer.
-    pub fn stamp(&self) -> Option<&str> {
-        self.look.as_ref().ok()?.stamp.as_deref()
+    /// See [`Look::version`]; also `None` if the store does not answer.
+    pub fn version(&self) -> Option<&Version> {
+        self.look.as_ref().ok()?.version.as_ref()
     }
 
     /// The deadline for looking and reading together.

@@ -11,7 +11,7 @@ use crate::beat::own::{self, Firmness, Own};
 use crate::errors::chain;
 use crate::record::Record;
 use crate::schedule::back_off;
-use crate::store::Applied;
+use crate::store::{Applied, Version};
 
 /// After this time since its start, the agent announces this node even without an address.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
@@ -66,7 +66,11 @@ impl EventLoop<'_> {
         }
     }
 
-    fn give_out(&mut self, record: Option<&Arc<Record>>, jobs: impl Fn(&Worker, Option<String>) -> Vec<Job>) {
+    fn give_out(
+        &mut self,
+        record: Option<&Arc<Record>>,
+        jobs: impl Fn(&Worker, Option<Version>) -> Vec<Job>,
+    ) {
         self.want(record.map(Arc::as_ref));
         let asked = self.ask(jobs);
         if !asked.is_empty() {

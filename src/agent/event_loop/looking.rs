@@ -12,7 +12,7 @@ use crate::beat::{heard, node};
 use crate::errors::chain;
 use crate::liveness::{Clocks, Offset};
 use crate::roster::Availability;
-use crate::store::Reading;
+use crate::store::{Reading, Version};
 
 /// The most problems that are reported one by one. Further ones are only counted.
 const MAX_PROBLEMS: usize = 20;
@@ -49,11 +49,11 @@ impl EventLoop<'_> {
         self.attend(&asked);
     }
 
-    /// The stamp of what is known of the list in the store of this worker.
-    pub(super) fn known(&self, place: usize) -> Option<String> {
+    /// The version of what is known of the list in the store of this worker.
+    pub(super) fn known(&self, place: usize) -> Option<Version> {
         let judged = || self.fleet.as_ref()?.readings.get(place);
         let reading = self.readings.get(&place).or_else(judged)?;
-        reading.snapshot.as_ref().filter(|_| reading.error.is_none())?.stamp.clone()
+        reading.snapshot.as_ref().filter(|_| reading.error.is_none())?.version.clone()
     }
 
     /// Adds the new readings to the fleet, and notes whether files must be rendered. Queues notifications.
@@ -78,17 +78,17 @@ impl EventLoop<'_> {
         self.reporter.report("stores", errors.map(Complaint::of_store));
         let current = fleet.is_current();
         if current {
-            let versions = versions(&fleet);
-            let news = versions != self.seen;
-            // Also true of versions that were seen but not rendered, because the store went away in between.
-            let missed = self.rendered.as_ref() != Some(&versions) && self.quiet.due().is_none();
-            if missed || (news && self.rendered.as_ref() != Some(&versions)) {
+            let digests = digests(&fleet);
+            let news = digests != self.seen;
+            // Also true of digests that were seen but not rendered, because the store went away in between.
+            let missed = self.rendered.as_ref() != Some(&digests) && self.quiet.due().is_none();
+            if missed || (news && self.rendered.as_ref() != Some(&digests)) {
                 let now = self.now();
                 self.quiet.changed(now);
             }
             if news {
                 self.complain_of_problems(&fleet);
-                self.seen = versions;
+                self.seen = digests;
             }
             if news && fleet.is_whole() {
                 self.tell(&fleet);
@@ -200,11 +200,11 @@ impl EventLoop<'_> {
     }
 }
 
-/// The versions of the stores: equal versions mean equal files. A heartbeat does not change a version.
-pub(super) fn versions(fleet: &Fleet) -> Vec<String> {
+/// The digests of what the stores hold: equal digests mean equal files. A heartbeat does not change a digest.
+pub(super) fn digests(fleet: &Fleet) -> Vec<String> {
     fleet
         .readings
         .iter()
-        .map(|reading| reading.snapshot.as_ref().map(|snapshot| snapshot.version.clone()).unwrap_or_default())
+        .map(|reading| reading.snapshot.as_ref().map(|snapshot| snapshot.digest.clone()).unwrap_or_default())
         .collect()
 }

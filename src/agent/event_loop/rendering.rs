@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::EventLoop;
-use super::looking::versions;
+use super::looking::digests;
 use crate::agent::report::Complaint;
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
@@ -24,7 +24,7 @@ impl EventLoop<'_> {
         self.quiet.done();
         if whole || fleet.is_current() {
             if fleet.is_current() {
-                self.rendered = Some(versions(&fleet));
+                self.rendered = Some(digests(&fleet));
             }
             let facts = node::facts(&self.config.nodeinfo).unwrap_or_default();
             good = self.turns(0..self.config.renders.len(), &facts, &fleet);

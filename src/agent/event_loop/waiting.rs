@@ -6,6 +6,7 @@ use super::EventLoop;
 use crate::agent::events::AgentEvent;
 use crate::agent::workers::{Job, JobResult, Role, Worker};
 use crate::schedule::back_off;
+use crate::store::Version;
 
 /// The longest time between two looks at a store that is away.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(2);
 impl EventLoop<'_> {
     /// Gives jobs to every idle worker; they may depend on what is known of its store. Returns the indexes of
     /// the workers that got jobs.
-    pub(super) fn ask(&mut self, jobs: impl Fn(&Worker, Option<String>) -> Vec<Job>) -> Vec<usize> {
+    pub(super) fn ask(&mut self, jobs: impl Fn(&Worker, Option<Version>) -> Vec<Job>) -> Vec<usize> {
         let mut asked = Vec::new();
         for place in 0..self.workers.len() {
             let (now, known) = (self.now(), self.known(place));

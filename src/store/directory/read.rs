@@ -15,9 +15,9 @@ use super::listing::{Listing, Sort, open_dir};
 use crate::errors::{AtPath, PathError, chain};
 use crate::record::MAX_BYTES;
 use crate::stat_key::Times;
-use crate::store::StoreErrorKind;
 use crate::store::kind::Identity;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
+use crate::store::{StoreErrorKind, Version};
 use crate::threads;
 
 /// A second thread does not pay for fewer files than this.
@@ -66,10 +66,10 @@ impl Scan {
         self.listing.has_files() || !self.listing.problems.is_empty()
     }
 
-    /// See [`Look::stamp`](crate::store::Look::stamp).
-    pub(super) fn stamp(&self) -> Option<String> {
+    /// See [`Look::version`](crate::store::Look::version).
+    pub(super) fn version(&self) -> Option<Version> {
         let keys = self.keys.as_ref().filter(|_| self.listing.problems.is_empty())?;
-        stamp((0..keys.len()).map(|file| (self.listing.path(file), &keys[file])))
+        version((0..keys.len()).map(|file| (self.listing.path(file), &keys[file])))
     }
 
     /// Reads the files that are not in `known` with their present content.
@@ -131,9 +131,10 @@ impl Scan {
         total.judge()?;
         self.judge(&snapshot, &unreadable.concat())?;
         let same = !known.is_empty() && snapshot.entries == known.entries;
-        snapshot.version = if same { known.version.clone() } else { snapshot.digest() };
+        snapshot.digest = if same { known.digest.clone() } else { snapshot.digest_of_files() };
         if self.listing.problems.is_empty() {
-            snapshot.stamp = stamp(snapshot.entries.iter().map(|entry| (snapshot.path(entry), &entry.key)));
+            snapshot.version =
+                version(snapshot.entries.iter().map(|entry| (snapshot.path(entry), &entry.key)));
         }
         Ok(snapshot)
     }
@@ -218,7 +219,7 @@ impl Scan {
 }
 
 /// Identifies the content of these files, if each has a key.
-fn stamp<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<String> {
+fn version<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<Version> {
     let mut hash = Xxh3Default::new();
     for (path, key) in files {
         if *key == NO_KEY {
@@ -228,7 +229,7 @@ fn stamp<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<String>
         hash.update(&[0]);
         hash.update(key);
     }
-    Some(format!("{:032x}", hash.digest128()))
+    Some(Version::new(format!("{:032x}", hash.digest128())))
 }
 
 /// The last opened directory: the files are sorted, so those of a directory come together.

@@ -481,7 +481,7 @@ impl Store for Local {
     fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
         let (repo, seen) = self.operate(deadline, || self.see(heartbeats, deadline))?;
         let local = self.clone();
-        Ok(Look::new(seen.stamp(), move |deadline| {
+        Ok(Look::new(seen.version(), move |deadline| {
             local.operate(deadline, || local.read(repo, seen, heartbeats, deadline))
         }))
     }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::store::directory::MAX_DEPTH;
 use crate::store::git::error::During;
 use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
-use crate::store::{Folder, StoreErrorKind};
+use crate::store::{Folder, StoreErrorKind, Version};
 
 /// The version of a missing folder.
 const EMPTY: &str = "empty";
@@ -68,8 +68,8 @@ impl FolderTree {
     }
 
     /// Identifies the content.
-    pub(super) fn version(self) -> String {
-        self.0.map_or_else(|| EMPTY.to_owned(), |tree| tree.to_string())
+    pub(super) fn version(self) -> Version {
+        Version::new(self.0.map_or_else(|| EMPTY.to_owned(), |tree| tree.to_string()))
     }
 
     /// The folder's tree; `None` if there is no folder.
@@ -80,7 +80,11 @@ impl FolderTree {
     /// Reads the files that are not in `known` with their present content.
     pub(super) fn read(self, repo: &Repository, known: &Snapshot) -> Result<Snapshot, StoreErrorKind> {
         let Some(tree) = self.0 else {
-            return Ok(Snapshot { version: EMPTY.into(), stamp: Some(EMPTY.into()), ..Snapshot::default() });
+            return Ok(Snapshot {
+                digest: EMPTY.into(),
+                version: Some(self.version()),
+                ..Snapshot::default()
+            });
         };
         let mut plan = Plan {
             repo,
@@ -111,10 +115,10 @@ impl FolderTree {
         }
         batches.push(batch);
         let mut snapshot = Snapshot::assemble(known, &items, batches);
-        snapshot.version = tree.to_string();
+        snapshot.digest = tree.to_string();
         // A file that could not be read may be readable tomorrow, under the same object id.
         if snapshot.unsure() == 0 {
-            snapshot.stamp = Some(tree.to_string());
+            snapshot.version = Some(self.version());
             snapshot.trees = trees;
         }
         Ok(snapshot)

@@ -321,12 +321,12 @@ impl Store for Remote {
     fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
         // Does not contain the mirror: its lock must not live in a value that may be read at any later time.
         let operation = Operation { heartbeats, ..self.operation(deadline) };
-        let (stamp, seen) = self.operate(&operation, |operation| {
+        let (version, seen) = self.operate(&operation, |operation| {
             let (_mirror, seen) = operation.see()?;
-            Ok((seen.stamp(), seen))
+            Ok((seen.version(), seen))
         })?;
         let remote = self.clone();
-        Ok(Look::new(stamp, move |deadline| {
+        Ok(Look::new(version, move |deadline| {
             let operation = Operation { heartbeats, ..remote.operation(deadline) };
             let read = || remote.operate(&operation, |operation| operation.read(&seen));
             let found = read()?;

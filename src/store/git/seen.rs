@@ -11,7 +11,7 @@ use super::{beats, commits, inbox, tree};
 use crate::limits;
 use crate::store::git::error::During;
 use crate::store::snapshot::{Batch, Cache, NO_KEY};
-use crate::store::{Beats, Folder, Snapshot, StoreErrorKind};
+use crate::store::{Beats, Folder, Snapshot, StoreErrorKind, Version};
 
 /// Problems of refs, as ends of sentences that begin with the ref's name.
 const LOST: &str =
@@ -80,7 +80,7 @@ impl Observation {
 
     /// Identifies the records. `None` with waiting updates or broken refs, since some of their objects may be
     /// missing: only reading can tell.
-    pub(super) fn stamp(&self) -> Option<String> {
+    pub(super) fn version(&self) -> Option<Version> {
         (self.waiting.is_empty() && self.broken.is_empty()).then(|| self.found.version())
     }
 
@@ -178,11 +178,11 @@ fn is_lost(repo: &Repository, commit: Oid) -> Result<bool, StoreErrorKind> {
 
 /// The snapshot with a problem for each of these refs.
 fn with_problems(snapshot: Snapshot, problems: &[(String, &str)]) -> Snapshot {
-    let mut version = snapshot.version.clone();
+    let mut digest = snapshot.digest.clone();
     let mut batch = Batch::default();
     for (name, reason) in problems {
-        version.push_str(&format!("!{name}"));
+        digest.push_str(&format!("!{name}"));
         batch.add(0, name.as_bytes(), NO_KEY, Err((*reason).to_owned()));
     }
-    Snapshot { version, ..snapshot.overlaid(|_| false, batch) }
+    Snapshot { digest, ..snapshot.overlaid(|_| false, batch) }
 }

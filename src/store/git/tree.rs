@@ -55,21 +55,21 @@ pub(super) fn with<'a>(
     edits: impl Iterator<Item = &'a NodeFiles>,
 ) -> Result<Snapshot, StoreErrorKind> {
     let edits: BTreeMap<&str, &NodeFiles> = edits.map(|edit| (edit.id.as_str(), edit)).collect();
-    let mut version = snapshot.version.clone();
+    let mut digest = snapshot.digest.clone();
     let mut batch = Batch::default();
     for (path, blob) in edits.values().flat_map(|edit| &edit.files) {
-        version.push_str(&format!("+{path}:{blob}"));
+        digest.push_str(&format!("+{path}:{blob}"));
         let blob = repo.find_blob(*blob).during("read an update")?;
         batch.add(0, path.as_bytes(), NO_KEY, Ok(blob.content()));
     }
     for id in edits.values().filter(|edit| edit.files.is_empty()).map(|edit| &edit.id) {
-        version.push_str(&format!("-{id}"));
+        digest.push_str(&format!("-{id}"));
     }
     let replaced = |path: &[u8]| {
         let name = path.rsplit(|byte| *byte == b'/').next().and_then(|name| name.strip_suffix(b".json"));
         name.and_then(|id| std::str::from_utf8(id).ok()).is_some_and(|id| edits.contains_key(id))
     };
-    Ok(Snapshot { version, ..snapshot.overlaid(replaced, batch) })
+    Ok(Snapshot { digest, ..snapshot.overlaid(replaced, batch) })
 }
 
 /// The object id of the folder's own tree; `None` if there is no such folder. An error if something else is

@@ -35,7 +35,7 @@ impl Snapshot {
         self.heaps.push(batch.heap.into());
         entries.extend(batch.entries.into_iter().map(|(_, entry)| Entry { heap, ..entry }));
         entries.sort_by(|a, b| self.path(a).cmp(self.path(b)));
-        Snapshot { entries, trees: Vec::new(), stamp: None, ..self }
+        Snapshot { entries, trees: Vec::new(), version: None, ..self }
     }
 
     /// Builds a snapshot from items. Known items come from `known`, fresh ones from the batches, by number.

@@ -131,7 +131,7 @@ impl Cache {
             _ => (Snapshot::default(), None),
         };
         let snapshot = read(&known)?;
-        let same = whole.is_some() && snapshot.version == known.version;
+        let same = whole.is_some() && snapshot.digest == known.digest;
         match same && snapshot.unsure() >= known.unsure() {
             true => Ok(snapshot),
             false => Ok(self.keep(snapshot, whole, build)),
@@ -209,12 +209,12 @@ mod tests {
             let files = paths.iter().map(|path| (path.as_str(), Ok(text.as_str())));
             let read = |known: &Snapshot| {
                 let before = if round == 0 { String::new() } else { (round - 1).to_string() };
-                assert_eq!(known.version, before);
-                Ok::<_, ()>(Snapshot { version: round.to_string(), ..Snapshot::of(files) })
+                assert_eq!(known.digest, before);
+                Ok::<_, ()>(Snapshot { digest: round.to_string(), ..Snapshot::of(files) })
             };
             cache.refresh(read).unwrap();
         }
         writer.finish();
-        assert!(cache.exists() && cache.last().is_some_and(|last| last.version == "9"));
+        assert!(cache.exists() && cache.last().is_some_and(|last| last.digest == "9"));
     }
 }

@@ -25,6 +25,7 @@ const CHECK: usize = 16;
 #[derive(Debug, Serialize, Deserialize)]
 struct CacheHeader {
     magic: String,
+    /// The digest of the files.
     version: String,
     /// The number of table entries.
     count: usize,
@@ -97,7 +98,7 @@ fn snapshot(head: &CacheHeader, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snaps
         .map(|(path, oid, begin, end)| Subtree { path: path.clone(), oid: *oid, entries: *begin..*end })
         .filter(|tree| tree.entries.start <= tree.entries.end && tree.entries.end <= entries.len())
         .collect();
-    Snapshot { version: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
+    Snapshot { digest: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
 }
 
 /// The parts of a cache file, if its checksum is right.
@@ -184,7 +185,7 @@ fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Written {
     let trees = snapshot.trees.iter();
     let head = CacheHeader {
         magic: MAGIC.to_owned(),
-        version: snapshot.version.clone(),
+        version: snapshot.digest.clone(),
         count: entries.len(),
         trees: trees
             .map(|tree| (tree.path.clone(), tree.oid, tree.entries.start, tree.entries.end))

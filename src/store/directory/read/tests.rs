@@ -55,15 +55,19 @@ fn what_has_not_changed_is_taken_over() {
     assert_eq!(told(&first, &Snapshot::default()), (all.map(str::to_owned).to_vec(), 0));
     let again = fixture.read(&first);
     assert_eq!(told(&again, &first), (all.map(str::to_owned).to_vec(), 3));
-    assert!(again.stamp.is_some() && again.stamp == first.stamp && again.stamp == fixture.seen().stamp());
+    assert!(
+        again.version.is_some()
+            && again.version == first.version
+            && again.version == fixture.seen().version()
+    );
     fs::remove_file(fixture.path("a")).unwrap();
     fs::create_dir(fixture.dir.path().join("d")).unwrap();
     fs::rename(fixture.path("b"), fixture.dir.path().join("d/b.json")).unwrap();
     fs::write(fixture.path("bb"), text("bb", 7)).unwrap();
     let changed = fixture.read(&again);
     assert_eq!(told(&changed, &again), (vec!["bb 7".into(), "c 1000".into(), "b 1000".into()], 1));
-    assert_ne!(changed.stamp, first.stamp);
     assert_ne!(changed.version, first.version);
+    assert_ne!(changed.digest, first.digest);
 }
 
 #[test]
@@ -89,8 +93,8 @@ fn a_young_time_says_nothing() {
     let fixture = Fixture::new(&["a"]);
     let now = || Scan::new(fixture.dir.path(), true, SystemTime::now()).unwrap();
     let first = now().read(&Snapshot::default()).unwrap();
-    assert_eq!((first.stamp.as_ref(), first.unsure()), (None, 1));
-    assert_eq!(now().stamp(), None);
+    assert_eq!((first.version.as_ref(), first.unsure()), (None, 1));
+    assert_eq!(now().version(), None);
     assert_eq!(told(&now().read(&first).unwrap(), &first), (vec!["a 1000".into()], 0), "it was read again");
     let later = fixture.read(&first);
     assert_eq!((later.unsure(), told(&later, &first).1), (0, 0));
