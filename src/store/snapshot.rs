@@ -10,6 +10,7 @@ mod format;
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Beats, Version};
 use crate::record::Record;
@@ -71,12 +72,27 @@ pub(super) enum ContentKind {
     Problem,
 }
 
-/// A directory: its path with a trailing `/` (empty for the folder itself), the object id of its content, and
+/// Identifies the content of a directory in its store. Only the store knows its meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ContentId(Vec<u8>);
+
+impl ContentId {
+    pub(super) fn new(id: &[u8]) -> ContentId {
+        ContentId(id.to_vec())
+    }
+
+    pub(super) fn is(&self, id: &[u8]) -> bool {
+        self.0 == id
+    }
+}
+
+/// A directory: its path with a trailing `/` (empty for the folder itself), what identifies its content, and
 /// its entries.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Subtree {
     pub(super) path: Vec<u8>,
-    pub(super) oid: [u8; 20],
+    pub(super) content: ContentId,
     pub(super) entries: Range<usize>,
 }
 

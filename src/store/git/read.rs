@@ -9,7 +9,7 @@ use super::{objects, tree};
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
 use crate::store::git::error::During;
-use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Subtree, Total};
+use crate::store::snapshot::{self, Batch, ContentId, Item, Key, NO_KEY, Snapshot, Subtree, Total};
 use crate::store::{Folder, StoreErrorKind, Version};
 
 /// The version of a missing folder.
@@ -152,7 +152,7 @@ impl Plan<'_> {
         within: Range<usize>,
     ) -> Result<(), StoreErrorKind> {
         if let Some(at) = self.known_trees.get(&prefix[..]).copied()
-            && self.known.trees[at].oid == bytes(tree)
+            && self.known.trees[at].content.is(tree.as_bytes())
         {
             self.take_over(at);
             return Ok(());
@@ -207,7 +207,11 @@ impl Plan<'_> {
         if !rest.is_empty() || object.kind() != ObjectType::Tree {
             return Err(git2::Error::from_str("an object is not a tree")).during("read the tree");
         }
-        self.trees.push(Subtree { path: prefix.clone(), oid: bytes(tree), entries: begin..self.count });
+        self.trees.push(Subtree {
+            path: prefix.clone(),
+            content: ContentId::new(tree.as_bytes()),
+            entries: begin..self.count,
+        });
         Ok(())
     }
 
@@ -262,10 +266,6 @@ fn key(oid: Oid, kind: EntryKind) -> Key {
     // A link to `x` and a file with the content `x` are the same object.
     key[20] = 1 + kind as u8;
     key
-}
-
-fn bytes(oid: Oid) -> [u8; 20] {
-    oid.as_bytes().try_into().expect("a SHA-1 has 20 bytes")
 }
 
 /// Takes the next entry from the bytes of a tree object: mode, name, object id. `None` at the end, or if the

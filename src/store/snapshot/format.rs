@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{ContentKind, Entry, Snapshot, Subtree};
+use super::{ContentId, ContentKind, Entry, Snapshot, Subtree};
 
 /// The first word of every cache file. The number changes with the format.
 const MAGIC: &str = "presence-copy-2";
@@ -29,7 +29,7 @@ struct CacheHeader {
     version: String,
     /// The number of table entries.
     count: usize,
-    trees: Vec<(Vec<u8>, [u8; 20], usize, usize)>,
+    trees: Vec<(Vec<u8>, ContentId, usize, usize)>,
     of: Of,
 }
 
@@ -95,7 +95,11 @@ fn snapshot(head: &CacheHeader, heaps: Vec<Bytes>, entries: Vec<Entry>) -> Snaps
     let trees = head
         .trees
         .iter()
-        .map(|(path, oid, begin, end)| Subtree { path: path.clone(), oid: *oid, entries: *begin..*end })
+        .map(|(path, content, begin, end)| Subtree {
+            path: path.clone(),
+            content: content.clone(),
+            entries: *begin..*end,
+        })
         .filter(|tree| tree.entries.start <= tree.entries.end && tree.entries.end <= entries.len())
         .collect();
     Snapshot { digest: head.version.clone(), heaps, entries, trees, ..Snapshot::default() }
@@ -188,7 +192,7 @@ fn write(snapshot: &Snapshot, of: Of, entries: &[&Entry]) -> Written {
         version: snapshot.digest.clone(),
         count: entries.len(),
         trees: trees
-            .map(|tree| (tree.path.clone(), tree.oid, tree.entries.start, tree.entries.end))
+            .map(|tree| (tree.path.clone(), tree.content.clone(), tree.entries.start, tree.entries.end))
             .collect(),
         of,
     };
