@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 
 use crate::deadline::{Deadline, Limit};
 use crate::store::git::{self, trial};
-use crate::store::{self, Folder, Layout, Options};
+use crate::store::{self, At, Folder, Layout, Options};
 
 /// If another process started this one for a trial, reads and returns the exit code. Otherwise makes this
 /// program the one that runs its own trials.
@@ -49,6 +49,6 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         },
     };
     let deadline = Deadline::new(Limit::Read, hour);
-    let look = store::open(&store, &Arc::new(options)).look(true, deadline).ok()?;
+    let look = store::open(&store, &Arc::new(options)).look(&At::Latest, true, deadline).ok()?;
     look.read(deadline).ok().map(drop)
 }

@@ -18,7 +18,7 @@ use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
+    Applied, At, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
     StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
@@ -205,7 +205,10 @@ impl Store for Directory {
         Ok((None, None))
     }
 
-    fn look(&self, heartbeats: bool, _: Deadline) -> Result<Look, StoreError> {
+    fn look(&self, at: &At, heartbeats: bool, _: Deadline) -> Result<Look, StoreError> {
+        if *at != At::Latest {
+            return Err(StoreErrorKind::NoHistory).in_store(&self.url);
+        }
         let look = || {
             let folder = self.folder()?;
             let seen = Scan::new(&folder, self.cache.exists(), SystemTime::now())?;

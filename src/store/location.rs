@@ -15,7 +15,7 @@ use super::git::{GitError, Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, Branch, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
     embedded_url,
 };
 use crate::deadline::Deadline;
@@ -218,8 +218,8 @@ impl Store for Located {
         self.store()?.beat(id, author, time, deadline)
     }
 
-    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
-        self.store()?.look(heartbeats, deadline)
+    fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+        self.store()?.look(at, heartbeats, deadline)
     }
 
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError> {
@@ -306,25 +306,10 @@ mod tests {
     #[test]
     fn a_store_is_what_is_there_at_each_operation() {
         let dir = tempfile::tempdir().unwrap();
-        let hour = std::time::Duration::from_secs(3600);
-        let options = Options {
-            folder: Folder::parse("it").unwrap(),
-            layout: crate::store::Layout::default(),
-            state_dir: dir.path().join("state"),
-            patience: hour,
-            reading: hour,
-            connect: hour,
-            git: crate::store::git::Options {
-                branch: None,
-                create_branch: false,
-                beat_shards: 1,
-                recheck: hour,
-                network: crate::store::git::transport::Limits::default(),
-            },
-        };
         let path = dir.path().join("list");
-        let store = Located::new(&path.display().to_string(), &Arc::new(options));
-        let look = || store.look(false, Deadline::new(crate::deadline::Limit::Read, hour));
+        let options = crate::store::tests::options(&dir.path().join("state"));
+        let store = Located::new(&path.display().to_string(), &options);
+        let look = || store.look(&At::Latest, false, crate::store::tests::soon());
         let error = look().err().map(|error| error.kind);
         assert!(matches!(error, Some(StoreErrorKind::Missing(_))), "a mount that comes later");
         std::fs::create_dir(&path).unwrap();

@@ -214,9 +214,12 @@ pub trait Store: Send + Sync {
         deadline: Deadline,
     ) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Looks at the folder, over the network if necessary, and at the heartbeats if the reading shall include
-    /// them. Reads no file yet.
-    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError>;
+    /// Looks at the folder at that moment, over the network if necessary, and at the heartbeats if the reading
+    /// shall include them. Reads no file yet.
+    ///
+    /// A past moment is looked up in what this machine has, and has no heartbeats. An error if this kind of
+    /// store keeps no past, or if this machine does not have that much of it.
+    fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError>;
 
     /// Rehearses a publish up to the change: returns the branch that would move, and what only the change
     /// itself can show.
@@ -244,6 +247,17 @@ pub trait Store: Send + Sync {
     /// Waits for what the store still writes on this machine for later readings. A program calls it before it
     /// ends.
     fn finish(&self) {}
+}
+
+/// The moment to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// Now.
+    Latest,
+    /// When the store had this version; in git also the id of a commit.
+    Version(Version),
+    /// This time, by the clocks of those who made the changes.
+    Time(Timestamp),
 }
 
 /// What a store's folder holds at one moment: the same version of one store's folder and branch means the same
@@ -302,3 +316,6 @@ pub fn shown_url(url: &str) -> String {
 pub fn embedded_url(state_dir: &std::path::Path) -> String {
     state_dir.join("store.git").display().to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::answer::Answer;
 use super::together::{self, Task};
 use super::{
-    Applied, Edit, HistoryEvent, Look, Options, Rehearsal, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, At, Edit, HistoryEvent, Look, Options, Rehearsal, Snapshot, Store, StoreError, StoreErrorKind,
     Version, open,
 };
 use crate::deadline::{Deadline, Limit};
@@ -89,7 +89,8 @@ impl Stores {
             deadline: *deadline,
             alone: *alone,
         });
-        let looks = self.ask(tasks.collect(), move |store, deadline| store.look(heartbeats, deadline));
+        let looks =
+            self.ask(tasks.collect(), move |store, deadline| store.look(&At::Latest, heartbeats, deadline));
         let seen = self.all.iter().zip(deadlines).zip(looks);
         let connect = self.options.connect;
         seen.map(|((store, (_, deadline)), look)| PendingRead {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use presence::deadline::{Deadline, Limit};
 use presence::store::git;
-use presence::store::{Folder, Layout, Options, Snapshot, open};
+use presence::store::{At, Folder, Layout, Options, Snapshot, open};
 use presence_git::Timeouts as Limits;
 
 use crate::fixture::GitDaemon;
@@ -60,9 +60,9 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
     let (server, _app, state) = list();
     let store = open(&server.url("list.git"), &Arc::new(options(&state)));
     let started = Instant::now();
-    let first = store.look(true, soon()).unwrap();
+    let first = store.look(&At::Latest, true, soon()).unwrap();
     // As an agent does that also needs the heartbeats, on the same thread.
-    let second = store.look(true, soon()).unwrap().read(soon()).unwrap();
+    let second = store.look(&At::Latest, true, soon()).unwrap().read(soon()).unwrap();
     store.beat(&presence::name::Name::parse("i-app2").unwrap(), "t", jiff::Timestamp::now(), soon()).unwrap();
     let first = first.read(soon()).unwrap();
     assert!(started.elapsed() < AT_ONCE, "it waited for itself");
@@ -74,13 +74,13 @@ fn a_look_that_is_not_read_yet_keeps_nobody_from_reading() {
 fn a_mirror_that_is_made_anew_between_look_and_reading_is_looked_at_again() {
     let (server, app, state) = list();
     let store = open(&server.url("list.git"), &Arc::new(options(&state)));
-    let look = store.look(true, soon()).unwrap();
+    let look = store.look(&At::Latest, true, soon()).unwrap();
     app.fact("port", 9001);
     app.good(&["publish"]);
     // Another process has deleted the mirror and fetched the present content.
     let place = fs::read_dir(state.join("stores")).unwrap().next().unwrap().unwrap().path();
     fs::remove_dir_all(place.join("mirror.git")).unwrap();
-    store.look(true, soon()).unwrap().read(soon()).unwrap();
+    store.look(&At::Latest, true, soon()).unwrap().read(soon()).unwrap();
     let made = fs::metadata(place.join("mirror.git")).unwrap();
     let snapshot = look.read(soon()).unwrap();
     let record = snapshot.files().next().unwrap().record().unwrap();

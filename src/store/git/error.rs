@@ -4,6 +4,7 @@ mod refusal;
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use refusal::PushRefusal;
 pub(super) use refusal::READ_ONLY;
 
@@ -92,6 +93,27 @@ pub enum GitError {
         branch: String,
         /// Some existing branches.
         there: String,
+    },
+    /// The repository has no such version.
+    #[error("there is no version `{version}`")]
+    NoSuchVersion {
+        /// The name of the version.
+        version: String,
+    },
+    /// This machine has no copy of the repository, and the past is read from a copy.
+    #[error("this machine has no copy of it yet")]
+    NoMirror,
+    /// The time is before the first commit.
+    #[error("{}", first_commit(*begins))]
+    BeforeHistory {
+        /// When the first commit was made, if there is one.
+        begins: Option<Timestamp>,
+    },
+    /// The time is before the first commit that this machine has.
+    #[error("this machine has the history since {begins} only")]
+    Shallow {
+        /// When that commit was made.
+        begins: Timestamp,
     },
     /// libgit2 failed.
     #[error("git cannot {operation}")]
@@ -189,6 +211,10 @@ impl GitError {
                 "correct `branch` in presence.toml; `presence publish --create-branch` creates the branch"
                     .into(),
             ),
+            GitError::NoSuchVersion { .. } | GitError::NoMirror | GitError::Shallow { .. } => {
+                Some("`presence log` fetches the whole history of a repository behind a network".into())
+            }
+            GitError::BeforeHistory { .. } => None,
             GitError::Conversation { .. } => {
                 Some("check that the URL is that of a git repository, then run the same command again".into())
             }
@@ -286,6 +312,11 @@ fn unborn(head: Option<&str>) -> String {
         Some(branch) => format!("the branch `{}`, which does not exist", branch.escape_debug()),
         None => "no branch".to_owned(),
     }
+}
+
+fn first_commit(begins: Option<Timestamp>) -> String {
+    begins
+        .map_or_else(|| "there is no history".to_owned(), |begins| format!("the history begins at {begins}"))
 }
 
 /// The holder of a lock, if known.

@@ -91,7 +91,8 @@ fn is_withdrawal(line: &str, id: &str) -> bool {
 
 type Versions = (Option<Record>, Option<Record>);
 
-fn has(repo: &Repository, oid: Oid) -> bool {
+/// Whether the repository has that object.
+pub(super) fn has(repo: &Repository, oid: Oid) -> bool {
     repo.odb().is_ok_and(|odb| odb.exists(oid))
 }
 

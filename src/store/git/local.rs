@@ -25,8 +25,8 @@ use super::mirror::{Refs, RemoteRefs};
 use super::opening::Obstacle;
 use super::seen::{Observation, Read};
 use super::{
-    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, tip,
-    tree, trial,
+    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, past,
+    tip, tree, trial,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -41,7 +41,8 @@ use crate::store::git::error::{During, GitError};
 use crate::store::kind::{Difference, KindMemory};
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError,
+    StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -332,6 +333,22 @@ impl Local {
         })
     }
 
+    /// Looks at the folder as it was.
+    fn look_back(&self, at: &At, deadline: Deadline) -> Result<Look, StoreError> {
+        let find = || {
+            let repo = self.repository()?;
+            let branch = self.branch(&repo)?;
+            let tip = tip(&repo, &branch)?;
+            let found = past::find(&repo, tip, &self.options.folder, at, deadline)?;
+            Ok(Try::Done((repo, found)))
+        };
+        let (repo, found) = self.operate(deadline, || Local::persist(deadline, find))?;
+        let local = self.clone();
+        Ok(Look::new(Some(found.version()), move |deadline| {
+            local.operate(deadline, || local.cache.consult(|known| found.read(&repo, known)))
+        }))
+    }
+
     /// Reads what the look found, and looks again if something moved meanwhile.
     fn read(
         &self,
@@ -478,7 +495,10 @@ impl Store for Local {
         Ok((Some(self.operate(deadline, || self.may_publish())?), None))
     }
 
-    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+    fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+        if *at != At::Latest {
+            return self.look_back(at, deadline);
+        }
         let (repo, seen) = self.operate(deadline, || self.see(heartbeats, deadline))?;
         let local = self.clone();
         Ok(Look::new(seen.version(), move |deadline| {

@@ -18,6 +18,7 @@ mod mirror;
 mod network;
 mod objects;
 mod opening;
+mod past;
 mod read;
 mod remote;
 mod seen;

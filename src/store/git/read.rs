@@ -13,7 +13,7 @@ use crate::store::snapshot::{self, Batch, ContentId, Item, Key, NO_KEY, Snapshot
 use crate::store::{Folder, StoreErrorKind, Version};
 
 /// The version of a missing folder.
-const EMPTY: &str = "empty";
+pub(super) const EMPTY: &str = "empty";
 
 impl objects::Wants for Wanted {
     fn oid(&self) -> Oid {
@@ -65,6 +65,11 @@ impl FolderTree {
         let Some(tip) = tip else { return Ok(FolderTree(None)) };
         let root = tree::find(repo, tree::commit(repo, tip)?.tree)?;
         Ok(FolderTree(tree::id(repo, &root, folder)?))
+    }
+
+    /// The folder whose tree has that id.
+    pub(super) fn of(tree: Oid) -> FolderTree {
+        FolderTree(Some(tree))
     }
 
     /// Identifies the content.

@@ -25,7 +25,7 @@ use super::held::{Held, Standing};
 use super::inbox::{self, Says, WaitingUpdate};
 use super::mirror::{Mirror, Refs, RemoteRefs, Upstream};
 use super::seen::{Observation, Read};
-use super::{BRANCHES, Backoff, Urls, beats, history, network};
+use super::{BRANCHES, Backoff, Urls, beats, history, network, past};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
@@ -34,8 +34,8 @@ use crate::store::git::GitError;
 use crate::store::git::error::READ_ONLY;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
-    shown_url,
+    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError,
+    StoreErrorKind, shown_url,
 };
 use presence_git::send_pack::Session;
 
@@ -87,6 +87,16 @@ impl Remote {
 
     fn held(&self) -> Held {
         Held::of(self.cache.place(), &self.options)
+    }
+
+    /// Looks at the folder as it was, in what the mirror has.
+    fn look_back(&self, at: &At, deadline: Deadline) -> Result<Look, StoreErrorKind> {
+        let (repo, refs_seen) = Mirror::last(self.cache.place()).ok_or(GitError::NoMirror)?;
+        let found = past::find(&repo, refs_seen.tip, &self.options.folder, at, deadline)?;
+        let (cache, url) = (self.cache.clone(), self.url.clone());
+        Ok(Look::new(Some(found.version()), move |_| {
+            cache.consult(|known| found.read(&repo, known)).in_store(&url)
+        }))
     }
 
     /// An operation that makes no commit, and needs no heartbeats.
@@ -318,7 +328,10 @@ impl Store for Remote {
         Ok((branch, Some("only a real push can show whether hooks or rules of the server refuse it")))
     }
 
-    fn look(&self, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+    fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError> {
+        if *at != At::Latest {
+            return self.look_back(at, deadline).in_store(&self.url);
+        }
         // Does not contain the mirror: its lock must not live in a value that may be read at any later time.
         let operation = Operation { heartbeats, ..self.operation(deadline) };
         let (version, seen) = self.operate(&operation, |operation| {

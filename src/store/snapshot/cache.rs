@@ -125,16 +125,30 @@ impl Cache {
         // What an earlier reading of this process still writes, this one can use.
         self.writer.finish();
         let build = crate::program::build();
-        let (known, whole) = match self.load() {
-            // This build may parse a file differently from the build that wrote the cache.
-            Some((known, whole)) if build.is_some() && whole.build == build => (known, Some(whole)),
-            _ => (Snapshot::default(), None),
-        };
+        let (known, whole) = self.known(build.as_ref());
         let snapshot = read(&known)?;
         let same = whole.is_some() && snapshot.digest == known.digest;
         match same && snapshot.unsure() >= known.unsure() {
             true => Ok(snapshot),
             false => Ok(self.keep(snapshot, whole, build)),
+        }
+    }
+
+    /// Makes a snapshot of the past with the help of the cached one, which stays.
+    pub(in crate::store) fn consult<E>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
+    ) -> Result<Snapshot, E> {
+        self.writer.finish();
+        read(&self.known(crate::program::build().as_ref()).0)
+    }
+
+    /// The cached snapshot, if this build wrote it.
+    fn known(&self, build: Option<&String>) -> (Snapshot, Option<Whole>) {
+        match self.load() {
+            // This build may parse a file differently from the build that wrote the cache.
+            Some((known, whole)) if build.is_some() && whole.build.as_ref() == build => (known, Some(whole)),
+            _ => (Snapshot::default(), None),
         }
     }
 

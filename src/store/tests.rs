@@ -1,0 +1,84 @@
+//! Tests of the interface, with each kind of store that needs no server.
+
+use std::path::Path;
+
+use super::*;
+use crate::deadline::Limit;
+
+pub(super) fn options(state_dir: &Path) -> Arc<Options> {
+    let hour = Duration::from_secs(3600);
+    Arc::new(Options {
+        folder: Folder::parse("it").unwrap(),
+        layout: Layout::default(),
+        state_dir: state_dir.to_owned(),
+        patience: hour,
+        reading: hour,
+        connect: hour,
+        git: git::Options {
+            branch: None,
+            create_branch: false,
+            beat_shards: 1,
+            recheck: hour,
+            network: presence_git::Timeouts::default(),
+        },
+    })
+}
+
+pub(super) fn soon() -> Deadline {
+    Deadline::new(Limit::Read, Duration::from_secs(600))
+}
+
+fn record(port: u16) -> Record {
+    let text = format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i-1","port":"{port}"}}}}"#);
+    Record::parse(text.as_bytes()).unwrap()
+}
+
+fn put(store: &dyn Store, port: u16) {
+    store.apply(&Edit::Put(&record(port)), "t", None, soon()).unwrap();
+}
+
+/// The port on the list at that moment, or the error.
+fn port(store: &dyn Store, at: &At) -> String {
+    match store.look(at, false, soon()).and_then(|look| look.read(soon())) {
+        Ok(snapshot) => snapshot.files().next().map_or_else(
+            || "none".to_owned(),
+            |file| file.record().unwrap().text("port").unwrap().to_string(),
+        ),
+        Err(error) => crate::errors::chain(&error.kind),
+    }
+}
+
+#[test]
+fn a_repository_is_read_as_it_was_and_a_directory_keeps_no_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir.path().join("state"));
+    let path = dir.path().join("list.git");
+    git2::Repository::init_bare(&path).unwrap();
+    let store = open(&path.display().to_string(), &options);
+    let version = || store.look(&At::Latest, false, soon()).unwrap().version.unwrap();
+    let empty = version();
+    put(&*store, 1);
+    let first = version();
+    put(&*store, 2);
+    assert_eq!(port(&*store, &At::Latest), "2");
+    assert_eq!(port(&*store, &At::Version(first)), "1");
+    assert_eq!(port(&*store, &At::Version(empty)), "none");
+    let copy = store.last_copy(false).unwrap();
+    assert_eq!(copy.files().next().unwrap().record().unwrap(), record(2), "the past replaces no last copy");
+    assert_eq!(port(&*store, &At::Time(Timestamp::MAX)), "2");
+    assert!(port(&*store, &At::Time(Timestamp::UNIX_EPOCH)).starts_with("the history begins at "));
+    let path = dir.path().join("directory");
+    std::fs::create_dir(&path).unwrap();
+    let store = open(&path.display().to_string(), &options);
+    put(&*store, 1);
+    assert_eq!(port(&*store, &At::Latest), "1");
+    assert_eq!(port(&*store, &At::Time(Timestamp::MAX)), "a plain directory keeps no history");
+}
+
+#[test]
+fn a_repository_behind_a_network_without_a_copy_has_no_past_here() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody is asked.
+    let store = open("git://127.0.0.1:1/list.git", &options(dir.path()));
+    assert_eq!(port(&*store, &At::Time(Timestamp::MAX)), "this machine has no copy of it yet");
+}
