@@ -18,8 +18,8 @@ use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Beats, Branch, Edit, Folder, HistoryEvent, Layout, Look, Options, Outcome, Snapshot, Store,
-    StoreError, StoreErrorKind,
+    Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeats, HistoryEvent, Layout, Look, Options,
+    Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -165,6 +165,11 @@ impl Directory {
 impl Store for Directory {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        let heartbeats = Heartbeats::Times;
+        Ok(Capabilities { history: false, past: false, heartbeats, waits: false })
     }
 
     fn apply(

@@ -15,8 +15,8 @@ use super::git::{GitError, Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError, StoreErrorKind,
-    embedded_url,
+    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError,
+    StoreErrorKind, embedded_url,
 };
 use crate::deadline::Deadline;
 use crate::name::Name;
@@ -196,6 +196,10 @@ impl Located {
 impl Store for Located {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        self.store()?.capabilities()
     }
 
     fn apply(

@@ -185,6 +185,28 @@ impl Applied {
     }
 }
 
+/// What a store can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether it keeps which change was made when: see [`Store::history`].
+    pub history: bool,
+    /// Whether its folder can be read as it was: see [`At`].
+    pub past: bool,
+    /// How it keeps heartbeats.
+    pub heartbeats: Heartbeats,
+    /// Whether [`Store::wait`] returns at the change itself, without looking again and again.
+    pub waits: bool,
+}
+
+/// How a store keeps heartbeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heartbeats {
+    /// Each has the time at which its node wrote it, and stays.
+    Times,
+    /// The store removes one that its node does not renew.
+    Leases,
+}
+
 /// Holds the folder of records. It is opened once, lives as long as the program uses it, and serves several
 /// threads at once.
 ///
@@ -193,6 +215,9 @@ impl Applied {
 pub trait Store: Send + Sync {
     /// The store as the user named it, without secrets.
     fn url(&self) -> &str;
+
+    /// What it can do. For a path, that depends on what is there now.
+    fn capabilities(&self) -> Result<Capabilities, StoreError>;
 
     /// Makes one change, and with `beat` also writes the node's heartbeat of that time, if that takes no
     /// extra effort. The change is durable when this returns. `author`, an instance-id or a user, makes it.
@@ -220,6 +245,22 @@ pub trait Store: Send + Sync {
     /// A past moment is looked up in what this machine has, and has no heartbeats. An error if this kind of
     /// store keeps no past, or if this machine does not have that much of it.
     fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError>;
+
+    /// Waits until the folder has another version, or until the deadline. Returns whether it has another one.
+    ///
+    /// A store that does not wait by itself is looked at, with this interval.
+    fn wait(&self, since: &Version, interval: Duration, deadline: Deadline) -> Result<bool, StoreError> {
+        loop {
+            // Without a version only reading can tell, so it may be another one.
+            if self.look(&At::Latest, false, deadline)?.version.as_ref() != Some(since) {
+                return Ok(true);
+            }
+            deadline.sleep(interval);
+            if deadline.is_over() {
+                return Ok(false);
+            }
+        }
+    }
 
     /// Rehearses a publish up to the change: returns the branch that would move, and what only the change
     /// itself can show.

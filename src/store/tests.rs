@@ -82,3 +82,38 @@ fn a_repository_behind_a_network_without_a_copy_has_no_past_here() {
     let store = open("git://127.0.0.1:1/list.git", &options(dir.path()));
     assert_eq!(port(&*store, &At::Time(Timestamp::MAX)), "this machine has no copy of it yet");
 }
+
+#[test]
+fn a_store_says_what_it_can_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir.path().join("state"));
+    let able = |url: &str| open(url, &options).capabilities().ok();
+    let git = Capabilities { history: true, past: true, heartbeats: Heartbeats::Times, waits: false };
+    let path = dir.path().join("list").display().to_string();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(able(&path), Some(Capabilities { history: false, past: false, ..git }));
+    git2::Repository::init_bare(&path).unwrap();
+    assert_eq!(able(&path), Some(git));
+    assert_eq!(able("git://127.0.0.1:1/list.git"), Some(git));
+    assert_eq!(able("s3://bucket"), None);
+}
+
+#[test]
+fn a_wait_ends_with_another_version_or_with_the_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list.git");
+    git2::Repository::init_bare(&path).unwrap();
+    let store = open(&path.display().to_string(), &options(&dir.path().join("state")));
+    let version = store.look(&At::Latest, false, soon()).unwrap().version.unwrap();
+    let interval = Duration::from_millis(1);
+    let at_once = Deadline::new(Limit::Read, Duration::from_millis(50));
+    assert!(!store.wait(&version, interval, at_once).unwrap(), "nothing changes");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.wait(&version, interval, soon()).unwrap());
+        put(&*store, 1);
+        assert!(waiting.join().unwrap());
+    });
+    assert!(store.wait(&version, interval, soon()).unwrap(), "it has changed already");
+    std::fs::remove_dir_all(&path).unwrap();
+    assert!(store.wait(&version, interval, soon()).is_err());
+}

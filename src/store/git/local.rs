@@ -41,8 +41,8 @@ use crate::store::git::error::{During, GitError};
 use crate::store::kind::{Difference, KindMemory};
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError,
-    StoreErrorKind,
+    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store,
+    StoreError, StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -465,6 +465,10 @@ impl Local {
 impl Store for Local {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        Ok(super::CAPABILITIES)
     }
 
     fn apply(

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use git2::{Oid, Repository};
 
-use super::StoreErrorKind;
+use super::{Capabilities, Heartbeats, StoreErrorKind};
 use crate::deadline::Deadline;
 use error::During;
 
@@ -62,6 +62,10 @@ impl Options {
         Wanted { configured: self.branch.as_deref(), create: self.create_branch }
     }
 }
+
+/// What a repository can do.
+const CAPABILITIES: Capabilities =
+    Capabilities { history: true, past: true, heartbeats: Heartbeats::Times, waits: false };
 
 /// The prefix of all refs of presence.
 const PRESENCE: &str = "refs/presence";

@@ -34,8 +34,8 @@ use crate::store::git::GitError;
 use crate::store::git::error::READ_ONLY;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store, StoreError,
-    StoreErrorKind, shown_url,
+    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store,
+    StoreError, StoreErrorKind, shown_url,
 };
 use presence_git::send_pack::Session;
 
@@ -280,6 +280,10 @@ fn writable(session: Session) -> Result<Session, StoreErrorKind> {
 impl Store for Remote {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        Ok(super::CAPABILITIES)
     }
 
     fn apply(
