@@ -1,6 +1,7 @@
 //! The documentation is correct: the README's commands work as written, and the reference matches the
 //! program.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -250,6 +251,81 @@ fn the_code_map_is_complete_and_modules_import_only_what_is_below_them() {
                     modules.iter().position(|known| *known == imported).is_none_or(|other| other >= place);
                 assert!(below, "src/{shown} imports `{imported}`, which is above `{module}` in the code map");
             }
+        }
+    }
+}
+
+/// Files of one folder that import each other, and still must be separated.
+const CIRCLES: [(&str, &str); 6] = [
+    ("src/agent/events", "src/agent/workers"),
+    ("src/cli/accept", "src/cli/beat"),
+    ("src/output/attributes", "src/output/file"),
+    ("src/store/cache", "src/store/snapshot"),
+    ("src/store/git/commit", "src/store/git/tree"),
+    ("src/template/helpers/frontend", "src/template/helpers/parts"),
+];
+
+/// The modules beside a file that its text names: `super::NAME`, or each name in `super::{…}`.
+fn siblings(text: &str) -> BTreeSet<&str> {
+    let word = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let mut found = BTreeSet::new();
+    let mut is_grandparent = false;
+    for rest in text.split("super::").skip(1) {
+        // In `super::super::NAME`, nothing stands between the two.
+        let was = std::mem::replace(&mut is_grandparent, rest.is_empty());
+        match rest.strip_prefix('{') {
+            _ if was => {}
+            None => drop(found.insert(&rest[..word(rest)])),
+            Some(list) => {
+                let mut depth = 0;
+                for part in list.split_inclusive([',', '{', '}']) {
+                    let name = part.trim_start();
+                    if depth == 0 {
+                        found.insert(&name[..word(name)]);
+                    }
+                    depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
+                    if depth < 0 {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+#[test]
+fn no_two_files_of_a_folder_import_each_other() {
+    assert_eq!(
+        siblings("use super::{a::{x, y}, b, c::Z};\nsuper::d::f(); use super::super::e; {g}"),
+        BTreeSet::from(["a", "b", "c", "d"])
+    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for folder in ["src", "crates/presence-git/src"] {
+        for entry in walkdir::WalkDir::new(root.join(folder)).into_iter().map(Result::unwrap) {
+            let path = entry.path().strip_prefix(root).unwrap();
+            if path.extension().is_none_or(|extension| extension != "rs") || path.ends_with("tests.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            let place = path.parent().unwrap().display();
+            let named = siblings(&text).into_iter().map(|name| format!("{place}/{name}")).collect();
+            imports.insert(path.with_extension("").display().to_string(), named);
+        }
+    }
+    assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 100, "{imports:?}");
+    for (file, named) in &imports {
+        let is_back = |other: &&String| imports.get(*other).is_some_and(|back| back.contains(file));
+        for other in named.iter().filter(is_back) {
+            let is_known = CIRCLES
+                .iter()
+                .any(|(one, two)| (one == file && two == other) || (one == other && two == file));
+            assert!(is_known, "`{file}` and `{other}` import each other");
         }
     }
 }
