@@ -3,8 +3,7 @@ use std::path::PathBuf;
 use super::error::{CliError, ExitKind};
 use super::fleet::FleetStores;
 use super::{beat, console};
-use crate::config::{Config, Render};
-use crate::same_file::is_same_file;
+use crate::config::Config;
 
 /// Let a held file follow the list once without safety limits
 ///
@@ -24,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
-    let table = table(config, &args.file)?;
+    let table = beat::table(config, &args.file)?;
     let done = beat::accept(config, stores, table, args.dry_run);
     // The file is in place even if its reload is owed.
     let is_accepted = done.as_ref().map_or_else(|error| error.kind == ExitKind::ReloadFailed, |()| true);
@@ -32,19 +31,4 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         console::note(&format!("accepted the present list for `{}`", table.target.path.display()));
     }
     done
-}
-
-/// Finds the `[[render]]` table of a file.
-pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render, CliError> {
-    let path = std::path::absolute(file)
-        .map_err(|error| CliError::usage(format!("cannot find `{}`: {error}", file.display())))?;
-    config.renders.iter().find(|render| is_same_file(&render.target.path, &path)).ok_or_else(|| {
-        let known: Vec<String> =
-            config.renders.iter().map(|render| format!("`{}`", render.target.path.display())).collect();
-        let hint = match known.is_empty() {
-            true => format!("`{}` has no [[render]] table", config.file.display()),
-            false => format!("the tables of `{}` write {}", config.file.display(), known.join(", ")),
-        };
-        CliError::usage(format!("no [[render]] table writes `{}`", path.display())).hint(hint)
-    })
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::error::{CliError, ExitKind};
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
-use super::{accept, console, node, publish, render};
+use super::{console, node, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
@@ -62,7 +62,7 @@ impl Failures {
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     for file in &args.accept {
-        accept::table(config, file)?;
+        table(config, file)?;
     }
     let mut failures = Failures::default();
     if !args.dry_run {
@@ -201,6 +201,21 @@ fn report(state_dir: &Path, table: &Render, turn: Turn, dry_run: bool) -> Result
         }
         Ok(_) => Ok(()),
     }
+}
+
+/// Finds the `[[render]]` table of a file.
+pub(super) fn table<'c>(config: &'c Config, file: &PathBuf) -> Result<&'c Render, CliError> {
+    let path = std::path::absolute(file)
+        .map_err(|error| CliError::usage(format!("cannot find `{}`: {error}", file.display())))?;
+    config.renders.iter().find(|render| is_same_file(&render.target.path, &path)).ok_or_else(|| {
+        let known: Vec<String> =
+            config.renders.iter().map(|render| format!("`{}`", render.target.path.display())).collect();
+        let hint = match known.is_empty() {
+            true => format!("`{}` has no [[render]] table", config.file.display()),
+            false => format!("the tables of `{}` write {}", config.file.display(), known.join(", ")),
+        };
+        CliError::usage(format!("no [[render]] table writes `{}`", path.display())).hint(hint)
+    })
 }
 
 /// Accepts the list for one file.

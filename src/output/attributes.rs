@@ -3,6 +3,7 @@
 //!
 //! A file that replaces another one is a new file, and has none of them unless they are copied.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::file::Location;
+use crate::folder::Folder;
 
 /// The most bytes of a list or value in the kernel (xattr(7)).
 const MAX: usize = 64 * 1024;
@@ -64,10 +65,9 @@ pub(super) fn inherit(folder: &File, new: &File, mode: u32) -> io::Result<bool> 
     Ok(true)
 }
 
-/// What prevents even root from replacing that file: the file or its folder, and its flag (chattr(1)).
-pub(super) fn protection(place: &Location) -> Option<(PathBuf, &'static str)> {
-    let folder = &place.folder;
-    let file = (Path::new(&place.name), folder.at(&place.name), AtFlags::SYMLINK_NOFOLLOW);
+/// What prevents even root from replacing the file of that name: the file or its folder, and its flag (chattr(1)).
+pub(super) fn protection(folder: &Folder, name: &OsStr) -> Option<(PathBuf, &'static str)> {
+    let file = (Path::new(name), folder.at(name), AtFlags::SYMLINK_NOFOLLOW);
     let itself = (Path::new(""), folder.path().to_owned(), AtFlags::EMPTY_PATH);
     [file, itself].into_iter().find_map(|(name, path, how)| {
         let found = statx(folder, name, how, StatxFlags::empty()).ok()?.stx_attributes;

@@ -134,7 +134,7 @@ impl Target {
         other: &'p Folder,
         warnings: &mut Vec<String>,
     ) -> Result<Staged<'p>, TargetError> {
-        if let Some((path, flag)) = attributes::protection(place) {
+        if let Some((path, flag)) = attributes::protection(&place.folder, &place.name) {
             return Err(TargetError::Protected { path, flag });
         }
         if old.is_some() && self.in_place {
@@ -150,7 +150,8 @@ impl Target {
 
     /// What prevents even root from changing the file.
     pub fn protection(&self) -> Option<TargetError> {
-        let (path, flag) = attributes::protection(&Location::open(&self.path).ok()?)?;
+        let place = Location::open(&self.path).ok()?;
+        let (path, flag) = attributes::protection(&place.folder, &place.name)?;
         Some(TargetError::Protected { path, flag })
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::choice::{argument, other};
-use super::parts::Played;
+use super::parts::{Listener, Listeners, Played};
 use crate::endpoint::Port;
 use crate::errors::chain;
 use crate::name::Name;
@@ -137,17 +137,6 @@ fn port_of(bind: &str) -> Option<u16> {
     let address = bind.split_ascii_whitespace().next()?;
     address.rsplit(':').next()?.parse().ok()
 }
-
-#[derive(Debug, PartialEq)]
-pub(super) enum Listener {
-    At(u16),
-    Taken { port: u16, holder: String },
-    Reserved { port: u16, variable: String },
-    Beyond { most: u16 },
-}
-
-/// Where a balancer listens for each part of a block.
-pub(super) type Listeners = BTreeMap<String, Listener>;
 
 /// Gives each part its port: first the ports that the operator set, then those that follow from the parts'
 /// numbers.

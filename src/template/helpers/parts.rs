@@ -18,7 +18,6 @@ use serde_json::json;
 use super::Shared;
 use super::attribution::{attribute_part_error, for_none};
 use super::choice::choose;
-use super::frontend::Listeners;
 use super::nodes::write_or_else;
 use crate::errors::chain;
 use crate::name::Name;
@@ -36,6 +35,18 @@ pub(super) struct Played {
     /// Whether it was in the last good output.
     pub(super) old: bool,
 }
+
+/// Where a balancer listens for a part, or why it does not.
+#[derive(Debug, PartialEq)]
+pub(super) enum Listener {
+    At(u16),
+    Taken { port: u16, holder: String },
+    Reserved { port: u16, variable: String },
+    Beyond { most: u16 },
+}
+
+/// Where a balancer listens for each part of a block.
+pub(super) type Listeners = BTreeMap<String, Listener>;
 
 /// All parts of a block, and the values that depend on all of them, computed once.
 #[derive(Debug, Default)]
