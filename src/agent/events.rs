@@ -47,7 +47,7 @@ pub(super) fn listen_to_signals(sender: Sender<AgentEvent>) -> io::Result<()> {
 
 /// Runs each health check at its interval, in a thread of its own that is abandoned at the end.
 pub(super) fn ask_health_for_ever(healths: &[Health], sender: &Sender<AgentEvent>) {
-    for health in healths.to_vec() {
+    for health in healths.iter().cloned() {
         let sender = sender.clone();
         std::thread::spawn(move || {
             loop {
