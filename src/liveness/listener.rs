@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Moment;
 use super::clock::{Bounds, Offset};
-use crate::store::Beats;
+use crate::store::{Beats, Heartbeat};
 
 /// What is known of one store.
 #[derive(Debug, Clone)]
@@ -80,8 +80,8 @@ impl Listener {
 
     pub(super) fn read(&mut self, beats: &Beats, now: Moment, wall: Timestamp) {
         let is_first = self.read.is_none();
-        let differs = |(id, written): (&String, &Timestamp)| {
-            self.lines.get(id).is_none_or(|line| line.written != *written)
+        let differs = |(id, beat): (&String, &Heartbeat)| {
+            self.lines.get(id).is_none_or(|line| line.written != beat.last())
         };
         let changed = !is_first && beats.iter().any(differs);
         let proof = match self.refused {
@@ -92,16 +92,22 @@ impl Listener {
             self.prove(proof);
         }
         let before = self.read.filter(|_| !self.broken);
-        for (id, written) in beats {
+        for (id, beat) in beats {
+            let written = beat.last();
             match self.lines.get_mut(id) {
-                Some(line) if line.written == *written => {}
+                // A lease that has ended is silence from the moment when it was last held.
+                Some(line)
+                    if line.written == written || matches!(beat, Heartbeat::Lease { held: false, .. }) => {}
                 Some(line) => {
-                    line.written = *written;
+                    line.written = written;
                     line.since = self.listened;
-                    line.bounds.add(*written, before, wall);
+                    // Only a time that the node wrote tells about its clock.
+                    if let Heartbeat::Time(_) = beat {
+                        line.bounds.add(written, before, wall);
+                    }
                 }
                 None => {
-                    let line = Line { written: *written, since: self.listened, bounds: Bounds::default() };
+                    let line = Line { written, since: self.listened, bounds: Bounds::default() };
                     self.lines.insert(id.clone(), line);
                 }
             }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::Heartbeat;
 
 /// The heartbeat interval of the fleet, and the longest allowed silence.
 const INTERVAL: u64 = 5;
@@ -66,9 +67,9 @@ impl World {
             for (place, store) in self.stores.iter_mut().enumerate() {
                 if due && node.alive && node.reaches[place] && self.writable[place] {
                     let written = at(self.now as i64 + node.clock);
-                    let before = store.insert(node.id.clone(), written);
+                    let before = store.insert(node.id.clone(), Heartbeat::Time(written));
                     // A clock that was set back may state the same second again, which looks like silence.
-                    if self.readable[place] && before != Some(written) {
+                    if self.readable[place] && before != Some(Heartbeat::Time(written)) {
                         heard.push(number);
                     }
                 }
@@ -82,7 +83,7 @@ impl World {
             if self.now.is_multiple_of(INTERVAL) {
                 let accepted = reaches && self.writable[place];
                 if accepted {
-                    self.stores[place].insert("i-me".to_owned(), at(self.now as i64));
+                    self.stores[place].insert("i-me".to_owned(), Heartbeat::Time(at(self.now as i64)));
                 }
                 self.liveness.own_heartbeat(place, accepted, seconds(self.now));
             }
@@ -150,7 +151,7 @@ fn a_store_that_refuses_the_observer_alone_proves_nothing_to_it() {
     let listed = || [Listed { id: "i-1", changed: None, last_seen: None }].into_iter();
     liveness.listed(listed());
     for second in 0..100 {
-        let beats = Beats::from([("i-2".to_owned(), at(second))]);
+        let beats = Beats::from([("i-2".to_owned(), Heartbeat::Time(at(second)))]);
         if second == 10 {
             liveness.own_heartbeat(0, false, seconds(10));
         }
@@ -158,6 +159,24 @@ fn a_store_that_refuses_the_observer_alone_proves_nothing_to_it() {
         liveness.listed(listed());
     }
     assert!(liveness.silence("i-1") < seconds(11), "{:?}", liveness.silence("i-1"));
+}
+
+#[test]
+fn a_node_is_silent_once_its_lease_has_ended_and_not_before() {
+    let mut liveness = Liveness::new(1, GAP, BTreeMap::new());
+    let listed = || [Listed { id: "i-1", changed: None, last_seen: None }].into_iter();
+    liveness.listed(listed());
+    for second in 0..100 {
+        let held = second < 40;
+        let beats = Beats::from([
+            ("i-1".to_owned(), Heartbeat::Lease { held, last: at(second) }),
+            ("i-2".to_owned(), Heartbeat::Lease { held: true, last: at(second) }),
+        ]);
+        liveness.heard(0, &beats, seconds(second as u64), at(second));
+        liveness.listed(listed());
+        let expect = if held { seconds(0) } else { seconds(second as u64 - 39) };
+        assert_eq!(liveness.silence("i-1"), expect, "{second}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Availability, Problem, Roster};
 use crate::mark;
-use crate::store::Beats;
+use crate::store::{Beats, Heartbeat};
 
 /// A clock that is ahead by at most this is not reported as wrong.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -20,7 +20,8 @@ impl Roster {
                 .changed()
                 .and_then(|time| time.to_zoned(TimeZone::UTC).ok())
                 .map(|time| time.timestamp());
-            let beat = beats.clone().filter_map(|beats| beats.get(node.record.id().as_str())).max().copied();
+            let all = beats.clone().filter_map(|beats| beats.get(node.record.id().as_str()).copied());
+            let beat = all.reduce(Heartbeat::later).map(Heartbeat::last);
             node.last_seen = beat.map(mark::time).max(changed);
             node.contested = beat.is_some_and(mark::is_contested);
             if node.contested {
@@ -89,9 +90,9 @@ mod tests {
         });
         let mut snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
         snapshot.beats = Beats::from([
-            ("i-beats".into(), at(30)),
-            ("i-silent".into(), at(7_260)),
-            ("i-ahead".into(), at(-600)),
+            ("i-beats".into(), Heartbeat::Time(at(30))),
+            ("i-silent".into(), Heartbeat::Time(at(7_260))),
+            ("i-ahead".into(), Heartbeat::Time(at(-600))),
         ]);
         let mut roster =
             Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default());

@@ -18,8 +18,8 @@ use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeats, HistoryEvent, Layout, Look, Options,
-    Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeat, Heartbeats, HistoryEvent, Layout,
+    Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -269,7 +269,7 @@ fn read_beats(folder: &Path) -> Result<Beats, StoreErrorKind> {
             && let Ok(id) = entry.file_name().into_string()
             && let Ok(time) = Timestamp::try_from(found.modified().at("look at", &entry.path())?)
         {
-            beats.insert(id, time);
+            beats.insert(id, Heartbeat::Time(time));
         }
     }
     Ok(beats)

@@ -8,6 +8,7 @@ mod answer;
 mod directory;
 mod error;
 pub mod git;
+mod heartbeat;
 mod kind;
 mod layout;
 mod location;
@@ -30,7 +31,7 @@ use crate::name::Name;
 use crate::record::Record;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use git::beats::Beats;
+pub use heartbeat::{Beats, Heartbeat};
 pub use kind::Difference;
 pub use layout::{Layout, LayoutError};
 use location::Located;

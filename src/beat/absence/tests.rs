@@ -135,7 +135,9 @@ fn when_the_first_of_a_group_falls_silent_the_others_are_doubtful() {
     let mut beats = crate::store::Beats::new();
     let mut hear = |liveness: &mut Liveness, ids: &[usize], at_ms: u64| {
         let wall = Timestamp::from_millisecond(at_ms.try_into().unwrap()).unwrap();
-        beats.extend(ids.iter().map(|number| (format!("i-app1-{number}"), wall)));
+        beats.extend(
+            ids.iter().map(|number| (format!("i-app1-{number}"), crate::store::Heartbeat::Time(wall))),
+        );
         let listed = fleet.nodes.iter().map(|node| crate::liveness::Listed {
             id: node.record.id().as_str(),
             changed: None,

@@ -45,8 +45,8 @@ const STRANGERS: usize = 512;
 const LOOKS: u8 = 16;
 const CROWDED: usize = 16_384;
 
-/// The last heartbeats of nodes.
-pub type Beats = BTreeMap<String, Timestamp>;
+/// The times that nodes wrote last.
+pub(super) type Beats = BTreeMap<String, Timestamp>;
 
 /// The nodes on the list, determined on first use; `None` if they are unknown or there is no list.
 ///

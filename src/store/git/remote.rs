@@ -8,7 +8,7 @@ mod publish;
 mod rehearsal;
 mod verdict;
 
-use heartbeat::Heartbeat;
+use heartbeat::PendingBeat;
 use publish::Published;
 
 use std::cell::RefCell;
@@ -130,7 +130,11 @@ impl Operation<'_> {
 
     /// Fetches what is missing: the branch, waiting updates, and those shards that were requested or to which
     /// `beat` will be added.
-    fn fetch(&self, mirror: &mut Mirror, beat: Option<&Heartbeat<'_>>) -> Result<RemoteRefs, StoreErrorKind> {
+    fn fetch(
+        &self,
+        mirror: &mut Mirror,
+        beat: Option<&PendingBeat<'_>>,
+    ) -> Result<RemoteRefs, StoreErrorKind> {
         let also = |name: &str| {
             name.starts_with(inbox::PREFIX)
                 || (self.heartbeats && beats::is_shard(name))
@@ -319,7 +323,7 @@ impl Store for Remote {
         deadline: Deadline,
     ) -> Result<Option<Timestamp>, StoreError> {
         let replaced = std::cell::Cell::new(None);
-        let beat = Heartbeat::new(id, time, self.options.git.beat_shards, None, &replaced);
+        let beat = PendingBeat::new(id, time, self.options.git.beat_shards, None, &replaced);
         self.operate(&Operation { author, ..self.operation(deadline) }, |operation| {
             let mirror = &mut operation.mirror()?;
             operation.clearing(mirror, |mirror| operation.leave_heartbeat(mirror, &beat))

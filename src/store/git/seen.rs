@@ -11,7 +11,7 @@ use super::{beats, commits, inbox, tree};
 use crate::limits;
 use crate::store::git::error::During;
 use crate::store::snapshot::{Batch, Cache, NO_KEY};
-use crate::store::{Beats, Folder, Snapshot, StoreErrorKind, Version};
+use crate::store::{Beats, Folder, Heartbeat, Snapshot, StoreErrorKind, Version};
 
 /// Problems of refs, as ends of sentences that begin with the ref's name.
 const LOST: &str =
@@ -142,8 +142,9 @@ impl Observation {
                         }
                     };
                     for (id, time) in beats {
-                        let known = latest.entry(id).or_insert(time);
-                        *known = time.max(*known);
+                        let beat = Heartbeat::Time(time);
+                        let known = latest.entry(id).or_insert(beat);
+                        *known = known.later(beat);
                     }
                 }
                 Some(latest)

@@ -15,7 +15,7 @@ use crate::store::{Folder, StoreErrorKind};
 use presence_git::send_pack::{RefUpdate, Session};
 
 /// A heartbeat to write.
-pub(super) struct Heartbeat<'a> {
+pub(super) struct PendingBeat<'a> {
     id: &'a Name,
     time: Timestamp,
     /// The ref of its shard.
@@ -26,15 +26,15 @@ pub(super) struct Heartbeat<'a> {
     replaced: &'a Cell<Option<Timestamp>>,
 }
 
-impl Heartbeat<'_> {
+impl PendingBeat<'_> {
     pub(super) fn new<'a>(
         id: &'a Name,
         time: Timestamp,
         shards: u16,
         list: Option<&'a Folder>,
         replaced: &'a Cell<Option<Timestamp>>,
-    ) -> Heartbeat<'a> {
-        Heartbeat { id, time, shard: beats::shard(id, shards), list, replaced }
+    ) -> PendingBeat<'a> {
+        PendingBeat { id, time, shard: beats::shard(id, shards), list, replaced }
     }
 
     /// Whether this machine has the shard's present heartbeats, without which none can be added. A shard that
@@ -79,7 +79,7 @@ impl Operation<'_> {
     pub(super) fn leave_heartbeat(
         &self,
         mirror: &mut Mirror,
-        beat: &Heartbeat<'_>,
+        beat: &PendingBeat<'_>,
     ) -> Result<(), StoreErrorKind> {
         let mut backoff = Backoff::new(self.deadline);
         loop {

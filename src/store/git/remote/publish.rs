@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::election::Election;
-use super::heartbeat::{Heartbeat, push_heartbeat};
+use super::heartbeat::{PendingBeat, push_heartbeat};
 use super::merge::{Merged, deletion};
 use super::verdict::{Pushed, judge};
 use super::{Operation, View};
@@ -65,7 +65,7 @@ impl Operation<'_> {
         let replaced = Cell::new(None);
         let Options { folder, git, .. } = &*self.remote.options;
         let mut beat =
-            beat.map(|time| Heartbeat::new(edit.id(), time, git.beat_shards, Some(folder), &replaced));
+            beat.map(|time| PendingBeat::new(edit.id(), time, git.beat_shards, Some(folder), &replaced));
         let mut gone = None;
         let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
         if let Some(refs_seen) = mirror.known() {
@@ -98,7 +98,7 @@ impl Operation<'_> {
         &self,
         mirror: &mut Mirror,
         edit: &Edit<'_>,
-        beat: &mut Option<Heartbeat<'_>>,
+        beat: &mut Option<PendingBeat<'_>>,
         gone: &mut Option<StoreErrorKind>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
         let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
@@ -213,7 +213,7 @@ impl Operation<'_> {
         refs_seen: Option<RemoteRefs>,
         Update { files, offer, change }: Update<'_>,
         load: LoadEstimate,
-        beat: &mut Option<Heartbeat<'_>>,
+        beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
         let window = load.window(self.deadline.left() / 2);
         let end = Instant::now() + window;
@@ -253,7 +253,7 @@ impl Operation<'_> {
         &self,
         mirror: &Mirror,
         view: View,
-        beat: &mut Option<Heartbeat<'_>>,
+        beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<(), StoreErrorKind> {
         let refs = &view.session.advertisement().refs;
         let command = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
@@ -279,7 +279,7 @@ impl Operation<'_> {
         branch: &str,
         files: &NodeFiles,
         (offer, looks): (Option<&Prepared>, bool),
-        beat: &mut Option<Heartbeat<'_>>,
+        beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
         let entry = inbox::write(&mirror.repo, &self.remote.options.folder, files, self.author)?;
         // This node's earlier updates are out of date, and those that somebody else pushed for it all the
