@@ -100,7 +100,7 @@ pub struct Config {
     /// Time limits of the network.
     pub network: presence_git::Timeouts,
     /// The time limit of a change of the stores.
-    pub patience: Duration,
+    pub publishing: Duration,
     /// The time limit of looking at the stores and reading them.
     pub reading: Duration,
     /// How long a store behind a network need not be asked again about an unchanged record.
@@ -356,7 +356,7 @@ impl Config {
                 connect: Duration::from_secs(file.timeouts.connect.max(1)),
                 silence: Duration::from_secs(file.timeouts.silence.max(1)),
             },
-            patience: Duration::from_secs(file.timeouts.publish.max(1)),
+            publishing: Duration::from_secs(file.timeouts.publish.max(1)),
             reading: Duration::from_secs(file.timeouts.read.max(1)),
             recheck: Duration::from_secs(file.timeouts.recheck),
             beat_stores: file.beat_store.into(),

@@ -114,7 +114,7 @@ impl<'a> EventLoop<'a> {
             seen: Vec::new(),
             liveness: Liveness::new(
                 if config.beat_stores.is_empty() { config.stores.len() } else { config.beat_stores.len() },
-                config.agent.interval.saturating_add(waiting::PATIENCE),
+                config.agent.interval.saturating_add(waiting::ANSWER_WAIT),
                 heard::silent(&config.state_dir),
             ),
             silent: BTreeSet::new(),

@@ -121,13 +121,13 @@ impl Worker {
         let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
         let events = events.clone();
         std::thread::spawn(move || {
-            let patience = own.patience;
+            let publishing = own.publishing;
             // Either channel closes when the agent has ended.
             for (job, end) in todo {
                 let failed = job.failed(&stores);
                 // A publish divides the time that it has, so it must know the end.
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                own.patience = left.map_or(patience, |left| left.min(patience));
+                own.publishing = left.map_or(publishing, |left| left.min(publishing));
                 let done =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, &stores, job)));
                 // A panic is a defect, and its message has been printed. Only this job of this store is

@@ -269,7 +269,7 @@ pub fn history(
 
 /// The deadline of a change of the stores that begins now.
 fn to_publish(config: &Config) -> Deadline {
-    Deadline::new(Limit::Publish, config.patience)
+    Deadline::new(Limit::Publish, config.publishing)
 }
 
 fn options(config: &Config) -> Options {
@@ -277,7 +277,7 @@ fn options(config: &Config) -> Options {
         folder: config.folder.clone(),
         layout: config.layout.clone(),
         state_dir: config.state_dir.clone(),
-        patience: config.patience,
+        publishing: config.publishing,
         reading: config.reading,
         connect: config.network.connect,
         git: git::Options {

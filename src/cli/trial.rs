@@ -37,7 +37,7 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         layout: Layout::default(),
         // A path that does not exist and cannot be created.
         state_dir: PathBuf::from("/dev/null/state"),
-        patience: hour,
+        publishing: hour,
         reading: hour,
         connect: hour,
         git: git::Options {

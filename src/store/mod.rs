@@ -51,7 +51,7 @@ pub struct Options {
     /// The directory of caches and mirrors.
     pub state_dir: PathBuf,
     /// The limit for one change in all stores together, however busy they are.
-    pub patience: Duration,
+    pub publishing: Duration,
     /// The limit for looking at all stores and reading them.
     pub reading: Duration,
     /// The limit for a store once another one has answered.

@@ -73,13 +73,13 @@ impl Stores {
     /// A store without a last copy gets the time of a publish, whatever the other stores do. Its first fetch
     /// transfers the whole list, and would start again from zero each time if it were cut short.
     fn look_until(&self, heartbeats: bool, deadline: Deadline) -> Vec<PendingRead> {
-        let Options { patience, reading, .. } = *self.options;
+        let Options { publishing, reading, .. } = *self.options;
         let deadlines: Vec<(bool, Deadline)> = self
             .all
             .iter()
             .map(|store| match store.has_copy() {
                 true => (false, deadline),
-                false if patience > reading => (true, Deadline::new(Limit::Publish, patience)),
+                false if publishing > reading => (true, Deadline::new(Limit::Publish, publishing)),
                 false => (true, deadline),
             })
             .collect();
@@ -174,7 +174,7 @@ impl Stores {
 
     /// Rehearses a publish at all stores, up to the change. The results are in the order of the stores.
     pub fn rehearse(&self) -> Vec<Result<Rehearsal, StoreError>> {
-        let deadline = Deadline::new(Limit::Publish, self.options.patience);
+        let deadline = Deadline::new(Limit::Publish, self.options.publishing);
         self.ask(self.tasks(deadline), |store, deadline| {
             let (branch, untried) = store.rehearse(deadline)?;
             Ok(Rehearsal { url: store.url().to_owned(), branch, untried })

@@ -11,7 +11,7 @@ pub(super) fn options(state_dir: &Path) -> Arc<Options> {
         folder: Folder::parse("it").unwrap(),
         layout: Layout::default(),
         state_dir: state_dir.to_owned(),
-        patience: hour,
+        publishing: hour,
         reading: hour,
         connect: hour,
         git: git::Options {

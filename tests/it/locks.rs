@@ -27,7 +27,7 @@ fn options(state_dir: &Path) -> Options {
         folder: Folder::parse("it/presence/all").unwrap(),
         layout: Layout::parse(&[]).unwrap(),
         state_dir: state_dir.to_owned(),
-        patience: Duration::from_secs(60),
+        publishing: Duration::from_secs(60),
         reading: Duration::from_secs(30),
         connect: Duration::from_secs(5),
         git: git::Options {

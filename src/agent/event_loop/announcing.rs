@@ -14,7 +14,7 @@ use crate::schedule::back_off;
 use crate::store::{Applied, Version};
 
 /// After this time since its start, the agent announces this node even without an address.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
+const ADDRESS_WAIT: Duration = Duration::from_secs(120);
 
 /// The first and the longest wait between two checks for an address.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
@@ -102,7 +102,7 @@ impl EventLoop<'_> {
     /// itself.
     fn is_ready(&mut self) -> bool {
         let now = self.now();
-        let is_first = self.given_out.is_none() && now < ADDRESS_PATIENCE;
+        let is_first = self.given_out.is_none() && now < ADDRESS_WAIT;
         let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok().filter(|_| is_first);
         let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, self.stores, record));
         if !must_ask && record.as_ref().is_none_or(own::has_address) {
@@ -118,7 +118,7 @@ impl EventLoop<'_> {
         let text = format!(
             "this machine has no address yet, so presence does not publish; after {} s it publishes without \
              one",
-            ADDRESS_PATIENCE.as_secs()
+            ADDRESS_WAIT.as_secs()
         );
         let hint = format!(
             "write one into `{}` if the machine never gets one",

@@ -12,7 +12,7 @@ use crate::store::Version;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long the event loop waits for the stores that it asked. A later answer is an event like any other.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// How long the event loop still waits for the other stores after the first has answered.
 const GRACE: Duration = Duration::from_secs(2);
@@ -40,13 +40,13 @@ impl EventLoop<'_> {
     pub(super) fn attend(&mut self, asked: &[usize]) {
         // An unreachable store fails within `connect`, and that must be known before files are reported as
         // failing.
-        let patience = PATIENCE.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
-        self.attend_for(asked, patience);
+        let longest = ANSWER_WAIT.max(self.config.network.connect.saturating_add(Duration::from_secs(1)));
+        self.attend_for(asked, longest);
     }
 
-    /// Like `attend`, with this patience.
-    pub(super) fn attend_for(&mut self, asked: &[usize], patience: Duration) {
-        let mut end = self.now() + patience;
+    /// Like `attend`, for at most this long.
+    pub(super) fn attend_for(&mut self, asked: &[usize], longest: Duration) {
+        let mut end = self.now() + longest;
         let mut heard = false;
         while self.stopping.is_none() {
             let answered =

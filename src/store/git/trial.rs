@@ -143,7 +143,7 @@ mod tests {
             folder: Folder::parse("it").unwrap(),
             layout: Layout::default(),
             state_dir: PathBuf::new(),
-            patience: hour,
+            publishing: hour,
             reading: hour,
             connect: hour,
             git: git::Options {
