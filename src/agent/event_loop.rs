@@ -10,10 +10,11 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::events::AgentEvent;
+use super::jobs::Job;
 use super::metrics::Metrics;
 use super::report::{Report, Reporter};
 use super::systemd::Systemd;
-use super::workers::{Job, Role, Worker};
+use super::workers::{Role, Worker};
 use crate::beat::fleet::{Fleet, FleetStores};
 use crate::beat::own::Firmness;
 use crate::beat::{announce, heard, node};

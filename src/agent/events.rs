@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::workers;
+use super::jobs::JobResult;
 use crate::beat::announce::Answer;
 use crate::config::Health;
 use crate::health;
@@ -21,7 +21,7 @@ pub(super) enum AgentEvent {
     /// A health check was answered.
     Health(Answer),
     /// The result of a job, with the index of its worker.
-    Answer(usize, Box<workers::JobResult>),
+    Answer(usize, Box<JobResult>),
 }
 
 /// Sends an event for each signal. A second stop signal exits at once: every file is complete at every

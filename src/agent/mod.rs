@@ -5,6 +5,7 @@
 
 mod event_loop;
 mod events;
+mod jobs;
 mod lock;
 mod metrics;
 mod report;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::beat::holding::Warning;
+use crate::beat::warning::Warning;
 use crate::errors::chain;
 use crate::store::StoreError;
 

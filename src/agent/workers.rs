@@ -3,32 +3,17 @@
 //! A thread does one job at a time, and sends each result as an [`AgentEvent`]. The threads are abandoned
 //! when the program ends: a store stays consistent whenever a process is killed.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use super::events::AgentEvent;
+use super::jobs::{Job, JobResult};
 use super::report::Complaint;
 use crate::beat::fleet::{self, Announced, FleetStores};
 use crate::beat::rivals;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::name::Name;
-use crate::record::Record;
-use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, Version, read_pending};
-
-/// A task at a store.
-#[derive(Debug, Clone)]
-pub(super) enum Job {
-    /// Publish this node's record, and send a heartbeat.
-    Announce { record: Arc<Record>, heartbeat: bool },
-    /// Withdraw this node.
-    Withdraw(Name),
-    /// Look at the list, and read it if its version is not the known one. Heartbeats do not matter.
-    Look { known: Option<Version> },
-    /// Read the list, with heartbeats if a file depends on them.
-    Read,
-}
+use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
 
 impl Job {
     /// The result of the job if a defect of this program ended it.
@@ -49,25 +34,6 @@ impl Job {
             }
         }
     }
-}
-
-/// The result of a job.
-#[derive(Debug)]
-pub(super) enum JobResult {
-    /// This node was announced or withdrawn.
-    Announced {
-        /// `None` for a withdrawal.
-        record: Option<Arc<Record>>,
-        /// The change, if the store accepted it.
-        applied: Option<Applied>,
-        /// Whether the store accepted the heartbeat; `None` if none was sent.
-        beat: Option<bool>,
-        /// Whether another machine was met under this instance-id; `None` if no heartbeat was accepted.
-        rival: Option<bool>,
-        complaints: Vec<Complaint>,
-    },
-    /// `None` if the list has the known version.
-    Looked(Option<Reading>),
 }
 
 /// The purpose of a store.

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::absence::{self, AnswerCounts, Decision, Missed, Remembered};
 use super::rendering::{self, Rendering};
+use super::warning::Warning;
 use crate::haproxy::{Socket, SocketError};
 use crate::output::Runtime;
 use crate::output::limits::Limits;
@@ -16,22 +17,6 @@ use crate::template::TemplateError;
 
 /// The most names in a message. Further ones are only counted.
 const MAX_NAMES: usize = 5;
-
-/// A warning about a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// Identifies the warning: it stays the same while the text changes, so that a log need not repeat it.
-    pub subject: String,
-    /// One sentence.
-    pub text: String,
-}
-
-impl From<String> for Warning {
-    /// A warning whose text does not change.
-    fn from(text: String) -> Warning {
-        Warning { subject: text.clone(), text }
-    }
-}
 
 /// The input of a file's rendering.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::own;
+use super::published;
 use crate::endpoint::Address;
 use crate::errors::pasted;
 use crate::facts::{self, FactsError, Nodeinfo};
@@ -93,7 +93,7 @@ pub fn identity(nodeinfo: &Nodeinfo) -> (Vec<IpAddr>, Option<String>) {
     let mut own = facts::own_addresses();
     let facts = facts(nodeinfo).unwrap_or_default();
     let text = |fact: &str| facts.get(fact).and_then(|value| value.as_str());
-    let stated = own::ADDRESSES.iter().filter_map(|fact| text(fact)?.parse::<Address>().ok());
+    let stated = published::ADDRESSES.iter().filter_map(|fact| text(fact)?.parse::<Address>().ok());
     own.extend(stated.map(|address| address.ip()).filter(|address| !address.is_loopback()));
     (own, text(ID).map(str::to_owned))
 }
@@ -107,7 +107,7 @@ pub fn record(nodeinfo: &Nodeinfo, state_dir: &Path) -> Result<Record, NodeError
     }
     let record =
         Record::new(facts(nodeinfo)?).map_err(|source| NodeError::Record { file: file.clone(), source })?;
-    let was = own::id_said(state_dir).filter(|was| was != record.id().as_str());
+    let was = published::id_said(state_dir).filter(|was| was != record.id().as_str());
     match was.filter(|_| !facts::has_file(&nodeinfo.dir, ID)) {
         Some(was) => Err(NodeError::OtherId { file, was, now: record.id().to_string() }),
         None => Ok(record),

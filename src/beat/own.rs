@@ -8,19 +8,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::fleet::{Fleet, FleetStores};
-use super::holding::Warning;
+use super::published::{ADDRESSES, LastPublished, load, save};
+use super::warning::Warning;
 use crate::config::Config;
-use crate::errors::PathError;
 use crate::facts;
 use crate::record::{Facts, Record};
 use crate::roster::faults;
 use crate::state;
-
-/// The facts with this node's address, the best one first: the first that exists is used.
-pub(super) const ADDRESSES: [&str; 3] = ["address", "ipv4", "ipv6"];
 
 /// Other facts without which readers do not find this node, or the wrong readers find it.
 const FIRM: [&str; 5] = ["deployment", "nodepart", "port", "stacktype", "state"];
@@ -32,18 +27,6 @@ const STATE: &str = "state";
 const TOLD: [&str; 9] =
     ["address", "deployment", "hostname", "instance-id", "ipv4", "ipv6", "nodepart", "port", "stacktype"];
 
-/// What this node last published: its firm facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LastPublished {
-    /// Its instance-id.
-    id: String,
-    /// Firm facts, as text.
-    facts: BTreeMap<String, String>,
-    /// Facts that the last publishing missed, each with the unusable value in its place, if there is one.
-    doubted: Vec<String>,
-}
-
 /// What a publishing does about missing facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmness {
@@ -53,11 +36,6 @@ pub enum Firmness {
     Say,
     /// They are removed.
     Anyway,
-}
-
-/// The name under which this node last published; `None` if it has not, or if that is unknown.
-pub fn id_said(state_dir: &Path) -> Option<String> {
-    load(state_dir).map(|said| said.id).filter(|id| !id.is_empty())
 }
 
 /// What this node is to publish.
@@ -286,16 +264,6 @@ fn listed(fleet: &Fleet, record: &Record) -> LastPublished {
         }
         None => LastPublished::default(),
     }
-}
-
-const SAID: &str = "said.json";
-
-fn load(state_dir: &Path) -> Option<LastPublished> {
-    state::load(state_dir, SAID)
-}
-
-fn save(state_dir: &Path, said: &LastPublished) -> Result<(), PathError> {
-    state::save(state_dir, SAID, said)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use glob::Pattern;
 
 use super::absence::Reason;
-use super::holding::Warning;
+use super::warning::Warning;
 use crate::probe::{self, Question, Silence};
 use crate::roster::{Availability, Identity, Node, Roster};
 

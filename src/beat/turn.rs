@@ -8,11 +8,12 @@ use tracing::{debug, info};
 
 use super::absence::{self, Evidence, Missed, Remembered};
 use super::fleet::Fleet;
-use super::holding::{self, Attendance, Warning};
+use super::holding::{self, Attendance};
 use super::kept::Kept;
 use super::node::{self, NodeError};
 use super::reachable;
 use super::rendering::{self, ComposeError, Composed, Excess, LastOutput, Rendering};
+use super::warning::Warning;
 use crate::config::{Config, Render};
 use crate::errors::{PathError, chain};
 use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};

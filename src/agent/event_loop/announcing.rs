@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::EventLoop;
-use crate::agent::workers::{Job, Role, Worker};
+use crate::agent::jobs::Job;
+use crate::agent::workers::{Role, Worker};
 use crate::beat::announce::{self, Answer, Judged};
 use crate::beat::node;
 use crate::beat::own::{self, Firmness, Own};

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::EventLoop;
+use crate::agent::jobs::Job;
 use crate::agent::report::Complaint;
-use crate::agent::workers::{Job, Role};
+use crate::agent::workers::Role;
 use crate::beat::fleet::Fleet;
-use crate::beat::holding::Warning;
+use crate::beat::warning::Warning;
 use crate::beat::{heard, node};
 use crate::errors::chain;
 use crate::liveness::{Clocks, Offset};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::agent::events::AgentEvent;
-use crate::agent::workers::{Job, JobResult, Role, Worker};
+use crate::agent::jobs::{Job, JobResult};
+use crate::agent::workers::{Role, Worker};
 use crate::schedule::back_off;
 use crate::store::Version;
 

@@ -14,8 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use git2::{ObjectType, Oid, Repository};
 
-use super::commit::{self, NodeFiles};
+use super::commit;
 use super::commits::{self, Commit};
+use super::node_files::NodeFiles;
 use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};

@@ -19,9 +19,10 @@ use jiff::Timestamp;
 use presence_git::libgit2;
 
 use super::branch::{self, Head};
-use super::commit::{NodeFiles, prepare};
+use super::commit::prepare;
 use super::held::{Held, Standing};
 use super::mirror::{Refs, RemoteRefs};
+use super::node_files::NodeFiles;
 use super::opening::Obstacle;
 use super::seen::{Observation, Read};
 use super::{

@@ -16,6 +16,7 @@ mod inbox;
 mod local;
 mod mirror;
 mod network;
+mod node_files;
 mod objects;
 mod opening;
 mod past;

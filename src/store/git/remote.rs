@@ -19,11 +19,12 @@ use git2::Oid;
 use jiff::Timestamp;
 use presence_git::libgit2;
 
-use super::commit::{self, NodeFiles, Prepared};
+use super::commit::{self, Prepared};
 use super::confirmed::Confirmed;
 use super::held::{Held, Standing};
 use super::inbox::{self, Says, WaitingUpdate};
 use super::mirror::{Mirror, Refs, RemoteRefs, Upstream};
+use super::node_files::NodeFiles;
 use super::seen::{Observation, Read};
 use super::{BRANCHES, Backoff, Urls, beats, history, network, past};
 use crate::deadline::Deadline;

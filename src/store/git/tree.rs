@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{ObjectType, Oid, Repository, Tree};
 
-use super::commit::NodeFiles;
 use super::commits::{self, Commit};
+use super::node_files::NodeFiles;
 use crate::limits;
 use crate::store::directory::MAX_DEPTH;
 use crate::store::git::error::{During, GitError};

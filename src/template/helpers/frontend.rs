@@ -7,8 +7,8 @@ use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderEr
 use serde_json::{Map, Value};
 
 use super::Shared;
+use super::block::{Listener, Listeners, Played};
 use super::choice::{argument, other};
-use super::parts::{Listener, Listeners, Played};
 use crate::endpoint::Port;
 use crate::errors::chain;
 use crate::name::Name;

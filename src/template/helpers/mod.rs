@@ -1,6 +1,7 @@
 //! What templates can call: blocks over nodes, questions about them, and one escaping helper per format.
 
 mod attribution;
+mod block;
 mod choice;
 mod compare;
 mod count;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use glob::Pattern;
 
+use super::block::Block;
 use super::hosts::{Claims, Names};
-use super::parts::Block;
 use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::output::limits::{Count, Counts};
 use crate::roster::{Availability, Identity, Node};

@@ -7,10 +7,11 @@ use super::verdict::{Pushed, judge};
 use super::{Operation, View};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
-use crate::store::git::commit::{NodeFiles, Prepared};
+use crate::store::git::commit::Prepared;
 use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::Mirror;
 use crate::store::git::network;
+use crate::store::git::node_files::NodeFiles;
 use presence_git::send_pack::{RefUpdate, Session};
 
 /// How many merges may lose the race before they are left to the others.
