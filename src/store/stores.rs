@@ -248,19 +248,29 @@ pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
     let mut of = Vec::with_capacity(seen.len());
     let mut tasks = Vec::with_capacity(seen.len());
     for PendingRead { store, heartbeats, deadline, look, .. } in seen {
-        let deadline = deadline.at_least(TO_READ);
-        tasks.push(Task { url: store.url().to_owned(), store: look, deadline, alone: false });
-        of.push((store, heartbeats));
+        // A store that could not be looked at is not asked again.
+        let failed = match look {
+            Ok(look) => {
+                let (url, deadline) = (store.url().to_owned(), deadline.at_least(TO_READ));
+                tasks.push(Task { url, store: look, deadline, alone: false });
+                None
+            }
+            Err(error) => Some(error),
+        };
+        of.push((store, heartbeats, failed));
     }
-    let readings = together::ask(tasks, connect, |look, deadline| look?.read(deadline));
+    let mut readings = together::ask(tasks, connect, Look::read).into_iter();
     of.into_iter()
-        .zip(readings)
-        .map(|((store, heartbeats), reading)| {
+        .filter_map(|(store, heartbeats, failed)| {
+            let reading = match failed {
+                Some(error) => Err(error),
+                None => readings.next()?,
+            };
             let url = store.url().to_owned();
-            match reading {
+            Some(match reading {
                 Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
                 Err(error) => Reading { url, snapshot: store.last_copy(heartbeats), error: Some(error) },
-            }
+            })
         })
         .collect()
 }

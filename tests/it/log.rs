@@ -64,7 +64,13 @@ info: command ended exit_code=0 duration_ms=N
 
     server.kill();
     let outcome = node.run(&["list", "-v"]).code(3);
-    assert!(log(&outcome.stderr, &server).contains("info: store failed operation="), "{outcome}");
+    let logged = log(&outcome.stderr, &server);
+    assert!(logged.contains("info: store failed operation="), "{outcome}");
+    assert_eq!(
+        logged.matches("store failed").count(),
+        1,
+        "a store that failed is not asked again: {outcome}"
+    );
 }
 
 #[test]
