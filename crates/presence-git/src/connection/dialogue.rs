@@ -55,20 +55,22 @@ impl<C: Channel> Dialogue<C> {
         limits: &Limits,
     ) -> Result<Dialogue<C>, TransportError> {
         let mut start = Vec::new();
-        read_up_to(&mut channel, &mut start, 4)?;
+        let mut read_up_to =
+            |start: &mut Vec<u8>, length| filter::fill(start, length, &mut |into| channel.read(into));
+        read_up_to(&mut start, 4)?;
         if start.is_empty() {
             return Err(channel.ended());
         }
         let length = str::from_utf8(&start).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok());
         // Relevant packets are longer: an error is `ERR ` and a message, a ref has 40 digits.
         if let Some(length @ 9..) = length {
-            read_up_to(&mut channel, &mut start, 8)?;
+            read_up_to(&mut start, 8)?;
             if start.ends_with(b"ERR ") {
-                read_up_to(&mut channel, &mut start, length.min(8 + 4 * SAID))?;
+                read_up_to(&mut start, length.min(8 + 4 * SAID))?;
                 let words = said(&String::from_utf8_lossy(&start[8..]), SAID);
                 return Err(TransportError::Refused { peer: channel.peer().to_owned(), said: words });
             }
-            read_up_to(&mut channel, &mut start, length.min(FIRST))?;
+            read_up_to(&mut start, length.min(FIRST))?;
             if is_sha256(&start) {
                 return Err(TransportError::Sha256 { peer: channel.peer().to_owned() });
             }
@@ -114,20 +116,6 @@ pub(super) fn is_sha256(advertisement: &[u8]) -> bool {
         return false;
     };
     abilities.split(|byte| *byte == b' ').any(|ability| ability == b"object-format=sha256")
-}
-
-/// Reads until there are `length` bytes, or to the end.
-fn read_up_to(channel: &mut impl Channel, bytes: &mut Vec<u8>, length: usize) -> Result<(), TransportError> {
-    let mut filled = bytes.len();
-    bytes.resize(length, 0);
-    while filled < length {
-        match channel.read(&mut bytes[filled..])? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(())
 }
 
 impl<C: Channel> Dialogue<C> {

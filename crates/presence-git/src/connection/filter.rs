@@ -58,7 +58,7 @@ pub fn read(
 }
 
 /// Reads until `line` has `length` bytes, or to the end.
-fn fill(
+pub(super) fn fill(
     line: &mut Vec<u8>,
     length: usize,
     read: &mut impl FnMut(&mut [u8]) -> Result<usize, TransportError>,
