@@ -41,7 +41,8 @@ impl StateFileError {
     }
 }
 
-/// Writes a state file without servers: after a reload, before a check, or where there is none.
+/// Writes a state file without servers. Callers do so after a reload and before a check, and if the file is
+/// missing.
 pub fn clear(path: &Path) -> Result<(), PathError> {
     write(path, EMPTY)
 }

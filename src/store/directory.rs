@@ -241,10 +241,6 @@ impl Store for Directory {
         Ok(ids.iter().filter(|id| departures::is_noted(&folder, id.as_str(), now)).cloned().collect())
     }
 
-    fn has_copy(&self) -> bool {
-        true
-    }
-
     fn last_copy(&self, _: bool) -> Option<Snapshot> {
         self.cache.last()
     }
@@ -367,8 +363,8 @@ fn read_plain(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The record in this node's own file; `None` if there is none, or something else in its place, which will be
-/// replaced.
+/// The record in this node's own file. `None` if the file is missing or is not a record: then the publish
+/// replaces it.
 fn read_record(path: &Path) -> Result<Option<Record>, PathError> {
     match read_plain(path) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),

@@ -162,7 +162,7 @@ impl Located {
         Ok((location, urls))
     }
 
-    /// The store as it is now.
+    /// Finds out what the URL names now, and opens it.
     fn store(&self) -> Result<Box<dyn Store>, StoreError> {
         self.find().in_store(&self.name)
     }

@@ -280,8 +280,11 @@ pub trait Store: Send + Sync {
     /// without the network. Excludes records that were lost in other ways.
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError>;
 
-    /// Whether a reading need not begin with a transfer of the whole list. Does not ask the store.
-    fn has_copy(&self) -> bool;
+    /// Whether a reading need not begin with a transfer of the whole list. Does not ask the store. A store on
+    /// this machine's file system needs no transfer.
+    fn has_copy(&self) -> bool {
+        true
+    }
 
     /// The result of this machine's last successful reading, if any. Does not ask the store.
     fn last_copy(&self, heartbeats: bool) -> Option<Snapshot>;

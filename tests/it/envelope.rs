@@ -184,7 +184,7 @@ fn an_unchanged_record_keeps_its_signature_and_a_changed_one_loses_it() {
     let mut random = Random(3);
     for list in List::each() {
         for url in &list.urls {
-            // A new machine each time: what it remembers plays no role.
+            // Each publish is from a new machine, which remembers nothing.
             let app = || Machine::new("app1").store(url);
             app().good(&["publish"]);
             let own: Value = serde_json::from_str(&app().good(&["emit"])).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use presence::deadline::{Deadline, Limit};
 use presence::store::git;
 use presence::store::{At, Folder, Layout, Options, Snapshot, open};
-use presence_git::Timeouts as Limits;
+use presence_git::Timeouts;
 
 use crate::fixture::GitDaemon;
 use crate::fixture::machine::{self, Machine, bare_repository};
@@ -35,7 +35,7 @@ fn options(state_dir: &Path) -> Options {
             create_branch: false,
             beat_shards: 4,
             recheck: Duration::ZERO,
-            network: Limits::default(),
+            network: Timeouts::default(),
         },
     }
 }

@@ -5,6 +5,7 @@ mod refusal;
 use std::path::Path;
 
 use jiff::Timestamp;
+use presence_git::TransportError;
 use refusal::PushRefusal;
 pub(super) use refusal::READ_ONLY;
 
@@ -13,7 +14,6 @@ use super::opening::Obstacle;
 use crate::errors::PathError;
 use crate::store::StoreErrorKind;
 use crate::store::error::shown;
-use presence_git::TransportError;
 
 /// A git repository could not be read or written.
 #[derive(Debug, thiserror::Error)]

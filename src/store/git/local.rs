@@ -535,10 +535,6 @@ impl Store for Local {
         })
     }
 
-    fn has_copy(&self) -> bool {
-        true
-    }
-
     fn last_copy(&self, _: bool) -> Option<Snapshot> {
         self.cache.last()
     }

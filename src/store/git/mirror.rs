@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
+use presence_git::configuration::configuration;
 
 pub(super) use broken::Refs;
 use lock::Lock;
@@ -22,7 +23,6 @@ use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::error::{During, GitError};
-use presence_git::configuration::configuration;
 
 /// The tip of the last fetch. It tells the server at the next fetch which commits are here.
 const FETCHED: &str = "refs/presence/fetched";

@@ -7,6 +7,8 @@
 use std::path::Path;
 
 use git2::{Oid, Repository, RepositoryOpenFlags};
+use presence_git::libgit2;
+use presence_git::packs::{self, Content, Pack, Reader};
 
 use crate::limits;
 use crate::record::MAX_BYTES;
@@ -14,8 +16,6 @@ use crate::store::StoreErrorKind;
 use crate::store::git::error::During;
 use crate::store::snapshot::Batch;
 use crate::threads;
-use presence_git::libgit2;
-use presence_git::packs::{self, Content, Pack, Reader};
 
 /// Fewer objects than this are left to libgit2.
 const MANY: usize = 256;

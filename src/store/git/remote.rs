@@ -9,6 +9,7 @@ mod rehearsal;
 mod verdict;
 
 use heartbeat::PendingBeat;
+use presence_git::send_pack::Session;
 use publish::Published;
 
 use std::cell::RefCell;
@@ -38,7 +39,6 @@ use crate::store::{
     Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store,
     StoreError, StoreErrorKind, shown_url,
 };
-use presence_git::send_pack::Session;
 
 /// A repository behind a URL.
 #[derive(Clone)]

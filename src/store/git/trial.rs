@@ -131,29 +131,13 @@ fn state_of(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::store::git;
-    use crate::store::{Folder, Layout};
 
-    fn options() -> Options {
-        let hour = Duration::from_secs(3600);
-        Options {
-            folder: Folder::parse("it").unwrap(),
-            layout: Layout::default(),
-            state_dir: PathBuf::new(),
-            publishing: hour,
-            reading: hour,
-            connect: hour,
-            git: git::Options {
-                branch: None,
-                create_branch: false,
-                beat_shards: 1,
-                recheck: hour,
-                network: presence_git::Timeouts::default(),
-            },
-        }
+    fn options() -> Arc<Options> {
+        crate::store::tests::options(Path::new(""))
     }
 
     #[test]

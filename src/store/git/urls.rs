@@ -3,10 +3,10 @@
 //! published to.
 
 use git2::Config;
+use presence_git::configuration::configuration;
 
 use crate::store::StoreErrorKind;
 use crate::store::git::error::During;
-use presence_git::configuration::configuration;
 
 /// The URLs of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -120,7 +120,7 @@ impl Settings {
     }
 }
 
-/// Opens connections. What they share is kept here: logins, and the connections to web servers.
+/// Opens connections. It keeps what they share: logins, and the connections to web servers.
 pub struct Client {
     settings: Settings,
     #[cfg(feature = "https")]

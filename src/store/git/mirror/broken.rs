@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use git2::Oid;
+use presence_git::TransportError;
 
 use crate::errors::PathError;
 use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::GitError;
-use presence_git::TransportError;
 
 /// Refs and their targets.
 pub(in crate::store::git) type Refs = BTreeMap<String, Oid>;

@@ -3,13 +3,14 @@
 //! - refs in the inbox that are no updates
 //! - refs that conflict with another ref's name
 
+use presence_git::send_pack::{RefUpdate, Session};
+
 use super::Operation;
 use super::merge::deletion;
 use super::verdict::judge;
 use crate::store::StoreErrorKind;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::{beats, inbox, is_in_the_way, network};
-use presence_git::send_pack::{RefUpdate, Session};
 
 /// How often refs are deleted and the push is retried. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;

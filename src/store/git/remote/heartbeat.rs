@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use git2::Oid;
 use jiff::Timestamp;
+use presence_git::send_pack::{RefUpdate, Session};
 
 use super::Operation;
 use super::verdict::{Pushed, judge};
@@ -12,7 +13,6 @@ use crate::name::Name;
 use crate::store::git::mirror::Mirror;
 use crate::store::git::{Backoff, beats, is_in_the_way, network};
 use crate::store::{Folder, StoreErrorKind};
-use presence_git::send_pack::{RefUpdate, Session};
 
 /// A heartbeat to write.
 pub(super) struct PendingBeat<'a> {

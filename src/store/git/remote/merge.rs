@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use presence_git::send_pack::{RefUpdate, Session};
+
 use super::election::{Election, Next};
 use super::verdict::{Pushed, judge};
 use super::{Operation, View};
@@ -12,7 +14,6 @@ use crate::store::git::inbox::{self, WaitingUpdate};
 use crate::store::git::mirror::Mirror;
 use crate::store::git::network;
 use crate::store::git::node_files::NodeFiles;
-use presence_git::send_pack::{RefUpdate, Session};
 
 /// How many merges may lose the race before they are left to the others.
 const LOSSES: u32 = 3;

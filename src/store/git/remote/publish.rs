@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use presence_git::send_pack::RefUpdate;
 
 use super::election::Election;
 use super::heartbeat::{PendingBeat, push_heartbeat};
@@ -20,7 +21,6 @@ use crate::store::git::mirror::{Mirror, RemoteRefs};
 use crate::store::git::node_files::NodeFiles;
 use crate::store::git::{Backoff, network};
 use crate::store::{Edit, Options, Outcome, StoreErrorKind};
-use presence_git::send_pack::RefUpdate;
 
 /// A node whose turn is in this last part of the window looks after the updates of all: there may be nobody
 /// after it.

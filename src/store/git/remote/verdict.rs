@@ -1,9 +1,10 @@
 //! Interprets the server's report on a push.
 
+use presence_git::send_pack::Report;
+
 use crate::sanitize;
 use crate::store::StoreErrorKind;
 use crate::store::git::GitError;
-use presence_git::send_pack::Report;
 
 /// The longest line of a server's output to repeat, in characters.
 const MAX_SAID: usize = 4096;
