@@ -3,6 +3,7 @@
 
 mod access;
 pub mod agent;
+mod at_once;
 pub mod beat;
 pub mod change;
 mod children;
