@@ -11,7 +11,6 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Panics
 /// If the core waits for anything else.
-#[cfg_attr(not(test), expect(dead_code, reason = "the first core comes with the next commit"))]
 pub(crate) fn at_once<T>(core: impl Future<Output = T>) -> T {
     match pin!(core).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,

@@ -155,11 +155,6 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// For a store that confirmed the record recently and was asked for no heartbeat.
-    fn unasked(url: &str) -> Applied {
-        Applied { asked: false, ..Applied::after(url, None) }
-    }
-
     /// For a store that was asked and had the record already. `gone`: how its previous list disappeared.
     fn after(url: &str, gone: Option<StoreErrorKind>) -> Applied {
         let gone = gone.map(|kind| StoreError { url: url.to_owned(), kind });

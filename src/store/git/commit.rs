@@ -15,12 +15,14 @@ use crate::store::git::error::{During, GitError};
 use crate::store::{Folder, StoreErrorKind};
 
 /// A commit that is not yet on any branch.
-pub(super) struct Prepared {
-    pub(super) commit: Oid,
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its id.
+    pub commit: Oid,
     /// Its changes, by instance-id.
-    pub(super) changes: BTreeMap<Name, Change>,
+    pub changes: BTreeMap<Name, Change>,
     /// The files of the changed nodes.
-    pub(super) files: BTreeMap<Name, BTreeMap<String, Oid>>,
+    pub files: BTreeMap<Name, BTreeMap<String, Oid>>,
 }
 
 /// The address that identifies commits of presence.

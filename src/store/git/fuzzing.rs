@@ -10,7 +10,7 @@ use presence_git::send_pack::{RefUpdate, Session};
 use presence_git::{Connection, TransportError, delta as deltas};
 
 use super::network::size_limits;
-use super::{beats, commits, inbox};
+use super::{beats, commits, inbox, updates};
 use crate::limits;
 use crate::record::MAX_BYTES;
 use crate::store::Folder;
@@ -135,7 +135,7 @@ pub fn beats(bytes: &[u8]) {
 /// The names of waiting updates' refs, and of the files in them.
 pub fn inbox(bytes: &[u8]) {
     let Ok(folder) = Folder::parse("it/presence/all") else { return };
-    if let Some(path) = inbox::path_below(&folder, bytes) {
+    if let Some(path) = updates::path_below(&folder, bytes) {
         assert!(path.split('/').all(|part| !part.is_empty() && !part.starts_with('.')), "{path}");
     }
     let name = String::from_utf8_lossy(bytes).into_owned();

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
-use super::mirror::Refs;
-use super::{inbox, tree};
+use super::refs::Refs;
+use super::{tree, updates};
 use crate::state;
 use crate::store::git::error::{During, GitError, Vanished};
 use crate::store::{Folder, Options, StoreErrorKind};
@@ -61,7 +61,8 @@ fn judge<E>(known: Option<&Known>, descends: impl FnOnce(&Known) -> Result<bool,
 
 /// The result of looking for the list.
 #[must_use]
-pub(super) enum Standing {
+#[derive(Debug)]
+pub enum Standing {
     /// The list has records, never had any, or its last node left.
     Sound,
     /// The list had records and has disappeared, for this reason.
@@ -70,7 +71,7 @@ pub(super) enum Standing {
 
 impl Standing {
     /// For readers: a list that disappeared is an error.
-    pub(super) fn sound(self) -> Result<(), StoreErrorKind> {
+    pub fn sound(self) -> Result<(), StoreErrorKind> {
         match self {
             Standing::Sound => Ok(()),
             Standing::Gone(error) => Err(error),
@@ -133,7 +134,7 @@ impl Held {
         let descends = |known: &Known| match tip {
             Some(tip) => {
                 let mut all = usize::MAX;
-                inbox::has_ancestor(repo, tip, known.tip, &mut all).during("read the history")
+                updates::has_ancestor(repo, tip, known.tip, &mut all).during("read the history")
             }
             None => Ok(false),
         };

@@ -21,9 +21,9 @@ use presence_git::libgit2;
 use super::branch::{self, Head};
 use super::commit::prepare;
 use super::held::{Held, Standing};
-use super::mirror::{Refs, RemoteRefs};
 use super::node_files::NodeFiles;
 use super::opening::Obstacle;
+use super::refs::{Refs, RemoteRefs};
 use super::seen::{Observation, Read};
 use super::{
     BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, past,
@@ -189,7 +189,7 @@ impl Local {
         deadline: Deadline,
         mut attempt: impl FnMut() -> Result<Try<T>, StoreErrorKind>,
     ) -> Result<T, StoreErrorKind> {
-        let mut backoff = Backoff::new(deadline);
+        let mut backoff = Backoff::default();
         let mut missing = 0;
         loop {
             match attempt() {
@@ -198,14 +198,14 @@ impl Local {
                 Err(error) if is_race(&error) => {}
                 Err(error) if may_be_moving(&error) && missing < MISSING => {
                     missing += 1;
-                    if backoff.lost().is_err() {
+                    if wait(deadline, &mut backoff).is_err() {
                         return Err(error);
                     }
                     continue;
                 }
                 Err(error) => return Err(error),
             }
-            backoff.lost()?;
+            wait(deadline, &mut backoff)?;
         }
     }
 
@@ -374,6 +374,16 @@ impl Local {
             }
         })
     }
+}
+
+/// Counts a failed attempt and waits, or gives up at the deadline.
+fn wait(deadline: Deadline, backoff: &mut Backoff) -> Result<(), StoreErrorKind> {
+    let pause = backoff.pause(fastrand::f64());
+    if deadline.is_over() {
+        return Err(backoff.gives_up(deadline.elapsed(), deadline.setting()));
+    }
+    deadline.sleep(pause);
+    Ok(())
 }
 
 /// Whether one of the node's files at that commit is this object.

@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
 use presence_git::configuration::configuration;
 
-pub(super) use broken::Refs;
 use lock::Lock;
 
 use super::branch::{self, Head, Wanted};
+use super::refs::{Refs, RemoteRefs};
 use super::{BRANCHES, branch_ref, inbox, network};
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
@@ -42,35 +42,6 @@ const RENEWED: Duration = Duration::from_secs(300);
 
 /// The least free space, in bytes, for making a mirror anew.
 const ROOM: usize = 256 * 1024;
-
-/// The targets of the server's refs at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct RemoteRefs {
-    /// The ref of the list's branch.
-    pub(super) branch: String,
-    /// Its tip; `None` if it has no commit yet.
-    pub(super) tip: Option<Oid>,
-    /// The other refs of presence: updates and heartbeats.
-    pub(super) others: Refs,
-    /// The other branches. Known only after a look, not from the file.
-    pub(super) elsewhere: Refs,
-    /// The number of updates that are not in `others`. Known only after a look, too.
-    pub(super) left_out: usize,
-    /// The refs of presence that the server lists but does not send. They are not in `others`.
-    pub(super) broken: Refs,
-}
-
-impl RemoteRefs {
-    /// Moves these refs from `others` to `broken` if their targets are still the same.
-    fn set_aside(&mut self, broken: &Refs) {
-        for (name, oid) in broken {
-            if self.others.get(name) == Some(oid) {
-                self.others.remove(name);
-                self.broken.insert(name.clone(), *oid);
-            }
-        }
-    }
-}
 
 /// Where to fetch from, and which refs.
 #[derive(Clone, Copy)]

@@ -1,5 +1,6 @@
 //! The folder in a git repository: one readable commit for each change, without a work tree.
 
+mod backoff;
 pub(super) mod beats;
 mod branch;
 mod commit;
@@ -12,7 +13,7 @@ pub mod fuzzing;
 mod held;
 mod hint;
 mod history;
-mod inbox;
+pub mod inbox;
 mod local;
 mod mirror;
 mod network;
@@ -20,13 +21,17 @@ mod node_files;
 mod objects;
 mod opening;
 mod past;
+pub mod publish;
 mod read;
+mod refs;
 mod remote;
 mod seen;
 mod tree;
 pub mod trial;
+mod updates;
 mod urls;
 
+use backoff::Backoff;
 use branch::Wanted;
 pub use error::{GitError, Vanished};
 use hint::hint;
@@ -40,7 +45,6 @@ use std::time::Duration;
 use git2::{Oid, Repository};
 
 use super::{Capabilities, Heartbeats, StoreErrorKind};
-use crate::deadline::Deadline;
 use error::During;
 
 /// How to use git repositories.
@@ -94,32 +98,4 @@ fn is_in_the_way(name: &str, own: &str) -> bool {
     let is_below =
         |name: &str, folder: &str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     name.starts_with(PRESENCE) && (is_below(own, name) || is_below(name, own))
-}
-
-/// Waits between attempts: a random part ("full jitter") of a limit that doubles, so that nodes that collided
-/// spread out.
-struct Backoff {
-    deadline: Deadline,
-    tries: u32,
-}
-
-impl Backoff {
-    /// The longest single wait.
-    const CEILING: Duration = Duration::from_secs(2);
-
-    fn new(deadline: Deadline) -> Backoff {
-        Backoff { deadline, tries: 0 }
-    }
-
-    /// Counts a failed attempt and waits, or gives up at the deadline.
-    fn lost(&mut self) -> Result<(), StoreErrorKind> {
-        self.tries += 1;
-        if self.deadline.is_over() {
-            let (seconds, key) = (self.deadline.elapsed().as_secs(), self.deadline.setting());
-            return Err(StoreErrorKind::Git(GitError::Busy { tries: self.tries, seconds, key }));
-        }
-        let limit = Duration::from_millis(10 << self.tries.min(8)).min(Self::CEILING);
-        self.deadline.sleep(limit.mul_f64(fastrand::f64()));
-        Ok(())
-    }
 }

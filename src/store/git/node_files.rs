@@ -12,12 +12,14 @@ use crate::store::{Edit, Layout, StoreErrorKind};
 
 /// The wanted files of one node, by path below the folder; no files take the node off the list.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct NodeFiles {
-    pub(super) id: Name,
-    pub(super) files: BTreeMap<String, Oid>,
+pub struct NodeFiles {
+    /// The node.
+    pub id: Name,
+    /// The blobs.
+    pub files: BTreeMap<String, Oid>,
     /// The record, if the wanted files are to state its facts, in whatever bytes. `None` if they are to have
     /// exactly these bytes, such as those that another node has signed.
-    pub(super) states: Option<Record>,
+    pub states: Option<Record>,
 }
 
 impl NodeFiles {

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use git2::{Oid, Repository};
 
-use super::mirror::RemoteRefs;
 use super::read::FolderTree;
-use super::{beats, commits, inbox, tree};
+use super::refs::RemoteRefs;
+use super::{beats, commits, inbox, tree, updates};
 use crate::limits;
 use crate::store::git::error::During;
 use crate::store::snapshot::{Batch, Cache, NO_KEY};
@@ -55,7 +55,7 @@ impl Observation {
         heartbeats: bool,
     ) -> Result<Observation, StoreErrorKind> {
         let mut waiting = Vec::new();
-        let mut merges = inbox::Merges::new(repo, refs_seen.tip);
+        let mut merges = updates::Merges::new(repo, refs_seen.tip);
         for entry in inbox::select(inbox::entries(&refs_seen.others)) {
             if !merges.have(&entry)? {
                 waiting.push(entry);
@@ -112,7 +112,7 @@ impl Observation {
                     false => there.push(entry.clone()),
                 }
             }
-            let waiting = inbox::read(repo, &self.folder, &there)?;
+            let waiting = updates::read(repo, &self.folder, &there)?;
             snapshot = tree::with(repo, snapshot, waiting.values())?;
         }
         let beats = match &self.beats {

@@ -2,7 +2,6 @@
 //! push or after a crash. A single one makes git refuse the whole fetch, so they are found, remembered for a
 //! while, and left out.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -15,9 +14,7 @@ use crate::folder::Folder;
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::GitError;
-
-/// Refs and their targets.
-pub(in crate::store::git) type Refs = BTreeMap<String, Oid>;
+use crate::store::git::refs::Refs;
 
 /// The time after which a broken ref is requested again: its objects may have been restored.
 const REMEMBERED: Duration = Duration::from_secs(300);

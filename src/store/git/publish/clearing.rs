@@ -3,14 +3,14 @@
 //! - refs in the inbox that are no updates
 //! - refs that conflict with another ref's name
 
-use presence_git::send_pack::{RefUpdate, Session};
+use presence_git::send_pack::RefUpdate;
 
-use super::Operation;
+use super::Protocol;
 use super::merge::deletion;
+use super::port::{Connected, Mirror, Port, Push, Wanted};
 use super::verdict::judge;
 use crate::store::StoreErrorKind;
-use crate::store::git::mirror::Mirror;
-use crate::store::git::{beats, inbox, is_in_the_way, network};
+use crate::store::git::{beats, inbox, is_in_the_way};
 
 /// How often refs are deleted and the push is retried. The server names one bad ref at a time.
 const CLEARINGS: u32 = 4;
@@ -18,80 +18,86 @@ const CLEARINGS: u32 = 4;
 /// The most refs to delete without an atomic push.
 const FEW: usize = 50;
 
-impl Operation<'_> {
+impl<P: Port> Protocol<'_, P> {
     /// Runs `act`, and runs it again after deleting the refs because of which the server refused it.
-    pub(super) fn clearing<T>(
+    pub(super) async fn clearing<T>(
         &self,
-        mirror: &mut Mirror,
-        mut act: impl FnMut(&mut Mirror) -> Result<T, StoreErrorKind>,
+        mirror: &mut P::Mirror,
+        mut act: impl AsyncFnMut(&mut P::Mirror) -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreErrorKind> {
         for _ in 0..CLEARINGS {
-            match act(mirror) {
+            match act(mirror).await {
                 Err(refusal) if refusal.lacks_objects() => {
-                    if !self.clear(mirror, &refusal)? {
+                    if !self.clear(mirror, &refusal).await? {
                         return Err(refusal);
                     }
                 }
                 result => return result,
             }
         }
-        act(mirror)
+        act(mirror).await
     }
 
     /// Deletes the refs in the inbox that are no updates. In one transaction if the server supports that,
     /// since it otherwise rewrites its packed refs for each.
-    pub(super) fn sweep(&self) -> Result<(), StoreErrorKind> {
+    pub(super) async fn sweep(&self, mirror: &P::Mirror) -> Result<(), StoreErrorKind> {
         let mut junk = self.junk.take();
         if junk.is_empty() {
             return Ok(());
         }
-        let session = self.session()?;
-        let refs = &session.advertisement().refs;
+        let session = self.session().await?;
+        let refs = session.refs();
         junk.retain(|entry| refs.get(&entry.name()) == Some(&entry.commit));
-        let atomic = session.advertisement().can("atomic");
+        let atomic = session.is_atomic();
         if !atomic {
             junk.truncate(FEW);
         }
         if junk.is_empty() {
-            session.leave();
+            self.port.leave(session).await;
             return Ok(());
         }
-        let deletions: Vec<RefUpdate> = junk.iter().map(deletion).collect();
-        session.send(&deletions, &[], atomic).map_err(|error| network::pushing("push", error))?;
+        let commands = junk.iter().map(deletion).collect();
+        self.port.push(mirror, session, &Push { atomic, ..Push::of_deletions(commands) }).await?;
         Ok(())
     }
 
     /// Deletes the refs that git cannot have beside `own`, a few at a time. Returns the connection if there
     /// are none.
-    pub(super) fn make_way(&self, session: Session, own: &str) -> Result<Option<Session>, StoreErrorKind> {
-        let refs = session.advertisement().refs.iter().filter(|(name, _)| is_in_the_way(name, own));
+    pub(super) async fn make_way(
+        &self,
+        mirror: &P::Mirror,
+        session: P::Session,
+        own: &str,
+    ) -> Result<Option<P::Session>, StoreErrorKind> {
+        let refs = session.refs().iter().filter(|(name, _)| is_in_the_way(name, own));
         let deletions: Vec<RefUpdate> =
             refs.take(FEW).map(|(name, oid)| RefUpdate::deletion(name, *oid)).collect();
-        let Some(first) = deletions.first() else { return Ok(Some(session)) };
-        let report = session.send(&deletions, &[], false).map_err(|error| network::pushing("push", error))?;
-        judge(&report, &first.name, false)?;
+        let Some(first) = deletions.first().map(|first| first.name.clone()) else { return Ok(Some(session)) };
+        let report = self.port.push(mirror, session, &Push::of_deletions(deletions)).await?;
+        judge(&report, &first, false)?;
         Ok(None)
     }
 
     /// Deletes updates and heartbeats of which the server has only the refs. Their nodes send them again.
     /// Returns false if nothing was deleted.
-    fn clear(&self, mirror: &mut Mirror, refusal: &StoreErrorKind) -> Result<bool, StoreErrorKind> {
+    async fn clear(&self, mirror: &mut P::Mirror, refusal: &StoreErrorKind) -> Result<bool, StoreErrorKind> {
         let ours = |name: &str| name.starts_with(inbox::PREFIX) || name.starts_with(beats::PREFIX);
         // Fetching everything shows which refs are broken. If it fails, the refs that the server named
         // remain.
-        let _ = mirror.fetch(self.upstream(&ours));
+        let _ = mirror.fetch(Wanted::Everything).await;
         let broken = mirror.broken();
-        let session = self.session()?;
-        let refs = session.advertisement().refs.iter();
+        let session = self.session().await?;
+        let refs = session.refs().iter();
         let bad = refs.filter(|(name, oid)| {
             ours(name) && (broken.get(*name) == Some(oid) || refusal.names_bad_ref(name))
         });
         let deletions: Vec<RefUpdate> = bad.map(|(name, oid)| RefUpdate::deletion(name, *oid)).collect();
         if deletions.is_empty() {
-            session.leave();
+            self.port.leave(session).await;
             return Ok(false);
         }
-        let report = session.send(&deletions, &[], false).map_err(|error| network::pushing("push", error))?;
-        Ok(report.refused.len() < deletions.len())
+        let count = deletions.len();
+        let report = self.port.push(mirror, session, &Push::of_deletions(deletions)).await?;
+        Ok(report.refused.len() < count)
     }
 }

@@ -1,26 +1,26 @@
 //! Publishes one change.
 
 use std::cell::Cell;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use presence_git::send_pack::RefUpdate;
 
 use super::election::Election;
-use super::heartbeat::{PendingBeat, push_heartbeat};
+use super::heartbeat::PendingBeat;
 use super::merge::{Merged, deletion};
+use super::port::{Connected, Mirror, NewBeat, Port, Push};
 use super::verdict::{Pushed, judge};
-use super::{Operation, View};
+use super::{Protocol, Published, View, latest};
 use crate::change::Change;
+use crate::store::git::Backoff;
 use crate::store::git::GitError;
 use crate::store::git::commit::Prepared;
-use crate::store::git::contention::{Contention, LoadEstimate};
+use crate::store::git::contention::LoadEstimate;
 use crate::store::git::held::Standing;
 use crate::store::git::inbox::{self, WaitingUpdate};
-use crate::store::git::mirror::{Mirror, RemoteRefs};
 use crate::store::git::node_files::NodeFiles;
-use crate::store::git::{Backoff, network};
-use crate::store::{Edit, Options, Outcome, StoreErrorKind};
+use crate::store::git::refs::RemoteRefs;
+use crate::store::{Edit, Outcome, StoreErrorKind};
 
 /// A node whose turn is in this last part of the window looks after the updates of all: there may be nobody
 /// after it.
@@ -46,83 +46,85 @@ struct Update<'a> {
     change: Change,
 }
 
-/// The result of a change.
-pub(super) struct Published {
-    pub(super) outcome: Option<Outcome>,
-    /// How the list disappeared, if this change restored it.
-    pub(super) gone: Option<StoreErrorKind>,
-    /// The result of the heartbeat beside it: the time of the one that it replaced.
-    pub(super) beat: Result<Option<Timestamp>, StoreErrorKind>,
-}
-
-impl Operation<'_> {
+impl<P: Port> Protocol<'_, P> {
     /// Makes the change, and writes the heartbeat of that time.
-    pub(super) fn publish(
+    pub(super) async fn publish(
         &self,
         edit: &Edit<'_>,
         beat: Option<Timestamp>,
     ) -> Result<Published, StoreErrorKind> {
-        let mut mirror = self.mirror()?;
+        let mut mirror = self.port.open_mirror().await?;
         let replaced = Cell::new(None);
-        let Options { folder, git, .. } = &*self.remote.options;
-        let mut beat =
-            beat.map(|time| PendingBeat::new(edit.id(), time, git.beat_shards, Some(folder), &replaced));
+        let mut beat = beat.map(|time| {
+            PendingBeat::new(self.port, NewBeat { id: edit.id(), time, beside_list: true }, &replaced)
+        });
         let mut gone = None;
-        let outcome = self.clearing(&mut mirror, |mirror| self.put(mirror, edit, &mut beat, &mut gone))?;
+        let outcome = self
+            .clearing(&mut mirror, async |mirror: &mut P::Mirror| {
+                self.put(mirror, edit, &mut beat, &mut gone).await
+            })
+            .await?;
         if let Some(refs_seen) = mirror.known() {
             // The change is made even if this fails.
-            let _ = self.remote.held().note(&mirror.repo, &refs_seen.branch, refs_seen.tip);
+            let _ = mirror.note_list(&refs_seen).await;
         }
-        let beat = beat
-            .map_or(Ok(()), |beat| self.clearing(&mut mirror, |mirror| self.leave_heartbeat(mirror, &beat)));
+        let beat = match beat {
+            Some(beat) => {
+                self.clearing(&mut mirror, async |mirror: &mut P::Mirror| {
+                    self.leave_heartbeat(mirror, &beat).await
+                })
+                .await
+            }
+            None => Ok(()),
+        };
         // The result does not depend on this: the next publisher removes what remains.
-        let _ = self.sweep();
-        Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()) })
+        let _ = self.sweep(&mirror).await;
+        Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()), asked: true })
     }
 
     /// Whether the list is on that branch, if this machine has the branch's tip.
-    fn standing_here(
+    async fn standing_here(
         &self,
-        mirror: &mut Mirror,
+        mirror: &mut P::Mirror,
         refs_seen: &RemoteRefs,
-        view: &View,
+        view: &View<P::Session>,
     ) -> Result<Standing, StoreErrorKind> {
         match view.tip.is_none_or(|tip| mirror.has(tip)) {
-            true => self.standing(mirror, &refs_seen.branch, view.tip, &view.session.advertisement().refs),
+            true => mirror.standing(&refs_seen.branch, view.tip, view.session.refs()).await,
             false => Ok(Standing::Sound),
         }
     }
 
     /// Puts the change on the branch if no other node publishes, else into the inbox. Takes `beat` if the
     /// heartbeat was part of the push.
-    fn put(
+    async fn put(
         &self,
-        mirror: &mut Mirror,
+        mirror: &mut P::Mirror,
         edit: &Edit<'_>,
         beat: &mut Option<PendingBeat<'_>>,
         gone: &mut Option<StoreErrorKind>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let files = NodeFiles::of(&mirror.repo, &self.remote.options.layout, edit)?;
-        let asked = Instant::now();
-        let session = self.session()?;
-        let load = Contention::new(self.remote.cache.place()).guess(asked.elapsed(), session.opened_in());
+        let files = mirror.files_of(edit)?;
+        let asked = self.port.elapsed();
+        let session = self.session().await?;
+        let load = self.port.load(self.port.elapsed().saturating_sub(asked), session.opened_in());
         let remembered = mirror.known();
         let mut is_fresh = remembered.is_none();
         let mut refs_seen = match remembered {
             Some(refs_seen) => refs_seen,
             // An update does not depend on the list, so under contention no node fetches the list first. A
             // single waiting update may just be a leftover.
-            None if inbox::entries(&session.advertisement().refs).len() > 1 => {
+            None if inbox::entries(session.refs()).len() > 1 => {
                 let view = self.view(mirror, session, "")?;
                 let update = Update { files: &files, offer: None, change: Change::Joined };
                 let load = load.of(view.waiting.len());
-                return self.leave_in_turn(mirror, view, None, update, load, beat);
+                return self.leave_in_turn(mirror, view, None, update, load, beat).await;
             }
-            None => self.persist(|| self.fetch(mirror, beat.as_ref()))?,
+            None => self.fetch(mirror, beat.as_ref()).await?,
         };
         let mut view = self.view(mirror, session, &refs_seen.branch)?;
         let known = refs_seen.tip;
-        let changed = match self.prepare(mirror, known, std::slice::from_ref(&files)) {
+        let changed = match mirror.prepare(known, std::slice::from_ref(&files)) {
             // The last known list cannot be read, and it has changed since.
             Err(StoreErrorKind::TooMuch { .. } | StoreErrorKind::Git(GitError::NoFolder { .. }))
                 if known != view.tip =>
@@ -135,22 +137,22 @@ impl Operation<'_> {
         // If others wait, and this is a change whatever the branch contains now, nothing needs to be fetched.
         let looks = view.waiting.is_empty() || changed.is_none() || mine.is_some();
         // The known branch does not exist: the list may now be on a different one.
-        let astray = view.tip.is_none()
-            && view.session.advertisement().refs.keys().any(|name| name.starts_with("refs/heads/"));
+        let astray =
+            view.tip.is_none() && view.session.refs().keys().any(|name| name.starts_with("refs/heads/"));
         if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
-            || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, &view.session.advertisement().refs))
+            || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, view.session.refs()))
             || astray
         {
-            refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            refs_seen = self.fetch(mirror, beat.as_ref()).await?;
             view = self.view(mirror, view.session, &refs_seen.branch)?;
             is_fresh = true;
         }
-        let mut standing = self.standing_here(mirror, &refs_seen, &view);
+        let mut standing = self.standing_here(mirror, &refs_seen, &view).await;
         if !is_fresh && matches!(standing, Err(StoreErrorKind::Git(GitError::OtherBranch { .. }))) {
             // HEAD no longer names the recorded branch, but perhaps the one with the list.
-            refs_seen = self.persist(|| self.fetch(mirror, beat.as_ref()))?;
+            refs_seen = self.fetch(mirror, beat.as_ref()).await?;
             view = self.view(mirror, view.session, &refs_seen.branch)?;
-            standing = self.standing_here(mirror, &refs_seen, &view);
+            standing = self.standing_here(mirror, &refs_seen, &view).await;
         }
         match (standing?, edit) {
             (Standing::Gone(error), Edit::Put(_)) => *gone = Some(error),
@@ -159,21 +161,21 @@ impl Operation<'_> {
         let here = view.tip.is_none_or(|tip| mirror.has(tip));
         let (prepared, changed) = match here {
             true if view.tip == known => (changed, None),
-            true => (self.prepare(mirror, view.tip, std::slice::from_ref(&files))?, changed),
+            true => (mirror.prepare(view.tip, std::slice::from_ref(&files))?, changed),
             false => (None, changed),
         };
         let load = load.of(view.waiting.len());
-        let mine = inbox::read(&mirror.repo, &self.remote.options.folder, &view.waiting)?.remove(&files.id);
+        let mine = latest(mirror, &view.waiting)?.remove(&files.id);
         let said = match &mine {
-            Some(mine) => *files.beside(&mirror.repo, &mine.files) == mine.files,
+            Some(mine) => mirror.states(&files, mine),
             None => here && prepared.is_none(),
         };
         if said {
             let left_over = view.waiting.len();
-            self.leave_unchanged(mirror, view, beat)?;
-            if left_over > 0 && load.falls_to_one() {
+            self.leave_unchanged(mirror, view, beat).await?;
+            if left_over > 0 && load.falls_to_one(self.port.chance()) {
                 // A passing node merges what others left over. Its own result does not depend on this.
-                let _ = self.look_after(mirror, Election::new(None, left_over), load.answer);
+                let _ = self.look_after(mirror, Election::new(None, left_over), load.answer).await;
             }
             return Ok(None);
         }
@@ -189,55 +191,57 @@ impl Operation<'_> {
         // If the list disappeared, waiting updates are all that is left of it. For readers it stays gone
         // until they are on the branch.
         let begins = gone.is_some() && !view.waiting.is_empty();
-        if begins || load.merges_at_once(view.waiting.len()) {
-            view = match self.merge(mirror, view, Some(&files)) {
+        if begins || load.merges_at_once(view.waiting.len(), self.port.chance()) {
+            view = match self.merge(mirror, view, Some(&files)).await {
                 Ok(Merged::Done(_)) => {
                     // The other nodes saw this merge, and rely on this node for later updates.
-                    let _ = self.look_after(mirror, Election::after_merge(), load.answer);
+                    let _ = self.look_after(mirror, Election::after_merge(), load.answer).await;
                     return Ok(Some(Outcome::Merged(change)));
                 }
                 Ok(Merged::Stale(view)) => view,
                 // If the merge failed, the update is left in the inbox.
-                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session()?, &refs_seen.branch)?,
+                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session().await?, &refs_seen.branch)?,
             };
         }
         let update = Update { files: &files, offer, change };
-        self.leave_in_turn(mirror, view, Some(refs_seen), update, load, beat)
+        self.leave_in_turn(mirror, view, Some(refs_seen), update, load, beat).await
     }
 
     /// Pushes the update at this node's turn among those that publish now, and merges waiting updates if that
     /// falls to this node.
-    fn leave_in_turn(
+    async fn leave_in_turn(
         &self,
-        mirror: &mut Mirror,
-        view: View,
+        mirror: &mut P::Mirror,
+        view: View<P::Session>,
         refs_seen: Option<RemoteRefs>,
         Update { files, offer, change }: Update<'_>,
         load: LoadEstimate,
         beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
-        let window = load.window(self.deadline.left() / 2);
-        let end = Instant::now() + window;
-        let turn = fastrand::f64();
-        self.deadline.sleep(window.mul_f64(turn));
+        let window = load.window(self.port.left() / 2);
+        let end = self.port.elapsed() + window;
+        let turn = self.port.chance();
+        self.port.sleep(window.mul_f64(turn)).await;
         let known = view.waiting.len() + 1;
-        let looks = load.falls_to_one() || (!window.is_zero() && turn > LATE);
+        let looks = load.falls_to_one(self.port.chance()) || (!window.is_zero() && turn > LATE);
         let branch = refs_seen.as_ref().map_or("", |refs_seen| &refs_seen.branch);
-        match self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat)? {
+        match self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat).await? {
             Left::Merged => {
                 if let Some(refs_seen) = refs_seen {
-                    mirror.note(&RemoteRefs { tip: offer.map(|offer| offer.commit), ..refs_seen })?;
+                    let tip = offer.map(|offer| offer.commit);
+                    mirror.note(&RemoteRefs { tip, ..refs_seen }).await?;
                 }
                 Ok(Some(Outcome::Merged(change)))
             }
             Left::Waiting if !looks => Ok(Some(Outcome::Waiting(change))),
             Left::Waiting => {
                 // The update is durable. If this merge fails, it is left to the next node.
-                let merged = self.look_after(mirror, Election::new(Some(&files.id), known), load.answer);
+                let election = Election::new(Some(&files.id), known);
+                let merged = self.look_after(mirror, election, load.answer).await;
                 if !window.is_zero() {
                     // Other nodes came meanwhile, which may rely on this one.
-                    self.deadline.sleep(end.saturating_duration_since(Instant::now()));
-                    let _ = self.look_after(mirror, Election::new(None, 0), load.answer);
+                    self.port.sleep(end.saturating_sub(self.port.elapsed())).await;
+                    let _ = self.look_after(mirror, Election::new(None, 0), load.answer).await;
                 }
                 match merged.is_ok_and(|ids| ids.contains(&files.id)) {
                     true => Ok(Some(Outcome::Merged(change))),
@@ -245,26 +249,26 @@ impl Operation<'_> {
                 }
             }
             // Falls back to pushing the branch, with retries.
-            Left::BranchesOnly => self.contend(mirror, files),
+            Left::BranchesOnly => self.contend(mirror, files).await,
         }
     }
 
     /// Ends a connection without a change, but pushes the heartbeat if there is one.
-    fn leave_unchanged(
+    async fn leave_unchanged(
         &self,
-        mirror: &Mirror,
-        view: View,
+        mirror: &P::Mirror,
+        view: View<P::Session>,
         beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<(), StoreErrorKind> {
-        let refs = &view.session.advertisement().refs;
+        let refs = view.session.refs();
         let command = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let Some(command) = command else {
-            view.session.leave();
+            self.port.leave(view.session).await;
             return Ok(());
         };
         let deletions = view.merged.iter().map(deletion).collect();
         // In any other case the next attempt gets the server's answer again.
-        if let Ok(Pushed::Done) = push_heartbeat(mirror, view.session, command, deletions) {
+        if let Ok(Pushed::Done) = self.push_heartbeat(mirror, view.session, command, deletions).await {
             *beat = None;
         }
         Ok(())
@@ -273,22 +277,23 @@ impl Operation<'_> {
     /// Pushes the update to the inbox, and in the same push the commit for the branch and the heartbeat, if
     /// any. The server accepts or refuses each ref separately. The ref's name tells whether this process
     /// looks after the update.
-    fn leave(
+    async fn leave(
         &self,
-        mirror: &Mirror,
-        view: View,
+        mirror: &P::Mirror,
+        view: View<P::Session>,
         branch: &str,
         files: &NodeFiles,
         (offer, looks): (Option<&Prepared>, bool),
         beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
-        let entry = inbox::write(&mirror.repo, &self.remote.options.folder, files, self.author)?;
+        let entry = mirror.write_update(files)?;
         // This node's earlier updates are out of date, and those that somebody else pushed for it all the
         // more.
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
-        let name = inbox::next(&files.id, last, looks, offer.map(|offer| offer.commit));
-        let refs = &view.session.advertisement().refs;
+        let now = (self.port.clock(), self.random());
+        let name = inbox::next(&files.id, now, last, looks, offer.map(|offer| offer.commit));
+        let refs = view.session.refs();
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let offered =
             offer.map(|offer| RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(offer.commit) });
@@ -301,9 +306,8 @@ impl Operation<'_> {
             .collect();
         let deletions = own.into_iter().chain(&view.merged).map(deletion);
         let commands: Vec<RefUpdate> = commands.into_iter().chain(deletions).collect();
-        let pack = network::pack_of(&mirror.repo, &commits)?;
-        let report =
-            view.session.send(&commands, &pack, false).map_err(|error| network::pushing("push", error))?;
+        let push = Push { commands, commits, atomic: false };
+        let report = self.port.push(mirror, view.session, &push).await?;
         if shard.is_some_and(|shard| matches!(judge(&report, &shard, false), Ok(Pushed::Done))) {
             *beat = None;
         }
@@ -321,10 +325,9 @@ impl Operation<'_> {
             Err(error) => {
                 if waits {
                     // A change that the server refuses on its branch must not enter through the inbox.
-                    let gone = RefUpdate::deletion(&name, entry);
-                    self.session()?
-                        .send(&[gone], &[], false)
-                        .map_err(|error| network::pushing("push", error))?;
+                    let gone = Push::of_deletions(vec![RefUpdate::deletion(&name, entry)]);
+                    let session = self.session().await?;
+                    self.port.push(mirror, session, &gone).await?;
                 }
                 Err(error)
             }
@@ -333,31 +336,33 @@ impl Operation<'_> {
 
     /// Pushes to the branch only, for servers that accept no other refs: fetch, commit, push, and again if
     /// others were faster.
-    fn contend(&self, mirror: &mut Mirror, files: &NodeFiles) -> Result<Option<Outcome>, StoreErrorKind> {
-        let mut backoff = Backoff::new(self.deadline);
+    async fn contend(
+        &self,
+        mirror: &mut P::Mirror,
+        files: &NodeFiles,
+    ) -> Result<Option<Outcome>, StoreErrorKind> {
+        let mut backoff = Backoff::default();
         loop {
-            let mut refs_seen = self.persist(|| self.fetch(mirror, None))?;
-            let Some(prepared) = self.prepare(mirror, refs_seen.tip, std::slice::from_ref(files))? else {
+            let mut refs_seen = self.fetch(mirror, None).await?;
+            let Some(prepared) = mirror.prepare(refs_seen.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
-            let session = self.session()?;
-            if session.advertisement().refs.get(&refs_seen.branch).copied() == refs_seen.tip {
-                let pack = network::pack_of(&mirror.repo, &[(refs_seen.tip, prepared.commit)])?;
-                let command = RefUpdate {
-                    name: refs_seen.branch.clone(),
-                    old: refs_seen.tip,
-                    new: Some(prepared.commit),
+            let session = self.session().await?;
+            if session.refs().get(&refs_seen.branch).copied() == refs_seen.tip {
+                let (name, new) = (refs_seen.branch.clone(), Some(prepared.commit));
+                let push = Push {
+                    commands: vec![RefUpdate { name, old: refs_seen.tip, new }],
+                    commits: vec![(refs_seen.tip, prepared.commit)],
+                    atomic: false,
                 };
-                let report = session
-                    .send(&[command], &pack, false)
-                    .map_err(|error| network::pushing("push", error))?;
+                let report = self.port.push(mirror, session, &push).await?;
                 if let Pushed::Done = judge(&report, &refs_seen.branch, false)? {
                     refs_seen.tip = Some(prepared.commit);
-                    mirror.note(&refs_seen)?;
+                    mirror.note(&refs_seen).await?;
                     return Ok(prepared.changes.into_values().next().map(Outcome::Merged));
                 }
             }
-            backoff.lost()?;
+            self.lost(&mut backoff).await?;
         }
     }
 }

@@ -57,10 +57,11 @@ impl Election<'_> {
         Election { merges: true, ..Election::new(None, 0) }
     }
 
-    /// The wait before the next look, for a server with that response time.
-    pub(super) fn pause(&self, answer: Duration) -> Duration {
+    /// The wait before the next look, for a server with that response time. `chance`, at least 0 and below 1,
+    /// spreads the nodes that look.
+    pub(super) fn pause(&self, answer: Duration, chance: f64) -> Duration {
         let pace = (answer * PACE).clamp(MIN_PACE, MAX_PACE);
-        pace.mul_f64(GROWTH.powi(self.unrest) * (0.5 + fastrand::f64()))
+        pace.mul_f64(GROWTH.powi(self.unrest) * (0.5 + chance))
     }
 
     /// Decides what to do with these waiting updates.
@@ -114,8 +115,7 @@ mod tests {
     fn waiting(nodes: &[&str]) -> Vec<WaitingUpdate> {
         let name = |(age, node): (usize, &&str)| {
             let id = Name::parse(node.trim_end_matches('+')).unwrap();
-            // Far in the future, so that the clock does not matter.
-            inbox::next(&id, Some((1 << 60) + age as u64), node.ends_with('+'), None)
+            inbox::next(&id, (age as u64, 0), None, node.ends_with('+'), None)
         };
         let refs: BTreeMap<_, _> =
             nodes.iter().enumerate().map(name).map(|name| (name, Oid::ZERO_SHA1)).collect();
@@ -154,11 +154,11 @@ mod tests {
         let mut election = Election::new(None, 1);
         let names: Vec<String> = (0..MANY).map(|node| format!("i-{node:02}")).collect();
         let crowd = waiting(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let calm = election.pause(Duration::from_millis(100));
+        let calm = election.pause(Duration::from_millis(100), 0.5);
         for come in 2..6 {
             assert_eq!(election.next(&crowd[..come]), Next::Wait);
         }
-        assert!(election.pause(Duration::from_millis(100)) > calm, "it looks more rarely");
+        assert!(election.pause(Duration::from_millis(100), 0.5) > calm, "it looks more rarely");
         assert_eq!(election.next(&crowd[..6]), Next::Merge);
         assert_eq!(Election::new(None, 1).next(&crowd), Next::Merge, "so many");
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_pause_has_its_limits() {
         let election = Election::new(None, 0);
-        assert!(election.pause(Duration::ZERO) >= MIN_PACE / 2);
-        assert!(election.pause(Duration::from_secs(60)) <= MAX_PACE * 2);
+        assert!(election.pause(Duration::ZERO, 0.0) >= MIN_PACE / 2);
+        assert!(election.pause(Duration::from_secs(60), 0.99) <= MAX_PACE * 2);
     }
 }
