@@ -43,7 +43,7 @@ pub(super) struct Observation {
 /// The result of a reading.
 pub(super) struct Read {
     pub(super) snapshot: Snapshot,
-    /// The number of records on the list whose objects cannot be read.
+    /// The number of records on the list, and in place of refs too, whose objects cannot be read.
     pub(super) unreadable: usize,
 }
 
@@ -152,6 +152,7 @@ impl Observation {
             None => None,
         };
         let broken = self.broken.iter().map(|name| (name.clone(), UNSENT));
+        unreadable += lost.len();
         let lost = lost.into_iter().map(|name| (name, LOST));
         let problems: Vec<(String, &str)> = broken.chain(lost).chain(odd).collect();
         if !problems.is_empty() {
