@@ -239,6 +239,11 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>
         };
         let small = |index: usize| number(index).map(|number| u8::try_from(number).unwrap_or(u8::MAX));
         let port_of = |index: usize| number(index).map(|number| u16::try_from(number).unwrap_or_default());
+        // HAProxy subtracts the moment of the change from a clock of its own that may be a second behind.
+        let seconds = |index: usize| match field(index).parse::<i64>() {
+            Ok(seconds) => Ok(u64::try_from(seconds).unwrap_or_default()),
+            Err(_) => Err(broken(format!("`{line}` has no number in `{}`", header[index]))),
+        };
         let listens = port_of(port)?;
         let seen = RunningServer {
             address: field(address).parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, listens)),
@@ -248,7 +253,7 @@ pub(super) fn read_states(text: &str) -> Result<Vec<(ServerName, RunningServer)>
             admin: small(admin)?,
             weight: port_of(weight)?,
             check_state: small(check_state)?,
-            last_change_s: u64::from(number(last_change)?),
+            last_change_s: seconds(last_change)?,
             // A server that is missing in `show stat` is treated as busy rather than idle.
             sessions: 1,
             ..RunningServer::default()
@@ -291,7 +296,7 @@ mod tests {
 
     const STATES: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n\
         5 app 11 a 127.0.0.1 2 0 1 1 8 15 3 4 6 0 1 1 - 9001 - 0 0 - - 0\n\
-        5 app 12 d ::1 0 5 1 1 9 1 0 0 14 0 1 1 - 9003 - 0 81 - - 0\n\
+        5 app 12 d ::1 0 5 1 1 -1 1 0 0 14 0 1 1 - 9003 - 0 81 - - 0\n\
         5 app 13 f - 0 32 1 1 9 1 0 0 0 0 1 1 f.example 80 - 0 0 - - 0\n\n";
 
     const STAT: &str = "# pxname,svname,scur,last_chk,check_status,check_rise,check_fall,check_health,cookie,\n\
@@ -310,6 +315,7 @@ mod tests {
         assert_eq!((d.address, d.check_port), (Some("[::1]:9003".parse().unwrap()), 81));
         assert_eq!((d.state(), d.check(), d.sessions), (State::Down, Check::Paused, 0));
         assert_eq!((f.address, f.state(), f.sessions), (None, State::Down, 1));
+        assert_eq!([a.last_change_s, d.last_change_s], [8, 0], "a change in HAProxy's future is one now");
         assert!(running.servers("other").is_none());
     }
 
