@@ -316,6 +316,57 @@ fn no_two_files_of_a_folder_import_each_other() {
     }
 }
 
+/// The modules that decide, and do nothing else. ARCHITECTURE.md names them.
+const PURE: &[&str] = &[
+    "record",
+    "roster",
+    "liveness",
+    "beat::absence",
+    "beat::kept",
+    "output::limits",
+    "haproxy::plan",
+    "schedule",
+    "change",
+    "store::git::publish",
+];
+
+#[test]
+fn modules_that_decide_do_no_io_and_read_no_clock() {
+    const ACTS: &[&str] = &[
+        "std::fs",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "thread::sleep",
+        "Instant",
+        "SystemTime",
+        "Timestamp::now",
+        "fastrand",
+        "TcpStream",
+        "Repository",
+        "crate::folder",
+        "crate::state::",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let architecture = read("ARCHITECTURE.md");
+    for module in PURE {
+        assert!(architecture.contains(&format!("`{module}`")), "ARCHITECTURE.md does not name `{module}`");
+        let path = root.join(module.replace("::", "/"));
+        let files = walkdir::WalkDir::new(&path).into_iter().flatten().map(walkdir::DirEntry::into_path);
+        let files = files.chain([path.with_extension("rs")]).filter(|path| path.is_file());
+        let files: Vec<_> = files.filter(|path| !path.ends_with("tests.rs")).collect();
+        assert!(!files.is_empty(), "{module}");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let act = ACTS.iter().find(|act| line.contains(*act));
+                assert_eq!(act, None, "{}: {line}", file.display());
+            }
+        }
+    }
+}
+
 /// SECURITY.md names tests, or modules that have tests, as `module::test`, the test's name cut short by `…`.
 #[test]
 fn every_test_that_security_names_is_there() {
