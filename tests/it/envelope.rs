@@ -73,7 +73,7 @@ fn import(repository: &Path, reference: &str, path: &str, text: &str) {
 }
 
 /// Leaves an update in the inbox, as a later version of this program would.
-fn leave(repository: &Path, id: &str, text: &str) {
+pub(crate) fn leave(repository: &Path, id: &str, text: &str) {
     let path = format!("{FOLDER}/{id}.json").replace('/', "%2F");
     import(repository, &format!("refs/presence/inbox/{id}/000634a1b2c3d4e5000000aa"), &path, text);
 }

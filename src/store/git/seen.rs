@@ -57,7 +57,7 @@ impl Observation {
         let mut waiting = Vec::new();
         let mut merges = updates::Merges::new(repo, refs_seen.tip);
         for entry in inbox::select(inbox::entries(&refs_seen.others)) {
-            if !merges.have(&entry)? {
+            if !merges.have(entry.offered)? {
                 waiting.push(entry);
             }
         }

@@ -36,10 +36,10 @@ impl<'repo> Merges<'repo> {
         Merges { repo, tip, known: HashMap::new(), steps: limits::get().steps }
     }
 
-    /// Whether the branch has the update already. Without the tip's history, this is known only of an update
-    /// that was offered with the tip itself.
-    pub(super) fn have(&mut self, entry: &WaitingUpdate) -> Result<bool, StoreErrorKind> {
-        let (Some(offered), Some(tip)) = (entry.offered, self.tip) else { return Ok(false) };
+    /// Whether the branch has the commit that was offered with an update, if any. Without the tip's history,
+    /// this is known only of the tip itself.
+    pub(super) fn have(&mut self, offered: Option<Oid>) -> Result<bool, StoreErrorKind> {
+        let (Some(offered), Some(tip)) = (offered, self.tip) else { return Ok(false) };
         if let Some(known) = self.known.get(&offered) {
             return Ok(*known);
         }

@@ -1,6 +1,7 @@
 //! Refs of the server that name missing objects: after `git gc --prune=now` during a push, or after a crash.
 
 use super::{guest, ids};
+use crate::envelope;
 use crate::fixture::Host;
 use crate::fixture::machine::Machine;
 
@@ -109,5 +110,31 @@ fn an_update_whose_files_are_gone_costs_that_update() {
         two.fact("port", 9002);
         two.good(&["publish"]);
         names(&one, &["9002"]);
+    }
+}
+
+/// git carries out the deletions of an atomic push although it refuses the branch because of another ref.
+#[test]
+fn an_update_that_waits_outlives_a_merge_that_is_refused() {
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        let url = host.url("list.git");
+        let one = in_one_shard(guest(1, &host, &url));
+        one.good(&["beat"]);
+        let record = r#"{"filetype":"nodepresence","value":{"instance-id":"i-009"}}"#;
+        envelope::leave(list.path(), "i-009", record);
+        assert_eq!(ids(&one), ["i-001", "i-009"]);
+        list.dangle("refs/presence/beats/000");
+        // It has nothing to say, and merges what waits.
+        for _ in 0..3 {
+            one.good(&["publish"]);
+            let seen = in_one_shard(guest(3, &host, &url)).run(&["list", "--format", "ids"]).stdout;
+            assert_eq!(seen, "i-001\ni-009\n", "{url}");
+        }
+        one.good(&["beat"]);
+        one.good(&["publish"]);
+        assert!(list.read("it/presence/all/i-009.json").contains("i-009"));
+        assert_eq!(ids(&one), ["i-001", "i-009"]);
+        list.git(["fsck", "--strict"]);
     }
 }

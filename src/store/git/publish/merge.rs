@@ -1,5 +1,6 @@
 //! Merges waiting updates into the branch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use presence_git::send_pack::RefUpdate;
@@ -59,7 +60,7 @@ impl<P: Port> Protocol<'_, P> {
             match election.next(&view.waiting) {
                 Next::Wait => self.port.leave(view.session).await,
                 Next::Leave => {
-                    self.port.leave(view.session).await;
+                    self.leave_clean(mirror, view).await;
                     break;
                 }
                 Next::Merge => match self.merge(mirror, view, None).await? {
@@ -76,10 +77,22 @@ impl<P: Port> Protocol<'_, P> {
         Ok(merged)
     }
 
+    /// Ends a connection, but deletes the refs of the updates that this operation has merged.
+    async fn leave_clean(&self, mirror: &P::Mirror, view: View<P::Session>) {
+        if view.done.is_empty() {
+            return self.port.leave(view.session).await;
+        }
+        let updates = view.done.iter().chain(&view.merged);
+        let push = deletions(updates, view.session.is_atomic());
+        // If this fails, the next publisher deletes them.
+        let _ = self.port.push(mirror, view.session, &push).await;
+    }
+
     /// Merges all waiting updates, and `own`, into the branch in one commit.
     ///
-    /// One atomic push moves the branch and deletes exactly the merged refs. A crash at any point loses
-    /// nothing: merging the remaining refs again has no effect.
+    /// Their refs are deleted by a later push, once the branch is known to have them: git carries out the
+    /// deletions even of an atomic push whose branch it refuses because of missing objects (seen with 2.47). A
+    /// crash at any point loses nothing: merging the remaining refs again has no effect.
     pub(super) async fn merge(
         &self,
         mirror: &mut P::Mirror,
@@ -111,18 +124,22 @@ impl<P: Port> Protocol<'_, P> {
         let ids = edits.keys().cloned().collect();
         let edits: Vec<NodeFiles> = edits.into_values().collect();
         let prepared = mirror.prepare(view.tip, &edits)?;
-        let tip = prepared.as_ref().map(|prepared| prepared.commit).or(view.tip);
-        match self.push_merged(mirror, view, &refs_seen.branch, prepared.as_ref()).await? {
-            Pushed::Done => {
-                refs_seen.tip = tip;
-                refs_seen.others.clear();
-                mirror.note(&refs_seen).await?;
-                Ok(Merged::Done(ids))
-            }
-            Pushed::Lost => Ok(Merged::Lost),
+        let merged = match &prepared {
+            Some(_) => view.waiting.iter().map(WaitingUpdate::name).collect(),
+            None => Vec::new(),
+        };
+        if let Pushed::Lost = self.push_merged(mirror, view, &refs_seen.branch, prepared.as_ref()).await? {
+            return Ok(Merged::Lost);
         }
+        if let Some(prepared) = prepared {
+            self.merges.borrow_mut().extend(merged.into_iter().map(|name| (name, prepared.commit)));
+            refs_seen.tip = Some(prepared.commit);
+            mirror.note(&refs_seen).await?;
+        }
+        Ok(Merged::Done(ids))
     }
 
+    /// Pushes the commit with the waiting updates, or deletes their refs if the branch has them already.
     async fn push_merged(
         &self,
         mirror: &P::Mirror,
@@ -130,28 +147,40 @@ impl<P: Port> Protocol<'_, P> {
         branch: &str,
         prepared: Option<&Prepared>,
     ) -> Result<Pushed, StoreErrorKind> {
-        let deletions: Vec<RefUpdate> = view.waiting.iter().chain(&view.merged).map(deletion).collect();
-        let send = async |session: P::Session, push: &Push| {
-            let report = self.port.push(mirror, session, push).await?;
-            judge(&report, branch, push.atomic)
+        let push = match prepared {
+            Some(prepared) => {
+                let (name, new) = (branch.to_owned(), Some(prepared.commit));
+                let moves = RefUpdate { name, old: view.tip, new };
+                let commands = std::iter::once(moves).chain(view.merged.iter().map(deletion)).collect();
+                Push { commands, commits: vec![(view.tip, prepared.commit)], atomic: false }
+            }
+            None => {
+                let updates = view.waiting.iter().chain(&view.done).chain(&view.merged);
+                deletions(updates, view.session.is_atomic())
+            }
         };
-        let Some(prepared) = prepared else {
-            return send(view.session, &Push::of_deletions(deletions)).await;
-        };
-        let mut push = Push {
-            commands: vec![RefUpdate { name: branch.to_owned(), old: view.tip, new: Some(prepared.commit) }],
-            commits: vec![(view.tip, prepared.commit)],
-            atomic: view.session.is_atomic(),
-        };
-        if push.atomic {
-            push.commands.extend(deletions);
-            return send(view.session, &push).await;
-        }
-        match send(view.session, &push).await? {
-            Pushed::Done => send(self.session().await?, &Push::of_deletions(deletions)).await,
-            Pushed::Lost => Ok(Pushed::Lost),
-        }
+        let report = self.port.push(mirror, view.session, &push).await?;
+        judge(&report, branch, false)
     }
+}
+
+/// Deletes the refs of updates that the branch has. If an older update of a node stayed without its last one,
+/// others would merge it again. So a server that cannot delete all or none keeps the last one of several for
+/// now.
+fn deletions<'u>(updates: impl Iterator<Item = &'u WaitingUpdate>, atomic: bool) -> Push {
+    let mut of: BTreeMap<&Name, Vec<&WaitingUpdate>> = BTreeMap::new();
+    for update in updates {
+        of.entry(&update.id).or_default().push(update);
+    }
+    let mut gone = Vec::new();
+    for mut of_node in of.into_values() {
+        of_node.sort();
+        if !atomic && of_node.len() > 1 {
+            of_node.pop();
+        }
+        gone.extend(of_node.into_iter().map(deletion));
+    }
+    Push { atomic, ..Push::of_deletions(gone) }
 }
 
 pub(super) fn deletion(entry: &WaitingUpdate) -> RefUpdate {

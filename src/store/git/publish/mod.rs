@@ -104,6 +104,8 @@ struct Protocol<'p, P: Port> {
     port: &'p P,
     /// Refs in the inbox that are no updates, at most as many as one push deletes.
     junk: RefCell<Vec<WaitingUpdate>>,
+    /// The refs of the updates that this operation has merged, each with the commit that has it.
+    merges: RefCell<BTreeMap<String, Oid>>,
 }
 
 /// The server's refs on one connection, interpreted with this machine's mirror.
@@ -111,13 +113,15 @@ struct View<S> {
     session: S,
     tip: Option<Oid>,
     waiting: Vec<WaitingUpdate>,
-    /// Updates that the branch has, but whose refs still exist.
+    /// Updates that were offered with a commit that the branch has, but whose refs still exist.
     merged: Vec<WaitingUpdate>,
+    /// Updates that this operation has merged. No other publisher knows that they are merged.
+    done: Vec<WaitingUpdate>,
 }
 
 impl<'p, P: Port> Protocol<'p, P> {
     fn new(port: &'p P) -> Protocol<'p, P> {
-        Protocol { port, junk: RefCell::default() }
+        Protocol { port, junk: RefCell::default(), merges: RefCell::default() }
     }
 
     /// Runs an operation. If git failed rather than the network, the mirror may be broken: then runs it again
@@ -194,11 +198,20 @@ impl<'p, P: Port> Protocol<'p, P> {
         let broken = mirror.broken();
         let mut all = inbox::entries(refs);
         all.retain(|entry| broken.get(&entry.name()) != Some(&entry.commit));
-        let (mut merged, mut waiting) = (Vec::new(), Vec::new());
+        let (mut merged, mut done, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         let mut bad = HashSet::new();
         let considered = inbox::select(all.clone());
-        let is_merged = mirror.merged(tip, &considered)?;
-        for (entry, is_merged) in considered.into_iter().zip(is_merged) {
+        let merges = self.merges.borrow();
+        let ours: Vec<Option<Oid>> =
+            considered.iter().map(|update| merges.get(&update.name()).copied()).collect();
+        let offered: Vec<Option<Oid>> = considered.iter().map(|update| update.offered).collect();
+        let is_done = mirror.contains(tip, &ours)?;
+        let is_merged = mirror.contains(tip, &offered)?;
+        for ((entry, is_done), is_merged) in considered.into_iter().zip(is_done).zip(is_merged) {
+            if is_done {
+                done.push(entry);
+                continue;
+            }
             if is_merged {
                 merged.push(entry);
                 continue;
@@ -213,7 +226,7 @@ impl<'p, P: Port> Protocol<'p, P> {
         all.retain(|entry| bad.contains(&(entry.commit, entry.id.clone())));
         all.truncate(limits::get().swept);
         self.junk.replace(all);
-        Ok(View { session, tip, waiting, merged })
+        Ok(View { session, tip, waiting, merged, done })
     }
 
     /// A random number for the name of an update.

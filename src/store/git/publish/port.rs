@@ -181,8 +181,8 @@ pub trait Mirror {
     /// Whether these present files of a node state what is wanted of it.
     fn states(&self, wanted: &NodeFiles, present: &NodeFiles) -> bool;
 
-    /// For each update, whether it was offered with a commit that the branch at `tip` has.
-    fn merged(&self, tip: Option<Oid>, updates: &[WaitingUpdate]) -> Result<Vec<bool>, StoreErrorKind>;
+    /// For each commit, whether it is known to be `tip` or an ancestor of it; not for none.
+    fn contains(&self, tip: Option<Oid>, commits: &[Option<Oid>]) -> Result<Vec<bool>, StoreErrorKind>;
 
     /// What an update says.
     fn judge(&self, update: &WaitingUpdate) -> Result<Says, StoreErrorKind>;

@@ -287,8 +287,6 @@ impl<P: Port> Protocol<'_, P> {
         beat: &mut Option<PendingBeat<'_>>,
     ) -> Result<Left, StoreErrorKind> {
         let entry = mirror.write_update(files)?;
-        // This node's earlier updates are out of date, and those that somebody else pushed for it all the
-        // more.
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
         let now = (self.port.clock(), self.random());
@@ -304,7 +302,12 @@ impl<P: Port> Protocol<'_, P> {
             .iter()
             .filter_map(|command| Some((view.tip.filter(|_| command.name == branch), command.new?)))
             .collect();
-        let deletions = own.into_iter().chain(&view.merged).map(deletion);
+        // Of this node's earlier updates, all but the last are out of date. The last one stays until this one
+        // is durable: the server may refuse this one and delete nevertheless. An update of a later time, which
+        // would win over this one, was pushed by somebody else or with a wrong clock.
+        let stays = own.last().copied().filter(|update| update.name() < name);
+        let outdated = own.into_iter().filter(|update| Some(*update) != stays);
+        let deletions = outdated.chain(&view.merged).map(deletion);
         let commands: Vec<RefUpdate> = commands.into_iter().chain(deletions).collect();
         let push = Push { commands, commits, atomic: false };
         let report = self.port.push(mirror, view.session, &push).await?;

@@ -144,9 +144,9 @@ impl publish::Mirror for OpenMirror<'_> {
         *wanted.beside(self.repo(), &present.files) == present.files
     }
 
-    fn merged(&self, tip: Option<Oid>, updates: &[WaitingUpdate]) -> Result<Vec<bool>, StoreErrorKind> {
+    fn contains(&self, tip: Option<Oid>, commits: &[Option<Oid>]) -> Result<Vec<bool>, StoreErrorKind> {
         let mut merges = updates::Merges::new(self.repo(), tip);
-        updates.iter().map(|update| merges.have(update)).collect()
+        commits.iter().map(|commit| merges.have(*commit)).collect()
     }
 
     fn judge(&self, update: &WaitingUpdate) -> Result<Says, StoreErrorKind> {
