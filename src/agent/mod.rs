@@ -1,25 +1,26 @@
 //! Repeated beats: phase, quiet time, signals, back-off.
 //!
-//! [`crate::schedule`] decides when to do what; this module does it. Every failure is reported, counted and
-//! tried again. Only a signal ends the agent, and the files stay as they are while stores are away.
+//! [`core`] decides when to do what; the driver does it. Every failure is reported, counted and tried again.
+//! Only a signal ends the agent, and the files stay as they are while stores are away.
 
-mod event_loop;
+pub mod core;
+mod driver;
 mod events;
-mod jobs;
 mod lock;
-mod metrics;
-mod report;
 mod systemd;
 mod workers;
 
 use std::path::PathBuf;
 use std::sync::mpsc;
 
+use self::core::Agent;
+pub use self::core::Report;
+use crate::at_once::at_once;
 use crate::beat::fleet::FleetStores;
 use crate::children;
 use crate::config::Config;
 use crate::errors::PathError;
-pub use report::Report;
+use driver::Driver;
 
 /// The agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,8 @@ pub fn run(config: &Config, stores: &FleetStores, say: &dyn Fn(Report)) -> Resul
     events::listen_to_signals(sender.clone()).map_err(AgentError::Signals)?;
     children::wait_for_those_left_here().map_err(AgentError::Signals)?;
     events::ask_health_for_ever(&config.healths, &sender);
-    event_loop::EventLoop::new(config, stores, say, &sender, events).run();
+    let driver = Driver::new(config, stores, &sender, events);
+    at_once(Agent::new(config, driver, say).run());
     // Checks and notifications may still run.
     children::kill_all();
     Ok(())

@@ -34,13 +34,8 @@ impl Systemd {
     /// Sends a message. An error is ignored, since there is nobody to report it to.
     pub(super) fn tell(&self, text: &str) {
         if let Some((socket, address)) = &self.socket {
-            let _ = socket.send_to_addr(text.as_bytes(), address);
+            let _ = socket.send_to_addr(text.replace('\n', " ").as_bytes(), address);
         }
-    }
-
-    /// Sends the status line.
-    pub(super) fn status(&self, text: &str) {
-        self.tell(&format!("STATUS={}", text.replace('\n', " ")));
     }
 }
 

@@ -1,14 +1,12 @@
 //! One thread for each store, so that a store that hangs delays neither the other stores nor the signals.
 //!
-//! A thread does one job at a time, and sends each result as an [`AgentEvent`]. The threads are abandoned
+//! A thread does one job at a time, and sends each result as an [`Event`]. The threads are abandoned
 //! when the program ends: a store stays consistent whenever a process is killed.
 
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::events::AgentEvent;
-use super::jobs::{Job, JobResult};
-use super::report::Complaint;
+use super::core::{Complaint, Event, Job, JobResult};
 use crate::beat::fleet::{self, Announced, FleetStores};
 use crate::beat::rivals;
 use crate::config::Config;
@@ -36,107 +34,41 @@ impl Job {
     }
 }
 
-/// The purpose of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Records, and heartbeats unless other stores are for them.
-    List,
-    /// Heartbeats only.
-    Beats,
+/// A job, and when it must end.
+pub(super) type Task = (Job, Option<Instant>);
+
+/// Starts a thread for each store: the stores of the list, then those for heartbeats only. Returns the jobs of
+/// each.
+pub(super) fn of_all(config: &Config, stores: &FleetStores, events: &Sender<Event>) -> Vec<Sender<Task>> {
+    let FleetStores { list, beats } = stores;
+    // Each thread has only its own store.
+    let of_list = (0..list.len()).map(|at| FleetStores { list: list.only(at), beats: beats.none() });
+    let of_beats = (0..beats.len()).map(|at| FleetStores { list: list.none(), beats: beats.only(at) });
+    let all = of_list.chain(of_beats).enumerate();
+    all.map(|(place, stores)| start(config, stores, place, events)).collect()
 }
 
-/// The thread of one store, and its state.
-pub(super) struct Worker {
-    pub(super) role: Role,
-    jobs: Sender<(Job, Option<Instant>)>,
-    /// The number of jobs without an answer.
-    waiting: u32,
-    /// When it last got jobs.
-    pub(super) asked: Duration,
-    /// When the next look is due.
-    pub(super) next_look: Duration,
-    /// The number of failed looks in a row.
-    pub(super) failures: u32,
-    /// Whether the last look succeeded.
-    pub(super) answers: bool,
-    /// What went wrong in the last announcement.
-    pub(super) complaints: Vec<Complaint>,
-}
-
-impl Worker {
-    /// Starts a thread for each store: the stores of the list, then those for heartbeats only.
-    pub(super) fn of_all(config: &Config, stores: &FleetStores, events: &Sender<AgentEvent>) -> Vec<Worker> {
-        let FleetStores { list, beats } = stores;
-        // Each thread has only its own store.
-        let of_list =
-            (0..list.len()).map(|at| (Role::List, FleetStores { list: list.only(at), beats: beats.none() }));
-        let of_beats = (0..beats.len())
-            .map(|at| (Role::Beats, FleetStores { list: list.none(), beats: beats.only(at) }));
-        let all = of_list.chain(of_beats).enumerate();
-        all.map(|(place, (role, stores))| Worker::new(config, role, stores, place, events)).collect()
-    }
-
-    fn new(
-        config: &Config,
-        role: Role,
-        stores: FleetStores,
-        place: usize,
-        events: &Sender<AgentEvent>,
-    ) -> Worker {
-        let mut own = config.clone();
-        let (jobs, todo) = mpsc::channel::<(Job, Option<Instant>)>();
-        let events = events.clone();
-        std::thread::spawn(move || {
-            let publishing = own.publishing;
-            // Either channel closes when the agent has ended.
-            for (job, end) in todo {
-                let failed = job.failed(&stores);
-                // A publish divides the time that it has, so it must know the end.
-                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                own.publishing = left.map_or(publishing, |left| left.min(publishing));
-                let done =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, &stores, job)));
-                // A panic is a defect, and its message has been printed. Only this job of this store is
-                // lost.
-                let answer = done.unwrap_or(failed);
-                if events.send(AgentEvent::Answer(place, Box::new(answer))).is_err() {
-                    return;
-                }
+fn start(config: &Config, stores: FleetStores, place: usize, events: &Sender<Event>) -> Sender<Task> {
+    let mut own = config.clone();
+    let (jobs, todo) = mpsc::channel::<Task>();
+    let events = events.clone();
+    std::thread::spawn(move || {
+        let publishing = own.publishing;
+        // Either channel closes when the agent has ended.
+        for (job, end) in todo {
+            let failed = job.failed(&stores);
+            // A publish divides the time that it has, so it must know the end.
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            own.publishing = left.map_or(publishing, |left| left.min(publishing));
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, &stores, job)));
+            // A panic is a defect, and its message has been printed. Only this job of this store is lost.
+            let answer = done.unwrap_or(failed);
+            if events.send(Event::Answer(place, Box::new(answer))).is_err() {
+                return;
             }
-        });
-        Worker {
-            role,
-            jobs,
-            waiting: 0,
-            asked: Duration::ZERO,
-            next_look: if role == Role::List { Duration::ZERO } else { Duration::MAX },
-            failures: 0,
-            answers: false,
-            complaints: Vec::new(),
         }
-    }
-
-    /// Gives the thread a job.
-    pub(super) fn give(&mut self, job: Job) {
-        self.give_until(job, None);
-    }
-
-    /// Gives the thread a job with a deadline.
-    pub(super) fn give_until(&mut self, job: Job, end: Option<Instant>) {
-        if self.jobs.send((job, end)).is_ok() {
-            self.waiting += 1;
-        }
-    }
-
-    /// The thread has finished a job.
-    pub(super) fn has_answered(&mut self) {
-        self.waiting = self.waiting.saturating_sub(1);
-    }
-
-    /// Whether a job runs or waits.
-    pub(super) fn is_busy(&self) -> bool {
-        self.waiting > 0
-    }
+    });
+    jobs
 }
 
 fn work(config: &Config, stores: &FleetStores, job: Job) -> JobResult {

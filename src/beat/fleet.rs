@@ -1,6 +1,6 @@
 //! The stores of the configuration: how they are opened, read and written.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -47,7 +47,6 @@ impl FleetStores {
 
 /// The current contents of the stores.
 pub struct Fleet {
-    stores: FleetStores,
     /// All nodes.
     pub roster: Roster,
     /// The reading of each store.
@@ -56,10 +55,29 @@ pub struct Fleet {
     pub beat_readings: Vec<Reading>,
 }
 
-/// A later time in a record is wrong: clocks differ, but not by a day.
-fn latest() -> Option<DateTime> {
-    let day = SignedDuration::from_hours(24);
-    Some(node::now().ok()?.checked_add(day).ok()?.to_zoned(TimeZone::UTC).datetime())
+/// The machine that judges a fleet.
+#[derive(Debug, Clone, Default)]
+pub struct Observer {
+    /// Its time, if it is known.
+    pub now: Option<Timestamp>,
+    /// Its addresses, which records of other nodes may not state.
+    pub addresses: Vec<IpAddr>,
+    /// The instance-id of its own node.
+    pub id: Option<String>,
+}
+
+impl Observer {
+    /// This machine.
+    fn here(config: &Config) -> Observer {
+        let (addresses, id) = node::identity(&config.nodeinfo);
+        Observer { now: node::now().ok(), addresses, id }
+    }
+
+    /// A later time in a record is wrong: clocks differ, but not by a day.
+    fn latest(&self) -> Option<DateTime> {
+        let day = SignedDuration::from_hours(24);
+        Some(self.now?.checked_add(day).ok()?.to_zoned(TimeZone::UTC).datetime())
+    }
 }
 
 impl Fleet {
@@ -78,19 +96,24 @@ impl Fleet {
             (true, None) => stores.beats.read(true),
             (false, _) => Vec::new(),
         };
-        Fleet::of(config, stores, beats, store::read_pending(seen), beat_readings)
+        Fleet::of(config, beats, store::read_pending(seen), beat_readings)
     }
 
     /// The fleet as the last copies have it, before any store has answered.
     pub fn of_copies(config: &Config, stores: &FleetStores, beats: bool) -> Fleet {
         let beat_copies = if beats { stores.beats.last_copies() } else { Vec::new() };
-        Fleet::of(config, stores, beats, stores.list.last_copies(), beat_copies)
+        Fleet::of(config, beats, stores.list.last_copies(), beat_copies)
     }
 
-    /// The fleet that these readings make.
-    pub fn of(
+    /// The fleet that these readings make on this machine.
+    pub fn of(config: &Config, beats: bool, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
+        Fleet::judge(config, &Observer::here(config), beats, readings, beat_readings)
+    }
+
+    /// The fleet that these readings make for that observer.
+    pub fn judge(
         config: &Config,
-        stores: &FleetStores,
+        observer: &Observer,
         beats: bool,
         readings: Vec<Reading>,
         beat_readings: Vec<Reading>,
@@ -102,14 +125,13 @@ impl Fleet {
                 Some(Source { store: &reading.url, snapshot, stale: reading.error.is_some() })
             })
             .collect();
-        let mut roster = Roster::judge(&sources, &config.states, &config.layout, latest());
+        let mut roster = Roster::judge(&sources, &config.states, &config.layout, observer.latest());
         if beats {
             let all = readings.iter().chain(&beat_readings);
             roster.see(all.filter_map(|reading| Some(&reading.snapshot.as_ref()?.beats)));
         }
-        let (own, id) = node::identity(&config.nodeinfo);
-        roster.restrict(&config.addresses, &own, id.as_deref());
-        Fleet { stores: stores.clone(), roster, readings, beat_readings }
+        roster.restrict(&config.addresses, &observer.addresses, observer.id.as_deref());
+        Fleet { roster, readings, beat_readings }
     }
 
     /// Makes nodes absent that were silent for too long by the times in their heartbeats, if heartbeats can
@@ -160,11 +182,6 @@ impl Fleet {
         })
     }
 
-    /// Which of these nodes were withdrawn; their records are missing.
-    pub fn withdrawn(&self, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
-        self.stores.list.withdrawn(ids)
-    }
-
     /// The problems, as lines.
     pub fn problems(&self) -> Vec<String> {
         self.roster
@@ -172,6 +189,13 @@ impl Fleet {
             .iter()
             .map(|problem| format!("{}: {}: {}", problem.store, problem.path.escape_debug(), problem.reason))
             .collect()
+    }
+
+    /// The digests of what the stores hold: equal digests mean equal files. A heartbeat does not change a
+    /// digest.
+    pub fn digests(&self) -> Vec<String> {
+        let digest = |reading: &Reading| reading.snapshot.as_ref().map(|snapshot| snapshot.digest.clone());
+        self.readings.iter().map(|reading| digest(reading).unwrap_or_default()).collect()
     }
 
     /// What to do about the stores that do not answer.

@@ -9,6 +9,7 @@ pub mod heard;
 pub mod holding;
 pub mod inputs;
 pub mod kept;
+pub mod machine;
 pub mod node;
 pub mod own;
 mod published;

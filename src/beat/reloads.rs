@@ -1,9 +1,9 @@
 //! A reload command that several files share runs once, after all of them are replaced.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::turn::{self, Turn, TurnError};
+use super::machine::TurnPort;
+use super::turn::{Turn, TurnError};
 use crate::config::Render;
 use crate::output::{self, Done, Memory, Target};
 
@@ -24,8 +24,8 @@ pub fn shared(renders: &[Render]) -> Vec<bool> {
 ///
 /// `turns` are turns of tables with a [`shared`] command, taken with `hold_reload`, and the tables' indexes.
 pub fn run(
+    port: &impl TurnPort,
     renders: &[Render],
-    state_dir: &Path,
     turns: &mut [(usize, Turn)],
     mut allow: impl FnMut() -> bool,
 ) -> Vec<usize> {
@@ -38,7 +38,7 @@ pub fn run(
         let command = &renders[*place].target.reload;
         // Also for files without a turn now: they owe the same command.
         let sharing = (0..renders.len()).filter(|other| renders[*other].target.reload == *command);
-        let mut outcomes = reload(renders, state_dir, sharing);
+        let mut outcomes = reload(port, renders, sharing);
         if outcomes.values().any(|outcome| !matches!(outcome, Err(TurnError::Memory(_)))) {
             ran.push(*place);
         }
@@ -58,8 +58,8 @@ pub fn run(
 
 /// Runs the command of these tables for those that owe it. Returns the results by the tables' indexes.
 fn reload(
+    port: &impl TurnPort,
     renders: &[Render],
-    state_dir: &Path,
     sharing: impl Iterator<Item = usize>,
 ) -> BTreeMap<usize, Result<(), TurnError>> {
     let mut outcomes = BTreeMap::new();
@@ -68,7 +68,7 @@ fn reload(
     // order.
     for place in sharing {
         let target = &renders[place].target;
-        match Memory::open(state_dir, &turn::key(&target.path)) {
+        match port.memory(&target.path) {
             Ok(memory) if memory.owes_reload() => owing.push((place, target, memory)),
             Ok(_) => {}
             Err(error) => drop(outcomes.insert(place, Err(error.into()))),

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::fleet::Fleet;
 use super::kept::Kept;
 use crate::haproxy::Installed;
 use crate::name::Name;
@@ -100,11 +99,15 @@ pub enum Excess {
 
 impl LastOutput {
     /// Finds out which of the missing nodes were withdrawn. A single missing node has left anyway.
-    pub fn ask(self, fleet: &Fleet) -> LastOutput {
-        let away = self.kept.as_ref().map(|kept| kept.away(&fleet.roster)).unwrap_or_default();
+    pub fn ask(
+        self,
+        roster: &Roster,
+        withdrawn: impl FnOnce(&BTreeSet<Name>) -> BTreeSet<Name>,
+    ) -> LastOutput {
+        let away = self.kept.as_ref().map(|kept| kept.away(roster)).unwrap_or_default();
         match away.len() < 2 {
             true => self,
-            false => LastOutput { withdrawn: fleet.withdrawn(&away), ..self },
+            false => LastOutput { withdrawn: withdrawn(&away), ..self },
         }
     }
 

@@ -10,7 +10,8 @@ use super::absence::{self, Evidence, Missed, Remembered};
 use super::fleet::Fleet;
 use super::holding::{self, Attendance};
 use super::kept::Kept;
-use super::node::{self, NodeError};
+use super::machine::{TurnPort, key};
+use super::node::NodeError;
 use super::reachable;
 use super::rendering::{self, ComposeError, Composed, Excess, LastOutput, Rendering};
 use super::warning::Warning;
@@ -129,6 +130,7 @@ impl TurnError {
 
 /// Renders one configured file and puts it into use.
 pub fn take(
+    port: &impl TurnPort,
     config: &Config,
     render: &Render,
     facts: &Facts,
@@ -146,7 +148,7 @@ pub fn take(
         firsts: Vec::new(),
         pardoned: BTreeSet::new(),
     };
-    turn.result = turn.take(config, render, facts, fleet, options);
+    turn.result = turn.take(port, config, render, facts, fleet, options);
     let told: Vec<Warning> = match turn.done() {
         Some(Done::Followed(followed)) => {
             let told = followed.failed.iter().map(|server| Warning {
@@ -205,6 +207,7 @@ impl Turn {
 
     fn take(
         &mut self,
+        port: &impl TurnPort,
         config: &Config,
         render: &Render,
         facts: &Facts,
@@ -213,7 +216,7 @@ impl Turn {
     ) -> Result<Done, TurnError> {
         let target = Target { hold_reload: options.hold_reload, ..render.target.clone() };
         let path = &target.path;
-        let memory = Memory::open(&config.state_dir, &key(path))?;
+        let memory = port.memory(path)?;
         if !options.dry_run {
             target.recover(&memory)?;
         }
@@ -252,12 +255,13 @@ impl Turn {
             vars: &vars,
             limits: (!options.accept).then_some(render.limits),
             states: &config.states,
-            now: node::now()?,
+            now: port.now()?,
             fast_path: config.fast_path,
         };
 
         let attendance = self.attend(&rendering, render, fleet, &memory, options)?;
-        let before = before(&target, &memory, memory.last_good().as_ref())?.ask(fleet);
+        let before = before(&target, &memory, memory.last_good().as_ref())?
+            .ask(&fleet.roster, |away| port.withdrawn(away));
         let composition = rendering::compose(&rendering, &attendance.roster, &before, Excess::Hold)?;
         self.warnings.extend(composition.warnings.into_iter().map(Warning::from));
         self.warnings.extend(rendering::unscoped(&who, &fleet.roster).into_iter().map(Warning::from));
@@ -339,11 +343,6 @@ impl Turn {
         }
         Ok(attendance)
     }
-}
-
-/// The key of that file's memory.
-pub fn key(path: &Path) -> String {
-    format!("file {}", path.display())
 }
 
 /// The note in a target's memory with the last report that a limit holds the file.

@@ -9,6 +9,7 @@ use super::{console, node, publish, render};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
+use crate::beat::machine::Machine;
 use crate::beat::own::Firmness;
 use crate::beat::reloads;
 use crate::beat::turn::{self, Turn, TurnError, TurnOptions};
@@ -131,6 +132,7 @@ fn read_and_render(
     let accepted = |path: &Path| {
         args.accept.iter().any(|file| std::path::absolute(file).is_ok_and(|file| is_same_file(&file, path)))
     };
+    let machine = Machine::new(config, stores);
     let shared = reloads::shared(&config.renders);
     let mut waiting = Vec::new();
     for (place, table) in config.renders.iter().enumerate() {
@@ -142,13 +144,13 @@ fn read_and_render(
             accept,
             compare_firsts: false,
         };
-        let turn = turn::take(config, table, &facts, &fleet, options);
+        let turn = turn::take(&machine, config, table, &facts, &fleet, options);
         match shared[place] {
             true => waiting.push((place, turn)),
             false => drop(failures.note(report(&config.state_dir, table, turn, args.dry_run))),
         }
     }
-    reloads::run(&config.renders, &config.state_dir, &mut waiting, || true);
+    reloads::run(&machine, &config.renders, &mut waiting, || true);
     for (place, turn) in waiting {
         failures.note(report(&config.state_dir, &config.renders[place], turn, args.dry_run));
     }
@@ -234,7 +236,8 @@ pub(super) fn accept(
         accept: true,
         compare_firsts: false,
     };
-    let turn = turn::take(config, table, &node::facts(config)?, &fleet, options);
+    let turn =
+        turn::take(&Machine::new(config, stores), config, table, &node::facts(config)?, &fleet, options);
     report(&config.state_dir, table, turn, dry_run)
 }
 

@@ -10,7 +10,7 @@ use super::{console, node};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, ComposeError, Composed, Composition, Excess, LastOutput, Rendering};
-use crate::beat::{holding, reachable, turn};
+use crate::beat::{holding, machine, reachable, turn};
 use crate::config::{self, Config};
 use crate::output::limits::Limits;
 use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
@@ -139,7 +139,8 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         now: node::now()?,
         fast_path: config.fast_path,
     };
-    let before = destination.before(memory, last.as_ref())?.ask(&fleet);
+    let before =
+        destination.before(memory, last.as_ref())?.ask(&fleet.roster, |away| stores.list.withdrawn(away));
     let composed = compose(args, &rendering, &fleet, limits, (&before, destination.excess(config)));
     let (composition, missed) = match composed {
         Ok(composed) => composed,
@@ -283,7 +284,7 @@ impl Destination {
                     path,
                 };
                 Ok(Destination {
-                    key: turn::key(&target.path),
+                    key: machine::key(&target.path),
                     rehearsal,
                     kind: DestinationKind::File(Box::new(target)),
                 })

@@ -7,6 +7,7 @@ use super::{Args, commands, haproxy};
 use crate::access::{may_make_files_in, may_write};
 use crate::beat::absence::Evidence;
 use crate::beat::fleet::Fleet;
+use crate::beat::machine::Machine;
 use crate::beat::turn::{self, TurnError, TurnOptions};
 use crate::cli::render;
 use crate::config::{Config, Render, TEMPLATE_DIR};
@@ -43,7 +44,13 @@ pub(super) fn templates(args: &Args, config: &Config, who: &Identity, findings: 
 }
 
 /// Checks every `[[render]]` table.
-pub(super) fn targets(config: &Config, facts: Option<&Facts>, fleet: &Fleet, findings: &mut Findings) {
+pub(super) fn targets(
+    config: &Config,
+    machine: &Machine<'_>,
+    facts: Option<&Facts>,
+    fleet: &Fleet,
+    findings: &mut Findings,
+) {
     for render in &config.renders {
         let path = render.target.path.display();
         let short = config.agent.interval.saturating_mul(3);
@@ -57,7 +64,7 @@ pub(super) fn targets(config: &Config, facts: Option<&Facts>, fleet: &Fleet, fin
         }
         if may_be_written(&render.target, findings) {
             match facts {
-                Some(facts) => target(config, render, facts, fleet, findings),
+                Some(facts) => target((config, machine), render, facts, fleet, findings),
                 None => findings.untried("file", format!("`{path}`: this node's facts cannot be read")),
             }
         }
@@ -94,7 +101,13 @@ fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
 }
 
 /// Rehearses the turn of one file.
-fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findings: &mut Findings) {
+fn target(
+    (config, machine): (&Config, &Machine<'_>),
+    render: &Render,
+    facts: &Facts,
+    fleet: &Fleet,
+    findings: &mut Findings,
+) {
     let mut render = render.clone();
     let path = render.target.path.display().to_string();
     let check = render.target.check.clone();
@@ -107,7 +120,7 @@ fn target(config: &Config, render: &Render, facts: &Facts, fleet: &Fleet, findin
         accept: false,
         compare_firsts: true,
     };
-    let turn = turn::take(config, &render, facts, fleet, options);
+    let turn = turn::take(machine, config, &render, facts, fleet, options);
     for warning in turn.warnings.iter().take(MAX_WARNINGS) {
         findings.doubtful("file", format!("`{path}`: {}", warning.text), None);
     }

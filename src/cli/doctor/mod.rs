@@ -12,6 +12,7 @@ use super::console;
 use super::error::{CliError, ExitKind};
 use super::fleet::FleetStores;
 use super::templates::Who;
+use crate::beat::machine::Machine;
 use crate::config::Config;
 use crate::sanitize::terminal_safe;
 use findings::{Findings, Verdict};
@@ -65,7 +66,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     files::templates(args, config, &who, &mut findings);
     haproxy::installed(config, &mut findings);
     commands::programs(config, &mut findings);
-    files::targets(config, facts.as_ref(), &fleet, &mut findings);
+    files::targets(config, &Machine::new(config, stores), facts.as_ref(), &fleet, &mut findings);
     others::health(&config.healths, &mut findings);
     others::notifications(&config.notifies, &mut findings);
     let only = if console::is_quiet() { Some(Verdict::Bad) } else { None };

@@ -1,12 +1,9 @@
 //! The agent's metrics, as a textfile for Prometheus's node exporter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::beat::turn::{Turn, TurnError};
-use crate::errors::PathError;
-use crate::folder::{Folder, Lasting, READABLE};
 use crate::metrics::Page;
 use crate::output::{Done, TargetError};
 use crate::roster::Roster;
@@ -43,15 +40,15 @@ struct OfTarget {
 }
 
 impl Metrics {
-    pub(super) fn beat(&mut self, good: bool) {
+    pub(super) fn beat(&mut self, good: bool, now: SystemTime) {
         self.beats += 1;
         if good {
-            self.success = Some(SystemTime::now());
+            self.success = Some(now);
         }
     }
 
-    pub(super) fn read(&mut self) {
-        self.roster = Some(SystemTime::now());
+    pub(super) fn read(&mut self, now: SystemTime) {
+        self.roster = Some(now);
     }
 
     pub(super) fn store_error(&mut self, store: &str) {
@@ -67,7 +64,7 @@ impl Metrics {
         self.proven.insert(store.to_owned(), proves);
     }
 
-    /// Records whether another machine was met under this instance-id in the store of that worker.
+    /// Records whether another machine was met under this instance-id in that store.
     pub(super) fn rival(&mut self, place: usize, met: bool) {
         match met {
             true => self.rivals.insert(place),
@@ -76,7 +73,7 @@ impl Metrics {
     }
 
     /// Counts a turn.
-    pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool) {
+    pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool, now: SystemTime) {
         let of = self.targets.entry(turn.path.display().to_string()).or_default();
         *of.renders.entry(outcome(&turn.result)).or_default() += 1;
         of.reloads += u64::from(reloaded);
@@ -105,7 +102,7 @@ impl Metrics {
             _ => 0,
         };
         if of.good {
-            of.success = Some(SystemTime::now());
+            of.success = Some(now);
         }
     }
 
@@ -208,13 +205,6 @@ impl Metrics {
                 }
             }
         }
-    }
-
-    /// Replaces the whole textfile: a collector must never read half of it.
-    pub(super) fn write(&self, path: &Path, roster: Option<&Roster>) -> Result<(), PathError> {
-        let (folder, name) = Folder::of(path)?;
-        // The collector runs as another user.
-        folder.replace(name, self.text(roster, SystemTime::now()).as_bytes(), READABLE, Lasting::Cached)
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Report {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub struct Complaint {
     /// Identifies the complaint: with the same subject, it is the same one. Ages and counts in the text may
     /// change.
     subject: String,
@@ -41,7 +41,7 @@ impl From<Warning> for Complaint {
 
 impl Complaint {
     /// A complaint about a store.
-    pub(super) fn of_store(error: &StoreError) -> Complaint {
+    pub fn of_store(error: &StoreError) -> Complaint {
         let text = chain(error);
         // Numbers in a URL are kept: they distinguish stores.
         let subject = format!("{} {}", error.url, without_numbers(&text));

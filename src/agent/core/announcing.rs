@@ -1,97 +1,83 @@
 //! Announcing this node.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::EventLoop;
-use crate::agent::jobs::Job;
-use crate::agent::workers::{Role, Worker};
-use crate::beat::announce::{self, Answer, Judged};
-use crate::beat::node;
+use super::publication::ADDRESS_WAIT;
+use super::store::StoreState;
+use super::{Agent, Job, Port, Role};
+use crate::beat::announce::{Answer, Judged};
 use crate::beat::own::{self, Firmness, Own};
 use crate::errors::chain;
 use crate::record::Record;
-use crate::schedule::back_off;
 use crate::store::{Applied, Version};
 
-/// After this time since its start, the agent announces this node even without an address.
-const ADDRESS_WAIT: Duration = Duration::from_secs(120);
-
-/// The first and the longest wait between two checks for an address.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
-const LAST_LOOK: Duration = Duration::from_secs(10);
-
-impl EventLoop<'_> {
+impl<P: Port> Agent<'_, P> {
     /// Gives this node's record with a heartbeat to the stores, and reads them. False if no store accepted
     /// the record.
-    pub(super) fn beat_at_stores(&mut self) -> bool {
+    pub(super) async fn beat_at_stores(&mut self) -> bool {
         // Until this node is ready, nothing is published, so the next beat has nothing to compare with.
-        let record = if self.is_ready() { self.record(Firmness::Say) } else { None };
+        let record = if self.is_ready().await { self.record(Firmness::Say).await } else { None };
         let (elsewhere, wants_beats) = (!self.config.beat_stores.is_empty(), self.config.wants_beats());
-        self.give_out(record.as_ref(), |worker, _| {
-            let heartbeat = worker.role == Role::Beats || !elsewhere;
+        self.give_out(record.as_ref(), |store, _| {
+            let heartbeat = store.role == Role::Beats || !elsewhere;
             let announce = record.clone().map(|record| Job::Announce { record, heartbeat });
-            let read = (worker.role == Role::List || wants_beats).then_some(Job::Read);
+            let read = (store.role == Role::List || wants_beats).then_some(Job::Read);
             // A publish waits longer for a server that does not answer. A read first reports the reason
             // sooner.
-            let first = read.clone().filter(|_| !worker.answers && announce.is_some());
+            let first = read.clone().filter(|_| !store.answers && announce.is_some());
             first.into_iter().chain(announce).chain(read).collect()
-        });
-        if !self.taken {
+        })
+        .await;
+        if !self.publication.is_taken() {
             self.metrics.announce_error();
         }
-        self.taken
+        self.publication.is_taken()
     }
 
     /// Gives this node's record to the stores.
-    fn announce(&mut self) {
-        if let Some(record) = self.record(Firmness::Look) {
-            self.give_out(Some(&record), |worker, _| match worker.role {
+    async fn announce(&mut self) {
+        if let Some(record) = self.record(Firmness::Look).await {
+            self.give_out(Some(&record), |store, _| match store.role {
                 Role::List => vec![Job::Announce { record: record.clone(), heartbeat: false }],
                 Role::Beats => Vec::new(),
-            });
+            })
+            .await;
         }
     }
 
     /// Publishes a change in nodeinfo at once, and repeats the record to stores that are back.
-    pub(super) fn announce_if_changed(&mut self) {
-        if self.no_address.is_some() {
+    pub(super) async fn announce_if_changed(&mut self) {
+        if self.publication.next_check().is_some() {
             return;
         }
-        let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok();
-        let record = record.map(|record| own::settle(self.config, self.stores, record, Firmness::Look));
-        let record = record.map(|own| own.record.to_bytes());
-        let mut list = self.workers.iter().filter(|worker| worker.role == Role::List);
-        if record.is_some() && record != self.given_out && list.any(|worker| worker.failures == 0) {
-            self.announce();
+        let Ok(record) = self.port.record().await else { return };
+        let own = self.port.settle(record, Firmness::Look).await;
+        let mut list = self.stores.iter().filter(|store| store.role == Role::List);
+        if self.publication.differs(&own.record) && list.any(|store| store.failures == 0) {
+            self.announce().await;
         }
     }
 
-    fn give_out(
+    async fn give_out(
         &mut self,
         record: Option<&Arc<Record>>,
-        jobs: impl Fn(&Worker, Option<Version>) -> Vec<Job>,
+        jobs: impl Fn(&StoreState, Option<Version>) -> Vec<Job>,
     ) {
-        self.want(record.map(Arc::as_ref));
+        let record = record.map(Arc::as_ref);
+        self.publication.want(record);
         let asked = self.ask(jobs);
         if !asked.is_empty() {
-            self.given_out = record.map(|record| record.to_bytes());
+            self.publication.give_out(record);
         }
-        self.attend(&asked);
-    }
-
-    /// From now on, `taken` means that a store has accepted this record, or with `None`, the withdrawal.
-    pub(super) fn want(&mut self, record: Option<&Record>) {
-        self.wanted = record.map(Record::to_bytes);
-        self.taken = false;
+        self.attend(&asked).await;
     }
 
     /// The record to publish for this node.
-    pub(super) fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
-        let record = node::record(&self.config.nodeinfo, &self.config.state_dir);
+    pub(super) async fn record(&mut self, firmness: Firmness) -> Option<Arc<Record>> {
+        let record = self.port.record().await;
         let complaint = record.as_ref().err().map(|error| (chain(error), error.hint()));
         self.reporter.report("record", complaint);
-        let Own { record, warnings } = own::settle(self.config, self.stores, record.ok()?, firmness);
+        let Own { record, warnings } = self.port.settle(record.ok()?, firmness).await;
         if firmness == Firmness::Say {
             self.reporter.report("this node's record", warnings);
         }
@@ -101,18 +87,17 @@ impl EventLoop<'_> {
     /// Whether this node may be announced. At boot the network may come up after the agent, or a fact may be
     /// missing that only the list has. Until then, the list is better than this machine's knowledge of
     /// itself.
-    fn is_ready(&mut self) -> bool {
-        let now = self.now();
-        let is_first = self.given_out.is_none() && now < ADDRESS_WAIT;
-        let record = node::record(&self.config.nodeinfo, &self.config.state_dir).ok().filter(|_| is_first);
-        let must_ask = record.as_ref().is_some_and(|record| own::must_ask(self.config, self.stores, record));
+    async fn is_ready(&mut self) -> bool {
+        let now = self.port.now();
+        let may_wait = self.publication.may_wait(now);
+        let record = self.port.record().await.ok().filter(|_| may_wait);
+        let must_ask = record.as_ref().is_some_and(|record| self.port.must_ask(record));
         if !must_ask && record.as_ref().is_none_or(own::has_address) {
-            self.no_address = None;
+            self.publication.is_ready();
             self.reporter.well("address");
             return true;
         }
-        let failed = self.no_address.map_or(0, |(_, failed)| failed + 1);
-        self.no_address = Some((now + back_off(failed, FIRST_LOOK, LAST_LOOK, 1.0), failed));
+        self.publication.is_not_ready(now);
         if must_ask {
             return false; // Stores that do not answer are reported elsewhere.
         }
@@ -130,9 +115,9 @@ impl EventLoop<'_> {
     }
 
     /// Checks again whether this machine has an address. If so, this node beats at once.
-    pub(super) fn look_for_address(&mut self) {
-        let now = self.now();
-        if self.no_address.is_some_and(|(due, _)| due <= now) && self.is_ready() {
+    pub(super) async fn look_for_address(&mut self) {
+        let now = self.port.now();
+        if self.publication.next_check().is_some_and(|due| due <= now) && self.is_ready().await {
             self.next_beat = now;
         }
     }
@@ -142,21 +127,21 @@ impl EventLoop<'_> {
         if let Some(warning) = applied.warning() {
             self.reporter.note(warning);
         }
-        self.taken |= record.map(Record::to_bytes) == self.wanted;
+        self.publication.accepted(record);
         if let (Some(outcome), Some(record)) = (applied.outcome, record) {
             self.reporter.note(format!("{}: {}: {outcome}", applied.url, record.id()));
         }
     }
 
     /// Includes these answers of health checks in the verdicts.
-    pub(super) fn hear(&mut self, answers: &[Answer]) {
+    pub(super) async fn hear(&mut self, answers: &[Answer]) {
         for answer in answers {
             let complaint = answer.answer.clone().err();
             let complaint =
                 complaint.map(|reason| (format!("health check `{}`: {reason}", answer.name), None));
             self.reporter.report(&format!("health check `{}`", answer.name), complaint);
         }
-        match announce::judge_health(self.config, answers) {
+        match self.port.judge_health(answers).await {
             Ok(judged) => {
                 self.reporter.well("health");
                 if judged != Judged::Nothing {
