@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
@@ -63,8 +63,8 @@ impl Port for Driver<'_> {
         self.started.elapsed()
     }
 
-    fn clock(&self) -> SystemTime {
-        SystemTime::now()
+    fn clock(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn wall(&self) -> Result<Timestamp, NodeError> {
@@ -173,7 +173,7 @@ impl Port for Driver<'_> {
         self.notifier.take().map(|notifier| notifier.finish(limit))
     }
 
-    async fn write_metrics(&mut self, page: &dyn Fn(SystemTime) -> String) -> Result<(), PathError> {
+    async fn write_metrics(&mut self, page: &dyn Fn(Duration) -> String) -> Result<(), PathError> {
         let Some(path) = &self.config.agent.metrics else { return Ok(()) };
         // The whole file is replaced: a collector must never read half of it.
         let (folder, name) = Folder::of(path)?;

@@ -328,6 +328,7 @@ const PURE: &[&str] = &[
     "schedule",
     "change",
     "store::git::publish",
+    "agent::core",
 ];
 
 #[test]

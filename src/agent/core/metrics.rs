@@ -1,14 +1,14 @@
 //! The agent's metrics, as a textfile for Prometheus's node exporter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::beat::turn::{Turn, TurnError};
 use crate::metrics::Page;
 use crate::output::{Done, TargetError};
 use crate::roster::Roster;
 
-/// All counts since the agent started.
+/// All counts since the agent started. Times are by the machine's clock, since 1970.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     targets: BTreeMap<String, OfTarget>,
@@ -19,9 +19,9 @@ pub(super) struct Metrics {
     /// The indexes of the stores in which another machine was met under this instance-id.
     rivals: BTreeSet<usize>,
     /// When a store was last read.
-    roster: Option<SystemTime>,
+    roster: Option<Duration>,
     /// When a beat last ended without any failure.
-    success: Option<SystemTime>,
+    success: Option<Duration>,
     beats: u64,
 }
 
@@ -36,18 +36,18 @@ struct OfTarget {
     held: usize,
     failed: usize,
     /// When the file was last in order.
-    success: Option<SystemTime>,
+    success: Option<Duration>,
 }
 
 impl Metrics {
-    pub(super) fn beat(&mut self, good: bool, now: SystemTime) {
+    pub(super) fn beat(&mut self, good: bool, now: Duration) {
         self.beats += 1;
         if good {
             self.success = Some(now);
         }
     }
 
-    pub(super) fn read(&mut self, now: SystemTime) {
+    pub(super) fn read(&mut self, now: Duration) {
         self.roster = Some(now);
     }
 
@@ -73,7 +73,7 @@ impl Metrics {
     }
 
     /// Counts a turn.
-    pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool, now: SystemTime) {
+    pub(super) fn turn(&mut self, turn: &Turn, reloaded: bool, now: Duration) {
         let of = self.targets.entry(turn.path.display().to_string()).or_default();
         *of.renders.entry(outcome(&turn.result)).or_default() += 1;
         of.reloads += u64::from(reloaded);
@@ -107,7 +107,7 @@ impl Metrics {
     }
 
     /// The current metrics as text.
-    pub(super) fn text(&self, roster: Option<&Roster>, now: SystemTime) -> String {
+    pub(super) fn text(&self, roster: Option<&Roster>, now: Duration) -> String {
         let mut page = Page::default();
         if let Some(roster) = roster {
             page.nodes(roster.nodes.iter());
@@ -115,11 +115,11 @@ impl Metrics {
             page.series("presence_problems", &[], roster.problems.len());
         }
         if let Some(read) = self.roster {
-            let age = now.duration_since(read).unwrap_or_default();
+            let age = now.saturating_sub(read);
             page.family("presence_roster_age_seconds", "gauge", "Seconds since a store was last read.");
             page.series("presence_roster_age_seconds", &[], age.as_secs());
             page.family("presence_roster_timestamp_seconds", "gauge", "When a store was last read.");
-            page.series("presence_roster_timestamp_seconds", &[], seconds(read));
+            page.series("presence_roster_timestamp_seconds", &[], read.as_secs());
         }
         if let Some(success) = self.success {
             page.family(
@@ -127,7 +127,7 @@ impl Metrics {
                 "gauge",
                 "When the last beat without a failure ended.",
             );
-            page.series("presence_last_success_timestamp_seconds", &[], seconds(success));
+            page.series("presence_last_success_timestamp_seconds", &[], success.as_secs());
         }
         page.family("presence_beats_total", "counter", "Beats.");
         page.series("presence_beats_total", &[], self.beats);
@@ -194,7 +194,7 @@ impl Metrics {
                 "presence_file_success_timestamp_seconds",
                 "gauge",
                 "When the file was last up to date and in use.",
-                |of| of.success.map(seconds),
+                |of| of.success.map(|time| time.as_secs()),
             ),
         ];
         for (name, kind, help, value) in series {
@@ -206,10 +206,6 @@ impl Metrics {
             }
         }
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 fn outcome(result: &Result<Done, TurnError>) -> &'static str {

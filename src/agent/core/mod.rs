@@ -16,7 +16,7 @@ mod store;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use changes::Changes;
 pub use jobs::{Event, Job, JobResult};
@@ -179,8 +179,7 @@ impl<'a, P: Port> Agent<'a, P> {
         let record = self.port.record().await;
         let id = record.map(|record| record.id().to_string()).unwrap_or_default();
         // Not `PRESENCE_NOW`: a clock that stands still never reaches the phase.
-        let now = self.port.clock().duration_since(UNIX_EPOCH).unwrap_or_default();
-        until_beat(now, agent.interval, phase(&id, agent.splay))
+        until_beat(self.port.clock(), agent.interval, phase(&id, agent.splay))
     }
 
     async fn write_metrics(&mut self) {

@@ -1,7 +1,7 @@
 //! What the agent does outside its own memory.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -26,8 +26,8 @@ pub trait Port {
     /// The time since the start. It never jumps.
     fn now(&self) -> Moment;
 
-    /// The machine's clock, which may jump.
-    fn clock(&self) -> SystemTime;
+    /// The machine's clock, which may jump: the time since 1970.
+    fn clock(&self) -> Duration;
 
     /// The time for records and heartbeats: the machine's clock, or the time that replaces it.
     fn wall(&self) -> Result<Timestamp, NodeError>;
@@ -105,7 +105,7 @@ pub trait Port {
     async fn end_notifying(&mut self, limit: Duration) -> Option<Vec<String>>;
 
     /// Replaces the file of metrics, if there is one. `page` makes its text.
-    async fn write_metrics(&mut self, page: &dyn Fn(SystemTime) -> String) -> Result<(), PathError>;
+    async fn write_metrics(&mut self, page: &dyn Fn(Duration) -> String) -> Result<(), PathError>;
 
     /// Sends a message to the service manager, if there is one.
     fn tell_manager(&mut self, message: &str);
