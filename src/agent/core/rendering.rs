@@ -100,6 +100,8 @@ impl<P: Port> Agent<'_, P> {
         let path = turn.path.display();
         let topic = format!("`{path}`");
         match &turn.result {
+            // The reload that is pending may be the one that failed.
+            Ok(Done::Held(_)) => {}
             Ok(_) => self.reporter.well(&topic),
             Err(error) => self.reporter.report(&topic, vec![(chain(error), error.hint())]),
         }
