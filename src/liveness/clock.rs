@@ -26,7 +26,8 @@ pub struct Offset(SignedDuration);
 impl Bounds {
     /// A heartbeat with the time `written` was seen at `now` on our clock, and was not there at `before`.
     pub(super) fn add(&mut self, written: Timestamp, before: Option<Timestamp>, now: Timestamp) {
-        let Some(before) = before else { return self.0.clear() };
+        // If our own clock was set back between the two readings, they bound nothing.
+        let Some(before) = before.filter(|before| *before <= now) else { return self.0.clear() };
         if self.0.len() == AGREE {
             self.0.remove(0);
         }
@@ -94,5 +95,27 @@ impl Clocks {
             }
         }
         Clocks::Others(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_around_a_jump_of_our_own_clock_say_nothing_of_others() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut bounds = Bounds::default();
+        // Until now our clock was an hour ahead; all others are right.
+        bounds.add(at(90), Some(at(3660)), at(100));
+        for beat in [150, 210, 270] {
+            bounds.add(at(beat), Some(at(beat - 50)), at(beat + 10));
+        }
+        assert_eq!(bounds.offset(), None);
+        // One jump after the other: as if each heartbeat were both ahead and behind.
+        for beat in [300, 400, 500] {
+            bounds.add(at(beat), Some(at(beat + 60)), at(beat - 60));
+        }
+        assert_eq!(bounds.offset(), None);
     }
 }
