@@ -9,9 +9,9 @@ use jiff::SignedDuration;
 use super::absence::{self, AnswerCounts, Decision, Missed, Remembered};
 use super::rendering::{self, Rendering};
 use super::warning::Warning;
-use crate::haproxy::{Socket, SocketError};
-use crate::output::Runtime;
+use crate::haproxy::SocketError;
 use crate::output::limits::Limits;
+use crate::output::{Memory, Runtime};
 use crate::roster::Roster;
 use crate::template::TemplateError;
 
@@ -38,7 +38,7 @@ pub fn attend<'r>(
     roster: &'r Roster,
     missed: &Missed,
     (limits, max_age): (Limits, Option<SignedDuration>),
-    runtime: Option<&Runtime>,
+    runtime: Option<(&Runtime, &Memory)>,
     before: &Remembered,
 ) -> Result<Attendance<'r>, TemplateError> {
     let accepted = before.gone(roster);
@@ -85,9 +85,13 @@ pub fn attend<'r>(
 }
 
 /// Asks the HAProxy that reads the file which servers are up. If it cannot be asked, all nodes are kept.
-fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings: &mut Vec<Warning>) {
-    let Some(runtime) = runtime.filter(|_| !decision.dropped.is_empty()) else { return };
-    let (kept, subject, why) = match up(runtime) {
+fn keep_what_is_up(
+    decision: &mut Decision,
+    runtime: Option<(&Runtime, &Memory)>,
+    warnings: &mut Vec<Warning>,
+) {
+    let Some((runtime, memory)) = runtime.filter(|_| !decision.dropped.is_empty()) else { return };
+    let (kept, subject, why) = match up(runtime, memory) {
         Ok(up) => (decision.keep(&up), "kept as up", "HAProxy's checks find them up".to_owned()),
         Err(error) => {
             let why = format!("cannot ask HAProxy for its view: {}", crate::errors::chain(&error));
@@ -101,8 +105,8 @@ fn keep_what_is_up(decision: &mut Decision, runtime: Option<&Runtime>, warnings:
 }
 
 /// The servers that HAProxy's checks do not find down, in any backend.
-fn up(runtime: &Runtime) -> Result<BTreeSet<String>, SocketError> {
-    Ok(Socket::new(&runtime.socket).running()?.up().map(str::to_owned).collect())
+fn up(runtime: &Runtime, memory: &Memory) -> Result<BTreeSet<String>, SocketError> {
+    Ok(memory.running(runtime)?.up().map(str::to_owned).collect())
 }
 
 fn told_of_clock(id: &str, by: Duration) -> Warning {

@@ -221,7 +221,7 @@ impl Turn {
             target.recover(&memory)?;
         }
         if !fleet.is_current() {
-            let current = target.current()?;
+            let current = memory.current(&target.path)?;
             let exists = current.is_some();
             if !options.dry_run
                 && memory.last_good().is_some()
@@ -328,6 +328,7 @@ impl Turn {
         }
         let runtime = render.target.runtime.as_ref();
         let limits = (render.limits, render.max_age);
+        let runtime = runtime.map(|runtime| (runtime, memory));
         let mut attendance = holding::attend(rendering, &fleet.roster, &missed, limits, runtime, &before)?;
         for (node, reason) in &missed.gone {
             let is_kept = attendance.roster.get(node).is_some();
@@ -364,7 +365,8 @@ pub fn note_held(state_dir: &Path, path: &Path, held: Option<&str>) -> bool {
 /// What is known of the file before a new output.
 pub fn before(target: &Target, memory: &Memory, last: Option<&LastGood>) -> Result<LastOutput, TargetError> {
     let remembered = remembered(memory, last);
-    let in_place = remembered.counts.is_none() && target.current()?.is_some_and(|bytes| !bytes.is_empty());
+    let in_place =
+        remembered.counts.is_none() && memory.current(&target.path)?.is_some_and(|bytes| !bytes.is_empty());
     Ok(LastOutput { in_place, ..remembered })
 }
 

@@ -1,14 +1,14 @@
 //! Makes the running HAProxy follow a file: look, plan, send, look again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::config::Config;
 use super::overrides::{self, Look, Overrides, Remember};
 use super::plan::{Plan, plan};
+use super::port::Port;
 use super::reload::serving;
-use super::socket::{Socket, SocketError};
+use super::socket::SocketError;
 use super::step::{Action, ServerName, Step, Waiting, Why};
 use crate::errors::PathError;
 use crate::sanitize::said;
@@ -27,7 +27,7 @@ const MAX_SAID: usize = 300;
 #[derive(Clone)]
 pub struct ApplyRequest<'a> {
     /// The stats socket, with `level admin`.
-    pub socket: &'a Path,
+    pub socket: &'a dyn Port,
     /// The file before: HAProxy has loaded it, except for servers. Equal to `new` if only unfinished work is
     /// left.
     pub old: &'a str,
@@ -104,8 +104,7 @@ pub fn apply(request: &ApplyRequest<'_>) -> Result<Outcome, ApplyError> {
 }
 
 /// Whether that socket shows what runs, and permits changes.
-pub fn can_follow(socket: &Path) -> Result<(), ApplyError> {
-    let socket = Socket::new(socket);
+pub fn can_follow(socket: &dyn Port) -> Result<(), ApplyError> {
     socket.may_change()?;
     socket.running()?;
     Ok(())
@@ -119,15 +118,15 @@ fn bring(
     kept: &mut Option<Overrides>,
 ) -> Result<Outcome, ApplyError> {
     let (old, new) = (Config::parse(request.old), Config::parse(request.new));
-    let socket = Socket::new(request.socket);
+    let socket = request.socket;
     socket.may_change()?;
-    let deadline = Instant::now() + request.patience;
+    let deadline = socket.now() + request.patience;
     let mut tries = BTreeMap::new();
     let mut outcome = Outcome::default();
     loop {
-        let looked = Instant::now();
+        let looked = socket.now();
         let running = socket.running()?;
-        let worker = serving(request.socket);
+        let worker = serving(socket);
         let look = Look { old: (request.old, &old), new: (request.new, &new), running: &running, worker };
         let overrides = overrides::judge(known.as_ref(), &look);
         outcome.left.extend(overrides.news(known.as_ref()));
@@ -141,7 +140,7 @@ fn bring(
             Plan::Reload(reason) => return Ok(Outcome { reload_needed: Some(reason), ..outcome }),
             Plan::Runtime(round) => round,
         };
-        let Sent { done, busy, refused } = send(&socket, &round.steps, &mut tries)?;
+        let Sent { done, busy, refused } = send(socket, &round.steps, &mut tries)?;
         let moved = !done.is_empty();
         outcome.done.extend(done.into_iter().filter(Step::is_news));
         if refused.is_some() {
@@ -156,11 +155,11 @@ fn bring(
             Waiting { server, why: Why::Connections, fresh }
         });
         let pending: Vec<Waiting> = round.waiting.into_iter().chain(busy).collect();
-        if Instant::now() >= deadline || !pending.iter().any(|waiting| waiting.fresh) {
+        if socket.now() >= deadline || !pending.iter().any(|waiting| waiting.fresh) {
             return Ok(Outcome { pending, ..outcome });
         }
         // While HAProxy answers, it does nothing else, and ten thousand servers take a while.
-        std::thread::sleep(PAUSE.max(looked.elapsed() * 2));
+        socket.pause(PAUSE.max((socket.now() - looked) * 2));
     }
 }
 
@@ -172,7 +171,7 @@ struct Sent {
     refused: Option<String>,
 }
 
-fn send(socket: &Socket, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Result<Sent, SocketError> {
+fn send(socket: &dyn Port, steps: &[Step], tries: &mut BTreeMap<Step, u8>) -> Result<Sent, SocketError> {
     let mut sent = Sent { done: Vec::new(), busy: Vec::new(), refused: None };
     if steps.is_empty() {
         return Ok(sent);
@@ -228,6 +227,7 @@ impl Action {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::Socket;
     use super::*;
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
@@ -267,7 +267,7 @@ mod tests {
     fn check(server: &'static str, answer: &'static str, expect: &str) {
         let (_dir, socket) = stubborn(server, answer);
         let request = ApplyRequest {
-            socket: &socket,
+            socket: &Socket::new(&socket),
             old: CONFIG,
             new: CONFIG,
             overrides: &(),
@@ -299,7 +299,7 @@ mod tests {
         );
         let config = "backend b\n";
         let request = ApplyRequest {
-            socket: &socket,
+            socket: &Socket::new(&socket),
             old: config,
             new: config,
             overrides: &(),

@@ -1,12 +1,12 @@
 //! Whether a reload has happened: a different process serves than before. The reload command cannot tell.
 //! HAProxy reports an occupied port only in its log, and the old process continues.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::socket::{Socket, SocketError};
+use super::port::Port;
+use super::socket::SocketError;
 
 /// The least time between two questions.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,25 +38,25 @@ pub enum NotLoaded {
 
 /// The process that serves now; `None` if nothing answers at the socket, which is a stats socket or the
 /// master's.
-pub fn serving(socket: &Path) -> Option<Serving> {
+pub fn serving(socket: &dyn Port) -> Option<Serving> {
     worker(socket).ok()
 }
 
 /// The same, with the reason why it is unknown.
-pub fn worker(socket: &Path) -> Result<Serving, SocketError> {
-    Socket::new(socket).worker().map(Serving)
+pub fn worker(socket: &dyn Port) -> Result<Serving, SocketError> {
+    socket.worker().map(Serving)
 }
 
 /// Waits until another process serves than `before`.
-pub fn confirm(socket: &Path, before: Option<Serving>, limit: Duration) -> Result<(), NotLoaded> {
-    let started = Instant::now();
+pub fn confirm(socket: &dyn Port, before: Option<Serving>, limit: Duration) -> Result<(), NotLoaded> {
+    let started = socket.now();
     loop {
-        let looked = Instant::now();
+        let looked = socket.now();
         let now = serving(socket);
         if now.is_some() && now != before {
             return Ok(());
         }
-        let elapsed = started.elapsed();
+        let elapsed = socket.now() - started;
         if elapsed >= limit {
             let seconds = elapsed.as_secs();
             return Err(match before {
@@ -64,6 +64,6 @@ pub fn confirm(socket: &Path, before: Option<Serving>, limit: Duration) -> Resul
                 None => NotLoaded::Silent { seconds },
             });
         }
-        std::thread::sleep(PAUSE.max(looked.elapsed()));
+        socket.pause(PAUSE.max(socket.now() - looked));
     }
 }

@@ -97,9 +97,8 @@ impl Running {
         Ok(running)
     }
 
-    /// What runs, for a test.
-    #[cfg(test)]
-    pub(super) fn of(servers: impl IntoIterator<Item = (ServerName, RunningServer)>) -> Running {
+    /// These servers run.
+    pub fn of(servers: impl IntoIterator<Item = (ServerName, RunningServer)>) -> Running {
         let mut running = Running::default();
         for (name, seen) in servers {
             running.0.entry(name.backend).or_default().insert(name.server, seen);

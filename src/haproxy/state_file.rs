@@ -12,40 +12,15 @@ use std::path::Path;
 
 use super::config::{Backend, Config, State};
 use super::overrides::Overrides;
+use super::port::Port;
 use super::running::{RunningServer, SyntaxError, read_states};
-use super::socket::{Socket, SocketError};
+use super::socket::SocketError;
 use crate::errors::PathError;
 use crate::folder::{Folder, Lasting, READABLE};
 
-/// A state file without servers. HAProxy warns about a missing or empty one.
-const EMPTY: &str = "1\n";
-
-/// The state file could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum StateFileError {
-    /// A file operation failed.
-    #[error(transparent)]
-    Io(#[from] PathError),
-    /// HAProxy did not tell what runs.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-}
-
-impl StateFileError {
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            StateFileError::Io(error) => error.hint(),
-            StateFileError::Socket(error) => error.hint(),
-        }
-    }
-}
-
-/// Writes a state file without servers. Callers do so after a reload and before a check, and if the file is
-/// missing.
-pub fn clear(path: &Path) -> Result<(), PathError> {
-    write(path, EMPTY)
-}
+/// A state file without servers: after a reload, before a check, and if the file is missing. HAProxy warns
+/// about a missing or empty one.
+pub const EMPTY: &str = "1\n";
 
 /// Whether the file exists and has no servers.
 pub fn is_clear(path: &Path) -> bool {
@@ -53,11 +28,9 @@ pub fn is_clear(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == EMPTY.len() as u64)
 }
 
-/// Fills the file right before a reload that loads `new`.
-pub fn save(path: &Path, socket: &Path, new: &str, overrides: &Overrides) -> Result<(), StateFileError> {
-    let states = Socket::new(socket).states()?;
-    let text = remember(&states, &Config::parse(new), overrides).map_err(SocketError::from)?;
-    Ok(write(path, &text)?)
+/// The text of the file right before a reload that loads `new`.
+pub fn before_reload(socket: &dyn Port, new: &str, overrides: &Overrides) -> Result<String, SocketError> {
+    Ok(remember(&socket.states()?, &Config::parse(new), overrides)?)
 }
 
 /// What HAProxy should remember when it loads `new`, made from the answer to `show servers state`.
@@ -124,7 +97,7 @@ fn corrected(line: &str, columns: &[&str], weight: u16) -> String {
 }
 
 /// Replaces the whole file, unless it is already right.
-fn write(path: &Path, text: &str) -> Result<(), PathError> {
+pub fn write(path: &Path, text: &str) -> Result<(), PathError> {
     let (folder, name) = Folder::of(path)?;
     // Anything else there is replaced too, even a link.
     let now = folder.read(&name, text.len() as u64);
@@ -191,11 +164,11 @@ mod tests {
         let other = dir.path().join("other");
         fs::write(&other, "precious").unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        clear(&path).unwrap();
+        write(&path, EMPTY).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
-        let error = save(&path, Path::new("/nowhere"), "", &Overrides::default()).unwrap_err();
-        assert!(error.hint().is_some() && fs::read_to_string(&path).unwrap() == "1\n");
+        let nowhere = super::super::socket::Socket::new(Path::new("/nowhere"));
+        assert!(before_reload(&nowhere, "", &Overrides::default()).is_err());
     }
 }

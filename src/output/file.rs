@@ -71,11 +71,33 @@ pub(super) struct Location {
 }
 
 /// A file as it was found.
-pub(super) struct CurrentFile {
-    pub(super) bytes: Vec<u8>,
-    pub(super) metadata: fs::Metadata,
-    /// Open for reading.
-    pub(super) handle: fs::File,
+#[derive(Debug)]
+pub struct CurrentFile {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The file of this machine, open for reading; `None` in a simulation.
+    found: Option<(fs::Metadata, fs::File)>,
+}
+
+impl CurrentFile {
+    /// A file with these bytes that is not on this machine.
+    pub fn of(bytes: Vec<u8>) -> CurrentFile {
+        CurrentFile { bytes, found: None }
+    }
+
+    pub(super) fn handle(&self) -> Option<&fs::File> {
+        self.found.as_ref().map(|(_, handle)| handle)
+    }
+
+    pub(super) fn metadata(&self) -> Option<&fs::Metadata> {
+        self.found.as_ref().map(|(metadata, _)| metadata)
+    }
+}
+
+/// The current bytes of that file; `None` if there is no file.
+pub(super) fn current(path: &Path) -> Result<Option<Vec<u8>>, TargetError> {
+    let Some(place) = Location::find(path)? else { return Ok(None) };
+    Ok(place.current()?.map(|found| found.bytes))
 }
 
 impl Location {
@@ -102,7 +124,7 @@ impl Location {
         let Some(handle) = file? else { return Ok(None) };
         let bytes = folder::read_within(&handle, MAX_BYTES).at("read", &self.path)?;
         let metadata = handle.metadata().at("look at", &self.path)?;
-        Ok(Some(CurrentFile { bytes, metadata, handle }))
+        Ok(Some(CurrentFile { bytes, found: Some((metadata, handle)) }))
     }
 
     /// The key of the current file's bytes; `None` if there is no plain file, or its times prove nothing.
@@ -163,8 +185,8 @@ pub(super) fn stage<'p>(
 ) -> Result<(Staged<'p>, Vec<String>), PathError> {
     let path = &place.path;
     let staged = place.draft_in(&place.folder, bytes)?;
-    let handle = old.map(|old| &old.handle);
-    let old = old.map(|old| &old.metadata);
+    let handle = old.and_then(CurrentFile::handle);
+    let old = old.and_then(CurrentFile::metadata);
     let uid = owner.map(|owner| owner.uid).or(old.map(MetadataExt::uid));
     let gid = owner.and_then(|owner| owner.gid).or(old.map(MetadataExt::gid));
     let mine = staged.file().metadata().at("look at", &staged.path())?;

@@ -33,7 +33,7 @@ pub(super) fn write(
     let path = &place.folder.at(&place.name);
     let file = place.folder.file_to_write(&place.name)?;
     let file = file
-        .filter(|file| is_same(file, &old.metadata))
+        .filter(|file| old.metadata().is_some_and(|found| is_same(file, found)))
         .ok_or_else(|| io::Error::other("another process has just replaced the file"));
     let file = file.at("write", path)?;
     // Before anything is written, so that a full disk leaves the old file complete.

@@ -1,8 +1,7 @@
 //! The memory of a target between runs: its last good output, and an owed reload.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::hash::Hasher;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,10 +9,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::limits::Counts;
+use super::port::{OnDisk, Port};
+use super::{Runtime, TargetError};
 use crate::errors::{AtPath, PathError};
-use crate::folder::{self, Folder, Lasting, PRIVATE};
+use crate::folder::{self, Folder};
+use crate::haproxy::{Running, SocketError};
 use crate::stat_key::Key;
-use crate::state;
 
 /// How long a run waits for another run on the same target: longer than check and reload can take together.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);
@@ -58,9 +59,6 @@ const LAST_GOOD: &str = "last-good";
 const BEING_WRITTEN: &str = "being-written";
 const PENDING: &str = "reload-pending";
 
-/// The largest file of the memory.
-const MAX_BYTES: u64 = 1024 * 1024 * 1024;
-
 /// The name of the note with [`InVain`].
 const IN_VAIN: &str = "reloads-in-vain";
 
@@ -73,10 +71,8 @@ struct InVain {
 }
 
 /// The locked memory of one target: two runs on one target go one after the other.
-#[derive(Debug)]
 pub struct Memory {
-    folder: Folder,
-    _lock: File,
+    port: Box<dyn Port>,
 }
 
 impl Memory {
@@ -110,16 +106,33 @@ impl Memory {
         if folder::read_within(&file, line.len() as u64).ok().as_deref() != Some(line.as_bytes()) {
             file.set_len(0).and_then(|()| file.write_all_at(line.as_bytes(), 0)).at("write", &path)?;
         }
-        Ok(Memory { folder, _lock: file })
+        Ok(Memory::over(OnDisk { folder, _lock: file }))
+    }
+
+    /// The memory of the target of that port.
+    pub fn over(port: impl Port + 'static) -> Memory {
+        Memory { port: Box::new(port) }
+    }
+
+    /// The current bytes of the target's file; `None` if there is no file.
+    pub fn current(&self, path: &Path) -> Result<Option<Vec<u8>>, TargetError> {
+        self.port.current(path)
+    }
+
+    /// What runs in the HAProxy that reads the file.
+    pub fn running(&self, runtime: &Runtime) -> Result<Running, SocketError> {
+        self.port.haproxy(&runtime.socket).running()
+    }
+
+    /// What else is done with the target.
+    pub(super) fn port(&self) -> &dyn Port {
+        &*self.port
     }
 
     /// The last good output. An unreadable memory is treated as missing, and replaced by the next one.
     pub fn last_good(&self) -> Option<LastGood> {
-        let mut head = Vec::new();
-        BufReader::new(self.folder.file(LAST_GOOD).ok()??.take(MAX_BYTES))
-            .read_until(b'\n', &mut head)
-            .ok()?;
-        let head = std::str::from_utf8(&head).ok()?.strip_suffix('\n')?;
+        let head = self.port.read_line(LAST_GOOD).ok()??;
+        let (head, _) = std::str::from_utf8(&head).ok()?.split_once('\n')?;
         let (checksum, head) = head.split_once(' ')?;
         (digest(head.as_bytes()) == checksum).then(|| serde_json::from_str(head).ok()).flatten()
     }
@@ -140,14 +153,14 @@ impl Memory {
         }
         // A checksum and a line of JSON, then the output itself.
         let head = serde_json::to_string(good).map_err(std::io::Error::from);
-        let head = head.at("write", &self.folder.at(LAST_GOOD))?;
+        let head = head.at("write", Path::new(LAST_GOOD))?;
         let bytes = format!("{} {head}\n{}", digest(head.as_bytes()), output.unwrap_or_default());
-        self.replace(LAST_GOOD, bytes.as_bytes())
+        self.port.write(LAST_GOOD, bytes.as_bytes())
     }
 
     /// Saves what is about to be written over a file in place, until [`Memory::end_in_place`].
     pub(super) fn begin_in_place(&self, bytes: &[u8]) -> Result<(), PathError> {
-        self.replace(BEING_WRITTEN, bytes)
+        self.port.write(BEING_WRITTEN, bytes)
     }
 
     /// What a killed run was writing over the file.
@@ -157,59 +170,49 @@ impl Memory {
 
     /// The file has all of the bytes, or none.
     pub(super) fn end_in_place(&self) -> Result<(), PathError> {
-        self.folder.remove(BEING_WRITTEN)
-    }
-
-    pub(super) fn folder(&self) -> &Folder {
-        &self.folder
+        self.port.remove(BEING_WRITTEN)
     }
 
     /// Whether a reload is owed: the file was replaced, and no reload has succeeded since.
     pub fn owes_reload(&self) -> bool {
         // If that cannot be read, a reload is owed: one too many does less harm than one too few.
-        !matches!(self.folder.file(PENDING), Ok(None))
+        !matches!(self.port.has(PENDING), Ok(false))
     }
 
     /// Records, before the file is replaced, that a reload will be owed.
     pub fn owe_reload(&self) -> Result<(), PathError> {
-        self.replace(PENDING, b"")
+        self.port.write(PENDING, b"")
     }
 
     /// Records that the reload succeeded.
     pub fn reloaded(&self) -> Result<(), PathError> {
-        self.folder.remove(PENDING)
+        self.port.remove(PENDING)
     }
 
     /// The caller's note with that name. An unreadable note is treated as missing.
     pub fn note<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
-        state::load_from(&self.folder, name)
+        serde_json::from_slice(&self.bytes(name)?).ok()
     }
 
     /// Saves a note about the target under that name; `None` removes it.
     pub fn write_note<T: Serialize>(&self, name: &str, note: Option<&T>) -> Result<(), PathError> {
-        let Some(note) = note else { return self.folder.remove(name) };
+        let Some(note) = note else { return self.port.remove(name) };
         let text = serde_json::to_vec(note).map_err(std::io::Error::from);
-        let text = text.at("write", &self.folder.at(name))?;
+        let text = text.at("write", Path::new(name))?;
         self.write_bytes(name, &text)
     }
 
     /// The caller's bytes with that name; `None` if there are none, or they are unreadable.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        self.folder.read(name, MAX_BYTES).ok()?
+        self.port.read(name).ok()?
     }
 
     /// Saves bytes about the target under that name.
     pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
-        let known = self.folder.read(name, bytes.len() as u64);
-        if known.is_ok_and(|known| known.as_deref() == Some(bytes)) {
+        if self.bytes(name).as_deref() == Some(bytes) {
             return Ok(());
         }
-        self.replace(name, bytes)
-    }
-
-    /// Replaces one file of the memory as a whole.
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
-        self.folder.replace(name, bytes, PRIVATE, Lasting::Durable)
+        self.port.write(name, bytes)
     }
 
     /// How often the file was reloaded in this way since it was replaced, or since HAProxy was last seen to
@@ -268,7 +271,11 @@ mod tests {
         let memory = Memory::open(dir.path(), "x").unwrap();
         let good = LastGood { digest: digest(b"x\n"), ..LastGood::default() };
         memory.keep(&good, Some("x\n")).unwrap();
-        let path = memory.folder.at(LAST_GOOD);
+        let path = walkdir::WalkDir::new(dir.path())
+            .into_iter()
+            .find_map(|entry| entry.ok().filter(|entry| entry.file_name() == LAST_GOOD))
+            .unwrap()
+            .into_path();
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();

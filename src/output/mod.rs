@@ -10,9 +10,9 @@ mod file;
 mod in_place;
 pub mod limits;
 mod memory;
+mod port;
 mod runtime;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,12 +22,14 @@ pub use command::{BadCommand, Command, CommandError};
 pub use done::{Done, Held};
 pub use error::TargetError;
 use file::Location;
-pub use file::{Owner, UnknownOwner};
+pub use file::{CurrentFile, Owner, UnknownOwner};
 pub use memory::{LastGood, Made, Memory, digest};
+use port::OnDiskPlace;
+pub use port::{Place, Port, Ready};
 pub use runtime::{FailedServer, Followed, Runtime};
 
 use crate::errors::{AtPath, chain};
-use crate::folder::{Folder, Staged};
+use crate::folder::Folder;
 use crate::haproxy::{self, ApplyError, Serving};
 
 /// The most reloads of one file without effect: a signal can be lost, and a process may start slowly.
@@ -83,33 +85,31 @@ impl Target {
         bytes: &[u8],
         warnings: &mut Vec<String>,
     ) -> Result<Done, TargetError> {
-        let place = Location::open(&self.path)?;
+        let place = memory.port().open(&self.path)?;
         place.sweep();
         self.recover(memory)?;
         let old = place.current()?;
         if let Some(old) = &old
             && old.bytes == bytes
         {
-            return self.stand(memory, bytes, &old.handle);
+            return self.stand(memory, &*place, old);
         }
-        let staged = self.stage(&place, old.as_ref(), bytes, memory.folder(), warnings)?;
-        if let Some(runtime) = &self.runtime {
-            runtime.forget()?;
-        }
-        self.check(&staged.path())?;
         let before = old.as_ref().map(|old| old.bytes.as_slice());
-        let why = self.needs_reload(before, bytes);
-        if self.reload.is_some() && why.is_some() {
-            // Before the replacement: killed after it, the next run would see the right bytes and not reload.
-            memory.owe_reload()?;
-        }
-        match &old {
-            Some(old) if self.in_place => {
-                let file = in_place::write(memory, &place, old, bytes)?;
-                file::adjust(&self.path, &file, self.mode, self.owner)?;
+        let mut why = None;
+        let mut ready = |draft: &Path| {
+            if let Some(runtime) = &self.runtime {
+                runtime.forget(memory)?;
             }
-            _ => place.replace(staged)?,
-        }
+            self.check(memory, draft)?;
+            why = self.needs_reload(before, bytes);
+            if self.reload.is_some() && why.is_some() {
+                // Before the replacement: killed after it, the next run would see the right bytes and not
+                // reload.
+                memory.owe_reload()?;
+            }
+            Ok(())
+        };
+        place.replace(self, memory, old.as_ref(), bytes, warnings, &mut ready)?;
         memory.follows()?;
         match self.settle(memory, before.unwrap_or(bytes), bytes, why)? {
             Done::Unchanged | Done::Reloaded => Ok(Done::Replaced),
@@ -120,32 +120,7 @@ impl Target {
 
     /// Finishes the write of a run that was killed while it wrote in place. Call it before the file is used.
     pub fn recover(&self, memory: &Memory) -> Result<(), TargetError> {
-        in_place::recover(memory, &self.path)?;
-        Ok(())
-    }
-
-    /// The new file, ready to be checked and to replace the old one; only a draft if the file is written in
-    /// place.
-    fn stage<'p>(
-        &self,
-        place: &'p Location,
-        old: Option<&file::CurrentFile>,
-        bytes: &[u8],
-        other: &'p Folder,
-        warnings: &mut Vec<String>,
-    ) -> Result<Staged<'p>, TargetError> {
-        if let Some((path, flag)) = attributes::protection(&place.folder, &place.name) {
-            return Err(TargetError::Protected { path, flag });
-        }
-        if old.is_some() && self.in_place {
-            return Ok(place.draft(other, bytes)?);
-        }
-        if in_place::is_mount_point(place) {
-            return Err(TargetError::Mounted(self.path.clone()));
-        }
-        let (staged, lost) = file::stage(place, bytes, old, self.mode, self.owner)?;
-        warnings.extend(lost);
-        Ok(staged)
+        memory.port().recover(memory, &self.path)
     }
 
     /// What prevents even root from changing the file.
@@ -230,21 +205,22 @@ impl Target {
             }));
         }
         match place.current()? {
-            Some(file::CurrentFile { bytes, handle, .. }) if memory::digest(&bytes) == last.digest => {
+            Some(file) if memory::digest(&file.bytes) == last.digest => {
                 place.sweep();
                 if let Some((key, _)) = keyed {
                     memory.keep(&LastGood { key: Some(key), ..last.clone() }, None)?;
                 }
-                self.stand(memory, &bytes, &handle).map(Some)
+                let place = OnDiskPlace { place, memory: &Folder::open(&std::env::temp_dir())? };
+                self.stand(memory, &place, &file).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// Does what is left for a file whose bytes are right.
-    fn stand(&self, memory: &Memory, bytes: &[u8], file: &File) -> Result<Done, TargetError> {
-        let adjusted = file::adjust(&self.path, file, self.mode, self.owner)?;
-        match self.settle(memory, bytes, bytes, None)? {
+    fn stand(&self, memory: &Memory, place: &dyn Place, file: &CurrentFile) -> Result<Done, TargetError> {
+        let adjusted = place.adjust(self, file)?;
+        match self.settle(memory, &file.bytes, &file.bytes, None)? {
             Done::Unchanged if adjusted => Ok(Done::Adjusted),
             done => Ok(done),
         }
@@ -258,8 +234,8 @@ impl Target {
             return Ok(Done::Unchanged);
         }
         let other = Folder::open(&std::env::temp_dir())?;
-        let staged = self.stage(&place, old.as_ref(), bytes, &other, warnings)?;
-        match (self.check(&staged.path()), self.runtime.as_ref().and_then(Runtime::remembers)) {
+        let staged = port::stage(self, &place, old.as_ref(), bytes, &other, warnings)?;
+        match (self.check_draft(&staged.path()), self.runtime.as_ref().and_then(Runtime::remembers)) {
             (Err(error), Some(state_file)) => warnings.push(format!(
                 "{}; the cause may be `{}` alone: presence empties it before a real check, but not in a \
                  rehearsal",
@@ -273,8 +249,7 @@ impl Target {
 
     /// The current bytes of the file; `None` if there is no file.
     pub fn current(&self) -> Result<Option<Vec<u8>>, TargetError> {
-        let Some(place) = Location::find(&self.path)? else { return Ok(None) };
-        Ok(place.current()?.map(|found| found.bytes))
+        file::current(&self.path)
     }
 
     /// Whether HAProxy was reloaded after it had not loaded the file: by hand, or too late for the wait. Then
@@ -283,12 +258,12 @@ impl Target {
         let (Some(socket), Some(before)) = (&self.socket, self.served_before(memory)) else {
             return Ok(false);
         };
-        let since = haproxy::serving(socket).is_some_and(|now| now != before);
+        let since = haproxy::serving(&*memory.port().haproxy(socket)).is_some_and(|now| now != before);
         if since {
-            self.forget_states();
+            self.forget_states(memory);
             memory.reloaded()?;
             memory.write_note::<ServingBefore>(SERVING, None)?;
-            if let (Some(runtime), Some(bytes)) = (&self.runtime, self.current()?) {
+            if let (Some(runtime), Some(bytes)) = (&self.runtime, memory.port().current(&self.path)?) {
                 runtime.reloaded(memory, &bytes)?;
             }
         }
@@ -297,10 +272,10 @@ impl Target {
 
     /// Empties the state file after a confirmed reload: a later start of HAProxy must not bring back settings
     /// that have ended since. A run that is killed before that still owes the reload, and ends here again.
-    fn forget_states(&self) {
+    fn forget_states(&self, memory: &Memory) {
         if let Some(runtime) = &self.runtime {
             // The reload has happened. If the file cannot be emptied, the next check reports it.
-            let _ = runtime.forget();
+            let _ = runtime.forget(memory);
         }
     }
 
@@ -317,7 +292,7 @@ impl Target {
         if memory.reloads_in_vain(&self.reloaded_by()) < MAX_VAIN {
             return Ok(());
         }
-        match (haproxy::worker(socket), self.served_before(memory)) {
+        match (haproxy::worker(&*memory.port().haproxy(socket)), self.served_before(memory)) {
             (Err(error), _) => Err(self.not_asked(error.into(), false)),
             (Ok(_), None) => Ok(()),
             (Ok(_), Some(_)) => {
@@ -336,11 +311,21 @@ impl Target {
         memory::digest(format!("{:?} {:?}", self.reload, self.socket).as_bytes())
     }
 
-    fn check(&self, staged: &Path) -> Result<(), TargetError> {
+    fn check(&self, memory: &Memory, draft: &Path) -> Result<(), TargetError> {
         let Some(check) = &self.check else { return Ok(()) };
-        check
-            .run(staged, self.command_limit)
-            .map_err(|source| TargetError::Check { path: self.path.clone(), source })
+        let checked = memory.port().run(check, draft, self.command_limit);
+        checked.map_err(|source| TargetError::Check { path: self.path.clone(), source })
+    }
+
+    fn check_draft(&self, draft: &Path) -> Result<(), TargetError> {
+        let Some(check) = &self.check else { return Ok(()) };
+        let checked = check.run(draft, self.command_limit);
+        checked.map_err(|source| TargetError::Check { path: self.path.clone(), source })
+    }
+
+    /// The process that serves now.
+    fn serving(&self, memory: &Memory) -> Option<Serving> {
+        haproxy::serving(&*memory.port().haproxy(self.socket.as_deref()?))
     }
 
     fn reload(&self, memory: &Memory, bytes: &[u8]) -> Result<Done, TargetError> {
@@ -351,8 +336,9 @@ impl Target {
         if let Some(runtime) = &self.runtime {
             runtime.remember(memory, bytes);
         }
-        let before = self.socket.as_deref().and_then(haproxy::serving);
-        self.reloaded(memory, reload.run(&self.path, self.command_limit), before)?;
+        let before = self.serving(memory);
+        let ran = memory.port().run(reload, &self.path, self.command_limit);
+        self.reloaded(memory, ran, before)?;
         Ok(Done::Reloaded)
     }
 
@@ -365,7 +351,8 @@ impl Target {
     ) -> Result<(), TargetError> {
         outcome.map_err(|source| TargetError::Reload { path: self.path.clone(), source })?;
         if let Some(socket) = &self.socket {
-            let loaded = haproxy::confirm(socket, before, LOADING.min(self.command_limit));
+            let loaded =
+                haproxy::confirm(&*memory.port().haproxy(socket), before, LOADING.min(self.command_limit));
             if let Err(source) = loaded {
                 memory.count_reload(&self.reloaded_by())?;
                 // Even if HAProxy does not answer now, the process from before shows later whether it was
@@ -375,7 +362,7 @@ impl Target {
                 }
                 return Err(TargetError::NotLoaded { path: self.path.clone(), source });
             }
-            self.forget_states();
+            self.forget_states(memory);
         }
         memory.reloaded()?;
         // It was from an earlier attempt.
@@ -384,11 +371,11 @@ impl Target {
             // Until HAProxy is seen to follow.
             memory.count_reload(&self.reloaded_by())?;
             if before.is_some()
-                && let Some(bytes) = self.current()?
+                && let Some(bytes) = memory.port().current(&self.path)?
             {
                 runtime.reloaded(memory, &bytes)?;
             }
-            runtime.can_follow().map_err(|source| self.not_asked(source, true))?;
+            runtime.can_follow(memory).map_err(|source| self.not_asked(source, true))?;
         }
         Ok(())
     }
@@ -397,16 +384,15 @@ impl Target {
 /// Runs the reload that these files owe, once for all of them. The command is the first file's, and the
 /// others have the same. Returns the result for each file.
 pub fn reload_together(files: &[(&Target, &Memory)]) -> Vec<Result<(), TargetError>> {
-    let Some((first, _)) = files.first() else { return Vec::new() };
-    let serving = |target: &Target| target.socket.as_deref().and_then(haproxy::serving);
-    let before: Vec<Option<Serving>> = files.iter().map(|(target, _)| serving(target)).collect();
+    let Some((first, machine)) = files.first() else { return Vec::new() };
+    let before: Vec<Option<Serving>> = files.iter().map(|(target, memory)| target.serving(memory)).collect();
     for (target, memory) in files {
-        if let (Some(runtime), Ok(Some(bytes))) = (&target.runtime, target.current()) {
+        if let (Some(runtime), Ok(Some(bytes))) = (&target.runtime, memory.port().current(&target.path)) {
             runtime.remember(memory, &bytes);
         }
     }
     let outcome = match &first.reload {
-        Some(reload) => reload.run(&first.path, first.command_limit),
+        Some(reload) => machine.port().run(reload, &first.path, first.command_limit),
         None => Ok(()),
     };
     let outcomes = files.iter().zip(before);

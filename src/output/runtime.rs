@@ -79,7 +79,7 @@ impl Runtime {
     /// Makes HAProxy follow the new file, which is in place.
     pub(super) fn follow(&self, memory: &Memory, old: &[u8], new: &[u8]) -> FollowOutcome {
         let request = ApplyRequest {
-            socket: &self.socket,
+            socket: &*memory.port().haproxy(&self.socket),
             old: &String::from_utf8_lossy(old),
             new: &String::from_utf8_lossy(new),
             overrides: memory,
@@ -109,8 +109,8 @@ impl Runtime {
     }
 
     /// Whether this socket shows what runs, and permits changes.
-    pub(super) fn can_follow(&self) -> Result<(), ApplyError> {
-        match haproxy::can_follow(&self.socket) {
+    pub(super) fn can_follow(&self, memory: &Memory) -> Result<(), ApplyError> {
+        match haproxy::can_follow(&*memory.port().haproxy(&self.socket)) {
             Err(error) if !error.may_pass() => Err(error),
             _ => Ok(()),
         }
@@ -118,7 +118,7 @@ impl Runtime {
 
     /// Records a reload of this file: later differences were set after it.
     pub(super) fn reloaded(&self, memory: &Memory, new: &[u8]) -> Result<(), PathError> {
-        match (memory.recall(), haproxy::serving(&self.socket)) {
+        match (memory.recall(), haproxy::serving(&*memory.port().haproxy(&self.socket))) {
             (Some(overrides), Some(worker)) => {
                 Remember::keep(memory, &overrides.reloaded(&String::from_utf8_lossy(new), worker))
             }
@@ -128,8 +128,9 @@ impl Runtime {
 
     /// Empties the state file: HAProxy's states must neither make a check refuse the file nor come back with a
     /// later start.
-    pub(super) fn forget(&self) -> Result<(), crate::errors::PathError> {
-        self.state_file.as_deref().map_or(Ok(()), state_file::clear)
+    pub(super) fn forget(&self, memory: &Memory) -> Result<(), PathError> {
+        let Some(path) = &self.state_file else { return Ok(()) };
+        memory.port().write_states(path, state_file::EMPTY)
     }
 
     /// The state file, if there is one that a check would not find empty.
@@ -141,11 +142,13 @@ impl Runtime {
     pub(super) fn remember(&self, memory: &Memory, new: &[u8]) {
         if let Some(path) = &self.state_file {
             let overrides = memory.recall().unwrap_or_default();
-            let saved = state_file::save(path, &self.socket, &String::from_utf8_lossy(new), &overrides);
-            if saved.is_err() {
+            let socket = memory.port().haproxy(&self.socket);
+            let states = state_file::before_reload(&*socket, &String::from_utf8_lossy(new), &overrides);
+            let saved = states.is_ok_and(|states| memory.port().write_states(path, &states).is_ok());
+            if !saved {
                 // An empty one is never wrong. If that cannot be written either, the reload itself will
                 // report it.
-                let _ = state_file::clear(path);
+                let _ = memory.port().write_states(path, state_file::EMPTY);
             }
         }
     }

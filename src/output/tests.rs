@@ -143,7 +143,9 @@ fn the_reload_is_owed_before_the_replacement() {
     let mut fixture = self::fixture();
     fixture.apply("a\n").unwrap();
     fixture.reload_by("exit 0");
-    let memory = fixture.memory.folder().path().display().to_string();
+    let files = walkdir::WalkDir::new(fixture.dir.path()).into_iter().map(Result::unwrap);
+    let lock = files.map(walkdir::DirEntry::into_path).find(|path| path.ends_with("lock")).unwrap();
+    let memory = lock.parent().unwrap().display().to_string();
     check_by(&mut fixture, &format!("mkdir {memory}/reload-pending"));
     assert!(matches!(fixture.apply("b\n"), Err(TargetError::Io(_))));
     assert_eq!((fixture.text().as_str(), fixture.reload_log()), ("a\n", 0));
@@ -297,7 +299,7 @@ fn what_was_looked_at_is_what_is_changed() {
     let found = place.current().unwrap().unwrap();
     fs::rename(&path, fixture.dir.path().join("moved")).unwrap();
     std::os::unix::fs::symlink(&victim, &path).unwrap();
-    assert!(file::adjust(&path, &found.handle, Some(0o640), None).unwrap());
+    assert!(file::adjust(&path, found.handle().unwrap(), Some(0o640), None).unwrap());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&victim), mode(&fixture.dir.path().join("moved"))), (0o600, 0o640));
     // Writing in place does not overwrite another file either.

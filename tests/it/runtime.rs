@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use presence::haproxy::{ApplyRequest, Outcome, Waiting, apply};
+use presence::haproxy::{ApplyRequest, Outcome, Socket, Waiting, apply};
 
 use super::fixture::haproxy::HaProxy;
 use super::fixture::http_server::{CHECK_PATH, HttpServer};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A HAProxy with one backend `app`, whose file is changed as by a beat.
 struct Balancer {
     dir: tempfile::TempDir,
-    socket: PathBuf,
+    socket: Socket,
     /// The file before its servers.
     head: String,
     front: SocketAddr,
@@ -67,7 +67,7 @@ backend app
         );
         let config = format!("{head}{servers}");
         let haproxy = HaProxy::start(dir.path(), &config);
-        Balancer { socket: HaProxy::socket_in(dir.path()), dir, head, front, haproxy, config }
+        Balancer { socket: Socket::new(&HaProxy::socket_in(dir.path())), dir, head, front, haproxy, config }
     }
 
     /// As a beat does: replaces the file, then brings the running state up to date.

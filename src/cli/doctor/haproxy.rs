@@ -31,7 +31,7 @@ pub(super) fn installed(config: &Config, findings: &mut Findings) {
 /// Whether HAProxy answers at a socket that only confirms reloads.
 pub(super) fn confirming(socket: &Path, findings: &mut Findings) {
     let path = socket.display();
-    match serving(socket) {
+    match serving(&Socket::new(socket)) {
         Some(_) => findings.good("socket", format!("HAProxy answers at `{path}`, which confirms reloads")),
         None => findings.bad(
             "socket",

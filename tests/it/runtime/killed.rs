@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use presence::haproxy::{ApplyRequest, apply};
+use presence::haproxy::{ApplyRequest, Socket, apply};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -78,6 +78,7 @@ fn a_call_that_was_killed_anywhere_is_finished_by_the_next() {
         let outcome = apply(&back()).unwrap();
         assert!(outcome.is_settled(), "{}", told(&outcome));
         let socket = dying_socket(balancer.path(), HaProxy::socket_in(balancer.path()), killed);
+        let socket = Socket::new(&socket);
         let result = apply(&ApplyRequest { socket: &socket, ..straight.clone() });
         // The file has been in place since before the first call, so it is also the old one now.
         let finished = apply(&ApplyRequest { old: &new, ..straight.clone() }).unwrap();

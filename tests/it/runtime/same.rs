@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use presence::haproxy::{ApplyRequest, apply};
+use presence::haproxy::{ApplyRequest, Socket, apply};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -84,7 +84,7 @@ fn a_reload_of_the_built_in_templates_file_changes_nothing() {
     assert_ne!(old, new);
     let haproxy = HaProxy::start(dir.path(), &old);
     let (worker, before) = (haproxy.worker(), servers(&haproxy));
-    let socket = HaProxy::socket_in(dir.path());
+    let socket = Socket::new(&HaProxy::socket_in(dir.path()));
     let outcome =
         apply(&ApplyRequest { socket: &socket, old: &old, new: &new, overrides: &(), patience: PATIENCE })
             .unwrap();

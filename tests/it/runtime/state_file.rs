@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use presence::haproxy::{Overrides, state_file};
+use presence::haproxy::{Overrides, Socket, state_file};
 
 use super::{Balancer, PATIENCE, lines, told};
 use crate::fixture::haproxy::HaProxy;
@@ -13,7 +13,7 @@ use crate::fixture::http_server::HttpServer;
 fn start(servers: &str) -> (tempfile::TempDir, PathBuf, Balancer) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state");
-    state_file::clear(&file).unwrap();
+    state_file::write(&file, state_file::EMPTY).unwrap();
     let global = format!("    server-state-file {}\n", file.display());
     let balancer = Balancer::start_with(&global, "    load-server-state-from-file global\n", servers);
     (dir, file, balancer)
@@ -22,12 +22,13 @@ fn start(servers: &str) -> (tempfile::TempDir, PathBuf, Balancer) {
 impl Balancer {
     /// A reload when nothing else is possible: it preserves the running states.
     fn reload_with(&mut self, file: &std::path::Path, servers: &str) {
-        let socket = HaProxy::socket_in(self.path());
+        let socket = Socket::new(&HaProxy::socket_in(self.path()));
         self.config = format!("{}{servers}", self.head);
         std::fs::write(HaProxy::config_in(self.path()), &self.config).unwrap();
-        state_file::clear(file).unwrap();
+        state_file::write(file, state_file::EMPTY).unwrap();
         HaProxy::check(self.path()).unwrap();
-        state_file::save(file, &socket, &self.config, &Overrides::default()).unwrap();
+        let states = state_file::before_reload(&socket, &self.config, &Overrides::default()).unwrap();
+        state_file::write(file, &states).unwrap();
         self.haproxy.reload();
     }
 }
@@ -48,7 +49,7 @@ fn a_broken_server_stays_down_over_a_reload() {
     // With its saved state, the next check would refuse any config.
     let refused = HaProxy::check(balancer.path()).unwrap_err();
     assert!(refused.contains("is DOWN, changed from server-state"), "{refused}");
-    state_file::clear(&file).unwrap();
+    state_file::write(&file, state_file::EMPTY).unwrap();
     HaProxy::check(balancer.path()).unwrap();
 }
 
