@@ -44,6 +44,8 @@ pub struct Turn {
     pub path: PathBuf,
     /// What was done.
     pub result: Result<Done, TurnError>,
+    /// What was done with the file although no store answers.
+    pub finished: Option<Done>,
     /// What was left out and what was kept, one sentence each, without the problems of the whole list.
     pub warnings: Vec<Warning>,
     /// The number of nodes that the file keeps although they are missed or lost.
@@ -143,6 +145,7 @@ pub fn take(
     let mut turn = Turn {
         path,
         result: done,
+        finished: None,
         warnings: Vec::new(),
         held: 0,
         firsts: Vec::new(),
@@ -228,7 +231,7 @@ impl Turn {
                 && let Some(bytes) = current
             {
                 // The file is good, and its unfinished work does not need a store.
-                target.apply(&memory, &bytes, &mut Vec::new())?;
+                self.finished = Some(target.apply(&memory, &bytes, &mut Vec::new())?);
             }
             let (path, hint) = (path.clone(), fleet.hint());
             return Err(match exists {

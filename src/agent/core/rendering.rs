@@ -117,11 +117,33 @@ impl<P: Port> Agent<'_, P> {
 }
 
 fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
-    match turn.done().map_or_else(|| turn.result.as_ref(), Ok) {
+    match turn.done().or(turn.finished.as_ref()).map_or_else(|| turn.result.as_ref(), Ok) {
         Ok(Done::Replaced) => has_command,
         Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => true,
         Err(TurnError::Target(TargetError::NotAsked { reloaded, .. })) => *reloaded,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_reload_counts_also_while_no_store_answers() {
+        let turn = |finished| Turn {
+            path: "x".into(),
+            result: Err(TurnError::Unreachable { path: "x".into(), hint: None }),
+            finished,
+            warnings: Vec::new(),
+            held: 0,
+            firsts: Vec::new(),
+            pardoned: BTreeSet::new(),
+        };
+        assert!(has_reloaded(&turn(Some(Done::Reloaded)), true));
+        assert!(!has_reloaded(&turn(Some(Done::Unchanged)), true));
+        assert!(!has_reloaded(&turn(None), true));
     }
 }
