@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "this is a program: its output is its report")]
 #![expect(clippy::unwrap_used, reason = "a simulation that meets a surprise must stop")]
 
+mod agent;
 mod arguments;
 mod chance;
 mod runner;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let all = [selftest::WORLDS].concat();
+    let all = [selftest::WORLDS, agent::WORLDS].concat();
     let worlds: Vec<&World> = all.into_iter().filter(|world| arguments.select(world.name)).collect();
     if arguments.list {
         for world in worlds {

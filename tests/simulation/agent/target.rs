@@ -1,0 +1,236 @@
+//! The target of a balancer: its memory, its file, its commands and its HAProxy, under the real turn.
+//!
+//! A turn is not interrupted by the scheduler. It has a clock of its own, which advances with each step; a
+//! process that is killed does nothing more, whatever the rest of the turn asks for.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use presence::beat::machine::TurnPort;
+use presence::beat::node::NodeError;
+use presence::errors::PathError;
+use presence::haproxy::{self, Running, SocketError};
+use presence::name::Name;
+use presence::output::{Command, CommandError, CurrentFile, Memory, Place, Port, Ready, Target, TargetError};
+
+use super::haproxy::socket;
+use super::world::{Balancer, Reloading, Seen, World};
+
+/// How likely a process is killed at a step.
+const KILL: f64 = 0.0004;
+
+/// One turn.
+pub(super) struct Turning {
+    pub(super) world: Rc<World>,
+    pub(super) at: usize,
+    pub(super) seen: Seen,
+    pub(super) elapsed: Cell<Duration>,
+    pub(super) dead: Cell<bool>,
+}
+
+impl Turning {
+    fn balancer(&self) -> &Balancer {
+        &self.world.balancers[self.at]
+    }
+
+    fn now(&self) -> Duration {
+        self.world.sim.now() + self.elapsed.get()
+    }
+
+    fn takes(&self, time: Duration) {
+        self.elapsed.set(self.elapsed.get() + time);
+    }
+
+    /// The next step. An error if the process has been killed.
+    fn step(&self, step: &'static str, name: &str) -> io::Result<()> {
+        self.takes(Duration::from_millis(1));
+        if !self.dead.get() && self.world.fault("agent killed in a turn", KILL) {
+            self.world.sim.event(|| format!("{}: killed before: {step} {name}", self.balancer().name));
+            self.dead.set(true);
+        }
+        match self.dead.get() {
+            true => Err(io::Error::other("killed")),
+            false => Ok(()),
+        }
+    }
+
+    fn step_at(&self, step: &'static str, name: &str) -> Result<(), PathError> {
+        self.step(step, name).map_err(|source| PathError { operation: step, path: name.into(), source })
+    }
+}
+
+/// The machine of one turn.
+pub(super) struct Machine(pub(super) Rc<Turning>);
+
+impl TurnPort for Machine {
+    fn memory(&self, path: &Path) -> Result<Memory, PathError> {
+        self.0.step_at("lock", &path.to_string_lossy())?;
+        Ok(Memory::over(Machine(self.0.clone())))
+    }
+
+    fn now(&self) -> Result<Timestamp, NodeError> {
+        Ok(self.0.world.wall(self.0.balancer().clock.get(), self.0.elapsed.get()))
+    }
+
+    fn withdrawn(&self, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
+        let told =
+            |id: &&Name| self.0.world.lists.iter().any(|list| list.borrow().withdrawn.contains(id.as_str()));
+        ids.iter().filter(told).cloned().collect()
+    }
+}
+
+impl Port for Machine {
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PathError> {
+        Ok(self.0.balancer().memory.borrow().get(name).cloned())
+    }
+
+    fn has(&self, name: &str) -> Result<bool, PathError> {
+        Ok(self.0.balancer().memory.borrow().contains_key(name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
+        self.0.step_at("write", name)?;
+        self.0.balancer().memory.borrow_mut().insert(name.to_owned(), bytes.to_owned());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), PathError> {
+        if self.has(name)? {
+            self.0.step_at("remove", name)?;
+            self.0.balancer().memory.borrow_mut().remove(name);
+        }
+        Ok(())
+    }
+
+    fn recover(&self, _: &Memory, _: &Path) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    fn open<'p>(&'p self, _: &'p Path) -> Result<Box<dyn Place + 'p>, TargetError> {
+        Ok(Box::new(Machine(self.0.clone())))
+    }
+
+    fn current(&self, _: &Path) -> Result<Option<Vec<u8>>, TargetError> {
+        Ok(self.0.balancer().file.borrow().clone())
+    }
+
+    fn run(&self, command: &Command, file: &Path, _: Duration) -> Result<(), CommandError> {
+        let (turning, balancer) = (&self.0, self.0.balancer());
+        let failed = || CommandError::Failed {
+            command: command.to_string(),
+            status: "exit code 1".to_owned(),
+            output: String::new(),
+        };
+        turning.step("run", command.program()).map_err(|_| failed())?;
+        turning.takes(Duration::from_millis(100));
+        if command.program() == "check" {
+            let _ = file;
+            return if balancer.check_fails.get() { Err(failed()) } else { Ok(()) };
+        }
+        turning.world.reloads(turning.at, turning.seen.began);
+        match balancer.reloading.get() {
+            Reloading::Fails => return Err(failed()),
+            Reloading::IsSlow => turning.takes(Duration::from_secs(3)),
+            Reloading::Works => {}
+        }
+        let bytes = balancer.file.borrow();
+        let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default());
+        turning.world.sim.event(|| format!("{}: HAProxy loads the file", balancer.name));
+        balancer.haproxy.borrow_mut().load(&text, turning.now());
+        Ok(())
+    }
+
+    fn haproxy<'p>(&'p self, _: &'p Path) -> Box<dyn haproxy::Port + 'p> {
+        Box::new(Machine(self.0.clone()))
+    }
+
+    fn write_states(&self, _: &Path, _: &str) -> Result<(), PathError> {
+        Ok(())
+    }
+}
+
+impl Place for Machine {
+    fn sweep(&self) {}
+
+    fn current(&self) -> Result<Option<CurrentFile>, TargetError> {
+        Ok(self.0.balancer().file.borrow().clone().map(CurrentFile::of))
+    }
+
+    fn adjust(&self, _: &Target, _: &CurrentFile) -> Result<bool, TargetError> {
+        Ok(false)
+    }
+
+    fn replace(
+        &self,
+        target: &Target,
+        _: &Memory,
+        _: Option<&CurrentFile>,
+        bytes: &[u8],
+        _: &mut Vec<String>,
+        ready: &mut Ready<'_>,
+    ) -> Result<(), TargetError> {
+        ready(&target.path)?;
+        self.0.step_at("replace", &target.path.to_string_lossy())?;
+        self.0.world.replaces(self.0.at, bytes, &self.0.seen);
+        self.0.balancer().file.replace(Some(bytes.to_owned()));
+        Ok(())
+    }
+}
+
+impl Machine {
+    fn ask(&self, operation: &'static str) -> Result<(), SocketError> {
+        let turning = &self.0;
+        let failed = |source| SocketError::Io { operation, path: socket().to_owned(), source };
+        turning.step(operation, "the socket").map_err(failed)?;
+        match turning.balancer().haproxy.borrow().down_until > turning.now() {
+            true => Err(failed(io::ErrorKind::ConnectionRefused.into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl haproxy::Port for Machine {
+    fn may_change(&self) -> Result<(), SocketError> {
+        self.ask("connect to")
+    }
+
+    fn running(&self) -> Result<Running, SocketError> {
+        self.ask("read from")?;
+        self.0.takes(Duration::from_millis(50));
+        let world = &self.0.world;
+        Ok(self.0.balancer().haproxy.borrow().running(self.0.now(), |id| world.health(id)))
+    }
+
+    fn states(&self) -> Result<String, SocketError> {
+        self.ask("read from")?;
+        Ok("1\n".to_owned())
+    }
+
+    fn worker(&self) -> Result<u32, SocketError> {
+        self.ask("read from")?;
+        Ok(self.0.balancer().haproxy.borrow().pid)
+    }
+
+    fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
+        let mut answers = Vec::new();
+        for command in commands {
+            self.ask("write to")?;
+            self.0.world.sim.event(|| format!("{}: {command}", self.0.balancer().name));
+            answers.push(self.0.balancer().haproxy.borrow_mut().obey(command, self.0.now()));
+        }
+        Ok(answers)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.0.takes(time);
+    }
+}

@@ -1,0 +1,284 @@
+//! What happens to the machines: beats, faults, and what operators do.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::haproxy::Health;
+use super::list::Mood;
+use super::world::{Node, Reloading, World};
+
+/// A node at the start.
+pub(super) fn node(number: usize) -> (String, Node) {
+    let node = Node {
+        address: format!("10.0.0.{number}"),
+        health: Health { alive: true, since: Duration::ZERO },
+        connected: true,
+        clock: 0,
+        state: "running",
+        slots: 10,
+        stated: 1_780_000_000,
+        wanted: true,
+    };
+    (format!("i-{number}"), node)
+}
+
+/// Starts the nodes' beats, and the faults.
+pub(super) fn blow(world: &Rc<World>) {
+    let ids: Vec<String> = world.nodes.borrow().keys().cloned().collect();
+    let interval = world.balancers[0].config.agent.interval;
+    for id in ids {
+        world.publish(&id, true);
+        let world = world.clone();
+        let sim = world.sim.clone();
+        sim.clone().spawn(async move {
+            sim.sleep(interval.mul_f64(sim.chance().f64())).await;
+            loop {
+                if world.nodes.borrow()[&id].health.alive {
+                    world.publish(&id, true);
+                }
+                sim.sleep(interval).await;
+            }
+        });
+    }
+    let world = world.clone();
+    let sim = world.sim.clone();
+    sim.clone().spawn(async move {
+        // The list settles first.
+        sim.sleep(Duration::from_secs(600)).await;
+        let pace = *sim.chance().pick(&[60.0, 300.0, 1200.0]);
+        loop {
+            sim.sleep(Duration::from_secs_f64(pace * 2.0 * sim.chance().f64())).await;
+            if !world.is_rough.get() {
+                return;
+            }
+            happen(&world);
+        }
+    });
+}
+
+/// After that time, does something, if faults still happen.
+fn later(world: &Rc<World>, after: Duration, act: impl FnOnce(&World) + 'static) {
+    let world = world.clone();
+    let sim = world.sim.clone();
+    sim.clone().spawn(async move {
+        sim.sleep(after).await;
+        if world.is_rough.get() {
+            world.change();
+            act(&world);
+        }
+    });
+}
+
+/// One fault.
+fn happen(world: &Rc<World>) {
+    let chance = world.sim.chance();
+    let ids: Vec<String> = world.nodes.borrow().keys().cloned().collect();
+    let list = chance.below(world.lists.len());
+    let at = chance.below(world.balancers.len());
+    let id = chance.pick(&ids).clone();
+    let some = {
+        let most = chance.below(ids.len()) + 1;
+        let first = chance.below(ids.len());
+        let some: Vec<String> = ids.iter().cycle().skip(first).take(most).cloned().collect();
+        some
+    };
+    let long = Duration::from_secs_f64(*chance.pick(&[10.0, 120.0, 1500.0]) * (0.2 + chance.f64()));
+    let now = world.sim.now();
+    match chance.below(18) {
+        kind @ 0..=3 => {
+            let (mood, name) = [
+                (Mood::Away, "store away"),
+                (Mood::Refuses, "store refuses"),
+                (Mood::Hangs, "store hangs"),
+                (Mood::Slow, "store slow"),
+            ][kind];
+            if world.fault(name, 1.0) {
+                world.sim.event(|| format!("store {} is {mood:?} for {long:?}", list + 1));
+                world.lists[list].borrow_mut().mood = mood;
+                later(world, long, move |world| world.lists[list].borrow_mut().mood = Mood::Up);
+            }
+        }
+        4 | 5 => {
+            if world.fault("node dies", 1.0) {
+                world.sim.event(|| format!("{id} is dead for {long:?}"));
+                set(world, std::slice::from_ref(&id), |node| {
+                    node.health = Health { alive: false, since: now }
+                });
+                later(world, long, move |world| {
+                    let now = world.sim.now();
+                    set(world, &[id], |node| node.health = Health { alive: true, since: now });
+                });
+            }
+        }
+        6 | 7 => {
+            if world.fault("node cut off", 1.0) {
+                world.sim.event(|| format!("{id} is cut off for {long:?}"));
+                set(world, std::slice::from_ref(&id), |node| node.connected = false);
+                later(world, long, move |world| set(world, &[id], |node| node.connected = true));
+            }
+        }
+        8 => {
+            if world.fault("nodes cut off together", 1.0) {
+                world.sim.event(|| format!("{some:?} are cut off for {long:?}"));
+                set(world, &some, |node| node.connected = false);
+                later(world, long, move |world| set(world, &some, |node| node.connected = true));
+            }
+        }
+        9 => {
+            let off = *chance.pick(&[-7200, -60, 3, 90, 7200]);
+            if world.fault("clock jumps", 1.0) {
+                match chance.happens(0.5) {
+                    true => world.balancers[at].clock.set(off),
+                    false => set(world, &[id], |node| node.clock = off),
+                }
+            }
+        }
+        10 => {
+            if !world.balancers[at].tasks.borrow().is_empty() && world.fault("agent killed", 1.0) {
+                world.kill(at);
+            }
+        }
+        11 => {
+            let (name, reloading) =
+                *chance.pick(&[("reload fails", Reloading::Fails), ("reload slow", Reloading::IsSlow)]);
+            if world.fault(name, 1.0) {
+                world.balancers[at].reloading.set(reloading);
+                later(world, long, move |world| world.balancers[at].reloading.set(Reloading::Works));
+            }
+        }
+        12 => {
+            if world.fault("check fails", 1.0) {
+                world.balancers[at].check_fails.set(true);
+                later(world, long, move |world| world.balancers[at].check_fails.set(false));
+            }
+        }
+        13 => {
+            if world.fault("HAProxy's socket is down", 1.0) {
+                world.balancers[at].haproxy.borrow_mut().down_until = now + long;
+                later(world, long, |_| {});
+            }
+        }
+        14 => {
+            if world.fault("hangup", 1.0) {
+                signal(world, at, false);
+            }
+        }
+        15 => {
+            if world.fault("facts changed", 1.0) {
+                world.balancers[at].port.set(world.balancers[at].port.get() % 9 + 1);
+                restate(world, &[id], |node| node.slots = node.slots % 50 + 1);
+            }
+        }
+        16 => {
+            let state = *chance.pick(&["draining", "drained", "running", "running", "decommissioned"]);
+            let some = if chance.happens(0.3) { some } else { vec![id] };
+            if world.fault("states changed", 1.0) {
+                world.sim.event(|| format!("{some:?} are {state}"));
+                restate(world, &some, |node| node.state = state);
+                later(world, long, move |world| restate(world, &some, |node| node.state = "running"));
+            }
+        }
+        _ => {
+            let told = chance.happens(0.5);
+            let some = if chance.happens(0.5) { some } else { vec![id] };
+            if told && world.fault("withdrawn", 1.0) {
+                world.sim.event(|| format!("{some:?} are withdrawn"));
+                set(world, &some, |node| node.wanted = false);
+                some.iter().for_each(|id| world.publish(id, false));
+                later(world, long, move |world| {
+                    set(world, &some, |node| node.wanted = true);
+                    some.iter().for_each(|id| world.publish(id, false));
+                });
+            } else if !told && world.fault("list emptied", 1.0) {
+                world.sim.event(|| format!("all records of store {} are lost", list + 1));
+                let mut list = world.lists[list].borrow_mut();
+                for id in list.ids() {
+                    list.remove(&id, false);
+                }
+            }
+        }
+    }
+}
+
+fn set(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
+    let mut nodes = world.nodes.borrow_mut();
+    ids.iter()
+        .filter_map(|id| nodes.remove(id).map(|node| (id.clone(), node)))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|(id, mut node)| {
+            change(&mut node);
+            nodes.insert(id, node);
+        });
+}
+
+/// These nodes state something else now.
+fn restate(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
+    let now = world.wall(0, Duration::ZERO).as_second();
+    set(world, ids, |node| {
+        change(node);
+        node.stated = now + node.clock;
+    });
+    ids.iter().for_each(|id| world.publish(id, false));
+}
+
+/// Sends a signal to an agent.
+fn signal(world: &World, at: usize, stop: bool) {
+    let balancer = &world.balancers[at];
+    if stop { &balancer.stop } else { &balancer.hangup }.set(true);
+    if let Some(agent) = balancer.agent.get() {
+        world.sim.wake(agent);
+    }
+}
+
+/// All faults end.
+pub(super) fn calm(world: &Rc<World>) {
+    world.is_rough.set(false);
+    world.change();
+    world.sim.event(|| "all faults end".to_owned());
+    let now = world.sim.now();
+    let stated = world.wall(0, Duration::ZERO).as_second() + 7300;
+    for list in &world.lists {
+        list.borrow_mut().mood = Mood::Up;
+    }
+    for balancer in &world.balancers {
+        balancer.reloading.set(Reloading::Works);
+        balancer.check_fails.set(false);
+        balancer.clock.set(0);
+        balancer.haproxy.borrow_mut().down_until = now;
+    }
+    let ids: Vec<String> = world.nodes.borrow().keys().cloned().collect();
+    set(world, &ids, |node| {
+        if !node.health.alive {
+            node.health = Health { alive: true, since: now };
+        }
+        (node.connected, node.clock, node.state, node.wanted) = (true, 0, "running", true);
+        node.stated = stated;
+    });
+    ids.iter().for_each(|id| world.publish(id, true));
+}
+
+/// A change of a calm list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    /// A server gets another option: a reload.
+    Slots,
+    /// A node leaves in order.
+    Leaves,
+}
+
+/// Changes the list.
+pub(super) fn change(world: &Rc<World>, change: Change) {
+    world.change();
+    world.sim.event(|| format!("a change: {change:?}"));
+    let stated = world.wall(0, Duration::ZERO).as_second() + 7400;
+    let id = "i-1".to_owned();
+    set(world, std::slice::from_ref(&id), |node| {
+        match change {
+            Change::Slots => node.slots += 1,
+            Change::Leaves => node.state = "draining",
+        }
+        node.stated = stated;
+    });
+    world.publish(&id, false);
+}
