@@ -27,9 +27,12 @@ impl Job {
                 announced(Some(record.clone()), heartbeat.then_some(false))
             }
             Job::Withdraw(_) => announced(None, None),
-            Job::Look { .. } | Job::Read => {
-                JobResult::Looked(Some(Reading { url: error().url, snapshot: None, error: Some(error()) }))
-            }
+            Job::Look { .. } | Job::Read => JobResult::Looked(Some(Reading {
+                url: error().url,
+                snapshot: None,
+                moment: None,
+                error: Some(error()),
+            })),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::record::Record;
 use crate::roster::{Roster, Source};
 use crate::store::{
-    self, Applied, Edit, HistoryEvent, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, Version,
+    self, Applied, At, Edit, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, Version, Visitor,
     git,
 };
 
@@ -97,6 +97,16 @@ impl Fleet {
             (false, _) => Vec::new(),
         };
         Fleet::of(config, beats, store::read_pending(seen), beat_readings)
+    }
+
+    /// Reads all stores as they were at a past moment, which has no heartbeats.
+    pub fn read_back(config: &Config, stores: &FleetStores, at: &At) -> Fleet {
+        let readings = store::read_pending(stores.list.look_back(at));
+        let moments = readings.iter().filter_map(|reading| Some(reading.moment.as_ref()?.time));
+        let mut observer = Observer::here(config);
+        // The records are judged as they were then.
+        observer.now = moments.max().or(observer.now);
+        Fleet::judge(config, &observer, false, readings, Vec::new())
     }
 
     /// The fleet as the last copies have it, before any store has answered.
@@ -271,20 +281,15 @@ pub fn rehearse(stores: &FleetStores) -> Vec<Result<Rehearsal, StoreError>> {
     stores.list.and(&stores.beats).rehearse()
 }
 
-/// The last changes of one node or of all nodes, from the first store that answers and has a history.
-/// Otherwise the error of each store.
-pub fn history(
-    config: &Config,
-    stores: &FleetStores,
-    id: Option<&Name>,
-    most: usize,
-) -> Result<Vec<HistoryEvent>, Vec<StoreError>> {
+/// The visitor after its walk along the history of the first store that answers and has one. Otherwise the error
+/// of each store.
+pub fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -> Result<V, Vec<StoreError>> {
     // It may have to fetch the whole history, which may take as long as a publish.
-    let asked = stores.list.history(id, most, to_publish(config));
+    let asked = stores.list.history(visitor, to_publish(config));
     let mut errors = Vec::new();
     for history in asked {
         match history {
-            Ok(events) => return Ok(events),
+            Ok(visitor) => return Ok(visitor),
             Err(error) => errors.push(error),
         }
     }

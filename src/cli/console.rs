@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::error::CliError;
+use crate::progress;
 use crate::sanitize::{terminal_safe, terminal_safe_json};
 
 /// If there are more warnings at once, only their number is printed.
@@ -104,6 +108,50 @@ pub(super) fn shortened(texts: &[String], where_all: &str) -> Vec<String> {
         short.push(format!("… and {} more: {where_all}", texts.len() - shown));
     }
     short
+}
+
+/// Shows on a terminal how far the operation has come that this process waits for, until it is dropped. Shows
+/// nothing of an operation that takes less than a second.
+pub(super) struct Progress(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
+
+impl Progress {
+    pub(super) fn start() -> Progress {
+        if volume() < NORMAL || !io::stderr().is_terminal() {
+            return Progress(None);
+        }
+        let (stop, stopped) = mpsc::channel();
+        let show = move || {
+            let mut wait = Duration::from_secs(1);
+            let mut is_shown = false;
+            while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                wait = Duration::from_millis(200);
+                if let Some((done, all)) = progress::noted() {
+                    eprint(&format!("\r\x1b[Kfetching: {done} of {all} objects"));
+                    is_shown = true;
+                }
+            }
+            if is_shown {
+                eprint("\r\x1b[K");
+            }
+        };
+        Progress(thread::Builder::new().spawn(show).ok().map(|thread| (stop, thread)))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.0.take() {
+            drop(stop);
+            // It ends at once, and only shows something.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes to the terminal at stderr. A failure leaves nowhere to report it.
+fn eprint(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 /// Whether `--verbose` was given.

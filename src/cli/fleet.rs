@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, Edit, PendingRead, StoreError};
+use crate::store::{Applied, At, Edit, Moment, PendingRead, StoreError, Visitor};
 
 /// Where the user can see all problems.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -42,6 +42,46 @@ pub(super) fn read(
 ) -> Result<Fleet, CliError> {
     let beats = beats || max_age.max_age.is_some();
     judged(config, stores, max_age, beats, stores.list.look(beats))
+}
+
+/// Reads all stores as they were at that moment. A warning for each that does not know it.
+pub(super) fn read_back(config: &Config, stores: &FleetStores, at: &At) -> Result<Fleet, CliError> {
+    let progress = console::Progress::start();
+    let mut fleet = Fleet::read_back(config, stores, at);
+    drop(progress);
+    let is_known = fleet.is_current();
+    let mut errors = fleet.readings.iter_mut().filter_map(|reading| reading.error.take()).collect::<Vec<_>>();
+    let last = if is_known { None } else { errors.pop() };
+    for error in &errors {
+        console::warning(&chain(error));
+        error.hint().iter().for_each(|hint| console::remedy(hint));
+    }
+    if !is_known {
+        return Err(last.map_or_else(|| CliError::usage("no store is configured"), CliError::from));
+    }
+    Ok(fleet)
+}
+
+/// The visitor after its walk along the history of the first store that answers and has one.
+pub(super) fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -> Result<V, CliError> {
+    let progress = console::Progress::start();
+    let walked = fleet::history(config, stores, visitor);
+    drop(progress);
+    walked.map_err(|mut errors| {
+        let last = errors.pop();
+        errors.iter().for_each(|error| console::warning(&chain(error)));
+        last.map_or_else(|| CliError::usage("no store is configured"), CliError::from)
+    })
+}
+
+/// Prints which version of the list the stores had then.
+pub(super) fn tell_moments(fleet: &Fleet) {
+    for reading in &fleet.readings {
+        if let Some(Moment { commit, time }) = &reading.moment {
+            let time = time.strftime("%Y-%m-%d %H:%M:%S");
+            console::note(&format!("{}: the commit {commit:.8} of {time} UTC", reading.url));
+        }
+    }
 }
 
 /// Completes the pending reads, with a warning for each that fails. Does not yet make silent nodes absent.

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::at::Moment;
 use super::console;
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
@@ -21,13 +22,16 @@ use crate::template::shape;
   presence list
   presence list --part 'app*' --state active
   presence list --where 'rack=r1*' --format ids
-  presence list --format json | jq -r '.nodes[].address'")]
+  presence list --format json | jq -r '.nodes[].address'
+  presence list --at '10 min ago'")]
 pub(super) struct Args {
     /// Print the nodes in this format
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 /// Which nodes to select: the same options for every command that lists nodes.
@@ -182,7 +186,14 @@ enum Format {
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let selector = args.select.selector()?;
-    let fleet = fleet::read(config, stores, &args.select.max_age, true)?;
+    let at = args.moment.at()?;
+    if at.is_some() && args.select.max_age.max_age.is_some() {
+        return Err(CliError::usage("the past has no heartbeats, so --max-age cannot be used with --at"));
+    }
+    let fleet = match &at {
+        Some(at) => fleet::read_back(config, stores, at)?,
+        None => fleet::read(config, stores, &args.select.max_age, true)?,
+    };
     args.select.refuse_unknown_states(&fleet, &config.states)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     console::data(&match args.format {
@@ -191,6 +202,9 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         Format::Ids => nodes.iter().map(|node| format!("{}\n", node.record.id())).collect(),
         Format::Prometheus => metrics(&fleet, &nodes),
     })?;
+    if args.format == Format::Table {
+        fleet::tell_moments(&fleet);
+    }
     args.select.warn_of_nobody(&fleet.roster)?;
     if args.format != Format::Json {
         console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
@@ -233,13 +247,18 @@ fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {
         .readings
         .iter()
         .map(|reading| {
-            json!({
+            let mut store = json!({
                 "url": reading.url,
                 "answers": reading.error.is_none(),
                 "error": reading.error.as_ref().map(|error| chain(error)),
                 "files": reading.snapshot.as_ref().map(|snapshot| snapshot.len()),
                 "version": reading.snapshot.as_ref().map(|snapshot| &snapshot.digest),
-            })
+            });
+            if let Some(moment) = &reading.moment {
+                store["commit"] = moment.commit.clone().into();
+                store["time"] = moment.time.to_string().into();
+            }
+            store
         })
         .collect();
     let whole = json!({ "nodes": nodes, "problems": fleet.roster.problems, "stores": stores });

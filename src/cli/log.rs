@@ -1,25 +1,34 @@
-use jiff::tz::TimeZone;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::console;
 use super::error::CliError;
-use crate::beat::fleet::{self, FleetStores};
+use super::fleet::{self, FleetStores};
+use super::{at, console};
+use crate::change::{Change, FactChange};
 use crate::config::Config;
-use crate::errors::chain;
+use crate::history::{Event, Filter, Log, What};
 use crate::name::Name;
 use crate::sanitize::excerpt;
-use crate::store::HistoryEvent;
 
 /// Show which nodes joined, changed and left, and when
 ///
-/// Prints the history of the first git store that answers, newest first. Times are in UTC.
+/// Prints the history of the first git store that answers, newest first. Times are in UTC, by the clocks of
+/// those who made the commits. A node whose joining is not in the history has "joined by then".
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  presence log\n  presence log i-c44e9b33 --limit 5\n  presence log --format json"
-)]
+#[command(after_help = "Examples:
+  presence log
+  presence log i-c44e9b33 --limit 5
+  presence log --part 'app*' --since '2 days ago'
+  presence log --format json")]
 pub(super) struct Args {
     /// The instance-id of the only node to show
     id: Option<String>,
+    /// Show only nodes of these parts
+    #[arg(long, value_name = "GLOB", value_parser = glob::Pattern::new)]
+    part: Option<glob::Pattern>,
+    /// Show only changes since this time: 2026-01-31T08:00:00Z, "2026-01-31 08:00" (UTC), "2 days ago" or 2d
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
     /// Show at most this many changes
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -39,45 +48,57 @@ enum Format {
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     let id = args.id.as_deref().map(Name::parse).transpose();
     let id = id.map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?;
-    match fleet::history(config, stores, id.as_ref(), args.limit) {
-        Ok(events) => console::data(&shown(&events, args.format)?),
-        Err(mut errors) => {
-            let last = errors.pop();
-            errors.iter().for_each(|error| console::warning(&chain(error)));
-            Err(last.map_or_else(|| CliError::usage("no store is configured"), CliError::from))
-        }
+    let since = args.since.as_deref().map(at::time).transpose()?;
+    let filter = Filter { id, part: args.part.clone(), since };
+    let log = fleet::history(config, stores, &Log::new(filter, args.limit))?;
+    console::data(&shown(&log.events, args.format)?)?;
+    if let (Some(since), Some(begins)) = (since, &log.begins)
+        && begins.time > since
+    {
+        let begins = time(begins.time);
+        console::warning(&format!(
+            "nothing is known of the time before {begins} UTC: the history begins then"
+        ));
     }
+    Ok(())
 }
 
-fn shown(events: &[HistoryEvent], format: Format) -> Result<String, CliError> {
+fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
     match format {
         Format::Text => Ok(events.iter().map(line).collect()),
-        Format::Json => {
-            let events: Vec<Value> = events
-                .iter()
-                .map(|event| {
-                    json!({
-                        "time": event.time.to_string(),
-                        "instance-id": event.id,
-                        "nodepart": event.part,
-                        "change": event.change.to_string(),
-                        "commit": event.commit,
-                    })
-                })
-                .collect();
-            console::json(&events)
-        }
+        Format::Json => console::json(&events.iter().map(described).collect::<Vec<_>>()),
     }
 }
 
-fn line(event: &HistoryEvent) -> String {
+fn described(event: &Event) -> Value {
+    let mut described = json!({
+        "time": event.moment.time.to_string(),
+        "instance-id": event.id,
+        "nodepart": event.part,
+        "kind": event.what.kind(),
+        "change": event.what.to_string(),
+        "commit": event.moment.commit,
+    });
+    if let What::Changed(Change::Changed(facts)) = &event.what {
+        described["facts"] = changes(facts);
+    }
+    described
+}
+
+/// The facts that differ, as JSON.
+pub(super) fn changes(facts: &[FactChange]) -> Value {
+    let change =
+        |change: &FactChange| json!({ "fact": change.fact, "before": change.before, "after": change.after });
+    facts.iter().map(change).collect()
+}
+
+fn line(event: &Event) -> String {
     let part = event.part.as_ref().map(|part| format!(" ({})", excerpt(part))).unwrap_or_default();
-    let time = event.time.to_zoned(TimeZone::UTC);
-    format!(
-        "{} {:.8} {}{part}: {}\n",
-        time.strftime("%Y-%m-%d %H:%M:%S"),
-        event.commit,
-        event.id,
-        event.change
-    )
+    let time = time(event.moment.time);
+    format!("{time} {:.8} {}{part}: {}\n", event.moment.commit, event.id, event.what)
+}
+
+/// A time for people, in UTC.
+pub(super) fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

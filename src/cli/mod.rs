@@ -2,10 +2,12 @@
 
 mod accept;
 mod agent;
+mod at;
 mod beat;
 mod check;
 mod completions;
 mod console;
+mod diff;
 mod doctor;
 mod emit;
 mod error;
@@ -16,6 +18,7 @@ mod log;
 mod logging;
 mod man;
 mod node;
+mod past;
 mod publish;
 mod render;
 mod show;
@@ -162,6 +165,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Log(log::Args),
+    Diff(diff::Args),
     Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
@@ -248,6 +252,7 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::List(args) => list::run(args, config, &stores),
         Command::Show(args) => show::run(args, config, &stores),
         Command::Log(args) => log::run(args, config, &stores),
+        Command::Diff(args) => diff::run(args, config, &stores),
         Command::Check(args) => check::run(args, config, &stores),
         Command::Render(args) => render::run(args, config, &stores),
         Command::Templates(args) => templates::run(args, config),

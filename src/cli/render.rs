@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
+use super::at::Moment;
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use super::templates::Who;
@@ -16,6 +17,7 @@ use crate::output::limits::Limits;
 use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
 use crate::record::Facts;
 use crate::roster::Identity;
+use crate::store::At;
 use crate::template::Lookup;
 
 /// Render a template with the nodes on the list
@@ -34,7 +36,8 @@ use crate::template::Lookup;
   presence render database.yml -o /srv/app/config/database.yml --owner app --mode 0640
   presence render haproxy -o /etc/haproxy/haproxy.cfg --check 'haproxy -dW -c -f {}' \\
       --reload 'systemctl reload haproxy'
-  presence render haproxy -o /etc/haproxy/haproxy.cfg --diff")]
+  presence render haproxy -o /etc/haproxy/haproxy.cfg --diff
+  presence render haproxy --at '2026-01-31 08:00'")]
 pub(super) struct Args {
     /// The template's name, with or without the last extension; `presence templates` lists all
     name: String,
@@ -92,9 +95,14 @@ pub(super) struct Args {
     /// Override the safety limits once
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
+    if let Some(at) = args.moment.at()? {
+        return run_back(args, config, stores, &at);
+    }
     let facts = node::facts(config)?;
     let who = args.who.identity(&facts);
     let lookup = args.who.lookup(config, &who)?;
@@ -177,6 +185,63 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     // While a limit holds nodes, every run must report it, so it must not be repeated from memory.
     destination.write(memory, &composed, made.filter(|_| composed.refused.is_empty()))?;
     destination.limited(composed)
+}
+
+/// Renders the list as it was. Uses and changes no memory, and applies no safety limit.
+fn run_back(args: &Args, config: &Config, stores: &FleetStores, at: &At) -> Result<(), CliError> {
+    let unusable = [
+        (args.output.is_some(), "--output", "it would put the past into a file that is in use"),
+        (args.diff, "--diff", "`presence diff A B --render NAME` compares two moments"),
+        (args.max_age.max_age.is_some(), "--max-age", "the past has no heartbeats"),
+        (args.awake.is_some(), "--awake", "nodes answer now only"),
+    ];
+    if let Some((_, option, why)) = unusable.iter().find(|(is_given, ..)| *is_given) {
+        return Err(CliError::usage(format!("{option} cannot be used with --at: {why}")));
+    }
+    let check = args.check.as_deref().map(Command::parse_check).transpose()?;
+    let fleet = fleet::read_back(config, stores, at)?;
+    let past = Past { name: &args.name, who: &args.who, sets: &args.sets };
+    let text = past.render(config, &fleet)?;
+    if let Some(check) = check {
+        crate::output::check_text(&check, &args.name, &text, config.command_limit)?;
+    }
+    console::data(&text)
+}
+
+/// A template to render with the list of a past moment.
+pub(super) struct Past<'a> {
+    /// The template's name.
+    pub(super) name: &'a str,
+    pub(super) who: &'a Who,
+    /// Variables on the command line.
+    pub(super) sets: &'a [String],
+}
+
+impl Past<'_> {
+    /// The output, as for the first time. Prints the warnings.
+    pub(super) fn render(&self, config: &Config, fleet: &Fleet) -> Result<String, CliError> {
+        let facts = node::facts(config)?;
+        let who = self.who.identity(&facts);
+        let lookup = self.who.lookup(config, &who)?;
+        let name = lookup.find(self.name)?.name;
+        let vars = rendering::variables(variables(&config.vars, self.sets)?, &lookup, &name, None, true)?;
+        let rendering = Rendering {
+            name: &name,
+            lookup: &lookup,
+            who: &who,
+            facts: &facts,
+            vars: &vars,
+            limits: None,
+            states: &config.states,
+            now: node::now()?,
+            fast_path: config.fast_path,
+        };
+        let composition =
+            rendering::compose(&rendering, &fleet.roster, &LastOutput::default(), Excess::Refuse)?;
+        let warnings = warnings(fleet, &composition.warnings, &who);
+        warnings.iter().for_each(|warning| console::warning(warning));
+        Ok(composition.result?.text)
+    }
 }
 
 /// Renders without the missed nodes and names them. If the list loses too many nodes, keeps them. An output that

@@ -1,9 +1,10 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::at::Moment;
 use super::error::CliError;
 use super::fleet::{FleetStores, MaxAge};
-use super::{console, fleet, list, node};
+use super::{console, fleet, list, node, past};
 use crate::config::Config;
 use crate::name::Name;
 use crate::record::{MAX_REASON, REASON};
@@ -12,13 +13,21 @@ use crate::sanitize::{said, terminal_safe_json};
 
 /// Show one node's record and where it was found
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  presence show i-c44e9b33\n  presence show i-c44e9b33 --format json")]
+#[command(
+    after_help = "Examples:\n  presence show i-c44e9b33\n  presence show i-c44e9b33 --format json\n  presence show i-c44e9b33 --history\n  presence show i-c44e9b33 --at 2026-01-31"
+)]
 pub(super) struct Args {
     /// The instance-id [default: this node]
     id: Option<String>,
     /// Print the record in this format
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// Show also since when the node states each fact, and its states over time, from the first git store that
+    /// answers
+    #[arg(long)]
+    history: bool,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -36,7 +45,14 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         }
         None => node::record(config)?.id().clone(),
     };
-    let fleet = fleet::read(config, stores, &MaxAge::default(), true)?;
+    let at = args.moment.at()?;
+    if at.is_some() && args.history {
+        return Err(CliError::usage("--history ends now, so it cannot be used with --at"));
+    }
+    let fleet = match &at {
+        Some(at) => fleet::read_back(config, stores, at)?,
+        None => fleet::read(config, stores, &MaxAge::default(), true)?,
+    };
     let Some(found) = fleet.roster.get(id.as_str()) else {
         let about: Vec<String> =
             fleet.problems().into_iter().filter(|line| line.contains(id.as_str())).collect();
@@ -47,20 +63,35 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
                 &format!("no store could be read, and no last copy has `{id}`"),
             ));
         }
-        return Err(CliError::failed(format!("`{id}` is not on the list"))
+        let was = if at.is_some() { "was not on the list then" } else { "is not on the list" };
+        return Err(CliError::failed(format!("`{id}` {was}"))
             .hint("`presence list --format ids` lists the nodes".to_owned()));
     };
+    let history = args.history.then(|| past::of(config, stores, &id)).transpose()?;
     console::data(&match args.format {
-        Format::Text => text(found)?,
-        Format::Json => console::json(&list::described(found))?,
+        Format::Text => {
+            let history =
+                history.map(|history| past::text(&history, &found.record, node::now()?)).transpose()?;
+            text(found, at.is_none())? + &history.unwrap_or_default()
+        }
+        Format::Json => {
+            let mut described = list::described(found);
+            if let Some(history) = history {
+                described["history"] = past::json(&history, &found.record, node::now()?);
+            }
+            console::json(&described)?
+        }
     })?;
+    if matches!(args.format, Format::Text) {
+        fleet::tell_moments(&fleet);
+    }
     match fleet.is_current() {
         true => Ok(()),
         false => Err(fleet::unreachable(&fleet, "no store could be read; this is from the last copy")),
     }
 }
 
-fn text(node: &Node) -> Result<String, CliError> {
+fn text(node: &Node, has_heartbeats: bool) -> Result<String, CliError> {
     let address =
         node.address.as_ref().map_or_else(|reason| format!("none: it {reason}"), ToString::to_string);
     let port = match &node.port {
@@ -78,7 +109,8 @@ fn text(node: &Node) -> Result<String, CliError> {
     };
     let changed =
         told(node.record.changed().and_then(|time| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())));
-    let seen = told(node.last_seen);
+    let seen =
+        if has_heartbeats { told(node.last_seen) } else { "unknown: the past has no heartbeats".to_owned() };
     let reason =
         node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
     let reason = reason.unwrap_or_default();
@@ -96,7 +128,7 @@ fn text(node: &Node) -> Result<String, CliError> {
 }
 
 /// A span of time in words, in its largest unit.
-fn ago(seconds: i64) -> String {
+pub(super) fn ago(seconds: i64) -> String {
     let (count, unit) = match seconds.unsigned_abs() {
         seconds @ 0..=119 => (seconds, "second"),
         seconds @ 120..=7199 => (seconds / 60, "minute"),

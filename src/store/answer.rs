@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::{debug, info};
 
-use super::{Applied, HistoryEvent, Look, Outcome, Rehearsal, Snapshot, StoreError};
+use super::{Applied, Look, Outcome, Rehearsal, Snapshot, StoreError};
 use crate::deadline::Deadline;
 use crate::errors::chain;
 use crate::name::Name;
@@ -61,14 +61,6 @@ impl Answer for Option<Timestamp> {
             Some(replaced) => format!("accepted, replaces that of {replaced}"),
             None => "accepted".to_owned(),
         }
-    }
-}
-
-impl Answer for Vec<HistoryEvent> {
-    const OPERATION: &'static str = "history";
-
-    fn brief(&self) -> String {
-        format!("{} changes", self.len())
     }
 }
 

@@ -7,6 +7,7 @@ mod read;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -18,8 +19,8 @@ use super::error::InStore;
 use super::kind::{self, Identity, KindMemory};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeat, Heartbeats, HistoryEvent, Layout,
-    Look, Options, Outcome, Snapshot, Store, StoreError, StoreErrorKind,
+    Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeat, Heartbeats, Layout, Look, Options,
+    Outcome, Snapshot, Step, Store, StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -231,7 +232,7 @@ impl Store for Directory {
         }))
     }
 
-    fn history(&self, _: Option<&Name>, _: usize, _: Deadline) -> Result<Vec<HistoryEvent>, StoreError> {
+    fn history(&self, _: Deadline, _: &mut dyn FnMut(Step) -> ControlFlow<()>) -> Result<(), StoreError> {
         Err(StoreErrorKind::NoHistory).in_store(&self.url)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::git::{GitError, Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Snapshot, Step, Store, StoreError,
     StoreErrorKind, embedded_url,
 };
 use crate::deadline::Deadline;
@@ -232,11 +233,10 @@ impl Store for Located {
 
     fn history(
         &self,
-        id: Option<&Name>,
-        most: usize,
         deadline: Deadline,
-    ) -> Result<Vec<HistoryEvent>, StoreError> {
-        self.store()?.history(id, most, deadline)
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.store()?.history(deadline, visit)
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {

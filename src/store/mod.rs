@@ -19,6 +19,7 @@ mod together;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub use location::{Folder, FolderError};
 pub use presence_git::secrets::without_urls_secrets;
 pub use rehearsal::{Branch, Rehearsal};
 pub use snapshot::{File, Snapshot};
-pub use stores::{PendingRead, Reading, Stores, read_pending};
+pub use stores::{PendingRead, Reading, Stores, Visitor, read_pending};
 
 /// How to open stores, of any kind.
 #[derive(Debug, Clone)]
@@ -121,19 +122,47 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A change in the history of a store.
+/// One step in the history of a store: everything that changed at once.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HistoryEvent {
-    /// When it was committed.
+pub struct Step {
+    /// The version that it made: in git, a commit.
+    pub moment: Moment,
+    /// The nodes whose files differ, by instance-id.
+    pub nodes: Vec<NodeStep>,
+    /// What is known of the time before.
+    pub before: Before,
+}
+
+/// A version of the list with its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// The store's name of it: in git, the commit's id.
+    pub commit: String,
+    /// When it was made, by the clock of its author.
     pub time: Timestamp,
+}
+
+/// A node's records before and after a step. A file that is no record is like a missing one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeStep {
     /// The node.
     pub id: Name,
-    /// Its part, from its record.
-    pub part: Option<String>,
-    /// What changed.
-    pub change: Change,
-    /// The commit's id.
-    pub commit: String,
+    /// Its record before the step.
+    pub before: Option<Record>,
+    /// Its record after the step.
+    pub after: Option<Record>,
+}
+
+/// What is known of the time before a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Another step.
+    Step,
+    /// The list had no nodes: presence started it with this step.
+    Nothing,
+    /// Nothing is known: older commits are missing, or the first one was made by hand and may replace a
+    /// history.
+    Unknown,
 }
 
 /// The result of a change in one store.
@@ -238,8 +267,8 @@ pub trait Store: Send + Sync {
     /// Looks at the folder at that moment, over the network if necessary, and at the heartbeats if the reading
     /// shall include them. Reads no file yet.
     ///
-    /// A past moment is looked up in what this machine has, and has no heartbeats. An error if this kind of
-    /// store keeps no past, or if this machine does not have that much of it.
+    /// A past moment has no heartbeats. The store fetches as much of its history as that moment needs. An error
+    /// if this kind of store keeps no past, or if its history begins later.
     fn look(&self, at: &At, heartbeats: bool, deadline: Deadline) -> Result<Look, StoreError>;
 
     /// Waits until the folder has another version, or until the deadline. Returns whether it has another one.
@@ -262,14 +291,13 @@ pub trait Store: Send + Sync {
     /// itself can show.
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
-    /// The last `most` changes of one node or of all, newest first. An error if this kind of store keeps no
-    /// history.
+    /// Visits the steps of the history, newest first, until `visit` breaks. Reads only what changed in each. An
+    /// error if this kind of store keeps no history.
     fn history(
         &self,
-        id: Option<&Name>,
-        most: usize,
         deadline: Deadline,
-    ) -> Result<Vec<HistoryEvent>, StoreError>;
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
 
     /// The nodes among `ids`, whose records are missing, that were withdrawn, as far as this machine knows
     /// without the network. Excludes records that were lost in other ways.
@@ -296,6 +324,8 @@ pub enum At {
     Latest,
     /// When the store had this version; in git also the id of a commit.
     Version(Version),
+    /// The version that people call so: in git, a tag, or a commit's id or the beginning of it.
+    Named(String),
     /// This time, by the clocks of those who made the changes.
     Time(Timestamp),
 }
@@ -321,6 +351,8 @@ impl Version {
 pub struct Look {
     /// The version of the folder. `None` if only reading can tell.
     pub version: Option<Version>,
+    /// For a past moment, the version that the list had then.
+    pub moment: Option<Moment>,
     read: Reader,
 }
 
@@ -332,7 +364,11 @@ impl Look {
         version: Option<Version>,
         read: impl FnOnce(Deadline) -> Result<Snapshot, StoreError> + Send + 'static,
     ) -> Look {
-        Look { version, read: Box::new(read) }
+        Look { version, moment: None, read: Box::new(read) }
+    }
+
+    fn at(self, moment: Option<Moment>) -> Look {
+        Look { moment, ..self }
     }
 
     /// Reads the folder in the state that the look found.

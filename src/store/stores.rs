@@ -1,6 +1,7 @@
 //! Several stores: one operation at all of them.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use jiff::Timestamp;
 use super::answer::Answer;
 use super::together::{self, Task};
 use super::{
-    Applied, At, Edit, HistoryEvent, Look, Options, Rehearsal, Snapshot, Store, StoreError, StoreErrorKind,
-    Version, open,
+    Applied, At, Edit, Look, Moment, Options, Rehearsal, Snapshot, Step, Store, StoreError, StoreErrorKind,
+    Version, git, open,
 };
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -68,6 +69,25 @@ impl Stores {
         self.look_until(heartbeats, Deadline::new(Limit::Read, self.options.reading))
     }
 
+    /// Looks at all stores as they were at a past moment, with the time limit of a publish: the history may have
+    /// to be fetched. Keeps their order.
+    pub fn look_back(&self, at: &At) -> Vec<PendingRead> {
+        git::see_tags();
+        let deadline = Deadline::new(Limit::Publish, self.options.publishing);
+        let moment = at.clone();
+        let looks =
+            self.ask(self.tasks(deadline), move |store, deadline| store.look(&moment, false, deadline));
+        let pending = self.all.iter().zip(looks).map(|(store, look)| PendingRead {
+            store: store.clone(),
+            heartbeats: false,
+            is_past: true,
+            connect: self.options.connect,
+            deadline,
+            look,
+        });
+        pending.collect()
+    }
+
     /// Looks at all stores. Keeps their order.
     ///
     /// A store without a last copy gets the time of a publish, whatever the other stores do. Its first fetch
@@ -96,6 +116,7 @@ impl Stores {
         seen.map(|((store, (_, deadline)), look)| PendingRead {
             store: store.clone(),
             heartbeats,
+            is_past: false,
             connect,
             deadline,
             look,
@@ -118,7 +139,8 @@ impl Stores {
     pub fn last_copies(&self) -> Vec<Reading> {
         let copy = |store: &Arc<dyn Store>| {
             let error = StoreError { url: store.url().to_owned(), kind: StoreErrorKind::NotYet };
-            Reading { url: error.url.clone(), snapshot: store.last_copy(false), error: Some(error) }
+            let (url, snapshot) = (error.url.clone(), store.last_copy(false));
+            Reading { url, snapshot, moment: None, error: Some(error) }
         };
         self.all.iter().map(copy).collect()
     }
@@ -151,16 +173,19 @@ impl Stores {
         self.ask(self.tasks(deadline), move |store, deadline| store.beat(&id, &author, time, deadline))
     }
 
-    /// The last `most` changes of one node or of all in each store, newest first. The results are in the order
-    /// of the stores.
-    pub fn history(
-        &self,
-        id: Option<&Name>,
-        most: usize,
-        deadline: Deadline,
-    ) -> Vec<Result<Vec<HistoryEvent>, StoreError>> {
-        let id = id.cloned();
-        self.ask(self.tasks(deadline), move |store, deadline| store.history(id.as_ref(), most, deadline))
+    /// Visits the history of each store, newest first, with a copy of `visitor`. Returns these, in the order of
+    /// the stores.
+    pub fn history<V: Visitor>(&self, visitor: &V, deadline: Deadline) -> Vec<Result<V, StoreError>> {
+        let visitor = visitor.clone();
+        let walked = self.ask(self.tasks(deadline), move |store, deadline| {
+            let mut walked = Walked { steps: 0, visitor: visitor.clone() };
+            store.history(deadline, &mut |step| {
+                walked.steps += 1;
+                walked.visitor.visit(step)
+            })?;
+            Ok(walked)
+        });
+        walked.into_iter().map(|walked| Ok(walked?.visitor)).collect()
     }
 
     /// The nodes among `ids`, whose records are missing, that were withdrawn from at least one store. Ignores
@@ -204,6 +229,26 @@ impl Stores {
     }
 }
 
+/// Takes the steps of a history, newest first.
+pub trait Visitor: Clone + Send + Sync + 'static {
+    /// Takes one step, and decides whether to go on.
+    fn visit(&mut self, step: Step) -> ControlFlow<()>;
+}
+
+/// A visitor after its walk.
+struct Walked<V> {
+    steps: usize,
+    visitor: V,
+}
+
+impl<V> Answer for Walked<V> {
+    const OPERATION: &'static str = "history";
+
+    fn brief(&self) -> String {
+        format!("{} steps", self.steps)
+    }
+}
+
 /// The reading of one store.
 #[derive(Debug)]
 pub struct Reading {
@@ -211,6 +256,8 @@ pub struct Reading {
     pub url: String,
     /// The files, if the store or its last copy could be read.
     pub snapshot: Option<Snapshot>,
+    /// For a past moment, the version that the list had then.
+    pub moment: Option<Moment>,
     /// Why the store could not be read; `snapshot`, if any, is then the last copy.
     pub error: Option<StoreError>,
 }
@@ -219,6 +266,8 @@ pub struct Reading {
 pub struct PendingRead {
     store: Arc<dyn Store>,
     heartbeats: bool,
+    /// The last copy does not replace a reading of the past.
+    is_past: bool,
     /// The limit for the other stores once one has answered.
     connect: Duration,
     deadline: Deadline,
@@ -247,7 +296,8 @@ pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
     let Some(connect) = seen.first().map(|pending| pending.connect) else { return Vec::new() };
     let mut of = Vec::with_capacity(seen.len());
     let mut tasks = Vec::with_capacity(seen.len());
-    for PendingRead { store, heartbeats, deadline, look, .. } in seen {
+    for PendingRead { store, heartbeats, is_past, deadline, look, .. } in seen {
+        let moment = look.as_ref().ok().and_then(|look| look.moment.clone());
         // A store that could not be looked at is not asked again.
         let failed = match look {
             Ok(look) => {
@@ -257,19 +307,23 @@ pub fn read_pending(seen: Vec<PendingRead>) -> Vec<Reading> {
             }
             Err(error) => Some(error),
         };
-        of.push((store, heartbeats, failed));
+        of.push((store, heartbeats, is_past, moment, failed));
     }
     let mut readings = together::ask(tasks, connect, Look::read).into_iter();
     of.into_iter()
-        .filter_map(|(store, heartbeats, failed)| {
+        .filter_map(|(store, heartbeats, is_past, moment, failed)| {
             let reading = match failed {
                 Some(error) => Err(error),
                 None => readings.next()?,
             };
             let url = store.url().to_owned();
             Some(match reading {
-                Ok(snapshot) => Reading { url, snapshot: Some(snapshot), error: None },
-                Err(error) => Reading { url, snapshot: store.last_copy(heartbeats), error: Some(error) },
+                Ok(snapshot) => Reading { url, snapshot: Some(snapshot), moment, error: None },
+                Err(error) => {
+                    let copy = || store.last_copy(heartbeats);
+                    let snapshot = if is_past { None } else { copy() };
+                    Reading { url, snapshot, moment: None, error: Some(error) }
+                }
             })
         })
         .collect()

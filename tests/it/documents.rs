@@ -320,6 +320,7 @@ fn no_two_files_of_a_folder_import_each_other() {
 const PURE: &[&str] = &[
     "record",
     "roster",
+    "history",
     "liveness",
     "beat::absence",
     "beat::kept",

@@ -27,6 +27,7 @@ mod locks;
 mod log;
 mod messages;
 mod own;
+mod past;
 mod places;
 mod publish;
 mod render;

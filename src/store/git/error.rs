@@ -100,17 +100,20 @@ pub enum GitError {
         /// The name of the version.
         version: String,
     },
-    /// This machine has no copy of the repository, and the past is read from a copy.
-    #[error("this machine has no copy of it yet")]
-    NoMirror,
+    /// Several commits begin with these digits.
+    #[error("several commits begin with `{version}`")]
+    Ambiguous {
+        /// The digits.
+        version: String,
+    },
     /// The time is before the first commit.
     #[error("{}", first_commit(*begins))]
     BeforeHistory {
         /// When the first commit was made, if there is one.
         begins: Option<Timestamp>,
     },
-    /// The time is before the first commit that this machine has.
-    #[error("this machine has the history since {begins} only")]
+    /// The time is before the oldest commit that the repository has: it lacks older ones.
+    #[error("its history is known since {begins} only: older commits are missing")]
     Shallow {
         /// When that commit was made.
         begins: Timestamp,
@@ -211,10 +214,8 @@ impl GitError {
                 "correct `branch` in presence.toml; `presence publish --create-branch` creates the branch"
                     .into(),
             ),
-            GitError::NoSuchVersion { .. } | GitError::NoMirror | GitError::Shallow { .. } => {
-                Some("`presence log` fetches the whole history of a repository behind a network".into())
-            }
-            GitError::BeforeHistory { .. } => None,
+            GitError::NoSuchVersion { .. } => Some("`presence log` lists the commits".into()),
+            GitError::BeforeHistory { .. } | GitError::Shallow { .. } | GitError::Ambiguous { .. } => None,
             GitError::Conversation { .. } => {
                 Some("check that the URL is that of a git repository, then run the same command again".into())
             }

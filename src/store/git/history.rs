@@ -1,57 +1,85 @@
-//! The changes of nodes in the branch's commits, newest first.
+//! The changes of nodes in the branch's commits, newest first. Reads only what differs between two commits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
-use git2::{DiffOptions, Oid, Repository, Tree};
+use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::commit::EMAIL;
+use super::commits::Commit;
+use super::read::next_entry;
 use super::tree;
 use crate::change::Change;
+use crate::limits;
 use crate::name::Name;
 use crate::record::{MAX_BYTES, Record};
+use crate::store::directory::MAX_DEPTH;
 use crate::store::git::error::During;
-use crate::store::{Folder, HistoryEvent, StoreErrorKind};
+use crate::store::{Before, Folder, Moment, NodeStep, Step, StoreErrorKind};
 
-/// The last `most` changes of one node or of all, including those in commits that presence did not make.
-pub(super) fn read(
-    repo: &Repository,
-    tip: Option<Oid>,
-    folder: &Folder,
-    id: Option<&Name>,
-    most: usize,
-) -> Result<Vec<HistoryEvent>, StoreErrorKind> {
-    let mut events = Vec::new();
-    let found = |oid: Oid| Ok::<_, StoreErrorKind>((oid, tree::commit(repo, oid)?));
-    let mut next = tip.map(found).transpose()?;
-    while let Some((oid, commit)) = next {
-        // A merge of clones is one step, as in `git log --first-parent`.
-        next = match commit.parents.first() {
-            // A shallow repository lacks old commits.
-            Some(parent) if repo.is_shallow() && !has(repo, *parent) => None,
-            parent => parent.copied().map(found).transpose()?,
-        };
-        let before = next.as_ref().map(|(_, parent)| parent.tree);
-        for (name, (before, after)) in files(repo, before, commit.tree, folder)? {
-            let wanted = id.is_none_or(|id| *id == name);
-            let Some(change) = Change::between(before.as_ref(), after.as_ref()).filter(|_| wanted) else {
-                continue;
-            };
-            let part = after.as_ref().or(before.as_ref()).and_then(Record::part);
-            events.push(HistoryEvent {
-                time: Timestamp::from_second(commit.seconds).unwrap_or_default(),
-                commit: oid.to_string(),
-                part: part.map(std::borrow::Cow::into_owned),
-                id: name,
-                change,
-            });
-        }
-        if events.len() >= most {
-            break;
-        }
+/// A walk along the branch, which continues after an error where it was.
+pub(super) struct Walk {
+    next: Option<Oid>,
+}
+
+impl Walk {
+    /// A walk that begins at the branch's tip.
+    pub(super) fn from(tip: Option<Oid>) -> Walk {
+        Walk { next: tip }
     }
-    events.truncate(most);
-    Ok(events)
+
+    /// Visits the commits that change the folder, including those that presence did not make, until `visit`
+    /// breaks.
+    pub(super) fn run(
+        &mut self,
+        repo: &Repository,
+        folder: &Folder,
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<(), StoreErrorKind> {
+        let is_shallow = repo.is_shallow();
+        let found = |oid: Oid| {
+            let commit = tree::commit(repo, oid)?;
+            let folder = tree::id(repo, &tree::find(repo, commit.tree)?, folder)?;
+            Ok::<_, StoreErrorKind>((oid, commit, folder))
+        };
+        let mut current = self.next.map(found).transpose()?;
+        while let Some((oid, commit, after)) = current {
+            // A merge of clones is one step, as in `git log --first-parent`.
+            let parent = match commit.parents.first() {
+                // A shallow repository lacks old commits.
+                Some(parent) if is_shallow && !has(repo, *parent) => None,
+                parent => parent.copied().map(found).transpose()?,
+            };
+            let before = match &parent {
+                Some(_) => Before::Step,
+                None if commit.parents.is_empty() && is_by_presence(repo, oid) => Before::Nothing,
+                None => Before::Unknown,
+            };
+            let old = parent.as_ref().and_then(|(_, _, folder)| *folder);
+            let nodes = if old == after { Vec::new() } else { differing(repo, old, after)? };
+            self.next = parent.as_ref().map(|(parent, _, _)| *parent);
+            if !nodes.is_empty() || before != Before::Step {
+                let step = Step { moment: moment(oid, &commit), nodes, before };
+                if visit(step).is_break() {
+                    return Ok(());
+                }
+            }
+            current = parent;
+        }
+        Ok(())
+    }
+}
+
+/// The commit's id and time.
+pub(super) fn moment(oid: Oid, commit: &Commit) -> Moment {
+    let time = Timestamp::from_second(commit.seconds).unwrap_or_default();
+    Moment { commit: oid.to_string(), time }
+}
+
+/// Whether presence made the commit.
+fn is_by_presence(repo: &Repository, oid: Oid) -> bool {
+    repo.find_commit(oid).is_ok_and(|commit| commit.committer().email_bytes() == EMAIL.as_bytes())
 }
 
 /// The most commits to search for withdrawals.
@@ -89,54 +117,111 @@ fn is_withdrawal(line: &str, id: &str) -> bool {
     rest == format!(": {left}") || (rest.starts_with(" (") && rest.ends_with(&format!("): {left}")))
 }
 
-type Versions = (Option<Record>, Option<Record>);
-
 /// Whether the repository has that object.
 pub(super) fn has(repo: &Repository, oid: Oid) -> bool {
     repo.odb().is_ok_and(|odb| odb.exists(oid))
 }
 
-/// The records in two trees, for the nodes whose files differ.
-fn files(
+/// The records in two trees of the folder, for the nodes whose files differ.
+fn differing(
     repo: &Repository,
     before: Option<Oid>,
-    after: Oid,
-    folder: &Folder,
-) -> Result<BTreeMap<Name, Versions>, StoreErrorKind> {
-    let old = before.map(|oid| tree::find(repo, oid)).transpose()?;
-    let new = tree::find(repo, after)?;
-    compare(repo, old.as_ref(), &new, folder).during("compare two commits")
+    after: Option<Oid>,
+) -> Result<Vec<NodeStep>, StoreErrorKind> {
+    let mut nodes: BTreeMap<Name, (Option<Record>, Option<Record>)> = BTreeMap::new();
+    let mut differ = |name: &[u8], is_after: bool, oid: Oid| {
+        let id = name.strip_suffix(b".json").and_then(|stem| str::from_utf8(stem).ok());
+        let Some(id) = id.and_then(|id| Name::parse(id).ok()) else { return Ok(()) };
+        // A file over the size limit is no record.
+        let is_large =
+            repo.odb().and_then(|odb| odb.read_header(oid)).during("read an object")?.0 > MAX_BYTES;
+        let record = match is_large {
+            true => None,
+            false => Record::parse(repo.find_blob(oid).during("read a record")?.content()).ok(),
+        };
+        let versions = nodes.entry(id).or_default();
+        let version = if is_after { &mut versions.1 } else { &mut versions.0 };
+        // A node may have two files, of which one is no record.
+        *version = record.or(version.take());
+        Ok(())
+    };
+    compare(repo, before, after, 0, &mut differ)?;
+    let nodes = nodes.into_iter().filter(|(_, (before, after))| before != after);
+    Ok(nodes.map(|(id, (before, after))| NodeStep { id, before, after }).collect())
 }
 
+/// Receives the name of a file that differs, whether it is in the second tree, and its object.
+type Differ<'a> = dyn FnMut(&[u8], bool, Oid) -> Result<(), StoreErrorKind> + 'a;
+
+/// Finds the files that differ between two trees. A step of the history changes one file of thousands, so this
+/// compares the bytes of the trees and visits nothing that they have in common.
 fn compare(
     repo: &Repository,
-    old: Option<&Tree<'_>>,
-    new: &Tree<'_>,
-    folder: &Folder,
-) -> Result<BTreeMap<Name, Versions>, git2::Error> {
-    let mut options = DiffOptions::new();
-    options.pathspec(format!("{folder}/")).disable_pathspec_match(true).skip_binary_check(true);
-    let diff = repo.diff_tree_to_tree(old, Some(new), Some(&mut options))?;
-    let mut files: BTreeMap<Name, Versions> = BTreeMap::new();
-    for delta in diff.deltas() {
-        let path = delta.new_file().path().or(delta.old_file().path());
-        let Some(id) = path.filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        else {
+    before: Option<Oid>,
+    after: Option<Oid>,
+    depth: usize,
+    differ: &mut Differ<'_>,
+) -> Result<(), StoreErrorKind> {
+    let odb = repo.odb().during("open the object database")?;
+    let read = |tree: Option<Oid>| {
+        tree.map(|tree| {
+            super::tree::measure(repo, tree)?;
+            odb.read(tree).during("read the tree")
+        })
+        .transpose()
+    };
+    let (old, new) = (read(before)?, read(after)?);
+    let (mut old, mut new) =
+        (old.as_ref().map_or(&[][..], |tree| tree.data()), new.as_ref().map_or(&[][..], |tree| tree.data()));
+    let mut entries = 0;
+    loop {
+        let (mut old_rest, mut new_rest) = (old, new);
+        let gone = next_entry(&mut old_rest);
+        let length = old.len() - old_rest.len();
+        if length > 0 && new.get(..length) == old.get(..length) {
+            (old, new) = (old_rest, &new[length..]);
             continue;
+        }
+        let come = next_entry(&mut new_rest);
+        entries += 1;
+        if entries > limits::get().entries {
+            return Err(tree::too_much("files and folders", limits::get().entries));
+        }
+        let order = match (&gone, &come) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(gone), Some(come)) => place(gone).cmp(place(come)),
         };
-        let Some(id) = id.file_stem().and_then(|stem| Name::parse(stem.to_str()?).ok()) else { continue };
-        // A file that is no record means a node that is not on the list.
-        let record = |oid: Oid| match oid.is_zero() {
-            true => Ok(None),
-            // A file over the size limit is no record.
-            false if repo.odb()?.read_header(oid)?.0 > MAX_BYTES => Ok(None),
-            false => repo.find_blob(oid).map(|blob| Record::parse(blob.content()).ok()),
-        };
-        let versions = files.entry(id).or_default();
-        versions.0 = record(delta.old_file().id())?.or(versions.0.take());
-        versions.1 = record(delta.new_file().id())?.or(versions.1.take());
+        let gone = gone.filter(|_| order.is_le());
+        let come = come.filter(|_| order.is_ge());
+        if gone.is_some() {
+            old = old_rest;
+        }
+        if come.is_some() {
+            new = new_rest;
+        }
+        let is_tree = |entry: &(&[u8], &[u8], Oid)| matches!(entry.0, b"40000" | b"040000");
+        let is_seen = |entry: &(&[u8], &[u8], Oid)| !entry.1.starts_with(b".");
+        let trees = [gone, come].map(|entry| entry.filter(is_tree).filter(is_seen).map(|entry| entry.2));
+        if trees.iter().any(Option::is_some) && depth + 1 < MAX_DEPTH {
+            compare(repo, trees[0], trees[1], depth + 1, differ)?;
+        }
+        for (is_after, entry) in [(false, gone), (true, come)] {
+            // Links and submodules are no records.
+            if let Some((mode, name, oid)) = entry.filter(is_seen)
+                && mode.starts_with(b"100")
+            {
+                differ(name, is_after, oid)?;
+            }
+        }
     }
-    Ok(files)
+}
+
+/// Git's order of entries: that of their names, in which a tree's ends with `/`.
+fn place<'t>((mode, name, _): &(&'t [u8], &'t [u8], Oid)) -> impl Iterator<Item = &'t u8> {
+    let end: &[u8] = if matches!(*mode, b"40000" | b"040000") { b"/" } else { b"" };
+    name.iter().chain(end)
 }
 
 #[cfg(test)]

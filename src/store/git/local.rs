@@ -11,6 +11,7 @@ use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,12 +22,14 @@ use presence_git::libgit2;
 use super::branch::{self, Head};
 use super::commit::prepare;
 use super::held::{Held, Standing};
+use super::history::Walk;
 use super::node_files::NodeFiles;
 use super::opening::Obstacle;
+use super::past::Past;
 use super::refs::{Refs, RemoteRefs};
 use super::seen::{Observation, Read};
 use super::{
-    BRANCHES, Backoff, PRESENCE, beats, branch_ref, commits, history, inbox, is_in_the_way, opening, past,
+    BRANCHES, Backoff, PRESENCE, TAGS, beats, branch_ref, commits, history, inbox, is_in_the_way, opening,
     tip, tree, trial,
 };
 use crate::access::may_make_files_in;
@@ -42,8 +45,8 @@ use crate::store::git::error::{During, GitError};
 use crate::store::kind::{Difference, KindMemory};
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Outcome, Snapshot, Store,
-    StoreError, StoreErrorKind,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Outcome, Snapshot, Step, Store, StoreError,
+    StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -340,14 +343,17 @@ impl Local {
             let repo = self.repository()?;
             let branch = self.branch(&repo)?;
             let tip = tip(&repo, &branch)?;
-            let found = past::find(&repo, tip, &self.options.folder, at, deadline)?;
-            Ok(Try::Done((repo, found)))
+            let tag = |name: &str| tag(&repo, name);
+            let found =
+                Past { repo: &repo, tip, folder: &self.options.folder, tag: &tag }.find(at, deadline)?;
+            Ok(Try::Done((found, repo)))
         };
-        let (repo, found) = self.operate(deadline, || Local::persist(deadline, find))?;
+        let ((found, moment), repo) = self.operate(deadline, || Local::persist(deadline, find))?;
         let local = self.clone();
-        Ok(Look::new(Some(found.version()), move |deadline| {
+        let look = Look::new(Some(found.version()), move |deadline| {
             local.operate(deadline, || local.cache.consult(|known| found.read(&repo, known)))
-        }))
+        });
+        Ok(look.at(moment))
     }
 
     /// Reads what the look found, and looks again if something moved meanwhile.
@@ -432,6 +438,11 @@ fn refs(repo: &Repository, glob: &str) -> Result<Refs, StoreErrorKind> {
         }
     }
     Ok(refs)
+}
+
+/// The object that a tag names; `None` if there is no such tag.
+fn tag(repo: &Repository, name: &str) -> Option<Oid> {
+    repo.refname_to_id(&format!("{TAGS}{name}")).ok()
 }
 
 /// The target of HEAD, through symbolic refs.
@@ -523,16 +534,23 @@ impl Store for Local {
 
     fn history(
         &self,
-        id: Option<&Name>,
-        most: usize,
         deadline: Deadline,
-    ) -> Result<Vec<HistoryEvent>, StoreError> {
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        // An attempt continues where the last one failed.
+        let mut walk = None;
         let read = || {
             let repo = self.repository()?;
-            let branch = self.branch(&repo)?;
-            let tip = tip(&repo, &branch)?;
-            self.standing(&repo, &branch, tip)?.sound()?;
-            history::read(&repo, tip, &self.options.folder, id, most).map(Try::Done)
+            let walk = match &mut walk {
+                Some(walk) => walk,
+                None => {
+                    let branch = self.branch(&repo)?;
+                    let tip = tip(&repo, &branch)?;
+                    self.standing(&repo, &branch, tip)?.sound()?;
+                    walk.insert(Walk::from(tip))
+                }
+            };
+            walk.run(&repo, &self.options.folder, visit).map(Try::Done)
         };
         self.operate(deadline, || Local::persist(deadline, read))
     }

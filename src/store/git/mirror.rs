@@ -9,7 +9,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, Remote, Repository, RepositoryInitOptions};
+use git2::{
+    AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteCallbacks, Repository, RepositoryInitOptions,
+};
 use presence_git::configuration::configuration;
 
 use lock::Lock;
@@ -20,6 +22,7 @@ use super::{BRANCHES, branch_ref, inbox, network};
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
+use crate::progress;
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::error::{During, GitError};
@@ -474,7 +477,13 @@ impl<'repo> Listing<'repo> {
 
     /// Fetches these refs.
     fn download(mut self, names: &[&str], reach: Reach) -> Result<(), StoreErrorKind> {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.transfer_progress(|done| {
+            progress::note(done.received_objects(), done.total_objects());
+            true
+        });
         let mut options = FetchOptions::new();
+        options.remote_callbacks(callbacks);
         options.download_tags(AutotagOption::None).update_fetchhead(false).depth(reach.depth());
         let remote = &mut self.remote;
         network::bounded(self.url, || remote.download(names, Some(&mut options)))

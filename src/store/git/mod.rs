@@ -36,6 +36,7 @@ use branch::Wanted;
 pub use error::{GitError, Vanished};
 use hint::hint;
 pub(super) use local::Local;
+pub(super) use network::see_tags;
 pub use opening::Obstacle;
 pub(super) use remote::Remote;
 pub(super) use urls::Urls;
@@ -77,6 +78,9 @@ const PRESENCE: &str = "refs/presence";
 
 /// The prefix of branches.
 const BRANCHES: &str = "refs/heads/";
+
+/// The prefix of tags.
+const TAGS: &str = "refs/tags/";
 
 /// The ref of a branch.
 fn branch_ref(branch: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use presence_git::libgit2::{self, Allowance};
 use presence_git::send_pack::{self, NewCommit, SessionError};
 use presence_git::{Client, Limits, Settings, Timeouts};
 
-use super::{BRANCHES, commits};
+use super::{BRANCHES, TAGS, commits};
 use crate::children::{self, Started};
 use crate::limits;
 use crate::store::StoreErrorKind;
@@ -19,6 +20,16 @@ use crate::store::git::error::{During, GitError};
 
 /// The refs that presence uses.
 const PREFIXES: &[&str] = &[BRANCHES, "refs/presence/"];
+
+/// The refs for looking back. A repository may have very many tags, so other operations ignore them.
+const PREFIXES_AND_TAGS: &[&str] = &[BRANCHES, "refs/presence/", TAGS];
+
+static SEES_TAGS: AtomicBool = AtomicBool::new(false);
+
+/// Makes the client see tags, if it is not in use yet.
+pub(in crate::store) fn see_tags() {
+    SEES_TAGS.store(true, Ordering::Relaxed);
+}
 
 impl Process for Started {
     fn child(&mut self) -> &mut Child {
@@ -45,7 +56,7 @@ pub(super) fn size_limits() -> Limits {
         answer_bytes: table.answer_bytes,
         talk_bytes: table.talk_bytes,
         ref_bytes: table.ref_bytes,
-        prefixes: PREFIXES,
+        prefixes: if SEES_TAGS.load(Ordering::Relaxed) { PREFIXES_AND_TAGS } else { PREFIXES },
         refs: table.refs,
         report_bytes: table.report_bytes,
     }

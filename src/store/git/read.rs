@@ -275,7 +275,7 @@ fn key(oid: Oid, kind: EntryKind) -> Key {
 
 /// Takes the next entry from the bytes of a tree object: mode, name, object id. `None` at the end, or if the
 /// entry is broken.
-fn next_entry<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8], Oid)> {
+pub(super) fn next_entry<'t>(rest: &mut &'t [u8]) -> Option<(&'t [u8], &'t [u8], Oid)> {
     let space = rest.iter().position(|byte| *byte == b' ')?;
     let zero = space + rest[space..].iter().position(|byte| *byte == 0)?;
     let oid = Oid::from_bytes(rest.get(zero + 1..zero + 21)?).ok()?;

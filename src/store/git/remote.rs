@@ -6,24 +6,30 @@ mod mirror;
 mod port;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use git2::Repository;
 use jiff::Timestamp;
 use presence_git::libgit2;
 
 use super::held::Held;
+use super::history::Walk;
 use super::mirror::Mirror;
+use super::past::{Found, Past, is_unknown};
 use super::publish::{self, Published};
 use super::seen::Observation;
-use super::{Urls, history, network, past};
+use super::{Urls, history, network};
 use crate::at_once::at_once;
 use crate::deadline::Deadline;
+use crate::errors::chain;
 use crate::name::Name;
 use crate::store::error::InStore;
 use crate::store::git::GitError;
+use crate::store::git::error::During;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Capabilities, Edit, HistoryEvent, Look, Options, Snapshot, Store, StoreError,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Snapshot, Step, Store, StoreError,
     StoreErrorKind, shown_url,
 };
 use mirror::OpenMirror;
@@ -58,14 +64,45 @@ impl Remote {
         Held::of(self.cache.place(), &self.options)
     }
 
-    /// Looks at the folder as it was, in what the mirror has.
+    /// Looks at the folder as it was.
     fn look_back(&self, at: &At, deadline: Deadline) -> Result<Look, StoreErrorKind> {
-        let (repo, refs_seen) = Mirror::last(self.cache.place()).ok_or(GitError::NoMirror)?;
-        let found = past::find(&repo, refs_seen.tip, &self.options.folder, at, deadline)?;
+        let ((found, moment), repo) = match self.remembered(at, deadline) {
+            // What a commit has never changes.
+            Some(found) if !matches!(at, At::Time(_)) => found,
+            found => match (libgit2::until(deadline, || self.fetched(at, deadline)), found) {
+                (Err(error), Some(found)) if !is_unknown(&error) => {
+                    tracing::info!(target: "store", url = self.url, error = chain(&error), "the copy has that moment");
+                    found
+                }
+                (fetched, _) => fetched?,
+            },
+        };
         let (cache, url) = (self.cache.clone(), self.url.clone());
-        Ok(Look::new(Some(found.version()), move |_| {
+        let look = Look::new(Some(found.version()), move |_| {
             cache.consult(|known| found.read(&repo, known)).in_store(&url)
-        }))
+        });
+        Ok(look.at(moment))
+    }
+
+    /// The folder as it was, if this machine knows it without the network.
+    fn remembered(&self, at: &At, deadline: Deadline) -> Option<(Found, Repository)> {
+        let (repo, refs_seen) = Mirror::last(self.cache.place())?;
+        let past = Past { repo: &repo, tip: refs_seen.tip, folder: &self.options.folder, tag: &|_| None };
+        // A later commit proves that the copy has all commits of that time.
+        let is_covered = match at {
+            At::Time(time) => past.is_after(*time),
+            At::Latest | At::Named(_) | At::Version(_) => true,
+        };
+        let found = past.find(at, deadline).ok().filter(|_| is_covered)?;
+        Some((found, repo))
+    }
+
+    /// The folder as it was, with as much of the history as that needs.
+    fn fetched(&self, at: &At, deadline: Deadline) -> Result<(Found, Repository), StoreErrorKind> {
+        let mut mirror = OpenMirror::open(self, "", deadline)?;
+        let found = mirror.find(at, deadline)?;
+        let repo = Repository::open_bare(mirror.repo().path()).during("open the mirror")?;
+        Ok((found, repo))
     }
 
     /// An operation that makes no commit.
@@ -142,11 +179,17 @@ impl Store for Remote {
 
     fn history(
         &self,
-        id: Option<&Name>,
-        most: usize,
         deadline: Deadline,
-    ) -> Result<Vec<HistoryEvent>, StoreError> {
-        let history = || OpenMirror::open(self, "", deadline)?.history(id, most);
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        // A second attempt continues where the first one failed.
+        let mut walk = None;
+        let mut history = || {
+            let mut mirror = OpenMirror::open(self, "", deadline)?;
+            let tip = mirror.history()?;
+            let walk = walk.get_or_insert_with(|| Walk::from(tip));
+            walk.run(mirror.repo(), &self.options.folder, visit)
+        };
         let act = || match history() {
             // git failed rather than the network: the mirror may be broken.
             Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {

@@ -7,16 +7,16 @@ use jiff::Timestamp;
 
 use super::Remote;
 use crate::deadline::Deadline;
-use crate::name::Name;
 use crate::store::git::commit::{self, Prepared};
 use crate::store::git::held::{Held, Standing};
 use crate::store::git::inbox::{self, Says, WaitingUpdate};
 use crate::store::git::mirror::{Mirror, Upstream};
 use crate::store::git::node_files::NodeFiles;
+use crate::store::git::past::{Found, Past};
 use crate::store::git::publish::{self, NewBeat, Refs, RemoteRefs, Wanted};
 use crate::store::git::seen::{Observation, Read};
-use crate::store::git::{BRANCHES, GitError, beats, history, updates};
-use crate::store::{Edit, HistoryEvent, StoreErrorKind};
+use crate::store::git::{BRANCHES, GitError, TAGS, beats, updates};
+use crate::store::{At, Edit, StoreErrorKind};
 
 /// The mirror, open and locked.
 pub(super) struct OpenMirror<'a> {
@@ -201,12 +201,8 @@ impl publish::Snapshot for Read {
 }
 
 impl OpenMirror<'_> {
-    /// The last changes of the list, or of that node.
-    pub(super) fn history(
-        &mut self,
-        id: Option<&Name>,
-        most: usize,
-    ) -> Result<Vec<HistoryEvent>, StoreErrorKind> {
+    /// Fetches the whole history, and returns the branch's tip.
+    pub(super) fn history(&mut self) -> Result<Option<Oid>, StoreErrorKind> {
         let mut refs_seen = self.fetch(&|name| name.starts_with(inbox::PREFIX))?;
         if self.mirror.is_shallow() {
             let also = |name: &str| refs_seen.others.contains_key(name);
@@ -214,6 +210,37 @@ impl OpenMirror<'_> {
             refs_seen = self.mirror.deepen(upstream)?;
         }
         self.standing(&refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere)?.sound()?;
-        history::read(self.repo(), refs_seen.tip, &self.remote.options.folder, id, most)
+        Ok(refs_seen.tip)
+    }
+
+    /// Finds the folder as it was. Fetches what is new, and the whole history if that is not enough.
+    pub(super) fn find(&mut self, at: &At, deadline: Deadline) -> Result<Found, StoreErrorKind> {
+        let wanted = match at {
+            At::Named(name) => format!("{TAGS}{name}"),
+            At::Latest | At::Version(_) | At::Time(_) => TAGS.to_owned(),
+        };
+        let also = |name: &str| name.starts_with(inbox::PREFIX) || name == wanted;
+        let refs_seen = self.fetch(&also)?;
+        match self.find_here(&refs_seen, at, deadline) {
+            Err(StoreErrorKind::Git(GitError::Shallow { .. } | GitError::NoSuchVersion { .. }))
+                if self.mirror.is_shallow() =>
+            {
+                let upstream = Upstream { also: &also, ..self.upstream(&|_| false) };
+                let refs_seen = self.mirror.deepen(upstream)?;
+                self.find_here(&refs_seen, at, deadline)
+            }
+            found => found,
+        }
+    }
+
+    fn find_here(
+        &self,
+        refs_seen: &RemoteRefs,
+        at: &At,
+        deadline: Deadline,
+    ) -> Result<Found, StoreErrorKind> {
+        let tag = |name: &str| refs_seen.others.get(&format!("{TAGS}{name}")).copied();
+        let folder = &self.remote.options.folder;
+        Past { repo: self.repo(), tip: refs_seen.tip, folder, tag: &tag }.find(at, deadline)
     }
 }
