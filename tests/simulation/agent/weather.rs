@@ -13,6 +13,7 @@ pub(super) fn node(number: usize) -> (String, Node) {
         address: format!("10.0.0.{number}"),
         health: Health { alive: true, since: Duration::ZERO },
         connected: true,
+        beats_since: Some(Duration::ZERO),
         clock: 0,
         state: "running",
         slots: 10,
@@ -201,15 +202,14 @@ fn happen(world: &Rc<World>) {
 }
 
 fn set(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
+    let now = world.sim.now();
     let mut nodes = world.nodes.borrow_mut();
-    ids.iter()
-        .filter_map(|id| nodes.remove(id).map(|node| (id.clone(), node)))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .for_each(|(id, mut node)| {
-            change(&mut node);
-            nodes.insert(id, node);
-        });
+    for id in ids {
+        let Some(node) = nodes.get_mut(id) else { continue };
+        change(node);
+        let beats = node.health.alive && node.connected;
+        node.beats_since = beats.then(|| node.beats_since.unwrap_or(now));
+    }
 }
 
 /// These nodes state something else now.

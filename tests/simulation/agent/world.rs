@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) health: Health,
     /// It reaches the stores.
     pub(super) connected: bool,
+    /// Since when it lives and reaches the stores without a break; `None` if it does not.
+    pub(super) beats_since: Option<Duration>,
     /// How far its clock is off, in seconds.
     pub(super) clock: i64,
     pub(super) state: &'static str,
@@ -195,7 +197,14 @@ impl World {
         let now = (self.sim.now(), self.changes.get());
         // A node that is held gets its full time again, and may be silent again.
         let long = balancer.config.renders[0].max_age.unwrap().unsigned_abs() / 2;
-        let before = balancer.complaints.borrow_mut().insert(text.clone(), now);
+        let mut complaints = balancer.complaints.borrow_mut();
+        let before = complaints.insert(text.clone(), now);
+        // A file has one complaint at a time, besides those about its nodes: the next one ends it.
+        let is_of_file = |text: &str| text.contains("`/nonexistent/lb.cfg`");
+        if is_of_file(text) {
+            complaints.retain(|other, _| other == text || !is_of_file(other));
+        }
+        drop(complaints);
         if let Some((then, changes)) = before
             && changes == now.1
             && now.0 - then < long
@@ -239,10 +248,19 @@ impl World {
         self.sim.event(|| format!("{}: the file has {new:?}", balancer.name));
         self.sim.count("files replaced", 1);
         let mut settled = balancer.settled.borrow_mut();
+        let long =
+            balancer.config.renders[0].max_age.unwrap().unsigned_abs() + 3 * balancer.config.agent.interval;
         // Nodes that call themselves active, and are not in the file.
         let silent: Vec<&String> = seen.listed.difference(&new).collect();
         for id in old.difference(&new).filter(|id| seen.listed.contains(*id)) {
             self.sim.count("servers dropped for silence", 1);
+            let beats_since = self.nodes.borrow().get(id).and_then(|node| node.beats_since);
+            if beats_since.is_some_and(|since| seen.began.saturating_sub(since) > long) {
+                self.broken(format!(
+                    "{}: {id} is removed for silence, and never ceased to beat",
+                    balancer.name
+                ));
+            }
             let health = self.health(id);
             let steady = health.alive && seen.began.saturating_sub(health.since) > Duration::from_secs(30);
             if balancer.has_runtime && steady && balancer.haproxy.borrow().down_until <= seen.began {
