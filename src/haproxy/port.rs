@@ -1,9 +1,10 @@
 //! A running HAProxy, as presence asks and changes it.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use super::running::Running;
-use super::socket::SocketError;
+use super::socket::{Socket, SocketError};
 
 /// A running HAProxy. Each method is one step, so that a process can be killed before and after it.
 pub trait Port {
@@ -27,4 +28,35 @@ pub trait Port {
 
     /// Waits for that long.
     fn pause(&self, time: Duration);
+}
+
+impl Port for Socket {
+    fn may_change(&self) -> Result<(), SocketError> {
+        Socket::may_change(self)
+    }
+
+    fn running(&self) -> Result<Running, SocketError> {
+        Socket::running(self)
+    }
+
+    fn states(&self) -> Result<String, SocketError> {
+        Socket::states(self)
+    }
+
+    fn worker(&self) -> Result<u32, SocketError> {
+        Socket::worker(self)
+    }
+
+    fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
+        Socket::tell(self, commands)
+    }
+
+    fn now(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }

@@ -4,13 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::port::Port;
 use super::running::{Running, SyntaxError};
 
 /// The limit of one question or one batch. `show stat` of ten thousand servers takes a tenth of a second.
@@ -320,37 +318,6 @@ impl Talk<'_> {
             return Err(SocketError::TooLong { path: self.path.to_owned(), limit });
         }
         Ok(read > 0)
-    }
-}
-
-impl Port for Socket {
-    fn may_change(&self) -> Result<(), SocketError> {
-        Socket::may_change(self)
-    }
-
-    fn running(&self) -> Result<Running, SocketError> {
-        Socket::running(self)
-    }
-
-    fn states(&self) -> Result<String, SocketError> {
-        Socket::states(self)
-    }
-
-    fn worker(&self) -> Result<u32, SocketError> {
-        Socket::worker(self)
-    }
-
-    fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
-        Socket::tell(self, commands)
-    }
-
-    fn now(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        START.elapsed()
-    }
-
-    fn pause(&self, time: Duration) {
-        std::thread::sleep(time);
     }
 }
 
