@@ -93,12 +93,12 @@ impl List {
     pub(super) fn read(&self) -> Reading {
         let mut snapshot = self.snapshot.clone();
         snapshot.beats = self.beats.clone();
-        Reading { url: self.url.clone(), snapshot: Some(snapshot), error: None }
+        Reading { url: self.url.clone(), snapshot: Some(snapshot), moment: None, error: None }
     }
 
     /// A failed reading, with the copy from before.
     pub(super) fn fail(&self, kind: StoreErrorKind, copy: Option<Snapshot>) -> Reading {
-        Reading { url: self.url.clone(), snapshot: copy, error: Some(self.error(kind)) }
+        Reading { url: self.url.clone(), snapshot: copy, moment: None, error: Some(self.error(kind)) }
     }
 
     pub(super) fn error(&self, kind: StoreErrorKind) -> StoreError {
