@@ -1,8 +1,13 @@
 //! Looks at the folder, and reads it.
 
-use super::Protocol;
+use git2::Oid;
+
 use super::port::{Mirror, Port, Snapshot, Wanted};
+use super::{Protocol, WaitingUpdate, latest};
 use crate::store::StoreErrorKind;
+use crate::store::git::inbox;
+use crate::store::git::node_files::NodeFiles;
+use crate::store::git::refs::RemoteRefs;
 
 /// What a look found. It does not contain the mirror: its lock must not live in a value that may be read at any
 /// later time.
@@ -51,7 +56,15 @@ impl<P: Port> Protocol<'_, P> {
     ) -> Result<(P::Mirror, Looked<<P::Mirror as Mirror>::Seen>), StoreErrorKind> {
         let mut mirror = self.port.open_mirror().await?;
         let wanted = if heartbeats { Wanted::Heartbeats } else { Wanted::Updates(None) };
-        let refs_seen = mirror.fetch(wanted).await?;
+        let known = mirror.known();
+        let mut refs_seen = mirror.fetch(wanted).await?;
+        // git lists branches before the inbox, and others merge meanwhile: then the branch is as it was before
+        // the merge, and the inbox as it is after. What was seen before must not disappear.
+        if let Some(known) = known
+            && misses(&mirror, &known, &refs_seen)?
+        {
+            refs_seen = mirror.fetch(wanted).await?;
+        }
         mirror.standing(&refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere).await?.sound()?;
         let seen = mirror.observe(&refs_seen, heartbeats)?;
         Ok((mirror, Looked { seen, heartbeats }))
@@ -70,4 +83,20 @@ impl<P: Port> Protocol<'_, P> {
         let (mirror, again) = self.see(looked.heartbeats).await?;
         mirror.read(&again.seen)
     }
+}
+
+/// Whether an update that waited at the last look is neither in the inbox now nor on the branch.
+fn misses(mirror: &impl Mirror, known: &RemoteRefs, now: &RemoteRefs) -> Result<bool, StoreErrorKind> {
+    let is_gone = |update: &WaitingUpdate| {
+        let name = update.name();
+        !now.others.contains_key(&name) && !now.broken.contains_key(&name)
+    };
+    let gone: Vec<WaitingUpdate> = inbox::entries(&known.others).into_iter().filter(is_gone).collect();
+    let offered: Vec<Option<Oid>> = gone.iter().map(|update| update.offered).collect();
+    let was_merged = mirror.contains(known.tip, &offered)?;
+    let waited = gone.into_iter().zip(was_merged).filter(|(_, was_merged)| !was_merged);
+    let waited: Vec<WaitingUpdate> = waited.map(|(update, _)| update).collect();
+    let edits: Vec<NodeFiles> = latest(mirror, &waited)?.into_values().collect();
+    // A branch that cannot be read is an error of what follows.
+    Ok(!edits.is_empty() && mirror.prepare(now.tip, &edits).is_ok_and(|prepared| prepared.is_some()))
 }
