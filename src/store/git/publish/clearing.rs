@@ -96,6 +96,7 @@ impl<P: Port> Protocol<'_, P> {
             self.port.leave(session).await;
             return Ok(false);
         }
+        self.cleared.set(true);
         let count = deletions.len();
         let report = self.port.push(mirror, session, &Push::of_deletions(deletions)).await?;
         Ok(report.refused.len() < count)

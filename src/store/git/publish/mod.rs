@@ -106,6 +106,8 @@ struct Protocol<'p, P: Port> {
     junk: RefCell<Vec<WaitingUpdate>>,
     /// The refs of the updates that this operation has merged, each with the commit that has it.
     merges: RefCell<BTreeMap<String, Oid>>,
+    /// Whether it has deleted refs whose objects the server lost.
+    cleared: Cell<bool>,
 }
 
 /// The server's refs on one connection, interpreted with this machine's mirror.
@@ -121,7 +123,7 @@ struct View<S> {
 
 impl<'p, P: Port> Protocol<'p, P> {
     fn new(port: &'p P) -> Protocol<'p, P> {
-        Protocol { port, junk: RefCell::default(), merges: RefCell::default() }
+        Protocol { port, junk: RefCell::default(), merges: RefCell::default(), cleared: Cell::default() }
     }
 
     /// Runs an operation. If git failed rather than the network, the mirror may be broken: then runs it again
@@ -237,15 +239,18 @@ impl<'p, P: Port> Protocol<'p, P> {
     }
 }
 
-/// The last waiting update of each node. Skips updates without [files](Says::Files) for this folder.
+/// The last waiting update of each node. Skips updates without [files](Says::Files) for this folder, and nodes
+/// whose last update is not here: it may have been merged, and an older one must not replace it.
 fn latest(
     mirror: &impl Mirror,
     updates: &[WaitingUpdate],
 ) -> Result<BTreeMap<Name, NodeFiles>, StoreErrorKind> {
     let mut latest = BTreeMap::new();
     for update in updates {
-        if let Says::Files(files) = mirror.judge(update)? {
-            latest.insert(update.id.clone(), files);
+        match mirror.judge(update)? {
+            Says::Files(files) => drop(latest.insert(update.id.clone(), files)),
+            Says::Lost => drop(latest.remove(&update.id)),
+            Says::Elsewhere | Says::Junk => {}
         }
     }
     Ok(latest)

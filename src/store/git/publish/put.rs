@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use git2::Oid;
 use jiff::Timestamp;
 use presence_git::send_pack::RefUpdate;
 
@@ -33,8 +34,10 @@ enum Left {
     Merged,
     /// It waits in the inbox.
     Waiting,
-    /// The server accepts only branches.
-    BranchesOnly,
+    /// The server could not create the ref in the inbox now.
+    Again,
+    /// The server accepts only branches: how it refused the update.
+    BranchesOnly(StoreErrorKind),
 }
 
 /// An update to publish.
@@ -59,7 +62,7 @@ impl<P: Port> Protocol<'_, P> {
             PendingBeat::new(self.port, NewBeat { id: edit.id(), time, beside_list: true }, &replaced)
         });
         let mut gone = None;
-        let outcome = self
+        let mut outcome = self
             .clearing(&mut mirror, async |mirror: &mut P::Mirror| {
                 self.put(mirror, edit, &mut beat, &mut gone).await
             })
@@ -68,6 +71,7 @@ impl<P: Port> Protocol<'_, P> {
             // The change is made even if this fails.
             let _ = mirror.note_list(&refs_seen).await;
         }
+        self.cleared.set(false);
         let beat = match beat {
             Some(beat) => {
                 self.clearing(&mut mirror, async |mirror: &mut P::Mirror| {
@@ -77,6 +81,10 @@ impl<P: Port> Protocol<'_, P> {
             }
             None => Ok(()),
         };
+        if self.cleared.get() {
+            // What was cleared away may have been this node's own update.
+            outcome = self.put(&mut mirror, edit, &mut None, &mut gone).await?.or(outcome);
+        }
         // The result does not depend on this: the next publisher removes what remains.
         let _ = self.sweep(&mirror).await;
         Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()), asked: true })
@@ -192,15 +200,19 @@ impl<P: Port> Protocol<'_, P> {
         // until they are on the branch.
         let begins = gone.is_some() && !view.waiting.is_empty();
         if begins || load.merges_at_once(view.waiting.len(), self.port.chance()) {
-            view = match self.merge(mirror, view, Some(&files)).await {
-                Ok(Merged::Done(_)) => {
+            // Beside an earlier update of this node that waits, its change would not be the last one.
+            let waits = view.waiting.iter().any(|update| update.id == files.id);
+            view = match self.merge(mirror, view, (!waits).then_some(&files)).await {
+                Ok(Merged::Done(_)) if !waits => {
                     // The other nodes saw this merge, and rely on this node for later updates.
                     let _ = self.look_after(mirror, Election::after_merge(), load.answer).await;
                     return Ok(Some(Outcome::Merged(change)));
                 }
                 Ok(Merged::Stale(view)) => view,
                 // If the merge failed, the update is left in the inbox.
-                Ok(Merged::Lost) | Err(_) => self.view(mirror, self.session().await?, &refs_seen.branch)?,
+                Ok(Merged::Done(_) | Merged::Lost) | Err(_) => {
+                    self.view(mirror, self.session().await?, &refs_seen.branch)?
+                }
             };
         }
         let update = Update { files: &files, offer, change };
@@ -225,7 +237,19 @@ impl<P: Port> Protocol<'_, P> {
         let known = view.waiting.len() + 1;
         let looks = load.falls_to_one(self.port.chance()) || (!window.is_zero() && turn > LATE);
         let branch = refs_seen.as_ref().map_or("", |refs_seen| &refs_seen.branch);
-        match self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat).await? {
+        let mut backoff = Backoff::default();
+        let mut left = self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat).await?;
+        while let Left::Again = left {
+            // Not on the branch: a merger may be about to put an earlier update of this node there.
+            self.lost(&mut backoff).await?;
+            let session = self.session().await?;
+            let Some(session) = self.make_way(mirror, session, &inbox::of(&files.id)).await? else {
+                continue;
+            };
+            let view = self.view(mirror, session, branch)?;
+            left = self.leave(mirror, view, branch, files, (None, looks), beat).await?;
+        }
+        match left {
             Left::Merged => {
                 if let Some(refs_seen) = refs_seen {
                     let tip = offer.map(|offer| offer.commit);
@@ -249,7 +273,8 @@ impl<P: Port> Protocol<'_, P> {
                 }
             }
             // Falls back to pushing the branch, with retries.
-            Left::BranchesOnly => self.contend(mirror, files).await,
+            Left::BranchesOnly(refusal) => self.contend(mirror, files, refusal).await,
+            Left::Again => unreachable!("it was left again above"),
         }
     }
 
@@ -288,7 +313,8 @@ impl<P: Port> Protocol<'_, P> {
     ) -> Result<Left, StoreErrorKind> {
         let entry = mirror.write_update(files)?;
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
-        let last = own.iter().copied().chain(&view.merged).map(WaitingUpdate::time).max();
+        let earlier = own.iter().copied().chain(&view.merged).chain(&view.done);
+        let last = earlier.filter(|update| update.id == files.id).map(WaitingUpdate::time).max();
         let now = (self.port.clock(), self.random());
         let name = inbox::next(&files.id, now, last, looks, offer.map(|offer| offer.commit));
         let refs = view.session.refs();
@@ -324,7 +350,10 @@ impl<P: Port> Protocol<'_, P> {
         match judge(&report, branch, false) {
             Ok(Pushed::Done) if offer.is_some() => Ok(Left::Merged),
             Ok(_) if waits => Ok(Left::Waiting),
-            Ok(_) => Ok(Left::BranchesOnly),
+            Ok(_) => match judge(&report, &name, false) {
+                Err(refusal) => Ok(Left::BranchesOnly(refusal)),
+                Ok(_) => Ok(Left::Again),
+            },
             Err(error) => {
                 if waits {
                     // A change that the server refuses on its branch must not enter through the inbox.
@@ -338,15 +367,23 @@ impl<P: Port> Protocol<'_, P> {
     }
 
     /// Pushes to the branch only, for servers that accept no other refs: fetch, commit, push, and again if
-    /// others were faster.
+    /// others were faster. `refusal` is how the server refused the update in the inbox. It is the result if
+    /// an earlier update of this node waits there: that one would come after the branch.
     async fn contend(
         &self,
         mirror: &mut P::Mirror,
         files: &NodeFiles,
+        refusal: StoreErrorKind,
     ) -> Result<Option<Outcome>, StoreErrorKind> {
         let mut backoff = Backoff::default();
         loop {
             let mut refs_seen = self.fetch(mirror, None).await?;
+            let mut earlier = inbox::entries(&refs_seen.others);
+            earlier.retain(|entry| entry.id == files.id);
+            let offered: Vec<Option<Oid>> = earlier.iter().map(|entry| entry.offered).collect();
+            if mirror.contains(refs_seen.tip, &offered)?.contains(&false) {
+                return Err(refusal);
+            }
             let Some(prepared) = mirror.prepare(refs_seen.tip, std::slice::from_ref(files))? else {
                 return Ok(None);
             };
