@@ -7,6 +7,7 @@
 mod agent;
 mod arguments;
 mod chance;
+mod publishing;
 mod runner;
 mod scheduler;
 mod selftest;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let all = [selftest::WORLDS, agent::WORLDS].concat();
+    let all = [selftest::WORLDS, agent::WORLDS, publishing::WORLDS].concat();
     let worlds: Vec<&World> = all.into_iter().filter(|world| arguments.select(world.name)).collect();
     if arguments.list {
         for world in worlds {

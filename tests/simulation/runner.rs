@@ -168,14 +168,18 @@ fn report(world: &World, seed: u64, only: Option<&BTreeSet<u64>>, run: Run) -> S
     let kept = shrink(all, |kept| of_seed(seed, Some(kept), false, run).0.is_some());
     let (violation, _, trace, _) = of_seed(seed, Some(&kept), true, run);
     let kept: Vec<String> = kept.iter().map(u64::to_string).collect();
+    let violation = violation.unwrap_or_else(|| "it does not run the same way twice".to_owned());
+    let only = if kept.len() as u64 == faults {
+        String::new()
+    } else {
+        format!(" --only-faults {}", kept.join(","))
+    };
     format!(
-        "{}\nThe last events, with {} of {faults} faults, which suffice for a violation:\n{}\nrun again with\n  \
-         cargo test --test simulation -- --world {} --seed {seed} --only-faults {}",
-        violation.unwrap_or_else(|| "it does not run the same way twice".to_owned()),
+        "{violation}\nThe last events, with {} of {faults} faults, which suffice for a violation:\n{}\n{violation}\nRun again \
+         with\n  cargo test --test simulation -- --world {} --seed {seed}{only}",
         kept.len(),
         trace.text(),
         world.name,
-        if kept.is_empty() { "=".to_owned() } else { kept.join(",") }.trim_start_matches('='),
     )
 }
 

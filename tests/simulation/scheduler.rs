@@ -38,6 +38,8 @@ struct Inner {
     /// The faults that may happen, by number; `None` for all.
     only: Option<BTreeSet<u64>>,
     faults: Cell<u64>,
+    /// How often each task went on from where it waited.
+    progress: RefCell<BTreeMap<Task, u64>>,
     /// The states that a search has seen.
     known: RefCell<HashSet<u64>>,
 }
@@ -57,6 +59,7 @@ impl Simulation {
             tally: RefCell::default(),
             only: only.cloned(),
             faults: Cell::default(),
+            progress: RefCell::default(),
             known: RefCell::default(),
         }))
     }
@@ -139,6 +142,7 @@ impl Simulation {
         let (simulation, mut paused) = (self.clone(), false);
         poll_fn(move |_| {
             if std::mem::replace(&mut paused, true) {
+                simulation.progressed();
                 return Poll::Ready(());
             }
             simulation.wake(simulation.current());
@@ -157,6 +161,7 @@ impl Simulation {
         poll_fn(move |_| {
             if std::mem::replace(&mut waits, true) {
                 if simulation.now() >= end {
+                    simulation.progressed();
                     return Poll::Ready(());
                 }
                 return Poll::Pending;
@@ -181,6 +186,16 @@ impl Simulation {
     /// Waits until `condition` holds. Whoever makes it true wakes the task, or calls [`Simulation::wake_all`].
     pub(crate) async fn wait_for(&self, mut condition: impl FnMut() -> bool) {
         poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.progressed();
+    }
+
+    fn progressed(&self) {
+        *self.0.progress.borrow_mut().entry(self.current()).or_default() += 1;
+    }
+
+    /// How often each task went on from where it waited: a part of the state of a search.
+    pub(crate) fn progress(&self) -> Vec<(u64, u64)> {
+        self.0.progress.borrow().iter().map(|(task, count)| (task.0, *count)).collect()
     }
 
     /// Lets all tasks run: something has changed that they may wait for.

@@ -1,0 +1,233 @@
+//! What must hold after every step.
+//!
+//! Each change of a node is a [`Change`]. A change *precedes* another one if it was over, with everything that
+//! it had sent, before the other one began. Of the changes of a node, those are *allowed* that precede no
+//! acknowledged one. What readers see of a node must be what one of its allowed changes wants: so an
+//! acknowledged change is never lost, and an older one never comes back.
+
+use git2::Oid;
+
+use super::machine::node_of;
+use super::objects::{Content, Files, Objects, Present, path_of};
+use super::server::Server;
+use presence::store::git::inbox;
+
+/// The number of a node's record; `None` if it is not on the list.
+pub(crate) type Value = Option<u32>;
+
+/// A change of one node.
+struct Change {
+    node: usize,
+    value: Value,
+    began: u64,
+    /// Whether its operation has ended, and how many of its pushes are still under way.
+    ended: bool,
+    under_way: u32,
+    /// When nothing of it was left.
+    over: Option<u64>,
+}
+
+/// What was asked for, and what was acknowledged.
+pub(crate) struct Truth {
+    changes: Vec<Change>,
+    /// The allowed changes of each node.
+    allowed: Vec<Vec<usize>>,
+    moments: u64,
+    /// The files of others on the branch.
+    foreign: Files,
+    version: u64,
+    tip: Option<Oid>,
+}
+
+/// What was allowed when a reading began.
+pub(crate) struct Before {
+    allowed: Vec<Vec<usize>>,
+    changes: usize,
+}
+
+impl Truth {
+    pub(crate) fn new(nodes: usize, server: &Server) -> Truth {
+        let mut truth = Truth {
+            changes: Vec::new(),
+            allowed: vec![Vec::new(); nodes],
+            moments: 0,
+            foreign: Files::new(),
+            version: 0,
+            tip: None,
+        };
+        truth.accept(server);
+        truth
+    }
+
+    /// The changes that are allowed of each node.
+    pub(crate) fn allowed(&self) -> &[Vec<usize>] {
+        &self.allowed
+    }
+
+    fn moment(&mut self) -> u64 {
+        self.moments += 1;
+        self.moments
+    }
+
+    /// A change begins.
+    pub(crate) fn begin(&mut self, node: usize, value: Value) -> usize {
+        let began = self.moment();
+        self.changes.push(Change { node, value, began, ended: false, under_way: 0, over: None });
+        self.allowed[node].push(self.changes.len() - 1);
+        self.changes.len() - 1
+    }
+
+    /// A change is acknowledged: those that precede it are no longer allowed.
+    pub(crate) fn acknowledge(&mut self, change: usize) {
+        let Change { node, began, .. } = self.changes[change];
+        let changes = &self.changes;
+        self.allowed[node].retain(|other| changes[*other].over.is_none_or(|over| over >= began));
+    }
+
+    /// The operation of a change has ended, with or without success.
+    pub(crate) fn end(&mut self, change: usize) {
+        self.changes[change].ended = true;
+        self.settle(change);
+    }
+
+    /// The server begins to handle a push of that change.
+    pub(crate) fn push_begins(&mut self, change: usize) {
+        self.changes[change].under_way += 1;
+    }
+
+    /// The server has handled it.
+    pub(crate) fn push_ends(&mut self, change: usize) {
+        self.changes[change].under_way -= 1;
+        self.settle(change);
+    }
+
+    fn settle(&mut self, change: usize) {
+        let now = self.moment();
+        let change = &mut self.changes[change];
+        if change.ended && change.under_way == 0 {
+            change.over = Some(now);
+        }
+    }
+
+    /// Accepts what the server has now, since somebody else has changed it.
+    pub(crate) fn accept(&mut self, server: &Server) {
+        self.foreign = foreign(&branch(server), self.allowed.len());
+        (self.version, self.tip) = (server.version, server.refs.get(&server.head).copied());
+        let nodes = self.allowed.len();
+        // A branch that was set back has lost updates whose refs a publisher may be about to delete.
+        for values in [on_branch(server, nodes), visible(server, nodes)] {
+            for (node, value) in values.into_iter().enumerate() {
+                let change = self.begin(node, value);
+                self.end(change);
+            }
+        }
+    }
+
+    /// Checks what the server has, if it has changed.
+    pub(crate) fn check(&mut self, server: &Server) -> Result<(), String> {
+        if std::mem::replace(&mut self.version, server.version) == server.version {
+            return Ok(());
+        }
+        for (node, value) in visible(server, self.allowed.len()).into_iter().enumerate() {
+            self.check_node(node, value, "the server")?;
+        }
+        let tip = server.refs.get(&server.head).copied();
+        if std::mem::replace(&mut self.tip, tip) != tip {
+            let now = foreign(&branch(server), self.allowed.len());
+            if now != self.foreign {
+                return Err(format!("files of others changed from {:?} to {now:?}", self.foreign));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_node(&self, node: usize, value: Value, place: &str) -> Result<(), String> {
+        let allowed = &self.allowed[node];
+        if allowed.iter().any(|change| self.changes[*change].value == value) {
+            return Ok(());
+        }
+        let allowed: Vec<Value> = allowed.iter().map(|change| self.changes[*change].value).collect();
+        Err(format!("{place} has {value:?} of i-{node}, but one of {allowed:?} was acknowledged last"))
+    }
+
+    /// A reading begins.
+    pub(crate) fn before(&self) -> Before {
+        Before { allowed: self.allowed.clone(), changes: self.changes.len() }
+    }
+
+    /// Checks what a reading found.
+    pub(crate) fn check_read(&self, before: &Before, node: usize, value: Value) -> Result<(), String> {
+        let since = self.changes[before.changes..].iter().filter(|change| change.node == node);
+        let known = before.allowed[node].iter().map(|change| &self.changes[*change]);
+        if known.chain(since).any(|change| change.value == value) {
+            return Ok(());
+        }
+        let known = before.allowed[node].iter().map(|change| self.changes[*change].value);
+        Err(format!(
+            "a reader sees {value:?} of i-{node}, but one of {:?} was acknowledged before it looked",
+            known.collect::<Vec<_>>()
+        ))
+    }
+}
+
+/// The files on the branch.
+fn branch(server: &Server) -> Files {
+    let tip = server.refs.get(&server.head);
+    tip.map(|tip| server.objects.get(*tip).files.clone()).unwrap_or_default()
+}
+
+/// The files that belong to none of the nodes.
+fn foreign(files: &Files, nodes: usize) -> Files {
+    let is_own = |path: &String| (0..nodes).any(|node| *path == path_of(&format!("i-{node}")));
+    files.iter().filter(|(path, _)| !is_own(path)).map(|(path, content)| (path.clone(), *content)).collect()
+}
+
+/// What a reader of the server would see of each node: the branch, and the updates that wait.
+pub(crate) fn visible(server: &Server, nodes: usize) -> Vec<Value> {
+    let mut values = on_branch(server, nodes);
+    for (node, content) in waiting(server) {
+        if let Some(value) = values.get_mut(node) {
+            *value = number(content);
+        }
+    }
+    values
+}
+
+/// What the branch has of each node.
+fn on_branch(server: &Server, nodes: usize) -> Vec<Value> {
+    let files = branch(server);
+    let of = |node| files.get(&path_of(&format!("i-{node}"))).and_then(|content| number(*content));
+    (0..nodes).map(of).collect()
+}
+
+fn number(content: Oid) -> Value {
+    match Content::of(content) {
+        Content::Record(_, number) => Some(number),
+        _ => None,
+    }
+}
+
+/// The updates that wait, oldest first.
+pub(crate) fn waiting(server: &Server) -> Vec<(usize, Oid)> {
+    let tip = server.refs.get(&server.head).copied();
+    let updates = inbox::entries(
+        server.refs.range(inbox::PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(inbox::PREFIX)),
+    );
+    let is_merged = |offered: Option<Oid>| is_merged(&server.objects, &server.present, tip, offered);
+    let waits = updates
+        .into_iter()
+        .filter(|update| server.present.contains(&update.commit) && !is_merged(update.offered));
+    waits
+        .filter_map(|update| {
+            let files = &server.objects.get(update.commit).files;
+            Some((usize::from(node_of(update.id.as_ref())), *files.get(&path_of(update.id.as_ref()))?))
+        })
+        .collect()
+}
+
+fn is_merged(objects: &Objects, present: &Present, tip: Option<Oid>, offered: Option<Oid>) -> bool {
+    match (tip, offered) {
+        (Some(tip), Some(offered)) => offered == tip || objects.descends(present, tip, offered),
+        _ => false,
+    }
+}
