@@ -169,8 +169,8 @@ impl Operation {
 
     /// The refs as a connection shows them: git lists branches first, and others may push in between.
     ///
-    /// Not for fetches: a reading that falls between sees an update neither in the inbox nor on the branch. The
-    /// program does not notice that yet.
+    /// Not for fetches: a reading that falls between sees an update neither in the inbox nor on the branch. A
+    /// reader notices that only if it saw the update before.
     async fn advertisement(&self, pushes: bool) -> Result<Refs, StoreErrorKind> {
         let mut refs = self.world.server.borrow().advertise(true);
         if pushes && self.world.fault("push while refs are listed", self.world.plan.torn) {

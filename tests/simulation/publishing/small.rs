@@ -13,12 +13,6 @@ pub(crate) const TWO: runner::World = runner::World {
     kind: Kind::Search(200_000, |simulation| run(simulation, &[1, 1], 1)),
 };
 
-pub(crate) const AGAIN: runner::World = runner::World {
-    name: "two-nodes-again",
-    about: "two nodes, of which one publishes twice, in all orders",
-    kind: Kind::Search(200_000, |simulation| run(simulation, &[2, 1], 0)),
-};
-
 /// Each node publishes that many times.
 fn run(simulation: &Simulation, times: &[u32], kills: u32) -> Result<(), String> {
     let plan = Plan { kill: if kills > 0 { 0.5 } else { 0.0 }, ..Plan::calm(times.len()) };

@@ -22,7 +22,7 @@ use crate::scheduler::Simulation;
 pub(crate) const WORLD: runner::World = runner::World {
     name: "publishing",
     about: "nodes publish to a git server while processes, machines, networks and the server fail",
-    kind: Kind::Seeds(150, run),
+    kind: Kind::Seeds(40, run),
 };
 
 /// How often what fails. Each run draws its own, so that some runs have few kinds of faults, and many of
@@ -182,7 +182,14 @@ impl World {
         let operations = operations.iter().map(|operation| Some(operation.upgrade()?.state()));
         let operations: Vec<_> = operations.collect();
         let progress = self.simulation.progress();
-        super::digest(&(progress, &server.refs, self.truth.borrow().allowed(), operations, &*self.pushes.borrow(), self.kills.get()))
+        super::digest(&(
+            progress,
+            &server.refs,
+            self.truth.borrow().allowed(),
+            operations,
+            &*self.pushes.borrow(),
+            self.kills.get(),
+        ))
     }
 
     /// Records a violation.
