@@ -8,7 +8,7 @@ use git2::Oid;
 use jiff::Timestamp;
 use presence::name::Name;
 use presence::record::Record;
-use presence::store::git::publish::{self, LoadEstimate};
+use presence::store::git::publish::{self, LoadEstimate, Port};
 use presence::store::{Edit, StoreErrorKind};
 use presence_git::send_pack::Report;
 
@@ -372,7 +372,7 @@ impl World {
         let work = async move |process: Process| {
             let looked = publish::look(&process, false).await?;
             if world.simulation.chance().happens(0.3) {
-                world.sleep(Duration::from_secs(1)).await;
+                world.sleep(Duration::from_secs(1).min(process.left())).await;
             }
             publish::read(&process, &looked).await
         };
