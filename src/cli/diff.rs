@@ -15,7 +15,7 @@ use crate::sanitize::excerpt;
 /// Show how the list differs between two moments
 ///
 /// Prints a line for each node that joined, left or changed, or with --render the difference that this makes in
-/// a file. Needs a git store. `now` is the list with the updates that wait to be merged.
+/// a file. Needs a git store. `now` is the branch: updates that wait to be merged are not in it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence diff '1 hour ago' now
