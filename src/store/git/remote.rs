@@ -25,7 +25,6 @@ use crate::deadline::Deadline;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::store::error::InStore;
-use crate::store::git::GitError;
 use crate::store::git::error::During;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
@@ -184,21 +183,14 @@ impl Store for Remote {
     ) -> Result<(), StoreError> {
         // A second attempt continues where the first one failed.
         let mut walk = None;
-        let mut history = || {
+        let operation = self.operation(deadline);
+        let history = async || {
             let mut mirror = OpenMirror::open(self, "", deadline)?;
             let tip = mirror.history()?;
             let walk = walk.get_or_insert_with(|| Walk::from(tip));
             walk.run(mirror.repo(), &self.options.folder, visit)
         };
-        let act = || match history() {
-            // git failed rather than the network: the mirror may be broken.
-            Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {
-                Mirror::discard(self.cache.place(), deadline)?;
-                history()
-            }
-            result => result,
-        };
-        libgit2::until(deadline, act).in_store(&self.url)
+        self.run(&operation, publish::operate(&operation, history))
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {

@@ -3,7 +3,7 @@
 use git2::Oid;
 
 use super::port::{Mirror, Port, Snapshot, Wanted};
-use super::{Protocol, WaitingUpdate, latest};
+use super::{Protocol, WaitingUpdate, latest, operate};
 use crate::store::StoreErrorKind;
 use crate::store::git::inbox;
 use crate::store::git::node_files::NodeFiles;
@@ -30,7 +30,7 @@ pub async fn look<P: Port>(
     heartbeats: bool,
 ) -> Result<Looked<<P::Mirror as Mirror>::Seen>, StoreErrorKind> {
     let protocol = Protocol::new(port);
-    protocol.operate(async || Ok(protocol.see(heartbeats).await?.1)).await
+    operate(port, async || Ok(protocol.see(heartbeats).await?.1)).await
 }
 
 /// Reads what a look found.
@@ -40,10 +40,10 @@ pub async fn read<P: Port>(
 ) -> Result<<P::Mirror as Mirror>::Read, StoreErrorKind> {
     let protocol = Protocol::new(port);
     let read = async || protocol.read(looked).await;
-    let found = protocol.operate(read).await?;
+    let found = operate(port, read).await?;
     // The server has the objects that its list names, so the mirror is broken.
     match found.is_damaged() && port.renew_mirror().await? {
-        true => protocol.operate(read).await,
+        true => operate(port, read).await,
         false => Ok(found),
     }
 }
@@ -59,7 +59,7 @@ impl<P: Port> Protocol<'_, P> {
         let known = mirror.known();
         let mut refs_seen = mirror.fetch(wanted).await?;
         // git lists branches before the inbox, and others merge meanwhile: then the branch is as it was before
-        // the merge, and the inbox as it is after. What was seen before must not disappear.
+        // the merge, and the inbox as it is after. An update that this reader saw must not disappear.
         if let Some(known) = known
             && misses(&mirror, &known, &refs_seen)?
         {

@@ -66,7 +66,7 @@ pub async fn apply<P: Port>(
     // Before the change, which may be interrupted.
     port.forget_confirmed().await?;
     let protocol = Protocol::new(port);
-    let published = protocol.operate(async || protocol.publish(edit, beat).await).await?;
+    let published = operate(port, async || protocol.publish(edit, beat).await).await?;
     // A waiting update may still be superseded by another one.
     if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &published.outcome) {
         port.remember_confirmed(record).await;
@@ -83,20 +83,34 @@ pub async fn beat<P: Port>(
     let protocol = Protocol::new(port);
     let replaced = Cell::new(None);
     let beat = PendingBeat::new(port, NewBeat { id, time, beside_list: false }, &replaced);
-    protocol
-        .operate(async || {
-            let mut mirror = port.open_mirror().await?;
-            let act = async |mirror: &mut P::Mirror| protocol.leave_heartbeat(mirror, &beat).await;
-            protocol.clearing(&mut mirror, act).await
-        })
-        .await?;
+    operate(port, async || {
+        let mut mirror = port.open_mirror().await?;
+        let act = async |mirror: &mut P::Mirror| protocol.leave_heartbeat(mirror, &beat).await;
+        protocol.clearing(&mut mirror, act).await
+    })
+    .await?;
     Ok(replaced.get())
 }
 
 /// Rehearses a push up to the point of sending. Returns the branch, if it is known.
 pub async fn rehearse<P: Port>(port: &P) -> Result<Option<Branch>, StoreErrorKind> {
     let protocol = Protocol::new(port);
-    protocol.operate(async || protocol.rehearse().await).await
+    operate(port, async || protocol.rehearse().await).await
+}
+
+/// Runs an operation. If git failed rather than the network, the mirror may be broken: then runs it again with a
+/// new mirror.
+pub async fn operate<P: Port, T>(
+    port: &P,
+    mut act: impl AsyncFnMut() -> Result<T, StoreErrorKind>,
+) -> Result<T, StoreErrorKind> {
+    match act().await {
+        Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {
+            port.discard_mirror().await?;
+            act().await
+        }
+        result => result,
+    }
 }
 
 /// One operation.
@@ -124,21 +138,6 @@ struct View<S> {
 impl<'p, P: Port> Protocol<'p, P> {
     fn new(port: &'p P) -> Protocol<'p, P> {
         Protocol { port, junk: RefCell::default(), merges: RefCell::default(), cleared: Cell::default() }
-    }
-
-    /// Runs an operation. If git failed rather than the network, the mirror may be broken: then runs it again
-    /// with a new mirror.
-    async fn operate<T>(
-        &self,
-        act: impl AsyncFn() -> Result<T, StoreErrorKind>,
-    ) -> Result<T, StoreErrorKind> {
-        match act().await {
-            Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {
-                self.port.discard_mirror().await?;
-                act().await
-            }
-            result => result,
-        }
     }
 
     /// Connects for writing.

@@ -34,8 +34,6 @@ enum Left {
     Merged,
     /// It waits in the inbox.
     Waiting,
-    /// The server could not create the ref in the inbox now.
-    Again,
     /// The server accepts only branches: how it refused the update.
     BranchesOnly(StoreErrorKind),
 }
@@ -238,17 +236,22 @@ impl<P: Port> Protocol<'_, P> {
         let looks = load.falls_to_one(self.port.chance()) || (!window.is_zero() && turn > LATE);
         let branch = refs_seen.as_ref().map_or("", |refs_seen| &refs_seen.branch);
         let mut backoff = Backoff::default();
-        let mut left = self.leave(mirror, view, branch, files, (offer.as_ref(), looks), beat).await?;
-        while let Left::Again = left {
+        let (mut view, mut offered) = (view, offer.as_ref());
+        let left = loop {
+            if let Some(left) = self.leave(mirror, view, branch, files, (offered, looks), beat).await? {
+                break left;
+            }
             // Not on the branch: a merger may be about to put an earlier update of this node there.
-            self.lost(&mut backoff).await?;
-            let session = self.session().await?;
-            let Some(session) = self.make_way(mirror, session, &inbox::of(&files.id)).await? else {
-                continue;
+            offered = None;
+            let session = loop {
+                self.lost(&mut backoff).await?;
+                let session = self.session().await?;
+                if let Some(session) = self.make_way(mirror, session, &inbox::of(&files.id)).await? {
+                    break session;
+                }
             };
-            let view = self.view(mirror, session, branch)?;
-            left = self.leave(mirror, view, branch, files, (None, looks), beat).await?;
-        }
+            view = self.view(mirror, session, branch)?;
+        };
         match left {
             Left::Merged => {
                 if let Some(refs_seen) = refs_seen {
@@ -274,7 +277,6 @@ impl<P: Port> Protocol<'_, P> {
             }
             // Falls back to pushing the branch, with retries.
             Left::BranchesOnly(refusal) => self.contend(mirror, files, refusal).await,
-            Left::Again => unreachable!("it was left again above"),
         }
     }
 
@@ -301,7 +303,7 @@ impl<P: Port> Protocol<'_, P> {
 
     /// Pushes the update to the inbox, and in the same push the commit for the branch and the heartbeat, if
     /// any. The server accepts or refuses each ref separately. The ref's name tells whether this process
-    /// looks after the update.
+    /// looks after the update. `None` if the server could not create the ref in the inbox now.
     async fn leave(
         &self,
         mirror: &P::Mirror,
@@ -310,7 +312,7 @@ impl<P: Port> Protocol<'_, P> {
         files: &NodeFiles,
         (offer, looks): (Option<&Prepared>, bool),
         beat: &mut Option<PendingBeat<'_>>,
-    ) -> Result<Left, StoreErrorKind> {
+    ) -> Result<Option<Left>, StoreErrorKind> {
         let entry = mirror.write_update(files)?;
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let earlier = own.iter().copied().chain(&view.merged).chain(&view.done);
@@ -348,12 +350,9 @@ impl<P: Port> Protocol<'_, P> {
         }
         let waits = report.unpack.is_none() && !report.refuses(&name);
         match judge(&report, branch, false) {
-            Ok(Pushed::Done) if offer.is_some() => Ok(Left::Merged),
-            Ok(_) if waits => Ok(Left::Waiting),
-            Ok(_) => match judge(&report, &name, false) {
-                Err(refusal) => Ok(Left::BranchesOnly(refusal)),
-                Ok(_) => Ok(Left::Again),
-            },
+            Ok(Pushed::Done) if offer.is_some() => Ok(Some(Left::Merged)),
+            Ok(_) if waits => Ok(Some(Left::Waiting)),
+            Ok(_) => Ok(judge(&report, &name, false).err().map(Left::BranchesOnly)),
             Err(error) => {
                 if waits {
                     // A change that the server refuses on its branch must not enter through the inbox.
