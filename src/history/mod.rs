@@ -1,4 +1,4 @@
-//! The history of a list: what happened to its nodes, from the steps that a store remembers.
+//! The history of a list: the events of its nodes, from the steps that a store remembers.
 //!
 //! Steps come one by one, newest first, and are not kept. Nothing is guessed: a history may begin later than
 //! the list, and then the first step does not show who joined when.

@@ -62,7 +62,7 @@ pub trait Place {
     /// Removes what killed runs have left beside the file.
     fn sweep(&self);
 
-    /// The current file; `None` if there is none.
+    /// The current file; `None` if the file does not exist.
     fn current(&self) -> Result<Option<CurrentFile>, TargetError>;
 
     /// Sets mode and owner of a file whose bytes are right. True if something changed.

@@ -32,7 +32,7 @@ impl Chance {
         Chance(RefCell::new(Source::Scripted(Script::default())))
     }
 
-    /// The next run of a search: the last decision that has another option takes it. `None` if there is none.
+    /// The next run of a search: the last decision that has another option takes it. `None` if no decision has.
     pub(crate) fn next(self) -> Option<Chance> {
         let Source::Scripted(mut script) = self.0.into_inner() else { return None };
         script.choices.truncate(script.made);

@@ -120,7 +120,7 @@ impl Simulation {
     /// Kills a task where it stands. True if it ran. A task that kills itself ends at its next `await`.
     pub(crate) fn crash(&self, task: Task) -> bool {
         let work = self.0.tasks.borrow_mut().remove(&task);
-        // Dropped after the borrow: what the task owned may use the simulation.
+        // Dropped after the borrow: a value of the task may use the simulation.
         work.is_some()
     }
 
@@ -183,7 +183,8 @@ impl Simulation {
         .await
     }
 
-    /// Waits until `condition` holds. Whoever makes it true wakes the task, or calls [`Simulation::wake_all`].
+    /// Waits until `condition` holds. The code that makes it true wakes the task, or calls
+    /// [`Simulation::wake_all`].
     pub(crate) async fn wait_for(&self, mut condition: impl FnMut() -> bool) {
         poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending }).await;
         self.progressed();

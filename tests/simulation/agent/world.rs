@@ -116,7 +116,7 @@ impl World {
         self.violation.borrow_mut().get_or_insert(what);
     }
 
-    /// The world has changed: what stood before may be said again.
+    /// The world has changed, so the agent may repeat a standing complaint.
     pub(super) fn change(&self) {
         self.changes.set(self.changes.get() + 1);
     }

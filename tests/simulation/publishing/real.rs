@@ -183,7 +183,7 @@ fn client() -> Client {
     Client::new(Settings::from_env(Timeouts::default(), limits, start))
 }
 
-/// The result of a push in classes: what the protocol tells apart.
+/// The result of a push, in the classes that the protocol distinguishes.
 fn classes(report: &Report) -> (bool, BTreeMap<&str, &str>) {
     let class = |reason: &str| match reason {
         "missing necessary objects"

@@ -337,7 +337,7 @@ impl World {
                 _ => {}
             }
             world.simulation.event(|| match &result {
-                Ok(published) => format!("i-{node} is told: {:?}", published.outcome),
+                Ok(published) => format!("i-{node} gets the result {:?}", published.outcome),
                 Err(error) => format!("i-{node} fails: {}", chain(error)),
             });
         };
