@@ -289,6 +289,7 @@ fn commands_and_webhooks_that_hang_hold_nothing_up() {
     lb.good(&["state", "done"]);
     Machine::new("db1").store(lb.path("list.git").display()).good(&["publish"]);
     let agent = Daemon::start(&lb);
+    agent.wait_for("the first file", || lb.path("hosts").exists());
     // A health check without an answer is a failure.
     agent.wait_for("the list to say so", || lb.good(&["list", "--state", "wedged"]).contains("i-lb1"));
     let app = Machine::new("app1").store(lb.path("list.git").display());
