@@ -78,7 +78,8 @@ impl Listener {
         self.accepted = Some(now);
     }
 
-    pub(super) fn read(&mut self, beats: &Beats, now: Moment, wall: Timestamp) {
+    /// Returns the nodes that have given a sign of life since the last reading.
+    pub(super) fn read<'b>(&mut self, beats: &'b Beats, now: Moment, wall: Timestamp) -> Vec<&'b str> {
         let is_first = self.read.is_none();
         let differs = |(id, beat): (&String, &Heartbeat)| {
             self.lines.get(id).is_none_or(|line| line.written != beat.last())
@@ -92,6 +93,7 @@ impl Listener {
             self.prove(proof);
         }
         let before = self.read.filter(|_| !self.broken);
+        let mut heard = Vec::new();
         for (id, beat) in beats {
             let written = beat.last();
             match self.lines.get_mut(id) {
@@ -99,6 +101,7 @@ impl Listener {
                 Some(line)
                     if line.written == written || matches!(beat, Heartbeat::Lease { held: false, .. }) => {}
                 Some(line) => {
+                    heard.push(id.as_str());
                     line.written = written;
                     line.since = self.listened;
                     // Only a time that the node wrote tells about its clock.
@@ -109,11 +112,15 @@ impl Listener {
                 None => {
                     let line = Line { written, since: self.listened, bounds: Bounds::default() };
                     self.lines.insert(id.clone(), line);
+                    if !is_first {
+                        heard.push(id.as_str());
+                    }
                 }
             }
         }
         self.lines.retain(|id, _| beats.contains_key(id));
         self.read = Some(wall);
+        heard
     }
 
     /// Records that the store took heartbeats at that moment. The time since the last proof is proven if

@@ -8,7 +8,8 @@
 //! 2. A store proves silence only while it takes heartbeats: between two moments at which the observer's own
 //!    heartbeat was accepted, or any heartbeat changed, without a failed reading or a refused heartbeat in
 //!    between.
-//! 3. A node is silent only if *every* store of heartbeats was listened to for that long without a change.
+//! 3. A node is silent only if *every* store of heartbeats was listened to for that long without a change, since
+//!    the node was last heard in any of them. What a store proved before that is over.
 //! 4. A new record, or one with a changed state, is a sign of life too.
 //! 5. The observer begins with nothing: a node that it has just met, or meets again after a restart, is not
 //!    silent.
@@ -81,8 +82,10 @@ impl Liveness {
 
     /// A store was read, and has these heartbeats. `wall` is this machine's clock.
     pub fn heard(&mut self, store: usize, beats: &Beats, now: Moment, wall: Timestamp) {
-        if let Some(listener) = self.listeners.get_mut(store) {
-            listener.read(beats, now, wall);
+        let Some(listener) = self.listeners.get_mut(store) else { return };
+        let heard = listener.read(beats, now, wall);
+        if self.listeners.len() > 1 {
+            self.restart(heard.into_iter());
         }
     }
 
@@ -141,10 +144,17 @@ impl Liveness {
     }
 
     /// Restarts the silence of these nodes: their silence until now proves nothing.
-    pub fn pardon<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
+    pub fn pardon<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) {
+        for id in ids.clone() {
+            self.silent_before.remove(id);
+        }
+        self.restart(ids);
+    }
+
+    /// The silence of these nodes begins now, in every store.
+    fn restart<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
         let now: Vec<Duration> = self.listeners.iter().map(Listener::listened).collect();
         for id in ids {
-            self.silent_before.remove(id);
             if let Some(met) = self.met.get_mut(id) {
                 met.since.clone_from(&now);
             }

@@ -194,6 +194,23 @@ fn a_node_that_reaches_only_the_store_that_is_away_is_not_silent() {
 }
 
 #[test]
+fn a_store_that_is_away_proves_nothing_from_before_the_last_sign_of_life() {
+    let mut world = World::new(4, 2);
+    world.run(12);
+    world.nodes[1].reaches = vec![false, false];
+    world.run(MAX_AGE.as_secs() + 2 * INTERVAL);
+    assert_eq!(world.silent(), ["i-1"]);
+    world.readable[1] = false;
+    world.nodes[1].reaches = vec![true, false];
+    world.run(2 * INTERVAL);
+    assert_eq!(world.silent(), [""; 0]);
+    // It may reach the store that is away.
+    world.nodes[1].reaches = vec![false, true];
+    world.run(600);
+    assert_eq!(world.silent(), [""; 0]);
+}
+
+#[test]
 fn wrong_clocks_remove_nobody_and_are_told() {
     let mut world = World::new(8, 1);
     for (number, clock) in [(0, -15), (1, -3600), (2, 30 * 24 * 3600)] {
