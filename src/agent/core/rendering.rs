@@ -89,9 +89,8 @@ impl<P: Port> Agent<'_, P> {
         self.silence.liveness.pardon(turn.pardoned.iter().map(String::as_str));
         let agent = &self.config.agent;
         let waits = Waits { poll: agent.poll, longest: agent.interval, next_reload: self.budget.next() };
-        let result = turn.done().map_or_else(|| turn.result.as_ref(), Ok);
         let now = self.port.now();
-        self.retries.ended(index, result, now, waits, || self.port.chance());
+        self.retries.ended(index, work(turn), now, waits, || self.port.chance());
         self.report_turn(turn);
         turn.result.is_ok()
     }
@@ -116,8 +115,13 @@ impl<P: Port> Agent<'_, P> {
     }
 }
 
+/// What was done with the file, also if no store answers or a limit holds nodes.
+fn work(turn: &Turn) -> Result<&Done, &TurnError> {
+    turn.done().or(turn.finished.as_ref()).map_or_else(|| turn.result.as_ref(), Ok)
+}
+
 fn has_reloaded(turn: &Turn, has_command: bool) -> bool {
-    match turn.done().or(turn.finished.as_ref()).map_or_else(|| turn.result.as_ref(), Ok) {
+    match work(turn) {
         Ok(Done::Replaced) => has_command,
         Ok(Done::Reloaded | Done::ReloadedFor(_)) => true,
         Err(TurnError::Target(TargetError::Reload { .. } | TargetError::NotLoaded { .. })) => true,
@@ -131,9 +135,9 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    #[test]
-    fn a_reload_counts_also_while_no_store_answers() {
-        let turn = |finished| Turn {
+    /// A turn while no store answers.
+    fn turn(finished: Option<Done>) -> Turn {
+        Turn {
             path: "x".into(),
             result: Err(TurnError::Unreachable { path: "x".into(), hint: None }),
             finished,
@@ -141,7 +145,17 @@ mod tests {
             held: 0,
             firsts: Vec::new(),
             pardoned: BTreeSet::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_done_while_no_store_answers_decides_about_the_next_turn() {
+        assert!(matches!(work(&turn(Some(Done::Unchanged))), Ok(Done::Unchanged)));
+        assert!(matches!(work(&turn(None)), Err(TurnError::Unreachable { .. })));
+    }
+
+    #[test]
+    fn a_reload_counts_also_while_no_store_answers() {
         assert!(has_reloaded(&turn(Some(Done::Reloaded)), true));
         assert!(!has_reloaded(&turn(Some(Done::Unchanged)), true));
         assert!(!has_reloaded(&turn(None), true));
