@@ -27,6 +27,9 @@ pub struct Overrides {
     moving: BTreeSet<String>,
     /// Servers that somebody else has set.
     left: BTreeMap<String, Left>,
+    /// Servers that have left the file and still run, with a digest of their options.
+    #[serde(default)]
+    leaving: BTreeMap<String, String>,
 }
 
 /// A server that somebody else has set.
@@ -81,7 +84,28 @@ impl Overrides {
     /// The overrides after a reload of that file: the given process serves, and has loaded it. No server is
     /// in transition any more: each is as in the file, or as somebody else has set it.
     pub fn reloaded(self, file: &str, worker: Serving) -> Overrides {
-        Overrides { file: digest(file), worker: Some(worker), moving: BTreeSet::new(), left: self.left }
+        Overrides { file: digest(file), worker: Some(worker), left: self.left, ..Overrides::default() }
+    }
+
+    /// Why the step from one file to the other needs a reload because of a server that returns before it was
+    /// removed; `None` if it does not. What runs does not show a server's options, so a server that may run
+    /// with other options than those of the new file must be loaded again.
+    pub fn comes_back(&self, (text, old): (&str, &Config), new: &Config) -> Option<String> {
+        let is_known = self.file == digest(text);
+        for (name, backend) in &new.backends {
+            for (server, wanted) in &backend.servers {
+                if old.backends.get(name).is_some_and(|old| old.servers.contains_key(server)) {
+                    continue;
+                }
+                let full = full_name(name, server);
+                let may_run = !is_known || self.moving.contains(&full) || self.left.contains_key(&full);
+                let runs_so = || self.leaving.get(&full) == Some(&options(wanted));
+                if may_run && !runs_so() {
+                    return Some(format!("server `{full}`: it may still run with other options"));
+                }
+            }
+        }
+        None
     }
 
     /// Whether these may be saved in place of the others without a loss. More servers in transition do no
@@ -89,6 +113,7 @@ impl Overrides {
     pub(super) fn covers(&self, other: &Overrides) -> bool {
         (&self.file, self.worker, &self.left) == (&other.file, other.worker, &other.left)
             && self.moving.is_superset(&other.moving)
+            && other.leaving.iter().all(|(name, options)| self.leaving.get(name) == Some(options))
     }
 
     /// One sentence for each override that is new.
@@ -128,7 +153,8 @@ pub(super) fn judge(known: Option<&Overrides>, look: &Look<'_>) -> Overrides {
         for (server, seen) in running.into_iter().flatten() {
             if is_unknown(backend, server) {
                 let was_ours = before.is_some_and(|before| !is_unknown(before, server));
-                judge.unknown(full_name(name, server), was_ours, seen, &mut now);
+                let had = before.and_then(|before| before.servers.get(server)).map(options);
+                judge.unknown(full_name(name, server), (was_ours, had), seen, &mut now);
             }
         }
     }
@@ -167,7 +193,18 @@ impl Judge<'_> {
         }
     }
 
-    fn unknown(&self, name: String, was_ours: bool, seen: &RunningServer, now: &mut Overrides) {
+    /// `had` are the options of the server in the old file, if it has left now.
+    fn unknown(
+        &self,
+        name: String,
+        (was_ours, had): (bool, Option<String>),
+        seen: &RunningServer,
+        now: &mut Overrides,
+    ) {
+        let before = || self.known.and_then(|known| known.leaving.get(&name).cloned());
+        if let Some(options) = had.or_else(before) {
+            now.leaving.insert(name.clone(), options);
+        }
         self.note(name, Left { wanted: ABSENT.to_owned(), is: words(seen.state()) }, !was_ours, now);
     }
 
@@ -180,6 +217,11 @@ impl Judge<'_> {
             false => drop(now.moving.insert(name)),
         }
     }
+}
+
+/// A digest of the options of a server, which what runs does not show.
+fn options(server: &Server) -> String {
+    digest(&format!("{:?}", server.options))
 }
 
 fn words(state: State) -> String {
@@ -264,6 +306,35 @@ mod tests {
         assert_eq!(set.news(Some(&settled))[1], "b/x was added outside presence, and is left alone");
         // A server that leaves the file is removed, whatever somebody has set.
         assert_eq!(told(&look(Some(&set), A, WITHOUT, &running(&[("s", 0, 5)]), 7)), "b/s moves");
+    }
+
+    #[test]
+    fn a_server_that_returns_before_it_was_removed_must_run_with_its_options() {
+        let slots = |slots: u32| format!("{WITHOUT} server s 10.0.0.1:80 maxconn {slots}\n");
+        let back = |known: &Overrides, new: &str| {
+            known.comes_back((WITHOUT, &Config::parse(WITHOUT)), &Config::parse(new))
+        };
+        let (one, two, there, gone) = (slots(1), slots(2), running(&[("s", 8, 1)]), running(&[]));
+        let settled = look(None, &one, &one, &running(&[("s", 0, 1)]), 7);
+        let leaving = look(Some(&settled), &one, WITHOUT, &there, 7);
+        let later = look(Some(&leaving), WITHOUT, WITHOUT, &there, 7);
+        let other = Some("server `b/s`: it may still run with other options".to_owned());
+        assert_eq!(back(&later, &one), None);
+        assert_eq!(back(&later, &two), other);
+        // It was removed.
+        let removed = look(Some(&later), WITHOUT, WITHOUT, &gone, 7);
+        assert_eq!(back(&removed, &two), None);
+        // A reload has removed it.
+        let reloaded = later.reloaded(WITHOUT, serde_json::from_value(8.into()).unwrap());
+        assert_eq!(back(&reloaded, &two), None);
+        // The run that removed it from the file was killed before it looked, and so was the next one.
+        assert_eq!(back(&settled, &two), other);
+        let unknown = look(Some(&settled), WITHOUT, WITHOUT, &there, 7);
+        assert_eq!(back(&unknown, &one), other);
+        // A server of somebody else.
+        let settled = look(None, WITHOUT, WITHOUT, &gone, 7);
+        let theirs = look(Some(&settled), WITHOUT, WITHOUT, &there, 7);
+        assert_eq!(back(&theirs, &one), other);
     }
 
     #[test]

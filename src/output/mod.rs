@@ -101,7 +101,7 @@ impl Target {
                 runtime.forget(memory)?;
             }
             self.check(memory, draft)?;
-            why = self.needs_reload(before, bytes);
+            why = self.needs_reload(memory, before, bytes);
             if self.reload.is_some() && why.is_some() {
                 // Before the replacement: killed after it, the next run would see the right bytes and not
                 // reload.
@@ -131,9 +131,9 @@ impl Target {
     }
 
     /// Why the new file needs a reload. If there was no file before, it is unknown what runs.
-    fn needs_reload(&self, old: Option<&[u8]>, new: &[u8]) -> Option<String> {
+    fn needs_reload(&self, memory: &Memory, old: Option<&[u8]>, new: &[u8]) -> Option<String> {
         match (&self.runtime, old) {
-            (Some(runtime), Some(old)) => runtime.needs_reload(old, new),
+            (Some(runtime), Some(old)) => runtime.needs_reload(memory, old, new),
             _ => Some("the file is new".to_owned()),
         }
     }

@@ -71,9 +71,11 @@ impl Remember for Memory {
 
 impl Runtime {
     /// Why a file needs a reload after the old one; `None` if it does not.
-    pub(super) fn needs_reload(&self, old: &[u8], new: &[u8]) -> Option<String> {
-        let parse = |bytes| Config::parse(&String::from_utf8_lossy(bytes));
-        haproxy::needs_reload(&parse(old), &parse(new))
+    pub(super) fn needs_reload(&self, memory: &Memory, old: &[u8], new: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(old);
+        let (old, new) = (Config::parse(&text), Config::parse(&String::from_utf8_lossy(new)));
+        let differ = haproxy::needs_reload(&old, &new);
+        differ.or_else(|| memory.recall()?.comes_back((&text, &old), &new))
     }
 
     /// Makes HAProxy follow the new file, which is in place.
