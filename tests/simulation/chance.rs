@@ -32,6 +32,11 @@ impl Chance {
         Chance(RefCell::new(Source::Scripted(Script::default())))
     }
 
+    /// Takes the source away at the end of a run.
+    pub(crate) fn take(&self) -> Chance {
+        Chance(RefCell::new(self.0.replace(Source::Scripted(Script::default()))))
+    }
+
     /// The next run of a search: the last decision that has another option takes it. `None` if no decision has.
     pub(crate) fn next(self) -> Option<Chance> {
         let Source::Scripted(mut script) = self.0.into_inner() else { return None };

@@ -83,7 +83,9 @@ fn once(
         Err(_) => Some(PANIC.with(|text| text.borrow().clone())),
     };
     let faults = simulation.faults();
-    (violation, faults, simulation.finish())
+    let finished = simulation.finish();
+    let kept = finished.is_kept.then(|| "a value of a task, such as a lock, outlives the run".to_owned());
+    (violation.or(kept), faults, finished)
 }
 
 fn of_seed(

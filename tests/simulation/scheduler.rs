@@ -275,14 +275,12 @@ impl Simulation {
             let Some((_, work)) = self.0.tasks.borrow_mut().pop_first() else { break };
             drop(work);
         }
-        let Ok(inner) = Rc::try_unwrap(self.0) else {
-            panic!("somebody keeps the simulation beyond its end");
-        };
         Finished {
-            chance: inner.chance,
-            trace: inner.trace.into_inner(),
-            tally: inner.tally.into_inner(),
-            known: inner.known.into_inner(),
+            chance: self.0.chance.take(),
+            trace: self.0.trace.replace(Trace::new(false)),
+            tally: self.0.tally.take(),
+            known: self.0.known.take(),
+            is_kept: Rc::strong_count(&self.0) > 1,
         }
     }
 
@@ -323,4 +321,6 @@ pub(crate) struct Finished {
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     pub(crate) known: HashSet<u64>,
+    /// Whether a value outlives the run that should have ended with its task, such as a lock.
+    pub(crate) is_kept: bool,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::runner::{self, Kind, World};
 use crate::scheduler::Simulation;
 
-pub(crate) const WORLDS: &[&World] = &[&SCHEDULER, &SEARCH, &ORDERS];
+pub(crate) const WORLDS: &[&World] = &[&SCHEDULER, &SEARCH, &ORDERS, &KEPT];
 
 const SCHEDULER: World = World {
     name: "scheduler",
@@ -25,6 +25,12 @@ const ORDERS: World = World {
     name: "orders",
     about: "two tasks that add to a number, in all orders",
     kind: Kind::Search(100, two_add),
+};
+
+const KEPT: World = World {
+    name: "kept",
+    about: "a task leaks a value that keeps the simulation: the report says so",
+    kind: Kind::Seeds(1, leak_is_reported),
 };
 
 fn scheduler(simulation: &Simulation) -> Result<(), String> {
@@ -98,4 +104,23 @@ fn two_add(simulation: &Simulation) -> Result<(), String> {
     }
     simulation.count(if number.get() == 2 { "both updates" } else { "one update" }, 1);
     Ok(())
+}
+
+/// The report has the trace and the choices.
+fn leak_is_reported(_: &Simulation) -> Result<(), String> {
+    let outcome = runner::search(1, |simulation| {
+        let clone = simulation.clone();
+        simulation.spawn(async move {
+            clone.event(|| "a leak".to_owned());
+            std::mem::forget(clone);
+        });
+        while simulation.step().is_some() {}
+        Ok(())
+    });
+    let text = outcome.violation.map(|violation| violation.text).unwrap_or_default();
+    let expected = ["outlives the run", "The choices: []", "a leak"];
+    match expected.iter().all(|part| text.contains(part)) {
+        true => Ok(()),
+        false => Err(format!("the report is {text:?}")),
+    }
 }
