@@ -20,11 +20,13 @@ struct Change {
     node: usize,
     value: Value,
     began: u64,
-    /// Whether its operation has ended, and how many of its pushes are still under way.
-    ended: bool,
+    /// When its operation ended, and how many of its pushes are still under way.
+    ended: Option<u64>,
     under_way: u32,
     /// When nothing of it was left.
     over: Option<u64>,
+    /// Whether somebody else made it, who tells no node.
+    foreign: bool,
 }
 
 /// What was asked for, and what was acknowledged.
@@ -72,7 +74,8 @@ impl Truth {
     /// A change begins.
     pub(crate) fn begin(&mut self, node: usize, value: Value) -> usize {
         let began = self.moment();
-        self.changes.push(Change { node, value, began, ended: false, under_way: 0, over: None });
+        let foreign = false;
+        self.changes.push(Change { node, value, began, ended: None, under_way: 0, over: None, foreign });
         self.allowed[node].push(self.changes.len() - 1);
         self.changes.len() - 1
     }
@@ -84,9 +87,25 @@ impl Truth {
         self.allowed[node].retain(|other| changes[*other].over.is_none_or(|over| over >= began));
     }
 
+    /// A change is acknowledged without asking the server, since that has confirmed the same record as
+    /// `confirmed`. What the node itself began since then is no longer allowed, unless it began later than the
+    /// change. A push of an earlier change that was still under way then, and what others did, are not the
+    /// node's fault.
+    pub(crate) fn acknowledge_unasked(&mut self, change: usize, confirmed: usize) {
+        let Change { node, began, .. } = self.changes[change];
+        let since = self.changes[confirmed].ended;
+        let changes = &self.changes;
+        self.allowed[node].retain(|other| {
+            let other = &changes[*other];
+            let is_between = other.over.is_some_and(|over| over < began)
+                && since.is_some_and(|since| other.began > since);
+            other.foreign || !is_between
+        });
+    }
+
     /// The operation of a change has ended, with or without success.
     pub(crate) fn end(&mut self, change: usize) {
-        self.changes[change].ended = true;
+        self.changes[change].ended = Some(self.moment());
         self.settle(change);
     }
 
@@ -104,7 +123,7 @@ impl Truth {
     fn settle(&mut self, change: usize) {
         let now = self.moment();
         let change = &mut self.changes[change];
-        if change.ended && change.under_way == 0 {
+        if change.ended.is_some() && change.under_way == 0 {
             change.over = Some(now);
         }
     }
@@ -118,6 +137,7 @@ impl Truth {
         for values in [on_branch(server, nodes), visible(server, nodes)] {
             for (node, value) in values.into_iter().enumerate() {
                 let change = self.begin(node, value);
+                self.changes[change].foreign = true;
                 self.end(change);
             }
         }

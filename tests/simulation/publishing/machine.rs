@@ -57,7 +57,8 @@ struct Place {
     heads: Option<RemoteRefs>,
     broken: (Refs, Duration),
     held: Option<(String, Oid)>,
-    confirmed: Option<(Oid, Duration)>,
+    /// What the server confirmed, when, and the change that it confirmed.
+    confirmed: Option<(Oid, Duration, Option<usize>)>,
     /// A process uses the mirror, or was killed while it did.
     in_use: bool,
     renewed: Option<Duration>,
@@ -70,6 +71,8 @@ pub(crate) struct Operation {
     pub(crate) number: u64,
     /// The change, if it is one.
     pub(crate) publish: Option<usize>,
+    /// The change whose confirmation it found.
+    pub(crate) confirmed: Cell<Option<usize>>,
     pub(crate) started: Duration,
     pub(crate) limit: Duration,
     /// Whether this process was killed.
@@ -352,7 +355,8 @@ impl Port for Process {
     fn is_confirmed(&self, record: &Record) -> bool {
         let now = self.world.simulation.now();
         let confirmed = self.machine.disk.borrow().confirmed;
-        confirmed.is_some_and(|(content, time)| {
+        confirmed.is_some_and(|(content, time, change)| {
+            self.confirmed.set(change);
             content == content_of(record) && now - time < self.world.plan.recheck
         })
     }
@@ -365,7 +369,8 @@ impl Port for Process {
 
     async fn remember_confirmed(&self, record: &Record) {
         self.moment("remember").await;
-        self.machine.disk.borrow_mut().confirmed = Some((content_of(record), self.world.simulation.now()));
+        let now = self.world.simulation.now();
+        self.machine.disk.borrow_mut().confirmed = Some((content_of(record), now, self.publish));
     }
 }
 

@@ -83,7 +83,7 @@ impl Plan {
             locked: rate(0.05),
             crowd: rate(0.5),
             events: rate(4.0),
-            clocks: rate(1.0),
+            clocks: rate(0.3),
             recheck: Duration::from_secs(*chance.pick(&[0, 60, 600])),
             waits: true,
         }
@@ -266,6 +266,7 @@ impl World {
             machine: machine.clone(),
             number: self.number(),
             publish: change,
+            confirmed: Cell::default(),
             started: self.simulation.now(),
             limit,
             killed: Cell::default(),
@@ -328,13 +329,18 @@ impl World {
             match &result {
                 // A server that has lost the object of an update still shows its ref: nobody can tell.
                 Ok(published) if published.outcome.is_none() && world.server.borrow().damaged => {}
-                Ok(published) if published.asked => {
-                    world.truth.borrow_mut().acknowledge(change);
+                Ok(published) => {
+                    let mut truth = world.truth.borrow_mut();
+                    match process.confirmed.get().filter(|_| !published.asked) {
+                        Some(confirmed) => truth.acknowledge_unasked(change, confirmed),
+                        None => truth.acknowledge(change),
+                    }
                     // What is acknowledged must be there now.
                     world.server.borrow_mut().version += 1;
                     world.simulation.count("acknowledged", 1);
+                    world.simulation.count("acknowledged unasked", u64::from(!published.asked));
                 }
-                _ => {}
+                Err(_) => {}
             }
             world.simulation.event(|| match &result {
                 Ok(published) => format!("i-{node} gets the result {:?}", published.outcome),
@@ -398,6 +404,9 @@ fn chain(error: &StoreErrorKind) -> String {
 /// How long the faults last, in pauses of a node.
 const STORM: u32 = 40;
 
+/// A node that says again what it said before takes one of this many records.
+const RECENT: usize = 3;
+
 /// How long it is quiet afterwards.
 const QUIET: Duration = Duration::from_secs(900);
 
@@ -417,7 +426,7 @@ fn run(simulation: &Simulation) -> Result<(), String> {
         }
     }
     simulation.spawn(watch(world.clone(), machines[world.plan.nodes].clone()));
-    simulation.spawn(events(world.clone(), machines.clone(), rule));
+    simulation.spawn(events(world.clone(), rule));
     let storm = world.plan.pace * STORM;
     simulation.run(storm, |_| world.check())?;
     world.quiet.set(true);
@@ -445,6 +454,8 @@ fn run(simulation: &Simulation) -> Result<(), String> {
 /// The life of a node's process.
 async fn live(world: Rc<World>, machine: Rc<Machine>, node: usize) {
     let chance = world.simulation.chance();
+    // What the node said before, which it may say again.
+    let mut said: Vec<u32> = Vec::new();
     loop {
         if world.quiet.get() {
             world.sleep(Duration::from_secs(30 + chance.below(60) as u64)).await;
@@ -454,15 +465,24 @@ async fn live(world: Rc<World>, machine: Rc<Machine>, node: usize) {
             continue;
         }
         world.sleep(world.plan.pace.mul_f64(chance.f64())).await;
+        if world.fault("clock jumps", world.plan.clocks) {
+            let hours = *chance.pick(&[1, 10, 1_000]) * (chance.below(20) as i64 - 10);
+            machine.clock.set(hours * 3_600_000_000 + chance.below(1_000_000_000) as i64);
+        }
         match chance.below(10) {
             0 => world.beat(&machine, node).await,
-            1 => world.publish(&machine, node, true).await,
+            1 => world.publish(&machine, node, chance.happens(0.3)).await,
             2 => {
                 world.facts.borrow_mut()[node] = None;
                 world.publish(&machine, node, false).await;
             }
             other => {
-                let number = u32::try_from(world.number()).unwrap();
+                let recent = &said[said.len().saturating_sub(RECENT)..];
+                let number = match recent.is_empty() || chance.happens(0.6) {
+                    true => u32::try_from(world.number()).unwrap(),
+                    false => *chance.pick(recent),
+                };
+                said.push(number);
                 world.facts.borrow_mut()[node] = Some(number);
                 world.publish(&machine, node, other < 6).await;
             }
@@ -479,18 +499,13 @@ async fn watch(world: Rc<World>, machine: Rc<Machine>) {
 }
 
 /// What happens outside of presence.
-async fn events(world: Rc<World>, machines: Vec<Rc<Machine>>, rule: Rule) {
+async fn events(world: Rc<World>, rule: Rule) {
     let chance = world.simulation.chance();
     if world.plan.events == 0.0 {
         return;
     }
     while !world.quiet.get() {
         world.sleep(Duration::from_secs_f64(120.0 / world.plan.events * chance.f64())).await;
-        let machine = chance.pick(&machines);
-        if world.fault("clock jumps", world.plan.clocks) {
-            let hours = chance.below(20) as i64 - 10;
-            machine.clock.set(hours * 3_600_000_000 + chance.below(1_000_000_000) as i64);
-        }
         // On a server that takes only branches, presence cannot clear away other refs.
         let for_a_while = Duration::from_secs(1 + chance.below(60) as u64);
         let node = chance.below(world.plan.nodes);

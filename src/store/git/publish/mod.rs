@@ -63,15 +63,8 @@ pub async fn apply<P: Port>(
     {
         return Ok(Published { outcome: None, gone: None, beat: Ok(None), asked: false });
     }
-    // Before the change, which may be interrupted.
-    port.forget_confirmed().await?;
     let protocol = Protocol::new(port);
-    let published = operate(port, async || protocol.publish(edit, beat).await).await?;
-    // A waiting update may still be superseded by another one.
-    if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &published.outcome) {
-        port.remember_confirmed(record).await;
-    }
-    Ok(published)
+    operate(port, async || protocol.publish(edit, beat).await).await
 }
 
 /// Writes a heartbeat. Returns the heartbeat of this node that it replaced.

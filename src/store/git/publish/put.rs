@@ -55,6 +55,9 @@ impl<P: Port> Protocol<'_, P> {
         beat: Option<Timestamp>,
     ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.port.open_mirror().await?;
+        // Before the change, which may be interrupted. The lock is held until this process remembers what it
+        // wrote: another one would make an older record the confirmed one.
+        self.port.forget_confirmed().await?;
         let replaced = Cell::new(None);
         let mut beat = beat.map(|time| {
             PendingBeat::new(self.port, NewBeat { id: edit.id(), time, beside_list: true }, &replaced)
@@ -85,6 +88,10 @@ impl<P: Port> Protocol<'_, P> {
         }
         // The result does not depend on this: the next publisher removes what remains.
         let _ = self.sweep(&mirror).await;
+        // A waiting update may still be superseded by another one.
+        if let (Edit::Put(record), None | Some(Outcome::Merged(_))) = (edit, &outcome) {
+            self.port.remember_confirmed(record).await;
+        }
         Ok(Published { outcome, gone, beat: beat.map(|()| replaced.get()), asked: true })
     }
 
