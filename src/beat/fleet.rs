@@ -172,6 +172,13 @@ impl Fleet {
         }
     }
 
+    /// Whether a store has a heartbeat of that node, if heartbeats were asked for.
+    pub fn has_heartbeat(&self, id: &Name) -> bool {
+        let snapshots = self.readings.iter().chain(&self.beat_readings);
+        let mut snapshots = snapshots.filter_map(|reading| reading.snapshot.as_ref());
+        snapshots.any(|snapshot| snapshot.beats.contains_key(id.as_str()))
+    }
+
     /// Whether at least one store answered; otherwise there are only last copies.
     pub fn is_current(&self) -> bool {
         self.readings.iter().any(|reading| reading.error.is_none())

@@ -20,6 +20,11 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Whether the option was given.
+    pub(super) fn is_past(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// The moment; `None` if the option was not given.
     pub(super) fn at(&self) -> Result<Option<At>, CliError> {
         self.at.as_deref().map(moment).transpose()

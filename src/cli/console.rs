@@ -33,9 +33,42 @@ fn volume() -> u8 {
 
 /// Writes all data to stdout. A reader that stops early (`| head`) is not an error.
 pub(super) fn data(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
     // A terminal would act upon control characters; a file gets the bytes unchanged.
-    let text = if stdout.is_terminal() { terminal_safe(text) } else { Cow::Borrowed(text) };
+    let is_terminal = io::stdout().is_terminal();
+    write(&if is_terminal { terminal_safe(text) } else { Cow::Borrowed(text) })
+}
+
+/// Writes a text with styles to stdout, as [`data`] does. The caller has escaped what is from outside.
+pub(super) fn styled(text: &str) -> Result<(), CliError> {
+    write(&coloured(text))
+}
+
+/// The text with its styles, or without them if stdout shall have no colours.
+pub(super) fn coloured(text: &str) -> String {
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+/// The width of the terminal at stdout; `None` if stdout is not a terminal.
+pub(super) fn terminal_width() -> Option<usize> {
+    io::stdout().is_terminal().then(|| terminal_size().0)
+}
+
+/// The width and height of the terminal at stdout, or else what `COLUMNS` and `LINES` say, or 80 and 24.
+pub(super) fn terminal_size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let told = |size: Option<u16>, name: &str, usual: usize| {
+        let size = size.map(usize::from).filter(|size| *size > 0);
+        let named = || std::env::var(name).ok()?.parse().ok().filter(|size| *size > 0);
+        size.or_else(named).unwrap_or(usual)
+    };
+    (told(size.map(|size| size.ws_col), "COLUMNS", 80), told(size.map(|size| size.ws_row), "LINES", 24))
+}
+
+fn write(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let hint = match error.kind() {

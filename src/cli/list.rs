@@ -1,11 +1,16 @@
+mod columns;
+mod table;
+mod watch;
+
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::at::Moment;
-use super::console;
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
+use super::{console, node};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::metrics::Page;
@@ -16,6 +21,12 @@ use crate::template::shape;
 
 /// Show the nodes on the list
 ///
+/// On a terminal, the table is as wide as the terminal, and nodes are grouped by deployment and stacktype. Long
+/// names are shortened in the middle, and columns that do not fit are left out. Elsewhere, nothing is shortened, and
+/// nodes are in the order of their ids. SEEN is the age of the last sign of life: a heartbeat, or a change of the
+/// state. FRESHNESS is its word: fresh, silent (for longer than --max-age, or 5 minutes), never (no heartbeat), ahead
+/// (a clock is wrong), or unknown (no store of heartbeats answers).
+///
 /// If no store answers, shows the last copies and exits with code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -23,7 +34,8 @@ use crate::template::shape;
   presence list --part 'app*' --state active
   presence list --where 'rack=r1*' --format ids
   presence list --format json | jq -r '.nodes[].address'
-  presence list --at '10 min ago'")]
+  presence list --at '10 min ago'
+  presence list --watch")]
 pub(super) struct Args {
     /// Print the nodes in this format
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -32,6 +44,17 @@ pub(super) struct Args {
     select: Select,
     #[command(flatten)]
     moment: Moment,
+    /// Redraw the table on the whole terminal every so many seconds [default: 5]. Ctrl-C ends it. If no store
+    /// answers, the last table stays, and the exit code is 3
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        conflicts_with_all = ["format", "at"]
+    )]
+    watch: Option<u64>,
 }
 
 /// Which nodes to select: the same options for every command that lists nodes.
@@ -185,6 +208,9 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
+    if let Some(seconds) = args.watch {
+        return watch::run(args, config, stores, seconds);
+    }
     let selector = args.select.selector()?;
     let at = args.moment.at()?;
     if at.is_some() && args.select.max_age.max_age.is_some() {
@@ -196,12 +222,17 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     };
     args.select.refuse_unknown_states(&fleet, &config.states)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
-    console::data(&match args.format {
-        Format::Table => table(&nodes),
-        Format::Json => as_json(&fleet, &nodes)?,
-        Format::Ids => nodes.iter().map(|node| format!("{}\n", node.record.id())).collect(),
-        Format::Prometheus => metrics(&fleet, &nodes),
-    })?;
+    if args.format == Format::Table {
+        console::styled(&as_table(&fleet, &nodes, args, node::now()?, console::terminal_width()))?;
+    } else {
+        console::data(&match args.format {
+            Format::Json => as_json(&fleet, &nodes)?,
+            Format::Prometheus => metrics(&fleet, &nodes),
+            Format::Ids | Format::Table => {
+                nodes.iter().map(|node| format!("{}\n", node.record.id())).collect()
+            }
+        })?;
+    }
     if args.format == Format::Table {
         fleet::tell_moments(&fleet);
     }
@@ -215,30 +246,16 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     }
 }
 
-fn table(nodes: &[&Node]) -> String {
-    let mut table =
-        console::table(["ID", "PART", "STACKTYPE", "DEPLOYMENT", "STATE", "AVAILABILITY", "ADDRESS", "PORT"]);
-    for node in nodes {
-        let fact =
-            |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
-        let address = node.address.as_ref().map_or_else(|_| "?".to_owned(), ToString::to_string);
-        let port = match &node.port {
-            Ok(Some(port)) => port.to_string(),
-            Ok(None) => "-".to_owned(),
-            Err(_) => "?".to_owned(),
-        };
-        table.add_row([
-            node.record.id().to_string(),
-            fact("nodepart"),
-            fact("stacktype"),
-            fact("deployment"),
-            fact("state"),
-            node.availability.to_string(),
-            address,
-            port,
-        ]);
-    }
-    console::rows(&table)
+/// The table for so many columns of a terminal, or for something else.
+fn as_table(fleet: &Fleet, nodes: &[&Node], args: &Args, now: Timestamp, width: Option<usize>) -> String {
+    let heartbeats = columns::Heartbeats {
+        now,
+        max_age: args.select.max_age.max_age,
+        are_heard: fleet.hears_beats(),
+        has: &|node| fleet.has_heartbeat(node.record.id()),
+    };
+    let is_past = args.moment.is_past();
+    table::table(nodes, (!is_past).then_some(&heartbeats), width)
 }
 
 fn as_json(fleet: &Fleet, nodes: &[&Node]) -> Result<String, CliError> {

@@ -22,6 +22,8 @@ mod kill;
 mod limits;
 mod linear;
 #[cfg(all(feature = "https", feature = "ssh"))]
+mod list;
+#[cfg(all(feature = "https", feature = "ssh"))]
 mod locks;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod log;

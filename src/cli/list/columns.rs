@@ -1,0 +1,229 @@
+//! The columns of the table of nodes, and what each shows of a node. Pure.
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::roster::{Availability, Node};
+use crate::sanitize::excerpt;
+
+/// Without `--max-age`, a node is called silent after this time: four times the usual interval of heartbeats, and
+/// some more.
+const USUAL_MAX_AGE: SignedDuration = SignedDuration::from_mins(5);
+
+/// A clock that is ahead by at most this is not called wrong.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is known of the heartbeats.
+pub(super) struct Heartbeats<'a> {
+    pub(super) now: Timestamp,
+    /// When a node becomes silent.
+    pub(super) max_age: Option<SignedDuration>,
+    /// Whether a store of heartbeats answers.
+    pub(super) are_heard: bool,
+    /// Whether there is a heartbeat of that node.
+    pub(super) has: &'a dyn Fn(&Node) -> bool,
+}
+
+/// How fresh the last sign of life of a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Fresh,
+    Silent,
+    /// It has no heartbeat.
+    Never,
+    /// Its clock is ahead.
+    Ahead,
+    /// No store of heartbeats answers.
+    Unknown,
+}
+
+impl Freshness {
+    fn of(node: &Node, heartbeats: &Heartbeats<'_>) -> Freshness {
+        let age = node.last_seen.map(|seen| heartbeats.now.duration_since(seen));
+        let max_age = heartbeats.max_age.unwrap_or(USUAL_MAX_AGE);
+        match age {
+            _ if !heartbeats.are_heard => Freshness::Unknown,
+            Some(age) if age < -SKEW => Freshness::Ahead,
+            Some(age) if age <= max_age => Freshness::Fresh,
+            Some(_) if (heartbeats.has)(node) => Freshness::Silent,
+            _ => Freshness::Never,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Freshness::Fresh => "fresh",
+            Freshness::Silent => "silent",
+            Freshness::Never => "never",
+            Freshness::Ahead => "ahead",
+            Freshness::Unknown => "unknown",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Freshness::Fresh => AnsiColor::Green.on_default(),
+            Freshness::Silent => AnsiColor::Red.on_default(),
+            Freshness::Never | Freshness::Ahead => AnsiColor::Yellow.on_default(),
+            Freshness::Unknown => Style::new().dimmed(),
+        }
+    }
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Id,
+    Part,
+    Stacktype,
+    Deployment,
+    State,
+    Availability,
+    Address,
+    Port,
+    Seen,
+    Freshness,
+}
+
+impl Column {
+    pub(super) const ALL: [Column; 10] = [
+        Column::Id,
+        Column::Part,
+        Column::Stacktype,
+        Column::Deployment,
+        Column::State,
+        Column::Availability,
+        Column::Address,
+        Column::Port,
+        Column::Seen,
+        Column::Freshness,
+    ];
+
+    /// The heading, and a shorter one.
+    pub(super) fn heading(self) -> (&'static str, &'static str) {
+        match self {
+            Column::Id => ("ID", "ID"),
+            Column::Part => ("PART", "PART"),
+            Column::Stacktype => ("STACKTYPE", "STACK"),
+            Column::Deployment => ("DEPLOYMENT", "DEPLOY"),
+            Column::State => ("STATE", "STATE"),
+            Column::Availability => ("AVAILABILITY", "AVAIL"),
+            Column::Address => ("ADDRESS", "ADDRESS"),
+            Column::Port => ("PORT", "PORT"),
+            Column::Seen => ("SEEN", "SEEN"),
+            Column::Freshness => ("FRESHNESS", "FRESH"),
+        }
+    }
+
+    /// What the column shows of a node.
+    pub(super) fn cell(self, node: &Node, heartbeats: Option<&Heartbeats<'_>>) -> (String, Style) {
+        let fact =
+            |name: &str| node.record.text(name).map_or_else(|| "-".to_owned(), |value| excerpt(&value));
+        let text = match self {
+            Column::Id => node.record.id().to_string(),
+            Column::Part => fact("nodepart"),
+            Column::Stacktype => fact("stacktype"),
+            Column::Deployment => fact("deployment"),
+            Column::State => return (fact("state"), style(node.availability)),
+            Column::Availability => return (node.availability.to_string(), style(node.availability)),
+            Column::Address => {
+                node.address.as_ref().map_or_else(|_| "?".to_owned(), std::string::ToString::to_string)
+            }
+            Column::Port => match &node.port {
+                Ok(Some(port)) => port.to_string(),
+                Ok(None) => "-".to_owned(),
+                Err(_) => "?".to_owned(),
+            },
+            Column::Seen => {
+                let seen = heartbeats.zip(node.last_seen);
+                seen.map_or_else(|| "-".to_owned(), |(heartbeats, seen)| age(heartbeats.now, seen))
+            }
+            Column::Freshness => {
+                let freshness =
+                    heartbeats.map_or(Freshness::Unknown, |heartbeats| Freshness::of(node, heartbeats));
+                return (freshness.as_str().to_owned(), freshness.style());
+            }
+        };
+        (text, Style::new())
+    }
+}
+
+fn style(availability: Availability) -> Style {
+    match availability {
+        Availability::Active => AnsiColor::Green.on_default(),
+        Availability::Draining => AnsiColor::Yellow.on_default(),
+        Availability::Down => AnsiColor::Red.on_default(),
+        Availability::Absent => Style::new().dimmed(),
+    }
+}
+
+/// An age in its largest unit.
+fn age(now: Timestamp, seen: Timestamp) -> String {
+    let seconds = now.duration_since(seen).as_secs();
+    let sign = if seconds < 0 { "-" } else { "" };
+    match seconds.unsigned_abs() {
+        seconds @ 0..=119 => format!("{sign}{seconds}s"),
+        seconds @ 120..=7199 => format!("{sign}{}m", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{sign}{}h", seconds / 3600),
+        seconds => format!("{sign}{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::roster::{Roster, Source, States};
+    use crate::store::Snapshot;
+
+    const NOW: &str = "2026-01-31T08:00:00Z";
+
+    /// A roster of nodes with these ids and facts.
+    pub(in crate::cli::list) fn roster(nodes: &[(&str, &str)]) -> Roster {
+        let files: Vec<(String, String)> = nodes
+            .iter()
+            .map(|(id, facts)| {
+                let value = format!(r#"{{"instance-id":"{id}",{facts}}}"#);
+                (format!("{id}.json"), format!(r#"{{"filetype":"nodepresence","value":{value}}}"#))
+            })
+            .collect();
+        let snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
+        Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
+    }
+
+    #[test]
+    fn a_sign_of_life_has_a_word() {
+        let mut roster = roster(&[("i-1", r#""nodepart":"app1""#)]);
+        let now: Timestamp = NOW.parse().unwrap();
+        let mut check = |ago: Option<i64>, max_age, are_heard, has: bool, expect: &str| {
+            roster.nodes[0].last_seen =
+                ago.and_then(|ago| now.checked_sub(SignedDuration::from_secs(ago)).ok());
+            let heartbeats = Heartbeats { now, max_age, are_heard, has: &|_| has };
+            assert_eq!(Freshness::of(&roster.nodes[0], &heartbeats).as_str(), expect, "{ago:?}");
+        };
+        check(Some(300), None, true, true, "fresh");
+        check(Some(301), None, true, true, "silent");
+        check(Some(301), Some(SignedDuration::from_hours(1)), true, true, "fresh");
+        check(Some(31), Some(SignedDuration::from_secs(30)), true, true, "silent");
+        // Its state has changed, but it sends no heartbeats.
+        check(Some(10), None, true, false, "fresh");
+        check(Some(301), None, true, false, "never");
+        check(None, None, true, false, "never");
+        check(Some(-60), None, true, true, "fresh");
+        check(Some(-61), None, true, true, "ahead");
+        check(Some(10), None, false, true, "unknown");
+    }
+
+    #[test]
+    fn an_age_has_its_largest_unit() {
+        let now: Timestamp = NOW.parse().unwrap();
+        let check = |ago: i64, expect: &str| {
+            assert_eq!(age(now, now.checked_sub(SignedDuration::from_secs(ago)).unwrap()), expect);
+        };
+        check(0, "0s");
+        check(119, "119s");
+        check(120, "2m");
+        check(7200, "2h");
+        check(172_800, "2d");
+        check(-600, "-10m");
+    }
+}
