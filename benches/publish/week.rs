@@ -35,12 +35,12 @@ pub(crate) fn run(nodes: usize) {
     println!("|---|---|---|---|---|---|---|");
     row("on the first day", &list, &url, place);
     for round in 0..CHANGES {
-        let files: Vec<fleet::File> = match round % 2 {
-            0 => files.iter().map(fleet::drained).collect(),
-            _ => files.clone(),
+        let change = |file: &fleet::File| match round % 2 {
+            0 => fleet::drained(file),
+            _ => file.clone(),
         };
-        let each: Vec<[&fleet::File; 1]> = files.iter().map(|file| [file]).collect();
-        fleet::commits(place, FOLDER, false, &each.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>());
+        let each = files.iter().map(|file| (fleet::SOME_TIME, vec![change(file)]));
+        fleet::commits(place, FOLDER, false, each);
     }
     // A publisher removes what the last one left over; the import has not done that.
     machines[0].fact("port", 9001);

@@ -7,7 +7,7 @@ use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::commit::EMAIL;
-use super::commits::Commit;
+use super::commits::{self, Commit};
 use super::read::next_entry;
 use super::tree;
 use crate::change::Change;
@@ -37,6 +37,7 @@ impl Walk {
         folder: &Folder,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
     ) -> Result<(), StoreErrorKind> {
+        commits::keep_none();
         let is_shallow = repo.is_shallow();
         let found = |oid: Oid| {
             let commit = tree::commit(repo, oid)?;

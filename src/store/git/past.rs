@@ -3,7 +3,7 @@
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 use jiff::Timestamp;
 
-use super::commits::Commit;
+use super::commits::{self, Commit};
 use super::error::{During, GitError};
 use super::history;
 use super::read::{EMPTY, FolderTree};
@@ -109,6 +109,7 @@ impl Past<'_> {
     /// The folder at that time: in the last commit of the branch that is not younger, by the clocks of those
     /// who made the commits.
     fn at_time(&self, time: Timestamp, deadline: Deadline) -> Result<Found, StoreErrorKind> {
+        commits::keep_none();
         let mut next = self.tip;
         let mut oldest = None;
         while let Some(oid) = next {
