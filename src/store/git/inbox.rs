@@ -107,22 +107,23 @@ pub fn trim(refs: &mut BTreeMap<String, Oid>) -> usize {
 }
 
 /// A ref name for the next update of that node, which is offered to the branch with the commit `offered`, if
-/// any. The name is never reused: it has the clock, `now` in microseconds since 1970, kept ahead of `last`, and
-/// a random number. A `last` far ahead of the clock is ignored: it cannot be the node's own.
+/// any. The name is never reused: it has the clock, `now` in microseconds since 1970, kept ahead of the times of
+/// its `earlier` updates, and a random number. The clock may have been set back since, by any time. A time that no
+/// clock shows is ignored: it cannot be the node's own.
 pub fn next(
     id: &Name,
     (now, random): (u64, u32),
-    last: Option<u64>,
+    earlier: impl IntoIterator<Item = u64>,
     looked_after: bool,
     offered: Option<Oid>,
 ) -> String {
-    let last = last.filter(|last| *last < now.saturating_add(FAR));
+    let last = earlier.into_iter().filter(|time| *time < LATEST).max();
     let now = now.max(last.map_or(0, |last| last + 1));
     name(id, &format!("{now:016x}{random:08x}"), looked_after, offered)
 }
 
-/// A day, in microseconds.
-const FAR: u64 = 24 * 60 * 60 * 1_000_000;
+/// The time before which a clock may be, in microseconds since 1970.
+const LATEST: u64 = u64::MAX / 2;
 
 /// The digits of [`WaitingUpdate::unique`].
 const UNIQUE: usize = 24;
@@ -157,12 +158,14 @@ pub(super) fn of(id: &Name) -> String {
 mod tests {
     use super::*;
 
+    const YEAR: u64 = 365 * 24 * 60 * 60 * 1_000_000;
+
     #[test]
     fn a_name_is_read_back_and_orders_by_time() {
         let id = Name::parse("i-1.lock").unwrap();
         let now = 1_800_000_000_000_000;
         let first = next(&id, (now, u32::MAX), None, false, None);
-        let second = next(&id, (now, 0), Some(now + FAR / 2), true, Some(Oid::ZERO_SHA1));
+        let second = next(&id, (now, 0), Some(now + YEAR), true, Some(Oid::ZERO_SHA1));
         for name in [&first, &second] {
             assert!(git2::Reference::is_valid_name(name), "{name}");
         }
@@ -179,9 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn an_update_of_a_far_time_is_nobodys_own() {
+    fn an_update_comes_after_one_of_a_wrong_clock_but_not_after_a_time_that_no_clock_shows() {
         let id = Name::parse("i-1").unwrap();
-        assert!(!next(&id, (0, 0), Some(u64::MAX), false, None).contains("/ffff"));
+        let earlier = next(&id, (30 * YEAR, u32::MAX), None, false, None);
+        let later = next(&id, (0, 0), [u64::MAX, 30 * YEAR], false, None);
+        assert!(later > earlier && !later.contains("/ffff"), "{later}");
     }
 
     fn entry(id: &str, number: u64, commit: Oid) -> WaitingUpdate {

@@ -323,9 +323,9 @@ impl<P: Port> Protocol<'_, P> {
         let entry = mirror.write_update(files)?;
         let own: Vec<&WaitingUpdate> = view.waiting.iter().filter(|entry| entry.id == files.id).collect();
         let earlier = own.iter().copied().chain(&view.merged).chain(&view.done);
-        let last = earlier.filter(|update| update.id == files.id).map(WaitingUpdate::time).max();
+        let earlier = earlier.filter(|update| update.id == files.id).map(WaitingUpdate::time);
         let now = (self.port.clock(), self.random());
-        let name = inbox::next(&files.id, now, last, looks, offer.map(|offer| offer.commit));
+        let name = inbox::next(&files.id, now, earlier, looks, offer.map(|offer| offer.commit));
         let refs = view.session.refs();
         let heartbeat = beat.as_ref().map(|beat| beat.command(mirror, refs)).transpose()?.flatten();
         let offered =
@@ -339,7 +339,7 @@ impl<P: Port> Protocol<'_, P> {
             .collect();
         // Of this node's earlier updates, all but the last are out of date. The last one stays until this one
         // is durable: the server may refuse this one and delete nevertheless. An update of a later time, which
-        // would win over this one, was pushed by somebody else or with a wrong clock.
+        // would win over this one, was pushed by somebody else.
         let stays = own.last().copied().filter(|update| update.name() < name);
         let outdated = own.into_iter().filter(|update| Some(*update) != stays);
         let deletions = outdated.chain(&view.merged).map(deletion);
