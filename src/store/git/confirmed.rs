@@ -35,10 +35,13 @@ impl Confirmed {
             .and_then(|found| found.modified())
             .ok()
             .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        age.is_some_and(|age| age < self.fresh_for)
-            && self
-                .digest(record)
-                .is_some_and(|digest| state::load_text(&self.dir, FILE).is_some_and(|kept| kept == digest))
+        age.is_some_and(|age| age < self.fresh_for) && self.is(record)
+    }
+
+    /// Whether exactly this record was confirmed last.
+    pub(super) fn is(&self, record: &Record) -> bool {
+        self.digest(record)
+            .is_some_and(|digest| state::load_text(&self.dir, FILE).is_some_and(|kept| kept == digest))
     }
 
     /// Records that the store has this record. If that fails, the store is asked again, which is harmless.

@@ -154,9 +154,9 @@ impl Mirror {
         Some((repo, read_heads(place)?))
     }
 
-    /// The refs as last seen, if the mirror has the tip's objects.
-    pub(super) fn known(&self) -> Option<RemoteRefs> {
-        read_heads(&self.place).filter(|refs_seen| refs_seen.tip.is_none_or(|tip| self.has(tip)))
+    /// The refs as last seen. Their objects may be missing: the mirror may have been made anew.
+    pub(super) fn remembered(&self) -> Option<RemoteRefs> {
+        read_heads(&self.place)
     }
 
     /// Whether the mirror has the object.

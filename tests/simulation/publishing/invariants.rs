@@ -27,6 +27,8 @@ struct Change {
     over: Option<u64>,
     /// Whether somebody else made it, who tells no node.
     foreign: bool,
+    /// Whether the server refused it on the branch, so that its node takes it back.
+    withdrawn: bool,
 }
 
 /// What was asked for, and what was acknowledged.
@@ -39,12 +41,19 @@ pub(crate) struct Truth {
     foreign: Files,
     version: u64,
     tip: Option<Oid>,
+    /// What the branch had of each node, and since when.
+    branch: Vec<Vec<(u64, Value)>>,
+    /// Of each machine and node: the changes that its last reading may have seen. Counts the readings.
+    seen: Vec<(u64, Vec<Vec<usize>>)>,
 }
 
-/// What was allowed when a reading began.
+/// What was allowed when a reading began, and what its machine had seen before.
 pub(crate) struct Before {
     allowed: Vec<Vec<usize>>,
     changes: usize,
+    moment: u64,
+    readings: u64,
+    seen: Vec<Vec<usize>>,
 }
 
 impl Truth {
@@ -56,6 +65,8 @@ impl Truth {
             foreign: Files::new(),
             version: 0,
             tip: None,
+            branch: vec![Vec::new(); nodes],
+            seen: vec![(0, vec![Vec::new(); nodes]); nodes + 1],
         };
         truth.accept(server);
         truth
@@ -74,8 +85,16 @@ impl Truth {
     /// A change begins.
     pub(crate) fn begin(&mut self, node: usize, value: Value) -> usize {
         let began = self.moment();
-        let foreign = false;
-        self.changes.push(Change { node, value, began, ended: None, under_way: 0, over: None, foreign });
+        self.changes.push(Change {
+            node,
+            value,
+            began,
+            ended: None,
+            under_way: 0,
+            over: None,
+            foreign: false,
+            withdrawn: false,
+        });
         self.allowed[node].push(self.changes.len() - 1);
         self.changes.len() - 1
     }
@@ -97,10 +116,15 @@ impl Truth {
         let changes = &self.changes;
         self.allowed[node].retain(|other| {
             let other = &changes[*other];
-            let is_between = other.over.is_some_and(|over| over < began)
-                && since.is_some_and(|since| other.began > since);
+            let is_between =
+                other.over.is_some_and(|over| over < began) && since.is_some_and(|since| other.began > since);
             other.foreign || !is_between
         });
+    }
+
+    /// The server refuses a change on the branch: its node takes it back, so it may disappear.
+    pub(crate) fn withdraw(&mut self, change: usize) {
+        self.changes[change].withdrawn = true;
     }
 
     /// The operation of a change has ended, with or without success.
@@ -131,6 +155,7 @@ impl Truth {
     /// Accepts what the server has now, since somebody else has changed it.
     pub(crate) fn accept(&mut self, server: &Server) {
         self.foreign = foreign(&branch(server), self.allowed.len());
+        self.note_branch(server);
         (self.version, self.tip) = (server.version, server.refs.get(&server.head).copied());
         let nodes = self.allowed.len();
         // A branch that was set back has lost updates whose refs a publisher may be about to delete.
@@ -157,6 +182,7 @@ impl Truth {
             if now != self.foreign {
                 return Err(format!("files of others changed from {:?} to {now:?}", self.foreign));
             }
+            self.note_branch(server);
         }
         Ok(())
     }
@@ -170,23 +196,73 @@ impl Truth {
         Err(format!("{place} has {value:?} of i-{node}, but one of {allowed:?} was acknowledged last"))
     }
 
-    /// A reading begins.
-    pub(crate) fn before(&self) -> Before {
-        Before { allowed: self.allowed.clone(), changes: self.changes.len() }
+    fn note_branch(&mut self, server: &Server) {
+        let now = self.moment();
+        for (known, value) in self.branch.iter_mut().zip(on_branch(server, self.allowed.len())) {
+            known.push((now, value));
+        }
     }
 
-    /// Checks what a reading found.
-    pub(crate) fn check_read(&self, before: &Before, node: usize, value: Value) -> Result<(), String> {
-        let since = self.changes[before.changes..].iter().filter(|change| change.node == node);
-        let known = before.allowed[node].iter().map(|change| &self.changes[*change]);
-        if known.chain(since).any(|change| change.value == value) {
-            return Ok(());
+    /// A reading of that machine begins.
+    pub(crate) fn before(&self, machine: usize) -> Before {
+        let (readings, seen) = self.seen[machine].clone();
+        let (allowed, changes) = (self.allowed.clone(), self.changes.len());
+        Before { allowed, changes, moment: self.moments, readings, seen }
+    }
+
+    /// Checks what a reading of that machine found. `torn` tells whether others pushed while the server listed its
+    /// refs: then an update that was merged meanwhile may be in neither part of the list, so the branch as it was
+    /// is as good. Even then no update disappears that the machine saw before.
+    pub(crate) fn check_read(
+        &mut self,
+        machine: usize,
+        before: &Before,
+        node: usize,
+        value: Value,
+        torn: bool,
+    ) -> Result<(), String> {
+        let says =
+            |change: &usize| self.changes[*change].node == node && self.changes[*change].value == value;
+        let since = before.changes..self.changes.len();
+        let mut found: Vec<usize> = before.allowed[node].iter().copied().chain(since).filter(says).collect();
+        if found.is_empty() && torn {
+            let from = self.branch[node].iter().rposition(|(moment, _)| *moment <= before.moment);
+            let had = &self.branch[node][from.unwrap_or_default()..];
+            if had.iter().any(|(_, had)| *had == value) {
+                found = (0..self.changes.len()).filter(says).collect();
+            }
         }
-        let known = before.allowed[node].iter().map(|change| self.changes[*change].value);
-        Err(format!(
-            "a reader sees {value:?} of i-{node}, but one of {:?} was acknowledged before it looked",
-            known.collect::<Vec<_>>()
-        ))
+        if found.is_empty() {
+            let known = before.allowed[node].iter().map(|change| self.changes[*change].value);
+            return Err(format!(
+                "a reader sees {value:?} of i-{node}, but one of {:?} was acknowledged before it looked",
+                known.collect::<Vec<_>>()
+            ));
+        }
+        let seen = &before.seen[node];
+        let precedes = |change: usize, other: usize| {
+            self.changes[change].over.is_some_and(|over| over < self.changes[other].began)
+        };
+        let may_go = |seen: &usize| self.changes[*seen].withdrawn;
+        found.retain(|change| {
+            seen.is_empty() || seen.iter().any(|seen| may_go(seen) || !precedes(*change, *seen))
+        });
+        if found.is_empty() {
+            let seen: Vec<_> = seen.iter().map(|change| (*change, self.changes[*change].value)).collect();
+            return Err(format!("a reader sees {value:?} of i-{node}, but it saw one of {seen:?} before"));
+        }
+        let (readings, seen) = &mut self.seen[machine];
+        // Another reading that overlaps with this one may have looked later.
+        if *readings == before.readings {
+            seen[node] = found;
+        }
+        Ok(())
+    }
+
+    /// A reading of that machine is checked.
+    pub(crate) fn has_read(&mut self, machine: usize, before: &Before) {
+        let (readings, _) = &mut self.seen[machine];
+        *readings = (*readings).max(before.readings + 1);
     }
 }
 

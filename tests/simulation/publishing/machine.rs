@@ -78,6 +78,8 @@ pub(crate) struct Operation {
     /// Whether this process was killed.
     pub(crate) killed: Cell<bool>,
     pub(crate) calls: Cell<u32>,
+    /// Whether others may have pushed while the server listed its refs.
+    pub(crate) torn: Cell<bool>,
     /// Whether it holds the mirror's lock.
     pub(crate) holds: Cell<bool>,
     /// A digest of the answers that it got, for the search.
@@ -171,12 +173,10 @@ impl Operation {
     }
 
     /// The refs as a connection shows them: git lists branches first, and others may push in between.
-    ///
-    /// Not for fetches: a reading that falls between sees an update neither in the inbox nor on the branch. A
-    /// reader notices that only if it saw the update before.
-    async fn advertisement(&self, pushes: bool) -> Result<Refs, StoreErrorKind> {
+    async fn advertisement(&self) -> Result<Refs, StoreErrorKind> {
         let mut refs = self.world.server.borrow().advertise(true);
-        if pushes && self.world.fault("push while refs are listed", self.world.plan.torn) {
+        if self.world.fault("push while refs are listed", self.world.plan.torn) {
+            self.torn.set(true);
             let time = self.world.latency().min(self.left());
             self.world.simulation.sleep(time).await;
             if self.left().is_zero() {
@@ -252,7 +252,7 @@ impl Port for Process {
             self.say(|| format!("cannot connect: {error}"));
             return Err(error);
         }
-        let refs = self.advertisement(true).await?;
+        let refs = self.advertisement().await?;
         self.learn(super::digest(&refs));
         self.say(|| format!("connects, sees {}", shown(&refs)));
         let opened_in = self.world.simulation.now() - asked;
@@ -292,6 +292,10 @@ impl Port for Process {
         if self.world.fault("answer lost", self.world.plan.answer_lost) {
             self.learn(3);
             return Err(closed());
+        }
+        let is_final = |(name, reason): &(String, String)| is_branch(name) && reason.contains("hook");
+        if let Some(change) = self.publish.filter(|_| report.refused.iter().any(is_final)) {
+            self.world.truth.borrow_mut().withdraw(change);
         }
         let refused: Vec<&String> = report.refused.iter().map(|(name, _)| name).collect();
         self.learn(super::digest(&(&report.unpack, refused)));
@@ -355,10 +359,15 @@ impl Port for Process {
     fn is_confirmed(&self, record: &Record) -> bool {
         let now = self.world.simulation.now();
         let confirmed = self.machine.disk.borrow().confirmed;
-        confirmed.is_some_and(|(content, time, change)| {
-            self.confirmed.set(change);
-            content == content_of(record) && now - time < self.world.plan.recheck
-        })
+        let fresh = confirmed.is_some_and(|(_, time, _)| now - time < self.world.plan.recheck);
+        fresh && self.was_confirmed(record)
+    }
+
+    fn was_confirmed(&self, record: &Record) -> bool {
+        let confirmed = self.machine.disk.borrow().confirmed;
+        let confirmed = confirmed.filter(|(content, ..)| *content == content_of(record));
+        self.confirmed.set(confirmed.and_then(|(.., change)| change));
+        confirmed.is_some()
     }
 
     async fn forget_confirmed(&self) -> Result<(), StoreErrorKind> {
@@ -496,9 +505,8 @@ impl Mirror for OpenMirror {
     type Seen = Seen;
     type Read = List;
 
-    fn known(&self) -> Option<RemoteRefs> {
-        let heads = self.machine.disk.borrow().heads.clone();
-        heads.filter(|heads| heads.tip.is_none_or(|tip| self.has(tip)))
+    fn remembered(&self) -> Option<RemoteRefs> {
+        self.machine.disk.borrow().heads.clone()
     }
 
     async fn note(&mut self, refs_seen: &RemoteRefs) -> Result<(), StoreErrorKind> {
@@ -521,7 +529,7 @@ impl Mirror for OpenMirror {
 
     async fn fetch(&mut self, wanted: Wanted<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         self.exchange("fetch").await?;
-        let refs = self.advertisement(false).await?;
+        let refs = self.advertisement().await?;
         self.learn(super::digest(&refs));
         let head = self.world.server.borrow().head.clone();
         let branch = OpenMirror::choose(&head, &refs)?;

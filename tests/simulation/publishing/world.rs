@@ -271,6 +271,7 @@ impl World {
             limit,
             killed: Cell::default(),
             calls: Cell::default(),
+            torn: Cell::default(),
             holds: Cell::default(),
             history: Cell::default(),
         }));
@@ -331,7 +332,9 @@ impl World {
                 Ok(published) if published.outcome.is_none() && world.server.borrow().damaged => {}
                 Ok(published) => {
                     let mut truth = world.truth.borrow_mut();
-                    match process.confirmed.get().filter(|_| !published.asked) {
+                    // Where others push while the server lists its refs, the node relies on its memory as well.
+                    let by_memory = !published.asked || (published.outcome.is_none() && process.torn.get());
+                    match process.confirmed.get().filter(|_| by_memory) {
                         Some(confirmed) => truth.acknowledge_unasked(change, confirmed),
                         None => truth.acknowledge(change),
                     }
@@ -373,26 +376,30 @@ impl World {
 
     /// Looks and reads, and checks what is seen.
     pub(crate) async fn read(self: &Rc<World>, machine: &Rc<Machine>) {
-        let before = self.truth.borrow().before();
+        let number = usize::from(machine.number);
+        let before = self.truth.borrow().before(number);
         let world = self.clone();
         let work = async move |process: Process| {
             let looked = publish::look(&process, false).await?;
             if world.simulation.chance().happens(0.3) {
                 world.sleep(Duration::from_secs(1).min(process.left())).await;
             }
-            publish::read(&process, &looked).await
+            let list = publish::read(&process, &looked).await?;
+            Ok::<_, StoreErrorKind>((list, process.torn.get()))
         };
         let found = self.operate(machine, None, Duration::from_secs(60), work).await;
         self.simulation.count("readings", 1);
-        let Some(Ok(List(list))) = found else { return };
+        let Some(Ok((List(list), torn))) = found else { return };
         self.simulation.event(|| format!("a reader sees {list:?}"));
         // Where updates are hidden, only the branch is seen, and only the branch is used.
         for node in 0..self.plan.nodes {
             let value = list.get(&u8::try_from(node).unwrap()).copied();
-            if let Err(violation) = self.truth.borrow().check_read(&before, node, value) {
+            let read = self.truth.borrow_mut().check_read(number, &before, node, value, torn);
+            if let Err(violation) = read {
                 self.violate(violation);
             }
         }
+        self.truth.borrow_mut().has_read(number, &before);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Looks at the folder, and reads it.
 
+use std::collections::BTreeSet;
+
 use git2::Oid;
 
 use super::port::{Mirror, Port, Snapshot, Wanted};
@@ -56,14 +58,22 @@ impl<P: Port> Protocol<'_, P> {
     ) -> Result<(P::Mirror, Looked<<P::Mirror as Mirror>::Seen>), StoreErrorKind> {
         let mut mirror = self.port.open_mirror().await?;
         let wanted = if heartbeats { Wanted::Heartbeats } else { Wanted::Updates(None) };
-        let known = mirror.known();
+        let remembered = mirror.remembered();
         let mut refs_seen = mirror.fetch(wanted).await?;
         // git lists branches before the inbox, and others merge meanwhile: then the branch is as it was before
-        // the merge, and the inbox as it is after. An update that this reader saw must not disappear.
-        if let Some(known) = known
-            && misses(&mirror, &known, &refs_seen)?
-        {
-            refs_seen = mirror.fetch(wanted).await?;
+        // the merge, and the inbox as it is after. An update that this reader saw must not disappear. Once the
+        // inbox was seen without it, the next listing has a branch with it. But that listing may miss another
+        // one.
+        let mut missed = BTreeSet::new();
+        if let Some(remembered) = remembered {
+            loop {
+                let count = missed.len();
+                missed.extend(missing(&mirror, &remembered, &refs_seen)?);
+                if missed.len() == count {
+                    break;
+                }
+                refs_seen = mirror.fetch(wanted).await?;
+            }
         }
         mirror.standing(&refs_seen.branch, refs_seen.tip, &refs_seen.elsewhere).await?.sound()?;
         let seen = mirror.observe(&refs_seen, heartbeats)?;
@@ -85,18 +95,28 @@ impl<P: Port> Protocol<'_, P> {
     }
 }
 
-/// Whether an update that waited at the last look is neither in the inbox now nor on the branch.
-fn misses(mirror: &impl Mirror, known: &RemoteRefs, now: &RemoteRefs) -> Result<bool, StoreErrorKind> {
+/// The refs of the updates that waited at the last look and are neither in the inbox now nor on the branch.
+fn missing(
+    mirror: &impl Mirror,
+    remembered: &RemoteRefs,
+    now: &RemoteRefs,
+) -> Result<Vec<String>, StoreErrorKind> {
     let is_gone = |update: &WaitingUpdate| {
         let name = update.name();
         !now.others.contains_key(&name) && !now.broken.contains_key(&name)
     };
-    let gone: Vec<WaitingUpdate> = inbox::entries(&known.others).into_iter().filter(is_gone).collect();
+    let gone: Vec<WaitingUpdate> = inbox::entries(&remembered.others).into_iter().filter(is_gone).collect();
     let offered: Vec<Option<Oid>> = gone.iter().map(|update| update.offered).collect();
-    let was_merged = mirror.contains(known.tip, &offered)?;
+    let was_merged = mirror.contains(remembered.tip, &offered)?;
     let waited = gone.into_iter().zip(was_merged).filter(|(_, was_merged)| !was_merged);
     let waited: Vec<WaitingUpdate> = waited.map(|(update, _)| update).collect();
+    // Without their objects, nobody can tell.
+    let are_here = waited.iter().all(|update| mirror.has(update.commit));
     let edits: Vec<NodeFiles> = latest(mirror, &waited)?.into_values().collect();
     // A branch that cannot be read is an error of what follows.
-    Ok(!edits.is_empty() && mirror.prepare(now.tip, &edits).is_ok_and(|prepared| prepared.is_some()))
+    let differs = || !edits.is_empty() && mirror.prepare(now.tip, &edits).is_ok_and(|made| made.is_some());
+    match are_here && !differs() {
+        true => Ok(Vec::new()),
+        false => Ok(waited.iter().map(WaitingUpdate::name).collect()),
+    }
 }

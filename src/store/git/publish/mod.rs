@@ -115,6 +115,8 @@ struct Protocol<'p, P: Port> {
     merges: RefCell<BTreeMap<String, Oid>>,
     /// Whether it has deleted refs whose objects the server lost.
     cleared: Cell<bool>,
+    /// Whether the server confirmed the record before.
+    was_confirmed: Cell<bool>,
 }
 
 /// The server's refs on one connection, interpreted with this machine's mirror.
@@ -130,7 +132,13 @@ struct View<S> {
 
 impl<'p, P: Port> Protocol<'p, P> {
     fn new(port: &'p P) -> Protocol<'p, P> {
-        Protocol { port, junk: RefCell::default(), merges: RefCell::default(), cleared: Cell::default() }
+        Protocol {
+            port,
+            junk: RefCell::default(),
+            merges: RefCell::default(),
+            cleared: Cell::default(),
+            was_confirmed: Cell::default(),
+        }
     }
 
     /// Connects for writing.

@@ -81,6 +81,9 @@ pub trait Port {
     /// Whether the server confirmed exactly this record lately.
     fn is_confirmed(&self, record: &Record) -> bool;
 
+    /// Whether this record is the last one of its node that the server confirmed, at any time.
+    fn was_confirmed(&self, record: &Record) -> bool;
+
     /// Forgets what the server confirmed.
     async fn forget_confirmed(&self) -> Result<(), StoreErrorKind>;
 
@@ -149,8 +152,13 @@ pub trait Mirror {
     /// What a reading found.
     type Read: Snapshot;
 
-    /// The refs as last seen; `None` if none were, or if the branch's commit is missing.
-    fn known(&self) -> Option<RemoteRefs>;
+    /// The refs as last seen, if any were.
+    fn remembered(&self) -> Option<RemoteRefs>;
+
+    /// The refs as last seen, unless the branch's commit is missing.
+    fn known(&self) -> Option<RemoteRefs> {
+        self.remembered().filter(|refs_seen| refs_seen.tip.is_none_or(|tip| self.has(tip)))
+    }
 
     /// Records the refs as seen.
     async fn note(&mut self, refs_seen: &RemoteRefs) -> Result<(), StoreErrorKind>;

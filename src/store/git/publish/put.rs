@@ -55,6 +55,7 @@ impl<P: Port> Protocol<'_, P> {
         beat: Option<Timestamp>,
     ) -> Result<Published, StoreErrorKind> {
         let mut mirror = self.port.open_mirror().await?;
+        self.was_confirmed.set(matches!(edit, Edit::Put(record) if self.port.was_confirmed(record)));
         // Before the change, which may be interrupted. The lock is held until this process remembers what it
         // wrote: another one would make an older record the confirmed one.
         self.port.forget_confirmed().await?;
@@ -152,7 +153,11 @@ impl<P: Port> Protocol<'_, P> {
         // The known branch does not exist: the list may now be on a different one.
         let astray =
             view.tip.is_none() && view.session.refs().keys().any(|name| name.starts_with("refs/heads/"));
+        // git lists branches before the inbox. If others merged and deleted an earlier update of this node in
+        // between, the branch is as it was before that update, and may seem to have this record.
+        let doubtful = changed.is_none() && mine.is_none() && !self.was_confirmed.get();
         if (looks && (refs_seen.tip != view.tip || mine.is_some_and(|mine| !mirror.has(mine.commit))))
+            || doubtful
             || beat.as_ref().is_some_and(|beat| !beat.is_ready(mirror, view.session.refs()))
             || astray
         {
@@ -181,6 +186,10 @@ impl<P: Port> Protocol<'_, P> {
         let mine = latest(mirror, &view.waiting)?.remove(&files.id);
         let said = match &mine {
             Some(mine) => mirror.states(&files, mine),
+            // The branch as it was fetched is newer than the connection.
+            None if is_fresh && refs_seen.tip != view.tip => {
+                mirror.prepare(refs_seen.tip, std::slice::from_ref(&files))?.is_none()
+            }
             None => here && prepared.is_none(),
         };
         if said {
@@ -390,11 +399,13 @@ impl<P: Port> Protocol<'_, P> {
             if mirror.contains(refs_seen.tip, &offered)?.contains(&false) {
                 return Err(refusal);
             }
-            let Some(prepared) = mirror.prepare(refs_seen.tip, std::slice::from_ref(files))? else {
-                return Ok(None);
-            };
+            let prepared = mirror.prepare(refs_seen.tip, std::slice::from_ref(files))?;
             let session = self.session().await?;
             if session.refs().get(&refs_seen.branch).copied() == refs_seen.tip {
+                let Some(prepared) = prepared else {
+                    self.port.leave(session).await;
+                    return Ok(None);
+                };
                 let (name, new) = (refs_seen.branch.clone(), Some(prepared.commit));
                 let push = Push {
                     commands: vec![RefUpdate { name, old: refs_seen.tip, new }],

@@ -91,8 +91,8 @@ impl publish::Mirror for OpenMirror<'_> {
     type Seen = Observation;
     type Read = Read;
 
-    fn known(&self) -> Option<RemoteRefs> {
-        self.mirror.known()
+    fn remembered(&self) -> Option<RemoteRefs> {
+        self.mirror.remembered()
     }
 
     async fn note(&mut self, refs_seen: &RemoteRefs) -> Result<(), StoreErrorKind> {
@@ -170,7 +170,7 @@ impl publish::Mirror for OpenMirror<'_> {
         // The list as this machine knows it, which suffices: a shard drops lines of others only when it has
         // hundreds.
         let listed: beats::Listed<'_> = LazyCell::new(Box::new(|| {
-            let tip = beat.beside_list.then(|| self.mirror.known())??.tip;
+            let tip = beat.beside_list.then(|| publish::Mirror::known(self))??.tip;
             beats::listed(self.repo(), tip, &self.remote.options.folder)
         }));
         let known = match base {

@@ -112,6 +112,10 @@ impl<'a> Port for Operation<'a> {
         self.confirmed().is_fresh(record)
     }
 
+    fn was_confirmed(&self, record: &Record) -> bool {
+        self.confirmed().is(record)
+    }
+
     async fn forget_confirmed(&self) -> Result<(), StoreErrorKind> {
         Ok(self.confirmed().forget()?)
     }
