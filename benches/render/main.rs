@@ -1,6 +1,6 @@
 //! Renders `haproxy.cfg` for fleets of several sizes, from a directory and from a repository, next to other
 //! readers. `cargo bench --bench render -- --nodes 1000,10000 --runs 7`; with `--dir DIR`, the fleets are
-//! kept there and reused. See README.md beside this folder.
+//! kept there and reused. `cargo bench --bench render -- week 1000 --runs 1` replays a week. See README.md beside this folder.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -9,6 +9,7 @@
 
 mod machine;
 mod measure;
+mod week;
 
 #[path = "../../tests/it/fixture/fleet.rs"]
 mod fleet;
@@ -42,6 +43,10 @@ fn main() {
     let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
     let nodes = value("--nodes").unwrap_or_else(|| "100,1000,10000".to_owned());
     let runs = value("--runs").map_or(5, |runs| runs.parse().unwrap());
+    if args.first().is_some_and(|mode| mode == "week") {
+        let nodes = args.get(1).map_or(1_000, |nodes| nodes.parse().unwrap());
+        return week::run(nodes, runs);
+    }
     println!("best of {runs} runs: wall ms, user + system ms, peak MB\n");
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), runs);

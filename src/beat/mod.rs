@@ -16,6 +16,7 @@ mod published;
 pub mod reachable;
 pub mod reloads;
 pub mod rendering;
+pub mod replay;
 pub mod rivals;
 pub mod turn;
 pub mod warning;

@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::error::CliError;
-use crate::progress;
+use crate::progress::{self, Operation};
 use crate::sanitize::{terminal_safe, terminal_safe_json};
 
 /// If there are more warnings at once, only their number is printed.
@@ -158,8 +158,12 @@ impl Progress {
             let mut is_shown = false;
             while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
                 wait = Duration::from_millis(200);
-                if let Some((done, all)) = progress::noted() {
-                    eprint(&format!("\r\x1b[Kfetching: {done} of {all} objects"));
+                if let Some((operation, done, all)) = progress::noted() {
+                    let text = match operation {
+                        Operation::Fetch => format!("fetching: {done} of {all} objects"),
+                        Operation::Replay => format!("replaying: {done} of {all} versions"),
+                    };
+                    eprint(&format!("\r\x1b[K{text}"));
                     is_shown = true;
                 }
             }

@@ -21,6 +21,7 @@ mod node;
 mod past;
 mod publish;
 mod render;
+mod replay;
 mod show;
 mod state;
 mod templates;
@@ -166,6 +167,7 @@ enum Command {
     Show(show::Args),
     Log(log::Args),
     Diff(diff::Args),
+    Replay(replay::Args),
     Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
@@ -253,6 +255,7 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::Show(args) => show::run(args, config, &stores),
         Command::Log(args) => log::run(args, config, &stores),
         Command::Diff(args) => diff::run(args, config, &stores),
+        Command::Replay(args) => replay::run(args, config, &stores),
         Command::Check(args) => check::run(args, config, &stores),
         Command::Render(args) => render::run(args, config, &stores),
         Command::Templates(args) => templates::run(args, config),

@@ -578,7 +578,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
 }
 
 /// The variables of the configuration, overridden by those of the command line.
-fn variables(vars: &Map<String, Value>, sets: &[String]) -> Result<Map<String, Value>, CliError> {
+pub(super) fn variables(vars: &Map<String, Value>, sets: &[String]) -> Result<Map<String, Value>, CliError> {
     let mut vars = vars.clone();
     for set in sets {
         let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.is_empty()) else {

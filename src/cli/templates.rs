@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::error::CliError;
 use super::{console, list, node};
-use crate::config::Config;
+use crate::config::{Config, Render};
 use crate::roster::{Identity, Roster};
 use crate::template::Lookup;
 
@@ -45,22 +45,43 @@ impl Who {
 
     /// This node's identity, overridden by the command line.
     pub(super) fn identity(&self, facts: &crate::record::Facts) -> Identity {
+        self.identity_over(facts, None)
+    }
+
+    /// This node's identity, overridden by the table of a file, and that by the command line.
+    pub(super) fn identity_over(&self, facts: &crate::record::Facts, table: Option<&Render>) -> Identity {
         let own = Identity::of(facts);
+        let named = |of: fn(&Render) -> &Option<String>| table.and_then(|table| of(table).clone());
         Identity {
-            part: self.part.clone().or(own.part),
-            stacktype: self.stacktype.clone().or(own.stacktype),
-            deployment: self.deployment.clone().or(own.deployment),
+            part: self.part.clone().or_else(|| named(|table| &table.part)).or(own.part),
+            stacktype: self.stacktype.clone().or_else(|| named(|table| &table.stacktype)).or(own.stacktype),
+            deployment: self
+                .deployment
+                .clone()
+                .or_else(|| named(|table| &table.deployment))
+                .or(own.deployment),
         }
     }
 
     /// All templates for an identity.
     pub(super) fn lookup(&self, config: &Config, who: &Identity) -> Result<Lookup, CliError> {
+        self.lookup_with(config, &[], who)
+    }
+
+    /// The same, with folders to search after those on the command line.
+    pub(super) fn lookup_with(
+        &self,
+        config: &Config,
+        dirs: &[PathBuf],
+        who: &Identity,
+    ) -> Result<Lookup, CliError> {
         for dir in &self.template_dirs {
             if !dir.is_dir() {
                 return Err(CliError::usage(format!("there is no template directory `{}`", dir.display())));
             }
         }
-        let dirs: Vec<PathBuf> = self.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
+        let dirs: Vec<PathBuf> =
+            self.template_dirs.iter().chain(dirs).chain(&config.template_dirs).cloned().collect();
         Ok(Lookup::new(&dirs, who)?)
     }
 }

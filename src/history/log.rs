@@ -2,14 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Event, event};
+use super::{Event, SKEW, event};
 use crate::name::Name;
 use crate::store::{Before, Moment, Step, Visitor};
-
-/// The clocks of those who make commits differ, but not by more than this.
-const SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Which events to take.
 #[derive(Debug, Clone, Default)]

@@ -5,14 +5,21 @@
 
 mod log;
 mod node;
+mod replay;
 
 pub use log::{Filter, Log};
 pub use node::{NodeHistory, Presence, Since, Span};
+pub use replay::{Bound, Changed, Extent, Failed, MOST_STEPS, Outcome, Refused, Replay, Stretch};
+
+use jiff::SignedDuration;
 
 use crate::change::Change;
 use crate::name::Name;
 use crate::record::Record;
 use crate::store::{Before, Moment, NodeStep, Step};
+
+/// The clocks of those who make commits differ, but not by more than this.
+const SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Something that happened to a node.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
+use crate::output::limits::{Count, Counts, Crossed, Refusal};
 use crate::store::Visitor;
 
 fn record(id: &str, facts: &[(&str, &str)]) -> Record {
@@ -19,6 +20,7 @@ fn step(second: i64, before: Before, nodes: &[(Option<Record>, Option<Record>)])
         id: after.as_ref().or(before.as_ref()).unwrap().id().clone(),
         before: before.clone(),
         after: after.clone(),
+        withdrawn: false,
     });
     let time = Timestamp::from_second(second).unwrap();
     Step { moment: Moment { commit: format!("c{second}"), time }, nodes: nodes.collect(), before }
@@ -139,4 +141,129 @@ fn clocks_that_disagree_give_no_duration() {
     ];
     walk(&mut history, steps);
     assert_eq!(history.spans[1].duration(Timestamp::from_second(60).unwrap()), None);
+}
+
+fn moment(second: i64) -> Moment {
+    Moment { commit: format!("c{second}"), time: Timestamp::from_second(second).unwrap() }
+}
+
+#[test]
+fn a_stretch_has_the_steps_after_its_first_version() {
+    let stretch = |from: Bound, to: Bound, first: Before| {
+        let mut stretch = Stretch::new(from, to);
+        walk(&mut stretch, steps(first));
+        let commits = |moment: &Moment| moment.commit.clone();
+        let steps: Vec<_> = stretch.steps.iter().map(|step| commits(&step.moment)).collect();
+        (stretch.first.as_ref().map(commits).unwrap_or_default(), steps.join(" "), stretch.is_cut)
+    };
+    let check = |from: Bound, to: Bound, expect: (&str, &str, bool)| {
+        let seen = stretch(from.clone(), to.clone(), Before::Nothing);
+        assert_eq!((seen.0.as_str(), seen.1.as_str(), seen.2), expect, "{from:?} {to:?}");
+    };
+    let at = |second| Bound::Time(Timestamp::from_second(second).unwrap());
+    let named = |second| Bound::Moment(moment(second));
+    for end in [at(500), at(9000), named(500), Bound::Newest] {
+        check(at(200), end.clone(), ("c200", "c500 c400 c300", false));
+        check(at(299), end.clone(), ("c200", "c500 c400 c300", false));
+        check(named(200), end.clone(), ("c200", "c500 c400 c300", false));
+        check(Bound::Newest, end, ("c500", "", false));
+    }
+    check(at(100), at(399), ("c100", "c300 c200", false));
+    check(named(100), named(300), ("c100", "c300 c200", false));
+    check(named(300), named(300), ("c300", "", false));
+    // The history begins later, which is told.
+    check(at(99), at(200), ("c100", "c200", true));
+    check(at(10), at(99), ("", "", true));
+    // A version that changed nothing is no step.
+    let between = |second| Bound::Moment(Moment { commit: "x".to_owned(), ..moment(second) });
+    check(between(250), between(450), ("c200", "c400 c300", false));
+    // A store with the records before a step needs twice the memory.
+    let mut all = Stretch::new(at(200), Bound::Newest);
+    walk(&mut all, steps(Before::Nothing));
+    assert!(all.steps.iter().flat_map(|step| &step.nodes).all(|node| node.before.is_none()));
+}
+
+#[test]
+fn a_version_is_found_by_its_name_where_clocks_disagree() {
+    let mut all = steps(Before::Nothing);
+    all[1].moment.time = Timestamp::from_second(700).unwrap();
+    all[2].moment.time = Timestamp::from_second(50).unwrap();
+    let end = Bound::Moment(all[2].moment.clone());
+    let mut stretch = Stretch::new(Bound::Moment(moment(100)), end);
+    walk(&mut stretch, all);
+    assert_eq!(stretch.first, Some(moment(100)));
+    let seen: Vec<_> = stretch.steps.iter().map(|step| step.moment.commit.as_str()).collect();
+    assert_eq!(seen, ["c300", "c200"]);
+}
+
+fn refusal(question: &str, now: u64) -> Refusal {
+    Refusal { question: question.to_owned(), before: Some(9), now, limit: Crossed::MaxShrink(50) }
+}
+
+#[test]
+fn a_replay_counts_changes_and_keeps_the_worst_moments() {
+    let counts = |active: &[(&str, u64)]| -> Counts {
+        active
+            .iter()
+            .map(|(name, active)| ((*name).to_owned(), Count { active: *active, leaving: 0 }))
+            .collect()
+    };
+    let changed = |reload: Option<&str>| Outcome {
+        changed: true,
+        reload: reload.map(str::to_owned),
+        ..Outcome::default()
+    };
+    let mut replay =
+        Replay::begin(&moment(1), &Outcome::default(), &counts(&[("app*", 3), ("app*/app2", 1)]));
+    replay.add(&moment(2), changed(None), &counts(&[("app*", 4), ("app*/app2", 2)]));
+    replay.add(&moment(3), changed(Some("a line has changed")), &counts(&[("app*", 2)]));
+    replay.add(&moment(4), Outcome::default(), &counts(&[("app*", 2), ("db*", 7)]));
+    assert_eq!((replay.versions, replay.changes.len(), replay.reloads()), (3, 2, 1));
+    let extents: Vec<_> = replay
+        .extents
+        .iter()
+        .map(|(question, extent)| {
+            format!("{question} {}-{} {}", extent.fewest, extent.most, extent.at.commit)
+        })
+        .collect();
+    assert_eq!(extents, ["app* 2-4 c3", "app*/app2 0-2 c3", "db* 7-7 c4"]);
+}
+
+#[test]
+fn a_refusal_lasts_until_its_question_is_whole_again() {
+    let mut replay = Replay::begin(&moment(1), &Outcome::default(), &Counts::new());
+    let mut add = |second, refused: &[(&str, u64)], held, failed: Option<&str>| {
+        let refused = refused.iter().map(|(question, now)| refusal(question, *now)).collect();
+        let failed = failed.map(str::to_owned);
+        let outcome = Outcome { refused, held, failed, ..Outcome::default() };
+        replay.add(&moment(second), outcome, &Counts::new());
+    };
+    add(2, &[("app*", 1)], Some(8), None);
+    add(3, &[("app*", 0), ("db*", 2)], Some(9), None);
+    // What could not be rendered was not judged.
+    add(4, &[], None, Some("app.hbs:1: there is no `x`"));
+    add(5, &[], None, Some("app.hbs:1: there is no `y`"));
+    add(6, &[("db*", 2)], None, None);
+    add(7, &[("app*", 1), ("db*", 2)], None, None);
+    let told: Vec<_> = replay
+        .refusals
+        .iter()
+        .map(|refused| {
+            let until = refused.until.as_ref().map_or("-", |until| &until.commit);
+            format!(
+                "{} {} {until} {:?} {}",
+                refused.refusal.question, refused.since.commit, refused.held, refused.refusal.now
+            )
+        })
+        .collect();
+    assert_eq!(told, ["app* c2 c6 Some(8) 1", "db* c3 - Some(9) 2", "app* c7 - None 1"]);
+    let failed: Vec<_> = replay
+        .failures
+        .iter()
+        .map(|failed| {
+            (failed.since.commit.as_str(), failed.until.as_ref().map(|until| until.commit.as_str()))
+        })
+        .collect();
+    assert_eq!(failed, [("c4", Some("c6"))]);
+    assert_eq!(replay.failures[0].reason, "app.hbs:1: there is no `x`");
 }

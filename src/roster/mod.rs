@@ -22,6 +22,7 @@ use jiff::civil::DateTime;
 use serde::Serialize;
 
 use crate::endpoint::Allowed;
+use crate::name::Name;
 use crate::record::Record;
 use crate::sanitize::excerpt;
 use crate::store::{File, Layout, Snapshot};
@@ -115,14 +116,7 @@ impl Roster {
     /// Makes addresses unusable that records may not state. `own` are the addresses of this machine, whose
     /// node is `id`.
     pub fn restrict(&mut self, allowed: &Allowed, own: &[IpAddr], id: Option<&str>) {
-        for node in &mut self.nodes {
-            let own = if id == Some(node.record.id().as_str()) { &[] } else { own };
-            if let Ok(address) = node.address
-                && let Err(error) = allowed.judge(address, own)
-            {
-                node.address = Err(format!("may not state its address: {error}"));
-            }
-        }
+        self.nodes.iter_mut().for_each(|node| node.restrict(allowed, own, id));
     }
 
     /// The node with an instance-id.
@@ -140,10 +134,33 @@ impl Roster {
     /// Adds a node as a record describes it, or replaces the node with the same instance-id. The node is
     /// stale, because the record is an earlier one and not what the store has now.
     pub fn hold(&mut self, record: Record, store: Text, path: Text, states: &States) {
-        let node = Node::new(record, store, path, true, states);
+        self.insert(Node::new(record, store, path, true, states));
+    }
+
+    /// Puts a record on the list, in place of the node's last one. Returns the node. Only the nodes follow, and
+    /// not the problems.
+    pub fn put(&mut self, record: Record, store: Text, path: Text, states: &States) -> &mut Node {
+        let at = self.insert(Node::new(record, store, path, false, states));
+        &mut self.nodes[at]
+    }
+
+    /// Takes a node off the list. Only the nodes follow, and not the problems.
+    pub fn remove(&mut self, id: &Name) {
+        if let Ok(at) = self.nodes.binary_search_by(|known| known.record.id().cmp(id)) {
+            self.nodes.remove(at);
+        }
+    }
+
+    fn insert(&mut self, node: Node) -> usize {
         match self.nodes.binary_search_by(|known| known.record.id().cmp(node.record.id())) {
-            Ok(at) => self.nodes[at] = node,
-            Err(at) => self.nodes.insert(at, node),
+            Ok(at) => {
+                self.nodes[at] = node;
+                at
+            }
+            Err(at) => {
+                self.nodes.insert(at, node);
+                at
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A node of the roster: its record, and what follows from it.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use crate::endpoint::{Address, Allowed, Port};
@@ -46,6 +48,17 @@ impl Node {
             contested: false,
             stale,
             record,
+        }
+    }
+
+    /// Makes its address unusable if records may not state it. `own` are the addresses of this machine, whose
+    /// node is `id`.
+    pub fn restrict(&mut self, allowed: &Allowed, own: &[IpAddr], id: Option<&str>) {
+        let own = if id == Some(self.record.id().as_str()) { &[] } else { own };
+        if let Ok(address) = self.address
+            && let Err(error) = allowed.judge(address, own)
+        {
+            self.address = Err(format!("may not state its address: {error}"));
         }
     }
 }

@@ -151,6 +151,8 @@ pub struct NodeStep {
     pub before: Option<Record>,
     /// Its record after the step.
     pub after: Option<Record>,
+    /// Whether it left because it was withdrawn. Records are lost in other ways too.
+    pub withdrawn: bool,
 }
 
 /// What is known of the time before a step.

@@ -285,6 +285,16 @@ impl PendingRead {
         self.look.as_ref().ok()?.version.as_ref()
     }
 
+    /// See [`Look::moment`]; also `None` if the store does not know the moment.
+    pub fn moment(&self) -> Option<&Moment> {
+        self.look.as_ref().ok()?.moment.as_ref()
+    }
+
+    /// Why the look failed.
+    pub fn into_error(self) -> Option<StoreError> {
+        self.look.err()
+    }
+
     /// The deadline for looking and reading together.
     pub fn deadline(&self) -> Deadline {
         self.deadline

@@ -1,6 +1,7 @@
 //! Renders a template: strictly, without HTML escaping, and so that a bad node costs only itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, RenderErrorReason};
 use serde_json::{Map, Value};
@@ -8,7 +9,8 @@ use serde_json::{Map, Value};
 use super::context::{self, Input};
 use super::helpers::{self, Shared};
 use super::in_use::{InUse, Previous};
-use super::load::{TemplateSource, load};
+use super::load::load;
+use super::parsed::{Parsed, TemplateSource};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::output::limits::Counts;
@@ -62,7 +64,7 @@ pub struct Rendered {
 /// the others.
 pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
     let found = request.lookup.find(request.name)?;
-    let (sources, templates) = load(request.lookup, &found)?;
+    let Parsed { sources, templates } = Arc::unwrap_or_clone(load(request.lookup, &found)?);
     let survey = Survey::of(&templates);
     let input = Input { tree: request.tree.clone(), template: digest(&sources) };
     let (members, unusable) = context::members(request.who, request.roster);
@@ -118,8 +120,8 @@ pub fn compile(lookup: &Lookup, name: &str) -> Result<(), TemplateError> {
 
 /// Whether the template's output depends on the version of HAProxy.
 pub fn depends_on_haproxy(lookup: &Lookup, name: &str) -> Result<bool, TemplateError> {
-    let (_, templates) = load(lookup, &lookup.find(name)?)?;
-    Ok(Survey::of(&templates).haproxy)
+    let parsed = load(lookup, &lookup.find(name)?)?;
+    Ok(Survey::of(&parsed.templates).haproxy)
 }
 
 /// Identifies the texts: the same templates have the same digest on any machine.

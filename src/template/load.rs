@@ -1,24 +1,26 @@
 //! Reads and parses a template with all its partials before anything is rendered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use handlebars::Template;
 use handlebars::template::{Parameter, TemplateElement};
 
+use super::parsed::{Parsed, TemplateSource};
 use super::{Lookup, TemplateError, TemplateFile, syntax};
 
-/// The origin of a template, and its text.
-#[derive(Debug)]
-pub(super) struct TemplateSource {
-    pub(super) path: String,
-    pub(super) text: String,
+/// The template and its partials, parsed.
+pub(super) fn load(lookup: &Lookup, main: &TemplateFile) -> Result<Arc<Parsed>, TemplateError> {
+    let Some(kept) = lookup.kept() else { return parse(lookup, main).map(Arc::new) };
+    if let Some(parsed) = kept.get(&main.name) {
+        return Ok(parsed);
+    }
+    let parsed = Arc::new(parse(lookup, main)?);
+    kept.keep(&main.name, &parsed);
+    Ok(parsed)
 }
 
-/// The template and its partials, by name and parsed.
-pub(super) fn load(
-    lookup: &Lookup,
-    main: &TemplateFile,
-) -> Result<(BTreeMap<String, TemplateSource>, Vec<Template>), TemplateError> {
+fn parse(lookup: &Lookup, main: &TemplateFile) -> Result<Parsed, TemplateError> {
     let mut sources: BTreeMap<String, TemplateSource> = BTreeMap::new();
     let mut templates = Vec::new();
     let mut uses = Uses::default();
@@ -52,7 +54,7 @@ pub(super) fn load(
             reason: format!("it includes itself: {}", circle.join(" → ")),
         });
     }
-    Ok((sources, templates))
+    Ok(Parsed { sources, templates })
 }
 
 /// Which partials a template or partial names. All inline partials of one name are treated as one, since only

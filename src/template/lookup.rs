@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::TemplateError;
 use super::builtin::BUILT_IN;
+use super::parsed::ParsedOnce;
 use crate::errors::AtPath;
 use crate::name::Name;
 use crate::roster::Identity;
@@ -61,6 +62,8 @@ impl TemplateFile {
 pub struct Lookup {
     /// The searched folders, the most specific first, each with its templates by name.
     places: Vec<BTreeMap<String, (String, Origin)>>,
+    /// The templates that were used, if they are parsed once.
+    parsed: Option<ParsedOnce>,
 }
 
 impl Lookup {
@@ -79,7 +82,18 @@ impl Lookup {
         for place in folders(part, stacktype, built_in) {
             places.push(built_in_folder(&place));
         }
-        Ok(Lookup { places })
+        Ok(Lookup { places, parsed: None })
+    }
+
+    /// The same, but each template is read and parsed only when it is first used: for thousands of renderings with
+    /// the templates of now.
+    pub fn parsed_once(self) -> Lookup {
+        Lookup { parsed: Some(ParsedOnce::default()), ..self }
+    }
+
+    /// Where parsed templates are kept, if they are.
+    pub(super) fn kept(&self) -> Option<&ParsedOnce> {
+        self.parsed.as_ref()
     }
 
     /// The template of a name, with or without its last extension.

@@ -11,6 +11,7 @@ mod helpers;
 mod in_use;
 mod load;
 mod lookup;
+mod parsed;
 mod survey;
 mod syntax;
 

@@ -33,6 +33,8 @@ mod past;
 mod places;
 mod publish;
 mod render;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod replay;
 mod rivals;
 mod runtime;
 mod spine;

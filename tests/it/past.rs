@@ -16,7 +16,7 @@ use crate::fixture::machine::{Machine, Outcome, bare_repository, git};
 const BEGIN: i64 = 1_767_225_600;
 
 /// A change in a commit: a node, and its new state and port, or its removal.
-type Edit = (u8, Option<(&'static str, u16)>);
+pub(crate) type Edit = (u8, Option<(&'static str, u16)>);
 
 fn record(node: u8, (state, port): (&str, u16)) -> String {
     format!(
@@ -47,7 +47,7 @@ fn stream(branch: &str, commits: &[Vec<Edit>]) -> String {
 }
 
 /// Makes these commits in the repository, and returns their ids.
-fn import(repository: &Path, commits: &[Vec<Edit>]) -> Vec<String> {
+pub(crate) fn import(repository: &Path, commits: &[Vec<Edit>]) -> Vec<String> {
     let branch = git(repository, &["symbolic-ref", "--short", "HEAD"]);
     let branch = branch.trim();
     let mut child = Command::new("git")
@@ -66,7 +66,7 @@ const TEMPLATE: &str = "{{#nodes}}{{instance-id}} {{state}} {{availability}} {{a
                         {{input.tree}}\n";
 
 /// A reader of that list, with a template that shows all of it.
-fn reader(url: &str) -> Machine {
+pub(crate) fn reader(url: &str) -> Machine {
     let reader = Machine::new("lb1").store(url);
     fs::create_dir_all(reader.path("templates/common")).unwrap();
     fs::write(reader.path("templates/common/all.hbs"), TEMPLATE).unwrap();
@@ -78,7 +78,7 @@ fn render(reader: &Machine, args: &[&str]) -> Outcome {
 }
 
 /// What readers without a memory rendered when each commit was the newest.
-fn rendered_then(repository: &Path, commits: &[String]) -> Vec<String> {
+pub(crate) fn rendered_then(repository: &Path, commits: &[String]) -> Vec<String> {
     let branch = git(repository, &["symbolic-ref", "HEAD"]);
     let then = commits.iter().map(|commit| {
         git(repository, &["update-ref", branch.trim(), commit]);
@@ -101,7 +101,7 @@ fn time(minutes: i64, seconds: i64) -> String {
     jiff::Timestamp::from_second(BEGIN + 60 * minutes + seconds).unwrap().to_string()
 }
 
-fn edits() -> impl Strategy<Value = Vec<Vec<Edit>>> {
+pub(crate) fn edits() -> impl Strategy<Value = Vec<Vec<Edit>>> {
     let states = prop::sample::select(vec!["setup", "done", "draining", "decommissioned", "odd"]);
     let edit = (1u8..4, prop::option::weighted(0.8, (states, 80u16..82)));
     prop::collection::vec(prop::collection::vec(edit, 1..3), 1..5)

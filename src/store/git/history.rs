@@ -58,7 +58,11 @@ impl Walk {
                 None => Before::Unknown,
             };
             let old = parent.as_ref().and_then(|(_, _, folder)| *folder);
-            let nodes = if old == after { Vec::new() } else { differing(repo, old, after)? };
+            let mut nodes = if old == after { Vec::new() } else { differing(repo, old, after)? };
+            if nodes.iter().any(|node| node.after.is_none()) {
+                let withdrawn = withdrawals(repo, oid);
+                nodes.iter_mut().for_each(|node| node.withdrawn = withdrawn.contains(node.id.as_str()));
+            }
             self.next = parent.as_ref().map(|(parent, _, _)| *parent);
             if !nodes.is_empty() || before != Before::Step {
                 let step = Step { moment: moment(oid, &commit), nodes, before };
@@ -111,6 +115,16 @@ pub(super) fn withdrawn(repo: &Repository, tip: Option<Oid>, ids: &BTreeSet<Name
     withdrawn
 }
 
+/// The instance-ids that presence withdrew with that commit.
+fn withdrawals(repo: &Repository, oid: Oid) -> BTreeSet<String> {
+    let Some(commit) = repo.find_commit(oid).ok().filter(|_| is_by_presence(repo, oid)) else {
+        return BTreeSet::new();
+    };
+    let lines = commit.message().unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    let named = lines.iter().filter_map(|line| Some((line, line.split([' ', ':']).next()?)));
+    named.filter(|(line, id)| is_withdrawal(line, id)).map(|(_, id)| id.to_owned()).collect()
+}
+
 /// Whether that line of a commit message reports that the node left: `ID: left`, or with its part.
 fn is_withdrawal(line: &str, id: &str) -> bool {
     let left = Change::Left.to_string();
@@ -148,7 +162,8 @@ fn differing(
     };
     compare(repo, before, after, 0, &mut differ)?;
     let nodes = nodes.into_iter().filter(|(_, (before, after))| before != after);
-    Ok(nodes.map(|(id, (before, after))| NodeStep { id, before, after }).collect())
+    let step = |(id, (before, after))| NodeStep { id, before, after, withdrawn: false };
+    Ok(nodes.map(step).collect())
 }
 
 /// Receives the name of a file that differs, whether it is in the second tree, and its object.

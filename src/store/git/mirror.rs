@@ -22,7 +22,7 @@ use super::{BRANCHES, branch_ref, inbox, network};
 use crate::deadline::Deadline;
 use crate::errors::{AtPath, PathError};
 use crate::folder::Folder;
-use crate::progress;
+use crate::progress::{self, Operation};
 use crate::state;
 use crate::store::StoreErrorKind;
 use crate::store::git::error::{During, GitError};
@@ -479,7 +479,7 @@ impl<'repo> Listing<'repo> {
     fn download(mut self, names: &[&str], reach: Reach) -> Result<(), StoreErrorKind> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|done| {
-            progress::note(done.received_objects(), done.total_objects());
+            progress::note(Operation::Fetch, done.received_objects(), done.total_objects());
             true
         });
         let mut options = FetchOptions::new();
