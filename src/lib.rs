@@ -41,3 +41,4 @@ pub mod store;
 pub mod template;
 pub mod text;
 mod threads;
+pub mod view;

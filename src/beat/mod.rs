@@ -20,3 +20,4 @@ pub mod replay;
 pub mod rivals;
 pub mod turn;
 pub mod warning;
+pub mod wiring;

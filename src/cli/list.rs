@@ -17,6 +17,7 @@ use crate::metrics::Page;
 use crate::record::Envelope;
 use crate::roster::{Availability, Node, Roster, Selector, States};
 use crate::sanitize::excerpt;
+use crate::store::At;
 use crate::template::shape;
 
 /// Show the nodes on the list
@@ -94,6 +95,26 @@ impl Select {
             selector = selector.clause(clause)?;
         }
         Ok(selector)
+    }
+
+    /// Reads the list as it is, or as it was at that moment, with a warning for each store that fails.
+    pub(super) fn read(
+        &self,
+        config: &Config,
+        stores: &FleetStores,
+        at: Option<&At>,
+        beats: bool,
+    ) -> Result<Fleet, CliError> {
+        let fleet = match at {
+            Some(_) if self.max_age.max_age.is_some() => {
+                let text = "the past has no heartbeats, so --max-age cannot be used with --at";
+                return Err(CliError::usage(text));
+            }
+            Some(at) => fleet::read_back(config, stores, at)?,
+            None => fleet::read(config, stores, &self.max_age, beats)?,
+        };
+        self.refuse_unknown_states(&fleet, &config.states)?;
+        Ok(fleet)
     }
 
     /// Refuses a state that neither the table nor any node has: it is probably a typo.
@@ -212,15 +233,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         return watch::run(args, config, stores, seconds);
     }
     let selector = args.select.selector()?;
-    let at = args.moment.at()?;
-    if at.is_some() && args.select.max_age.max_age.is_some() {
-        return Err(CliError::usage("the past has no heartbeats, so --max-age cannot be used with --at"));
-    }
-    let fleet = match &at {
-        Some(at) => fleet::read_back(config, stores, at)?,
-        None => fleet::read(config, stores, &args.select.max_age, true)?,
-    };
-    args.select.refuse_unknown_states(&fleet, &config.states)?;
+    let fleet = args.select.read(config, stores, args.moment.at()?.as_ref(), true)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     if args.format == Format::Table {
         console::styled(&as_table(&fleet, &nodes, args, node::now()?, console::terminal_width()))?;

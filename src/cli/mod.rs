@@ -11,7 +11,9 @@ mod diff;
 mod doctor;
 mod emit;
 mod error;
+mod file;
 mod fleet;
+mod graph;
 mod init;
 mod list;
 mod log;
@@ -168,6 +170,7 @@ enum Command {
     Log(log::Args),
     Diff(diff::Args),
     Replay(replay::Args),
+    Graph(graph::Args),
     Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
@@ -256,6 +259,7 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::Log(args) => log::run(args, config, &stores),
         Command::Diff(args) => diff::run(args, config, &stores),
         Command::Replay(args) => replay::run(args, config, &stores),
+        Command::Graph(args) => graph::run(args, config, &stores),
         Command::Check(args) => check::run(args, config, &stores),
         Command::Render(args) => render::run(args, config, &stores),
         Command::Templates(args) => templates::run(args, config),

@@ -6,22 +6,28 @@
 
 pub mod haproxy;
 
+mod graphviz;
 mod hosts;
 mod json;
+mod mermaid;
 mod nagios;
 mod nginx;
 mod pgbouncer;
 mod properties;
 mod shell;
+mod xml;
 mod yaml;
 
+pub use graphviz::graphviz;
 pub use hosts::hosts;
 pub use json::json;
+pub use mermaid::mermaid;
 pub use nagios::{nagios, nagios_name};
 pub use nginx::nginx;
 pub use pgbouncer::pgbouncer;
 pub use properties::properties;
 pub use shell::shell;
+pub use xml::xml;
 pub use yaml::yaml;
 
 use crate::name::NameError;

@@ -76,6 +76,22 @@ pub struct Target {
 }
 
 impl Target {
+    /// A file that keeps its mode and owner, without check and reload.
+    pub fn plain(path: PathBuf, command_limit: Duration) -> Target {
+        Target {
+            path,
+            mode: None,
+            owner: None,
+            in_place: false,
+            check: None,
+            reload: None,
+            socket: None,
+            runtime: None,
+            hold_reload: false,
+            command_limit,
+        }
+    }
+
     /// Gives the file these bytes: check, replace, reload. If the process is killed at any point, the file is
     /// the old or the new one, and the next run does the rest. Losses, such as of attributes, go to
     /// `warnings`, as sentences about the file.

@@ -1,6 +1,6 @@
 //! Renders a template: strictly, without HTML escaping, and so that a bad node costs only itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, RenderErrorReason};
@@ -54,10 +54,23 @@ pub struct Rendered {
     pub counts: Counts,
     /// The active nodes in each answer.
     pub given: AnswerNodes,
+    /// What the text takes from the list.
+    pub taken: Taken,
     /// What was left out, one sentence each, in order.
     pub warnings: Vec<String>,
     /// What the text has in use.
     pub in_use: InUse,
+}
+
+/// What a text takes from the list.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Whether the template asks any question or reads the lists of nodes.
+    pub any: bool,
+    /// The questions of which the text takes the whole answer. Of the others, it takes the first node only.
+    pub whole: BTreeSet<String>,
+    /// The draining and down nodes in each answer.
+    pub leaving: AnswerNodes,
 }
 
 /// Renders a template. Returns an error only if the template cannot be found or read; [`Rendered::text`] has
@@ -99,8 +112,16 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
         })
         .and_then(|text| finish(&found.path, text));
     drop(engine);
-    let (counts, given, warnings, in_use) = shared.finish();
-    Ok(Rendered { name: found.name, text, counts, given, warnings, in_use })
+    let (counts, given, mut taken, warnings, in_use) = shared.finish();
+    taken.any |= survey.lists;
+    Ok(Rendered { name: found.name, text, counts, given, taken, warnings, in_use })
+}
+
+/// The names of the partials that a template includes, directly or through others.
+pub fn partials(lookup: &Lookup, name: &str) -> Result<BTreeSet<String>, TemplateError> {
+    let found = lookup.find(name)?;
+    let parsed = load(lookup, &found)?;
+    Ok(parsed.sources.keys().filter(|name| **name != found.name).cloned().collect())
 }
 
 /// The nodes that are one server with others, each with the first of them, by roster index.

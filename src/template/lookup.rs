@@ -64,6 +64,8 @@ pub struct Lookup {
     places: Vec<BTreeMap<String, (String, Origin)>>,
     /// The templates that were used, if they are parsed once.
     parsed: Option<ParsedOnce>,
+    /// The names of templates in folders of this part.
+    of_part: BTreeSet<String>,
 }
 
 impl Lookup {
@@ -72,17 +74,20 @@ impl Lookup {
         let part = usable("the part", who.part.as_deref())?;
         let stacktype = usable("the stacktype", who.stacktype.as_deref())?;
         let mut places = Vec::new();
+        let mut of_part = BTreeSet::new();
         for dir in dirs {
             let exists = |place: &str| dir.join(place).is_dir();
-            for place in folders(part, stacktype, exists) {
-                places.push(read_folder(&dir.join(place))?);
+            for Place { folder, is_of_part } in folders(part, stacktype, exists) {
+                let templates = read_folder(&dir.join(folder))?;
+                of_part.extend(templates.keys().filter(|_| is_of_part).cloned());
+                places.push(templates);
             }
         }
         let built_in = |place: &str| BUILT_IN.iter().any(|(path, _)| path.starts_with(&format!("{place}/")));
         for place in folders(part, stacktype, built_in) {
-            places.push(built_in_folder(&place));
+            places.push(built_in_folder(&place.folder));
         }
-        Ok(Lookup { places, parsed: None })
+        Ok(Lookup { places, of_part, parsed: None })
     }
 
     /// The same, but each template is read and parsed only when it is first used: for thousands of renderings with
@@ -94,6 +99,11 @@ impl Lookup {
     /// Where parsed templates are kept, if they are.
     pub(super) fn kept(&self) -> Option<&ParsedOnce> {
         self.parsed.as_ref()
+    }
+
+    /// The names of the templates in the folders of this part, with or without its stacktype.
+    pub fn of_part(&self) -> &BTreeSet<String> {
+        &self.of_part
     }
 
     /// The template of a name, with or without its last extension.
@@ -169,9 +179,16 @@ fn usable<'a>(what: &'static str, name: Option<&'a str>) -> Result<Option<&'a st
     Ok(name)
 }
 
+/// A folder of a template directory.
+struct Place {
+    folder: String,
+    /// Whether its templates are for one part.
+    is_of_part: bool,
+}
+
 /// The folders of one template directory, the most specific first. If a numbered part has no folder, the
 /// folder of the part without its number is used: `app` for `app1`.
-fn folders(part: Option<&str>, stacktype: Option<&str>, exists: impl Fn(&str) -> bool) -> Vec<String> {
+fn folders(part: Option<&str>, stacktype: Option<&str>, exists: impl Fn(&str) -> bool) -> Vec<Place> {
     let mut prefixes = vec![String::new()];
     if let Some(stacktype) = stacktype {
         prefixes.insert(0, format!("stacktype/{stacktype}/"));
@@ -182,13 +199,14 @@ fn folders(part: Option<&str>, stacktype: Option<&str>, exists: impl Fn(&str) ->
             let own = format!("{prefix}part/{part}");
             let plain = part.trim_end_matches(|digit: char| digit.is_ascii_digit());
             let shared = format!("{prefix}part/{plain}");
-            if !exists(&own) && !plain.is_empty() { folders.push(shared) } else { folders.push(own) }
+            let folder = if !exists(&own) && !plain.is_empty() { shared } else { own };
+            folders.push(Place { folder, is_of_part: true });
         }
         if !prefix.is_empty() {
-            folders.push(prefix.trim_end_matches('/').to_owned());
+            folders.push(Place { folder: prefix.trim_end_matches('/').to_owned(), is_of_part: false });
         }
     }
-    folders.push("common".to_owned());
+    folders.push(Place { folder: "common".to_owned(), is_of_part: false });
     folders
 }
 
@@ -271,6 +289,17 @@ mod tests {
         check(&["part/app1/y.hbs", "part/app/x.hbs", "common/x.hbs"], "app1", "x", "common/x.hbs");
         check(&["common/haproxy.cfg.hbs"], "lb1", "haproxy", "common/haproxy.cfg.hbs");
         check(&[], "lb1", "haproxy", "built-in:common/haproxy.cfg.hbs");
+    }
+
+    #[test]
+    fn the_templates_of_a_part_are_those_in_its_folders() {
+        let one = directory(&["common/a.hbs", "part/app/b.hbs", "stacktype/lad1/c.hbs"]);
+        let two =
+            directory(&["stacktype/lad1/part/app1/d.hbs", "stacktype/lad2/part/app1/e.hbs", "part/db/f.hbs"]);
+        let dirs = [one.path().into(), two.path().into()];
+        let lookup = Lookup::new(&dirs, &who("app1", "lad1")).unwrap();
+        assert_eq!(lookup.of_part().iter().collect::<Vec<_>>(), ["b", "d"]);
+        assert!(Lookup::new(&dirs, &Identity::default()).unwrap().of_part().is_empty());
     }
 
     #[test]

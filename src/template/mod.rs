@@ -16,7 +16,9 @@ mod survey;
 mod syntax;
 
 pub use context::{Input, shape};
-pub use engine::{AnswerNodes, RenderRequest, Rendered, compile, depends_on_haproxy, render};
+pub use engine::{
+    AnswerNodes, RenderRequest, Rendered, Taken, compile, depends_on_haproxy, partials, render,
+};
 pub use error::TemplateError;
 pub use in_use::{InUse, Previous};
 pub use lookup::{Lookup, TemplateFile};

@@ -321,6 +321,7 @@ const PURE: &[&str] = &[
     "record",
     "roster",
     "history",
+    "view",
     "liveness",
     "beat::absence",
     "beat::kept",

@@ -14,6 +14,8 @@ mod fixture;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod gone;
 #[cfg(all(feature = "https", feature = "ssh"))]
+mod graph;
+#[cfg(all(feature = "https", feature = "ssh"))]
 mod heartbeats;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod hostile;

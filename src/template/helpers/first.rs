@@ -65,7 +65,7 @@ impl<'a> First<'a> {
     /// node: an address and a port that are read one after the other must belong together.
     fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
         let (choice, active) = self.choose(h)?;
-        self.0.count(&choice.question, choice.all.iter().copied());
+        self.0.count_for_first(&choice.question, choice.all.iter().copied());
         self.note(&choice.question, active.first().copied());
         let (first, fact) = match (active.first(), fact) {
             (None, None) => return Ok(Value::Null),
@@ -113,7 +113,7 @@ impl HelperDef for First<'_> {
         let used = active.iter().find(|member| !left_out.contains(member.node.record.id()));
         self.note(&choice.question, used.copied());
         let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
-        self.0.count(&choice.question, given);
+        self.0.count_for_first(&choice.question, given);
         write_or_else(text, h, r, ctx, rc, out)
     }
 }

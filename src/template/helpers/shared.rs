@@ -12,8 +12,8 @@ use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::output::limits::{Count, Counts};
 use crate::roster::{Availability, Identity, Node};
 use crate::sanitize::excerpt;
-use crate::template::AnswerNodes;
 use crate::template::context::Member;
+use crate::template::{AnswerNodes, Taken};
 use crate::template::{InUse, Previous};
 use crate::threads;
 
@@ -58,6 +58,7 @@ pub(super) struct Notes {
     counts: Counts,
     /// The active nodes behind the counts.
     given: AnswerNodes,
+    taken: Taken,
     warnings: BTreeSet<String>,
     in_use: InUse,
     /// The question of the `#parts` block that is being rendered.
@@ -262,15 +263,28 @@ impl<'a> Shared<'a> {
     where
         'a: 'm,
     {
+        self.count_for_first(question, given);
+        let question = self.question(question);
+        self.notes().taken.whole.insert(question);
+    }
+
+    /// The same for a question of which only the first node gets into the text.
+    pub(super) fn count_for_first<'m>(&self, question: &str, given: impl Iterator<Item = &'m Member<'a>>)
+    where
+        'a: 'm,
+    {
         let mut count = Count::default();
-        let mut active = Vec::new();
+        let (mut active, mut leaving) = (Vec::new(), Vec::new());
         for member in given {
             match member.availability {
                 Availability::Active => {
                     count.active += 1;
                     active.push(member.at);
                 }
-                Availability::Draining | Availability::Down => count.leaving += 1,
+                Availability::Draining | Availability::Down => {
+                    count.leaving += 1;
+                    leaving.push(member.at);
+                }
                 Availability::Absent => {}
             }
         }
@@ -278,6 +292,10 @@ impl<'a> Shared<'a> {
         let mut notes = self.notes();
         if notes.counts.get(&question).is_none_or(|known| count.active < known.active) {
             notes.counts.insert(question.clone(), count);
+            match leaving.is_empty() {
+                true => drop(notes.taken.leaving.remove(&question)),
+                false => drop(notes.taken.leaving.insert(question.clone(), leaving)),
+            }
             notes.given.insert(question, active);
         }
     }
@@ -305,10 +323,11 @@ impl<'a> Shared<'a> {
         *self.0.unplain.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// All counts, the nodes behind them, and the warnings. A template that asks no question but lists
+    /// All counts, the nodes behind them, what the questions take, and the warnings. A template that asks no question but lists
     /// `nodes` itself is treated as if it asked for all.
-    pub(in crate::template) fn finish(&self) -> (Counts, AnswerNodes, Vec<String>, InUse) {
-        if self.notes().counts.is_empty() {
+    pub(in crate::template) fn finish(&self) -> (Counts, AnswerNodes, Taken, Vec<String>, InUse) {
+        let any = !self.notes().counts.is_empty();
+        if !any {
             self.count("*", self.members().iter().filter(|member| member.in_scope));
         }
         if let Some(ids) = self.0.ids.get() {
@@ -322,6 +341,7 @@ impl<'a> Shared<'a> {
         }
         let mut notes = self.notes();
         let notes = std::mem::take(&mut *notes);
-        (notes.counts, notes.given, notes.warnings.into_iter().collect(), notes.in_use)
+        let taken = Taken { any, ..notes.taken };
+        (notes.counts, notes.given, taken, notes.warnings.into_iter().collect(), notes.in_use)
     }
 }
