@@ -35,6 +35,11 @@ pub struct FactChange {
 /// Facts that only accompany a change of `state`, and would be noise.
 const COMPANIONS: [&str; 3] = ["statelog", "statetss", REASON];
 
+/// Whether the fact only says when and how the state changed.
+pub(crate) fn is_of_the_state(fact: &str) -> bool {
+    COMPANIONS.contains(&fact) && fact != REASON
+}
+
 impl Change {
     /// The change from `before` to `after`; `None` if they state the same facts.
     pub fn between(before: Option<&Record>, after: Option<&Record>) -> Option<Change> {

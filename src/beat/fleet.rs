@@ -291,16 +291,24 @@ pub fn rehearse(stores: &FleetStores) -> Vec<Result<Rehearsal, StoreError>> {
 /// The visitor after its walk along the history of the first store that answers and has one. Otherwise the error
 /// of each store.
 pub fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -> Result<V, Vec<StoreError>> {
-    // It may have to fetch the whole history, which may take as long as a publish.
-    let asked = stores.list.history(visitor, to_publish(config));
     let mut errors = Vec::new();
-    for history in asked {
+    for history in histories(config, stores, visitor) {
         match history {
             Ok(visitor) => return Ok(visitor),
             Err(error) => errors.push(error),
         }
     }
     Err(errors)
+}
+
+/// A copy of the visitor for each store, after its walk along that store's history.
+pub fn histories<V: Visitor>(
+    config: &Config,
+    stores: &FleetStores,
+    visitor: &V,
+) -> Vec<Result<V, StoreError>> {
+    // It may have to fetch the whole history, which may take as long as a publish.
+    stores.list.history(visitor, to_publish(config))
 }
 
 /// The deadline of a change of the stores that begins now.

@@ -12,6 +12,7 @@ pub mod kept;
 pub mod machine;
 pub mod node;
 pub mod own;
+pub mod page;
 mod published;
 pub mod reachable;
 pub mod reloads;

@@ -9,8 +9,8 @@ use super::{console, node};
 use crate::beat::wiring::{Templates, Uses, wiring};
 use crate::config::Config;
 use crate::roster::Node;
+use crate::view::Groups;
 use crate::view::graph::{self, Graph};
-use crate::view::{Groups, Wiring};
 
 /// Draw which groups of nodes are wired to which
 ///
@@ -56,7 +56,7 @@ pub(super) struct Known {
     /// Say which template these parts use; may be given more than once. For these parts, it overrides folders,
     /// [[render]] tables and defaults
     #[arg(long, value_name = "GLOB=TEMPLATE", value_parser = uses)]
-    uses: Vec<Uses>,
+    pub(super) uses: Vec<Uses>,
     /// Search this folder for templates, before /etc/presence/templates and the built-in ones; may be given
     /// more than once
     #[arg(long = "template-dir", value_name = "DIR")]
@@ -70,21 +70,12 @@ fn uses(text: &str) -> Result<Uses, String> {
 }
 
 impl Known {
-    /// The wiring of these groups, with the notes printed.
-    pub(super) fn wiring(
-        &self,
-        config: &Config,
-        groups: &Groups<'_>,
-        fleet: &fleet::Fleet,
-    ) -> Result<Wiring, CliError> {
-        if let Some(dir) = self.template_dirs.iter().find(|dir| !dir.is_dir()) {
-            return Err(CliError::usage(format!("there is no template directory `{}`", dir.display())));
+    /// The template folders, which must exist.
+    pub(super) fn template_dirs(&self) -> Result<&[PathBuf], CliError> {
+        match self.template_dirs.iter().find(|dir| !dir.is_dir()) {
+            Some(dir) => Err(CliError::usage(format!("there is no template directory `{}`", dir.display()))),
+            None => Ok(&self.template_dirs),
         }
-        let own = node::facts(config)?;
-        let templates = Templates { config, own: &own, dirs: &self.template_dirs, uses: &self.uses };
-        let wiring = wiring(&templates, groups, &fleet.roster);
-        wiring.notes.iter().for_each(|note| console::note(&format!("note: {note}")));
-        Ok(wiring)
     }
 }
 
@@ -93,7 +84,11 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     let fleet = args.select.read(config, stores, args.moment.at()?.as_ref(), false)?;
     let nodes: Vec<&Node> = fleet.roster.nodes.iter().filter(|node| selector.matches(node)).collect();
     let groups = Groups::of(nodes);
-    let graph = Graph::new(&groups, &args.known.wiring(config, &groups, &fleet)?);
+    let (own, dirs) = (node::facts(config)?, args.known.template_dirs()?);
+    let templates = Templates { config, own: &own, dirs, uses: &args.known.uses };
+    let wiring = wiring(&templates, &groups, &fleet.roster);
+    wiring.notes.iter().for_each(|note| console::note(&format!("note: {note}")));
+    let graph = Graph::new(&groups, &wiring);
     let text = match args.format {
         Format::Svg => graph::svg(&graph),
         Format::Dot => graph::dot(&graph),

@@ -20,6 +20,7 @@ mod log;
 mod logging;
 mod man;
 mod node;
+mod page;
 mod past;
 mod publish;
 mod render;
@@ -171,6 +172,7 @@ enum Command {
     Diff(diff::Args),
     Replay(replay::Args),
     Graph(graph::Args),
+    Page(page::Args),
     Check(check::Args),
     Render(render::Args),
     Templates(templates::Args),
@@ -260,6 +262,7 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::Diff(args) => diff::run(args, config, &stores),
         Command::Replay(args) => replay::run(args, config, &stores),
         Command::Graph(args) => graph::run(args, config, &stores),
+        Command::Page(args) => page::run(args, config, &stores),
         Command::Check(args) => check::run(args, config, &stores),
         Command::Render(args) => render::run(args, config, &stores),
         Command::Templates(args) => templates::run(args, config),

@@ -1,13 +1,27 @@
-//! JSON strings.
+//! JSON strings, and JSON inside HTML.
 
 use super::Refused;
+use crate::sanitize::terminal_safe_json;
 
 /// A JSON string with its double quotes (RFC 8259, section 7).
 ///
-/// Never refuses: JSON can write every text. Do not use it for JSON inside HTML, where `<` must be escaped
-/// too.
+/// Never refuses: JSON can write every text. JSON inside HTML needs [`json_in_html`] too.
 pub fn json(value: &str) -> Result<String, Refused> {
     Ok(serde_json::Value::from(value).to_string())
+}
+
+/// A JSON text for a `<script type="application/json">` of an HTML page. It means the same, and has no character
+/// that could end the element or begin a comment, and no control character.
+pub fn json_in_html(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() + json.len() / 8);
+    // In JSON, these characters occur only in strings.
+    for character in terminal_safe_json(json).chars() {
+        match character {
+            '<' | '>' | '&' => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => text.push(character),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -28,7 +42,22 @@ mod tests {
         check("é😀", r#""é😀""#);
     }
 
+    #[test]
+    fn json_of_a_page_ends_no_element() {
+        let check = |input: &str, expect: &str| assert_eq!(json_in_html(input), expect);
+        check(r#"["</script>"]"#, r#"["\u003c/script\u003e"]"#);
+        check(r#"["<!--","]]>","&lt;"]"#, r#"["\u003c!--","]]\u003e","\u0026lt;"]"#);
+        check("[\"\u{2028}\u{2029}\u{85}\"]", r#"["\u2028\u2029\u0085"]"#);
+    }
+
     proptest::proptest! {
+        #[test]
+        fn json_of_a_page_means_the_same(value in "(?s).*") {
+            let text = json_in_html(&json(&value).unwrap());
+            proptest::prop_assert!(!text.contains(['<', '>', '&', '\u{2028}', '\u{2029}', '\n']), "{}", text);
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
+        }
+
         #[test]
         fn reads_back(value in "(?s).*") {
             proptest::prop_assert_eq!(serde_json::from_str::<String>(&json(&value).unwrap()).unwrap(), value);

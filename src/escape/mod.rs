@@ -20,7 +20,7 @@ mod yaml;
 
 pub use graphviz::graphviz;
 pub use hosts::hosts;
-pub use json::json;
+pub use json::{json, json_in_html};
 pub use mermaid::mermaid;
 pub use nagios::{nagios, nagios_name};
 pub use nginx::nginx;

@@ -6,10 +6,14 @@
 mod log;
 mod node;
 mod replay;
+mod stated;
+mod timeline;
 
 pub use log::{Filter, Log};
 pub use node::{NodeHistory, Presence, Since, Span};
 pub use replay::{Bound, Changed, Extent, Failed, MOST_STEPS, Outcome, Refused, Replay, Stretch};
+pub use stated::{COLUMNS, Stated, between};
+pub use timeline::{End, Happening, Last, Timeline};
 
 use jiff::SignedDuration;
 

@@ -12,7 +12,7 @@ mod twins;
 
 pub use availability::{Availability, States, UnknownAvailability};
 pub use diff::{NodeChange, diff};
-pub use node::{Fault, Node, faults};
+pub use node::{Fault, Node, faults, stated_address};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;
 

@@ -100,7 +100,8 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
     faults
 }
 
-fn stated_address(record: &Record) -> Option<&'static str> {
+/// The fact that is the node's address, if it states one.
+pub fn stated_address(record: &Record) -> Option<&'static str> {
     ["address", "ipv4", "ipv6"].into_iter().find(|fact| record.has(fact))
 }
 

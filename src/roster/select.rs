@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use glob::Pattern;
 
 use super::{Availability, Node};
-use crate::record::{Facts, text};
+use crate::record::{Facts, Record, text};
 
 /// The point of view: the part, stacktype and deployment that a template is rendered for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,23 +91,28 @@ impl Selector {
 
     /// Whether the node is selected.
     pub fn matches(&self, node: &Node) -> bool {
+        self.matches_record(&node.record, node.availability)
+    }
+
+    /// Whether a node with that record is selected.
+    pub fn matches_record(&self, record: &Record, availability: Availability) -> bool {
+        let is_in = |state: &String| in_state(record, availability, state);
         self.facts
             .iter()
-            .all(|(fact, pattern)| node.record.text(fact).is_some_and(|value| pattern.matches(&value)))
-            && (self.states.is_empty() || self.states.iter().any(|state| in_state(node, state)))
+            .all(|(fact, pattern)| record.text(fact).is_some_and(|value| pattern.matches(&value)))
+            && (self.states.is_empty() || self.states.iter().any(is_in))
     }
 }
 
 /// A condition names a state, or an availability that is not the name of a state.
-fn in_state(node: &Node, wanted: &str) -> bool {
-    node.record.state().as_deref() == Some(wanted)
-        || wanted.parse::<Availability>().is_ok_and(|wanted| node.availability == wanted)
+fn in_state(record: &Record, availability: Availability, wanted: &str) -> bool {
+    record.state().as_deref() == Some(wanted)
+        || wanted.parse::<Availability>().is_ok_and(|wanted| availability == wanted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
     use crate::roster::States;
 
     fn node(facts: &str) -> Node {

@@ -4,6 +4,7 @@
 
 pub mod graph;
 mod groups;
+pub mod page;
 mod wiring;
 
 pub use groups::{Group, Groups, Members};

@@ -31,6 +31,8 @@ mod locks;
 mod log;
 mod messages;
 mod own;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod page;
 mod past;
 mod places;
 mod publish;
