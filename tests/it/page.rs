@@ -122,26 +122,17 @@ fn a_page_of_a_past_moment_ends_there_and_is_always_the_same() {
     let repository = server.path("list.git");
     git(&repository, &["tag", "a", "HEAD~2"]);
     // A commit that changes nothing in the folder, and a later change.
-    let mut command = Command::new("git");
-    command.args([
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@localhost",
-        "commit-tree",
-        "-p",
-        "HEAD",
-        "-m",
-        "x",
-    ]);
-    let command = command.arg("HEAD^{tree}").current_dir(&repository);
-    let output = command.env("GIT_COMMITTER_DATE", "2026-01-03T00:00:00Z").output().unwrap();
-    let empty = String::from_utf8(output.stdout).unwrap();
-    git(&repository, &["update-ref", "HEAD", empty.trim()]);
+    let commit = |tree: &str, parent: &str, date: &str| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@localhost", "commit-tree", tree]);
+        command.args(["-p", parent, "-m", "x"]).env("GIT_COMMITTER_DATE", date).current_dir(&repository);
+        let commit = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        git(&repository, &["update-ref", "HEAD", commit.trim()]);
+    };
+    let time = git(&repository, &["log", "-1", "--format=%ct"]);
+    commit("HEAD^{tree}", "HEAD", &format!("@{} +0000", time.trim()));
     git(&repository, &["tag", "b"]);
-    let later =
-        Machine::new("app2").store(server.url("list.git")).env("PRESENCE_NOW", "2026-01-04T00:00:00Z");
-    later.good(&["publish", "-q"]);
+    commit("a^{tree}", "HEAD", "@4000000000 +0000");
     for (name, count) in [("a", 4), ("b", 6)] {
         let page = balancer.good(&["page", "--at", name, "-q"]);
         let data = data(&page);
