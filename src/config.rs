@@ -23,7 +23,7 @@ use crate::roster::{Availability, States};
 use crate::same_file::is_same_file;
 use crate::store::{Folder, FolderError, Layout, LayoutError, embedded_url, without_urls_secrets};
 
-pub use tables::{Agent, Check, Health, Notify, OnStop, Render};
+pub use tables::{Agent, Check, Health, Notify, OnStop, PageFile, Render};
 pub use values::{age, mode};
 
 /// The configuration file, unless `--config` names another one. It may be missing.
@@ -119,6 +119,8 @@ pub struct Config {
     pub color: Option<String>,
     /// The files to keep up to date.
     pub renders: Vec<Render>,
+    /// The pages of the fleet to keep up to date.
+    pub pages: Vec<PageFile>,
     /// The settings of the agent.
     pub agent: Agent,
     /// The checks of this node's own service.
@@ -206,6 +208,7 @@ struct ConfigFile {
     store_limits: limits::Limits,
     timeouts: Timeouts,
     render: Vec<Spanned<tables::RenderTable>>,
+    page: Vec<Spanned<tables::PageTable>>,
     agent: tables::AgentTable,
     health: Vec<Spanned<tables::HealthTable>>,
     notify: Vec<Spanned<tables::NotifyTable>>,
@@ -314,14 +317,12 @@ impl Config {
         let command_limit = Duration::from_secs(file.timeouts.command.max(1));
         let place = ErrorContext { path: &path, text: text.as_deref().unwrap_or_default() };
         let renders = place.each("render", file.render, |table| table.resolve(limits, command_limit))?;
-        if let Some((one, other)) = twice(&renders) {
+        let pages = place.each("page", file.page, |table| table.resolve(command_limit))?;
+        if let Some((one, other)) = twice(&renders, &pages) {
+            let tables = if pages.is_empty() { "[[render]] tables" } else { "tables" };
             let reason = match one == other {
-                true => format!("two [[render]] tables write `{}`", one.display()),
-                false => format!(
-                    "two [[render]] tables write one file: `{}` is `{}`",
-                    other.display(),
-                    one.display()
-                ),
+                true => format!("two {tables} write `{}`", one.display()),
+                false => format!("two {tables} write one file: `{}` is `{}`", other.display(), one.display()),
             };
             return Err(ConfigError::Syntax { path, reason });
         }
@@ -330,6 +331,7 @@ impl Config {
             healths: place.each("health", file.health, tables::HealthTable::resolve)?,
             notifies: place.each("notify", file.notify, tables::NotifyTable::resolve)?,
             renders,
+            pages,
             file_found: text.is_some(),
             nodeinfo: Nodeinfo {
                 is_named: nodeinfo.is_some(),
@@ -378,8 +380,11 @@ impl Config {
 }
 
 /// The paths of two tables that would overwrite the same file again and again.
-fn twice(renders: &[Render]) -> Option<(&Path, &Path)> {
-    let paths = || renders.iter().map(|render| render.target.path.as_path());
+fn twice<'a>(renders: &'a [Render], pages: &'a [PageFile]) -> Option<(&'a Path, &'a Path)> {
+    let paths = || {
+        let pages = pages.iter().map(|page| page.target.path.as_path());
+        renders.iter().map(|render| render.target.path.as_path()).chain(pages)
+    };
     paths().enumerate().find_map(|(index, path)| {
         let mut others = paths().take(index);
         others.find(|other| is_same_file(other, path)).map(|other| (other, path))
@@ -537,6 +542,9 @@ mod tests {
         );
         let twice = "[[render]]\nname = 'x'\noutput = '/x'\n";
         check(&twice.repeat(2), "two [[render]] tables write `/x`");
+        check(&format!("{twice}[[page]]\noutput = '/x'"), "two tables write `/x`");
+        check("[[page]]\noutput = 'x'", "[[page]] at line 1: `output` is not an absolute path: `x`");
+        check("[[page]]\noutput = '/x'\npart = '['", "[[page]] at line 1: `[` is not a glob pattern");
         check("[[health]]\nrise = 2", "[[health]] at line 1: exactly one of `command`, `tcp` and `http`");
         check("[[health]]\nhttp = 'http://example.net/'", "with a numeric address");
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");

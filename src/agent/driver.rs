@@ -1,14 +1,14 @@
 //! The agent on this machine: its threads, signals and files, and systemd.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
 use super::core::{Event, Job, Port};
 use super::systemd::Systemd;
-use super::workers;
+use super::{pages, workers};
 use crate::beat::absence::Evidence;
 use crate::beat::announce::{self, Answer, HealthError, Judged};
 use crate::beat::fleet::{Fleet, FleetStores};
@@ -37,6 +37,7 @@ pub(super) struct Driver<'a> {
     jobs: Vec<Sender<workers::Task>>,
     systemd: Systemd,
     notifier: Option<Notifier>,
+    pages: Option<SyncSender<()>>,
 }
 
 impl<'a> Driver<'a> {
@@ -54,6 +55,7 @@ impl<'a> Driver<'a> {
             jobs: workers::of_all(config, stores, sender),
             systemd: Systemd::from_env(),
             notifier: None,
+            pages: pages::start(config, stores, sender),
         }
     }
 }
@@ -171,6 +173,13 @@ impl Port for Driver<'_> {
 
     async fn end_notifying(&mut self, limit: Duration) -> Option<Vec<String>> {
         self.notifier.take().map(|notifier| notifier.finish(limit))
+    }
+
+    fn make_pages(&mut self) {
+        if let Some(pages) = &self.pages {
+            // If it is full, the pages that are made next will have this list.
+            let _ = pages.try_send(());
+        }
     }
 
     async fn write_metrics(&mut self, page: &dyn Fn(Duration) -> String) -> Result<(), PathError> {

@@ -7,6 +7,7 @@ pub mod core;
 mod driver;
 mod events;
 mod lock;
+mod pages;
 mod systemd;
 mod workers;
 

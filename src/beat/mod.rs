@@ -13,6 +13,7 @@ pub mod machine;
 pub mod node;
 pub mod own;
 pub mod page;
+pub mod pages;
 mod published;
 pub mod reachable;
 pub mod reloads;

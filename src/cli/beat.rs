@@ -11,13 +11,15 @@ use crate::beat::announce::{self, Judged};
 use crate::beat::heard;
 use crate::beat::machine::Machine;
 use crate::beat::own::Firmness;
+use crate::beat::pages;
 use crate::beat::reloads;
 use crate::beat::turn::{self, Turn, TurnError, TurnOptions};
-use crate::config::{Config, Render};
+use crate::config::{Config, PageFile, Render};
 use crate::errors::chain;
 use crate::liveness::Sightings;
 use crate::notify::Notifier;
 use crate::output::Done;
+use crate::record::Facts;
 use crate::same_file::is_same_file;
 use crate::store::shown_url;
 
@@ -28,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 ///
 /// Runs this node's health checks, publishes its record if that has changed, and leaves a heartbeat, which
 /// makes no history. Then reads the list, and brings the file of every `[[render]]` table of presence.toml up
-/// to date. A failing step does not stop later steps. The exit code is the highest of all failures. With
+/// to date, and then every page of a `[[page]]` table. A failing step does not stop later steps. The exit code is the highest of all failures. With
 /// `--max-age`, other commands judge nodes by their heartbeats.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -71,7 +73,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     }
     // A store that refuses this node's heartbeat may refuse those of others too.
     let accepted = failures.note(announce(args, config, stores)).unwrap_or(false);
-    if !config.renders.is_empty() || !config.notifies.is_empty() {
+    if !config.renders.is_empty() || !config.notifies.is_empty() || !config.pages.is_empty() {
         read_and_render(args, config, stores, accepted, &mut failures);
     }
     match failures.0 {
@@ -113,7 +115,7 @@ fn read_and_render(
     accepted: bool,
     failures: &mut Failures,
 ) {
-    let beats = config.wants_beats();
+    let beats = config.wants_beats() || config.pages.iter().any(|page| page.max_age.is_some());
     let Some(fleet) = failures.note(fleet::read(config, stores, &MaxAge::default(), beats)) else { return };
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let notifier = match args.dry_run {
@@ -154,9 +156,32 @@ fn read_and_render(
     for (place, turn) in waiting {
         failures.note(report(&config.state_dir, &config.renders[place], turn, args.dry_run));
     }
+    // Last, since a page may take long.
+    for table in &config.pages {
+        failures.note(page((config, stores), table, (&fleet, &facts), args.dry_run));
+    }
     for trouble in notifier.map(|notifier| notifier.finish(LAST_WORDS)).unwrap_or_default() {
         console::warning(&trouble);
     }
+}
+
+/// Brings a page up to date.
+fn page(
+    (config, stores): (&Config, &FleetStores),
+    table: &PageFile,
+    fleet: (&Fleet, &Facts),
+    dry_run: bool,
+) -> Result<(), CliError> {
+    let path = table.target.path.display();
+    let mut warnings = Vec::new();
+    let done = pages::keep(config, stores, fleet, table, dry_run, &mut warnings);
+    warnings.iter().for_each(|warning| console::warning(&format!("{path}: {warning}")));
+    let done = done?;
+    console::note(&match dry_run {
+        true => render::would(&path, &table.target, &done),
+        false => render::done(&path, &table.target, &done),
+    });
+    Ok(())
 }
 
 /// Adds the heartbeats that this run sees to those of earlier runs. `None` if a heartbeat store is away.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::agent::AgentError;
 use crate::beat::announce::HealthError;
 use crate::beat::node::NodeError;
+use crate::beat::pages::PageError;
 use crate::beat::rendering::ComposeError;
 use crate::beat::turn::TurnError;
 use crate::config::ConfigError;
@@ -143,6 +144,17 @@ impl From<TurnError> for CliError {
             TurnError::Node(error) => error.into(),
             TurnError::Memory(error) => error.into(),
             TurnError::Target(error) => error.into(),
+        }
+    }
+}
+
+impl From<PageError> for CliError {
+    fn from(error: PageError) -> CliError {
+        match error {
+            PageError::Unreachable { .. } => CliError::of(ExitKind::Kept, &error, error.hint()),
+            PageError::Node(error) => error.into(),
+            PageError::Memory(error) => error.into(),
+            PageError::Target(error) => error.into(),
         }
     }
 }

@@ -261,6 +261,18 @@ nodeinfo = \"{nodeinfo}\"
 # [render.vars]
 # frontend_port = 8080
 
+# Pages of the fleet to keep up to date, for browsers: one table each, with the options of `presence page`.
+# [[page]]
+# output = \"/var/www/fleet/index.html\"
+# owner = \"root:www-data\"
+# mode = \"0640\"
+# part = \"*\"                  # show only these nodes
+# stacktype = \"*\"
+# deployment = \"fed*\"
+# max-age = \"5m\"             # nodes without a heartbeat for longer are shown as silent
+# events = 10000              # show this many changes
+# reload = \"30s\"             # how often an open page looks for a newer one
+
 # Checks of this node's own service: while one fails, an active node publishes `wedged`, and `done` when all pass
 # again. One of command, tcp, http.
 # [[health]]
@@ -346,6 +358,7 @@ mod tests {
         let config = crate::config::Config::load(&given).unwrap();
         assert_eq!(config.stores.len(), 2);
         assert_eq!(config.vars.len(), 5);
-        assert_eq!((config.renders.len(), config.healths.len(), config.notifies.len()), (1, 3, 2));
+        assert_eq!((config.healths.len(), config.notifies.len()), (3, 2));
+        assert_eq!((config.renders.len(), config.pages.len()), (1, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The tables `[[render]]`, `[agent]`, `[[health]]` and `[[notify]]`, as resolved.
+//! The tables `[[render]]`, `[[page]]`, `[agent]`, `[[health]]` and `[[notify]]`, as resolved.
 
 mod written;
 
@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use crate::output::limits::Limits;
 use crate::output::{Command, Target};
 use crate::probe::Question;
-pub(super) use written::{AgentTable, HealthTable, NotifyTable, RenderTable};
+use crate::roster::Selector;
+pub(super) use written::{AgentTable, HealthTable, NotifyTable, PageTable, RenderTable};
 
 /// A file to keep up to date.
 #[derive(Debug, Clone)]
@@ -39,6 +40,21 @@ pub struct Render {
     pub max_age: Option<SignedDuration>,
     /// Only nodes that accept a connection are active. Nodes of these parts are asked.
     pub reachable: Option<Pattern>,
+}
+
+/// A page of the fleet to keep up to date.
+#[derive(Debug, Clone)]
+pub struct PageFile {
+    /// The file.
+    pub target: Target,
+    /// The nodes to show.
+    pub selector: Selector,
+    /// Nodes that are silent for longer are shown as silent.
+    pub max_age: Option<SignedDuration>,
+    /// The most changes; `None` for the usual number.
+    pub events: Option<usize>,
+    /// The seconds after which an open page looks for a newer one.
+    pub reload: u64,
 }
 
 /// The agent's settings.

@@ -33,6 +33,8 @@ mod messages;
 mod own;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod page;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod pages;
 mod past;
 mod places;
 mod publish;

@@ -58,6 +58,8 @@ pub enum Event {
     Stop(&'static str),
     /// A health check was answered.
     Health(Answer),
+    /// What is wrong with the pages of the fleet.
+    Pages(Vec<Complaint>),
     /// The result of a job, with the index of its store.
     Answer(usize, Box<JobResult>),
 }

@@ -104,6 +104,9 @@ pub trait Port {
     /// Sends the notifications that wait, for at most `limit`. Then there are no receivers any more.
     async fn end_notifying(&mut self, limit: Duration) -> Option<Vec<String>>;
 
+    /// Has the pages of the fleet brought up to date, beside everything else. An event tells the result.
+    fn make_pages(&mut self);
+
     /// Replaces the file of metrics, if there is one. `page` makes its text.
     async fn write_metrics(&mut self, page: &dyn Fn(Duration) -> String) -> Result<(), PathError>;
 

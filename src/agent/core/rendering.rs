@@ -20,6 +20,9 @@ impl<P: Port> Agent<'_, P> {
         if whole || fleet.is_current() {
             good = self.turns(0..self.config.renders.len(), &fleet).await;
         }
+        if fleet.is_current() {
+            self.port.make_pages();
+        }
         self.fleet = Some(fleet);
         self.write_metrics().await;
         good

@@ -96,6 +96,7 @@ impl<P: Port> Agent<'_, P> {
             Event::Stop(signal) => self.stopping = Some(signal),
             Event::Now => self.next_beat = Moment::ZERO,
             Event::Health(answer) => self.hear(&[answer]).await,
+            Event::Pages(complaints) => self.reporter.report("pages", complaints),
             Event::Answer(place, answer) => self.take_answer(place, *answer),
         }
     }

@@ -76,6 +76,15 @@ pub(super) fn targets(
     }
 }
 
+/// Checks every `[[page]]` table.
+pub(super) fn pages(config: &Config, findings: &mut Findings) {
+    for page in &config.pages {
+        if may_be_written(&page.target, findings) {
+            findings.good("page", format!("`{}` can be written", page.target.path.display()));
+        }
+    }
+}
+
 /// Whether the file could be replaced, or written in place.
 fn may_be_written(target: &Target, findings: &mut Findings) -> bool {
     let path = &target.path;

@@ -67,6 +67,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     haproxy::installed(config, &mut findings);
     commands::programs(config, &mut findings);
     files::targets(config, &Machine::new(config, stores), facts.as_ref(), &fleet, &mut findings);
+    files::pages(config, &mut findings);
     others::health(&config.healths, &mut findings);
     others::notifications(&config.notifies, &mut findings);
     let only = if console::is_quiet() { Some(Verdict::Bad) } else { None };

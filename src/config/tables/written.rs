@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 
 use super::super::OneOrMany;
 use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
-use super::{Agent, Check, Health, Notify, OnStop, Render};
+use super::{Agent, Check, Health, Notify, OnStop, PageFile, Render};
 use crate::output::limits::Limits;
 use crate::output::{Runtime, Target};
 use crate::probe::Question;
+use crate::roster::Selector;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -138,6 +139,50 @@ impl RenderTable {
                 max_shrink: self.max_shrink.unwrap_or(general.max_shrink),
             },
             max_age: self.max_age.map(|age| age.0),
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(in crate::config) struct PageTable {
+    output: PathBuf,
+    owner: Option<Ownership>,
+    mode: Option<Mode>,
+    part: Option<String>,
+    stacktype: Option<String>,
+    deployment: Option<String>,
+    max_age: Option<Time>,
+    events: Option<usize>,
+    reload: Option<Time>,
+}
+
+/// How often an open page looks for a newer one.
+const RELOAD: Duration = Duration::from_secs(30);
+
+impl PageTable {
+    /// The resolved table, or what is wrong with it.
+    pub(in crate::config) fn resolve(self, command_limit: Duration) -> Result<PageFile, String> {
+        if !self.output.is_absolute() {
+            return Err(format!("`output` is not an absolute path: `{}`", self.output.display()));
+        }
+        let mut selector = Selector::default();
+        let conditions =
+            [("nodepart", self.part), ("stacktype", self.stacktype), ("deployment", self.deployment)];
+        for (fact, glob) in conditions {
+            if let Some(glob) = glob {
+                selector = selector.fact(fact, &glob).map_err(|error| error.to_string())?;
+            }
+        }
+        let mut target = Target::plain(self.output, command_limit);
+        target.mode = self.mode.map(|mode| mode.0);
+        target.owner = self.owner.map(|owner| owner.0);
+        Ok(PageFile {
+            target,
+            selector,
+            max_age: self.max_age.map(|age| age.0),
+            events: self.events,
+            reload: self.reload.map_or(RELOAD, Time::wait).as_secs().max(1),
         })
     }
 }

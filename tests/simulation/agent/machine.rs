@@ -406,5 +406,7 @@ impl Port for Here {
         Ok(())
     }
 
+    fn make_pages(&mut self) {}
+
     fn tell_manager(&mut self, _: &str) {}
 }
