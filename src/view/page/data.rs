@@ -280,7 +280,7 @@ fn since(content: &Content<'_>, all: &Shown<'_>, timeline: &Timeline) -> Vec<Val
         let now = node.map(|node| Stated::of(&node.record).columns);
         let before = timeline.last.get(*id).filter(|last| last.is_listed).map(|last| &last.stated.columns);
         // A node without a change was there already when the changes begin.
-        if timeline.last.get(*id).is_none() && timeline.is_cut {
+        if timeline.is_cut && !timeline.last.contains_key(*id) {
             return None;
         }
         let changes = between(before.unwrap_or(&none), now.as_ref().unwrap_or(&none));
