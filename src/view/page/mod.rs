@@ -51,8 +51,8 @@ pub fn page(content: &Content<'_>) -> Page {
     }
 }
 
-/// The page as HTML, with that data.
-fn html(data: &str) -> String {
+/// The page as HTML, with that data (JSON).
+pub fn html(data: &str) -> String {
     let data = escape::json_in_html(data);
     let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     // The browser runs this script and no other.

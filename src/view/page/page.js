@@ -194,11 +194,12 @@ async function look() {
     const response = await fetch(location.href.replace(/#.*/s, ""), { cache: "no-cache" });
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     const other = new DOMParser().parseFromString(await response.text(), "text/html");
-    const script = (page) => page.querySelector("script:not([type])")?.textContent;
+    const code = (page) =>
+      [...page.querySelectorAll("style, script:not([type])")].map((one) => one.textContent);
     const text = other.getElementById("fleet")?.textContent ?? "";
     JSON.parse(text);
-    // Another version of presence made it, with another script. The address keeps the view.
-    if (script(other) !== script(document)) return location.reload();
+    // Another version of presence made it, with another script or style. The address keeps the view.
+    if (code(other).join() !== code(document).join()) return location.reload();
     newer = text === raw ? null : text;
   } catch (error) {
     problem = `No newer page could be read: ${error.message}. `;

@@ -34,7 +34,7 @@ function frameOf() {
 
 function drawDock() {
   const { data, begins } = fleet;
-  const isKnown = begins !== null && begins < data.at;
+  const isKnown = hasPast();
   const past = moment.past ? span(data.at - moment.time) : null;
   put(
     "when",
@@ -63,10 +63,7 @@ function drawDock() {
     harmless(`${utc(moment.time)} UTC, ${past ? `${past} before` : "now"}${event}`),
   );
   byId("dock").classList.toggle("unknown", !isKnown);
-  put(
-    "density",
-    isKnown ? density(fleet, frame) : note("No history is known: this page shows one moment only."),
-  );
+  put("density", isKnown ? density(fleet, frame) : note("Nothing before this moment is known."));
   put(
     "axis",
     isKnown
@@ -179,7 +176,8 @@ function drawLanes({ rows, filter }) {
   );
   const isGrouped = view.sort === "part" && !view.descending;
   let part;
-  laneItems = sorted([...rows, ...gone], view.sort, view.descending).flatMap((row) => {
+  const shown = hasPast() ? [...rows, ...gone] : [];
+  laneItems = sorted(shown, view.sort, view.descending).flatMap((row) => {
     const own = row.is.part ?? "no part";
     if (!isGrouped || own === part) return [{ row }];
     part = own;
@@ -221,7 +219,7 @@ function scrollLanes(most) {
       : make(
           "p",
           { class: "empty" },
-          fleet.data.nodes.length ? "No node passes the filter in this window." : "No node is known.",
+          hasPast() ? "No node passes the filter in this window." : "Nothing before this moment is known.",
         ),
   );
   all.style.height = `${laneItems.length ? Math.min(laneItems.length, most ?? Infinity) * height : 48}px`;

@@ -30,6 +30,9 @@ const scopeOf = (is) => [is.stacktype, is.deployment].filter(Boolean).join(" / "
 const ago = (time) => `${span(moment.time - time)} before`;
 const beforeMade = (seconds) => `${span(seconds)} before this page was made`;
 
+/** Whether anything before the page's own moment is known. */
+const hasPast = () => fleet.begins !== null && fleet.begins < fleet.data.at;
+
 /** The filter that finds the nodes of a part. */
 const filterFor = (is) =>
   ["part", "stacktype", "deployment"]
