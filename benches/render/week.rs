@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::FOLDER;
-use crate::fleet::{self, File};
+use crate::fleet;
 use crate::machine::Machine;
 use crate::measure::{self, Best};
 
 const DAYS: usize = 7;
+const WEEK: u64 = 7 * 86_400;
 
 pub(crate) fn run(nodes: usize, runs: usize) {
     let dir = tempfile::tempdir().unwrap();
@@ -16,13 +17,11 @@ pub(crate) fn run(nodes: usize, runs: usize) {
     let files = fleet::files(nodes, 1);
     fleet::repository(&list, FOLDER, false, &files);
     let first = git(&list, &["rev-parse", "main"]);
-    for _ in 0..DAYS {
-        let drained: Vec<File> = files.iter().map(fleet::drained).collect();
-        let changes = drained.iter().zip(&files).flat_map(|(drained, file)| [[drained], [file]]);
-        let changes: Vec<[&File; 1]> = changes.collect();
-        let commits: Vec<&[&File]> = changes.iter().map(<[_; 1]>::as_slice).collect();
-        fleet::commits(&list, FOLDER, false, &commits);
-    }
+    let changes = files.iter().flat_map(|file| [fleet::drained(file), file.clone()]);
+    let changes = std::iter::repeat_n(changes, DAYS).flatten();
+    let every = WEEK / (2 * DAYS * nodes) as u64;
+    let commits = changes.zip(1..).map(|(file, number)| (fleet::SOME_TIME + number * every, vec![file]));
+    fleet::commits(&list, FOLDER, false, commits);
     git(&list, &["repack", "-adq"]);
     let commits = git(&list, &["rev-list", "--count", "main"]);
     println!("| {nodes} nodes, {commits} commits | wall | cpu | MB |\n|---|---|---|---|");
