@@ -46,18 +46,23 @@ fn stream(branch: &str, commits: &[Vec<Edit>]) -> String {
     text
 }
 
-/// Makes these commits in the repository, and returns their ids.
-pub(crate) fn import(repository: &Path, commits: &[Vec<Edit>]) -> Vec<String> {
-    let branch = git(repository, &["symbolic-ref", "--short", "HEAD"]);
-    let branch = branch.trim();
+/// Gives that text to `git fast-import`.
+pub(crate) fn fast_import(repository: &Path, text: &str) {
     let mut child = Command::new("git")
         .args(["fast-import", "--quiet", "--force"])
         .current_dir(repository)
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(stream(branch, commits).as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+/// Makes these commits in the repository, and returns their ids.
+pub(crate) fn import(repository: &Path, commits: &[Vec<Edit>]) -> Vec<String> {
+    let branch = git(repository, &["symbolic-ref", "--short", "HEAD"]);
+    let branch = branch.trim();
+    fast_import(repository, &stream(branch, commits));
     let ids = git(repository, &["log", "--reverse", "--format=%H", branch]);
     ids.lines().map(str::to_owned).collect()
 }

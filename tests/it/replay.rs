@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::fixture::machine::{Machine, bare_repository, git};
 use crate::fixture::{GitDaemon, Host};
-use crate::past::{Edit, edits, import, reader, rendered_then};
+use crate::past::{Edit, edits, fast_import, import, reader, rendered_then};
 
 /// Replays with that reader's own template. Returns the JSON.
 fn replayed(reader: &Machine, args: &[&str]) -> Value {
@@ -107,6 +107,33 @@ fn a_replay_shows_the_worst_moments() {
     let strict = ["--from", &commits[0], "--min-nodes", "7", "--format", "json"];
     let json: Value = serde_json::from_str(&told(&strict).stdout).unwrap();
     assert_eq!(json["refusals"][0]["until"]["commit"], commits[6].as_str(), "{json:#}");
+}
+
+#[test]
+fn nodes_that_were_withdrawn_are_no_loss() {
+    let message = "Updated 5 nodes\n\ni-2 (app1): left\ni-3 (app1): left\ni-4: left\ni-5: left\ni-6: left\n";
+    let by_presence = refusals_after("presence@localhost", message);
+    assert_eq!(by_presence, 0, "presence withdrew them");
+    // Somebody else can write such a message too.
+    assert_eq!(refusals_after("t@localhost", message), 1);
+    assert_eq!(refusals_after("presence@localhost", "Updated 5 nodes\n\ni-2: left\ni-3: left\n"), 1);
+}
+
+/// The number of refusals if five of six nodes leave in one commit, by that committer and with that message.
+fn refusals_after(committer: &str, message: &str) -> usize {
+    let server = GitDaemon::start();
+    let (reader, commits) = behind(&server, &outage()[..1]);
+    let list = server.path("list.git");
+    let branch = git(&list, &["symbolic-ref", "HEAD"]);
+    let who = format!("committer t <{committer}> 1767225660 +0000");
+    let mut text = format!("commit {}\n{who}\ndata {}\n{message}\n", branch.trim(), message.len());
+    text.push_str(&format!("from {}\n", commits[0]));
+    text.extend((2..=6).map(|node| format!("D it/presence/all/i-{node}.json\n")));
+    fast_import(&list, &text);
+    let words = [&APPS[..], &["--from", &commits[0], "--format", "json", "-q"]].concat();
+    let json: Value = serde_json::from_str(&reader.run(&words).code(0).stdout).unwrap();
+    assert_eq!(json["versions"], 1, "{json:#}");
+    json["refusals"].as_array().unwrap().len()
 }
 
 #[test]
