@@ -157,7 +157,10 @@ impl<'a, P: Port> Agent<'a, P> {
     /// When something is to be done next, unless an event arrives.
     fn due(&self) -> Moment {
         let looks = self.stores.iter().filter(|store| !store.is_busy()).map(|store| store.next_look);
+        // An answer that arrived between two turns is not judged yet.
+        let arrived = (!self.readings.is_empty()).then_some(Moment::ZERO);
         let due = looks.chain(self.retries.next()).chain(self.changes.due()).chain(self.silence.next);
+        let due = due.chain(arrived);
         due.chain(self.publication.next_check()).fold(self.next_beat, Moment::min)
     }
 
