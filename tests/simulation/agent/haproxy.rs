@@ -46,8 +46,6 @@ struct Server {
 /// A running HAProxy.
 pub(super) struct Haproxy {
     pub(super) pid: u32,
-    /// The file that it has loaded.
-    pub(super) loaded: String,
     servers: BTreeMap<String, Server>,
     next_id: u32,
     /// Nothing answers at its socket until then.
@@ -56,19 +54,12 @@ pub(super) struct Haproxy {
 
 impl Haproxy {
     pub(super) fn new() -> Haproxy {
-        Haproxy {
-            pid: 100,
-            loaded: String::new(),
-            servers: BTreeMap::new(),
-            next_id: 1,
-            down_until: Duration::ZERO,
-        }
+        Haproxy { pid: 100, servers: BTreeMap::new(), next_id: 1, down_until: Duration::ZERO }
     }
 
     /// A new process loads the file.
     pub(super) fn load(&mut self, file: &str, now: Duration) {
         self.pid += 1;
-        self.loaded = file.to_owned();
         self.servers.clear();
         for (name, server) in Config::parse(file).backends.remove("app").unwrap_or_default().servers {
             let (weight, maint) = match server.state {

@@ -1,37 +1,34 @@
-//! The machine of an agent: its stores' threads, its node, its clock, its files.
+//! The machine of an agent: its node, its clock, its files.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use presence::agent::core::{Agent, Complaint, Event, Job, JobResult, Port, Report};
+use presence::agent::core::{Agent, Event, Job, Port, Report};
 use presence::beat::absence::Evidence;
 use presence::beat::announce::{Answer, HealthError, Judged};
-use presence::beat::fleet::{Fleet, Observer};
+use presence::beat::fleet::Fleet;
 use presence::beat::node::NodeError;
 use presence::beat::own::{Firmness, Own};
+use presence::beat::reloads;
 use presence::beat::turn::{self, Turn, TurnOptions};
-use presence::change::Change;
 use presence::config::Config;
 use presence::errors::PathError;
 use presence::liveness::Silent;
 use presence::name::Name;
 use presence::record::{Facts, Record};
-use presence::roster::{Availability, Roster};
-use presence::store::{Applied, Heartbeat, Outcome, Reading, StoreError, StoreErrorKind};
+use presence::roster::Roster;
+use presence::store::{Reading, StoreErrorKind};
 
-use super::list::Mood;
 use super::target::{Machine, Turning};
-use super::world::{Balancer, Seen, World, whole};
+use super::worker::{Inbox, Queue, Worker};
+use super::world::{Balancer, Seen, World};
 use crate::scheduler::Task;
 
 /// How likely an agent is killed at a step.
 const KILL: f64 = 0.0002;
-
-/// How long a store may take, and for how long a thread waits for one that hangs.
-const LATE: Duration = Duration::from_secs(20);
 
 /// Starts the agent of a balancer, with a task for each store.
 pub(super) fn start(world: &Rc<World>, at: usize) {
@@ -64,147 +61,6 @@ pub(super) fn start(world: &Rc<World>, at: usize) {
     balancer.tasks.replace(tasks);
 }
 
-type Queue = Rc<RefCell<VecDeque<Job>>>;
-type Inbox = Rc<RefCell<VecDeque<Event>>>;
-
-/// The thread of one store.
-struct Worker {
-    world: Rc<World>,
-    at: usize,
-    store: usize,
-    queue: Queue,
-    inbox: Inbox,
-}
-
-impl Worker {
-    async fn work(self) {
-        loop {
-            self.world.sim.wait_for(|| !self.queue.borrow().is_empty()).await;
-            let Some(job) = self.queue.borrow_mut().pop_front() else { continue };
-            let result = self.run(job).await;
-            self.inbox.borrow_mut().push_back(Event::Answer(self.store, Box::new(result)));
-            if let Some(agent) = self.balancer().agent.get() {
-                self.world.sim.wake(agent);
-            }
-        }
-    }
-
-    fn balancer(&self) -> &Balancer {
-        &self.world.balancers[self.at]
-    }
-
-    /// Waits as long as the store takes. An error if it does not do its work.
-    async fn ask(&self, writes: bool) -> Result<(), StoreErrorKind> {
-        let (sim, list) = (&self.world.sim, &self.world.lists[self.store]);
-        let chance = sim.chance().f64();
-        let mood = list.borrow().mood;
-        match mood {
-            Mood::Away => {
-                sim.sleep(Duration::from_millis(20)).await;
-                return Err(StoreErrorKind::NotYet);
-            }
-            Mood::Slow => sim.sleep(Duration::from_secs_f64(0.5 + 14.0 * chance)).await,
-            Mood::Hangs => {
-                sim.sleep(LATE).await;
-                if list.borrow().mood == Mood::Hangs {
-                    return Err(late());
-                }
-            }
-            Mood::Up | Mood::Refuses => sim.sleep(Duration::from_secs_f64(0.01 + 0.1 * chance)).await,
-        }
-        if self.world.fault("operation failed", 0.002) {
-            return Err(late());
-        }
-        match list.borrow().mood {
-            Mood::Away => Err(StoreErrorKind::NotYet),
-            Mood::Refuses if writes => Err(StoreErrorKind::NoHistory),
-            _ => Ok(()),
-        }
-    }
-
-    async fn run(&self, job: Job) -> JobResult {
-        match job {
-            Job::Announce { record, heartbeat } => {
-                let asked = self.ask(true).await;
-                let result = asked.map(|()| self.apply(&record, heartbeat));
-                let lost = result.is_ok() && self.world.fault("answer lost", 0.002);
-                match result {
-                    Ok(applied) if !lost => JobResult::Announced {
-                        record: Some(record),
-                        applied: Some(applied),
-                        beat: heartbeat.then_some(true),
-                        rival: heartbeat.then_some(false),
-                        complaints: Vec::new(),
-                    },
-                    result => {
-                        let error = self.error(result.err().unwrap_or_else(late));
-                        JobResult::Announced {
-                            record: Some(record),
-                            applied: None,
-                            beat: heartbeat.then_some(false),
-                            rival: None,
-                            complaints: vec![Complaint::of_store(&error)],
-                        }
-                    }
-                }
-            }
-            Job::Withdraw(_) => JobResult::Announced {
-                record: None,
-                applied: None,
-                beat: None,
-                rival: None,
-                complaints: Vec::new(),
-            },
-            Job::Look { known } => match self.ask(false).await {
-                Ok(()) if self.world.lists[self.store].borrow().is_version(known.as_ref()) => {
-                    JobResult::Looked(None)
-                }
-                asked => self.read(asked),
-            },
-            Job::Read => {
-                let asked = self.ask(false).await;
-                self.read(asked)
-            }
-        }
-    }
-
-    fn read(&self, asked: Result<(), StoreErrorKind>) -> JobResult {
-        let list = self.world.lists[self.store].borrow();
-        let mut copies = self.balancer().copies.borrow_mut();
-        JobResult::Looked(Some(match asked {
-            Ok(()) => {
-                let reading = list.read();
-                copies.insert(self.store, reading.snapshot.clone().unwrap_or_default());
-                reading
-            }
-            Err(kind) => list.fail(kind, copies.get(&self.store).cloned()),
-        }))
-    }
-
-    fn apply(&self, record: &Record, heartbeat: bool) -> Applied {
-        let mut list = self.world.lists[self.store].borrow_mut();
-        let (id, text) = (record.id().to_string(), String::from_utf8(record.to_bytes()).unwrap());
-        let is_new = list.get(&id).is_none();
-        let changed = list.put(&id, &text);
-        let mut beat = Ok(None);
-        if heartbeat {
-            let now = whole(self.world.wall(self.balancer().clock.get(), Duration::ZERO));
-            beat = Ok(list.beats.insert(id, Heartbeat::Time(now)).map(Heartbeat::last));
-        }
-        let change = if is_new { Change::Joined } else { Change::Moved };
-        let outcome = changed.then_some(Outcome::Merged(change));
-        Applied { url: list.url.clone(), outcome, gone: None, stays: None, beat, asked: true }
-    }
-
-    fn error(&self, kind: StoreErrorKind) -> StoreError {
-        self.world.lists[self.store].borrow().error(kind)
-    }
-}
-
-fn late() -> StoreErrorKind {
-    StoreErrorKind::Behind { seconds: LATE.as_secs() }
-}
-
 /// The machine of one agent, while that agent runs.
 struct Here {
     world: Rc<World>,
@@ -232,10 +88,20 @@ impl Here {
         self.world.sim.pause().await;
     }
 
+    /// A turn has ended, and took its time; or the agent was killed in it.
+    async fn ends(&self, turning: &Turning) {
+        if turning.dead.get() {
+            self.die().await;
+        }
+        self.world.sim.sleep(turning.elapsed.get()).await;
+    }
+
     fn own(&self) -> Facts {
         let balancer = self.balancer();
         let text = |name: &str, value: String| (name.to_owned(), value.into());
+        let state = if balancer.drains.get() { "draining" } else { "running" };
         Facts::from([
+            text("state", state.to_owned()),
             text("instance-id", balancer.name.clone()),
             text("nodepart", "lb".to_owned()),
             text("ipv4", format!("10.9.0.{}", self.at + 1)),
@@ -273,6 +139,7 @@ impl Port for Here {
 
     fn arrived(&mut self) -> Option<Event> {
         if self.balancer().stop.take() {
+            self.balancer().stopping.set(Some(self.world.sim.now()));
             return Some(Event::Stop("SIGTERM"));
         }
         if self.balancer().hangup.take() {
@@ -309,7 +176,7 @@ impl Port for Here {
     }
 
     async fn enter_state(&mut self, _: &Name) -> Result<bool, NodeError> {
-        Ok(false)
+        Ok(!self.balancer().drains.replace(true))
     }
 
     async fn facts(&mut self) -> Facts {
@@ -327,9 +194,7 @@ impl Port for Here {
     }
 
     fn fleet(&mut self, readings: Vec<Reading>, beat_readings: Vec<Reading>) -> Fleet {
-        let observer =
-            Observer { now: self.wall().ok(), addresses: Vec::new(), id: Some(self.balancer().name.clone()) };
-        Fleet::judge(&self.balancer().config, &observer, true, readings, beat_readings)
+        self.world.fleet(self.at, readings, beat_readings)
     }
 
     fn silent_before(&mut self) -> BTreeMap<String, Silent> {
@@ -351,38 +216,30 @@ impl Port for Here {
         hold_reload: bool,
     ) -> Turn {
         self.step().await;
-        let all = &fleet.roster.nodes;
-        let id = |node: &presence::roster::Node| node.record.id().to_string();
-        let is_app = |node: &&presence::roster::Node| node.record.part().as_deref() == Some("app");
-        let is_listed = |node: &&presence::roster::Node| node.availability == Availability::Active;
-        let seen = Seen {
-            began: self.world.sim.now(),
-            listed: all.iter().filter(is_app).filter(is_listed).map(id).collect(),
-            all: all.iter().map(id).collect(),
-        };
-        self.world.begins_turn(self.at, &seen);
-        let turning = Rc::new(Turning {
-            world: self.world.clone(),
-            at: self.at,
-            seen,
-            elapsed: Cell::default(),
-            dead: Cell::default(),
-        });
+        let turning = Rc::new(Turning::new(&self.world, self.at, Seen::of(&self.world, fleet)));
+        self.world.begins_turn(self.at, table, &turning.seen);
         let options =
             TurnOptions { dry_run: false, hold_reload, evidence, accept: false, compare_firsts: false };
         let config = &self.balancer().config;
-        let machine = Machine(turning.clone());
+        let machine = Machine { turning: turning.clone(), table };
         let turn = turn::take(&machine, config, &config.renders[table], facts, fleet, options);
         self.world.sim.count("turns", 1);
-        if turning.dead.get() {
-            self.die().await;
+        if !turn.pardoned.is_empty() {
+            self.balancer().pardoned.set(self.world.sim.now());
         }
-        self.world.sim.sleep(turning.elapsed.get()).await;
+        self.ends(&turning).await;
+        self.balancer().promptness.borrow_mut().rendered(table, &fleet.readings);
         turn
     }
 
-    async fn reload(&mut self, _: &mut [(usize, Turn)], _: &mut dyn FnMut() -> bool) -> Vec<usize> {
-        Vec::new()
+    async fn reload(&mut self, turns: &mut [(usize, Turn)], allow: &mut dyn FnMut() -> bool) -> Vec<usize> {
+        self.step().await;
+        let seen = Seen { began: self.world.sim.now(), ..Seen::default() };
+        let turning = Rc::new(Turning::new(&self.world, self.at, seen));
+        let machine = Machine { turning: turning.clone(), table: 0 };
+        let ran = reloads::run(&machine, &self.balancer().config.renders, turns, allow);
+        self.ends(&turning).await;
+        ran
     }
 
     async fn begin_to_notify(&mut self) -> Result<(), PathError> {

@@ -6,8 +6,11 @@
 mod haproxy;
 mod list;
 mod machine;
+mod promptness;
+mod rules;
 mod target;
 mod weather;
+mod worker;
 mod world;
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +18,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use presence::config::{Config, RawOptions};
+use presence::config::{Config, OnStop, RawOptions};
 
 use self::list::List;
 use self::world::World as Machines;
@@ -37,7 +40,7 @@ fn run(sim: &Simulation) -> Result<(), String> {
     }
     weather::blow(&world);
     let hours = 2.0 + 6.0 * sim.chance().f64();
-    let check = |world: &Machines| match world.violation.borrow_mut().take() {
+    let check = |world: &Machines| match world.violation.borrow_mut().take().or_else(|| world.late()) {
         Some(broken) => Err(broken),
         None => Ok(()),
     };
@@ -56,6 +59,19 @@ fn run(sim: &Simulation) -> Result<(), String> {
         }
         Ok(())
     };
+    is_right(&world)?;
+    let look = agent.poll.max(agent.interval.min(Duration::from_secs(60)));
+    for _ in 0..3 {
+        let end = weather::away_and_back(&world);
+        sim.run(end + look + agent.quiet_max + Duration::from_secs(2), |_| check(&world))?;
+        for at in 0..world.balancers.len() {
+            if let Some(differs) = world.file_differs(at) {
+                return Err(format!("{differs}, and all stores answer since {end:?}"));
+            }
+        }
+    }
+    // Reloads may have to wait for their budget.
+    sim.run(sim.now() + Duration::from_secs(240) + agent.poll, |_| check(&world))?;
     is_right(&world)?;
     for change in [weather::Change::Slots, weather::Change::Leaves] {
         weather::change(&world, change);
@@ -86,31 +102,45 @@ fn make(sim: &Simulation) -> Machines {
     config.stores.truncate(lists);
     let seconds = Duration::from_secs;
     let agent = &mut config.agent;
-    agent.interval = seconds(*chance.pick(&[30, 60, 120, 300]));
+    // With beats that are far apart, no beat repairs what a look or a change has missed.
+    (agent.interval, agent.poll) = match chance.happens(0.4) {
+        true => (seconds(*chance.pick(&[1200, 3600])), seconds(*chance.pick(&[5, 20, 60]))),
+        false => {
+            let interval = seconds(*chance.pick(&[30, 60, 120, 300]));
+            (interval, interval / *chance.pick(&[1, 2, 4, 10]))
+        }
+    };
     agent.splay = agent.interval;
-    agent.poll = agent.interval / *chance.pick(&[1, 4, 10]);
     agent.quiet_min = Duration::from_millis(*chance.pick(&[200, 2_000]));
     agent.quiet_max = agent.quiet_min * *chance.pick(&[5, 10]);
     agent.reloads_per_minute = *chance.pick(&[1, 2, 6]);
     let age = i64::try_from(agent.interval.as_secs()).unwrap() * *chance.pick(&[3, 5]);
-    config.renders[0].max_age = Some(jiff::SignedDuration::from_secs(age));
+    if chance.happens(0.6) {
+        config.renders.truncate(1);
+    }
+    for render in &mut config.renders {
+        render.max_age = Some(jiff::SignedDuration::from_secs(age));
+    }
     let balancers = 1 + chance.below(3);
     let balancers = (0..balancers).map(|number| {
         let mut config = config.clone();
-        if chance.happens(0.25) {
+        if chance.happens(0.4) {
             config.renders[0].target.runtime = None;
         }
-        Machines::balancer(format!("lb-{number}"), config)
+        config.agent.on_stop = *chance.pick(&[OnStop::Nothing, OnStop::Draining, OnStop::Withdraw]);
+        Machines::balancer(format!("lb-{number}"), config, lists)
     });
     let balancers = balancers.collect();
     let nodes = 2 + chance.below(7);
+    let others = chance.pick(&["app", "db"]);
     Machines {
         sim: sim.clone(),
         lists: config.stores.iter().map(|url| RefCell::new(List::new(url))).collect(),
-        nodes: RefCell::new((1..=nodes).map(weather::node).collect()),
+        nodes: RefCell::new((1..=nodes).map(|number| weather::node(number, others)).collect()),
         balancers,
         is_rough: Cell::new(true),
         changes: Cell::new(0),
+        emptied: Cell::default(),
         violation: RefCell::new(None),
     }
 }

@@ -19,7 +19,7 @@ use presence::name::Name;
 use presence::output::{Command, CommandError, CurrentFile, Memory, Place, Port, Ready, Target, TargetError};
 
 use super::haproxy::socket;
-use super::world::{Balancer, Reloading, Seen, World};
+use super::world::{Balancer, File, Reloading, Seen, World};
 
 /// How likely a process is killed at a step.
 const KILL: f64 = 0.0004;
@@ -34,6 +34,10 @@ pub(super) struct Turning {
 }
 
 impl Turning {
+    pub(super) fn new(world: &Rc<World>, at: usize, seen: Seen) -> Turning {
+        Turning { world: world.clone(), at, seen, elapsed: Cell::default(), dead: Cell::default() }
+    }
+
     fn balancer(&self) -> &Balancer {
         &self.world.balancers[self.at]
     }
@@ -49,7 +53,8 @@ impl Turning {
     /// The next step. An error if the process has been killed.
     fn step(&self, step: &'static str, name: &str) -> io::Result<()> {
         self.takes(Duration::from_millis(1));
-        if !self.dead.get() && self.world.fault("agent killed in a turn", KILL) {
+        let may_die = !self.dead.get() && !self.seen.forced;
+        if may_die && self.world.fault("agent killed in a turn", KILL) {
             self.world.sim.event(|| format!("{}: killed before: {step} {name}", self.balancer().name));
             self.dead.set(true);
         }
@@ -64,45 +69,53 @@ impl Turning {
     }
 }
 
-/// The machine of one turn.
-pub(super) struct Machine(pub(super) Rc<Turning>);
+/// The machine of one file in its turn.
+#[derive(Clone)]
+pub(super) struct Machine {
+    pub(super) turning: Rc<Turning>,
+    /// The table of the file.
+    pub(super) table: usize,
+}
 
 impl TurnPort for Machine {
     fn memory(&self, path: &Path) -> Result<Memory, PathError> {
-        self.0.step_at("lock", &path.to_string_lossy())?;
-        Ok(Memory::over(Machine(self.0.clone())))
+        self.turning.step_at("lock", &path.to_string_lossy())?;
+        let renders = &self.turning.balancer().config.renders;
+        let table = renders.iter().position(|render| render.target.path == path).unwrap();
+        Ok(Memory::over(Machine { turning: self.turning.clone(), table }))
     }
 
     fn now(&self) -> Result<Timestamp, NodeError> {
-        Ok(self.0.world.wall(self.0.balancer().clock.get(), self.0.elapsed.get()))
+        Ok(self.turning.world.wall(self.turning.balancer().clock.get(), self.turning.elapsed.get()))
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> BTreeSet<Name> {
-        let told =
-            |id: &&Name| self.0.world.lists.iter().any(|list| list.borrow().withdrawn.contains(id.as_str()));
+        let told = |id: &&Name| {
+            self.turning.world.lists.iter().any(|list| list.borrow().withdrawn.contains(id.as_str()))
+        };
         ids.iter().filter(told).cloned().collect()
     }
 }
 
 impl Port for Machine {
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PathError> {
-        Ok(self.0.balancer().memory.borrow().get(name).cloned())
+        Ok(self.file().memory.borrow().get(name).cloned())
     }
 
     fn has(&self, name: &str) -> Result<bool, PathError> {
-        Ok(self.0.balancer().memory.borrow().contains_key(name))
+        Ok(self.file().memory.borrow().contains_key(name))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
-        self.0.step_at("write", name)?;
-        self.0.balancer().memory.borrow_mut().insert(name.to_owned(), bytes.to_owned());
+        self.turning.step_at("write", name)?;
+        self.file().memory.borrow_mut().insert(name.to_owned(), bytes.to_owned());
         Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<(), PathError> {
         if self.has(name)? {
-            self.0.step_at("remove", name)?;
-            self.0.balancer().memory.borrow_mut().remove(name);
+            self.turning.step_at("remove", name)?;
+            self.file().memory.borrow_mut().remove(name);
         }
         Ok(())
     }
@@ -112,15 +125,15 @@ impl Port for Machine {
     }
 
     fn open<'p>(&'p self, _: &'p Path) -> Result<Box<dyn Place + 'p>, TargetError> {
-        Ok(Box::new(Machine(self.0.clone())))
+        Ok(Box::new(self.clone()))
     }
 
     fn current(&self, _: &Path) -> Result<Option<Vec<u8>>, TargetError> {
-        Ok(self.0.balancer().file.borrow().clone())
+        Ok(self.file().bytes.borrow().clone())
     }
 
     fn run(&self, command: &Command, file: &Path, _: Duration) -> Result<(), CommandError> {
-        let (turning, balancer) = (&self.0, self.0.balancer());
+        let (turning, balancer) = (&self.turning, self.turning.balancer());
         let failed = || CommandError::Failed {
             command: command.to_string(),
             status: "exit code 1".to_owned(),
@@ -132,21 +145,24 @@ impl Port for Machine {
             let _ = file;
             return if balancer.check_fails.get() { Err(failed()) } else { Ok(()) };
         }
-        turning.world.reloads(turning.at, turning.seen.began);
+        if !turning.seen.forced {
+            turning.world.reloads(turning.at, turning.seen.began);
+        }
         match balancer.reloading.get() {
             Reloading::Fails => return Err(failed()),
             Reloading::IsSlow => turning.takes(Duration::from_secs(3)),
             Reloading::Works => {}
         }
-        let bytes = balancer.file.borrow();
-        let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default());
-        turning.world.sim.event(|| format!("{}: HAProxy loads the file", balancer.name));
-        balancer.haproxy.borrow_mut().load(&text, turning.now());
+        turning.world.sim.event(|| format!("{}: HAProxy loads its files", balancer.name));
+        for file in &balancer.files {
+            file.loaded.replace(file.text());
+        }
+        balancer.haproxy.borrow_mut().load(&balancer.files[0].text(), turning.now());
         Ok(())
     }
 
     fn haproxy<'p>(&'p self, _: &'p Path) -> Box<dyn haproxy::Port + 'p> {
-        Box::new(Machine(self.0.clone()))
+        Box::new(self.clone())
     }
 
     fn write_states(&self, _: &Path, _: &str) -> Result<(), PathError> {
@@ -158,7 +174,7 @@ impl Place for Machine {
     fn sweep(&self) {}
 
     fn current(&self) -> Result<Option<CurrentFile>, TargetError> {
-        Ok(self.0.balancer().file.borrow().clone().map(CurrentFile::of))
+        Ok(self.file().bytes.borrow().clone().map(CurrentFile::of))
     }
 
     fn adjust(&self, _: &Target, _: &CurrentFile) -> Result<bool, TargetError> {
@@ -175,16 +191,20 @@ impl Place for Machine {
         ready: &mut Ready<'_>,
     ) -> Result<(), TargetError> {
         ready(&target.path)?;
-        self.0.step_at("replace", &target.path.to_string_lossy())?;
-        self.0.world.replaces(self.0.at, bytes, &self.0.seen);
-        self.0.balancer().file.replace(Some(bytes.to_owned()));
+        self.turning.step_at("replace", &target.path.to_string_lossy())?;
+        self.turning.world.replaces(self.turning.at, self.table, bytes, &self.turning.seen);
+        self.file().bytes.replace(Some(bytes.to_owned()));
         Ok(())
     }
 }
 
 impl Machine {
+    fn file(&self) -> &File {
+        &self.turning.balancer().files[self.table]
+    }
+
     fn ask(&self, operation: &'static str) -> Result<(), SocketError> {
-        let turning = &self.0;
+        let turning = &self.turning;
         let failed = |source| SocketError::Io { operation, path: socket().to_owned(), source };
         turning.step(operation, "the socket").map_err(failed)?;
         match turning.balancer().haproxy.borrow().down_until > turning.now() {
@@ -201,9 +221,9 @@ impl haproxy::Port for Machine {
 
     fn running(&self) -> Result<Running, SocketError> {
         self.ask("read from")?;
-        self.0.takes(Duration::from_millis(50));
-        let world = &self.0.world;
-        Ok(self.0.balancer().haproxy.borrow().running(self.0.now(), |id| world.health(id)))
+        self.turning.takes(Duration::from_millis(50));
+        let world = &self.turning.world;
+        Ok(self.turning.balancer().haproxy.borrow().running(self.turning.now(), |id| world.health(id)))
     }
 
     fn states(&self) -> Result<String, SocketError> {
@@ -213,24 +233,24 @@ impl haproxy::Port for Machine {
 
     fn worker(&self) -> Result<u32, SocketError> {
         self.ask("read from")?;
-        Ok(self.0.balancer().haproxy.borrow().pid)
+        Ok(self.turning.balancer().haproxy.borrow().pid)
     }
 
     fn tell(&self, commands: &[String]) -> Result<Vec<String>, SocketError> {
         let mut answers = Vec::new();
         for command in commands {
             self.ask("write to")?;
-            self.0.world.sim.event(|| format!("{}: {command}", self.0.balancer().name));
-            answers.push(self.0.balancer().haproxy.borrow_mut().obey(command, self.0.now()));
+            self.turning.world.sim.event(|| format!("{}: {command}", self.turning.balancer().name));
+            answers.push(self.turning.balancer().haproxy.borrow_mut().obey(command, self.turning.now()));
         }
         Ok(answers)
     }
 
     fn now(&self) -> Duration {
-        self.0.now()
+        self.turning.now()
     }
 
     fn pause(&self, time: Duration) {
-        self.0.takes(time);
+        self.turning.takes(time);
     }
 }

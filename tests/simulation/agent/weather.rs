@@ -3,17 +3,26 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use presence::beat::absence::Evidence;
+use presence::beat::turn::{self, TurnOptions};
+use presence::record::Facts;
+use presence::store::StoreErrorKind;
+
 use super::haproxy::Health;
 use super::list::Mood;
-use super::world::{Node, Reloading, World};
+use super::target::{Machine, Turning};
+use super::world::{Node, Reloading, Seen, World};
 
-/// A node at the start.
-pub(super) fn node(number: usize) -> (String, Node) {
+/// A node at the start. From the third on, every second one plays the part `others`.
+pub(super) fn node(number: usize, others: &'static str) -> (String, Node) {
     let node = Node {
+        part: if number > 2 && number.is_multiple_of(2) { others } else { "app" },
         address: format!("10.0.0.{number}"),
         health: Health { alive: true, since: Duration::ZERO },
         connected: true,
+        cut_from: None,
         beats_since: Some(Duration::ZERO),
+        quiet_since: None,
         clock: 0,
         state: "running",
         slots: 10,
@@ -83,9 +92,11 @@ fn happen(world: &Rc<World>) {
         let some: Vec<String> = ids.iter().cycle().skip(first).take(most).cloned().collect();
         some
     };
-    let long = Duration::from_secs_f64(*chance.pick(&[10.0, 120.0, 1500.0]) * (0.2 + chance.f64()));
+    let agent = &world.balancers[at].config.agent;
+    let beats = 4.0 * agent.interval.as_secs_f64();
+    let long = Duration::from_secs_f64(*chance.pick(&[10.0, 120.0, 1500.0, beats]) * (0.2 + chance.f64()));
     let now = world.sim.now();
-    match chance.below(18) {
+    match chance.below(23) {
         kind @ 0..=3 => {
             let (mood, name) = [
                 (Mood::Away, "store away"),
@@ -94,9 +105,12 @@ fn happen(world: &Rc<World>) {
                 (Mood::Slow, "store slow"),
             ][kind];
             if world.fault(name, 1.0) {
-                world.sim.event(|| format!("store {} is {mood:?} for {long:?}", list + 1));
-                world.lists[list].borrow_mut().mood = mood;
-                later(world, long, move |world| world.lists[list].borrow_mut().mood = Mood::Up);
+                let lists = if chance.happens(0.3) { 0..world.lists.len() } else { list..list + 1 };
+                world.sim.event(|| format!("stores {lists:?} are {mood:?} for {long:?}"));
+                for list in lists {
+                    world.lists[list].borrow_mut().set_mood(mood, now);
+                    later(world, long, move |world| is_up(world, list));
+                }
             }
         }
         4 | 5 => {
@@ -171,6 +185,36 @@ fn happen(world: &Rc<World>) {
             }
         }
         16 => {
+            if world.fault("agent stopped", 1.0) {
+                signal(world, at, true);
+            }
+        }
+        17 => {
+            if world.lists.len() > 1 && world.fault("node cut off from a store", 1.0) {
+                world.sim.event(|| format!("{id} is cut off from store {} for {long:?}", list + 1));
+                set(world, std::slice::from_ref(&id), |node| node.cut_from = Some(list));
+                later(world, long, move |world| set(world, &[id], |node| node.cut_from = None));
+            }
+        }
+        18 => {
+            if world.fault("stores away after a change", 1.0) {
+                let soon = (agent.poll + agent.quiet_max).mul_f64(1.2 * chance.f64());
+                restate(world, &[id], |node| node.slots = node.slots % 50 + 1);
+                go_and_come(world, soon, long);
+            }
+        }
+        19 => {
+            if world.fault("list accepted", 1.0) {
+                accept(world, at);
+            }
+        }
+        20 => {
+            if world.fault("operator changes a server", 1.0) {
+                operate(world, at, &id, *chance.pick(&["maint", "drain"]));
+                later(world, long, move |world| operate(world, at, &id, "ready"));
+            }
+        }
+        21 => {
             let state = *chance.pick(&["draining", "drained", "running", "running", "decommissioned"]);
             let some = if chance.happens(0.3) { some } else { vec![id] };
             if world.fault("states changed", 1.0) {
@@ -192,9 +236,10 @@ fn happen(world: &Rc<World>) {
                 });
             } else if !told && world.fault("list emptied", 1.0) {
                 world.sim.event(|| format!("all records of store {} are lost", list + 1));
+                world.emptied.set(now);
                 let mut list = world.lists[list].borrow_mut();
                 for id in list.ids() {
-                    list.remove(&id, false);
+                    list.remove(&id, false, now);
                 }
             }
         }
@@ -209,6 +254,7 @@ fn set(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
         change(node);
         let beats = node.health.alive && node.connected;
         node.beats_since = beats.then(|| node.beats_since.unwrap_or(now));
+        node.quiet_since = (!beats).then(|| node.quiet_since.unwrap_or(now));
     }
 }
 
@@ -231,6 +277,72 @@ fn signal(world: &World, at: usize, stop: bool) {
     }
 }
 
+fn is_up(world: &World, list: usize) {
+    world.lists[list].borrow_mut().set_mood(Mood::Up, world.sim.now());
+}
+
+/// After that time all stores go away, for so long.
+fn go_and_come(world: &Rc<World>, soon: Duration, long: Duration) {
+    for list in 0..world.lists.len() {
+        later(world, soon, move |world| {
+            world.lists[list].borrow_mut().set_mood(Mood::Away, world.sim.now());
+        });
+        later(world, soon + long, move |world| is_up(world, list));
+    }
+}
+
+/// An operator accepts the list for the files of a balancer.
+fn accept(world: &Rc<World>, at: usize) {
+    let balancer = &world.balancers[at];
+    let copies = balancer.copies.borrow();
+    let readings = world.lists.iter().enumerate().map(|(place, list)| {
+        let list = list.borrow();
+        match list.mood() {
+            Mood::Up | Mood::Slow | Mood::Refuses => list.read(),
+            Mood::Away | Mood::Hangs => list.fail(StoreErrorKind::NotYet, copies.get(&place).cloned()),
+        }
+    });
+    let fleet = world.fleet(at, readings.collect(), Vec::new());
+    for (table, render) in balancer.config.renders.iter().enumerate() {
+        let seen = Seen { forced: true, ..Seen::of(world, &fleet) };
+        let machine = Machine { turning: Rc::new(Turning::new(world, at, seen)), table };
+        let evidence = Evidence::Nothing;
+        let options =
+            TurnOptions { dry_run: false, hold_reload: false, evidence, accept: true, compare_firsts: false };
+        turn::take(&machine, &balancer.config, render, &Facts::new(), &fleet, options);
+    }
+}
+
+/// An operator sets the state of a server at HAProxy's socket.
+fn operate(world: &World, at: usize, id: &str, state: &str) {
+    let balancer = &world.balancers[at];
+    world.sim.event(|| format!("{}: an operator sets {id} to {state}", balancer.name));
+    balancer.haproxy.borrow_mut().obey(&format!("set server app/{id} state {state}"), world.sim.now());
+}
+
+/// On a calm list: a change, and stores that are away for some time. Returns when all of them are back.
+pub(super) fn away_and_back(world: &Rc<World>) -> Duration {
+    let (chance, now) = (world.sim.chance(), world.sim.now());
+    let agent = &world.balancers[0].config.agent;
+    let soon = (agent.poll + agent.quiet_max).mul_f64(chance.f64());
+    let long = Duration::from_secs_f64(*chance.pick(&[5.0, 60.0, 600.0]) * chance.f64());
+    let some = if chance.happens(0.5) { 0..world.lists.len() } else { 0..1 };
+    let (clone, sim) = (world.clone(), world.sim.clone());
+    let set = move |world: &World, mood: Mood| {
+        world.change();
+        world.sim.event(|| format!("stores {some:?} are {mood:?}"));
+        some.clone().for_each(|list| world.lists[list].borrow_mut().set_mood(mood, world.sim.now()));
+    };
+    world.sim.spawn(async move {
+        sim.sleep(soon).await;
+        set(&clone, Mood::Away);
+        sim.sleep(long).await;
+        set(&clone, Mood::Up);
+    });
+    change(world, Change::Slots);
+    now + soon + long
+}
+
 /// All faults end.
 pub(super) fn calm(world: &Rc<World>) {
     world.is_rough.set(false);
@@ -239,13 +351,14 @@ pub(super) fn calm(world: &Rc<World>) {
     let now = world.sim.now();
     let stated = world.wall(0, Duration::ZERO).as_second() + 7300;
     for list in &world.lists {
-        list.borrow_mut().mood = Mood::Up;
+        list.borrow_mut().set_mood(Mood::Up, now);
     }
-    for balancer in &world.balancers {
+    for (at, balancer) in world.balancers.iter().enumerate() {
         balancer.reloading.set(Reloading::Works);
         balancer.check_fails.set(false);
         balancer.clock.set(0);
         balancer.haproxy.borrow_mut().down_until = now;
+        world.nodes.borrow().keys().for_each(|id| operate(world, at, id, "ready"));
     }
     let ids: Vec<String> = world.nodes.borrow().keys().cloned().collect();
     set(world, &ids, |node| {
@@ -253,7 +366,7 @@ pub(super) fn calm(world: &Rc<World>) {
             node.health = Health { alive: true, since: now };
         }
         (node.connected, node.clock, node.state, node.wanted) = (true, 0, "running", true);
-        node.stated = stated;
+        (node.stated, node.cut_from) = (stated, None);
     });
     ids.iter().for_each(|id| world.publish(id, true));
 }
