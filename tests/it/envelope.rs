@@ -58,7 +58,7 @@ impl List {
 }
 
 /// Commits one file on a ref.
-fn import(repository: &Path, reference: &str, path: &str, text: &str) {
+pub(crate) fn import(repository: &Path, reference: &str, path: &str, text: &str) {
     let mut import = Command::new("git")
         .args(["-C", repository.to_str().unwrap(), "fast-import", "--quiet", "--force"])
         .stdin(Stdio::piped())

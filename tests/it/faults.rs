@@ -4,6 +4,7 @@
 mod dangling;
 mod deadlines;
 mod disk;
+mod earlier;
 mod history;
 
 use std::fs;
