@@ -80,6 +80,11 @@ impl Liveness {
         Liveness { listeners, met: HashMap::new(), silent_before }
     }
 
+    /// The nodes that the last observer left as silent, and for how long they were.
+    pub fn silent_before(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.silent_before.iter().map(|(id, silent)| (id.as_str(), silent.silent_for))
+    }
+
     /// A store was read, and has these heartbeats. `wall` is this machine's clock.
     pub fn heard(&mut self, store: usize, beats: &Beats, now: Moment, wall: Timestamp) {
         let Some(listener) = self.listeners.get_mut(store) else { return };

@@ -24,7 +24,15 @@ pub(super) struct Silence {
 
 impl Silence {
     pub(super) fn new(liveness: Liveness, max_ages: BTreeSet<Duration>) -> Silence {
-        Silence { liveness, max_ages, silent: BTreeSet::new(), next: None }
+        // Those of the last agent. If they differ from what this one finds first, its memory is out of date, and the
+        // next agent must not believe it.
+        let before = liveness.silent_before();
+        let silent = before.flat_map(|(id, silence)| {
+            let exceeded = max_ages.iter().filter(move |max_age| silence > **max_age);
+            exceeded.map(move |max_age| (id.to_owned(), *max_age))
+        });
+        let silent = silent.collect();
+        Silence { liveness, max_ages, silent, next: None }
     }
 
     /// The shortest `max-age`; `None` if no file depends on heartbeats.
@@ -77,12 +85,19 @@ mod tests {
         let liveness = Liveness::new(1, at(60), BTreeMap::from([("i-1".to_owned(), before)]));
         let mut silence = Silence::new(liveness, BTreeSet::from([at(60), at(100)]));
         assert_eq!(silence.least(), Some(at(60)));
-        silence
-            .liveness
-            .listed([crate::liveness::Listed { id: "i-1", changed: None, last_seen: None }].into_iter());
-        assert!(silence.judge(&roster, at(5), at(2)));
+        let listed =
+            |last_seen| [crate::liveness::Listed { id: "i-1", changed: None, last_seen }].into_iter();
+        silence.liveness.listed(listed(None));
+        // As the last agent left it.
+        assert!(!silence.judge(&roster, at(5), at(2)));
         assert_eq!(silence.next, Some(at(15) + A_MOMENT));
         assert!(!silence.judge(&roster, at(5), at(30)));
         assert_eq!(silence.next, Some(at(35)));
+        // It was heard while no agent ran.
+        let liveness = Liveness::new(1, at(60), BTreeMap::from([("i-1".to_owned(), before)]));
+        let mut silence = Silence::new(liveness, BTreeSet::from([at(60)]));
+        silence.liveness.listed(listed(Some(jiff::Timestamp::UNIX_EPOCH)));
+        assert!(silence.judge(&roster, at(5), at(2)));
+        assert!(!silence.judge(&roster, at(5), at(2)));
     }
 }
