@@ -131,8 +131,15 @@ fn an_update_that_waits_outlives_a_merge_that_is_refused() {
             let seen = in_one_shard(guest(3, &host, &url)).run(&["list", "--format", "ids"]).stdout;
             assert_eq!(seen, "i-001\ni-009\n", "{url}");
         }
-        one.good(&["beat"]);
-        one.good(&["publish"]);
+        // A node on a busy machine may take its own load for a crowd, and leave the merge to others.
+        let is_merged = || list.git(["ls-tree", "-r", "--name-only", "HEAD"]).contains("/i-009.json\n");
+        for _ in 0..20 {
+            one.good(&["beat"]);
+            one.good(&["publish"]);
+            if is_merged() {
+                break;
+            }
+        }
         assert!(list.read("it/presence/all/i-009.json").contains("i-009"));
         assert_eq!(ids(&one), ["i-001", "i-009"]);
         list.git(["fsck", "--strict"]);
