@@ -234,8 +234,8 @@ fn a_page_of_a_large_fleet_with_a_long_history_is_small() {
             node.clone()
         })
         .collect();
-    let commits: Vec<Vec<&fleet::File>> = changes.iter().map(|change| vec![change]).collect();
-    fleet::commits(&path, "it/presence/all", false, &commits.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let commits = changes.into_iter().map(|change| (fleet::SOME_TIME, vec![change]));
+    fleet::commits(&path, "it/presence/all", false, commits);
     let reader = Machine::new("lb1").store(server.url("list.git"));
     reader.configure("[timeouts]\npublish = 600\nread = 600\n");
     let page = reader.run(&["page", "-q", "--events", "2500"]).code(0).stdout;

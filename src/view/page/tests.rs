@@ -54,6 +54,7 @@ fn timeline(versions: &[List], most: usize, first: Before, end: End, shown: &[&N
             id: Name::parse(id).unwrap(),
             before: parse(before, id),
             after: parse(after, id),
+            withdrawn: false,
         });
         let nodes: Vec<NodeStep> = nodes.collect();
         if nodes.is_empty() && version > 0 {
@@ -341,6 +342,7 @@ fn a_page_of_a_large_fleet_is_small() {
                 id: Name::parse(id).unwrap(),
                 before: parse(&versions[0][id]),
                 after: parse(after),
+                withdrawn: false,
             };
             let step = Step { moment: moment(version), nodes: vec![node], before: Before::Step };
             assert_eq!(timeline.visit(step), ControlFlow::Continue(()));

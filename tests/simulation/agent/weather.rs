@@ -210,7 +210,8 @@ fn happen(world: &Rc<World>) {
         }
         20 => {
             if world.fault("operator changes a server", 1.0) {
-                operate(world, at, &id, *chance.pick(&["maint", "drain"]));
+                let state = *chance.pick(&["maint", "drain"]);
+                operate(world, at, &id, state);
                 later(world, long, move |world| operate(world, at, &id, "ready"));
             }
         }
