@@ -85,7 +85,7 @@ fn of_the_command_line_and_the_configuration() {
       |
     2 | stores = 3
       | ^^^^^^
-    unknown field `stores`, expected one of `nodeinfo`, `store`, `folder`, `layout`, `beat-store`, `beat-shards`, `state-dir`, `branch`, `addresses`, `template-dir`, `verbose`, `quiet`, `color`, `vars`, `states`, `limits`, `store-limits`, `timeouts`, `render`, `agent`, `health`, `notify`
+    unknown field `stores`, expected one of `nodeinfo`, `store`, `folder`, `layout`, `beat-store`, `beat-shards`, `state-dir`, `branch`, `addresses`, `template-dir`, `verbose`, `quiet`, `color`, `vars`, `states`, `limits`, `store-limits`, `timeouts`, `render`, `page`, `agent`, `health`, `notify`
     hint: `presence init` writes a file that shows every key
     ");
 }
@@ -299,7 +299,7 @@ fn of_stores() {
     insta::assert_snapshot!(told(&app, &["list", "--store", "no-such"]), @"
     exit code 3
     --- stdout
-    ID  PART  STACKTYPE  DEPLOYMENT  STATE  AVAILABILITY  ADDRESS  PORT
+    ID  PART  STACKTYPE  DEPLOYMENT  STATE  AVAILABILITY  ADDRESS  PORT  SEEN  FRESHNESS
     --- stderr
     warning: store `no-such`: there is no directory or repository `no-such`; there is no earlier copy of it
     error: no store could be read; these are the last copies

@@ -158,8 +158,8 @@ fn the_files_of_2015_are_read_as_they_are() {
     .unwrap();
     let lb = lb.store(folder.display());
     insta::assert_snapshot!(lb.good(&["list"]), @"
-    ID          PART  STACKTYPE  DEPLOYMENT  STATE  AVAILABILITY  ADDRESS  PORT
-    i-c44e9b33  app1  lad1       -           -      active        ?        -
+    ID          PART  STACKTYPE  DEPLOYMENT  STATE  AVAILABILITY  ADDRESS  PORT  SEEN  FRESHNESS
+    i-c44e9b33  app1  lad1       -           -      active        ?        -     -     never
     ");
     let shown = lb.good(&["show", "i-c44e9b33"]);
     assert!(shown.contains("address       none: it has no `address`, `ipv4` or `ipv6`"), "{shown}");
