@@ -30,8 +30,7 @@ pub(super) fn start(config: &Config, stores: &FleetStores, events: &Sender<Event
 
 /// Brings all pages up to date, and returns what is wrong.
 fn make(config: &Config, stores: &FleetStores) -> Vec<Complaint> {
-    let beats = config.pages.iter().any(|page| page.max_age.is_some());
-    let fleet = Fleet::read(config, stores, beats);
+    let fleet = Fleet::read(config, stores, true);
     // The agent has reported a store that does not answer.
     if !fleet.is_current() {
         return Vec::new();

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::history::{End, Timeline};
 use crate::record::Facts;
-use crate::roster::{Node, Selector};
+use crate::roster::{Heartbeats, Node, Selector};
 use crate::store::{At, Moment, StoreErrorKind};
 use crate::view::Groups;
 use crate::view::page::{self, Content, Known, Page, StoreSeen};
@@ -27,7 +27,7 @@ pub struct Request<'a> {
     pub at: Option<&'a At>,
     /// The nodes to show.
     pub selector: &'a Selector,
-    /// Nodes without a sign of life for longer are silent.
+    /// Nodes without a sign of life for longer are silent; `None` for the usual time.
     pub max_age: Option<SignedDuration>,
     /// The most changes.
     pub events: usize,
@@ -71,7 +71,12 @@ pub fn make(
         stores: past.stores,
         problems: fleet.problems(),
         nodes,
-        max_age: request.max_age.filter(|_| fleet.hears_beats()),
+        heartbeats: request.at.is_none().then_some(Heartbeats {
+            now: at,
+            max_age: request.max_age,
+            are_heard: fleet.hears_beats(),
+            has: &|node| fleet.has_heartbeat(node.record.id()),
+        }),
         timeline: past.timeline.as_ref(),
         states: &config.states,
         wiring: &wiring,

@@ -13,6 +13,7 @@ use crate::config::{Config, PageFile};
 use crate::errors::PathError;
 use crate::output::{Done, Memory, TargetError, digest};
 use crate::record::Facts;
+use crate::roster::{Freshness, Heartbeats, Node};
 
 /// The note in a page's memory about the last one.
 const LAST: &str = "page.json";
@@ -128,11 +129,8 @@ fn list(fleet: &Fleet, table: &PageFile, now: Timestamp) -> String {
         add(&reading.error.as_ref().map(|error| crate::errors::chain(error)).unwrap_or_default());
     }
     add(&format!("{:?} {}", table, env!("CARGO_PKG_VERSION")));
-    if let Some(max_age) = table.max_age.filter(|_| fleet.hears_beats()) {
-        for node in &fleet.roster.nodes {
-            let is_silent = node.last_seen.is_none_or(|seen| now.duration_since(seen) > max_age);
-            add(if is_silent { node.record.id().as_str() } else { "" });
-        }
-    }
+    let has = |node: &Node| fleet.has_heartbeat(node.record.id());
+    let heartbeats = Heartbeats { now, max_age: table.max_age, are_heard: fleet.hears_beats(), has: &has };
+    fleet.roster.nodes.iter().for_each(|node| add(Freshness::of(node, &heartbeats).as_str()));
     format!("{:016x}", hash.finish())
 }

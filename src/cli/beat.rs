@@ -115,7 +115,7 @@ fn read_and_render(
     accepted: bool,
     failures: &mut Failures,
 ) {
-    let beats = config.wants_beats() || config.pages.iter().any(|page| page.max_age.is_some());
+    let beats = config.wants_beats() || !config.pages.is_empty();
     let Some(fleet) = failures.note(fleet::read(config, stores, &MaxAge::default(), beats)) else { return };
     console::warnings(&fleet.problems(), fleet::ALL_PROBLEMS);
     let notifier = match args.dry_run {

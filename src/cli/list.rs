@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::metrics::Page;
 use crate::record::Envelope;
-use crate::roster::{Availability, Node, Roster, Selector, States};
+use crate::roster::{Availability, Heartbeats, Node, Roster, Selector, States};
 use crate::sanitize::excerpt;
 use crate::store::At;
 use crate::template::shape;
@@ -261,7 +261,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
 
 /// The table for so many columns of a terminal, or for something else.
 fn as_table(fleet: &Fleet, nodes: &[&Node], args: &Args, now: Timestamp, width: Option<usize>) -> String {
-    let heartbeats = columns::Heartbeats {
+    let heartbeats = Heartbeats {
         now,
         max_age: args.select.max_age.max_age,
         are_heard: fleet.hears_beats(),

@@ -3,12 +3,80 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Availability, Problem, Roster};
+use super::{Availability, Node, Problem, Roster};
 use crate::mark;
 use crate::store::{Beats, Heartbeat};
 
 /// A clock that is ahead by at most this is not reported as wrong.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// Without a limit, a node is called silent after this time: four times the usual interval of heartbeats, and some
+/// more.
+const USUAL_MAX_AGE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What is known of the heartbeats.
+pub struct Heartbeats<'a> {
+    /// The present time.
+    pub now: Timestamp,
+    /// When a node becomes silent; `None` for the usual time.
+    pub max_age: Option<SignedDuration>,
+    /// Whether a store of heartbeats answers.
+    pub are_heard: bool,
+    /// Whether there is a heartbeat of that node.
+    pub has: &'a dyn Fn(&Node) -> bool,
+}
+
+impl std::fmt::Debug for Heartbeats<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heartbeats")
+            .field("now", &self.now)
+            .field("max_age", &self.max_age)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How fresh the last sign of life of a node is. It changes nothing: a node becomes absent only by
+/// [`Roster::expire`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It is not older than the limit.
+    Fresh,
+    /// It is older, or there is none although a limit is set.
+    Silent,
+    /// The node has no heartbeat, and no limit is set.
+    Never,
+    /// The clock of the node is ahead.
+    Ahead,
+    /// No store of heartbeats answers.
+    Unknown,
+}
+
+impl Freshness {
+    /// The freshness of that node.
+    pub fn of(node: &Node, heartbeats: &Heartbeats<'_>) -> Freshness {
+        let age = node.last_seen.map(|seen| heartbeats.now.duration_since(seen));
+        let max_age = heartbeats.max_age.unwrap_or(USUAL_MAX_AGE);
+        match age {
+            _ if !heartbeats.are_heard => Freshness::Unknown,
+            Some(age) if age < -SKEW => Freshness::Ahead,
+            Some(age) if age <= max_age => Freshness::Fresh,
+            // Who sets a limit expects heartbeats of all nodes.
+            _ if heartbeats.max_age.is_some() || (heartbeats.has)(node) => Freshness::Silent,
+            _ => Freshness::Never,
+        }
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Freshness::Fresh => "fresh",
+            Freshness::Silent => "silent",
+            Freshness::Never => "never",
+            Freshness::Ahead => "ahead",
+            Freshness::Unknown => "unknown",
+        }
+    }
+}
 
 impl Roster {
     /// Records each node's last sign of life: its last heartbeat, or the change of its state if that is
@@ -115,5 +183,31 @@ mod tests {
                 "was last seen 2h 1m ago, longer than 5m: it is treated as absent",
             ]
         );
+    }
+
+    #[test]
+    fn a_sign_of_life_has_a_word() {
+        let file = ("i-1.json", Ok(r#"{"filetype":"nodepresence","value":{"instance-id":"i-1"}}"#));
+        let source = Source { store: "s", snapshot: &Snapshot::of([file]), stale: false };
+        let mut roster = Roster::new(&[source], &States::default());
+        let now = Timestamp::from_second(1_767_000_000).unwrap();
+        let mut check = |ago: Option<i64>, max_age, are_heard, has: bool, expect: &str| {
+            roster.nodes[0].last_seen =
+                ago.and_then(|ago| now.checked_sub(SignedDuration::from_secs(ago)).ok());
+            let heartbeats = Heartbeats { now, max_age, are_heard, has: &|_| has };
+            assert_eq!(Freshness::of(&roster.nodes[0], &heartbeats).as_str(), expect, "{ago:?}");
+        };
+        check(Some(300), None, true, true, "fresh");
+        check(Some(301), None, true, true, "silent");
+        check(Some(301), Some(SignedDuration::from_hours(1)), true, true, "fresh");
+        check(Some(31), Some(SignedDuration::from_secs(30)), true, true, "silent");
+        // Its state has changed, but it sends no heartbeats.
+        check(Some(10), None, true, false, "fresh");
+        check(Some(301), None, true, false, "never");
+        check(None, None, true, false, "never");
+        check(None, Some(SignedDuration::from_secs(30)), true, false, "silent");
+        check(Some(-60), None, true, true, "fresh");
+        check(Some(-61), None, true, true, "ahead");
+        check(Some(10), None, false, true, "unknown");
     }
 }

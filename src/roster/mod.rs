@@ -12,6 +12,7 @@ mod twins;
 
 pub use availability::{Availability, States, UnknownAvailability};
 pub use diff::{NodeChange, diff};
+pub use freshness::{Freshness, Heartbeats};
 pub use node::{Fault, Node, faults, stated_address};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;

@@ -1,72 +1,18 @@
 //! The columns of the table of nodes, and what each shows of a node. Pure.
 
 use anstyle::{AnsiColor, Style};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::roster::{Availability, Node};
+use crate::roster::{Availability, Freshness, Heartbeats, Node};
 use crate::sanitize::excerpt;
 
-/// Without `--max-age`, a node is called silent after this time: four times the usual interval of heartbeats, and
-/// some more.
-const USUAL_MAX_AGE: SignedDuration = SignedDuration::from_mins(5);
-
-/// A clock that is ahead by at most this is not called wrong.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
-
-/// What is known of the heartbeats.
-pub(super) struct Heartbeats<'a> {
-    pub(super) now: Timestamp,
-    /// When a node becomes silent.
-    pub(super) max_age: Option<SignedDuration>,
-    /// Whether a store of heartbeats answers.
-    pub(super) are_heard: bool,
-    /// Whether there is a heartbeat of that node.
-    pub(super) has: &'a dyn Fn(&Node) -> bool,
-}
-
-/// How fresh the last sign of life of a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Freshness {
-    Fresh,
-    Silent,
-    /// It has no heartbeat.
-    Never,
-    /// Its clock is ahead.
-    Ahead,
-    /// No store of heartbeats answers.
-    Unknown,
-}
-
-impl Freshness {
-    fn of(node: &Node, heartbeats: &Heartbeats<'_>) -> Freshness {
-        let age = node.last_seen.map(|seen| heartbeats.now.duration_since(seen));
-        let max_age = heartbeats.max_age.unwrap_or(USUAL_MAX_AGE);
-        match age {
-            _ if !heartbeats.are_heard => Freshness::Unknown,
-            Some(age) if age < -SKEW => Freshness::Ahead,
-            Some(age) if age <= max_age => Freshness::Fresh,
-            Some(_) if (heartbeats.has)(node) => Freshness::Silent,
-            _ => Freshness::Never,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Freshness::Fresh => "fresh",
-            Freshness::Silent => "silent",
-            Freshness::Never => "never",
-            Freshness::Ahead => "ahead",
-            Freshness::Unknown => "unknown",
-        }
-    }
-
-    fn style(self) -> Style {
-        match self {
-            Freshness::Fresh => AnsiColor::Green.on_default(),
-            Freshness::Silent => AnsiColor::Red.on_default(),
-            Freshness::Never | Freshness::Ahead => AnsiColor::Yellow.on_default(),
-            Freshness::Unknown => Style::new().dimmed(),
-        }
+/// The colour of a freshness, which repeats its word.
+fn word_style(freshness: Freshness) -> Style {
+    match freshness {
+        Freshness::Fresh => AnsiColor::Green.on_default(),
+        Freshness::Silent => AnsiColor::Red.on_default(),
+        Freshness::Never | Freshness::Ahead => AnsiColor::Yellow.on_default(),
+        Freshness::Unknown => Style::new().dimmed(),
     }
 }
 
@@ -141,7 +87,7 @@ impl Column {
             Column::Freshness => {
                 let freshness =
                     heartbeats.map_or(Freshness::Unknown, |heartbeats| Freshness::of(node, heartbeats));
-                return (freshness.as_str().to_owned(), freshness.style());
+                return (freshness.as_str().to_owned(), word_style(freshness));
             }
         };
         (text, Style::new())
@@ -171,6 +117,8 @@ fn age(now: Timestamp, seen: Timestamp) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::roster::{Roster, Source, States};
     use crate::store::Snapshot;
@@ -188,29 +136,6 @@ pub(super) mod tests {
             .collect();
         let snapshot = Snapshot::of(files.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str()))));
         Roster::new(&[Source { store: "s", snapshot: &snapshot, stale: false }], &States::default())
-    }
-
-    #[test]
-    fn a_sign_of_life_has_a_word() {
-        let mut roster = roster(&[("i-1", r#""nodepart":"app1""#)]);
-        let now: Timestamp = NOW.parse().unwrap();
-        let mut check = |ago: Option<i64>, max_age, are_heard, has: bool, expect: &str| {
-            roster.nodes[0].last_seen =
-                ago.and_then(|ago| now.checked_sub(SignedDuration::from_secs(ago)).ok());
-            let heartbeats = Heartbeats { now, max_age, are_heard, has: &|_| has };
-            assert_eq!(Freshness::of(&roster.nodes[0], &heartbeats).as_str(), expect, "{ago:?}");
-        };
-        check(Some(300), None, true, true, "fresh");
-        check(Some(301), None, true, true, "silent");
-        check(Some(301), Some(SignedDuration::from_hours(1)), true, true, "fresh");
-        check(Some(31), Some(SignedDuration::from_secs(30)), true, true, "silent");
-        // Its state has changed, but it sends no heartbeats.
-        check(Some(10), None, true, false, "fresh");
-        check(Some(301), None, true, false, "never");
-        check(None, None, true, false, "never");
-        check(Some(-60), None, true, true, "fresh");
-        check(Some(-61), None, true, true, "ahead");
-        check(Some(10), None, false, true, "unknown");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use anstyle::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::columns::{Column, Heartbeats};
+use super::columns::Column;
+use crate::roster::Heartbeats;
 use crate::roster::Node;
 
 /// The number of columns between two columns of the table.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::escape;
 use crate::history::{COLUMNS, Happening, Stated, Timeline, between};
 use crate::name::Name;
 use crate::record::REASON;
-use crate::roster::{Availability, Node, States};
+use crate::roster::{Availability, Freshness, Heartbeats, Node, States};
 use crate::sanitize::said;
 use crate::view::{Group, Wiring};
 
@@ -82,8 +82,8 @@ pub struct Content<'a> {
     pub problems: Vec<String>,
     /// The selected nodes, by instance-id.
     pub nodes: Vec<&'a Node>,
-    /// Nodes without a sign of life for longer than this are silent, if it is known when nodes gave one.
-    pub max_age: Option<SignedDuration>,
+    /// The heartbeats; `None` for a moment in the past.
+    pub heartbeats: Option<Heartbeats<'a>>,
     /// The last changes; `None` if no store has a history.
     pub timeline: Option<&'a Timeline>,
     /// What states mean.
@@ -212,7 +212,10 @@ fn node(content: &Content<'_>, id: &Name, node: Option<&Node>, stated: &Stated, 
         .collect();
     let facts = stated.facts.iter().filter(|_| most > 0).map(|(name, value)| json!([name, short(value)]));
     let heard = node.and_then(|node| node.last_seen).filter(|_| !content.is_past);
-    let freshness = freshness(content, heard);
+    let freshness = match (&content.heartbeats, node) {
+        (Some(heartbeats), Some(node)) => Freshness::of(node, heartbeats),
+        _ => Freshness::Unknown,
+    };
     let is_active = node.is_some_and(|node| node.availability == Availability::Active);
     let reason = node.and_then(|node| node.record.text(REASON)).map(|reason| said(&reason, MAX_TEXT));
     json!({
@@ -221,19 +224,10 @@ fn node(content: &Content<'_>, id: &Name, node: Option<&Node>, stated: &Stated, 
         "is": columns,
         "facts": facts.collect::<Vec<_>>(),
         "heard": heard.map(Timestamp::as_second),
-        "freshness": freshness,
+        "freshness": freshness.as_str(),
         "reason": reason,
-        "counted": is_active && freshness != "silent",
+        "counted": is_active && freshness != Freshness::Silent,
     })
-}
-
-/// `fresh` or `silent`; `unknown` if nobody says how long a node may be silent.
-fn freshness(content: &Content<'_>, heard: Option<Timestamp>) -> &'static str {
-    match (content.max_age.filter(|_| !content.is_past), heard) {
-        (None, _) => "unknown",
-        (Some(max_age), Some(heard)) if content.at.duration_since(heard) <= max_age => "fresh",
-        (Some(_), _) => "silent",
-    }
 }
 
 /// The changes as JSON, oldest first, in at most that many bytes.

@@ -12,7 +12,7 @@ function columnsOfTable() {
 /** When a node was last heard of, in words. */
 function heardOf(row) {
   if (row.heard !== null) return timeOf(row.heard, ago(row.heard));
-  return quiet(moment.past || row.freshness !== "silent" ? "not known" : "none");
+  return quiet(moment.past || row.freshness === "unknown" ? "not known" : "none");
 }
 
 function cell(row, key) {

@@ -128,10 +128,10 @@ function drawMissing() {
 function unheard() {
   if (moment.past || fleet.data.past)
     return "Silent nodes are not known for the past: heartbeats leave no history.";
-  const isJudged = moment.listed.some((row) => row.freshness === "fresh" || row.freshness === "silent");
+  const isJudged = moment.listed.some((row) => row.freshness !== "unknown");
   return isJudged || !moment.listed.length
     ? null
-    : "Silent nodes are not known: this page was made without --max-age, or without heartbeats.";
+    : "Silent nodes are not known: no store of heartbeats answered.";
 }
 
 // The counts.

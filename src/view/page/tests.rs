@@ -9,7 +9,7 @@ use crate::history::COLUMNS;
 use crate::history::{End, Timeline};
 use crate::name::Name;
 use crate::record::Record;
-use crate::roster::{Node, Roster, Selector, Source, States};
+use crate::roster::{Heartbeats, Node, Roster, Selector, Source, States};
 use crate::store::{Before, Moment, NodeStep, Snapshot, Step, Visitor};
 use crate::view::Wiring;
 
@@ -82,7 +82,7 @@ fn content<'a>(roster: &'a Roster, timeline: Option<&'a Timeline>, wiring: &'a W
         stores: Vec::new(),
         problems: Vec::new(),
         nodes: roster.nodes.iter().collect(),
-        max_age: None,
+        heartbeats: None,
         timeline,
         states: Box::leak(Box::default()),
         wiring,
@@ -245,13 +245,16 @@ fn what_is_not_known_is_null() {
     let mut check = |heard: Option<i64>, max_age: Option<i64>, is_past: bool, expect: &str| {
         roster.nodes[0].last_seen = heard.map(|ago| at - SignedDuration::from_secs(ago));
         let max_age = max_age.map(SignedDuration::from_secs);
-        let content = Content { max_age, is_past, ..content(&roster, None, &wiring) };
+        let heartbeats = Heartbeats { now: at, max_age, are_heard: true, has: &|_| true };
+        let heartbeats = Some(heartbeats).filter(|_| !is_past);
+        let content = Content { heartbeats, is_past, ..content(&roster, None, &wiring) };
         let data = self::data(&html(&content));
         assert_eq!(data["nodes"][0]["freshness"], expect, "{heard:?} {max_age:?}");
         assert_eq!(data["nodes"][0]["counted"], expect != "silent");
         assert_eq!(data["nodes"][0]["heard"].is_null(), heard.is_none() || is_past);
     };
-    check(Some(10), None, false, "unknown");
+    check(Some(10), None, false, "fresh");
+    check(Some(301), None, false, "silent");
     check(Some(10), Some(60), false, "fresh");
     check(Some(61), Some(60), false, "silent");
     check(None, Some(60), false, "silent");
@@ -372,8 +375,9 @@ fn time_that_passes_is_nothing_new_and_silence_is() {
     let wiring = Wiring::default();
     let mut essence = |minutes: usize, heard: usize, known: Option<&Timeline>| {
         roster.nodes.iter_mut().for_each(|node| node.last_seen = Some(time(heard)));
-        let max_age = Some(SignedDuration::from_secs(300));
-        page(&Content { at: time(minutes), max_age, ..content(&roster, known, &wiring) }).essence
+        let heartbeats = Heartbeats { now: time(minutes), max_age: None, are_heard: true, has: &|_| true };
+        let heartbeats = Some(heartbeats);
+        page(&Content { at: time(minutes), heartbeats, ..content(&roster, known, &wiring) }).essence
     };
     for known in [Some(&timeline), None] {
         let first = essence(1000, 998, known);
