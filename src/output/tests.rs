@@ -11,18 +11,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let memory = Memory::open(&dir.path().join("state"), "t").unwrap();
-    let target = Target {
-        path: dir.path().join("out.cfg"),
-        mode: None,
-        owner: None,
-        in_place: false,
-        check: None,
-        reload: None,
-        socket: None,
-        runtime: None,
-        hold_reload: false,
-        command_limit: Duration::from_secs(10),
-    };
+    let target = Target::plain(dir.path().join("out.cfg"), Duration::from_secs(10));
     Fixture { dir, memory, target }
 }
 
