@@ -1,4 +1,4 @@
-//! A long past: what it costs to look back over a network, the first time and once more.
+//! The cost of looking back over a long history through a network, the first time and once more.
 //!
 //! ```text
 //! cargo bench --bench history                     # 1,000 nodes, 10,000 commits

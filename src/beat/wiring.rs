@@ -82,8 +82,8 @@ pub fn wiring(templates: &Templates<'_>, groups: &Groups<'_>, roster: &Roster) -
 }
 
 impl Templates<'_> {
-    /// What that group uses: what the user says; else the templates in the folders of its part, and the
-    /// `[[render]]` tables if it is this node's own group; else the defaults.
+    /// The templates of that group. The user's words come first. Then come the folders of its part, with the
+    /// `[[render]]` tables of this node's own group, and then the defaults.
     fn used(&self, group: &Group) -> Result<Vec<Used>, TemplateError> {
         let who = group.identity();
         let part = group.part.as_deref().unwrap_or_default();

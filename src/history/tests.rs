@@ -171,7 +171,7 @@ fn a_stretch_has_the_steps_after_its_first_version() {
     check(at(100), at(399), ("c100", "c300 c200", false));
     check(named(100), named(300), ("c100", "c300 c200", false));
     check(named(300), named(300), ("c300", "", false));
-    // The history begins later, which is told.
+    // The history begins later, and the account says so.
     check(at(99), at(200), ("c100", "c200", true));
     check(at(10), at(99), ("", "", true));
     // A version that changed nothing is no step.

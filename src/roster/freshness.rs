@@ -41,7 +41,7 @@ impl std::fmt::Debug for Heartbeats<'_> {
 pub enum Freshness {
     /// It is not older than the limit.
     Fresh,
-    /// It is older, or there is none although a limit is set.
+    /// It is older. With a limit, a node without any sign of life is silent too.
     Silent,
     /// The node has no heartbeat, and no limit is set.
     Never,
@@ -60,7 +60,7 @@ impl Freshness {
             _ if !heartbeats.are_heard => Freshness::Unknown,
             Some(age) if age < -SKEW => Freshness::Ahead,
             Some(age) if age <= max_age => Freshness::Fresh,
-            // Who sets a limit expects heartbeats of all nodes.
+            // A user who sets a limit expects heartbeats of all nodes.
             _ if heartbeats.max_age.is_some() || (heartbeats.has)(node) => Freshness::Silent,
             _ => Freshness::Never,
         }

@@ -78,7 +78,7 @@ fn escaped(text: &str) -> String {
     or_mark(xml(text))
 }
 
-/// At most this many groups and wires are told in words.
+/// The description names at most this many groups and wires.
 const MAX_TOLD: usize = 60;
 
 /// The drawing in words, for those who hear it.

@@ -73,7 +73,7 @@ impl Browser {
         Browser { child, input, messages, calls: 0, target, session, said, _profile: profile }
     }
 
-    /// Takes one message of the browser. What pages say is kept.
+    /// Takes one message of the browser, and keeps what pages say.
     fn message(&mut self, deadline: Instant, awaited: &str) -> Value {
         let left = deadline.saturating_duration_since(Instant::now());
         let message: Value = self

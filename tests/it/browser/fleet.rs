@@ -53,7 +53,7 @@ pub(crate) fn fleet(nodes: usize, events: usize) -> Fleet {
         let state = old.as_ref().map(|facts| facts[3].as_str());
         let (kind, new) = match (state, random.u8(..10)) {
             (None, _) => ("joined", Some(first[node].clone())),
-            // Who drains leaves, or comes back; who works mostly stays.
+            // A node that drains leaves or comes back. A node that works mostly stays.
             (Some("draining"), 0..2) => ("left", None),
             (Some("done"), 0..6) => ("facts", old.clone()),
             (Some("done"), 6..9) => ("state", stated(&old, "draining")),
