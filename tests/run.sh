@@ -48,5 +48,6 @@ cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
 # The crates of other systems, too. Advisories need a database that changes daily, and are a step of a release.
 cargo fetch --locked --quiet
 "$deny/bin/cargo-deny" --offline --workspace --all-features --log-level error check bans licenses sources
-cargo test --locked --workspace --quiet
+# The tests mostly wait, for servers and for time to pass: eight at once suit two cores.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-8} cargo test --locked --workspace --quiet
 PRESENCE_BIN="$PWD/target/debug/presence" cookbook/test/run
