@@ -65,6 +65,26 @@ pub fn path(value: &str) -> Result<String, Refused> {
     Ok(value.to_owned())
 }
 
+/// The highest weight of a server (HAProxy 2.6 manual, section 5.2).
+const MAX_WEIGHT: u16 = 256;
+
+/// The weight of a server, 0 to 256, in its only spelling: HAProxy reads `8_0` as 8 and `+8` as 8.
+pub fn weight(value: &str) -> Result<String, Refused> {
+    let weight =
+        value.parse::<u16>().ok().filter(|weight| *weight <= MAX_WEIGHT).map(|weight| weight.to_string());
+    weight.filter(|weight| weight == value).ok_or_else(|| Reason::Weight.of("a weight in haproxy.cfg"))
+}
+
+/// Whether a server has an option without a value: `true` or, if it has not, nothing. Any other word is refused,
+/// since a wrong guess would move traffic.
+pub fn flag(value: &str) -> Result<String, Refused> {
+    match value {
+        "true" | "yes" | "1" => Ok("true".to_owned()),
+        "false" | "no" | "0" => Ok(String::new()),
+        _ => Err(Reason::Flag.of("a flag in haproxy.cfg")),
+    }
+}
+
 /// The highest server `id` that HAProxy 2.6 accepts; it reads 2^31 as negative and refuses it.
 const MAX_SERVER_ID: u32 = i32::MAX as u32;
 
@@ -204,6 +224,40 @@ mod tests {
         for character in " \t\n\r\0#%$'\"\\`{}[]<>|^\u{7f}é".chars() {
             let expect = format!("character 3 is `{}`, which is not allowed there", character.escape_debug());
             check(&format!("/a{character}b"), Err(&expect));
+        }
+    }
+
+    #[test]
+    fn weights_have_one_spelling() {
+        #[track_caller]
+        fn check(input: &str, expect: Result<&str, &str>) {
+            assert_outcome(input, weight(input), expect);
+        }
+
+        for good in ["0", "1", "10", "256"] {
+            check(good, Ok(good));
+        }
+        for bad in ["", "257", "-1", "+1", "01", "1 ", "1.0", "1e1", "8_0", "ten", "\u{0663}", "1\n", "65536"]
+        {
+            check(bad, Err("it is not a whole number from 0 to 256"));
+        }
+    }
+
+    #[test]
+    fn a_flag_is_a_word_for_yes_or_no() {
+        #[track_caller]
+        fn check(input: &str, expect: Result<&str, &str>) {
+            assert_outcome(input, flag(input), expect);
+        }
+
+        for yes in ["true", "yes", "1"] {
+            check(yes, Ok("true"));
+        }
+        for no in ["false", "no", "0"] {
+            check(no, Ok(""));
+        }
+        for bad in ["", "True", "YES", "on", "2", "yes ", "backup", "no\n"] {
+            check(bad, Err("it is neither `yes` nor `no` (nor `true`, `false`, `1` or `0`)"));
         }
     }
 

@@ -80,6 +80,12 @@ pub enum Reason {
          the last label not a number"
     )]
     HostName,
+    /// Not the weight of a server.
+    #[error("it is not a whole number from 0 to 256")]
+    Weight,
+    /// Not a word for yes or no.
+    #[error("it is neither `yes` nor `no` (nor `true`, `false`, `1` or `0`)")]
+    Flag,
     /// Not a [`Name`](crate::name::Name).
     #[error("{0}")]
     Name(NameError),

@@ -40,6 +40,8 @@ pub struct Server {
     pub state: State,
     /// The port of its health check, if it is a different one.
     pub check_port: Option<u16>,
+    /// Whether it gets requests only while no other server can.
+    pub backup: bool,
     /// All its other options, including those of `default-server`.
     pub options: Options,
 }
@@ -200,7 +202,8 @@ impl Reader {
         };
         let check_port = options.take_number("port")?.map(u16::try_from);
         let check_port = check_port.transpose().map_err(|_| Unread)?;
-        Ok(Server { address, id, state, check_port, options })
+        let backup = options.take_flag("backup");
+        Ok(Server { address, id, state, check_port, backup, options })
     }
 
     fn close(&mut self, section: Section) {
@@ -254,6 +257,7 @@ mod tests {
         let Some(backend) = config.backends.get("b") else { return "no backend".to_owned() };
         let told = backend.servers.iter().map(|(name, server)| {
             let port = server.check_port.map_or(String::new(), |port| format!(" port {port}"));
+            let port = if server.backup { format!("{port} backup") } else { port };
             let id = server.id.map_or(String::new(), |id| format!(" id {id}"));
             let options =
                 server.options.at_run_time(None).replace(" pool-max-conn -1 pool-purge-delay 5s", "");
@@ -279,6 +283,10 @@ mod tests {
         check(
             " default-server fall 1 disabled\n\tserver a 10.0.0.1:80\n server b 10.0.0.2:80 enabled weight 9 # x\n",
             "a 10.0.0.1:80 Down fall 1 inter 2s; b 10.0.0.2:80 Ready(9) fall 1 inter 2s",
+        );
+        check(
+            "default-server backup\nserver a 10.0.0.1:80\nserver b 10.0.0.2:80 no-backup\n",
+            "a 10.0.0.1:80 Ready(1) backup fall 3 inter 2s; b 10.0.0.2:80 Ready(1) fall 3 inter 2s",
         );
         check("server a 10.0.0.1:80 weight 0 disabled\n", "a 10.0.0.1:80 Down fall 3 inter 2s");
         check("\nlisten c from other\n server a 10.0.0.1:80\n", "");
@@ -342,7 +350,7 @@ mod tests {
     /// The lines of the built-in template are all understood.
     #[test]
     fn the_built_in_template_is_understood() {
-        let line = "server app-1 10.0.0.1:8081 id 1156667027 check port 9 weight 0";
+        let line = "server app-1 10.0.0.1:8081 id 1156667027 check port 9 weight 0 backup";
         let config = Config::parse(&format!("{SKELETON}{line}\n"));
         assert!(config.backends["b"].left_alone.is_empty());
         let template = include_str!("../../templates/common/haproxy.cfg.hbs");

@@ -222,6 +222,9 @@ impl Pool<'_> {
         {
             words.push_str(&format!(" weight {weight}"));
         }
+        if wanted.backup {
+            words.push_str(" backup");
+        }
         self.step(server, Action::Add(words), round);
         // HAProxy does not check a disabled server of the file either.
         if wanted.options.has("check") && wanted.state != State::Down {

@@ -21,6 +21,8 @@ pub struct RunningServer {
     pub id: u32,
     /// The port of its health check; 0 if it is the server's own.
     pub check_port: u16,
+    /// Whether it is a backup server; `None` if that is unknown.
+    pub backup: Option<bool>,
     /// `srv_op_state`: 0 is down, 1 starting, 2 running, 3 stopping.
     pub operational: u8,
     /// `srv_admin_state`, see [`RunningServer::state`].
@@ -129,6 +131,7 @@ impl Running {
         let [backend, server, sessions] = [column("pxname")?, column("svname")?, column("scur")?];
         let [status, health] = [column("check_status")?, column("check_health")?];
         let [rise, fall, cookie] = [column("check_rise")?, column("check_fall")?, column("cookie")?];
+        let backup = column("bck").ok();
         for line in lines {
             let fields = fields(line);
             let field = |index: usize| fields.get(index).map_or("", Cow::as_ref);
@@ -144,6 +147,7 @@ impl Running {
             seen.check_rise = number(rise);
             seen.check_fall = number(fall);
             seen.cookie = field(cookie).to_owned();
+            seen.backup = backup.map(|backup| field(backup) == "1");
         }
         Ok(())
     }
@@ -155,6 +159,7 @@ impl RunningServer {
         self.address == Some(server.address)
             && server.id.is_none_or(|id| id == self.id)
             && server.check_port.unwrap_or(0) == self.check_port
+            && self.backup.is_none_or(|backup| backup == server.backup)
     }
 
     /// Whether it gets requests, as configured or commanded; a check's verdict is not included.
@@ -298,10 +303,10 @@ mod tests {
         5 app 12 d ::1 0 5 1 1 -1 1 0 0 14 0 1 1 - 9003 - 0 81 - - 0\n\
         5 app 13 f - 0 32 1 1 9 1 0 0 0 0 1 1 f.example 80 - 0 0 - - 0\n\n";
 
-    const STAT: &str = "# pxname,svname,scur,last_chk,check_status,check_rise,check_fall,check_health,cookie,\n\
-        app,a,3,\"a \"\"b\"\", c\",* L7OK,2,3,4,x,\n\
-        app,d,0,,,,,,,\n\
-        other,d,0,,,,,,,\n\n";
+    const STAT: &str = "# pxname,svname,scur,last_chk,check_status,check_rise,check_fall,check_health,cookie,bck,\n\
+        app,a,3,\"a \"\"b\"\", c\",* L7OK,2,3,4,x,0,\n\
+        app,d,0,,,,,,,1,\n\
+        other,d,0,,,,,,,0,\n\n";
 
     #[test]
     fn both_answers_make_one_picture() {
@@ -313,6 +318,7 @@ mod tests {
         assert_eq!((a.state(), a.serves(), a.check()), (State::Ready(1), true, Check::On));
         assert_eq!((d.address, d.check_port), (Some("[::1]:9003".parse().unwrap()), 81));
         assert_eq!((d.state(), d.check(), d.sessions), (State::Down, Check::Paused, 0));
+        assert_eq!([a, d, f].map(|seen| seen.backup), [Some(false), Some(true), None]);
         assert_eq!((f.address, f.state(), f.sessions), (None, State::Down, 1));
         assert_eq!([a.last_change_s, d.last_change_s], [8, 0], "a change in HAProxy's future is one now");
         assert!(running.servers("other").is_none());

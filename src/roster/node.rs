@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::endpoint::{Address, Allowed, Port};
 use crate::errors::chain;
+use crate::escape::haproxy;
 use crate::name::Name;
 use crate::record::Record;
 use crate::sanitize::excerpt;
@@ -74,6 +75,16 @@ pub struct Fault {
     pub so: &'static str,
 }
 
+/// Decides whether the value of a fact is usable, or why it is not.
+type Judge = fn(&str) -> Result<(), String>;
+
+/// Facts that the server's line in haproxy.cfg takes from its node.
+const HAPROXY_FACTS: [(&str, Judge); 3] = [
+    ("backup", |text| haproxy::flag(text).map(drop).map_err(|error| error.reason.to_string())),
+    ("check-port", |text| Port::parse(text).map(drop).map_err(|error| chain(&error))),
+    ("weight", |text| haproxy::weight(text).map(drop).map_err(|error| error.reason.to_string())),
+];
+
 /// The faults of a record, as readers of the list judge it.
 pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -87,6 +98,12 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
     }
     if let Err(reason) = port(record) {
         add("port", reason, "files that need its port leave it out");
+    }
+    for (fact, judge) in HAPROXY_FACTS {
+        if let Some(Err(reason)) = record.text(fact).filter(|text| !text.is_empty()).map(|text| judge(&text))
+        {
+            add(fact, format!("has an unusable `{fact}`: {reason}"), "haproxy.cfg leaves it out");
+        }
     }
     if let Some(Err(error)) = record.part().filter(|part| !part.is_empty()).map(|part| Name::parse(&part)) {
         add("nodepart", format!("has an unusable `nodepart`: {}", chain(&error)), out);
@@ -163,6 +180,15 @@ mod tests {
         check(r#""address":"127.0.0.1""#, &["address: may not state its address: `127.0.0.1` is a loopback"]);
         check(r#""port":"8080/tcp""#, &["address: has no `address`", "port: has an unusable `port`"]);
         check(r#""ipv4":"10.0.0.1","port":"70000""#, &["out of range"]);
+        check(
+            r#""ipv4":"10.0.0.1","weight":"257","backup":"maybe","check-port":"0""#,
+            &[
+                "backup: has an unusable `backup`: it is neither `yes` nor `no`",
+                "check-port: has an unusable `check-port`",
+                "weight: has an unusable `weight`: it is not a whole number from 0 to 256",
+            ],
+        );
+        check(r#""ipv4":"10.0.0.1","weight":256,"backup":true,"check-port":8080"#, &[]);
         check(r#""ipv4":"10.0.0.1","nodepart":"app/1""#, &["nodepart: has an unusable `nodepart`"]);
         check(
             r#""ipv4":"10.0.0.1","state":"runing""#,

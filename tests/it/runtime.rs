@@ -161,6 +161,34 @@ fn servers_come_stop_and_go_without_a_reload() {
 }
 
 #[test]
+fn weights_and_backups_change_without_a_reload() {
+    let servers = [200, 200, 200].map(HttpServer::start);
+    let [a, b, c] = &servers;
+    let file = |options| lines([(0, a, "weight 2"), (1, b, "weight 2"), (2, c, options)]);
+    let mut balancer = Balancer::start(&file(""));
+    let worker = balancer.haproxy.worker();
+    let replaced = "app/s2 draining; app/s2 down; app/s2 removed; app/s2 added; app/s2 ready";
+    for (options, expect, serving) in [
+        ("weight 256", "app/s2 has weight 256", 3),
+        ("weight 2", "app/s2 has weight 2", 3),
+        ("weight 2 backup", replaced, 2),
+        ("weight 9 backup", "app/s2 has weight 9", 2),
+        ("weight 9", replaced, 3),
+    ] {
+        assert_eq!(told(&balancer.change(&file(options), PATIENCE)), expect, "for `{options}`");
+        assert_eq!(balancer.serving(&servers).len(), serving, "for `{options}`");
+        assert_eq!(told(&balancer.again(PATIENCE)), "", "for `{options}`");
+    }
+    let joined = lines([(0, a, "weight 2"), (2, c, "weight 9")]);
+    assert!(balancer.change(&joined, PATIENCE).is_settled());
+    let outcome =
+        balancer.change(&lines([(0, a, "weight 2"), (1, b, "backup"), (2, c, "weight 9")]), PATIENCE);
+    assert_eq!(told(&outcome), "app/s1 added; app/s1 ready");
+    assert_eq!(balancer.serving(&servers), BTreeSet::from([0, 2]));
+    assert_eq!(balancer.haproxy.worker(), worker, "no reload");
+}
+
+#[test]
 fn a_wedged_server_gets_no_request() {
     let servers = [200, 500].map(HttpServer::start);
     let [good, wedged] = &servers;

@@ -42,6 +42,8 @@ fn seen(text: &str) -> (ServerName, RunningServer) {
     }
     for word in words {
         match word.split_once('=') {
+            None if word == "backup" => seen.backup = Some(true),
+            None if word == "active" => seen.backup = Some(false),
             None if word == "unchecked" => {
                 (seen.check_state, seen.check_status) = (seen.check_state & 8, String::new());
                 (seen.check_health, seen.check_rise, seen.check_fall) = (0, 0, 0);
@@ -221,6 +223,14 @@ fn a_server_that_moved_is_replaced() {
         check(two, &[moved, c], "set server b/a state drain");
     }
     check(two, &["a ready at=10.0.0.9:80", c], "nothing");
+    // HAProxy cannot make a running server a backup, nor the reverse.
+    let backup = "server a 10.0.0.9:80 id 1 check weight 5 backup\nserver c 10.0.0.3:80 id 3";
+    check(backup, &["a ready at=10.0.0.9:80 weight=5 active", c], "set server b/a state drain");
+    check(backup, &["a ready at=10.0.0.9:80 weight=5 backup", c], "nothing");
+    check(backup, &["a ready at=10.0.0.9:80 weight=3 backup", c], "set server b/a weight 5");
+    check(backup, &[c], "add server b/a 10.0.0.9:80 check id 1 weight 5 backup; enable health b/a");
+    check(two, &["a ready at=10.0.0.9:80 backup", c], "set server b/a state drain");
+    assert_eq!(needs_reload(&config(two), &config(backup)), None);
     // If no other server serves meanwhile, or only a few, a reload is gentler.
     check(two, &["a ready"], "reload: 1 of 2 servers of `b` have moved");
     check(two, &["a ready", "c broken at=10.0.0.3:80 id=3"], "reload: 1 of 2 servers of `b` have moved");

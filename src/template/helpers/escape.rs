@@ -16,7 +16,7 @@ use crate::name::Name;
 pub(super) type Format = fn(&str) -> Result<String, String>;
 
 /// All formats, by the names of their helpers.
-const FORMATS: [(&str, Format); 15] = [
+const FORMATS: [(&str, Format); 17] = [
     ("haproxy_name", |value| escape::haproxy::name(value).map_err(|error| error.to_string())),
     ("haproxy_quoted", |value| escape::haproxy::quoted(value).map_err(|error| error.to_string())),
     ("haproxy_path", |value| escape::haproxy::path(value).map_err(|error| error.to_string())),
@@ -29,8 +29,10 @@ const FORMATS: [(&str, Format); 15] = [
     ("properties", |value| escape::properties(value).map_err(|error| error.to_string())),
     ("shell", |value| escape::shell(value).map_err(|error| error.to_string())),
     ("yaml", |value| escape::yaml(value).map_err(|error| error.to_string())),
+    ("as_flag", |value| escape::haproxy::flag(value).map_err(|error| unusable(&error.reason))),
     ("as_name", |value| Name::parse(value).map(|name| name.to_string()).map_err(|error| unusable(&error))),
     ("as_port", |value| Port::parse(value).map(|port| port.to_string()).map_err(|error| unusable(&error))),
+    ("as_weight", |value| escape::haproxy::weight(value).map_err(|error| unusable(&error.reason))),
     ("bracketed", |value| {
         Address::parse(value).map(|found| found.bracketed()).map_err(|error| unusable(&error))
     }),

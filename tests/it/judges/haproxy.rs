@@ -54,6 +54,7 @@ pub(crate) struct Known {
     pub(crate) port: String,
     pub(crate) check_port: String,
     pub(crate) weight: String,
+    pub(crate) backup: bool,
     pub(crate) disabled: bool,
 }
 
@@ -86,6 +87,7 @@ impl Running {
     /// All servers of all backends, by the header of version 1 (HAProxy 2.6 management guide, section 9.3,
     /// "show servers state").
     pub(crate) fn servers(&self) -> BTreeSet<Known> {
+        let backups = self.backups();
         let state = self.server.ask("show servers state\n");
         let mut lines = state.lines().filter(|line| line.contains(' '));
         let header: Vec<&str> = lines.next().unwrap().trim_start_matches("# ").split(' ').collect();
@@ -100,10 +102,24 @@ impl Running {
                     port: field("srv_port").to_owned(),
                     check_port: field("srv_check_port").to_owned(),
                     weight: field("srv_uweight").to_owned(),
+                    backup: backups.contains(&format!("{}/{}", field("be_name"), field("srv_name"))),
                     // SRV_ADMF_CMAINT: the config puts it in maintenance.
                     disabled: field("srv_admin_state").parse::<u8>().unwrap() & 4 != 0,
                 }
             })
+            .collect()
+    }
+
+    /// The backup servers of all backends (HAProxy 2.6 management guide, section 9.1, field 20).
+    fn backups(&self) -> BTreeSet<String> {
+        let statistics = self.server.ask("show stat -1 4 -1\n");
+        let mut lines = statistics.lines().filter(|line| !line.is_empty());
+        let header: Vec<&str> = lines.next().unwrap().trim_start_matches("# ").split(',').collect();
+        let column = header.iter().position(|known| *known == "bck").unwrap();
+        let fields = lines.map(|line| line.split(',').collect::<Vec<_>>());
+        fields
+            .filter(|fields| fields[column] == "1")
+            .map(|fields| format!("{}/{}", fields[0], fields[1]))
             .collect()
     }
 

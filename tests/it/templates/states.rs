@@ -89,6 +89,38 @@ fn a_state_is_a_servers_option() {
     assert_eq!(lb.render(&[]).stderr, "");
 }
 
+#[test]
+fn a_weight_and_a_backup_are_options_of_the_server() {
+    let lb = Balancer::new();
+    for (number, facts) in (1..).zip([
+        r#","weight":"10""#,
+        r#","weight":256,"backup":"yes""#,
+        r#","weight":0"#,
+        r#","weight":"5","state":"draining""#,
+        r#","backup":true,"state":"wedged""#,
+        r#","weight":"","backup":"no""#,
+        "",
+    ]) {
+        lb.put(&format!("i-{number}"), &format!(r#","ipv4":"10.0.0.{number}","port":"80"{facts}"#));
+    }
+    let mut expect = [
+        "i-1 10.0.0.1:80 check weight 10",
+        "i-2 10.0.0.2:80 check weight 256 backup",
+        "i-3 10.0.0.3:80 check weight 0",
+        "i-4 10.0.0.4:80 check weight 0",
+        "i-5 10.0.0.5:80 check backup disabled",
+        "i-6 10.0.0.6:80 check",
+        "i-7 10.0.0.7:80 check",
+    ];
+    assert_eq!(lb.servers(&[]), expect);
+    expect[4] = "i-5 10.0.0.5:80 check weight 100 backup disabled";
+    expect[5] = "i-6 10.0.0.6:80 check weight 100";
+    expect[6] = "i-7 10.0.0.7:80 check weight 100";
+    assert_eq!(lb.servers(&["--set", "app_weight=100"]), expect);
+    let outcome = lb.0.run(&["render", "haproxy", "--set", "app_weight=many"]);
+    outcome.code(1).says("`@root.vars.app_weight` is unusable: it is not a whole number from 0 to 256");
+}
+
 /// Other files list the active nodes; lists of machines have all that exist.
 #[test]
 fn other_files_leave_out_who_may_not_be_used() {
@@ -128,6 +160,16 @@ fn a_node_that_cannot_be_reached_is_left_out_and_reported() {
         ("i-5", r#","ipv4":"10.0.0.1","port":"http""#, "has an unusable `port`: `http` is not a port"),
         ("i-6", r#","ipv4":"10.0.0.1","port":0"#, "has an unusable `port`: the port 0 is out of range"),
         ("i-7", r#","ipv4":"10.0.0.2","port":"8080","check-port":"x""#, "`check-port` is unusable"),
+        (
+            "i-8",
+            r#","ipv4":"10.0.0.2","port":"8080","weight":"257""#,
+            "`weight` is unusable: it is not a whole number",
+        ),
+        (
+            "i-9",
+            r#","ipv4":"10.0.0.2","port":"8080","backup":"maybe""#,
+            "`backup` is unusable: it is neither",
+        ),
     ] {
         lb.put(id, facts);
         let outcome =

@@ -106,6 +106,7 @@ impl Haproxy {
                 address: Some(server.address),
                 id: server.id,
                 check_port: 0,
+                backup: None,
                 operational: if up && !server.maint { 2 } else { 0 },
                 admin: u8::from(server.maint) | if server.drain { 8 } else { 0 },
                 weight: server.weight,

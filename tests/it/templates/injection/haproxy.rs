@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::{Model, assert_reported, hostile, values};
+use super::{Model, assert_reported, hostile, is_something, text, values};
 use crate::fixture::port::free_port;
 use crate::judges::haproxy::{Known, Running};
 use crate::templates::fleet::{Fleet, node};
@@ -16,15 +16,36 @@ fn expected(model: &Model<'_>) -> Option<Known> {
         return None;
     }
     let check_port = model.optional_port("check-port").ok()?;
+    let weight = match model.facts.get("weight") {
+        _ if model.availability == "draining" => "0".to_owned(),
+        Some(value) if is_something(value) || value.as_u64() == Some(0) => {
+            text(Some(value)).filter(|text| is_weight(text))?
+        }
+        _ => "1".to_owned(),
+    };
+    let backup = match model.facts.get("backup") {
+        Some(value) if is_something(value) => match text(Some(value))?.as_str() {
+            "true" | "yes" | "1" => true,
+            "false" | "no" | "0" => false,
+            _ => return None,
+        },
+        _ => false,
+    };
     Some(Known {
         backend: part,
         name: model.id.clone(),
         address: model.address?,
         port: model.port.ok()??.to_string(),
         check_port: check_port.unwrap_or(0).to_string(),
-        weight: if model.availability == "draining" { "0" } else { "1" }.to_owned(),
+        weight,
+        backup,
         disabled: model.availability == "down",
     })
+}
+
+/// A whole number from 0 to 256, without a sign or leading zeros.
+fn is_weight(text: &str) -> bool {
+    (0..=256).any(|weight: u16| weight.to_string() == text)
 }
 
 #[test]
@@ -46,16 +67,19 @@ fn haproxy_knows_what_the_rules_say_and_nothing_else() {
 
     let models: Vec<Model<'_>> = nodes.iter().filter_map(Model::of).collect();
     // Of the active ones with one address and port, the one with the lowest id.
-    let mut all: Vec<Known> = models.iter().filter_map(expected).collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut all: Vec<(Known, bool)> =
+        models.iter().filter_map(|model| Some((expected(model)?, model.availability == "active"))).collect();
+    all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     let mut places = BTreeSet::new();
-    let is_active = |known: &Known| known.weight == "1" && !known.disabled;
     let expect: BTreeSet<Known> = all
         .into_iter()
-        .filter(|known| {
-            !is_active(known) || places.insert((known.backend.clone(), known.address, known.port.clone()))
+        .filter(|(known, is_active)| {
+            !is_active || places.insert((known.backend.clone(), known.address, known.port.clone()))
         })
+        .map(|(known, _)| known)
         .collect();
+    let weights: BTreeSet<&str> = expect.iter().map(|known| known.weight.as_str()).collect();
+    assert!(weights.len() > 4 && expect.iter().any(|known| known.backup), "{weights:?}");
     let seen = running.servers();
     let missing: Vec<_> = expect.difference(&seen).collect();
     let extra: Vec<_> = seen.difference(&expect).collect();

@@ -18,7 +18,7 @@ mod prometheus;
 mod property;
 
 /// The facts that templates read, and some with similar names.
-const FACTS: [&str; 21] = [
+const FACTS: [&str; 23] = [
     "instance-id",
     "address",
     "ipv4",
@@ -31,6 +31,8 @@ const FACTS: [&str; 21] = [
     "state",
     "check-port",
     "check-path",
+    "weight",
+    "backup",
     "metrics-port",
     "availability",
     "part",
@@ -43,7 +45,7 @@ const FACTS: [&str; 21] = [
 ];
 
 /// Values beyond the tables: almost valid ones, names of other nodes, and template syntax.
-const WORSE: [&str; 62] = [
+const WORSE: [&str; 71] = [
     "i-00001",
     "I-00001",
     "host-00001",
@@ -59,6 +61,15 @@ const WORSE: [&str; 62] = [
     "1",
     "65535",
     "65536",
+    "256",
+    "257",
+    "-0",
+    "+8",
+    "10 disabled",
+    "yes",
+    "no",
+    "true",
+    "no check",
     "00080",
     " 80",
     "80 ",
