@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use glob::Pattern;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -13,7 +14,8 @@ use crate::name::Name;
 use crate::output::Memory;
 use crate::output::limits::{self, Count, Counts, Limits, Refusal};
 use crate::record::Facts;
-use crate::roster::{Identity, Node, Roster, States};
+use crate::roster::{Identity, Node, Patterns, Roster, States};
+use crate::sanitize::excerpt;
 use crate::template::{self, HAPROXY_VERSION, Lookup, RenderRequest, Rendered, TemplateError};
 use crate::threads;
 
@@ -288,29 +290,60 @@ fn render(
         previous: &previous,
         fast_path: rendering.fast_path,
     })?;
-    rendered.warnings.extend(unmatched(rendering, &rendered.counts, roster));
+    rendered.warnings.extend(unmatched(rendering, &rendered, roster));
     Ok(rendered)
 }
 
-/// Warnings about variables that name parts for a question of the template, but match no part in scope: they
-/// may be misspelled.
-fn unmatched(rendering: &Rendering<'_>, counts: &Counts, roster: &Roster) -> Vec<String> {
-    let globs = rendering.vars.iter().filter(|(name, _)| name.ends_with("_parts"));
-    let globs = globs.filter_map(|(name, value)| Some((name, value.as_str()?)));
-    let is_asked = |glob: &str| counts.keys().any(|question| question.split(' ').next() == Some(glob));
-    globs
-        .filter(|(_, glob)| is_asked(glob) && !roster.nodes.is_empty())
-        .filter_map(|(name, glob)| {
-            let pattern = glob::Pattern::new(glob).ok()?;
-            let plays = |node: &Node| node.record.part().is_some_and(|part| pattern.matches(&part));
-            let mut scope = roster.nodes.iter().filter(|node| rendering.who.sees(node));
-            let shown = crate::sanitize::excerpt(glob);
-            (!scope.any(plays)).then(|| {
-                format!("no node in scope has a part that matches `{shown}` (the variable `{name}`)")
-            })
-        })
-        .collect()
+/// Warnings about patterns that match no part in scope, of variables that name parts for a question of the
+/// template, and of its blocks over parts: they may be misspelled.
+fn unmatched(rendering: &Rendering<'_>, rendered: &Rendered, roster: &Roster) -> Vec<String> {
+    if roster.nodes.is_empty() {
+        return Vec::new();
+    }
+    let of_variable = |(name, value): (&String, &Value)| {
+        let text = match value {
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            value => value.as_str()?.to_owned(),
+        };
+        let patterns = Patterns::parse(&text).ok().filter(|_| name.ends_with("_parts"))?;
+        let asked =
+            rendered.counts.keys().any(|question| question.split(' ').next() == Some(patterns.text()));
+        asked.then(|| (patterns, format!(" (the variable `{name}`)")))
+    };
+    let mut asked: Vec<(Patterns, String)> = rendering.vars.iter().filter_map(of_variable).collect();
+    let whole = rendered.taken.parts.iter().filter(|question| !question.contains(' '));
+    for patterns in whole.filter_map(|question| Patterns::parse(question).ok()) {
+        if !asked.iter().any(|(known, _)| known.text() == patterns.text()) {
+            asked.push((patterns, String::new()));
+        }
+    }
+    let scope = || roster.nodes.iter().filter(|node| rendering.who.sees(node));
+    let plays =
+        |pattern: &Pattern| scope().any(|node| node.record.part().is_some_and(|part| pattern.matches(&part)));
+    let each =
+        asked.iter().flat_map(|(patterns, whose)| patterns.iter().map(move |pattern| (pattern, whose)));
+    let lost: Vec<_> = each.filter(|(pattern, _)| !plays(pattern)).collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let there: BTreeSet<Cow<'_, str>> = scope().filter_map(|node| node.record.part()).collect();
+    let mut shown: Vec<String> = there.iter().take(MAX_SHOWN).map(|part| excerpt(part)).collect();
+    if there.len() > MAX_SHOWN {
+        shown.push(format!("{} more", there.len() - MAX_SHOWN));
+    }
+    let there = match shown.is_empty() {
+        true => "no node in scope states a part".to_owned(),
+        false => format!("the parts in scope are {}", shown.join(", ")),
+    };
+    let told = |(pattern, whose): &(&Pattern, &String)| {
+        let pattern = excerpt(pattern.as_str());
+        format!("no node in scope has a part that matches `{pattern}`{whose}; {there}")
+    };
+    lost.iter().map(told).collect()
 }
+
+/// The most parts that a warning names.
+const MAX_SHOWN: usize = 10;
 
 /// Missing facts that make the scope wider than the user may expect, one sentence each.
 pub fn unscoped(who: &Identity, roster: &Roster) -> Vec<String> {

@@ -247,8 +247,7 @@ impl Turn {
         };
         let dirs: Vec<PathBuf> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
         let lookup = Lookup::new(&dirs, &who)?;
-        let mut vars = config.vars.clone();
-        vars.extend(render.vars.clone());
+        let vars = render.vars_over(&config.vars);
         let vars = rendering::variables(vars, &lookup, &render.name, Some(&memory), options.dry_run)?;
         let rendering = Rendering {
             name: &render.name,

@@ -115,8 +115,7 @@ impl Templates<'_> {
     }
 
     fn of_table(&self, render: &Render, own: &Identity) -> Used {
-        let mut vars = self.config.vars.clone();
-        vars.extend(render.vars.clone());
+        let vars = render.vars_over(&self.config.vars);
         let or = |said: &Option<String>, own: &Option<String>| said.clone().or_else(|| own.clone());
         let who = Identity {
             part: or(&render.part, &own.part),

@@ -42,6 +42,21 @@ pub struct Render {
     pub reachable: Option<Pattern>,
 }
 
+impl Render {
+    /// The variables of this file over those of the whole configuration. A table, such as the variables of one
+    /// part, is overridden name by name.
+    pub fn vars_over(&self, all: &Map<String, Value>) -> Map<String, Value> {
+        let mut vars = all.clone();
+        for (name, value) in &self.vars {
+            match (vars.get_mut(name), value) {
+                (Some(Value::Object(known)), Value::Object(own)) => known.extend(own.clone()),
+                _ => drop(vars.insert(name.clone(), value.clone())),
+            }
+        }
+        vars
+    }
+}
+
 /// A page of the fleet to keep up to date.
 #[derive(Debug, Clone)]
 pub struct PageFile {

@@ -7,6 +7,7 @@ mod diff;
 mod freshness;
 mod merge;
 mod node;
+mod patterns;
 mod select;
 mod twins;
 
@@ -14,6 +15,7 @@ pub use availability::{Availability, States, UnknownAvailability};
 pub use diff::{NodeChange, diff};
 pub use freshness::{Freshness, Heartbeats};
 pub use node::{Fault, Node, faults, stated_address};
+pub use patterns::{Patterns, PatternsError};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;
 

@@ -9,6 +9,9 @@ use crate::roster::{Availability, Identity, Node, Roster};
 /// The root key of the list of nodes in scope.
 pub(super) const NODES: &str = "nodes";
 
+/// The root key of the variables.
+pub(super) const VARS: &str = "vars";
+
 /// The root key of the list of all other nodes.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 

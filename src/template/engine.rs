@@ -71,6 +71,8 @@ pub struct Taken {
     pub whole: BTreeSet<String>,
     /// The draining and down nodes in each answer.
     pub leaving: AnswerNodes,
+    /// The questions of blocks over parts.
+    pub parts: BTreeSet<String>,
 }
 
 /// Renders a template. Returns an error only if the template cannot be found or read; [`Rendered::text`] has

@@ -476,8 +476,11 @@ fn of_names_that_nobody_bears() {
             app.run(&[&[command], words].concat()).code(0).says(told);
         }
     }
-    let told = "no node in scope has a part that matches `ap1` (the variable `app_parts`)";
+    let told = "no node in scope has a part that matches `ap1` (the variable `app_parts`); the parts in scope are app1";
     app.run(&["render", "haproxy", "--set", "app_parts=ap1"]).code(0).says(told);
+    app.run(&["render", "haproxy", "--set", "app_parts=app*, {ap,web}1"]).code(0).says(told);
+    let default = app.run(&["render", "nginx-upstream", "--set", "app_parts=app*,web"]).code(0).stderr;
+    assert!(default.contains("matches `web`") && !default.contains("matches `app*`"), "{default}");
     app.good(&["render", "hosts", "--set", "app_parts=ap1"]);
     for words in [&["list", "--part", "ap*"][..], &["render", "hosts", "--part", "app1"]] {
         app.good(words);

@@ -1,12 +1,14 @@
 //! The nodes that a block or a question selects, from its arguments: `part="app*" deployment="*" rack="r1"`.
 
+use std::borrow::Cow;
+
 use handlebars::{Helper, RenderError, RenderErrorReason};
 use serde_json::Value;
 
 use super::Shared;
 use super::refusal::refusal;
 use crate::record::text;
-use crate::roster::{Availability, Selector};
+use crate::roster::{Availability, Patterns, Selector};
 use crate::template::context::Member;
 
 /// The selected nodes.
@@ -28,7 +30,7 @@ pub(super) fn choose<'s, 'a>(
     let mut selector = Selector::default();
     let mut states = Vec::new();
     let (mut deployment, mut stacktype) = (false, false);
-    let (mut part, mut parts) = (None, None);
+    let mut parts: Option<Patterns> = None;
     let mut rest = String::new();
     for (key, value) in h.hash() {
         if ignored.contains(key) {
@@ -37,7 +39,11 @@ pub(super) fn choose<'s, 'a>(
         if value.is_value_missing() {
             return Err(RenderError::strict_error(value.relative_path()));
         }
-        let Some(pattern) = text(value.value()) else {
+        let pattern = match (*key, value.value()) {
+            ("part", Value::Array(list)) => listed(list).map(Cow::from),
+            (_, value) => text(value),
+        };
+        let Some(pattern) = pattern else {
             return Err(other(format!("`{key}` of {{{{{}}}}} is not text", h.name())));
         };
         match *key {
@@ -45,24 +51,22 @@ pub(super) fn choose<'s, 'a>(
                 states.push(pattern.into_owned());
                 continue;
             }
-            "part" => part = Some(pattern.to_string()),
+            "part" => {
+                parts = Some(Patterns::parse(&pattern).map_err(|error| other(crate::errors::chain(&error)))?);
+                continue;
+            }
             "deployment" => deployment = true,
             "stacktype" => stacktype = true,
             _ => {}
         }
-        if *key != "part" {
-            rest.push_str(&format!(" {key}={pattern}"));
-        }
+        rest.push_str(&format!(" {key}={pattern}"));
         // `*` matches everything, even a node that states nothing: all deployments means all nodes.
         if matches!(*key, "deployment" | "stacktype") && pattern == "*" {
             continue;
         }
         let condition = Selector::default().fact(key, &pattern);
         let condition = condition.map_err(|error| other(crate::errors::chain(&error)))?.facts;
-        match *key {
-            "part" => parts = condition.into_iter().next().map(|(_, pattern)| pattern),
-            _ => selector.facts.extend(condition),
-        }
+        selector.facts.extend(condition);
     }
     let who = shared.who();
     let in_scope = |member: &Member<'a>| match (deployment, stacktype) {
@@ -72,8 +76,8 @@ pub(super) fn choose<'s, 'a>(
         (true, true) => true,
     };
     let meant = |member: &&Member<'a>| in_scope(member) && selector.matches(member.node);
-    let all: Vec<&Member<'a>> = match parts {
-        Some(parts) => shared.of_part(&parts).into_iter().filter(meant).collect(),
+    let all: Vec<&Member<'a>> = match &parts {
+        Some(parts) => shared.of_part(parts).into_iter().filter(meant).collect(),
         None => shared.members().iter().filter(meant).collect(),
     };
     let by_state = Selector { states, ..Selector::default() };
@@ -85,7 +89,13 @@ pub(super) fn choose<'s, 'a>(
         })
         .copied()
         .collect();
-    Ok(Choice { question: format!("{}{rest}", part.as_deref().unwrap_or("*")), all, given })
+    Ok(Choice { question: format!("{}{rest}", parts.as_ref().map_or("*", Patterns::text)), all, given })
+}
+
+/// A list of patterns as one text. `None` if it is empty or has anything but text.
+fn listed(list: &[Value]) -> Option<String> {
+    let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+    texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
 }
 
 /// An error with our own message.

@@ -1,6 +1,6 @@
 //! `{{frontend_port part}}`: the port on which a balancer listens for a part, or null if there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
@@ -13,6 +13,7 @@ use crate::endpoint::Port;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::text;
+use crate::roster::Patterns;
 
 /// The port of a part without a number or with the number 1, unless the variable `frontend_port` sets
 /// another.
@@ -95,8 +96,8 @@ struct Row {
     first: u16,
     /// The number of ports.
     most: u16,
-    /// The requested part, if only one was requested, by its name.
-    named: Option<String>,
+    /// The parts that were requested by their names.
+    named: BTreeSet<String>,
 }
 
 fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
@@ -109,6 +110,13 @@ fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
     };
     let mut row = Row { first: DEFAULT_FIRST, most: DEFAULT_MOST, ..Row::default() };
     for (name, value) in vars {
+        // `[vars.app2]`
+        if let Some(value) = value.get("frontend_port") {
+            let name = format!("{name}.frontend_port");
+            let port = port(&name, value)?;
+            row.stated.insert(name.trim_end_matches(".frontend_port").to_owned(), port);
+            row.reserved.insert(port, name);
+        }
         if let Some(part) = name.strip_prefix("frontend_port_") {
             let port = port(name, value)?;
             row.stated.insert(part.to_owned(), port);
@@ -128,7 +136,9 @@ fn row(ctx: &Context, asked: Option<&str>) -> Result<Row, RenderError> {
         row.most =
             most.ok_or_else(|| other(format!("the variable `{MOST}` is not a number from 0 to 65535")))?;
     }
-    row.named = asked.filter(|asked| !asked.contains(['*', '?', '[', ' '])).map(str::to_owned);
+    // With other conditions, the parts are what the records say.
+    let asked = asked.filter(|asked| !asked.contains(' ')).and_then(|asked| Patterns::parse(asked).ok());
+    row.named = asked.iter().flat_map(Patterns::literals).map(str::to_owned).collect();
     Ok(row)
 }
 
@@ -154,7 +164,7 @@ fn allot(parts: &[Played], row: &Row, in_use: &BTreeMap<u16, String>) -> Listene
             continue;
         }
         let Some(place) = numbered(part) else { continue };
-        let is_named = row.named.as_deref() == Some(part);
+        let is_named = row.named.contains(part);
         let port = row.first.checked_add(place).filter(|_| place < row.most || is_named);
         match port.map(|port| (port, row.reserved.get(&port))) {
             Some((port, None)) => claims.push((part, port, *active)),
@@ -267,6 +277,17 @@ mod tests {
         check(parts, json!({"frontend_port_app364": 443}), &[], "app1:80 app10:89 app11! app364:443");
         check(&[("app364", 9)], json!({"asked": "app364"}), &[], "app364:443");
         check(&[("app364", 9)], json!({"asked": "app*"}), &[], "app364!");
+        check(
+            &[("app364", 9), ("app99", 1)],
+            json!({"asked": "app*,{app364,app1}"}),
+            &[],
+            "app364:443 app99!",
+        );
+        check(&[("app364", 9)], json!({"asked": "app364 rack=r1"}), &[], "app364!");
+        // A table of variables for one part.
+        let own = json!({"app364": {"frontend_port": 443}, "app2": {"balance": "first"}});
+        check(&[("app2", 1), ("app364", 9)], own, &[], "app2:81 app364:443");
+        check(&[("app2", 1)], json!({"x": {"frontend_port": 81}}), &[], "app2<x.frontend_port");
         // A port that the config uses otherwise is refused too.
         check(&[("app2", 1)], json!({"stats_bind": "127.0.0.1:81 ssl"}), &[], "app2<stats_bind");
         check(&[("app2", 1)], json!({"frontend_port_x": 81}), &[], "app2<frontend_port_x");

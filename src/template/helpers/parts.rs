@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use handlebars::{
     BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
-    Renderable, StringOutput,
+    Renderable, StringOutput, Template,
 };
 use serde_json::json;
 
@@ -23,7 +23,7 @@ use super::nodes::write_or_else;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::roster::Availability;
-use crate::template::context::Member;
+use crate::template::context::{Member, VARS};
 
 pub(super) struct Parts<'a>(pub(super) Shared<'a>);
 
@@ -50,6 +50,7 @@ impl HelperDef for Parts<'_> {
         }
         let (around, parts_around) = {
             let mut notes = shared.notes();
+            notes.taken.parts.insert(choice.question.clone());
             (notes.inside.replace(choice.question.clone()), std::mem::take(&mut notes.parts))
         };
         let rendered = render_each(shared, parts, h, r, ctx, rc);
@@ -96,7 +97,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
             block.set_local_var("last", (index + 1 == parts.len()).into());
             rc.push_block(block);
             let mut output = StringOutput::new();
-            match body.render(r, ctx, rc, &mut output) {
+            match render_with(own_vars(part.as_str(), ctx, rc), body, r, ctx, rc, &mut output) {
                 Ok(()) => {
                     rc.pop_block();
                     text.push_str(&output.into_string()?);
@@ -126,6 +127,36 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     }
     let failed = failed.into_iter().map(|(member, _)| member.node.record.id()).collect();
     Ok(((!parts.is_empty()).then_some(text), failed))
+}
+
+/// The context in which the variables of a part override those of all, if it has any: `[vars.app2]`.
+fn own_vars(key: &str, ctx: &Context, rc: &RenderContext<'_, '_>) -> Option<Context> {
+    let around = rc.context();
+    let around = around.as_deref().unwrap_or(ctx).data();
+    let own = around.get(VARS)?.get(key)?.as_object()?.clone();
+    let mut data = around.clone();
+    data.get_mut(VARS)?.as_object_mut()?.extend(own);
+    Some(Context::from(data))
+}
+
+/// Renders a body, with another context if there is one.
+fn render_with<'reg: 'rc, 'rc>(
+    context: Option<Context>,
+    body: &'rc Template,
+    r: &'reg Handlebars<'reg>,
+    ctx: &'rc Context,
+    rc: &mut RenderContext<'reg, 'rc>,
+    out: &mut StringOutput,
+) -> HelperResult {
+    let Some(context) = context else { return body.render(r, ctx, rc, out) };
+    // The engine cannot return from another context to its own.
+    let mut inner = rc.clone();
+    inner.set_context(context);
+    body.render(r, ctx, &mut inner, out)?;
+    rc.set_trailing_newline(inner.get_trailine_newline());
+    rc.set_content_produced(inner.get_content_produced());
+    rc.set_indent_before_write(inner.get_indent_before_write());
+    Ok(())
 }
 
 fn play(shared: &Shared<'_>, part: &Name, members: &[&Member<'_>]) -> Played {

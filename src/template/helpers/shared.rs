@@ -4,13 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use glob::Pattern;
-
 use super::block::Block;
 use super::hosts::{Claims, Names};
 use crate::escape::haproxy::{server_id, unique_but_kept};
 use crate::output::limits::{Count, Counts};
-use crate::roster::{Availability, Identity, Node};
+use crate::roster::{Availability, Identity, Node, Patterns};
 use crate::sanitize::excerpt;
 use crate::template::context::Member;
 use crate::template::{AnswerNodes, Taken};
@@ -58,7 +56,7 @@ pub(super) struct Notes {
     counts: Counts,
     /// The active nodes behind the counts.
     given: AnswerNodes,
-    taken: Taken,
+    pub(super) taken: Taken,
     warnings: BTreeSet<String>,
     in_use: InUse,
     /// The question of the `#parts` block that is being rendered.
@@ -99,22 +97,26 @@ impl<'a> Shared<'a> {
     }
 
     /// The members whose part matches, in order. Matches each part once instead of each member, and looks up
-    /// a part that is named in full. So a question per part costs no more than its own members.
-    pub(super) fn of_part(&self, pattern: &Pattern) -> Vec<&Member<'a>> {
+    /// parts that are named in full. So a question per part costs no more than its own members.
+    pub(super) fn of_part<'s>(&'s self, patterns: &Patterns) -> Vec<&'s Member<'a>> {
         let by_name = &self.parts().by_name;
         let mut places: Cow<'_, [usize]> = Cow::default();
-        if pattern.as_str().contains(['*', '?', '[']) {
-            let mut found =
-                by_name.iter().filter(|(part, _)| pattern.matches(part)).map(|(_, members)| members);
-            places = found.next().map_or(places, |members| members.into());
-            for members in found {
-                places.to_mut().extend_from_slice(members);
+        let mut add = |members: &'s [usize]| match places.is_empty() {
+            true => places = members.into(),
+            false => places.to_mut().extend_from_slice(members),
+        };
+        match patterns.are_literals() {
+            true => {
+                let names: BTreeSet<&str> = patterns.literals().collect();
+                names.into_iter().filter_map(|name| by_name.get(name)).for_each(|members| add(members));
             }
-            if !places.is_sorted() {
-                places.to_mut().sort_unstable();
+            false => {
+                let found = by_name.iter().filter(|(part, _)| patterns.matches(part));
+                found.for_each(|(_, members)| add(members));
             }
-        } else if let Some(members) = by_name.get(pattern.as_str()) {
-            places = members.into();
+        }
+        if !places.is_sorted() {
+            places.to_mut().sort_unstable();
         }
         places.iter().map(|place| &self.0.members[*place]).collect()
     }

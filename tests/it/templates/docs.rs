@@ -49,10 +49,9 @@ fn balancer(blocks: &[Block]) -> Machine {
     let list = machine.path("list");
     fs::create_dir(&list).unwrap();
     fs::create_dir_all(machine.path("templates/common")).unwrap();
-    let [vars] = &blocks.iter().filter(|block| block.kind == "toml").collect::<Vec<_>>()[..] else {
-        panic!("one block of variables")
-    };
-    fs::write(machine.path("presence.toml"), &vars.text).unwrap();
+    let vars: String =
+        blocks.iter().filter(|block| block.kind == "toml").map(|block| block.text.as_str()).collect();
+    fs::write(machine.path("presence.toml"), vars).unwrap();
     let json = blocks.iter().filter(|block| block.kind == "json");
     for block in json {
         for record in serde_json::Deserializer::from_str(&block.text).into_iter::<Value>() {

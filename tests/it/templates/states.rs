@@ -90,6 +90,50 @@ fn a_state_is_a_servers_option() {
 }
 
 #[test]
+fn nodes_of_another_zone_are_backups() {
+    let lb = Balancer::new();
+    for (number, facts) in (1..).zip([
+        r#","zone":"east""#,
+        r#","zone":"west""#,
+        "",
+        r#","zone":"east","backup":"yes""#,
+        r#","zone":"west","backup":"no""#,
+        r#","zone":"west","backup":"yes""#,
+    ]) {
+        lb.put(&format!("i-{number}"), &format!(r#","ipv4":"10.0.0.{number}","port":"80"{facts}"#));
+    }
+    let backups = |args: &[&str]| -> Vec<bool> {
+        lb.servers(args).iter().map(|server| server.ends_with(" backup")).collect()
+    };
+    assert_eq!(backups(&[]), [false, false, false, true, false, true]);
+    let east = ["--set", "prefer_zone=east"];
+    assert_eq!(backups(&east), [false, true, true, true, true, true]);
+    assert_eq!(lb.render(&east).stdout.matches("option allbackups").count(), 1);
+    assert!(!lb.render(&[]).stdout.contains("allbackups"));
+}
+
+#[test]
+fn a_part_has_variables_of_its_own() {
+    let lb = Balancer::new();
+    lb.put("i-1", PLACE);
+    let other = r#"{"filetype":"nodepresence","value":{"instance-id":"i-2","nodepart":"app2","stacktype":"lad1","deployment":"fed1","ipv4":"10.0.0.2","weight":"3"}}"#;
+    fs::write(lb.0.path("list/i-2.json"), other).unwrap();
+    let config = "[vars]\nbalance = 'first'\napp_port = 1\n[vars.app2]\nbalance = 'roundrobin'\napp_port = 8082\n\
+                  app_weight = 9\ncheck = 'tcp'\nfrontend_port = 8443\n";
+    fs::write(lb.0.path("presence.toml"), config).unwrap();
+    let text = lb.render(&[]).code(0).stdout;
+    let section =
+        |name: &str| text.split("\n\n").find(|section| section.starts_with(name)).unwrap().to_owned();
+    let (one, two) = (section("backend app1\n"), section("backend app2\n"));
+    assert!(one.contains("balance first") && one.contains("httpchk") && one.ends_with(" check"), "{one}");
+    assert!(two.contains("balance roundrobin") && !two.contains("httpchk"), "{two}");
+    assert!(two.contains(" 10.0.0.2:8082 ") && two.trim_end().ends_with(" check weight 3"), "{two}");
+    assert!(section("frontend app2:in\n").contains("bind *:8443"), "{text}");
+    let slow = lb.0.command(&["render", "haproxy"]).env("PRESENCE_FAST_PATH", "off").output().unwrap();
+    assert_eq!(String::from_utf8(slow.stdout).unwrap(), text);
+}
+
+#[test]
 fn a_weight_and_a_backup_are_options_of_the_server() {
     let lb = Balancer::new();
     for (number, facts) in (1..).zip([

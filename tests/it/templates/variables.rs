@@ -64,6 +64,7 @@ fn haproxy_takes_every_variable_alone_and_with_all_others() {
         ("app_parts", "app[12]", "backend app2".into()),
         ("app_port", "8079", ":8079 id ".into()),
         ("app_weight", "100", " check weight 100".into()),
+        ("prefer_zone", "east", " backup".into()),
         ("balance", "source", "    balance source".into()),
         ("stick_on", "src", "    stick-table type ipv6 size 100k expire 30m".into()),
         ("stick_type", "ip", String::new()),

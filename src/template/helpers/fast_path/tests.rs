@@ -35,7 +35,7 @@ pub(super) const FACTS: [&str; 9] =
 pub(super) const STATES: [&str; 5] = ["done", "draining", "wedged", "setup", "unheard-of"];
 
 /// Simple bodies, and some that are not.
-const BODIES: [&str; 38] = [
+const BODIES: [&str; 39] = [
     "{{instance-id}} {{address}} {{port}}\n",
     "{{rack}}",
     "{{{rack}}}",
@@ -61,6 +61,7 @@ const BODIES: [&str; 38] = [
     "{{@index}}{{#if @first}}first{{/if}}{{#unless @last}}, {{/unless}}",
     "{{@root.vars.text}} {{@root.self.hostname}} {{@root.input.tree}} {{#if @root.vars.missing}}x{{/if}}",
     "{{@root.vars.missing}}",
+    "{{@root.vars.text}} {{default @root.vars.more \"none\"}}{{#if (eq @root.vars.text \"own\")}}!{{/if}}",
     "{{@root.vars.null}}{{#if @root.vars.list}}list{{/if}}",
     "{{@root.vars.control}}",
     "{{! a comment }}\n  {{!-- another --}}\n{{rack}}\n",
@@ -125,6 +126,7 @@ pub(super) fn roster_of(nodes: impl IntoIterator<Item = Vec<(String, String)>>) 
 pub(super) fn check(name: &str, lookup: &Lookup, roster: &Roster) -> bool {
     let vars: Map<String, Value> = json!({
         "text": "a \"b\"", "port": 99, "null": null, "list": [1], "control": "a\nb", "db_host": "db", "app_port": 7,
+        "app1": {"text": "own", "port": 98, "control": "c", "more": "more"},
     })
     .as_object()
     .cloned()
