@@ -135,7 +135,7 @@ fn absolute(path: &Path) -> Result<PathBuf, PathError> {
 }
 
 /// Creates the file if it is missing. True if it was created.
-fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
+pub(super) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PathError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir).at("make", dir)?;
     }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
-use super::{console, list, node};
+use super::{console, init, list, node};
 use crate::config::{Config, Render};
 use crate::roster::{Identity, Roster};
 use crate::template::Lookup;
@@ -11,9 +11,17 @@ use crate::template::Lookup;
 /// The files apply to this node's part and stacktype. Those that each one outranks are listed too.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  presence templates\n  presence templates --part app1 --template-dir ./templates"
+    after_help = "Examples:\n  presence templates\n  presence templates --part app1 --template-dir ./templates\n  \
+                  presence templates --show haproxy\n  presence templates --copy haproxy --template-dir ./templates"
 )]
 pub(super) struct Args {
+    /// Print this template or partial
+    #[arg(long, value_name = "NAME")]
+    show: Option<String>,
+    /// Copy this template into the first template directory, where it replaces the built-in one. An existing file
+    /// stays
+    #[arg(long, value_name = "NAME", conflicts_with = "show")]
+    copy: Option<String>,
     #[command(flatten)]
     who: Who,
 }
@@ -88,9 +96,33 @@ impl Who {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let who = args.who.identity(&node::facts(config)?);
+    if let Some(name) = &args.show {
+        return console::data(&args.who.lookup(config, &who)?.find_any(name)?.read()?);
+    }
+    if let Some(name) = &args.copy {
+        return copy(name, args, config, &who);
+    }
     let mut table = console::table(["NAME", "FILE", "SHADOWS"]);
     for found in args.who.lookup(config, &who)?.all() {
         table.add_row([found.name, found.path, found.shadowed.join(", ")]);
     }
     console::data(&console::rows(&table))
+}
+
+/// Writes a template into the first directory that is searched, for all parts.
+fn copy(name: &str, args: &Args, config: &Config, who: &Identity) -> Result<(), CliError> {
+    let found = args.who.lookup(config, who)?.find_any(name)?;
+    let mut dirs = args.who.template_dirs.iter().chain(&config.template_dirs);
+    let dir = dirs.next().ok_or_else(|| CliError::usage("no template directory is configured"))?;
+    let path = dir.join(format!("common/{}.hbs", found.name));
+    if !init::create(&path, found.read()?.as_bytes(), 0o644)? {
+        return Err(CliError::failed(format!("`{}` exists", path.display()))
+            .hint("edit that file, or move it away first".to_owned()));
+    }
+    console::report(&format!("{}: written\n", path.display()))?;
+    let now = args.who.lookup(config, who)?.find_any(&found.name)?;
+    if now.path != path.display().to_string() {
+        console::note(&format!("this node uses `{}`, which is more specific", now.path));
+    }
+    Ok(())
 }

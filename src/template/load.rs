@@ -43,7 +43,7 @@ fn parse(lookup: &Lookup, main: &TemplateFile) -> Result<Parsed, TemplateError> 
         // A missing partial may be an inline one, or its block may have a fallback: the engine decides and
         // reports.
         let partials = uses.0.values().flatten().filter(|partial| !sources.contains_key(*partial));
-        wanted.extend(partials.filter_map(|name| Some((name.clone(), lookup.find(name).ok()?))));
+        wanted.extend(partials.filter_map(|name| Some((name.clone(), lookup.find_partial(name).ok()?))));
         templates.push(template);
         sources.insert(name, TemplateSource { path: found.path, text });
     }

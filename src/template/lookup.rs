@@ -79,7 +79,7 @@ impl Lookup {
             let exists = |place: &str| dir.join(place).is_dir();
             for Place { folder, is_of_part } in folders(part, stacktype, exists) {
                 let templates = read_folder(&dir.join(folder))?;
-                of_part.extend(templates.keys().filter(|_| is_of_part).cloned());
+                of_part.extend(templates.keys().filter(|name| is_of_part && !name.contains('/')).cloned());
                 places.push(templates);
             }
         }
@@ -132,9 +132,30 @@ impl Lookup {
         })
     }
 
-    /// All templates by name, each with the files that it outranks.
+    /// The partial of a name. Unlike a template, it may be in a folder: `haproxy/global`.
+    pub(super) fn find_partial(&self, name: &str) -> Result<TemplateFile, TemplateError> {
+        match name.split_once('/') {
+            None => self.find(name),
+            Some((folder, rest)) => {
+                for part in [folder, rest] {
+                    Name::parse(part)
+                        .map_err(|source| TemplateError::BadName { what: "the partial's name", source })?;
+                }
+                let known = || self.all_names().map(str::to_owned).collect();
+                self.resolve(name)
+                    .ok_or_else(|| TemplateError::NotFound { name: name.to_owned(), known: known() })
+            }
+        }
+    }
+
+    /// The template or partial of a name.
+    pub fn find_any(&self, name: &str) -> Result<TemplateFile, TemplateError> {
+        self.find_partial(name)
+    }
+
+    /// All templates and partials by name, each with the files that it outranks.
     pub fn all(&self) -> Vec<TemplateFile> {
-        self.names().filter_map(|name| self.resolve(name)).collect()
+        self.all_names().filter_map(|name| self.resolve(name)).collect()
     }
 
     /// Identifies all templates and their contents. `None` if one cannot be read. A built-in template is identified by its
@@ -155,7 +176,12 @@ impl Lookup {
         Some(format!("{:032x}", hash.digest128()))
     }
 
+    /// The names of the templates, without the partials in folders.
     fn names(&self) -> impl Iterator<Item = &str> {
+        self.all_names().filter(|name| !name.contains('/'))
+    }
+
+    fn all_names(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<&str> = self.places.iter().flatten().map(|(name, _)| name.as_str()).collect();
         names.into_iter()
     }
@@ -214,14 +240,32 @@ fn without_extension(name: &str) -> Option<&str> {
     name.rsplit_once('.').map(|(stem, _)| stem)
 }
 
+/// The templates of a folder, and the partials in its folders.
 fn read_folder(folder: &Path) -> Result<BTreeMap<String, (String, Origin)>, TemplateError> {
     let mut templates = BTreeMap::new();
+    for path in read_into(folder, "", &mut templates)? {
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| Name::parse(name).is_ok());
+        // These folders are for the templates of one part.
+        if let Some(name) = name.filter(|name| *name != "part") {
+            read_into(&path, &format!("{name}/"), &mut templates)?;
+        }
+    }
+    Ok(templates)
+}
+
+/// Adds the templates of a folder, and returns its folders.
+fn read_into(
+    folder: &Path,
+    prefix: &str,
+    templates: &mut BTreeMap<String, (String, Origin)>,
+) -> Result<Vec<PathBuf>, TemplateError> {
+    let mut folders = Vec::new();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
-            return Ok(templates);
+            return Ok(folders);
         }
         Err(error) => return Err(error).at("read", folder).map_err(Into::into),
     };
@@ -231,10 +275,12 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, (String, Origin)>, Temp
         if let Some(name) = name.filter(|name| !name.starts_with('.'))
             && path.is_file()
         {
-            templates.insert(name.to_owned(), (path.display().to_string(), Origin::File(path)));
+            templates.insert(format!("{prefix}{name}"), (path.display().to_string(), Origin::File(path)));
+        } else if path.is_dir() {
+            folders.push(path);
         }
     }
-    Ok(templates)
+    Ok(folders)
 }
 
 fn built_in_folder(folder: &str) -> BTreeMap<String, (String, Origin)> {
@@ -311,6 +357,28 @@ mod tests {
         assert!(found.path.ends_with("common/x.hbs") && found.shadowed.len() == 1);
         let haproxy = lookup.find("haproxy.cfg").unwrap();
         assert_eq!(haproxy.shadowed, ["built-in:common/haproxy.cfg.hbs"]);
+    }
+
+    #[test]
+    fn a_partial_may_be_in_a_folder() {
+        let files = [
+            "common/haproxy/global.hbs",
+            "part/lb/haproxy/global.hbs",
+            "part/lb/haproxy/backend.hbs",
+            "stacktype/lad1/part/lb/x.hbs",
+            "common/haproxy/deep/x.hbs",
+        ];
+        let dir = directory(&files);
+        let lookup = Lookup::new(&[dir.path().to_owned()], &who("lb1", "lad1")).unwrap();
+        let found = lookup.find_partial("haproxy/global").unwrap();
+        assert!(found.path.ends_with("part/lb/haproxy/global.hbs") && found.shadowed.len() == 1);
+        assert!(lookup.find("haproxy/global").is_err(), "it is not a template");
+        assert_eq!(lookup.of_part().iter().collect::<Vec<_>>(), ["x"]);
+        for missing in ["haproxy/x", "haproxy/deep/x", "part/x", "../x", "/x", "haproxy/"] {
+            assert!(lookup.find_partial(missing).is_err(), "{missing}");
+        }
+        assert!(lookup.all().iter().any(|found| found.name == "haproxy/backend"));
+        assert!(!lookup.find("none").unwrap_err().hint().unwrap().contains('/'));
     }
 
     #[test]

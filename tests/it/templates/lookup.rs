@@ -229,3 +229,65 @@ fn what_is_no_template_says_so() {
         render(&machine, name, &[]).code(code).says(expect);
     }
 }
+
+/// The sections of a haproxy.cfg, by their first lines.
+fn section<'t>(text: &'t str, first: &str) -> &'t str {
+    text.split("\n\n").find(|section| section.lines().next() == Some(first)).expect(first)
+}
+
+#[test]
+fn lines_of_ones_own_stand_in_the_built_in_haproxy_cfg() {
+    let machine = machine(&[
+        ("t/common/haproxy/global.hbs", "    tune.bufsize 32768\n"),
+        ("t/common/haproxy/defaults.hbs", "    option http-keep-alive\n    option log-health-checks\n"),
+        ("t/common/haproxy/frontend.hbs", "    http-request set-header X-Part {{part}}\n"),
+        ("t/common/haproxy/backend.hbs", "never used\n"),
+        (
+            "t/part/app/haproxy/backend.hbs",
+            "{{#if (eq part \"app1\")}}\n    http-response set-header X-Nodes {{count part=part}}\n{{/if}}\n",
+        ),
+    ]);
+    machine.fact("port", "8080");
+    machine.good(&["publish"]);
+    let plain = machine.run(&["render", "haproxy"]).code(0).stdout;
+    let text = render(&machine, "haproxy", &[]).code(0).stdout;
+    crate::judges::haproxy::accepts(&text);
+    assert!(section(&text, "global").ends_with("max-spread-checks 200\n    tune.bufsize 32768"), "{text}");
+    assert!(
+        section(&text, "defaults").ends_with("    option http-keep-alive\n    option log-health-checks"),
+        "{text}"
+    );
+    let frontend = section(&text, "frontend app1:in");
+    assert!(frontend.ends_with("X-Part app1\n    default_backend app1"), "{frontend}");
+    assert!(
+        section(&text, "backend app1")
+            .contains("status 200\n    http-response set-header X-Nodes 1\n    server "),
+        "{text}"
+    );
+    let own = ["tune.", "http-keep-alive\n", "log-health", "X-Part", "X-Nodes"];
+    let rest: String =
+        text.split_inclusive('\n').filter(|line| !own.iter().any(|own| line.contains(own))).collect();
+    assert_eq!(rest, plain);
+}
+
+#[test]
+fn a_template_is_shown_and_copied_to_where_it_is_found() {
+    let machine =
+        machine(&[("t/part/app1/own.txt.hbs", "own\n"), ("t/common/haproxy/global.hbs", "    x\n")]);
+    let built_in =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/common/hosts.hbs")).unwrap();
+    let templates = |args: &[&str]| machine.run(&[&["templates", "--template-dir", "t"], args].concat());
+    assert_eq!(machine.good(&["templates", "--show", "hosts"]), built_in);
+    assert_eq!(templates(&["--show", "own"]).code(0).stdout, "own\n");
+    assert_eq!(templates(&["--show", "haproxy/global"]).code(0).stdout, "    x\n");
+    templates(&["--show", "none"]).code(2).says("there is no template `none`");
+
+    templates(&["--copy", "hosts"]).code(0);
+    let copy = machine.path("t/common/hosts.hbs");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), built_in);
+    fs::write(&copy, "mine\n").unwrap();
+    check(&machine, "hosts", &[], "mine\n");
+    templates(&["--copy", "hosts"]).code(1).says("t/common/hosts.hbs` exists");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "mine\n");
+    templates(&["--copy", "own"]).code(0).says("part/app1/own.txt.hbs`, which is more specific");
+}
