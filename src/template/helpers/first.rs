@@ -3,6 +3,10 @@
 //!
 //! With `by="nodepart"`, the order is by that fact and then by instance-id: `db1` before `db2`, whatever
 //! their ids.
+//!
+//! With `as_role="primary"`, the nodes' fact `role` decides if any node states one: only a primary is the first, and
+//! two of them are an error. A replica must never take the place of a primary that is late. With `as_role="replica"`,
+//! only replicas are considered.
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, ScopedJson,
@@ -16,6 +20,7 @@ use super::natural_order::natural_order;
 use super::nodes::{render_each, write_or_else};
 use crate::record::text;
 use crate::roster::Availability;
+use crate::sanitize::excerpt;
 use crate::template::context::{Member, shape};
 
 pub(super) struct First<'a>(pub(super) Shared<'a>);
@@ -23,13 +28,17 @@ pub(super) struct First<'a>(pub(super) Shared<'a>);
 impl<'a> First<'a> {
     /// The selected nodes, and the active ones among them in the requested order.
     fn choose<'s>(&'s self, h: &Helper<'_>) -> Result<(Choice<'s, 'a>, Vec<&'s Member<'a>>), RenderError> {
-        let choice = choose(&self.0, h, &["by"])?;
+        let role = Role::wanted(h)?;
+        let mut choice = choose(&self.0, h, &["by", AS_ROLE])?;
         let mut active: Vec<_> = choice
             .given
             .iter()
             .filter(|member| member.availability == Availability::Active)
             .copied()
             .collect();
+        if let Some(role) = role {
+            role.restrict(&self.0, &mut choice, &mut active)?;
+        }
         if let Some(fact) = h.hash_get("by") {
             let fact = text(fact.value()).ok_or_else(|| other("`by` of {{first}} is not text".into()))?;
             // A node without that fact comes last.
@@ -49,6 +58,18 @@ impl<'a> First<'a> {
         Ok((choice, active))
     }
 
+    /// Counts the nodes. Most fleets state no roles, and have no answer without a node: a question for replicas
+    /// that none of them has asked must meet no limit.
+    fn count<'m>(&self, choice: &Choice<'_, 'a>, given: impl Iterator<Item = &'m Member<'a>>)
+    where
+        'a: 'm,
+    {
+        let was_asked = || self.0.previous().in_use.first.contains_key(&self.0.question(&choice.question));
+        if !choice.all.is_empty() || !choice.question.ends_with(REPLICAS) || was_asked() {
+            self.0.count_for_first(&choice.question, given);
+        }
+    }
+
     /// Records which node is in use. If none is, the last one is remembered.
     fn note(&self, question: &str, first: Option<&Member<'_>>) {
         let question = self.0.question(question);
@@ -65,7 +86,7 @@ impl<'a> First<'a> {
     /// node: an address and a port that are read one after the other must belong together.
     fn value(&self, h: &Helper<'_>, fact: Option<&str>) -> Result<Value, RenderError> {
         let (choice, active) = self.choose(h)?;
-        self.0.count_for_first(&choice.question, choice.all.iter().copied());
+        self.count(&choice, choice.all.iter().copied());
         self.note(&choice.question, active.first().copied());
         let (first, fact) = match (active.first(), fact) {
             (None, None) => return Ok(Value::Null),
@@ -79,6 +100,89 @@ impl<'a> First<'a> {
             let id = first.node.record.id();
             other(format!("the first active node of `{}`, {id}, has no usable `{fact}`", choice.question))
         })
+    }
+}
+
+/// The fact that says which database may be written to.
+const ROLE: &str = "role";
+
+/// The argument that names a role.
+const AS_ROLE: &str = "as_role";
+
+/// Ends the question for replicas.
+const REPLICAS: &str = " role=replica";
+
+/// A role of a database.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Role {
+    Primary,
+    Replica,
+}
+
+impl Role {
+    const ALL: [(&'static str, Role); 2] = [("primary", Role::Primary), ("replica", Role::Replica)];
+
+    /// The role that the block asks for.
+    fn wanted(h: &Helper<'_>) -> Result<Option<Role>, RenderError> {
+        let Some(value) = h.hash_get(AS_ROLE) else { return Ok(None) };
+        let role = text(value.value()).and_then(|word| Role::of(&word));
+        role.map(Some)
+            .ok_or_else(|| other("`as_role` of {{first}} is neither `primary` nor `replica`".into()))
+    }
+
+    fn of(word: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|(name, _)| *name == word).map(|(_, role)| role)
+    }
+
+    /// Leaves the nodes that have this role.
+    fn restrict<'s, 'a>(
+        self,
+        shared: &Shared<'a>,
+        choice: &mut Choice<'s, 'a>,
+        active: &mut Vec<&'s Member<'a>>,
+    ) -> Result<(), RenderError> {
+        let stated = |member: &Member<'a>| {
+            let role = member.node.record.text(ROLE).filter(|role| !role.is_empty())?;
+            if Role::of(&role).is_none() {
+                let (store, path) = (&member.node.store, &member.node.path);
+                let role = excerpt(&role);
+                shared.warn(format!(
+                    "{store}: {path}: its `role` is `{role}`, and neither `primary` nor `replica`"
+                ));
+            }
+            Some(Role::of(&role))
+        };
+        let roles: Vec<Option<Option<Role>>> = choice.all.iter().map(|member| stated(member)).collect();
+        if roles.iter().all(Option::is_none) && self == Role::Primary {
+            return Ok(());
+        }
+        let has = |member: &Member<'a>| stated(member) == Some(Some(self));
+        let there = active.len();
+        active.retain(|member| has(member));
+        if self == Role::Primary && there > 0 && active.is_empty() {
+            let question = &choice.question;
+            shared.warn(format!(
+                "no active node of `{question}` states the role `primary`, and no other one takes its place"
+            ));
+        }
+        if self == Role::Replica {
+            choice.all.retain(|member| has(member));
+            choice.question.push_str(REPLICAS);
+            return Ok(());
+        }
+        let single = shared.without_twins(active);
+        let names = |members: &[&Member<'a>]| {
+            members.iter().map(|member| member.node.record.id().as_str()).collect::<Vec<_>>().join(" and ")
+        };
+        match single.as_deref().unwrap_or(active) {
+            [] | [_] => Ok(()),
+            several => Err(other(format!(
+                "{} nodes of `{}` state the role `primary`: {}",
+                several.len(),
+                choice.question,
+                names(several)
+            ))),
+        }
     }
 }
 
@@ -113,7 +217,7 @@ impl HelperDef for First<'_> {
         let used = active.iter().find(|member| !left_out.contains(member.node.record.id()));
         self.note(&choice.question, used.copied());
         let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
-        self.0.count_for_first(&choice.question, given);
+        self.count(&choice, given);
         write_or_else(text, h, r, ctx, rc, out)
     }
 }

@@ -6,6 +6,7 @@ mod fleet;
 mod helpers;
 mod injection;
 mod lookup;
+mod roles;
 mod sizes;
 mod states;
 mod variables;
