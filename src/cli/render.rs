@@ -13,6 +13,8 @@ use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, ComposeError, Composed, Composition, Excess, LastOutput, Rendering};
 use crate::beat::{holding, machine, reachable, turn};
 use crate::config::{self, Config};
+use crate::errors::AtPath;
+use crate::folder;
 use crate::output::limits::Limits;
 use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
 use crate::record::Facts;
@@ -46,6 +48,10 @@ pub(super) struct Args {
     /// Set a template variable; may be given more than once
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Set template variables from this file, one JSON object; --set overrides them. Others on the machine can
+    /// read a command line, but not a file with mode 0600
+    #[arg(long, value_name = "FILE")]
+    vars_file: Option<VarsFile>,
     /// Write this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -99,7 +105,51 @@ pub(super) struct Args {
     moment: Moment,
 }
 
+/// A file of variables. Its content becomes part of the configuration. So its name is no input of an output, and
+/// a program may use a new temporary file for each run.
+#[derive(Clone)]
+struct VarsFile(PathBuf);
+
+impl From<std::ffi::OsString> for VarsFile {
+    fn from(path: std::ffi::OsString) -> VarsFile {
+        VarsFile(path.into())
+    }
+}
+
+impl std::fmt::Debug for VarsFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VarsFile")
+    }
+}
+
+/// The largest file of variables, in bytes.
+const MAX_VARS_BYTES: u64 = 4 * 1024 * 1024;
+
+impl VarsFile {
+    /// The configuration with the variables of the file.
+    fn merged(&self, config: &Config) -> Result<Config, CliError> {
+        let path = &self.0;
+        let bytes = std::fs::File::open(path).and_then(|file| folder::read_within(file, MAX_VARS_BYTES));
+        let bytes = bytes.at("read", path)?;
+        // A message of the parser could show a part of a secret.
+        let vars: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            CliError::usage(format!("`{}` is not one JSON object: see {place}", path.display()))
+        })?;
+        let mut config = config.clone();
+        config.vars.extend(vars);
+        Ok(config)
+    }
+}
+
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
+    match &args.vars_file {
+        None => render(args, config, stores),
+        Some(file) => render(args, &file.merged(config)?, stores),
+    }
+}
+
+fn render(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
     if let Some(at) = args.moment.at()? {
         return run_back(args, config, stores, &at);
     }

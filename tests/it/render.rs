@@ -227,6 +227,34 @@ fn diff_and_dry_run_change_nothing() {
 }
 
 #[test]
+fn variables_come_from_a_file_that_others_cannot_read() {
+    let fleet = Fleet::new(1);
+    let dir = fleet.lb.path("templates/common");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("login.hbs"), "{{vars.user}} {{vars.password}}\n").unwrap();
+    let render = |file: &str, set: &str| {
+        let words = ["render", "login", "--template-dir", "templates", "-o", "login", "--vars-file", file];
+        fleet.lb.run(&[&words[..], &["--set", set]].concat())
+    };
+    let out = || fs::read_to_string(fleet.lb.path("login")).unwrap();
+    fs::write(fleet.lb.path("a.json"), r#"{"user": "a", "password": "hunter22"}"#).unwrap();
+    render("a.json", "user=b").code(0);
+    assert_eq!(out(), "b hunter22\n");
+    // Its content is an input of the output, its name is none.
+    fs::write(fleet.lb.path("a.json"), r#"{"password": "hunter23"}"#).unwrap();
+    render("a.json", "user=b").code(0);
+    assert_eq!(out(), "b hunter23\n");
+    for bad in ["[\"hunter24\"]", "{\"password\": hunter24}", "\"hunter24\""] {
+        fs::write(fleet.lb.path("a.json"), bad).unwrap();
+        let refused =
+            render("a.json", "user=b").code(2).says("`a.json` is not one JSON object: see line 1, column");
+        assert!(!refused.stderr.contains("hunter24"), "{}", refused.stderr);
+    }
+    render("missing.json", "user=b").code(1).says("missing.json");
+    assert_eq!(out(), "b hunter23\n");
+}
+
+#[test]
 fn two_runs_at_once_do_not_mix() {
     let fleet = Fleet::new(3);
     fleet.render(&[]).code(0); // creates the templates
