@@ -8,8 +8,8 @@ Gem::Specification.new do |spec|
   spec.license = 'Apache-2.0'
   spec.required_ruby_version = '>= 3.0'
 
-  # The libraries are those of the cookbook: the command lines are made in one place.
-  spec.files = Dir['lib/**/*.rb'] + %w(libraries/presence_command.rb libraries/presence_run.rb LICENSE README.md)
+  # The library is that of the cookbook: the command lines are made in one place.
+  spec.files = Dir['lib/**/*.rb'] + %w(libraries/presence_program.rb LICENSE README.md)
   spec.add_dependency 'knife', '>= 17.0'
   spec.add_dependency 'mixlib-shellout', '>= 3.1'
 end

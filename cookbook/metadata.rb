@@ -8,7 +8,7 @@ description 'Service discovery that is just a folder: registers nodes, and wires
 version '0.1.0'
 source_url 'https://git.example.net/presence'
 issues_url 'https://git.example.net/presence/issues'
-chef_version '>= 17.0'
+chef_version '>= 17.3'
 
 supports 'debian', '>= 11.0'
 supports 'ubuntu', '>= 20.04'

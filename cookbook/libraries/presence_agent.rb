@@ -1,47 +1,16 @@
 # frozen_string_literal: true
 
-module Presence
-  # What presence.toml says for a heartbeat.
-  module Agent
-    # The keys of a target, and what a `presence_config` of the same file calls them. The names in presence.toml are
-    # those of the options of `presence render`.
-    TARGET = {
-      'name' => %w(name template),
-      'output' => %w(output path),
-      'owner' => %w(owner),
-      'group' => %w(group),
-      'mode' => %w(mode),
-      'check' => %w(check),
-      'reload' => %w(reload),
-      'min-nodes' => %w(min_nodes min-nodes),
-      'max-shrink' => %w(max_shrink max-shrink),
-      'max-age' => %w(max_age max-age),
-      'part' => %w(part),
-      'stacktype' => %w(stacktype),
-      'deployment' => %w(deployment),
-      'vars' => %w(variables vars),
-    }.freeze
+require 'zlib' unless defined?(Zlib)
 
-    # What a program says of a target that is older than targets.
-    NO_TARGETS = 'unknown field `render`'
+module Presence
+  # The heartbeats: their configuration, and their schedule in the formats of cron and of systemd.
+  module Agent
+    # In seconds. A heartbeat that hangs must not pile up under the next ones.
+    TIME_LIMIT = 300
 
     module_function
 
-    # A target with its keys as presence.toml has them.
-    def target(said)
-      said = said.to_h { |key, value| [key.to_s, value] }.compact
-      unknown = said.keys - TARGET.values.flatten
-      raise ArgumentError, "a target has no `#{unknown.first}`; it has #{TARGET.keys.join(', ')}" if unknown.any?
-
-      known = TARGET.transform_values { |names| said.values_at(*names).compact.first }.compact
-      missing = %w(name output) - known.keys
-      raise ArgumentError, "the target #{said} has no `#{missing.first}`" if missing.any?
-
-      %w(check reload).each { |command| known[command] = Command.words(known[command]) if known.key?(command) }
-      owned(known)
-    end
-
-    # The whole of presence.toml.
+    # The content of presence.toml.
     def configuration(connection, targets, settings)
       stores = Array(connection.store)
       {
@@ -50,18 +19,77 @@ module Presence
         'folder' => connection.folder,
         'state-dir' => connection.state_dir,
       }.merge(settings.to_h { |key, value| [key.to_s.tr('_', '-'), value] })
-        .merge('render' => targets.empty? ? nil : targets)
+        .merge('render' => targets.empty? ? nil : targets).compact
     end
 
-    # Presence takes USER or USER:GROUP.
-    def owned(target)
-      group = target.delete('group')
-      return target if group.nil?
-      raise ArgumentError, "the target #{target['name']} has a `group` and no `owner`" unless target.key?('owner')
+    # The minute field of a crontab for an interval in seconds. Cron knows whole minutes, and no interval that does not
+    # divide the hour.
+    def cron_minute(interval)
+      minutes, odd = interval.divmod(60)
+      unless odd == 0 && minutes.between?(1, 60) && 60 % minutes == 0
+        raise ArgumentError, "cron cannot beat every #{interval} seconds; use 60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800 or 3600"
+      end
 
-      target.merge('owner' => "#{target['owner']}:#{group}")
+      { 1 => '*', 60 => '0' }.fetch(minutes, "*/#{minutes}")
     end
 
-    private_class_method :owned
+    # This node's share of the splay, in seconds. It follows from the node's name: a random one would change the crontab
+    # in every run.
+    def share(node_name, splay)
+      splay > 0 ? Zlib.crc32(node_name) % splay : 0
+    end
+
+    # A crontab's command. Cron hands it to a shell, so every word is quoted for one; and a bare `%` is a newline to cron.
+    # Cron mails all output, every minute. Only complaints are worth a mail.
+    def cron_command(argv, wait, log: nil, nice: nil)
+      sleep = wait > 0 ? "sleep #{wait}; " : ''
+      words = [*(nice.nil? ? [] : ['nice', '-n', nice.to_s]), 'timeout', '-k', '10', TIME_LIMIT.to_s, *argv]
+      target = log.nil? ? '>/dev/null' : ">>#{Command.quoted([log])} 2>&1"
+      "#{sleep}#{Command.quoted(words)} #{target}".gsub('%') { '\%' }
+    end
+
+    # The content of the service of one heartbeat.
+    def service_unit(argv, user: nil, nice: nil, environment_file: nil, log: nil)
+      {
+        'Unit' => {
+          'Description' => 'One heartbeat of presence',
+          'Wants' => 'network-online.target',
+          'After' => 'network-online.target',
+        },
+        'Service' => {
+          'Type' => 'oneshot',
+          'ExecStart' => argv.map { |word| exec_word(word) }.join(' '),
+          'TimeoutStartSec' => TIME_LIMIT,
+          'User' => user,
+          'Nice' => nice,
+          'EnvironmentFile' => environment_file,
+          'StandardOutput' => log.nil? ? 'null' : "append:#{log}",
+          'StandardError' => log && "append:#{log}",
+        }.compact,
+      }
+    end
+
+    # The content of the timer that starts it.
+    def timer_unit(interval, splay, delay_after_boot)
+      {
+        'Unit' => { 'Description' => 'The heartbeat of presence' },
+        'Timer' => {
+          'OnActiveSec' => 0,
+          'OnBootSec' => delay_after_boot,
+          'OnUnitActiveSec' => interval,
+          'RandomizedDelaySec' => splay,
+          'AccuracySec' => '1s',
+        },
+        'Install' => { 'WantedBy' => 'timers.target' },
+      }
+    end
+
+    # A word of an ExecStart= line (systemd.service(5), "Command lines").
+    def exec_word(word)
+      quoted = word.gsub(/[\\"]/) { |character| "\\#{character}" }.gsub('%', '%%').gsub('$') { '$$' }
+      quoted.match?(%r{\A[A-Za-z0-9_./=:,@%$+-]+\z}) ? quoted : "\"#{quoted}\""
+    end
+
+    private_class_method :exec_word
   end
 end

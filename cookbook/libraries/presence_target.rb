@@ -3,14 +3,47 @@
 require 'etc' unless defined?(Etc)
 
 module Presence
-  # A rendered file, as it is on disk: what tells whether a run of presence changed it.
+  # A file that presence renders: its table in presence.toml, and its state on disk.
   module Target
+    # The keys of a `[[render]]` table, and the names that a `presence_config` gives them. The keys are those of the
+    # options of `presence render`.
+    KEYS = {
+      'name' => %w(name template),
+      'output' => %w(output path),
+      'owner' => %w(owner),
+      'group' => %w(group),
+      'mode' => %w(mode),
+      'check' => %w(check),
+      'reload' => %w(reload),
+      'min-nodes' => %w(min_nodes min-nodes),
+      'max-shrink' => %w(max_shrink max-shrink),
+      'max-age' => %w(max_age max-age),
+      'part' => %w(part),
+      'stacktype' => %w(stacktype),
+      'deployment' => %w(deployment),
+      'vars' => %w(variables vars),
+    }.freeze
+
     # A file at one moment.
     State = Struct.new(:content, :mode, :owner, :group)
 
     module_function
 
-    # The file as it is now; nil if there is none. What is no plain file is presence's to complain about.
+    # The `[[render]]` table of a target.
+    def table(properties)
+      given = properties.to_h { |key, value| [key.to_s, value] }.compact
+      unknown = given.keys - KEYS.values.flatten
+      raise ArgumentError, "a target has no `#{unknown.first}`; it has #{KEYS.keys.join(', ')}" if unknown.any?
+
+      table = KEYS.transform_values { |names| given.values_at(*names).compact.first }.compact
+      missing = %w(name output) - table.keys
+      raise ArgumentError, "the target #{given.keys.join(', ')} has no `#{missing.first}`" if missing.any?
+
+      %w(check reload).each { |command| table[command] = Command.words(table[command]) if table.key?(command) }
+      with_group(table)
+    end
+
+    # The file as it is now; nil if there is none. presence itself complains about anything but a plain file.
     def look(path)
       found = File.lstat(path)
       return unless found.file?
@@ -20,12 +53,14 @@ module Presence
       nil
     end
 
-    # The mode in the four digits that everybody reads.
+    # The mode in four octal digits. Any other text stays as it is, for the resource to refuse.
     def mode(mode)
-      format('%04o', mode.is_a?(Integer) ? mode : Integer(mode, 8))
+      return format('%04o', mode) if mode.is_a?(Integer)
+
+      mode.match?(/\A[0-7]{1,4}\z/) ? mode.rjust(4, '0') : mode
     end
 
-    # What changed but for the content, in lines for people.
+    # The changes of mode, owner and group, in lines for people.
     def moves(before, after)
       %i(mode owner group).reject { |aspect| before[aspect] == after[aspect] }.map do |aspect|
         "  set #{aspect} to #{after[aspect]} (was #{before[aspect]})"
@@ -47,6 +82,15 @@ module Presence
       id.to_s
     end
 
-    private_class_method :name
+    # presence takes USER or USER:GROUP.
+    def with_group(table)
+      group = table.delete('group')
+      return table if group.nil?
+      raise ArgumentError, "the target #{table['name']} has a `group` and no `owner`" unless table.key?('owner')
+
+      table.merge('owner' => "#{table['owner']}:#{group}")
+    end
+
+    private_class_method :name, :with_group
   end
 end

@@ -1,17 +1,18 @@
 # frozen_string_literal: true
 
-# Under the bare `ohai` command nobody else has required it, and without it the attribute is silently empty.
+# Under the bare `ohai` command nothing else has required it, and without it the attribute is silently empty.
 require 'json' unless defined?(JSON)
 
-# node['presence']: this node's record, and in `roster` the nodes in scope, by part.
+# node['presence_node']: in `record` this node's record, in `parts` how many nodes in scope each part has, by
+# availability. In `roster`, if the configuration asks for it, these nodes by part.
 #
-# Nothing here ever fails a run: what cannot be found out is left empty, and logged. What the plugin needs to be told
-# stands in the configuration of Chef or Ohai, `ohai.plugin[:presence] = { program: '/opt/bin/presence', timeout: 20 }`;
-# the program itself reads its presence.toml and its environment, too.
+# Nothing here fails a run: what cannot be found out is left empty. Settings are in the configuration of Chef or Ohai,
+# `ohai.plugin[:presence] = { program: '/opt/bin/presence', timeout: 20 }`; the program itself reads its presence.toml
+# and its environment, too.
 Ohai.plugin(:Presence) do
-  provides 'presence'
+  provides 'presence_node'
 
-  # How long everything together may take, in seconds.
+  # The time limit of everything together, in seconds.
   def time_limit
     configuration(:timeout) || 10
   end
@@ -20,19 +21,33 @@ Ohai.plugin(:Presence) do
     configuration(:program) || ENV['PRESENCE_BIN'] || 'presence'
   end
 
-  def command_line(*words)
+  # `timeout` ends the program at once. Ohai's own limit gives it three seconds more.
+  def command_line(seconds, *words)
     options = { 'config' => :config, 'nodeinfo' => :nodeinfo, 'store' => :store, 'folder' => :folder, 'state-dir' => :state_dir }
-    [program, *options.flat_map { |option, key| Array(configuration(key)).map { |value| "--#{option}=#{value}" } }, *words]
+    [
+      'timeout', '--signal=KILL', format('%.1f', seconds), program,
+      *options.flat_map { |option, key| Array(configuration(key)).map { |value| "--#{option}=#{value}" } }, *words
+    ]
   end
 
-  # What the program prints, as JSON; nil, and a line in the log, if it prints none.
+  # The program's answer, as JSON; nil, and a line in the log, if there is none.
   def ask(deadline, *words)
-    outcome = shell_out(command_line(*words), timeout: [deadline - now, 0.1].max)
+    left = [deadline - now, 0.1].max
+    outcome = shell_out(command_line(left, *words), timeout: left + 5)
+    return missing(outcome) if [126, 127].include?(outcome.exitstatus)
+
     complaint = outcome.stderr.to_s.lines.first.to_s.strip
+    complaint = "no answer within #{time_limit} seconds" if now >= deadline
     logger.warn("presence #{words.first}: #{complaint}") unless complaint.empty?
     JSON.parse(outcome.stdout.to_s.dup.force_encoding(Encoding::UTF_8))
   rescue Ohai::Exceptions::Exec, SystemCallError, JSON::ParserError => e
-    logger.warn("presence #{words.first}: no answer, so node['presence'] is not complete: #{e.message.lines.first.to_s.strip}")
+    logger.warn("presence #{words.first}: no answer, so node['presence_node'] is not complete: #{e.message.lines.first.to_s.strip}") unless now >= deadline
+    nil
+  end
+
+  # In the first run of a node, the program is not installed yet.
+  def missing(outcome)
+    logger.debug("presence: #{outcome.stderr.to_s.lines.first.to_s.strip}")
     nil
   end
 
@@ -40,18 +55,27 @@ Ohai.plugin(:Presence) do
     Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 
-  # Same deployment and same stacktype; what this node does not say is no limit. A fact is a text, a selector a glob.
+  # Same deployment and same stacktype; a fact that this node does not state is no limit. A fact is a text, a selector a glob.
   def scope(facts)
     %w(stacktype deployment).reject { |fact| facts[fact].to_s.empty? }.map do |fact|
       "--#{fact}=#{facts[fact].gsub(/[\[\]*?]/) { |character| "[#{character}]" }}"
     end
   end
 
+  # The counts of at most 100 parts; the rest is counted together. A Chef server limits the size of a node.
+  def counts(parts)
+    first = parts.sort.first(100)
+    rest = parts.sort.drop(100).flat_map(&:last)
+    first += [['*', rest]] unless rest.empty?
+    first.to_h { |part, nodes| [part, nodes.map { |node| node['availability'] }.tally.sort.to_h] }
+  end
+
   collect_data(:default) do
     deadline = now + time_limit
     facts = (ask(deadline, 'emit') || {}).fetch('value', {})
     list = facts.empty? ? {} : ask(deadline, 'list', '--format=json', *scope(facts)) || {}
-    presence Mash.new(facts)
-    presence[:roster] = Mash.new(list.fetch('nodes', []).group_by { |node| node.fetch('nodepart', '-') })
+    parts = list.fetch('nodes', []).group_by { |node| node.fetch('nodepart', '-') }
+    presence_node Mash.new(record: facts, parts: counts(parts))
+    presence_node[:roster] = Mash.new(parts) if configuration(:roster)
   end
 end

@@ -4,18 +4,20 @@
 # Cookbook:: presence
 # Recipe:: app
 #
-# An application server: it says where it is, and gets the config of its database.
+# An application server registers, and gets the configuration of its database.
 
-presence_suggest part: 'app1', port: 8080
+node.default_unless['presence']['part'] = 'app1'
+node.default_unless['presence']['port'] = 8080
 
 include_recipe 'presence::default'
 
+settings = node['presence']['database']
 database = {
-  template: presence_setting('database', 'template'),
-  path: presence_setting('database', 'config'),
-  owner: presence_setting('database', 'owner'),
+  template: settings['template'],
+  path: settings['config'],
+  owner: settings['owner'],
   mode: '0640',
-  variables: presence_setting('database', 'variables'),
+  variables: settings['variables'].to_h,
 }
 
 directory ::File.dirname(database[:path]) do
@@ -31,6 +33,6 @@ presence_config database[:path] do
   only_if { presence_first(part: 'db*') }
 end
 
-presence_agent Presence::Settings.agent(node.attributes, node.name) do
+presence_agent presence_agent_name do
   targets [database]
 end

@@ -4,8 +4,9 @@
 # Cookbook:: presence
 # Recipe:: db
 #
-# A database: it says where it is, and the applications find it.
+# A database registers, so that applications find it.
 
-presence_suggest part: 'db1', port: 5432
+node.default_unless['presence']['part'] = 'db1'
+node.default_unless['presence']['port'] = 5432
 
 include_recipe 'presence::default'

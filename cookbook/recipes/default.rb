@@ -6,17 +6,20 @@
 #
 # Installs presence and puts this node on the list.
 
-program = presence_setting('package') || presence_setting('binary')
+settings = node['presence']
+from = settings['package'] || settings['binary']
 
-if program
+if from || settings['version']
   presence_install 'presence' do
-    source program
-    checksum presence_setting('checksum')
+    source from if from
+    kind settings['kind'] if settings['kind']
+    checksum settings['checksum'] if settings['checksum']
+    version settings['version'] unless [nil, 'any'].include?(settings['version'])
   end
 end
 
 presence_node node.name do
   %w(instance_id part stacktype deployment address port facts).each do |property|
-    public_send(property, presence_setting(property)) if presence_setting(property)
+    public_send(property, settings[property]) unless settings[property].nil?
   end
 end

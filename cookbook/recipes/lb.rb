@@ -4,21 +4,24 @@
 # Cookbook:: presence
 # Recipe:: lb
 #
-# A load balancer: HAProxy, wired to the applications and kept so.
+# A load balancer: HAProxy, with the applications as its servers.
 
-presence_suggest part: 'lb1', port: 80
+node.default_unless['presence']['part'] = 'lb1'
+node.default_unless['presence']['port'] = 80
 
 include_recipe 'presence::default'
 
 package 'haproxy'
 
-# While an image is built, or in a container, there is nothing to start: the file is what counts.
-managed = presence_setting('haproxy', 'manage_service')
+settings = node['presence']['haproxy']
+
+# While an image is built, and in most containers, nothing can be started: only the file matters.
+managed = settings['manage_service']
 managed = presence_systemd? if managed.nil?
 
 haproxy = {
   template: 'haproxy',
-  path: presence_setting('haproxy', 'config'),
+  path: settings['config'],
   mode: '0644',
   # A warning is as good as an error: `-dW`.
   check: 'haproxy -dW -c -f {}',
@@ -26,7 +29,7 @@ haproxy = {
     'user' => 'haproxy',
     'group' => 'haproxy',
     'stats_socket' => platform_family?('debian') ? '/run/haproxy/admin.sock' : '/var/lib/haproxy/stats',
-  }.merge(presence_setting('haproxy', 'variables')),
+  }.merge(settings['variables'].to_h),
 }
 
 presence_config haproxy[:path] do
@@ -34,6 +37,8 @@ presence_config haproxy[:path] do
   mode haproxy[:mode]
   check haproxy[:check]
   variables haproxy[:variables]
+  # The variables of this recipe are no secrets.
+  sensitive presence_sensitive?(!settings['variables'].empty?)
   notifies :reload, 'service[haproxy]' if managed
 end
 
@@ -42,6 +47,6 @@ service 'haproxy' do
   only_if { managed }
 end
 
-presence_agent Presence::Settings.agent(node.attributes, node.name) do
+presence_agent presence_agent_name do
   targets [managed ? haproxy.merge(reload: 'systemctl reload haproxy') : haproxy]
 end

@@ -4,7 +4,9 @@ provides :presence_config
 
 unified_mode true
 
-description 'Keeps a file as a template and the nodes on the list make it.'
+introduced '0.1.0'
+
+description 'Renders a file from a template and the nodes on the list.'
 
 use 'partial/_connection'
 
@@ -27,6 +29,7 @@ property :group, [String, Integer],
 
 property :mode, [String, Integer],
          coerce: proc { |mode| mode && Presence::Target.mode(mode) },
+         callbacks: { "is an octal mode, such as '0640'" => ->(mode) { mode.nil? || mode.match?(/\A[0-7]{4}\z/) } },
          description: 'The mode of the file.'
 
 property :check, [String, Array],
@@ -40,8 +43,14 @@ property :reload, [String, Array],
 property :variables, Hash,
          default: {},
          desired_state: false,
+         sensitive: true,
          coerce: proc { |variables| variables.to_h { |key, value| [key.to_s, value.to_s] } },
          description: 'Variables for the template.'
+
+property :sensitive, [true, false],
+         default: lazy { presence_sensitive?(!variables.empty? || private?) },
+         desired_state: false,
+         description: "Whether the log has neither the file's content nor the values of the variables."
 
 property :min_nodes, Integer,
          desired_state: false,
@@ -54,13 +63,13 @@ property :max_shrink, Integer,
 
 property :max_age, String,
          desired_state: false,
-         description: 'Count nodes as absent that gave no sign of life for longer: `90s`, `5m`, `2h`, `1d`.'
+         description: 'Treat nodes without a sign of life for longer as absent: `90s`, `5m`, `2h`, `1d`.'
 
 property :on_refusal, Symbol,
          equal_to: %i(warn raise),
          default: :warn,
          desired_state: false,
-         description: 'What to do when a safety limit refuses the change, or no store can be read. The file is left as it is either way.'
+         description: 'The reaction if a safety limit refuses the change, or no store can be read: `:warn` or `:raise`. The file stays as it is.'
 
 property :force, [true, false],
          default: false,
@@ -83,7 +92,12 @@ property :template_dirs, [String, Array],
          default: [],
          coerce: proc { |dirs| Array(dirs) },
          desired_state: false,
-         description: 'Where templates are looked for, before `/etc/presence/templates` and the built-in ones.'
+         description: 'The folders of templates that come before `/etc/presence/templates` and the built-in ones.'
+
+# A file that everybody may read has no secrets.
+def private?
+  !mode.nil? && mode.match?(/\A[0-7]{4}\z/) && (mode.to_i(8) & 0o004) == 0
+end
 
 load_current_value do |new_resource|
   target = Presence::Target.look(new_resource.path)
@@ -97,11 +111,29 @@ end
 action_class do
   include Presence::Acting
 
-  def command(diff: false)
+  # Runs `presence render`. Everybody on the machine can read a command line, so the variables are in a file.
+  def run_render(diff: false)
+    with_variables do |vars_file|
+      presence_run(command(vars_file, diff), secrets: new_resource.sensitive ? new_resource.variables.values : [])
+    end
+  end
+
+  def with_variables
+    return yield(nil) if new_resource.variables.empty?
+
+    Tempfile.create(%w(presence .json)) do |file|
+      file.write(JSON.generate(new_resource.variables))
+      file.flush
+      file.chown(Etc.getpwnam(new_resource.user).uid, nil) if new_resource.user
+      yield(file.path)
+    end
+  end
+
+  def command(vars_file, diff)
     Presence::Command.render(
       presence_at, new_resource.template,
       output: new_resource.path, mode: new_resource.mode, owner: ownership, check: new_resource.check,
-      reload: new_resource.reload, variables: new_resource.variables, min_nodes: new_resource.min_nodes,
+      reload: new_resource.reload, vars_file: vars_file, min_nodes: new_resource.min_nodes,
       max_shrink: new_resource.max_shrink, max_age: new_resource.max_age, force: new_resource.force, diff: diff,
       part: new_resource.part, stacktype: new_resource.stacktype, deployment: new_resource.deployment,
       template_dirs: new_resource.template_dirs
@@ -115,9 +147,9 @@ action_class do
     "#{new_resource.owner || current_resource&.owner || Process.euid}:#{new_resource.group}"
   end
 
-  # Says what presence would do. What it cannot say before an earlier resource of this run is real is assumed.
+  # Reports what presence would do. A file that depends on an earlier resource of this run is assumed to change.
   def preview
-    outcome = presence_run(command(diff: true)) if presence_can_run?
+    outcome = run_render(diff: true) if presence_can_run?
     if outcome.nil? || !(outcome.success? || outcome.refused?)
       converge_by("render #{new_resource.template} into #{new_resource.path}, which cannot be shown yet") {}
     elsif outcome.refused?
@@ -131,7 +163,7 @@ action_class do
 
   def render
     before = Presence::Target.look(new_resource.path)
-    outcome = presence_run(command)
+    outcome = run_render
     after = Presence::Target.look(new_resource.path)
     report(differences(before, after)) unless before == after
     return if outcome.success?
@@ -162,7 +194,7 @@ action_class do
   end
 end
 
-action :create, description: 'Renders the file, if what it says would change.' do
+action :create, description: 'Renders the file, if its content would change.' do
   whyrun_mode? ? preview : render
 end
 

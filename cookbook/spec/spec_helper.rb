@@ -11,7 +11,7 @@ begin
 rescue LoadError
   # Without Chef, the libraries are plain Ruby: under Chef, ChefSpec loads them itself.
 end
-%w(command run nodeinfo roster toml schedule agent record target settings).each do |library|
+%w(program nodeinfo target agent helpers).each do |library|
   require_relative "../libraries/presence_#{library}"
 end
 

@@ -85,10 +85,10 @@ RSpec.describe 'presence_config' do
       folder 'f'
       state_dir '/s'
     end
-    expect(ran).to eq [[
+    expect(ran).to match [[
       '/opt/presence', '--nodeinfo=/n', '--store=/a', '--store=/b', '--folder=f', '--state-dir=/s', 'render',
       "--output=#{file}", '--mode=0640', '--owner=root:haproxy', '--check=haproxy -c -f \{\}',
-      '--reload=systemctl reload haproxy', '--set=maxconn=100', '--min-nodes=2', '--max-shrink=30', '--max-age=5m', '--force',
+      '--reload=systemctl reload haproxy', a_string_starting_with('--vars-file='), '--min-nodes=2', '--max-shrink=30', '--max-age=5m', '--force',
       '--part=lb1', '--stacktype=lad1', '--deployment=fed1', '--template-dir=/srv/templates', '--', 'haproxy'
     ]]
   end
@@ -137,15 +137,37 @@ RSpec.describe 'presence_config' do
     expect { converge }.to raise_error(Presence::Failed, /no such template/)
   end
 
-  it 'shows no variables if it is sensitive' do
-    answer('render', code: 1)
-    failing = lambda do
-      converge do
-        sensitive true
-        variables 'password' => 'x'
-      end
+  it 'passes variables in a file that only its user can read' do
+    seen = nil
+    answer('render') do |argv|
+      path = argv.grep(/^--vars-file=/).first.delete_prefix('--vars-file=')
+      seen = [JSON.parse(File.read(path)), File.stat(path).mode & 0o777]
     end
-    expect(&failing).to raise_error(Presence::Failed, /its arguments are sensitive/)
+    converge { variables 'password' => 'hunter22', maxconn: 100 }
+    expect(seen).to eq [{ 'password' => 'hunter22', 'maxconn' => '100' }, 0o600]
+    expect(ran.flatten.join(' ')).not_to include('hunter22')
+  end
+
+  it 'shows neither variables nor content if it has variables' do
+    answer('render', code: 4, stderr: "error: the check said: bad password `hunter22`\n") { File.write(file, "hunter22\n") }
+    failing = -> { converge { variables 'password' => 'hunter22' } }
+    expect(&failing).to raise_error(Presence::CheckRefused, /bad password `\*\*\*`/)
+    expect(config.sensitive).to be true
+    expect(config.to_text).not_to include('hunter22')
+  end
+
+  it 'is sensitive exactly if its file may have secrets, or if it is told to' do
+    render_writes("a\n")
+    { -> { mode '0644' } => false, -> { mode '0640' } => true, -> { variables 'a' => 'b' } => true,
+      -> { mode '0640'; sensitive false } => false, -> { sensitive true } => true }.each do |settings, sensitive| # rubocop:disable Style/Semicolon
+      next_run
+      converge(&settings)
+      expect(config.sensitive).to be(sensitive)
+    end
+  end
+
+  it 'refuses a mode that is none' do
+    expect { converge { mode 'rw' } }.to raise_error(Chef::Exceptions::ValidationFailed, /octal mode/)
   end
 
   it 'hands on what the program warns of' do

@@ -12,7 +12,10 @@ RSpec.describe 'presence_node' do
   let(:facts) { Presence::Nodeinfo.read(nodeinfo) }
   let(:unchanged) { "/list: fauxhai.local: unchanged\n" }
 
-  before { answer('publish', stdout: unchanged) }
+  before do
+    answer('publish', stdout: unchanged)
+    answer('emit', stdout: '{"value":{"instance-id":"i-1"}}')
+  end
 
   # What `presence state` would do.
   def state_writes
@@ -37,14 +40,18 @@ RSpec.describe 'presence_node' do
     Chef::Config[:why_run] = false
   end
 
+  # Every command line but `emit`, which only reads this node.
+  def commands
+    super.reject { |words| words == %w(emit) }
+  end
+
   def node_resource
     chef_runner.find_resource(:presence_node, 'this')
   end
 
   describe ':register' do
-    it 'writes the facts, sets the first state, and reads the facts again' do
+    it 'writes the facts, and sets the first state' do
       state_writes
-      expect(Presence::OhaiPlugin).to receive(:reload).once
       converge do
         part 'app1'
         stacktype 'lad1'
@@ -61,13 +68,127 @@ RSpec.describe 'presence_node' do
       expect(node_resource).to be_updated
     end
 
-    it 'is not updated if nothing changed, and reads nothing again' do
+    it 'is not updated if nothing changed' do
       write('instance-id' => 'i-1', 'nodepart' => 'app1', 'state' => 'done')
-      Ohai.config[:plugin][:presence] = { program: 'presence', nodeinfo: nodeinfo, store: [] }
-      expect(Presence::OhaiPlugin).not_to receive(:reload)
       converge { part 'app1' }
       expect(commands).to eq [%w(publish)]
       expect(node_resource).not_to be_updated
+    end
+
+    it 'refuses the name that Chef has for no environment' do
+      expect { converge { deployment '_default' } }.to raise_error(Chef::Exceptions::ValidationFailed, /state the deployment/)
+    end
+
+    it "saves this node's record, and has later helpers read the list again" do
+      write('instance-id' => 'i-1', 'state' => 'done')
+      chef_runner.node.default['presence']['nodeinfo'] = nodeinfo
+      chef_runner.node.run_state['presence_roster'] = {}
+      answer('emit', stdout: '{"value":{"instance-id":"i-1","port":"80"}}')
+      answer('publish', stdout: "/list: i-1: joined\n")
+      converge
+      expect(chef_runner.node['presence_node']['record']).to eq('instance-id' => 'i-1', 'port' => '80')
+      expect(chef_runner.node.run_state).not_to have_key('presence_roster')
+    end
+
+    describe 'if no store takes the record' do
+      before do
+        write('instance-id' => 'i-1', 'state' => 'done')
+        answer('publish', code: 1, stderr: "error: no store\n")
+      end
+
+      it 'fails for a node that was never published' do
+        expect { converge }.to raise_error(Presence::Failed, /no store/)
+      end
+
+      it 'warns for one that was' do
+        answer('publish', stdout: unchanged)
+        converge
+        next_run
+        answer('publish', code: 1, stderr: "error: no store\n")
+        expect(Chef::Log).to receive(:warn).with(/no store/)
+        converge
+        expect(node_resource).not_to be_updated
+        next_run
+        expect { converge { on_failure :raise } }.to raise_error(Presence::Failed, /no store/)
+      end
+
+      it 'warns for one that has heartbeats' do
+        dir = nodeinfo
+        expect(Chef::Log).to receive(:warn).with(/no store/)
+        chef_runner.converge_block do
+          presence_node('this') { nodeinfo dir }
+          presence_agent 'presence'
+        end
+        next_run
+        failing = lambda do
+          chef_runner.converge_block do
+            presence_node('this') { nodeinfo dir }
+            presence_agent('presence') { schedule :none }
+          end
+        end
+        expect(&failing).to raise_error(Presence::Failed, /no store/)
+      end
+
+      it 'does as the attributes say' do
+        chef_runner.node.default['presence']['on_failure'] = 'warn'
+        expect(Chef::Log).to receive(:warn).with(/no store/)
+        converge
+      end
+
+      it 'fails for a record that cannot be made, whatever the recipe says' do
+        answer('emit', code: 1, stderr: "error: a bad fact\n")
+        expect { converge { on_failure :warn } }.to raise_error(Presence::Failed, /no store/)
+      end
+
+      it 'fails for a wrong configuration, whatever the recipe says' do
+        answer('publish', code: 2, stderr: "error: unknown field\n")
+        expect { converge { on_failure :warn } }.to raise_error(Presence::WrongUsage, /unknown field/)
+      end
+
+      it 'fails for a state that is unknown, and not for one that waits for its store' do
+        answer('state', code: 1, stderr: "error: no such state\n")
+        expect { converge { state('parked'); on_failure :warn } }.to raise_error(Presence::Failed, /no such state/) # rubocop:disable Style/Semicolon
+        next_run
+        answer('state', code: 1, stderr: "error: no store\n") { |argv| write('state' => argv.last) }
+        expect(Chef::Log).to receive(:warn).with(/no store/)
+        converge { state('running'); on_failure :warn } # rubocop:disable Style/Semicolon
+      end
+    end
+
+    describe 'with another instance-id than before' do
+      before do
+        state_writes
+        converge { instance_id 'i-1' }
+        next_run
+      end
+
+      it 'withdraws the old one, after the new one is published' do
+        converge { instance_id 'i-2' }
+        expect(commands).to eq [%w(publish), %w(withdraw -- i-1)]
+        expect(node_resource).to be_updated
+        next_run
+        converge { instance_id 'i-2' }
+        expect(commands).to eq [%w(publish)]
+        expect(node_resource).not_to be_updated
+      end
+
+      it 'tries again if a store is away' do
+        answer('withdraw', code: 1, stderr: "error: no store\n")
+        converge do
+          instance_id 'i-2'
+          on_failure :warn
+        end
+        next_run
+        answer('withdraw')
+        converge { instance_id 'i-2' }
+        expect(commands).to eq [%w(publish), %w(withdraw -- i-1)]
+      end
+
+      it 'leaves alone one that another node wrote' do
+        File.write(File.join(nodeinfo, '.chef-node'), "other\n")
+        converge { instance_id 'i-2' }
+        expect(commands).to eq [%w(publish)]
+      end
     end
 
     it 'is updated if a store did not have the record' do
@@ -94,6 +215,7 @@ RSpec.describe 'presence_node' do
     it 'does not undo what an operator did' do
       %w(draining drained wedged running).each do |state|
         write('instance-id' => 'i-1', 'state' => state)
+        next_run
         converge
         expect(commands.last).to eq %w(publish)
       end
@@ -102,6 +224,7 @@ RSpec.describe 'presence_node' do
     it 'ends a setup' do
       %w(presetup setup).each do |state|
         write('instance-id' => 'i-1', 'state' => state)
+        next_run
         converge
         expect(commands.last).to eq %w(state -- done)
       end
@@ -125,14 +248,6 @@ RSpec.describe 'presence_node' do
       end
       expect { converge { instance_id 'a b' } }.to raise_error Chef::Exceptions::ValidationFailed
     end
-
-    it 'reads the facts again, quietly, if Ohai read them elsewhere' do
-      write('instance-id' => 'i-1', 'state' => 'done')
-      expect(Presence::OhaiPlugin).to receive(:reload).once
-      converge
-      expect(Ohai.config[:plugin][:presence]).to include(nodeinfo: nodeinfo)
-      expect(node_resource).not_to be_updated
-    end
   end
 
   describe ':drain, :wedge' do
@@ -140,7 +255,6 @@ RSpec.describe 'presence_node' do
       it "sets the state: #{action}" do
         write('instance-id' => 'i-1', 'state' => 'done')
         state_writes
-        expect(Presence::OhaiPlugin).to receive(:reload).once
         converge(action)
         expect(commands).to eq [['state', '--', state]]
         expect(node_resource).to be_updated
@@ -182,6 +296,15 @@ RSpec.describe 'presence_node' do
       converge(:withdraw)
       expect(node_resource).not_to be_updated
     end
+
+    it 'fails if no store takes it off: no heartbeat repeats that' do
+      File.write(File.join(nodeinfo, '.chef-published'), "i-1\n")
+      answer('withdraw', code: 1, stderr: "error: no store\n")
+      expect { converge(:withdraw) }.to raise_error(Presence::Failed, /no store/)
+      next_run
+      expect(Chef::Log).to receive(:warn).with(/no store/)
+      converge(:withdraw) { on_failure :warn }
+    end
   end
 
   context 'in why-run' do
@@ -194,7 +317,6 @@ RSpec.describe 'presence_node' do
 
     it 'knows whether the record would be published' do
       write('instance-id' => 'i-1', 'state' => 'done')
-      answer('emit', stdout: '{"value":{"instance-id":"i-1"}}')
       answer('show', stdout: '{"instance-id":"i-1"}')
       converge(why_run: true)
       expect(node_resource).not_to be_updated

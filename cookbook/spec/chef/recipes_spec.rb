@@ -6,12 +6,13 @@ return unless defined?(ChefSpec)
 RSpec.describe 'the recipes' do
   include Support::Stubs
 
-  let(:roster) { {} }
+  let(:nodes) { [] }
 
   # Converges a recipe on a node with these attributes.
   def converge(recipe, attributes = {})
     attributes.each { |key, value| chef_runner.node.override['presence'][key] = value }
-    chef_runner.node.automatic['presence'] = { 'port' => 'of an earlier run', 'stacktype' => 'of an earlier run', 'roster' => roster }
+    answer('emit', stdout: '{"value":{}}')
+    answer('list', stdout: JSON.generate('nodes' => nodes, 'stores' => []))
     chef_runner.converge(recipe)
   end
 
@@ -33,6 +34,12 @@ RSpec.describe 'the recipes' do
       expect(run).to install_presence_install('presence').with(source: 'https://example.net/presence.deb', checksum: sum)
     end
 
+    it 'installs a version from a repository' do
+      expect(converge('presence::default', 'version' => '0.1.0-1')).to install_presence_install('presence').with(source: nil, version: '0.1.0-1')
+      next_run
+      expect(converge('presence::default', 'version' => 'any')).to install_presence_install('presence').with(source: nil, version: nil)
+    end
+
     it 'tells every resource where things are' do
       run = converge('presence::default', 'store' => '/list', 'nodeinfo' => '/n', 'state_dir' => '/s', 'folder' => 'f')
       expect(run).to register_presence_node('fauxhai.local').with(
@@ -46,14 +53,14 @@ RSpec.describe 'the recipes' do
       expect(converge('presence::db')).to register_presence_node('fauxhai.local').with(part: 'db1', port: '5432')
     end
 
-    it 'takes what the attributes say, and not what Ohai found' do
+    it 'takes what the attributes say' do
       run = converge('presence::db', 'part' => 'db2', 'port' => 5433, 'stacktype' => 'lad2')
       expect(run).to register_presence_node('fauxhai.local').with(part: 'db2', port: '5433', stacktype: 'lad2')
     end
   end
 
   describe 'presence::app' do
-    let(:roster) { { 'db1' => [{ 'instance-id' => 'db-a', 'nodepart' => 'db1', 'availability' => 'active' }] } }
+    let(:nodes) { [{ 'instance-id' => 'db-a', 'nodepart' => 'db1', 'availability' => 'active' }] }
 
     it 'registers an application and gives it its database' do
       run = converge('presence::app', 'database' => { 'config' => '/srv/app/database.yml', 'owner' => 'app', 'variables' => { 'database' => 'x' } })
@@ -67,7 +74,7 @@ RSpec.describe 'the recipes' do
     end
 
     context 'before there is a database' do
-      let(:roster) { {} }
+      let(:nodes) { [] }
 
       it 'waits for it' do
         expect(converge('presence::app')).not_to create_presence_config('/etc/presence/database.yml')

@@ -32,7 +32,7 @@ RSpec.describe 'knife presence' do
   end
 
   def knife_ui(output, format)
-    return Chef::Knife::Ui.new(output, @complaints).tap { |ui| ui.format = format } if defined?(Chef::Knife::Ui)
+    return Chef::Knife::Ui.new(output, @complaints, { format: format }) if defined?(Chef::Knife::Ui)
 
     Chef::Knife::UI.new(output, @complaints, StringIO.new, { format: format })
   end
@@ -45,6 +45,8 @@ RSpec.describe 'knife presence' do
     expect(JSON.parse(text).map { |node| node['instance-id'] }).to eq %w(db-a)
     text, = knife('list', format: 'yaml', part: 'app*', stacktype: 'lad*')
     expect(YAML.safe_load(text).map { |node| node['instance-id'] }).to eq %w(app-a)
+    text, = knife('list', format: 'pp')
+    expect(text).to start_with('[{"').and include('"app-a"')
   end
 
   it 'shows a node' do
@@ -61,12 +63,18 @@ RSpec.describe 'knife presence' do
     expect(JSON.parse(data)).to eq('haproxy' => text)
   end
 
-  it 'tells the history, and who answers, as soon as the program can' do
-    { 'log' => 0, 'check' => 1 }.each do |name, code|
-      known = run([PROGRAM, name, '--help']).success?
-      expect(knife(name).last).to eq(known ? code : 2), @complaints.string
-      expect(knife(name, format: 'json').first).to(satisfy { |text| JSON.parse(text) }) if known
-    end
+  it 'has the history, as words or as data' do
+    text, code = knife('log')
+    expect([text, code]).to match [/db-a.* joined/, 0]
+    text, = knife('log', format: 'json')
+    expect(JSON.parse(text)).to all(be_a(Hash))
+    expect(JSON.parse(text).length).to eq 2
+  end
+
+  it 'asks nodes whether they answer' do
+    text, code = knife('check', format: 'json')
+    expect(code).to eq 1
+    expect(JSON.parse(text)).to be_a Hash
   end
 
   it 'ends as the program ended, and says what it said' do
@@ -77,7 +85,20 @@ RSpec.describe 'knife presence' do
     expect(code).to eq 3
     _, code = knife('list', presence_program: '/nowhere/presence')
     expect(code).to eq 1
-    expect(@complaints.string).to include('/nowhere/presence')
+    expect(@complaints.string).to include('/nowhere/presence').and include('--program').and include('workstation')
+  end
+
+  it 'refuses a time limit that is none' do
+    expect(knife('list', presence_timeout: 'abc').last).to eq 2
+    expect(@complaints.string).to include('`abc` is not a time limit')
+    expect(knife('list', presence_timeout: '30').last).to eq 0
+  end
+
+  it 'shows no login of a store' do
+    _, code = knife('list', presence_store: ['https://deploy:hunter22@127.0.0.1:1/list.git'])
+    expect(code).to eq 3
+    expect(@complaints.string).to include('127.0.0.1:1')
+    expect(@complaints.string).not_to include('hunter22')
   end
 
   it 'says how it is used' do

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative '../support/toml'
+
 # Every command line that the cookbook runs, run: they are all made in `Presence::Command`, and each of its functions
 # has a line here, with everything it can be told.
 RSpec.describe Presence::Command do
@@ -8,6 +10,7 @@ RSpec.describe Presence::Command do
   end
   let(:config) { File.join(scratch, 'presence.toml') }
   let(:file) { File.join(scratch, 'haproxy.cfg') }
+  let(:variables) { File.join(scratch, 'vars.json').tap { |file| File.write(file, '{"maxconn":"7","user":"nobody"}') } }
   let(:selectors) { { part: 'app*', stacktype: 'lad1', deployment: '*', states: %w(active done), where: { 'rack' => 'r*' } } }
 
   # A function, how it is called, and the exit code that says that the program took it.
@@ -15,12 +18,12 @@ RSpec.describe Presence::Command do
     emit: [->(_) { described_class.emit(at) }, 0],
     publish: [->(_) { described_class.publish(at) }, 0],
     state: [->(_) { described_class.state(at, 'done') }, 0],
-    withdraw: [->(_) { described_class.withdraw(at) }, 0],
+    withdraw: [->(_) { described_class.withdraw(at, id: 'app-a') }, 0],
     list: [->(_) { described_class.list(at, **selectors) }, 0],
     show: [->(_) { described_class.show(at, id: 'app-a') }, 0],
     # No node states a rack: there is nobody to ask.
     check: [->(_) { described_class.check(at, **selectors) }, 0],
-    log: [->(_) { described_class.log(at) }, 0],
+    log: [->(_) { described_class.log(at, json: true) }, 0],
     beat: [->(_) { described_class.beat(at) }, 0],
     templates: [->(_) { described_class.templates(at) }, 0],
     help: [->(_) { described_class.help(at, 'emit') }, 0],
@@ -28,7 +31,7 @@ RSpec.describe Presence::Command do
       lambda do |_|
         described_class.render(
           at, 'haproxy', output: file, mode: '0640', owner: "#{Process.euid}:#{Process.egid}", check: %w(test -s {}),
-                         reload: 'true', variables: { 'maxconn' => 123 }, min_nodes: 1, max_shrink: 50, max_age: '5m', force: true,
+                         reload: 'true', variables: { 'maxconn' => 123 }, vars_file: variables, min_nodes: 1, max_shrink: 50, max_age: '5m', force: true,
                          part: 'lb1', stacktype: 'lad1', deployment: 'fed1', template_dirs: [scratch]
         )
       end, 0
@@ -36,7 +39,7 @@ RSpec.describe Presence::Command do
   }
 
   it 'has no function without a line here' do
-    expect(lines.keys).to match_array(described_class.singleton_methods(false) - %i(words))
+    expect(lines.keys).to match_array(described_class.singleton_methods(false) - %i(words quoted))
   end
 
   before do
@@ -65,6 +68,7 @@ RSpec.describe Presence::Command do
     expect(render.call(mode: '0640')).to be_success
     expect(File.read(file)).to include('server app-a 127.0.0.1:9')
     expect(render.call(diff: true).stdout).to eq ''
+    expect(render.call(diff: true, vars_file: variables).stdout).to include('+    maxconn 7')
     expect(render.call(diff: true, variables: { 'maxconn' => 7 }).stdout).to include('+    maxconn 7')
     expect(render.call(min_nodes: 2)).to be_refused
     expect(render.call(check: 'false {}', variables: { 'maxconn' => 7 }).error).to be_a Presence::CheckRefused
@@ -79,6 +83,15 @@ RSpec.describe Presence::Command do
     expect(run(described_class.publish(at)).stdout).not_to match(/: unchanged$/)
   end
 
+  it 'takes a store with a login from the environment' do
+    at.store = ['https://deploy:hunter22@127.0.0.1:1/list.git']
+    argv = described_class.list(at)
+    expect(argv.join(' ')).not_to include('hunter22')
+    outcome = Presence::Run.call(argv, timeout: 60, environment: at.environment)
+    expect(outcome.stdout).to include('127.0.0.1:1/list.git')
+    expect([outcome.error.message, outcome.stdout].join).not_to include('hunter22')
+  end
+
   it 'shows a record as the resources compare it' do
     listed = -> { Presence::Record.listed?(run(described_class.emit(at)), run(described_class.show(at))) }
     expect(listed.call).to be true
@@ -87,20 +100,13 @@ RSpec.describe Presence::Command do
   end
 
   it 'understands the presence.toml of the agent' do
-    targets = [Presence::Agent.target(
+    target = Presence::Target.table(
       template: 'haproxy', path: file, owner: 'root', group: 'root', mode: '0644', check: %w(test -s {}), reload: %w(true),
       variables: { 'maxconn' => 100 }, min_nodes: 1, max_shrink: 50, part: 'lb1', stacktype: 'lad1', deployment: 'fed1'
-    )]
+    )
     settings = { 'limits' => { 'max-shrink' => 30 }, 'timeouts' => { 'command' => 20 }, 'vars' => { 'user' => 'haproxy' } }
-    bare = Presence::Connection.new(program: PROGRAM, config: config)
-    understood = lambda do |with|
-      File.write(config, Presence::Toml.dump(Presence::Agent.configuration(at, with, settings)))
-      run(described_class.templates(bare))
-    end
-
-    expect(understood.call([]).stderr).to eq ''
-    complaint = understood.call(targets).stderr
-    skip "this presence.toml has no targets yet: #{Presence::Agent::NO_TARGETS}" if complaint.include?(Presence::Agent::NO_TARGETS)
-    expect(complaint).to eq ''
+    File.write(config, Support::Toml.dump(Presence::Agent.configuration(at, [target], settings)))
+    outcome = run(described_class.templates(Presence::Connection.new(program: PROGRAM, config: config)))
+    expect(outcome.stderr).to eq ''
   end
 end

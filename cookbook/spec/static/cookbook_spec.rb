@@ -51,7 +51,7 @@ RSpec.describe 'the cookbook' do
       let(:page) { read("documentation/#{name}.md") }
 
       it 'is a modern resource' do
-        expect(source).to include("provides :#{name}\n", "unified_mode true\n", "\ndescription ")
+        expect(source).to include("provides :#{name}\n", "unified_mode true\n", "\nintroduced '", "\ndescription ")
         expect(source.scan(/^property /).length).to eq source.scan(/^         description: /).length
       end
 
@@ -60,6 +60,17 @@ RSpec.describe 'the cookbook' do
         expect(page.scan(/^- `:(\w+)`/).flatten).to match_array(source.scan(/^action :(\w+)/).flatten)
         expect(page).to match(/```ruby\n#{name} /)
       end
+    end
+  end
+
+  it 'has at most five libraries' do
+    expect(files('libraries/*.rb').length).to be <= 5
+  end
+
+  it 'says when each resource was introduced' do
+    files('resources/*.rb').each do |resource|
+      version = read(resource)[/^introduced '(.+)'/, 1]
+      expect(read("documentation/presence_#{File.basename(resource, '.rb')}.md")).to include("Introduced in #{version}.")
     end
   end
 
@@ -77,7 +88,7 @@ RSpec.describe 'the cookbook' do
   end
 
   it 'asks no shell' do
-    sources = files('{libraries,resources,recipes,ohai,lib}/**/*.rb').reject { |file| file == 'libraries/presence_run.rb' }
+    sources = files('{libraries,resources,recipes,ohai,lib}/**/*.rb').reject { |file| file == 'libraries/presence_program.rb' }
     sources.each do |file|
       expect(read(file)).not_to match(/%x|\bsystem[ (]['"]|\bspawn\b|Open3|Mixlib::ShellOut\.new|^\s*(execute|bash|script) /), file
     end

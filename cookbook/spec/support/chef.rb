@@ -17,7 +17,7 @@ RSpec.configure do |config|
 end
 
 module Support
-  # What the program would say.
+  # The program's answers.
   module Stubs
     def self.included(group)
       # One that Fauxhai brings along: others it would fetch.
@@ -25,14 +25,25 @@ module Support
       group.let(:ran) { [] }
       group.let(:answers) { {} }
       group.let(:systemd) { false }
+      group.let(:cron) { true }
+      group.let(:called) { [] }
 
       group.before do
         stub_program
         allow(File).to receive(:directory?).and_call_original
         allow(File).to receive(:directory?).with('/run/systemd/system') { systemd }
-        allow(Presence::OhaiPlugin).to receive(:reload)
-        Ohai.config[:plugin].delete(:presence)
+        # This machine may have a presence of its own.
+        ['/root/nodeinfo', '/etc/presence/nodeinfo'].each { |dir| allow(File).to receive(:directory?).with(dir).and_return(false) }
+        allow(File).to receive(:exist?).and_call_original
+        allow(File).to receive(:exist?).with('/etc/presence/presence.toml').and_return(false)
       end
+    end
+
+    # ChefSpec adds each converge of an example to the same run. This begins another run, on a new node.
+    def next_run
+      runner = chef_runner_instance
+      define_singleton_method(:chef_runner) { runner }
+      ran.clear
     end
 
     # Answers for a command: its exit code, stdout and stderr. Every other one succeeds and says nothing.
@@ -48,13 +59,16 @@ module Support
     private
 
     def stub_program
-      allow(Presence::Run).to receive(:which) { |program| "/usr/bin/#{File.basename(program)}" }
+      allow(Presence::Run).to receive(:which) do |program|
+        "/usr/bin/#{File.basename(program)}" unless !cron && %w(cron crond).include?(program)
+      end
       allow(Presence::Run).to receive(:call) do |argv, **options|
         ran << argv
+        called << options
         command = argv.drop(1).find { |word| !word.start_with?('--') }
         code, stdout, stderr, effect = answers.fetch(command, [0, '', ''])
         effect&.call(argv)
-        Presence::Outcome.new(options[:shown], code, stdout, stderr)
+        Presence::Outcome.new(argv.join(' '), code, stdout, Presence::Mask.secrets(stderr, options.fetch(:secrets, [])))
       end
     end
   end

@@ -6,13 +6,7 @@ rescue LoadError
   # Enough of knife to load a plugin and to run it: what Debian has no package of.
   class Chef
     class Knife
-      Ui = Struct.new(:stdout, :stderr) do
-        def interchange?
-          %w(json yaml).include?(format)
-        end
-
-        attr_accessor :format
-
+      Ui = Struct.new(:stdout, :stderr, :config) do
         def msg(text)
           stdout.puts(text)
         end
@@ -26,7 +20,7 @@ rescue LoadError
         end
 
         def output(data)
-          msg(format == 'yaml' ? YAML.dump(data) : data.to_json)
+          msg({ 'yaml' => YAML.method(:dump), 'pp' => :inspect.to_proc }.fetch(config[:format], :to_json.to_proc).call(data))
         end
       end
 

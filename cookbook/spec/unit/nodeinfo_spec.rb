@@ -69,9 +69,65 @@ RSpec.describe Presence::Nodeinfo do
     end
   end
 
+  describe 'a node that gets another id' do
+    def give(id, node_name = 'web-1')
+      described_class.change(dir, { 'instance-id' => id }, node_name)
+    end
+
+    it 'remembers the one that it leaves, until that is withdrawn' do
+      %w(a b c).each { |id| give(id) }
+      expect(described_class.former(dir)).to eq %w(a b)
+      described_class.withdrawn(dir, 'a')
+      expect(described_class.former(dir)).to eq %w(b)
+      described_class.withdrawn(dir, 'b')
+      expect(described_class.former(dir)).to eq []
+      expect(Dir.children(dir)).not_to include('.chef-former')
+    end
+
+    it 'does not withdraw the one that it has again' do
+      %w(a b a).each { |id| give(id) }
+      expect(described_class.former(dir)).to eq %w(b)
+    end
+
+    it 'leaves alone an id that it did not write' do
+      write('instance-id.txt', 'i-c44e9b33')
+      give('a')
+      expect(described_class.former(dir)).to eq []
+      give('golden', 'golden')
+      give('b')
+      expect(described_class.former(dir)).to eq []
+    end
+
+    it 'is not published under it yet' do
+      give('a')
+      expect(described_class.published?(dir)).to be false
+      described_class.published(dir)
+      expect(described_class.published?(dir)).to be true
+      give('b')
+      expect(described_class.published?(dir)).to be false
+      described_class.published(dir)
+      described_class.unpublished(dir)
+      expect(described_class.published?(dir)).to be false
+    end
+  end
+
   it 'tells a folder that presence does without from one that must be there' do
     expect(described_class.usable?(dir)).to be true
     expect(described_class.usable?('/nowhere')).to be false
     expect(described_class.missing_default?('/nowhere')).to be false
+  end
+end
+
+RSpec.describe Presence::Record do
+  def outcome(text, code = 0)
+    Presence::Outcome.new('presence', code, text, '')
+  end
+
+  it 'compares what a node says with what the list says of it' do
+    emitted = outcome('{"filetype":"nodepresence","value":{"instance-id":"a","port":"80","rack":"r1"}}')
+    expect(described_class.listed?(emitted, outcome('{"instance-id":"a","port":80,"rack":"r1","found":{}}'))).to be true
+    expect(described_class.listed?(emitted, outcome('{"instance-id":"a","port":80,"rack":"r2"}'))).to be false
+    expect(described_class.listed?(emitted, outcome('', 1))).to be false
+    expect(described_class.listed?(emitted, outcome('no JSON'))).to be false
   end
 end

@@ -13,7 +13,7 @@ RSpec.describe Presence::Roster do
   end
 
   def ids(**conditions)
-    described_class.select(roster, **conditions).map { |node| node['instance-id'] }
+    described_class.select(roster.values.flatten, **conditions).map { |node| node['instance-id'] }
   end
 
   it 'takes the active nodes, by instance-id' do
@@ -36,7 +36,44 @@ RSpec.describe Presence::Roster do
     expect(ids('check-path' => '/up')).to eq %w(a)
   end
 
-  it 'finds nobody on a list that is not there' do
-    expect(described_class.select(nil)).to eq []
+  it 'counts by part and availability' do
+    expect(described_class.counts(roster.values.flatten)).to eq('app1' => { 'active' => 2, 'draining' => 1 }, 'db1' => { 'active' => 1 })
+    many = (1..150).map { |number| { 'nodepart' => format('p%03d', number), 'availability' => 'active' } }
+    expect(described_class.counts(many).to_a.last(2)).to eq [['p100', { 'active' => 1 }], ['*', { 'active' => 50 }]]
+  end
+
+  describe '.read' do
+    let(:at) { Presence::Connection.new(program: 'presence') }
+
+    def outcome(code, text)
+      Presence::Outcome.new('presence', code, text, "error: so it is\n")
+    end
+
+    # Reads the list of a program that answers these.
+    def read(emit, list)
+      ran = []
+      nodes = described_class.read(at) do |argv|
+        ran << argv
+        argv.include?('emit') ? emit : list
+      end
+      [nodes, ran.last]
+    end
+
+    let(:emit) { outcome(0, '{"value":{"stacktype":"l*","deployment":""}}') }
+
+    it 'asks for the scope, and takes no fact for a pattern' do
+      nodes, argv = read(emit, outcome(0, '{"nodes":[{"instance-id":"a"}],"stores":[]}'))
+      expect(nodes).to eq [{ 'instance-id' => 'a' }]
+      expect(argv).to eq %w(presence list --format=json --stacktype=l[*])
+    end
+
+    it 'takes an earlier copy, but no error for an empty list' do
+      copy = outcome(3, '{"nodes":[],"stores":[{"answers":false,"files":4}]}')
+      expect(read(emit, copy).first).to eq []
+      none = outcome(3, '{"nodes":[],"stores":[{"answers":false,"files":null}]}')
+      expect { read(emit, none) }.to raise_error(Presence::Refused, /so it is/)
+      expect { read(outcome(1, ''), none) }.to raise_error(Presence::Failed, /so it is/)
+      expect { read(emit, outcome(0, 'no JSON')) }.to raise_error(Presence::Failed, /did not print the list/)
+    end
   end
 end

@@ -3,6 +3,25 @@
 RSpec.describe Presence::Target do
   let(:file) { File.join(scratch, 'x.cfg') }
 
+  it 'takes what a presence_config says' do
+    target = described_class.table(
+      template: 'haproxy', path: '/h.cfg', owner: 'root', group: 'haproxy', mode: '0640', check: %w(haproxy -c -f {}),
+      reload: nil, variables: { 'a' => 1 }, min_nodes: 2
+    )
+    expect(target).to eq(
+      'name' => 'haproxy', 'output' => '/h.cfg', 'owner' => 'root:haproxy', 'mode' => '0640',
+      'check' => 'haproxy -c -f \{\}', 'min-nodes' => 2, 'vars' => { 'a' => 1 }
+    )
+    expect(described_class.table(target)).to eq target
+  end
+
+  it 'says what is wrong with a target' do
+    { { name: 'x' } => /no `output`/, { output: '/x' } => /no `name`/, { name: 'x', output: '/x', chek: 'y' } => /no `chek`/,
+      { name: 'x', output: '/x', group: 'g' } => /no `owner`/ }.each do |target, message|
+      expect { described_class.table(target) }.to raise_error(ArgumentError, message)
+    end
+  end
+
   it 'sees a file as people call it' do
     expect(described_class.look(file)).to be_nil
     File.write(file, "a\n")
@@ -22,6 +41,7 @@ RSpec.describe Presence::Target do
 
   it 'writes modes and owners in one way' do
     expect([0o644, '644', '0644'].map { |mode| described_class.mode(mode) }.uniq).to eq ['0644']
+    expect(described_class.mode('rw')).to eq 'rw'
     expect(described_class.user(0)).to eq 'root'
     expect(described_class.user('0')).to eq 'root'
     expect(described_class.user('nobody-here')).to eq 'nobody-here'

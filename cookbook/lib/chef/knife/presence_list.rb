@@ -16,7 +16,7 @@ class Chef
       def run
         answer(Presence::Command.list(at, **selectors)) do |text|
           nodes = JSON.parse(text)['nodes']
-          ui.interchange? ? output(nodes) : table(nodes)
+          data? ? output(nodes) : table(nodes)
         end
       end
 

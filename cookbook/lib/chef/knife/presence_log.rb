@@ -4,14 +4,14 @@ require_relative 'presence/base'
 
 class Chef
   class Knife
-    # The fleet's history, in words.
+    # The history of the fleet.
     class PresenceLog < Knife
       include PresenceBase
 
       banner 'knife presence log (options)'
 
       def run
-        answer(Presence::Command.log(at)) { |text| ui.interchange? ? output(text.lines.map(&:chomp)) : ui.msg(text.chomp) }
+        answer(Presence::Command.log(at, json: data?)) { |text| data? ? output(JSON.parse(text)) : ui.msg(text.chomp) }
       end
     end
   end

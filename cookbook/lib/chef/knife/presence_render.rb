@@ -34,7 +34,7 @@ class Chef
           variables: pairs(config[:set]), template_dirs: config[:template_dir] || []
         )
         # As it is, so that `knife presence render haproxy > haproxy.cfg` is the file.
-        answer(rendering) { |text| ui.interchange? ? output(template => text) : ui.stdout.print(text) }
+        answer(rendering) { |text| data? ? output(template => text) : ui.stdout.print(text) }
       end
     end
   end

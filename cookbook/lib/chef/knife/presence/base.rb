@@ -3,9 +3,8 @@
 require 'chef/knife' unless defined?(Chef::Knife)
 require 'json' unless defined?(JSON)
 
-# The cookbook's own libraries: the command lines are made in one place.
-require_relative '../../../../libraries/presence_command'
-require_relative '../../../../libraries/presence_run'
+# The cookbook's own library: the command lines are made in one place.
+require_relative '../../../../libraries/presence_program'
 
 class Chef
   class Knife
@@ -35,8 +34,7 @@ class Chef
                        description: 'Where presence keeps its copies of the list'
         command.option :presence_timeout,
                        long: '--timeout SECONDS',
-                       description: "How long presence may take (default: #{Presence::Run::TIME_LIMIT})",
-                       proc: ->(seconds) { Integer(seconds) }
+                       description: "The time limit of presence (default: #{Presence::Run::TIME_LIMIT})"
       end
 
       # The options of the subcommands that choose nodes.
@@ -80,13 +78,28 @@ class Chef
 
       # Runs a command line, yields what it printed, and ends as it ended.
       def answer(argv)
-        outcome = Presence::Run.call(argv, timeout: config[:presence_timeout] || Presence::Run::TIME_LIMIT, cwd: Dir.pwd)
+        outcome = Presence::Run.call(argv, timeout: timeout, cwd: Dir.pwd, environment: at.environment)
         yield outcome.stdout unless outcome.stdout.empty?
         outcome.stderr.each_line { |line| ui.stderr.puts(line.chomp) }
         exit(outcome.exitstatus) unless outcome.success?
+      rescue Presence::Missing => e
+        ui.fatal("#{e.message}; install presence on this workstation, or name it with --program or PRESENCE_BIN")
+        exit(1)
       rescue Presence::Error => e
         ui.fatal(e.message)
         exit(1)
+      end
+
+      # From the command line or from config.rb.
+      def timeout
+        seconds = (config[:presence_timeout] || Presence::Run::TIME_LIMIT).to_s
+        usage!("`#{seconds}` is not a time limit: --timeout takes a number of seconds") unless seconds.match?(/\A[1-9]\d{0,8}\z/)
+        seconds.to_i
+      end
+
+      # Whether the user asked for data, and not for a table or a text.
+      def data?
+        %w(json yaml pp).include?(ui.config[:format].to_s)
       end
 
       # The list of KEY=VALUE as a Hash.

@@ -4,8 +4,6 @@
 include_recipe 'test::install'
 include_recipe 'presence::default'
 
-package value_for_platform_family(debian: 'cron', default: 'cronie')
-
 presence_agent 'presence' do
   schedule :cron
   interval 300
