@@ -95,6 +95,8 @@ pub struct Config {
     pub states: States,
     /// The safety limits.
     pub limits: Limits,
+    /// Keys and logins of stores.
+    pub credentials: Vec<presence_git::Credential>,
     /// The limits of what is read from stores.
     pub store_limits: limits::Limits,
     /// Time limits of the network.
@@ -212,6 +214,7 @@ struct ConfigFile {
     agent: tables::AgentTable,
     health: Vec<Spanned<tables::HealthTable>>,
     notify: Vec<Spanned<tables::NotifyTable>>,
+    credential: Vec<Spanned<tables::CredentialTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -330,6 +333,7 @@ impl Config {
             agent: file.agent.resolve(),
             healths: place.each("health", file.health, tables::HealthTable::resolve)?,
             notifies: place.each("notify", file.notify, tables::NotifyTable::resolve)?,
+            credentials: place.each("credential", file.credential, tables::CredentialTable::resolve)?,
             renders,
             pages,
             file_found: text.is_some(),
@@ -549,6 +553,27 @@ mod tests {
         check("[[health]]\nhttp = 'http://example.net/'", "with a numeric address");
         check("[[health]]\ntcp = '80'\ndamp = 'often'", "line 3");
         check("[[notify]]\nurl = 'ftp://x'", "[[notify]] at line 1");
+        check(
+            "[[credential]]\nurl = 'ftp://h/x'\nssh-key = '/k'",
+            "at line 1: `url`: its scheme is not supported",
+        );
+        check(
+            "[[credential]]\nurl = 'ssh://h'",
+            "at line 1: `ssh-key`, `known-hosts`, `token-file` or `login-file`",
+        );
+        check(
+            "[[credential]]\nurl = 'ssh://h'\ntoken-file = '/t'",
+            "`token-file` and `login-file` are for http",
+        );
+        check("[[credential]]\nurl = 'https://h'\nssh-key = '/k'", "`ssh-key` and `known-hosts` are for ssh");
+        check(
+            "[[credential]]\nurl = 'https://h'\ntoken-file = 't'",
+            "`token-file` is not an absolute path: `t`",
+        );
+        check(
+            "[[credential]]\nurl = 'https://h'\ntoken-file = '/t'\nlogin-file = '/l'",
+            "either `token-file` or `login-file`",
+        );
         check("[agent]\ninterval = -1", "line 2");
         check("[store-limits]\nupdates = 0", "[store-limits]: `updates` must be at least 1");
         check("[store-limits]\nswept = 0", "`swept` must be at least 1");

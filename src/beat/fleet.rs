@@ -330,6 +330,7 @@ fn options(config: &Config) -> Options {
             beat_shards: config.beat_shards,
             recheck: config.recheck,
             network: config.network,
+            credentials: config.credentials.clone(),
         },
     }
 }

@@ -245,6 +245,11 @@ impl Turn {
             stacktype: render.stacktype.clone().or(own.stacktype),
             deployment: render.deployment.clone().or(own.deployment),
         };
+        if let Some(parts) = render.wait_for.as_ref().filter(|parts| !fleet.roster.has_active(&who, parts))
+            && memory.current(path)?.is_none()
+        {
+            return Ok(Done::Waits(parts.to_string()));
+        }
         let dirs: Vec<PathBuf> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
         let lookup = Lookup::new(&dirs, &who)?;
         let vars = render.vars_over(&config.vars);

@@ -254,6 +254,7 @@ nodeinfo = \"{nodeinfo}\"
 # max-shrink = 50
 # max-age = \"5m\"
 # awake = false                # true, or the parts that must accept a connection to be used: \"db*\"
+# wait-for-nodes = \"db*\"       # make no file before an active node of these parts is in scope
 # apply = \"runtime\"            # or \"reload\", the default
 # socket = \"/run/haproxy/admin.sock\"
 # state-file = \"/var/lib/haproxy/server-state\"
@@ -287,6 +288,18 @@ nodeinfo = \"{nodeinfo}\"
 # tcp = \"8080\"
 # [[health]]
 # command = \"/usr/local/bin/check-app\"
+
+# Keys and logins of stores, for the repositories at and below a URL. All commands use them.
+# [[credential]]
+# url = \"ssh://git@git.example.net\"
+# ssh-key = \"/etc/presence/credentials/ssh-key\"
+# known-hosts = \"/etc/presence/credentials/known-hosts\"
+# [[credential]]
+# url = \"https://git.example.net/team\"
+# token-file = \"/etc/presence/credentials/token\"
+# [[credential]]
+# url = \"https://git.example.org\"
+# login-file = \"/etc/presence/credentials/login\" # USER:PASSWORD
 
 # Receivers of changes on the list. Configure this on one machine: every machine that has it sends messages.
 # [[notify]]

@@ -29,6 +29,7 @@ mod show;
 mod state;
 mod templates;
 mod trial;
+mod vars_file;
 mod withdraw;
 
 use std::path::PathBuf;

@@ -7,14 +7,13 @@ use super::at::Moment;
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use super::templates::Who;
+use super::vars_file::VarsFile;
 use super::{console, node};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, ComposeError, Composed, Composition, Excess, LastOutput, Rendering};
 use crate::beat::{holding, machine, reachable, turn};
 use crate::config::{self, Config};
-use crate::errors::AtPath;
-use crate::folder;
 use crate::output::limits::Limits;
 use crate::output::{Command, Done, LastGood, Made, Memory, Owner, Target};
 use crate::record::Facts;
@@ -98,48 +97,14 @@ pub(super) struct Args {
         value_parser = glob::Pattern::new
     )]
     awake: Option<glob::Pattern>,
+    /// Make no file before an active node of these parts is in scope; an existing file is rendered as ever
+    #[arg(long, value_name = "PARTS", requires = "output", value_parser = glob::Pattern::new)]
+    wait_for_nodes: Option<glob::Pattern>,
     /// Override the safety limits once
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     moment: Moment,
-}
-
-/// A file of variables. Its content becomes part of the configuration. So its name is no input of an output, and
-/// a program may use a new temporary file for each run.
-#[derive(Clone)]
-struct VarsFile(PathBuf);
-
-impl From<std::ffi::OsString> for VarsFile {
-    fn from(path: std::ffi::OsString) -> VarsFile {
-        VarsFile(path.into())
-    }
-}
-
-impl std::fmt::Debug for VarsFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("VarsFile")
-    }
-}
-
-/// The largest file of variables, in bytes.
-const MAX_VARS_BYTES: u64 = 4 * 1024 * 1024;
-
-impl VarsFile {
-    /// The configuration with the variables of the file.
-    fn merged(&self, config: &Config) -> Result<Config, CliError> {
-        let path = &self.0;
-        let bytes = std::fs::File::open(path).and_then(|file| folder::read_within(file, MAX_VARS_BYTES));
-        let bytes = bytes.at("read", path)?;
-        // A message of the parser could show a part of a secret.
-        let vars: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            CliError::usage(format!("`{}` is not one JSON object: see {place}", path.display()))
-        })?;
-        let mut config = config.clone();
-        config.vars.extend(vars);
-        Ok(config)
-    }
 }
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {
@@ -185,6 +150,13 @@ fn render(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliE
         return destination.keep(memory, |message| {
             fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
         });
+    }
+    if let Some(parts) = args.wait_for_nodes.as_ref().filter(|parts| !fleet.roster.has_active(&who, parts))
+        && let Some(waits) = destination.wait(memory, parts)?
+    {
+        warnings(&fleet, &[], &who).iter().for_each(|warning| console::warning(warning));
+        console::note(&waits);
+        return Ok(());
     }
     let rendering = Rendering {
         name: &name,
@@ -595,6 +567,14 @@ impl Destination {
         }
     }
 
+    /// The report that the file waits for its nodes; `None` if there is a file.
+    fn wait(&self, memory: Option<&Memory>, parts: &glob::Pattern) -> Result<Option<String>, CliError> {
+        let DestinationKind::File(target) = &self.kind else { return Ok(None) };
+        let exists = memory.map(|memory| memory.current(&target.path)).transpose()?.flatten().is_some();
+        let waits = Done::Waits(parts.to_string());
+        Ok((!exists).then(|| done(&target.path.display(), target, &waits)))
+    }
+
     /// Checks an output for stdout, in a temporary file.
     fn check_stdout(&self, text: &str) -> Result<(), CliError> {
         let DestinationKind::Stdout { name, check: Some(check), limit } = &self.kind else { return Ok(()) };
@@ -606,6 +586,7 @@ impl Destination {
 pub(super) fn would(path: &impl std::fmt::Display, target: &Target, done: &Done) -> String {
     match (done, &target.reload) {
         (Done::Unchanged, _) => format!("{path} is already up to date"),
+        (Done::Waits(_), _) => format!("{path} is {done}"),
         (_, Some(reload)) if target.runtime.is_none() => format!("would replace {path} and run `{reload}`"),
         (_, Some(reload)) => {
             format!(
@@ -622,7 +603,7 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
         Done::Unchanged => format!("{path} is unchanged"),
         Done::Replaced if target.reload.is_some() => format!("{path} replaced and reloaded"),
         Done::Reloaded => format!("{path} is unchanged; the pending reload has succeeded"),
-        Done::Held(_) | Done::Followed(_) => format!("{path} is {done}"),
+        Done::Held(_) | Done::Followed(_) | Done::Waits(_) => format!("{path} is {done}"),
         Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }
 }

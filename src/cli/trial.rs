@@ -46,6 +46,7 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
             beat_shards: 1,
             recheck: Duration::ZERO,
             network: presence_git::Timeouts::default(),
+            credentials: Vec::new(),
         },
     };
     let deadline = Deadline::new(Limit::Read, hour);

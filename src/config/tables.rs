@@ -1,5 +1,6 @@
-//! The tables `[[render]]`, `[[page]]`, `[agent]`, `[[health]]` and `[[notify]]`, as resolved.
+//! The tables `[[render]]`, `[[page]]`, `[agent]`, `[[health]]`, `[[notify]]` and `[[credential]]`, as resolved.
 
+mod credential;
 mod written;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use crate::output::limits::Limits;
 use crate::output::{Command, Target};
 use crate::probe::Question;
 use crate::roster::Selector;
+pub(super) use credential::CredentialTable;
 pub(super) use written::{AgentTable, HealthTable, NotifyTable, PageTable, RenderTable};
 
 /// A file to keep up to date.
@@ -40,6 +42,8 @@ pub struct Render {
     pub max_age: Option<SignedDuration>,
     /// Only nodes that accept a connection are active. Nodes of these parts are asked.
     pub reachable: Option<Pattern>,
+    /// The file is not made before an active node of these parts is in scope.
+    pub wait_for: Option<Pattern>,
 }
 
 impl Render {

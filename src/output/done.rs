@@ -21,6 +21,8 @@ pub enum Done {
     ReloadedFor(String),
     /// It is right; a reload is owed, and was not run now.
     Held(Held),
+    /// It does not exist yet, and waits for a node of these parts.
+    Waits(String),
 }
 
 /// An owed reload.
@@ -56,7 +58,8 @@ impl Done {
             Done::Held(_) => false,
             // Only another look can tell whether the reload has loaded the file.
             Done::Reloaded | Done::ReloadedFor(_) => false,
-            Done::Unchanged | Done::Adjusted | Done::Replaced => true,
+            // A change of the list begins the next turn.
+            Done::Unchanged | Done::Adjusted | Done::Replaced | Done::Waits(_) => true,
         }
     }
 }
@@ -71,6 +74,9 @@ impl fmt::Display for Done {
             Done::Reloaded => f.write_str("unchanged; the pending reload has succeeded"),
             Done::ReloadedFor(why) => write!(f, "reloaded: {why}"),
             Done::Held(_) => f.write_str("right; its reload is pending"),
+            Done::Waits(parts) => {
+                write!(f, "not made yet: it waits for an active node of `{parts}` in scope")
+            }
             Done::Followed(followed) => {
                 let steps: Vec<&str> =
                     followed.done.iter().chain(&followed.pending).map(String::as_str).collect();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use glob::Pattern;
 
-use super::{Availability, Node};
+use super::{Availability, Node, Roster};
 use crate::record::{Facts, Record, text};
 
 /// The point of view: the part, stacktype and deployment that a template is rendered for.
@@ -40,6 +40,17 @@ impl Identity {
     /// Whether the node has the same stacktype.
     pub fn same_stacktype(&self, node: &Node) -> bool {
         same(self.stacktype.as_deref(), node, "stacktype")
+    }
+}
+
+impl Roster {
+    /// Whether an active node of these parts is in scope.
+    pub fn has_active(&self, who: &Identity, parts: &Pattern) -> bool {
+        self.nodes.iter().any(|node| {
+            node.availability == Availability::Active
+                && who.sees(node)
+                && parts.matches(&node.record.part().unwrap_or_default())
+        })
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn options(state_dir: &Path) -> Arc<Options> {
             beat_shards: 1,
             recheck: hour,
             network: presence_git::Timeouts::default(),
+            credentials: Vec::new(),
         },
     })
 }

@@ -77,6 +77,30 @@ fn what_works_is_gone_through_and_changes_nothing() {
 }
 
 #[test]
+fn a_key_that_others_can_read_fails() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = node();
+    let file = app.path("secret");
+    let table =
+        |key: &str, url: &str| format!("[[credential]]\nurl = '{url}'\n{key} = '{}'\n", file.display());
+    let ssh = "ssh://git@git.example.net";
+    fails(doctor_with(&app, &table("ssh-key", ssh)), "No such file");
+    fs::write(&file, "x\n").unwrap();
+    for (key, url, good, bad) in [
+        ("ssh-key", ssh, 0o600, 0o640),
+        ("known-hosts", ssh, 0o644, 0o664),
+        ("token-file", "https://git.example.net", 0o640, 0o644),
+        ("login-file", "https://git.example.net", 0o600, 0o604),
+    ] {
+        let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        mode(good);
+        doctor_with(&app, &table(key, url)).code(0);
+        mode(bad);
+        fails(doctor_with(&app, &table(key, url)), &format!("has mode {bad:04o}"));
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_file_fails() {
     let app = node();
     let check = |more: &str, text: &str| fails(doctor_with(&app, &table(&app, more)), text);

@@ -36,6 +36,7 @@ fn options(state_dir: &Path) -> Options {
             beat_shards: 4,
             recheck: Duration::ZERO,
             network: Timeouts::default(),
+            credentials: Vec::new(),
         },
     }
 }

@@ -293,3 +293,39 @@ fn a_file_by_hand_keeps_nodes_that_are_silent_at_once_as_a_beat_does() {
     later.render(&["-o", "out", "--max-age", "5m", "--force"]).code(0);
     assert_eq!(later.out(), "nobody\n");
 }
+
+#[test]
+fn a_file_waits_for_its_first_node() {
+    let app = Machine::new("app1");
+    let store = app.path("all");
+    fs::create_dir(&store).unwrap();
+    let app = app.store(store.display());
+    let file = app.path("database.yml");
+    let table =
+        format!("[[render]]\nname = 'database.yml'\noutput = '{}'\nwait-for-nodes = 'db*'\n", file.display());
+    fs::write(app.path("presence.toml"), &table).unwrap();
+    let waits = "not made yet: it waits for an active node of `db*` in scope";
+    let quiet = |outcome: Outcome| assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    app.run(&["beat"]).code(0).says(waits);
+    quiet(app.run(&["beat", "--quiet"]).code(0));
+    let words = ["render", "database.yml", "-o", "by-hand", "--wait-for-nodes", "db*"];
+    app.run(&words).code(0).says(waits);
+    assert!(!file.exists() && !app.path("by-hand").exists());
+    // A database of another stacktype, or one that leaves, is none.
+    let db = Machine::new("db1").store(store.display());
+    db.fact("stacktype", "lad2");
+    db.good(&["publish"]);
+    quiet(app.run(&["beat", "--quiet"]).code(0));
+    db.fact("stacktype", "lad1");
+    db.good(&["publish"]);
+    quiet(app.run(&["beat", "--quiet"]).code(0));
+    app.run(&words).code(0);
+    let good = fs::read_to_string(&file).unwrap();
+    assert!(good.contains("10.0.0.3"), "{good}");
+    assert_eq!(fs::read_to_string(app.path("by-hand")).unwrap(), good);
+    // A file that was made does not wait: its last database is a loss, and is reported.
+    db.good(&["state", "wedged"]);
+    assert_ne!(app.run(&["beat"]).code, Some(0));
+    assert_ne!(app.run(&words).code, Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), good);
+}

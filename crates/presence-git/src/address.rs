@@ -57,8 +57,15 @@ pub struct AddressError {
 /// The error of a scheme for which there is no connection.
 pub(crate) const UNKNOWN_SCHEME: AddressError = AddressError { part: "scheme", problem: "is not supported" };
 
+impl AddressError {
+    /// The error that `part` of the URL has that problem.
+    pub(crate) fn wrong(part: &'static str, problem: &'static str) -> AddressError {
+        AddressError { part, problem }
+    }
+}
+
 fn wrong<T>(part: &'static str, problem: &'static str) -> Result<T, AddressError> {
-    Err(AddressError { part, problem })
+    Err(AddressError::wrong(part, problem))
 }
 
 impl Address {

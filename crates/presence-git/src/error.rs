@@ -106,6 +106,15 @@ pub enum TransportError {
         /// How to log in.
         hint: &'static str,
     },
+    /// A file of a credential is unusable.
+    #[error("cannot use `{path}` of [[credential]]")]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// The system's error, or what is wrong with its content.
+        #[source]
+        source: io::Error,
+    },
     /// The ssh server's host key is unknown.
     #[error("the host key of `{peer}` is not in known_hosts")]
     HostKeyUnknown {

@@ -10,6 +10,7 @@
 //! | [`packs`], [`delta`] | reading blobs from packs without libgit2 |
 //! | [`libgit2`] | libgit2 fetches over these connections, within limits |
 //! | [`configuration`] | git's configuration of user and system |
+//! | [`Credential`] | keys and logins that the configuration has for some URLs |
 //!
 //! Every operation has a [`Deadline`], and everything that a server sends is measured against [`Limits`].
 
@@ -17,6 +18,7 @@ pub mod address;
 pub mod advertisement;
 pub mod configuration;
 pub mod connection;
+mod credential;
 mod deadline;
 pub mod delta;
 mod error;
@@ -30,6 +32,7 @@ pub mod send_pack;
 use std::time::Duration;
 
 pub use connection::{Client, Connection, Service, Settings};
+pub use credential::Credential;
 pub use deadline::Deadline;
 pub use error::TransportError;
 

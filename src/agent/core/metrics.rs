@@ -216,6 +216,7 @@ fn outcome(result: &Result<Done, TurnError>) -> &'static str {
         Ok(Done::Reloaded) => "reloaded",
         Ok(Done::Followed(_)) => "followed",
         Ok(Done::Held(_)) => "held",
+        Ok(Done::Waits(_)) => "waiting",
         Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. }) => "unreachable",
         Err(TurnError::Refused { .. } | TurnError::Limited { .. }) => "refused",
         Err(TurnError::Target(TargetError::Check { .. })) => "check_failed",

@@ -1,6 +1,7 @@
 //! A rehearsal of everything that the agent and `render` do, without the effects.
 
 mod commands;
+mod credentials;
 mod files;
 mod findings;
 mod haproxy;
@@ -62,6 +63,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     let who = args.who.identity(facts.as_ref().unwrap_or(&crate::record::Facts::new()));
     own::identity(config, &who, &mut findings);
     own::directories(config, &mut findings);
+    credentials::files(config, &mut findings);
     let fleet = stores::look(config, stores, &mut findings);
     files::templates(args, config, &who, &mut findings);
     haproxy::installed(config, &mut findings);

@@ -39,6 +39,7 @@ pub(in crate::config) struct RenderTable {
     max_age: Option<Time>,
     #[serde(default)]
     awake: Awake,
+    wait_for_nodes: Option<String>,
     #[serde(default)]
     apply: Apply,
     socket: Option<PathBuf>,
@@ -113,9 +114,13 @@ impl RenderTable {
         };
         let reachable = reachable.map(|glob| Pattern::new(&glob)).transpose();
         let reachable = reachable.map_err(|error| format!("`awake` is not a glob pattern: {error}"))?;
+        let wait_for = self.wait_for_nodes.map(|glob| Pattern::new(&glob)).transpose();
+        let wait_for =
+            wait_for.map_err(|error| format!("`wait-for-nodes` is not a glob pattern: {error}"))?;
         let template_dirs: Vec<String> = self.template_dir.into();
         Ok(Render {
             reachable,
+            wait_for,
             name: self.name,
             target: Target {
                 path: self.output,

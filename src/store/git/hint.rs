@@ -44,10 +44,13 @@ pub(in crate::store) fn hint(error: &TransportError) -> Option<String> {
         TransportError::NoRepository { .. } => "check the path, and that this user may read the repository",
         TransportError::Forbidden { .. } => "ask the repository's administrator for this permission",
         TransportError::Login { hint, .. } => hint,
+        TransportError::Credential { .. } => {
+            "the file must be readable for the user that runs presence, and have one line"
+        }
         TransportError::HostKeyUnknown { scan, .. } => {
             return Some(format!(
                 "`{scan}` shows its key; check the key with the server's administrator, then add it to \
-                     known_hosts"
+                     known_hosts, or to the file that `known-hosts` in a [[credential]] names"
             ));
         }
         TransportError::HostKeyChanged { forget, .. } => {

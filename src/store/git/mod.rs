@@ -61,6 +61,8 @@ pub struct Options {
     pub recheck: Duration,
     /// Time limits of the network.
     pub network: presence_git::Timeouts,
+    /// Keys and logins for some URLs.
+    pub credentials: Vec<presence_git::Credential>,
 }
 
 impl Options {

@@ -10,9 +10,9 @@ use git2::{Oid, Repository};
 use presence_git::connection::Process;
 use presence_git::libgit2::{self, Allowance};
 use presence_git::send_pack::{self, NewCommit, SessionError};
-use presence_git::{Client, Limits, Settings, Timeouts};
+use presence_git::{Client, Limits, Settings};
 
-use super::{BRANCHES, TAGS, commits};
+use super::{BRANCHES, Options, TAGS, commits};
 use crate::children::{self, Started};
 use crate::limits;
 use crate::store::StoreErrorKind;
@@ -62,15 +62,21 @@ pub(super) fn size_limits() -> Limits {
     }
 }
 
-/// The client, which libgit2 uses too. The first call decides about the time limits: libgit2 has one transport
+/// The client, which libgit2 uses too. The first call decides about time limits and credentials: libgit2 has one transport
 /// for each scheme in a process.
-pub(super) fn client(timeouts: Timeouts) -> &'static Arc<Client> {
+pub(super) fn client(options: &Options) -> &'static Arc<Client> {
     static CLIENT: OnceLock<Arc<Client>> = OnceLock::new();
     CLIENT.get_or_init(|| {
-        let client = Arc::new(Client::new(Settings::from_env(timeouts, size_limits(), start)));
+        let client = Arc::new(Client::new(settings(options)));
         libgit2::install(&client);
         client
     })
+}
+
+fn settings(options: &Options) -> Settings {
+    let mut settings = Settings::from_env(options.network, size_limits(), start);
+    settings.credentials = options.credentials.clone();
+    settings
 }
 
 /// Runs libgit2 on data from the server of that URL, with limits.

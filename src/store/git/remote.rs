@@ -48,7 +48,7 @@ pub(crate) struct Remote {
 impl Remote {
     /// The repository that the user named `url`, with its rewritten URLs.
     pub(crate) fn new(url: &str, urls: Urls, options: &Arc<Options>, writer: &CacheWriter) -> Remote {
-        network::client(options.git.network);
+        network::client(&options.git);
         let cache = Cache::new(
             &options.state_dir,
             url,

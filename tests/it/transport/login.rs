@@ -27,6 +27,35 @@ fn with_a_token() {
 }
 
 #[test]
+fn with_a_credential_of_the_configuration() {
+    for (key, text) in [("token-file", "open/sesame\n"), ("login-file", "deploy:open/sesame\n")] {
+        let server = server();
+        let list = server.repository("list.git");
+        // The token of the environment is wrong, and not sent.
+        let node = Machine::new("app1").env("PRESENCE_GIT_TOKEN", "hunter2");
+        std::fs::write(node.path("secret"), text).unwrap();
+        let table = format!(
+            "[[credential]]\nurl = '{}'\n{key} = '{}'\n",
+            server.url("").trim_end_matches('/'),
+            node.path("secret").display()
+        );
+        let node = node.config(&table);
+        let url = server.url("list.git").replace("://", "://deploy@");
+        let url = if key == "token-file" { url } else { server.url("list.git") };
+        let node = publish_and_list(node, &url, &list);
+        std::fs::write(node.path("secret"), text.replace("sesame", "hunter3")).unwrap();
+        let refused = publish(&node, &url, server.address()).code(1);
+        let refused = refused.says("it does not accept the login of its [[credential]]");
+        assert!(!refused.stderr.contains("hunter"), "{refused}");
+        std::fs::remove_file(node.path("secret")).unwrap();
+        publish(&node, &url, server.address())
+            .code(1)
+            .says("cannot use")
+            .says("[[credential]]: No such file");
+    }
+}
+
+#[test]
 fn from_a_credential_helper_that_is_asked_once() {
     let server = server();
     let list = server.repository("list.git");
@@ -54,7 +83,7 @@ fn a_wrong_one_is_refused_and_not_shown() {
     exit code 1
     --- stderr
     error: store `http://HOST:PORT/list.git`: `HOST:PORT` refused the login: it requires a user and a password
-    hint: put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper
+    hint: put a token into a file, and name it with `token-file` in a [[credential]] of presence.toml; or put it into PRESENCE_GIT_TOKEN, or configure a git credential helper
     ");
     let url = server.url_with_login("deploy", "hunter2", "list.git");
     assert_snapshot!(publish(&node, &url, server.address()), @"

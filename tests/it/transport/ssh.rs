@@ -48,6 +48,36 @@ fn the_command_of_the_environment() {
     publish_and_list(node, &server.url("list.git"), &list);
 }
 
+#[test]
+fn a_credential_of_the_configuration() {
+    let server = Sshd::start();
+    let list = server.repository("list.git");
+    let node = friend(&server);
+    // The key and the host keys of the user are of no use: only the credential has good ones.
+    let (key, hosts) = (node.path("a key%d"), node.path("host keys"));
+    fs::rename(node.path("home/.ssh/id_ed25519"), &key).unwrap();
+    fs::rename(node.path("home/.ssh/known_hosts"), &hosts).unwrap();
+    let stranger = Machine::new("app2");
+    Sshd::start().admit(&stranger);
+    fs::copy(stranger.path("home/.ssh/id_ed25519"), node.path("home/.ssh/id_ed25519")).unwrap();
+    let url = server.url("list.git");
+    publish(&node, &url, server.address()).code(1).says("host key");
+    let table = |url: &str| {
+        format!(
+            "[[credential]]\nurl = '{url}'\nssh-key = '{}'\nknown-hosts = '{}'\n",
+            key.display(),
+            hosts.display()
+        )
+    };
+    let node = node.config(&table(&server.url("other")));
+    publish(&node, &url, server.address()).code(1).says("host key");
+    node.configure(&table(&server.url("")));
+    let node = publish_and_list(node, &url, &list);
+    // Host keys of the user do not count beside those of the credential.
+    fs::rename(&hosts, node.path("home/.ssh/known_hosts")).unwrap();
+    publish(&node, &url, server.address()).code(1).says("the host key of `HOST:PORT` is not in known_hosts");
+}
+
 /// The first ssh of a shared connection stays in the background. presence must not wait for it.
 #[test]
 fn a_shared_connection() {
@@ -78,7 +108,7 @@ fn host_keys_are_checked() {
     exit code 1
     --- stderr
     error: store `ssh://USER@HOST:PORT/DIR/list.git`: the host key of `HOST:PORT` is not in known_hosts
-    hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; check the key with the server's administrator, then add it to known_hosts
+    hint: `ssh-keyscan -p PORT 127.0.0.1` shows its key; check the key with the server's administrator, then add it to known_hosts, or to the file that `known-hosts` in a [[credential]] names
     ");
 
     // The key of another server under this server's name.

@@ -25,7 +25,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::address::{Address, Scheme};
-use crate::{Deadline, Limits, Timeouts, TransportError};
+use crate::{Credential, Deadline, Limits, Timeouts, TransportError};
 
 /// How much a socket's own limit may differ from the deadline.
 const SLACK: Duration = Duration::from_millis(100);
@@ -99,6 +99,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Starts ssh.
     pub start: Start,
+    /// Keys and logins for some URLs.
+    pub credentials: Vec<Credential>,
     #[cfg(feature = "ssh")]
     ssh: ssh::Settings,
     #[cfg(feature = "https")]
@@ -106,12 +108,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of this process's environment.
+    /// The settings of this process's environment, without credentials.
     pub fn from_env(timeouts: Timeouts, limits: Limits, start: Start) -> Settings {
         Settings {
             timeouts,
             limits,
             start,
+            credentials: Vec::new(),
             #[cfg(feature = "ssh")]
             ssh: ssh::Settings::from_env(),
             #[cfg(feature = "https")]

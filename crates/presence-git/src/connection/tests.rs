@@ -38,6 +38,7 @@ impl Process for Alone {
 pub(super) fn settings() -> Settings {
     let timeouts = Timeouts { connect: Duration::from_secs(600), silence: Duration::from_secs(600) };
     Settings {
+        credentials: Vec::new(),
         timeouts,
         limits: LIMITS,
         start: |command| Ok(Box::new(Alone(command.spawn()?))),

@@ -61,7 +61,7 @@ impl<'a> Port for Operation<'a> {
     }
 
     async fn connect(&self) -> Result<Session, StoreErrorKind> {
-        let client = network::client(self.remote.options.git.network);
+        let client = network::client(&self.remote.options.git);
         Session::open(client, &self.remote.urls.write, self.deadline)
             .map_err(|error| network::pushing("connect", error))
             .and_then(writable)

@@ -50,8 +50,9 @@ struct Way {
 impl Client {
     pub(in super::super) fn new(settings: &connection::Settings) -> Client {
         let (timeouts, limits) = (settings.timeouts, settings.limits);
+        let credentials = settings.credentials.clone();
         let settings = settings.http.clone();
-        let logins = Logins::new(settings.token.clone(), timeouts.silence);
+        let logins = Logins::new(settings.token.clone(), credentials, timeouts.silence);
         Client { settings, timeouts, limits, logins, agents: Mutex::default() }
     }
 
@@ -133,7 +134,7 @@ impl Client {
         let mut login = self.logins.known(address);
         let mut response = self.send(address, request, login.as_ref(), deadline)?;
         if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.logins.ask(address, &base_url(address), login.as_ref(), deadline)
+            && let Some(fresh) = self.logins.ask(address, &base_url(address), login.as_ref(), deadline)?
         {
             drain(response.into_body().into_reader());
             login = Some(fresh);

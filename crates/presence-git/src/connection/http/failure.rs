@@ -129,11 +129,16 @@ fn refused(peer: String, login: Option<&Login>, unheard: bool) -> TransportError
         ),
         None => (
             ": it requires a user and a password",
-            "put a token into PRESENCE_GIT_TOKEN, or configure a git credential helper",
+            "put a token into a file, and name it with `token-file` in a [[credential]] of presence.toml; or put it into \
+             PRESENCE_GIT_TOKEN, or configure a git credential helper",
         ),
         Some(LoginSource::Url) => {
             (": the user or password in the URL is wrong", "correct it, or leave it out of the URL")
         }
+        Some(LoginSource::Credential) => (
+            ": it does not accept the login of its [[credential]]",
+            "write a new token or password into the file that `token-file` or `login-file` names",
+        ),
         Some(LoginSource::Token) => (
             ": it does not accept the token in PRESENCE_GIT_TOKEN",
             "create a new token on the server; if the token needs a user name, write https://USER@HOST/…",

@@ -12,7 +12,7 @@ use super::Settings;
 use crate::address::Address;
 use crate::configuration::configuration;
 use crate::connection::Service;
-use crate::{Timeouts, TransportError};
+use crate::{Credential, Timeouts, TransportError};
 
 /// ssh's default keys, in its order of preference.
 const KEYS: [&str; 5] = ["id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa"];
@@ -24,6 +24,7 @@ pub(super) fn words(
     timeouts: &Timeouts,
     settings: &Settings,
     config: Option<&Path>,
+    credential: Option<&Credential>,
 ) -> Result<Vec<OsString>, TransportError> {
     let mut words = program(settings)?;
     if !settings.simple {
@@ -31,7 +32,7 @@ pub(super) fn words(
         if let Some(config) = config.filter(|_| !own_config) {
             words.extend(["-F".into(), config.into()]);
         }
-        for option in options(timeouts) {
+        for option in options(timeouts).into_iter().chain(credential.into_iter().flat_map(own_files)) {
             words.extend(["-o".into(), option.into()]);
         }
         if let Some(port) = address.port {
@@ -84,6 +85,27 @@ fn options(timeouts: &Timeouts) -> [String; 4] {
     ]
 }
 
+/// Options that make ssh use a credential, and nothing else of its kind. ssh takes the first value it finds, and
+/// the command line comes before its configuration.
+fn own_files(credential: &Credential) -> Vec<String> {
+    let key = credential.ssh_key.iter().flat_map(|key| {
+        [format!("IdentityFile={}", in_config(key)), "IdentitiesOnly=yes".into(), "IdentityAgent=none".into()]
+    });
+    let hosts = credential.known_hosts.iter().flat_map(|hosts| {
+        [
+            format!("UserKnownHostsFile={}", in_config(hosts)),
+            "GlobalKnownHostsFile=none".into(),
+            "StrictHostKeyChecking=yes".into(),
+        ]
+    });
+    key.chain(hosts).collect()
+}
+
+/// A path as a value of ssh's configuration, which expands `%` (ssh_config(5)).
+fn in_config(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
+}
+
 /// One word for the server's shell, quoted as git does: some servers have no shell and understand only this.
 fn quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', r"'\''").replace('!', r"'\!'"))
@@ -129,7 +151,7 @@ mod tests {
     fn line(url: &str, settings: &Settings) -> String {
         let address = Address::parse(url).unwrap();
         let timeouts = Timeouts { connect: Duration::from_secs(10), silence: Duration::from_secs(30) };
-        let words = words(&address, Service::UploadPack, &timeouts, settings, None).unwrap();
+        let words = words(&address, Service::UploadPack, &timeouts, settings, None, None).unwrap();
         words.join(OsStr::new("|")).into_string().unwrap()
     }
 
@@ -153,8 +175,30 @@ mod tests {
         assert_eq!(line("ssh://h:22/p", &program), "/opt/my ssh|h|git-upload-pack '/p'");
         let address = Address::parse("h:p").unwrap();
         for bad in ["'", " "] {
-            assert!(words(&address, Service::UploadPack, &Timeouts::default(), &command(bad), None).is_err());
+            assert!(
+                words(&address, Service::UploadPack, &Timeouts::default(), &command(bad), None, None)
+                    .is_err()
+            );
         }
+    }
+
+    #[test]
+    fn a_credential_replaces_keys_and_hosts_of_the_user() {
+        let credential = Credential {
+            ssh_key: Some("/etc/presence/a b%".into()),
+            known_hosts: Some("/etc/presence/hosts".into()),
+            ..Credential::new("ssh://h").unwrap()
+        };
+        let expected = [
+            "IdentityFile=\"/etc/presence/a b%%\"",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "UserKnownHostsFile=\"/etc/presence/hosts\"",
+            "GlobalKnownHostsFile=none",
+            "StrictHostKeyChecking=yes",
+        ];
+        assert_eq!(own_files(&credential), expected);
+        assert_eq!(own_files(&Credential::new("ssh://h").unwrap()), [""; 0]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::dialogue::{Channel, Dialogue};
 use super::tcp::uninterrupted;
 use super::{Process, SLACK, Service, Settings as Common, late, retry};
 use crate::address::Address;
-use crate::{Deadline, TransportError};
+use crate::{Deadline, TransportError, credential};
 
 /// How long ssh may take to exit after the end of the exchange.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -71,6 +71,7 @@ pub(super) fn open(
         timeouts,
         settings,
         home.as_ref().map(tempfile::NamedTempFile::path),
+        credential::of(&common.credentials, address),
     )?;
     retry::connecting(timeouts.connect, deadline, |_| {
         let ssh = Ssh::start(&words, address, service, common, deadline)?;
