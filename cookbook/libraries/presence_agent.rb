@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require 'json' unless defined?(JSON)
 require 'zlib' unless defined?(Zlib)
 
 module Presence
@@ -91,5 +92,48 @@ module Presence
     end
 
     private_class_method :exec_word
+  end
+
+  # The `[[credential]]` tables of presence.toml. Each stands between two comments, so that `presence_credential` can
+  # change its own table, and `presence_agent` the rest of the file.
+  module Credential
+    # The files of a credential: a property, and the name of its file, which is the key in the table, too.
+    FILES = { ssh_key: 'ssh-key', known_hosts: 'known-hosts', token: 'token-file', login: 'login-file' }.freeze
+
+    module_function
+
+    # The folder of its files.
+    def folder(url)
+      Nodeinfo.id_from(url.sub(%r{\A[a-z+]+://}i, ''))
+    end
+
+    # All tables in a text, as it has them.
+    def tables(text)
+      any = /^# presence_credential (\S+): begin\n.*?^# presence_credential \1: end\n/m
+      text.to_enum(:scan, any).map { Regexp.last_match(0) }.join
+    end
+
+    # The text with the table of that URL.
+    def add(text, url, files)
+      table = ["# presence_credential #{folder(url)}: begin", '[[credential]]', "url = #{url.to_json}"]
+      table += files.map { |property, path| "#{FILES.fetch(property)} = #{path.to_json}" }
+      table << "# presence_credential #{folder(url)}: end"
+      block = "#{table.join("\n")}\n"
+      return text.sub(pattern(url)) { block } if text.match?(pattern(url))
+
+      text.empty? ? block : "#{text.chomp}\n#{block}"
+    end
+
+    # The text without the table of that URL.
+    def remove(text, url)
+      text.sub(pattern(url), '')
+    end
+
+    def pattern(url)
+      name = Regexp.escape(folder(url))
+      /^# presence_credential #{name}: begin\n.*?^# presence_credential #{name}: end\n/m
+    end
+
+    private_class_method :pattern
   end
 end

@@ -135,6 +135,14 @@ module Presence
       chosen.nil? ? rule : chosen
     end
 
+    # The version of the installed HAProxy; nil if there is none.
+    def presence_haproxy_version
+      return if Presence::Run.which('haproxy').nil?
+
+      version = Presence::Run.call(%w(haproxy -v), timeout: 30).stdout[/version (\d+\.\d+)/i, 1]
+      version && Gem::Version.new(version)
+    end
+
     # Whether services can be started and timers run. Neither works while an image is built, nor in most containers.
     def presence_systemd?
       ::File.directory?('/run/systemd/system')
@@ -166,7 +174,8 @@ module Presence
       outcome = Presence::Run.call(
         argv, timeout: new_resource.timeout, environment: presence_at.environment, user: new_resource.user, secrets: secrets
       )
-      outcome.warnings.each { |warning| Chef::Log.warn("#{new_resource}: #{warning}") }
+      # The error of a failed command has its warnings, too.
+      outcome.warnings.each { |warning| Chef::Log.warn("#{new_resource}: #{warning}") } if outcome.success?
       outcome
     rescue Presence::Missing => e
       raise Presence::Missing, "#{e.message}; `presence_install` installs it"

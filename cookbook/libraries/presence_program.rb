@@ -92,9 +92,9 @@ module Presence
       line(at, 'log', *(json ? %w(--format=json) : []))
     end
 
-    # One heartbeat.
-    def beat(at)
-      line(at, 'beat')
+    # One heartbeat. A quiet one prints nothing unless something failed.
+    def beat(at, quiet: false)
+      line(at, 'beat', *flag('quiet', quiet))
     end
 
     # The file of each template. It reads the whole configuration and asks no store: a test of presence.toml.
@@ -109,13 +109,14 @@ module Presence
 
     # Renders a template to stdout, or into the file `output`.
     def render(at, template, output: nil, mode: nil, owner: nil, check: nil, reload: nil, variables: {}, vars_file: nil,
-               min_nodes: nil, max_shrink: nil, max_age: nil, force: false, diff: false, part: nil, stacktype: nil, deployment: nil,
-               template_dirs: [])
+               min_nodes: nil, max_shrink: nil, max_age: nil, wait_for_nodes: nil, force: false, diff: false, part: nil,
+               stacktype: nil, deployment: nil, template_dirs: [])
       line(at, 'render',
            *option('output', output), *option('mode', mode), *option('owner', owner),
            *option('check', words(check)), *option('reload', words(reload)),
            *variables.map { |key, value| "--set=#{key}=#{value}" }, *option('vars-file', vars_file),
            *option('min-nodes', min_nodes), *option('max-shrink', max_shrink), *option('max-age', max_age),
+           *option('wait-for-nodes', wait_for_nodes),
            *flag('force', force), *flag('diff', diff),
            *option('part', part), *option('stacktype', stacktype), *option('deployment', deployment),
            *template_dirs.flat_map { |dir| option('template-dir', dir) },

@@ -18,6 +18,7 @@ module Presence
       'min-nodes' => %w(min_nodes min-nodes),
       'max-shrink' => %w(max_shrink max-shrink),
       'max-age' => %w(max_age max-age),
+      'wait-for-nodes' => %w(wait_for_nodes wait-for-nodes),
       'part' => %w(part),
       'stacktype' => %w(stacktype),
       'deployment' => %w(deployment),

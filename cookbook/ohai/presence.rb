@@ -36,7 +36,8 @@ Ohai.plugin(:Presence) do
     outcome = shell_out(command_line(left, *words), timeout: left + 5)
     return missing(outcome) if [126, 127].include?(outcome.exitstatus)
 
-    complaint = outcome.stderr.to_s.lines.first.to_s.strip
+    # Warnings are for those who run the program; a list without nodes is one.
+    complaint = outcome.exitstatus == 0 ? '' : outcome.stderr.to_s.lines.first.to_s.strip
     complaint = "no answer within #{time_limit} seconds" if now >= deadline
     logger.warn("presence #{words.first}: #{complaint}") unless complaint.empty?
     JSON.parse(outcome.stdout.to_s.dup.force_encoding(Encoding::UTF_8))

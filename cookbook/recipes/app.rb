@@ -18,6 +18,8 @@ database = {
   owner: settings['owner'],
   mode: '0640',
   variables: settings['variables'].to_h,
+  # The first application may be there before the first database.
+  wait_for_nodes: 'db*',
 }
 
 directory ::File.dirname(database[:path]) do
@@ -29,8 +31,7 @@ presence_config database[:path] do
   owner database[:owner]
   mode database[:mode]
   variables database[:variables]
-  # The first application may be there before the first database.
-  only_if { presence_first(part: 'db*') }
+  wait_for_nodes database[:wait_for_nodes]
 end
 
 presence_agent presence_agent_name do

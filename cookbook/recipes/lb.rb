@@ -13,6 +13,17 @@ include_recipe 'presence::default'
 
 package 'haproxy'
 
+# The template and the check `-dW` need it. EL 8, Ubuntu 20.04 and Amazon Linux 2 have an older one.
+least = Gem::Version.new('2.2')
+
+ruby_block 'the version of HAProxy' do
+  block do
+    raise "presence::lb: HAProxy #{presence_haproxy_version} is too old: the template `haproxy` needs #{least}. Install a newer package, " \
+          'or render a template of your own with `presence_config`'
+  end
+  only_if { presence_haproxy_version&.<(least) }
+end
+
 settings = node['presence']['haproxy']
 
 # While an image is built, and in most containers, nothing can be started: only the file matters.

@@ -83,7 +83,8 @@ action_class do
   # With the configuration file and no option beside it: the timer runs what an administrator runs by hand.
   def beat
     program = Presence::Run.which(new_resource.program) || new_resource.program
-    Presence::Command.beat(Presence::Connection.new(program: program, config: new_resource.config))
+    # A log file gets everything; the journal and mail only what failed.
+    Presence::Command.beat(Presence::Connection.new(program: program, config: new_resource.config), quiet: new_resource.log.nil?)
   end
 
   def configure
@@ -99,6 +100,7 @@ action_class do
       source 'presence.toml.erb'
       variables(
         agent: new_resource.name,
+        credentials: credentials,
         settings: render_toml(Presence::Agent.configuration(presence_at, new_resource.targets, new_resource.settings))
       )
       owner new_resource.user if new_resource.user
@@ -108,6 +110,13 @@ action_class do
       sensitive new_resource.sensitive
       verify { |path| understood.call(path) }
     end
+  end
+
+  # The tables that `presence_credential` has written into the file.
+  def credentials
+    return '' unless ::File.exist?(new_resource.config)
+
+    Presence::Credential.tables(::File.read(new_resource.config, encoding: Encoding::UTF_8))
   end
 
   # A file that presence does not understand would stop every command on this node, so it is not used.

@@ -65,6 +65,10 @@ property :max_age, String,
          desired_state: false,
          description: 'Treat nodes without a sign of life for longer as absent: `90s`, `5m`, `2h`, `1d`.'
 
+property :wait_for_nodes, String,
+         desired_state: false,
+         description: 'Make no file before an active node of these parts is in scope, for example `db*`.'
+
 property :on_refusal, Symbol,
          equal_to: %i(warn raise),
          default: :warn,
@@ -134,7 +138,8 @@ action_class do
       presence_at, new_resource.template,
       output: new_resource.path, mode: new_resource.mode, owner: ownership, check: new_resource.check,
       reload: new_resource.reload, vars_file: vars_file, min_nodes: new_resource.min_nodes,
-      max_shrink: new_resource.max_shrink, max_age: new_resource.max_age, force: new_resource.force, diff: diff,
+      max_shrink: new_resource.max_shrink, max_age: new_resource.max_age, wait_for_nodes: new_resource.wait_for_nodes,
+      force: new_resource.force, diff: diff,
       part: new_resource.part, stacktype: new_resource.stacktype, deployment: new_resource.deployment,
       template_dirs: new_resource.template_dirs
     )

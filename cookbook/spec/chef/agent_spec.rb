@@ -42,7 +42,7 @@ RSpec.describe 'presence_agent' do
       end
       expect(run).to create_cron_d('presence').with(
         minute: '*/5',
-        command: 'timeout -k 10 300 /usr/bin/presence --config=/etc/presence/presence.toml beat >/dev/null',
+        command: 'timeout -k 10 300 /usr/bin/presence --config=/etc/presence/presence.toml beat --quiet >/dev/null',
         mode: '0600', sensitive: true,
         path: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
       )
@@ -68,7 +68,7 @@ RSpec.describe 'presence_agent' do
       expect(run).to start_systemd_unit('presence.timer')
       expect(run).to delete_cron_d('presence')
       service = chef_runner.find_resource(:systemd_unit, 'presence.service').content
-      expect(service['Service']['ExecStart']).to eq '/usr/bin/presence --config=/etc/presence/presence.toml beat'
+      expect(service['Service']['ExecStart']).to eq '/usr/bin/presence --config=/etc/presence/presence.toml beat --quiet'
       timer = chef_runner.find_resource(:systemd_unit, 'presence.timer').content
       expect(timer['Timer']).to include('OnUnitActiveSec' => 60, 'RandomizedDelaySec' => 30)
     end

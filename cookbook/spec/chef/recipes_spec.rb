@@ -6,13 +6,9 @@ return unless defined?(ChefSpec)
 RSpec.describe 'the recipes' do
   include Support::Stubs
 
-  let(:nodes) { [] }
-
   # Converges a recipe on a node with these attributes.
   def converge(recipe, attributes = {})
     attributes.each { |key, value| chef_runner.node.override['presence'][key] = value }
-    answer('emit', stdout: '{"value":{}}')
-    answer('list', stdout: JSON.generate('nodes' => nodes, 'stores' => []))
     chef_runner.converge(recipe)
   end
 
@@ -50,7 +46,9 @@ RSpec.describe 'the recipes' do
 
   describe 'presence::db' do
     it 'registers a database' do
-      expect(converge('presence::db')).to register_presence_node('fauxhai.local').with(part: 'db1', port: '5432')
+      run = converge('presence::db')
+      expect(run).to register_presence_node('fauxhai.local').with(part: 'db1', port: '5432')
+      expect(run).to create_presence_agent('presence').with(targets: [])
     end
 
     it 'takes what the attributes say' do
@@ -60,29 +58,32 @@ RSpec.describe 'the recipes' do
   end
 
   describe 'presence::app' do
-    let(:nodes) { [{ 'instance-id' => 'db-a', 'nodepart' => 'db1', 'availability' => 'active' }] }
-
     it 'registers an application and gives it its database' do
       run = converge('presence::app', 'database' => { 'config' => '/srv/app/database.yml', 'owner' => 'app', 'variables' => { 'database' => 'x' } })
       expect(run).to register_presence_node('fauxhai.local').with(part: 'app1', port: '8080')
       expect(run).to create_presence_config('/srv/app/database.yml').with(
-        template: 'database.yml', mode: '0640', owner: 'app', variables: { 'database' => 'x' }
+        template: 'database.yml', mode: '0640', owner: 'app', variables: { 'database' => 'x' }, wait_for_nodes: 'db*'
       )
       expect(run.presence_agent('presence').targets).to eq [
-        { 'name' => 'database.yml', 'output' => '/srv/app/database.yml', 'mode' => '0640', 'owner' => 'app', 'vars' => { 'database' => 'x' } },
+        { 'name' => 'database.yml', 'output' => '/srv/app/database.yml', 'mode' => '0640', 'owner' => 'app',
+          'wait-for-nodes' => 'db*', 'vars' => { 'database' => 'x' } },
       ]
-    end
-
-    context 'before there is a database' do
-      let(:nodes) { [] }
-
-      it 'waits for it' do
-        expect(converge('presence::app')).not_to create_presence_config('/etc/presence/database.yml')
-      end
     end
   end
 
   describe 'presence::lb' do
+    before { answer('-v', stdout: "HAProxy version 2.6.12-1 2023/12/16\n") }
+
+    it 'refuses an HAProxy that is too old' do
+      run = converge('presence::lb')
+      expect(run).not_to run_ruby_block('the version of HAProxy')
+      next_run
+      answer('-v', stdout: "HA-Proxy version 1.8.27-493ce0b 2020/11/06\n")
+      run = converge('presence::lb')
+      expect(run).to run_ruby_block('the version of HAProxy')
+      expect { run.ruby_block('the version of HAProxy').block.call }.to raise_error(/HAProxy 1.8 is too old.* needs 2.2/)
+    end
+
     it 'installs HAProxy and wires it' do
       run = converge('presence::lb', 'haproxy' => { 'variables' => { 'check_path' => '/up' } })
       expect(run).to register_presence_node('fauxhai.local').with(part: 'lb1', port: '80')

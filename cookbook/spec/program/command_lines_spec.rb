@@ -24,14 +24,14 @@ RSpec.describe Presence::Command do
     # No node states a rack: there is nobody to ask.
     check: [->(_) { described_class.check(at, **selectors) }, 0],
     log: [->(_) { described_class.log(at, json: true) }, 0],
-    beat: [->(_) { described_class.beat(at) }, 0],
+    beat: [->(_) { described_class.beat(at, quiet: true) }, 0],
     templates: [->(_) { described_class.templates(at) }, 0],
     help: [->(_) { described_class.help(at, 'emit') }, 0],
     render: [
       lambda do |_|
         described_class.render(
           at, 'haproxy', output: file, mode: '0640', owner: "#{Process.euid}:#{Process.egid}", check: %w(test -s {}),
-                         reload: 'true', variables: { 'maxconn' => 123 }, vars_file: variables, min_nodes: 1, max_shrink: 50, max_age: '5m', force: true,
+                         reload: 'true', variables: { 'maxconn' => 123 }, vars_file: variables, min_nodes: 1, max_shrink: 50, max_age: '5m', wait_for_nodes: 'app*', force: true,
                          part: 'lb1', stacktype: 'lad1', deployment: 'fed1', template_dirs: [scratch]
         )
       end, 0
@@ -102,11 +102,20 @@ RSpec.describe Presence::Command do
   it 'understands the presence.toml of the agent' do
     target = Presence::Target.table(
       template: 'haproxy', path: file, owner: 'root', group: 'root', mode: '0644', check: %w(test -s {}), reload: %w(true),
-      variables: { 'maxconn' => 100 }, min_nodes: 1, max_shrink: 50, part: 'lb1', stacktype: 'lad1', deployment: 'fed1'
+      variables: { 'maxconn' => 100 }, min_nodes: 1, max_shrink: 50, wait_for_nodes: 'app*', part: 'lb1', stacktype: 'lad1', deployment: 'fed1'
     )
     settings = { 'limits' => { 'max-shrink' => 30 }, 'timeouts' => { 'command' => 20 }, 'vars' => { 'user' => 'haproxy' } }
     File.write(config, Support::Toml.dump(Presence::Agent.configuration(at, [target], settings)))
     outcome = run(described_class.templates(Presence::Connection.new(program: PROGRAM, config: config)))
     expect(outcome.stderr).to eq ''
+  end
+
+  it 'understands the tables of credentials' do
+    files = { ssh_key: '/etc/presence/credentials/git/ssh-key', known_hosts: '/etc/presence/credentials/git/known-hosts' }
+    text = Presence::Credential.add("quiet = false\n", 'ssh://git@git.example.net', files)
+    text = Presence::Credential.add(text, 'https://git.example.net/team', token: '/t')
+    File.write(config, Presence::Credential.add(text, 'https://git.example.org', login: '/l'))
+    outcome = run(described_class.templates(Presence::Connection.new(program: PROGRAM, config: config)))
+    expect([outcome.stderr, outcome.exitstatus]).to eq ['', 0]
   end
 end

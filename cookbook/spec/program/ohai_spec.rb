@@ -66,6 +66,12 @@ RSpec.describe 'ohai/presence.rb' do
     expect(presence['parts'].keys).to eq %w(app1)
   end
 
+  it 'does not warn of a list without nodes' do
+    run(Presence::Command.publish(connection('app-a', 'nodepart' => 'app1')))
+    presence, log = ohai(settings(connection('lb-a', 'nodepart' => 'lb1', 'stacktype' => 'other')))
+    expect([presence['parts'], log]).to eq [{}, '']
+  end
+
   it 'takes no fact for a pattern' do
     run(Presence::Command.publish(connection('app-a', 'nodepart' => 'app1')))
     presence, = ohai(settings(connection('lb-a', 'nodepart' => 'lb1', 'stacktype' => 'l*')))
