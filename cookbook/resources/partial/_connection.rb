@@ -23,6 +23,8 @@ property :nodeinfo, String,
 property :store, [String, Array],
          default: lazy { node.read('presence', 'store') || [] },
          coerce: proc { |stores| Array(stores).map(&:to_s) },
+         # A URL may have a token.
+         sensitive: true,
          desired_state: false,
          description: 'The stores of the list: git URLs, repositories or directories. None: those of the configuration file.'
 
