@@ -118,7 +118,7 @@ impl Config {
         // Only HAProxy can evaluate `.if … .endif`, so every line of such a file belongs to the skeleton.
         let conditional = text.lines().any(|line| line.trim_start().starts_with('.'));
         for line in text.lines() {
-            let (line, words) = words(line);
+            let words = words(line);
             if words.is_empty() {
                 continue;
             }
@@ -128,7 +128,7 @@ impl Config {
             } else if reader.read(&mut section, &words) {
                 continue;
             }
-            reader.config.skeleton.push(line);
+            reader.config.skeleton.push(plain(line, &words));
         }
         reader.close(section);
         reader.config
@@ -235,14 +235,22 @@ pub(super) fn is_section(line: &str) -> bool {
     line.split_whitespace().next().is_some_and(|first| SECTIONS.contains(&first))
 }
 
-/// A line without its comment and superfluous spaces, and its words. Only HAProxy can tell where words and
-/// comments begin in a line with quotes or escapes, so such a line is kept unchanged.
-fn words(line: &str) -> (String, Vec<&str>) {
+/// Whether only HAProxy can tell where words and comments begin in the line.
+fn is_quoted(line: &str) -> bool {
+    line.contains(['"', '\'', '\\'])
+}
+
+/// The words of a line without its comment.
+fn words(line: &str) -> Vec<&str> {
     let line = line.trim();
-    let quoted = line.contains(['"', '\'', '\\']);
-    let kept = if quoted { line } else { line.split('#').next().unwrap_or_default() };
-    let words: Vec<&str> = if line.starts_with('#') { Vec::new() } else { kept.split_whitespace().collect() };
-    (if quoted { kept.to_owned() } else { words.join(" ") }, words)
+    let end = if is_quoted(line) && !line.starts_with('#') { None } else { line.find('#') };
+    line[..end.unwrap_or(line.len())].split_whitespace().collect()
+}
+
+/// A line with these words, without its comment and superfluous spaces. A line with quotes or escapes is kept
+/// unchanged.
+fn plain(line: &str, words: &[&str]) -> String {
+    if is_quoted(line) { line.trim().to_owned() } else { words.join(" ") }
 }
 
 #[cfg(test)]
@@ -355,6 +363,6 @@ mod tests {
         assert!(config.backends["b"].left_alone.is_empty());
         let template = include_str!("../../templates/common/haproxy.cfg.hbs");
         let default = template.lines().find(|line| line.trim().starts_with("default-server")).unwrap();
-        assert!(Options::default().with(&words(default).1[1..]).is_ok());
+        assert!(Options::default().with(&words(default)[1..]).is_ok());
     }
 }

@@ -2,10 +2,11 @@
 //! them again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Options and their values; as in HAProxy, the last word wins.
+/// Options and their values; as in HAProxy, the last word wins. Servers share the values that they inherit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options(BTreeMap<String, Option<String>>);
+pub struct Options(BTreeMap<&'static str, Option<Arc<str>>>);
 
 /// A word that this module does not know well enough. A change of such a server needs a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,15 +145,15 @@ impl Options {
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             if let Some((_, flag)) = TAKEN_BACK.iter().find(|(back, _)| *back == word) {
-                all.0.remove(*flag);
-            } else if FLAGS.contains(&word) {
+                all.0.remove(flag);
+            } else if let Some(flag) = FLAGS.iter().find(|flag| **flag == word) {
                 if let Some((_, other)) = OPPOSED.iter().find(|(flag, _)| *flag == word) {
-                    all.0.remove(*other);
+                    all.0.remove(other);
                 }
-                all.0.insert(word.to_owned(), None);
-            } else if VALUED.contains(&word) {
+                all.0.insert(flag, None);
+            } else if let Some(option) = VALUED.iter().find(|option| **option == word) {
                 let value = words.next().filter(|value| is_plain(value)).ok_or(Unread)?;
-                all.0.insert(word.to_owned(), Some((*value).to_owned()));
+                all.0.insert(option, Some((*value).into()));
             } else {
                 return Err(Unread);
             }
@@ -177,10 +178,13 @@ impl Options {
     }
 
     /// The first option that only one side has, or that has another value.
-    pub fn first_difference<'a>(&'a self, other: &'a Options) -> Option<&'a str> {
-        let differs = |(option, value): &(&String, &Option<String>)| other.0.get(*option) != Some(*value);
-        let missing = || other.0.iter().find(|(option, _)| !self.0.contains_key(*option));
-        self.0.iter().find(differs).or_else(missing).map(|(option, _)| option.as_str())
+    pub fn first_difference(&self, other: &Options) -> Option<&'static str> {
+        if self == other {
+            return None;
+        }
+        let differs = |(option, value): &(&&str, &Option<Arc<str>>)| other.0.get(**option) != Some(*value);
+        let missing = || other.0.iter().find(|(option, _)| !self.0.contains_key(**option));
+        self.0.iter().find(differs).or_else(missing).map(|(option, _)| *option)
     }
 
     /// The options for `add server`, each after a space. `check_port` is the port of the server's check if it
@@ -188,7 +192,7 @@ impl Options {
     /// (<https://github.com/haproxy/haproxy/issues/1994>), so all options are here.
     pub fn at_run_time(&self, check_port: Option<u16>) -> String {
         let mut all: BTreeMap<&str, Option<&str>> =
-            self.0.iter().map(|(option, value)| (option.as_str(), value.as_deref())).collect();
+            self.0.iter().map(|(option, value)| (*option, value.as_deref())).collect();
         // `add server` refuses `no-check-ssl`, and behaves so anyway.
         all.retain(|option, _| !NAME_RESOLUTION.contains(option) && *option != "no-check-ssl");
         for option in self.check_transport(check_port) {
