@@ -19,6 +19,7 @@ use crate::output::limits::{Counts, Loss};
 use crate::record::Record;
 use crate::roster::{Availability, Node, Roster, States};
 use crate::template::{AnswerNodes, InUse, Previous};
+use crate::text::Text;
 
 /// A node that was in the output for less than this may leave again: it is no loss while enough of the others
 /// are there.
@@ -45,9 +46,9 @@ pub struct KeptNode {
     /// Its record.
     pub record: Record,
     /// The store that its record came from.
-    pub store: String,
+    pub store: Text,
     /// The path of its record below the store's folder.
-    pub path: String,
+    pub path: Text,
     /// When it came into the output; `None` if it was always there.
     pub since: Option<Timestamp>,
     /// Since when the output keeps it against the list.
@@ -111,8 +112,8 @@ impl Kept {
             let is_held = held.contains(id.as_str());
             kept.nodes.push(KeptNode {
                 record: node.record.clone(),
-                store: node.store.to_string(),
-                path: node.path.to_string(),
+                store: node.store.clone(),
+                path: node.path.clone(),
                 since: match (settled || before.is_none(), known) {
                     (true, _) => None,
                     (false, Some(known)) => known.since,
@@ -243,7 +244,7 @@ impl Kept {
         let mut away = used.iter().filter(|place| !is_there(place) && !is_withdrawn(place));
         let (first, None) = (*away.next()?, away.next()) else { return None };
         let node = self.nodes.get(first as usize)?;
-        let is_bad = roster.problems.iter().any(|problem| *problem.path == *node.path);
+        let is_bad = roster.problems.iter().any(|problem| problem.path == node.path);
         (node.held.is_none() && !is_bad).then_some(first)
     }
 
@@ -258,7 +259,7 @@ impl Kept {
         let mut held = BTreeSet::new();
         for kept in places.iter().filter_map(|place| self.nodes.get(*place as usize)) {
             held.insert(kept.record.id().to_string());
-            roster.hold(kept.record.clone(), kept.store.as_str().into(), kept.path.as_str().into(), states);
+            roster.hold(kept.record.clone(), kept.store.clone(), kept.path.clone(), states);
         }
         (roster, held)
     }
@@ -307,7 +308,7 @@ struct KeptLine(usize, String, Option<i64>, Option<i64>, usize);
 impl Kept {
     /// The bytes to save. `output` is the digest of the output.
     pub fn to_bytes(&self, output: &str) -> Vec<u8> {
-        let mut stores: Vec<String> = Vec::new();
+        let mut stores: Vec<Text> = Vec::new();
         let mut records = Vec::new();
         let line = |node: &KeptNode| {
             let store = stores.iter().position(|store| *store == node.store).unwrap_or_else(|| {
@@ -317,10 +318,11 @@ impl Kept {
             let packed = node.record.packed();
             records.extend_from_slice(packed);
             let seconds = |time: Option<Timestamp>| time.map(Timestamp::as_second);
-            KeptLine(store, node.path.clone(), seconds(node.since), seconds(node.held), packed.len())
+            KeptLine(store, node.path.to_string(), seconds(node.since), seconds(node.held), packed.len())
         };
         let nodes = self.nodes.iter().map(line).collect();
         let (questions, in_use) = (self.questions.clone(), self.in_use.clone());
+        let stores = stores.iter().map(Text::to_string).collect();
         let head = KeptHeader { output: output.to_owned(), stores, nodes, questions, in_use };
         let mut rest = serde_json::to_vec(&head).unwrap_or_default();
         rest.push(b'\n');
@@ -344,6 +346,7 @@ impl Kept {
         if head.output != output {
             return None;
         }
+        let stores: Vec<Text> = head.stores.iter().map(|store| store.as_str().into()).collect();
         let mut at = end + 1;
         let mut nodes = Vec::with_capacity(head.nodes.len());
         for KeptLine(store, path, since, held, length) in head.nodes {
@@ -353,8 +356,8 @@ impl Kept {
                 |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
             nodes.push(KeptNode {
                 record: Record::unpack(packed)?,
-                store: head.stores.get(store)?.clone(),
-                path,
+                store: stores.get(store)?.clone(),
+                path: path.as_str().into(),
                 since: time(since),
                 held: time(held),
             });

@@ -2,7 +2,6 @@
 //!
 //! Heartbeats leave no history. So silence, which makes nodes absent in a real beat, is not replayed.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::rendering::{self, ComposeError, Excess, LastOutput, Rendering};
@@ -11,7 +10,6 @@ use crate::endpoint::Allowed;
 use crate::errors::chain;
 use crate::haproxy;
 use crate::history::{Outcome, Replay, Stretch};
-use crate::name::Name;
 use crate::output::limits::Counts;
 use crate::progress::{self, Operation};
 use crate::roster::{Roster, States};
@@ -82,20 +80,12 @@ pub fn run(
     let mut file = File::default();
     let outcome = file.follow(rendering, &list.roster, &first, runtime)?;
     let mut replay = Replay::begin(&first, &outcome, &file.counts);
-    // Withdrawn nodes that have not returned.
-    let mut withdrawn: BTreeSet<Name> = BTreeSet::new();
     let all = stretch.steps.len();
     for (number, step) in stretch.steps.into_iter().rev().enumerate() {
         progress::note(Operation::Replay, number, all);
-        for node in &step.nodes {
-            match node.withdrawn {
-                true => withdrawn.insert(node.id.clone()),
-                false => withdrawn.remove(&node.id),
-            };
-        }
+        file.note_withdrawals(&step);
         let moment = step.moment.clone();
         list.follow(step);
-        file.before.withdrawn.clone_from(&withdrawn);
         let outcome = file.follow(rendering, &list.roster, &moment, runtime)?;
         replay.add(&moment, outcome, &file.counts);
     }
@@ -103,6 +93,16 @@ pub fn run(
 }
 
 impl File {
+    /// Notes which nodes have left, and which of those have returned.
+    fn note_withdrawals(&mut self, step: &Step) {
+        for node in &step.nodes {
+            match node.withdrawn {
+                true => self.before.withdrawn.insert(node.id.clone()),
+                false => self.before.withdrawn.remove(&node.id),
+            };
+        }
+    }
+
     /// Renders the file with that version of the list.
     fn follow(
         &mut self,
@@ -133,8 +133,7 @@ impl File {
             (self.text, self.parsed) = (Some(composed.text), parsed);
         }
         self.counts.clone_from(&composed.counts);
-        self.before =
-            LastOutput { counts: Some(composed.counts), kept: Some(composed.kept), ..LastOutput::default() };
+        (self.before.counts, self.before.kept) = (Some(composed.counts), Some(composed.kept));
         Ok(outcome)
     }
 }

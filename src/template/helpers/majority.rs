@@ -4,7 +4,7 @@
 //! Some formats have only one value for all nodes. One wrong or hostile node must not decide it. So each
 //! address has one vote: one machine may have written many records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 use serde_json::Value;
@@ -35,7 +35,7 @@ impl HelperDef for Majority<'_> {
             Some(name) => Some(format(name).ok_or_else(|| other(format!("there is no format `{name}`")))?),
         };
         let count = |members: &[&Member<'_>]| {
-            let mut votes: BTreeMap<Option<String>, BTreeSet<Address>> = BTreeMap::new();
+            let mut votes: BTreeMap<Option<String>, Vec<Address>> = BTreeMap::new();
             for member in members.iter().filter(|member| member.availability == Availability::Active) {
                 let Ok(address) = member.node.address else { continue };
                 let said = member.node.record.text(&fact).map(|value| value.into_owned());
@@ -50,14 +50,18 @@ impl HelperDef for Majority<'_> {
                     },
                     (said, _) => said,
                 };
-                votes.entry(vote).or_default().insert(address);
+                votes.entry(vote).or_default().push(address);
             }
             votes
         };
-        let mut votes: BTreeMap<Option<String>, BTreeSet<Address>> = BTreeMap::new();
+        let mut votes: BTreeMap<Option<String>, Vec<Address>> = BTreeMap::new();
         let parts = threads::in_parts(choice.given.len(), MANY, |part| count(&choice.given[part]));
         for (vote, addresses) in parts.into_iter().flatten() {
             votes.entry(vote).or_default().extend(addresses);
+        }
+        for addresses in votes.values_mut() {
+            addresses.sort_unstable();
+            addresses.dedup();
         }
         // In a tie, the lowest value wins, by the order of the map.
         let winner =
