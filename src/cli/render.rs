@@ -1,14 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::at::Moment;
+use super::console;
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores, MaxAge};
 use super::templates::Who;
 use super::vars_file::VarsFile;
-use super::{console, node};
 use crate::beat::absence::{self, Missed, Remembered};
 use crate::beat::inputs::Inputs;
 use crate::beat::rendering::{self, ComposeError, Composed, Composition, Excess, LastOutput, Rendering};
@@ -118,12 +117,8 @@ fn render(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliE
     if let Some(at) = args.moment.at()? {
         return run_back(args, config, stores, &at);
     }
-    let facts = node::facts(config)?;
-    let who = args.who.identity(&facts);
-    let lookup = args.who.lookup(config, &who)?;
-    let name = lookup.find(&args.name)?.name;
-    let vars = variables(&config.vars, &args.sets)?;
-    let destination = Destination::new(args, config, &name, &who)?;
+    let mut template = args.who.template(config, &args.name, &args.sets, None)?;
+    let destination = Destination::new(args, config, &template.name, &template.who)?;
     let limits = Limits {
         min_nodes: args.min_nodes.or(config.limits.min_nodes),
         max_shrink: args.max_shrink.unwrap_or(config.limits.max_shrink),
@@ -132,43 +127,33 @@ fn render(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliE
     let memory = destination.memory(&config.state_dir)?;
     let memory = memory.as_ref();
     let last = memory.and_then(Memory::last_good);
-    let inputs = inputs(args, config, &facts, &lookup);
+    let inputs = inputs(args, config, &template.facts, &template.lookup);
     let seen = fleet::look(stores, &args.max_age);
     let versions = seen.iter().map(|seen| (seen.url(), seen.version()));
     if let Some(inputs) = inputs.as_ref().and_then(|inputs| inputs.name(versions))
         && destination.repeat(memory, last.as_ref(), &inputs)?
     {
-        tracing::info!(target: "file", template = name, "unchanged: every input is as for the last output");
+        tracing::info!(target: "file", template = template.name, "unchanged: every input is as for the last output");
         return Ok(());
     }
     let fleet = fleet::read_pending(config, stores, &args.max_age, seen)?;
-    let vars = match rendering::variables(vars, &lookup, &name, memory, destination.rehearsal) {
-        Ok(vars) => vars,
-        Err(error) => return destination.fail(memory, error.into()),
-    };
+    if let Err(error) = template.know_haproxy(memory, destination.rehearsal) {
+        return destination.fail(memory, error.into());
+    }
     if !fleet.is_current() {
         return destination.keep(memory, |message| {
             fleet::unreachable(&fleet, &format!("no store could be read; {message}"))
         });
     }
-    if let Some(parts) = args.wait_for_nodes.as_ref().filter(|parts| !fleet.roster.has_active(&who, parts))
+    let who = &template.who;
+    if let Some(parts) = args.wait_for_nodes.as_ref().filter(|parts| !fleet.roster.has_active(who, parts))
         && let Some(waits) = destination.wait(memory, parts)?
     {
-        warnings(&fleet, &[], &who).iter().for_each(|warning| console::warning(warning));
+        warnings(&fleet, &[], who).iter().for_each(|warning| console::warning(warning));
         console::note(&waits);
         return Ok(());
     }
-    let rendering = Rendering {
-        name: &name,
-        lookup: &lookup,
-        who: &who,
-        facts: &facts,
-        vars: &vars,
-        limits: (!args.force).then_some(limits),
-        states: &config.states,
-        now: node::now()?,
-        fast_path: config.fast_path,
-    };
+    let rendering = template.rendering(config, (!args.force).then_some(limits))?;
     let before =
         destination.before(memory, last.as_ref())?.ask(&fleet.roster, |away| stores.list.withdrawn(away));
     let composed = compose(args, &rendering, &fleet, limits, (&before, destination.excess(config)));
@@ -177,7 +162,7 @@ fn render(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliE
         Err(error) => return destination.fail(memory, error),
     };
     let said: Vec<String> = missed.into_iter().chain(composition.warnings).collect();
-    let mut warnings = warnings(&fleet, &said, &who);
+    let mut warnings = warnings(&fleet, &said, &template.who);
     warnings.extend(args.who.nobody(&fleet.roster)?);
     warnings.iter().for_each(|warning| console::warning(warning));
     let composed = match composition.result {
@@ -242,25 +227,12 @@ pub(super) struct Past<'a> {
 impl Past<'_> {
     /// The output, as for the first time. Prints the warnings.
     pub(super) fn render(&self, config: &Config, fleet: &Fleet) -> Result<String, CliError> {
-        let facts = node::facts(config)?;
-        let who = self.who.identity(&facts);
-        let lookup = self.who.lookup(config, &who)?;
-        let name = lookup.find(self.name)?.name;
-        let vars = rendering::variables(variables(&config.vars, self.sets)?, &lookup, &name, None, true)?;
-        let rendering = Rendering {
-            name: &name,
-            lookup: &lookup,
-            who: &who,
-            facts: &facts,
-            vars: &vars,
-            limits: None,
-            states: &config.states,
-            now: node::now()?,
-            fast_path: config.fast_path,
-        };
+        let mut template = self.who.template(config, self.name, self.sets, None)?;
+        template.know_haproxy(None, true)?;
+        let rendering = template.rendering(config, None)?;
         let composition =
             rendering::compose(&rendering, &fleet.roster, &LastOutput::default(), Excess::Refuse)?;
-        let warnings = warnings(fleet, &composition.warnings, &who);
+        let warnings = warnings(fleet, &composition.warnings, &template.who);
         warnings.iter().for_each(|warning| console::warning(warning));
         Ok(composition.result?.text)
     }
@@ -606,24 +578,6 @@ pub(super) fn done(path: &impl std::fmt::Display, target: &Target, done: &Done) 
         Done::Held(_) | Done::Followed(_) | Done::Waits(_) => format!("{path} is {done}"),
         Done::Adjusted | Done::Replaced | Done::ReloadedFor(_) => format!("{path} {done}"),
     }
-}
-
-/// The variables of the configuration, overridden by those of the command line.
-pub(super) fn variables(vars: &Map<String, Value>, sets: &[String]) -> Result<Map<String, Value>, CliError> {
-    let mut vars = vars.clone();
-    for set in sets {
-        let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(CliError::usage(format!("--set `{set}` is not of the form KEY=VALUE")));
-        };
-        let value = match value {
-            // Makes `{{#if vars.x}}` work as expected.
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            text => text.into(),
-        };
-        vars.insert(key.to_owned(), value);
-    }
-    Ok(vars)
 }
 
 /// All warnings about a rendering, as they are printed.

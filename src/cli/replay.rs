@@ -3,9 +3,8 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::fleet::{self, FleetStores};
 use super::templates::Who;
-use super::{at, console, log, node, render};
+use super::{at, console, log};
 use crate::beat::fleet::Fleet;
-use crate::beat::rendering::{self, Rendering};
 use crate::beat::replay::{self, List};
 use crate::config::{Config, Render};
 use crate::history::{Bound, Extent, MOST_STEPS, Refused, Replay, Stretch};
@@ -87,31 +86,16 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
             log::time(end)
         )));
     }
-    let facts = node::facts(config)?;
     let table = table(args, config);
-    let who = args.who.identity_over(&facts, table);
-    let lookup = args.who.lookup_with(config, table.map_or(&[], |table| &table.template_dirs), &who)?;
-    let lookup = lookup.parsed_once();
-    let name = lookup.find(&args.render)?.name;
-    let mut vars = config.vars.clone();
-    vars.extend(table.map(|table| table.vars.clone()).unwrap_or_default());
-    let vars = render::variables(&vars, &args.sets)?;
-    let vars = rendering::variables(vars, &lookup, &name, None, true)?;
+    let mut template = args.who.template(config, &args.render, &args.sets, table)?;
+    template.lookup = template.lookup.parsed_once();
+    template.know_haproxy(None, true)?;
     let usual = table.map_or(config.limits, |table| table.limits);
-    let rendering = Rendering {
-        name: &name,
-        lookup: &lookup,
-        who: &who,
-        facts: &facts,
-        vars: &vars,
-        limits: Some(Limits {
-            min_nodes: args.min_nodes.or(usual.min_nodes),
-            max_shrink: args.max_shrink.unwrap_or(usual.max_shrink),
-        }),
-        states: &config.states,
-        now: node::now()?,
-        fast_path: config.fast_path,
+    let limits = Limits {
+        min_nodes: args.min_nodes.or(usual.min_nodes),
+        max_shrink: args.max_shrink.unwrap_or(usual.max_shrink),
     };
+    let rendering = template.rendering(config, Some(limits))?;
     let runtime = match args.apply {
         Some(apply) => apply == Apply::Runtime,
         None => table.is_some_and(|table| table.target.runtime.is_some()),
@@ -144,7 +128,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
             log::time(first.time)
         ));
     }
-    let account = Account { name: &name, first: &first, last: &last, runtime, replay: &replay };
+    let account = Account { name: &template.name, first: &first, last: &last, runtime, replay: &replay };
     console::data(&match args.format {
         Format::Text => account.text(),
         Format::Json => console::json(&account.json())?,

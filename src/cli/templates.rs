@@ -1,10 +1,16 @@
 use std::path::PathBuf;
 
+use serde_json::{Map, Value};
+
 use super::error::CliError;
 use super::{console, init, list, node};
+use crate::beat::rendering::{self, Rendering};
 use crate::config::{Config, Render};
+use crate::output::Memory;
+use crate::output::limits::Limits;
+use crate::record::Facts;
 use crate::roster::{Identity, Roster};
-use crate::template::Lookup;
+use crate::template::{Lookup, TemplateError};
 
 /// Show which file each template name means
 ///
@@ -71,6 +77,25 @@ impl Who {
         }
     }
 
+    /// The template of that name, with the variables of the configuration, overridden by those of the table of a
+    /// file, and these by the command line.
+    pub(super) fn template(
+        &self,
+        config: &Config,
+        name: &str,
+        sets: &[String],
+        table: Option<&Render>,
+    ) -> Result<Template, CliError> {
+        let facts = node::facts(config)?;
+        let who = self.identity_over(&facts, table);
+        let lookup = self.lookup_with(config, table.map_or(&[], |table| &table.template_dirs), &who)?;
+        let name = lookup.find(name)?.name;
+        let mut vars = config.vars.clone();
+        vars.extend(table.map(|table| table.vars.clone()).unwrap_or_default());
+        set(&mut vars, sets)?;
+        Ok(Template { name, lookup, who, facts, vars })
+    }
+
     /// All templates for an identity.
     pub(super) fn lookup(&self, config: &Config, who: &Identity) -> Result<Lookup, CliError> {
         self.lookup_with(config, &[], who)
@@ -92,6 +117,64 @@ impl Who {
             self.template_dirs.iter().chain(dirs).chain(&config.template_dirs).cloned().collect();
         Ok(Lookup::new(&dirs, who)?)
     }
+}
+
+/// A template, and everything that its output depends on besides the list.
+pub(super) struct Template {
+    pub(super) name: String,
+    pub(super) lookup: Lookup,
+    pub(super) who: Identity,
+    pub(super) facts: Facts,
+    pub(super) vars: Map<String, Value>,
+}
+
+impl Template {
+    /// Adds the version of HAProxy, if the template depends on it. See [`rendering::variables`].
+    pub(super) fn know_haproxy(
+        &mut self,
+        memory: Option<&Memory>,
+        dry_run: bool,
+    ) -> Result<(), TemplateError> {
+        let vars = std::mem::take(&mut self.vars);
+        self.vars = rendering::variables(vars, &self.lookup, &self.name, memory, dry_run)?;
+        Ok(())
+    }
+
+    /// The rendering, now and within these limits.
+    pub(super) fn rendering<'a>(
+        &'a self,
+        config: &'a Config,
+        limits: Option<Limits>,
+    ) -> Result<Rendering<'a>, CliError> {
+        Ok(Rendering {
+            name: &self.name,
+            lookup: &self.lookup,
+            who: &self.who,
+            facts: &self.facts,
+            vars: &self.vars,
+            limits,
+            states: &config.states,
+            now: node::now()?,
+            fast_path: config.fast_path,
+        })
+    }
+}
+
+/// Sets the variables of the command line.
+fn set(vars: &mut Map<String, Value>, sets: &[String]) -> Result<(), CliError> {
+    for set in sets {
+        let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(CliError::usage(format!("--set `{set}` is not of the form KEY=VALUE")));
+        };
+        let value = match value {
+            // Makes `{{#if vars.x}}` work as expected.
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            text => text.into(),
+        };
+        vars.insert(key.to_owned(), value);
+    }
+    Ok(())
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
