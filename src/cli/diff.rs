@@ -3,9 +3,10 @@ use similar::TextDiff;
 
 use super::error::CliError;
 use super::fleet::{self, Fleet, FleetStores};
+use super::log::{self, Format};
 use super::render::Past;
 use super::templates::Who;
-use super::{at, console, log};
+use super::{at, console};
 use crate::change::Change;
 use crate::config::Config;
 use crate::record::Record;
@@ -39,14 +40,6 @@ pub(super) struct Args {
     /// Print the difference of the lists in this format
     #[arg(long, value_name = "FORMAT", default_value = "text", conflicts_with = "render")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
-    /// One line per node
-    Text,
-    /// One JSON array
-    Json,
 }
 
 pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<(), CliError> {

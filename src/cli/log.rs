@@ -37,8 +37,9 @@ pub(super) struct Args {
     format: Format,
 }
 
+/// The format of changes.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// One line per change
     Text,
     /// One JSON array

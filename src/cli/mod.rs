@@ -139,7 +139,7 @@ struct Global {
         help_heading = "Global options"
     )]
     quiet: bool,
-    /// Colour the messages
+    /// Colour messages and tables
     #[arg(
         long,
         value_name = "WHEN",
