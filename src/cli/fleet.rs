@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::Record;
-use crate::store::{Applied, At, Edit, Moment, PendingRead, StoreError, Visitor};
+use crate::store::{Applied, At, Edit, Moment, PendingRead, Reading, StoreError, Visitor};
 
 /// Where the user can see all problems.
 pub(super) const ALL_PROBLEMS: &str = "`presence list --format json` lists all";
@@ -58,6 +58,14 @@ pub(super) fn read_back(config: &Config, stores: &FleetStores, at: &At) -> Resul
     }
     if !is_known {
         return Err(last.map_or_else(|| CliError::usage("no store is configured"), CliError::from));
+    }
+    if matches!(at, At::Time(_)) {
+        let is_empty = |reading: &&Reading| {
+            reading.moment.is_none() && reading.snapshot.as_ref().is_some_and(|files| files.len() == 0)
+        };
+        for reading in fleet.readings.iter().filter(is_empty) {
+            console::note(&format!("{}: the list was empty then: its first commit came later", reading.url));
+        }
     }
     Ok(fleet)
 }

@@ -103,14 +103,18 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
 
     let stretch = fleet::history(config, stores, &Stretch::new(from, to))?;
     let (Some(first), Some(last)) = (stretch.first.clone(), stretch.last().cloned()) else {
-        return Err(CliError::failed(format!("the list has no version as old as `{}`", shown(&args.to)))
-            .hint("`presence log` shows its history".to_owned()));
+        let to = shown(&args.to);
+        return Err(CliError::failed(match stretch.was_empty {
+            true => format!("the list was still empty at `{to}`"),
+            false => format!("the list has no version as old as `{to}`"),
+        })
+        .hint("`presence log` shows its history".to_owned()));
     };
     if stretch.is_too_long {
         return Err(CliError::failed(format!("there are more than {MOST_STEPS} versions in that time"))
             .hint("choose a shorter one with --from and --to".to_owned()));
     }
-    let is_cut = stretch.is_cut;
+    let (is_cut, was_empty) = (stretch.is_cut, stretch.was_empty);
     let fleet = version(config, stores, &first)?;
     let store = fleet.readings.iter().find(|reading| reading.error.is_none());
     let store = store.map(|reading| reading.url.clone()).unwrap_or_default();
@@ -127,6 +131,9 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
             "nothing is known of the time before {} UTC: the history begins then",
             log::time(first.time)
         ));
+    }
+    if was_empty {
+        console::note(&format!("the list was empty before {} UTC", log::time(first.time)));
     }
     let account = Account { name: &template.name, first: &first, last: &last, runtime, replay: &replay };
     console::data(&match args.format {

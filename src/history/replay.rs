@@ -37,6 +37,8 @@ pub struct Stretch {
     pub first: Option<Moment>,
     /// Whether the known history begins later than the stretch.
     pub is_cut: bool,
+    /// Whether the history begins with an empty list, later than the stretch.
+    pub was_empty: bool,
     /// Whether the stretch has too many steps.
     pub is_too_long: bool,
 }
@@ -44,8 +46,16 @@ pub struct Stretch {
 impl Stretch {
     /// An empty stretch.
     pub fn new(from: Bound, to: Bound) -> Stretch {
-        let (first, is_cut, is_too_long) = (None, false, false);
-        Stretch { from, to, most: MOST_STEPS, steps: Vec::new(), first, is_cut, is_too_long }
+        Stretch {
+            from,
+            to,
+            most: MOST_STEPS,
+            steps: Vec::new(),
+            first: None,
+            is_cut: false,
+            was_empty: false,
+            is_too_long: false,
+        }
     }
 
     /// The last version.
@@ -74,8 +84,9 @@ impl Stretch {
         }
     }
 
-    /// Leaves out what was collected outside the stretch.
-    fn settle(&mut self) {
+    /// Leaves out what was collected outside the stretch. `oldest` is what is known of the time before the oldest
+    /// step.
+    fn settle(&mut self, oldest: Before) {
         if let Bound::Moment(end) = &self.to
             && !self.steps.iter().any(|step| step.moment.commit == end.commit)
         {
@@ -90,7 +101,9 @@ impl Stretch {
                 exact.or_else(|| self.steps.iter().position(|step| step.moment.time <= begin.time))
             }
         };
-        self.is_cut = begin.is_none();
+        let was_empty = oldest == Before::Nothing && matches!(self.from, Bound::Time(_));
+        self.was_empty = begin.is_none() && was_empty;
+        self.is_cut = begin.is_none() && !was_empty;
         let begin = begin.unwrap_or_else(|| self.steps.len().saturating_sub(1));
         self.first = self.steps.get(begin).map(|step| step.moment.clone());
         self.steps.truncate(begin);
@@ -99,7 +112,7 @@ impl Stretch {
 
 impl Visitor for Stretch {
     fn visit(&mut self, mut step: Step) -> ControlFlow<()> {
-        let is_oldest = step.before != Before::Step;
+        let before = step.before;
         if matches!(&self.to, Bound::Moment(end) if end.commit == step.moment.commit) {
             // What was collected is younger, whatever its clocks say.
             self.steps.clear();
@@ -110,8 +123,8 @@ impl Visitor for Stretch {
             step.nodes.iter_mut().for_each(|node| node.before = None);
             self.steps.push(step);
         }
-        if has_ended || is_oldest {
-            self.settle();
+        if has_ended || before != Before::Step {
+            self.settle(before);
             return ControlFlow::Break(());
         }
         if self.steps.len() > self.most {

@@ -154,11 +154,15 @@ fn a_stretch_has_the_steps_after_its_first_version() {
         walk(&mut stretch, steps(first));
         let commits = |moment: &Moment| moment.commit.clone();
         let steps: Vec<_> = stretch.steps.iter().map(|step| commits(&step.moment)).collect();
-        (stretch.first.as_ref().map(commits).unwrap_or_default(), steps.join(" "), stretch.is_cut)
+        let begins_late = (stretch.is_cut, stretch.was_empty);
+        (stretch.first.as_ref().map(commits).unwrap_or_default(), steps.join(" "), begins_late)
     };
     let check = |from: Bound, to: Bound, expect: (&str, &str, bool)| {
-        let seen = stretch(from.clone(), to.clone(), Before::Nothing);
-        assert_eq!((seen.0.as_str(), seen.1.as_str(), seen.2), expect, "{from:?} {to:?}");
+        for (before, is_known) in [(Before::Nothing, true), (Before::Unknown, false)] {
+            let (first, steps, begins_late) = stretch(from.clone(), to.clone(), before);
+            assert_eq!((first.as_str(), steps.as_str()), (expect.0, expect.1), "{from:?} {to:?}");
+            assert_eq!(begins_late, (expect.2 && !is_known, expect.2 && is_known), "{from:?} {to:?}");
+        }
     };
     let at = |second| Bound::Time(Timestamp::from_second(second).unwrap());
     let named = |second| Bound::Moment(moment(second));
@@ -171,9 +175,11 @@ fn a_stretch_has_the_steps_after_its_first_version() {
     check(at(100), at(399), ("c100", "c300 c200", false));
     check(named(100), named(300), ("c100", "c300 c200", false));
     check(named(300), named(300), ("c300", "", false));
-    // The history begins later, and the account says so.
+    // The history begins later, and the account says so: the list was empty, or nothing is known.
     check(at(99), at(200), ("c100", "c200", true));
     check(at(10), at(99), ("", "", true));
+    // A version that is not in the history may have had nodes.
+    assert_eq!(stretch(named(99), at(200), Before::Nothing).2, (true, false));
     // A version that changed nothing is no step.
     let between = |second| Bound::Moment(Moment { commit: "x".to_owned(), ..moment(second) });
     check(between(250), between(450), ("c200", "c400 c300", false));

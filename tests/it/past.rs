@@ -1,5 +1,8 @@
 //! The list as it was: `--at`, `log`, `diff` and `show --history`, over histories of which each byte is known.
 
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod unknown;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -25,11 +28,11 @@ fn record(node: u8, (state, port): (&str, u16)) -> String {
 }
 
 /// The input of `git fast-import` for commits on that branch, one a minute, each with a tag.
-fn stream(branch: &str, commits: &[Vec<Edit>]) -> String {
+fn stream(branch: &str, committer: &str, commits: &[Vec<Edit>]) -> String {
     let mut text = String::new();
     for (number, edits) in commits.iter().enumerate() {
         let time = BEGIN + 60 * i64::try_from(number).unwrap();
-        let _ = writeln!(text, "commit refs/heads/{branch}\ncommitter t <t@localhost> {time} +0000");
+        let _ = writeln!(text, "commit refs/heads/{branch}\ncommitter t <{committer}> {time} +0000");
         let _ = writeln!(text, "data 2\nc");
         for (node, after) in edits {
             let path = format!("it/presence/all/i-{node}.json");
@@ -60,9 +63,14 @@ pub(crate) fn fast_import(repository: &Path, text: &str) {
 
 /// Makes these commits in the repository, and returns their ids.
 pub(crate) fn import(repository: &Path, commits: &[Vec<Edit>]) -> Vec<String> {
+    import_by(repository, "t@localhost", commits)
+}
+
+/// The same, as that committer.
+fn import_by(repository: &Path, committer: &str, commits: &[Vec<Edit>]) -> Vec<String> {
     let branch = git(repository, &["symbolic-ref", "--short", "HEAD"]);
     let branch = branch.trim();
-    fast_import(repository, &stream(branch, commits));
+    fast_import(repository, &stream(branch, committer, commits));
     let ids = git(repository, &["log", "--reverse", "--format=%H", branch]);
     ids.lines().map(str::to_owned).collect()
 }

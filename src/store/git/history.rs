@@ -83,7 +83,7 @@ pub(super) fn moment(oid: Oid, commit: &Commit) -> Moment {
 }
 
 /// Whether presence made the commit.
-fn is_by_presence(repo: &Repository, oid: Oid) -> bool {
+pub(super) fn is_by_presence(repo: &Repository, oid: Oid) -> bool {
     repo.find_commit(oid).is_ok_and(|commit| commit.committer().email_bytes() == EMAIL.as_bytes())
 }
 

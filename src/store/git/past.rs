@@ -107,11 +107,12 @@ impl Past<'_> {
     }
 
     /// The folder at that time: in the last commit of the branch that is not younger, by the clocks of those
-    /// who made the commits.
+    /// who made the commits. Before a first commit that presence made, it was empty.
     fn at_time(&self, time: Timestamp, deadline: Deadline) -> Result<Found, StoreErrorKind> {
         commits::keep_none();
         let mut next = self.tip;
         let mut oldest = None;
+        let mut is_begun_by_presence = false;
         while let Some(oid) = next {
             let commit = tree::commit(self.repo, oid)?;
             if commit.seconds <= time.as_second() {
@@ -121,11 +122,15 @@ impl Past<'_> {
                 return Err(StoreErrorKind::late(deadline));
             }
             oldest = Timestamp::from_second(commit.seconds).ok();
+            is_begun_by_presence = commit.parents.is_empty() && history::is_by_presence(self.repo, oid);
             // A merge of clones is one step, as in `git log --first-parent`.
             next = commit.parents.first().copied();
             if next.is_some_and(|parent| self.repo.is_shallow() && !history::has(self.repo, parent)) {
                 return Err(GitError::Shallow { begins: oldest.unwrap_or_default() }.into());
             }
+        }
+        if is_begun_by_presence {
+            return Ok((FolderTree::new(self.repo, None, self.folder)?, None));
         }
         Err(GitError::BeforeHistory { begins: oldest }.into())
     }
@@ -160,10 +165,15 @@ mod tests {
 
     /// A repository with a commit at each of these seconds. In each, the folder has another record.
     fn repository(path: &std::path::Path, seconds: &[i64]) -> (Repository, Vec<Oid>) {
+        repository_by("t@localhost", path, seconds)
+    }
+
+    /// The same, by that committer.
+    fn repository_by(email: &str, path: &std::path::Path, seconds: &[i64]) -> (Repository, Vec<Oid>) {
         let repo = Repository::init_bare(path).unwrap();
         let mut commits: Vec<Oid> = Vec::new();
         for second in seconds {
-            let who = Signature::new("t", "t@localhost", &Time::new(*second, 0)).unwrap();
+            let who = Signature::new("t", email, &Time::new(*second, 0)).unwrap();
             let text =
                 format!(r#"{{"filetype":"nodepresence","value":{{"instance-id":"i-1","port":"{second}"}}}}"#);
             let mut folder = repo.treebuilder(None).unwrap();
@@ -239,6 +249,25 @@ mod tests {
         let early = past(&repo, &commits, &folder).at_time(Timestamp::from_second(150).unwrap(), deadline);
         let expect = "its history is known since 1970-01-01T00:03:20Z only: older commits are missing";
         assert_eq!(port(&repo, early), expect);
+    }
+
+    #[test]
+    fn before_a_first_commit_of_presence_the_folder_was_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, commits) = repository_by(crate::store::git::commit::EMAIL, dir.path(), &[100, 200]);
+        let folder = Folder::parse("it").unwrap();
+        let deadline = Deadline::new(Limit::Read, Duration::from_secs(600));
+        let early = Timestamp::from_second(99).unwrap();
+        let (found, moment) = past(&repo, &commits, &folder).at_time(early, deadline).unwrap();
+        assert_eq!(port(&repo, Ok((found, moment.clone()))), "none");
+        assert_eq!(moment, None, "no commit made it so");
+        // Without its parent, the first commit that is here says nothing of the time before it.
+        fs::write(dir.path().join("shallow"), format!("{}\n", commits[1])).unwrap();
+        let first = commits[0].to_string();
+        fs::remove_file(dir.path().join("objects").join(&first[..2]).join(&first[2..])).unwrap();
+        let repo = Repository::open_bare(dir.path()).unwrap();
+        let early = past(&repo, &commits, &folder).at_time(early, deadline);
+        assert!(port(&repo, early).starts_with("its history is known since"));
     }
 
     #[test]
