@@ -66,6 +66,7 @@ pub fn wiring(templates: &Templates<'_>, groups: &Groups<'_>, roster: &Roster) -
         wires: BTreeMap::new(),
         chosen: BTreeSet::new(),
         notes: BTreeSet::new(),
+        warnings: BTreeMap::new(),
         unknown: BTreeSet::new(),
     };
     for (group, members) in &groups.all {
@@ -139,6 +140,9 @@ struct Found<'a> {
     wires: BTreeMap<Wire, BTreeSet<String>>,
     chosen: BTreeSet<Chosen>,
     notes: BTreeSet<String>,
+    /// What templates warn of, with the first that does, and how many other groups' templates do too. A bad
+    /// record is mostly in the way of all groups.
+    warnings: BTreeMap<String, (String, usize)>,
     /// The parts of which no template is known.
     unknown: BTreeSet<String>,
 }
@@ -166,12 +170,11 @@ impl Found<'_> {
             }
             Ok(rendered) => rendered,
         };
-        if let Some(first) = rendered.warnings.first() {
-            let more = match rendered.warnings.len() - 1 {
-                0 => String::new(),
-                more => format!(" (and {more} more)"),
-            };
-            self.note(format!("{group}: {name}: {first}{more}"));
+        for warning in &rendered.warnings {
+            match self.warnings.get_mut(warning) {
+                Some((_, others)) => *others += 1,
+                None => drop(self.warnings.insert(warning.clone(), (format!("{group}: {name}"), 0))),
+            }
         }
         self.wire(group, &rendered);
     }
@@ -201,7 +204,12 @@ impl Found<'_> {
     }
 
     fn finish(self) -> Wiring {
-        let Found { mut wires, chosen, notes, unknown, .. } = self;
+        let Found { mut wires, chosen, mut notes, warnings, unknown, .. } = self;
+        notes.extend(warnings.into_iter().map(|(warning, (by, others))| match others {
+            0 => format!("{by}: {warning}"),
+            1 => format!("{by}: {warning} (1 other template says so too)"),
+            others => format!("{by}: {warning} ({others} other templates say so too)"),
+        }));
         let mut notes: Vec<String> = notes.into_iter().collect();
         let more = notes.len().saturating_sub(MAX_NOTES);
         notes.truncate(MAX_NOTES);

@@ -208,3 +208,90 @@ fn hostile_records_are_drawn_as_text() {
         assert!(outcome.stderr.contains("the part is not a usable name"), "{outcome}");
     }
 }
+
+#[test]
+fn a_drawing_in_words_and_a_bad_record_is_reported_once() {
+    let server = GitDaemon::start();
+    let path = server.path("list.git");
+    bare_repository(&path);
+    // Two groups of balancers take the same servers, of which one cannot be used.
+    let nodes = [("lb1", "192.0.2.1"), ("lb2", "192.0.2.2"), ("app1", "192.0.2.3"), ("app1", "192.0.2.x")];
+    let file = |(number, (part, address)): (usize, &(&str, &str))| {
+        let value = serde_json::json!({
+            "instance-id": format!("i-{number}"), "nodepart": part, "stacktype": "lad1", "deployment": "fed1",
+            "state": "done", "ipv4": address, "port": "80",
+        });
+        let record = serde_json::json!({ "filetype": "nodepresence", "value": value });
+        (format!("i-{number}.json"), record.to_string())
+    };
+    let files: Vec<fleet::File> = nodes.iter().enumerate().map(file).collect();
+    fleet::commit(&path, "it/presence/all", false, &files);
+    let url = server.url("list.git");
+    let reader = Machine::new("lb1").store(&url);
+    let draw = |format: &str| {
+        let outcome = reader.run(&["graph", "--format", format, "--uses", "app*=hosts"]).code(0);
+        outcome.with(server.url(""), "git://server/").with(server.address().port(), "9418")
+    };
+    let drawn = draw("mermaid");
+    assert_eq!(drawn.stderr.matches("left out node i-3").count(), 1, "{drawn}");
+    insta::assert_snapshot!(drawn, @r#"
+    exit code 0
+    --- stdout
+    flowchart LR
+        accTitle: 4 nodes in 3 groups
+        g0["app1<br/>lad1, fed1<br/>2 done"]
+        g1["lb1<br/>lad1, fed1<br/>1 done"]
+        g2["lb2<br/>lad1, fed1<br/>1 done"]
+        g0 -->|"hosts"| g0
+        g0 -->|"hosts"| g1
+        g0 -->|"hosts"| g2
+        g1 -->|"haproxy.cfg"| g0
+        g2 -->|"haproxy.cfg"| g0
+        n0>"app1 #40;lad1, fed1#41;#58; hosts#58; git#58;#47;#47;127.0.0.1#58;9418#47;list.git#58; i#45;3.json#58; left out node i#45;3 #40;app1#41;#58; has an unusable #96;ipv4#96;#58; #96;192.0.2.x#96; is not an IP address#59; write it#8230;"]
+    --- stderr
+    note: app1 (lad1, fed1): hosts: git://server/list.git: i-3.json: left out node i-3 (app1): has an unusable `ipv4`: `192.0.2.x` is not an IP address; write it like `192.0.2.1` or `2001:db8::1`, without port or brackets (2 other templates say so too)
+    "#);
+    insta::assert_snapshot!(draw("dot").stdout, @r#"
+    digraph fleet {
+        rankdir=LR;
+        node [shape=box, style=rounded, fontname="sans-serif"];
+        edge [fontname="sans-serif"];
+        labelloc=b;
+        fontname="sans-serif";
+        label="4 nodes in 3 groups\napp1 (lad1, fed1): hosts: git://server/list.git: i-3.json: left out node i-3 (app1): has an unusable `ipv4`: `192.0.2.x` is not an IP address; write it…";
+        g0 [label="app1\nlad1, fed1\n2 done", tooltip="app1 (lad1, fed1)"];
+        g1 [label="lb1\nlad1, fed1\n1 done", tooltip="lb1 (lad1, fed1)"];
+        g2 [label="lb2\nlad1, fed1\n1 done", tooltip="lb2 (lad1, fed1)"];
+        g0 -> g0 [label="hosts"];
+        g0 -> g1 [label="hosts"];
+        g0 -> g2 [label="hosts"];
+        g1 -> g0 [label="haproxy.cfg"];
+        g2 -> g0 [label="haproxy.cfg"];
+    }
+    "#);
+    // All texts of the picture, without its styles.
+    let texts = well_formed(&draw("svg").stdout);
+    let texts = texts.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains(['{', '}']));
+    insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n"), @"
+    4 nodes in 3 groups
+    app1 (lad1, fed1) is wired to app1 (lad1, fed1) by hosts. app1 (lad1, fed1) is wired to lb1 (lad1, fed1) by hosts. app1 (lad1, fed1) is wired to lb2 (lad1, fed1) by hosts. lb1 (lad1, fed1) is wired to app1 (lad1, fed1) by haproxy.cfg. lb2 (lad1, fed1) is wired to app1 (lad1, fed1) by haproxy.cfg. app1 (lad1, fed1): 2 done. lb1 (lad1, fed1): 1 done. lb2 (lad1, fed1): 1 done.
+    app1 (lad1, fed1)
+    app1
+    lad1, fed1
+    2 done
+    lb1 (lad1, fed1)
+    lb1
+    lad1, fed1
+    1 done
+    lb2 (lad1, fed1)
+    lb2
+    lad1, fed1
+    1 done
+    hosts
+    hosts
+    hosts
+    haproxy.cfg
+    haproxy.cfg
+    app1 (lad1, fed1): hosts: git://server/list.git: i-3.json: left out node i-3 (app1): has an unusable `ipv4`: `192.0.2.x` is not an IP address; write it…
+    ");
+}
