@@ -2,6 +2,7 @@
 //! for a page.
 
 use std::sync::mpsc::{self, Sender, SyncSender};
+use std::time::{Duration, Instant};
 
 use super::core::{Complaint, Event};
 use crate::beat::fleet::{Fleet, FleetStores};
@@ -9,20 +10,21 @@ use crate::beat::{node, pages};
 use crate::config::Config;
 use crate::errors::chain;
 
-/// Starts the thread, if there is a page. It makes all pages for each message. The thread is abandoned when the
-/// program ends: a page is replaced as a whole.
+/// Starts the thread, if there is a page. It makes all pages for each message, but no more often than an open page
+/// looks for a newer one: a large fleet changes all the time, and a page of it is much work. The thread is abandoned
+/// when the program ends: a page is replaced as a whole.
 pub(super) fn start(config: &Config, stores: &FleetStores, events: &Sender<Event>) -> Option<SyncSender<()>> {
-    if config.pages.is_empty() {
-        return None;
-    }
+    let least = config.pages.iter().map(|page| Duration::from_secs(page.reload)).min()?;
     let (config, stores, events) = (config.clone(), stores.clone(), events.clone());
     // One message can wait: the list may have changed again while the pages are made.
     let (sender, wanted) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         for () in wanted {
+            let begun = Instant::now();
             if events.send(Event::Pages(make(&config, &stores))).is_err() {
                 break;
             }
+            std::thread::sleep(least.saturating_sub(begun.elapsed()));
         }
     });
     Some(sender)

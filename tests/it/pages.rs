@@ -82,7 +82,8 @@ fn a_page_that_fails_affects_no_other_file() {
 
 #[test]
 fn the_agent_keeps_a_page_up_to_date() {
-    let (server, balancer) = balancer("[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n");
+    let (server, balancer) =
+        balancer("reload = '1s'\n[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n");
     let page = balancer.path("index.html");
     let agent = Daemon::start(&balancer);
     agent.wait_for("the page", || is_on(&page, "\"i-lb1\""));
