@@ -1,6 +1,8 @@
 //! The list as it was: `--at`, `log`, `diff` and `show --history`, over histories of which each byte is known.
 
 #[cfg(all(feature = "https", feature = "ssh"))]
+mod property;
+#[cfg(all(feature = "https", feature = "ssh"))]
 mod unknown;
 
 use std::fmt::Write as _;
