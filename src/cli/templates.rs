@@ -90,8 +90,7 @@ impl Who {
         let who = self.identity_over(&facts, table);
         let lookup = self.lookup_with(config, table.map_or(&[], |table| &table.template_dirs), &who)?;
         let name = lookup.find(name)?.name;
-        let mut vars = config.vars.clone();
-        vars.extend(table.map(|table| table.vars.clone()).unwrap_or_default());
+        let mut vars = table.map_or_else(|| config.vars.clone(), |table| table.vars_over(&config.vars));
         set(&mut vars, sets)?;
         Ok(Template { name, lookup, who, facts, vars })
     }
