@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,11 +12,16 @@ use crate::config::Config;
 use crate::errors::PathError;
 use crate::name::Name;
 use crate::output::Memory;
+use crate::roster::Identity;
+use crate::template::{Lookup, TemplateError};
 
 /// The machine on which a file has its turn.
 pub trait TurnPort {
     /// The memory of that file, and everything else that is done with the file.
     fn memory(&self, path: &Path) -> Result<Memory, PathError>;
+
+    /// The templates in these directories for that identity.
+    fn templates(&self, dirs: &[PathBuf], who: &Identity) -> Result<Arc<Lookup>, TemplateError>;
 
     /// The time.
     fn now(&self) -> Result<Timestamp, NodeError>;
@@ -40,6 +46,10 @@ impl<'a> Machine<'a> {
 impl TurnPort for Machine<'_> {
     fn memory(&self, path: &Path) -> Result<Memory, PathError> {
         Memory::open(&self.state_dir, &key(path))
+    }
+
+    fn templates(&self, dirs: &[PathBuf], who: &Identity) -> Result<Arc<Lookup>, TemplateError> {
+        Lookup::new(dirs, who).map(Arc::new)
     }
 
     fn now(&self) -> Result<Timestamp, NodeError> {

@@ -20,7 +20,7 @@ use crate::errors::{PathError, chain};
 use crate::output::{Done, LastGood, Made, Memory, Target, TargetError};
 use crate::record::Facts;
 use crate::roster::Identity;
-use crate::template::{Lookup, TemplateError};
+use crate::template::TemplateError;
 
 /// How to take a turn.
 #[derive(Debug, Clone, Copy)]
@@ -251,7 +251,7 @@ impl Turn {
             return Ok(Done::Waits(parts.to_string()));
         }
         let dirs: Vec<PathBuf> = render.template_dirs.iter().chain(&config.template_dirs).cloned().collect();
-        let lookup = Lookup::new(&dirs, &who)?;
+        let lookup = port.templates(&dirs, &who)?;
         let vars = render.vars_over(&config.vars);
         let vars = rendering::variables(vars, &lookup, &render.name, Some(&memory), options.dry_run)?;
         let rendering = Rendering {

@@ -141,6 +141,7 @@ fn make(sim: &Simulation) -> Machines {
         is_rough: Cell::new(true),
         changes: Cell::new(0),
         emptied: Cell::default(),
-        violation: RefCell::new(None),
+        templates: RefCell::default(),
+        violation: RefCell::default(),
     }
 }

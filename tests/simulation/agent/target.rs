@@ -6,8 +6,9 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use presence::errors::PathError;
 use presence::haproxy::{self, Running, SocketError};
 use presence::name::Name;
 use presence::output::{Command, CommandError, CurrentFile, Memory, Place, Port, Ready, Target, TargetError};
+use presence::roster::Identity;
+use presence::template::{Lookup, TemplateError};
 
 use super::haproxy::socket;
 use super::world::{Balancer, File, Reloading, Seen, World};
@@ -83,6 +86,18 @@ impl TurnPort for Machine {
         let renders = &self.turning.balancer().config.renders;
         let table = renders.iter().position(|render| render.target.path == path).unwrap();
         Ok(Memory::over(Machine { turning: self.turning.clone(), table }))
+    }
+
+    fn templates(&self, dirs: &[PathBuf], who: &Identity) -> Result<Arc<Lookup>, TemplateError> {
+        // Parsing takes longer than everything else of a turn, and no template changes in a run.
+        let mut templates = self.turning.world.templates.borrow_mut();
+        match &*templates {
+            Some(templates) => Ok(templates.clone()),
+            None => {
+                let lookup = Arc::new(Lookup::new(dirs, who)?.parsed_once());
+                Ok(templates.insert(lookup).clone())
+            }
+        }
     }
 
     fn now(&self) -> Result<Timestamp, NodeError> {

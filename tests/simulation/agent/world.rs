@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use presence::config::Config;
 use presence::liveness::Silent;
 use presence::roster::Availability;
 use presence::store::{Heartbeat, Reading};
+use presence::template::Lookup;
 
 use super::haproxy::{Haproxy, Health};
 use super::list::{List, Mood};
@@ -160,6 +162,8 @@ pub(super) struct World {
     pub(super) changes: Cell<u64>,
     /// When a store last lost its records.
     pub(super) emptied: Cell<Duration>,
+    /// All balancers have the same templates.
+    pub(super) templates: RefCell<Option<Arc<Lookup>>>,
     pub(super) violation: RefCell<Option<String>>,
 }
 
