@@ -5,6 +5,8 @@
 //! acknowledged one. What readers see of a node must be what one of its allowed changes wants: so an
 //! acknowledged change is never lost, and an older one never comes back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use git2::Oid;
 
 use super::machine::node_of;
@@ -36,11 +38,15 @@ pub(crate) struct Truth {
     changes: Vec<Change>,
     /// The allowed changes of each node.
     allowed: Vec<Vec<usize>>,
+    /// The changes that are no longer allowed, and since when.
+    outdated: Vec<(u64, usize)>,
     moments: u64,
     /// The files of others on the branch.
     foreign: Files,
     version: u64,
     tip: Option<Oid>,
+    /// When the branch first had each tip.
+    tips: BTreeMap<Option<Oid>, u64>,
     /// What the branch had of each node, and since when.
     branch: Vec<Vec<(u64, Value)>>,
     /// Of each machine and node: the changes that its last reading may have seen. Counts the readings.
@@ -61,10 +67,12 @@ impl Truth {
         let mut truth = Truth {
             changes: Vec::new(),
             allowed: vec![Vec::new(); nodes],
+            outdated: Vec::new(),
             moments: 0,
             foreign: Files::new(),
             version: 0,
             tip: None,
+            tips: BTreeMap::new(),
             branch: vec![Vec::new(); nodes],
             seen: vec![(0, vec![Vec::new(); nodes]); nodes + 1],
         };
@@ -102,8 +110,18 @@ impl Truth {
     /// A change is acknowledged: those that precede it are no longer allowed.
     pub(crate) fn acknowledge(&mut self, change: usize) {
         let Change { node, began, .. } = self.changes[change];
-        let changes = &self.changes;
-        self.allowed[node].retain(|other| changes[*other].over.is_none_or(|over| over >= began));
+        self.outdate(node, |other| other.over.is_some_and(|over| over < began));
+    }
+
+    /// These changes of a node are no longer allowed.
+    fn outdate(&mut self, node: usize, is_outdated: impl Fn(&Change) -> bool) {
+        let now = self.moment();
+        let (changes, outdated) = (&self.changes, &mut self.outdated);
+        self.allowed[node].retain(|change| {
+            let is_outdated = is_outdated(&changes[*change]);
+            outdated.extend(is_outdated.then_some((now, *change)));
+            !is_outdated
+        });
     }
 
     /// A change is acknowledged without asking the server, since that has confirmed the same record as
@@ -113,12 +131,10 @@ impl Truth {
     pub(crate) fn acknowledge_unasked(&mut self, change: usize, confirmed: usize) {
         let Change { node, began, .. } = self.changes[change];
         let since = self.changes[confirmed].ended;
-        let changes = &self.changes;
-        self.allowed[node].retain(|other| {
-            let other = &changes[*other];
+        self.outdate(node, |other| {
             let is_between =
                 other.over.is_some_and(|over| over < began) && since.is_some_and(|since| other.began > since);
-            other.foreign || !is_between
+            is_between && !other.foreign
         });
     }
 
@@ -156,16 +172,34 @@ impl Truth {
     pub(crate) fn accept(&mut self, server: &Server) {
         self.foreign = foreign(&branch(server), self.allowed.len());
         self.note_branch(server);
+        let before = self.tip;
         (self.version, self.tip) = (server.version, server.refs.get(&server.head).copied());
         let nodes = self.allowed.len();
         // A branch that was set back has lost updates whose refs a publisher may be about to delete.
         for values in [on_branch(server, nodes), visible(server, nodes)] {
             for (node, value) in values.into_iter().enumerate() {
-                let change = self.begin(node, value);
-                self.changes[change].foreign = true;
-                self.end(change);
+                self.foreign_change(node, value);
             }
         }
+        // Whoever saw this tip when the branch had it before may merge now what waited then: a server compares
+        // nothing but the tip.
+        if before == self.tip {
+            return;
+        }
+        let first = self.tips[&self.tip];
+        let since = self.outdated.partition_point(|(moment, _)| *moment < first);
+        let again = self.outdated[since..].iter().map(|(_, change)| &self.changes[*change]);
+        let again: BTreeSet<(usize, Value)> = again.map(|change| (change.node, change.value)).collect();
+        for (node, value) in again {
+            self.foreign_change(node, value);
+        }
+    }
+
+    /// Somebody else makes a change.
+    fn foreign_change(&mut self, node: usize, value: Value) {
+        let change = self.begin(node, value);
+        self.changes[change].foreign = true;
+        self.end(change);
     }
 
     /// Checks what the server has, if it has changed.
@@ -198,6 +232,7 @@ impl Truth {
 
     fn note_branch(&mut self, server: &Server) {
         let now = self.moment();
+        self.tips.entry(server.refs.get(&server.head).copied()).or_insert(now);
         for (known, value) in self.branch.iter_mut().zip(on_branch(server, self.allowed.len())) {
             known.push((now, value));
         }
