@@ -12,7 +12,7 @@ Runs simulated worlds, each from a fixed set of seeds. A filter is part of a wor
   --world NAME       only this world
   --seeds N          this many seeds, instead of the fixed set
   --from S           the first seed (1)
-  --minutes M        as many seeds as M minutes allow, for all worlds together
+  --minutes M        as many seeds, or as much of a long search, as M minutes allow, for all worlds together
   --seed S           only this seed
   --only-faults LIST of that seed's faults only these, such as 3,8-12
   --trace            prints the events of each run

@@ -33,13 +33,14 @@ fn main() -> ExitCode {
         }
     };
     let all = [selftest::WORLDS, agent::WORLDS, publishing::WORLDS].concat();
-    let worlds: Vec<&World> = all.into_iter().filter(|world| arguments.select(world.name)).collect();
+    let mut worlds: Vec<&World> = all.into_iter().filter(|world| arguments.select(world.name)).collect();
     if arguments.list {
         for world in worlds {
             println!("{}: test\n    {}", world.name, world.about);
         }
         return ExitCode::SUCCESS;
     }
+    worlds.retain(|world| world.is_usual() || arguments.world.is_some());
     runner::catch_panics();
     let count = worlds.len();
     let time = arguments.time.map(|time| time / u32::try_from(count).unwrap().max(1));
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
     for world in worlds {
         let started = Instant::now();
         let outcome = runner::run(world, &arguments, time);
-        let states = outcome.states.map(|states| format!(", {states} states")).unwrap_or_default();
+        let not_all = if outcome.is_complete { "" } else { ", not all" };
+        let states = outcome.states.map(|states| format!(", {states} states{not_all}")).unwrap_or_default();
         let took = started.elapsed().as_secs_f64();
         println!("{}: {} runs{states}, {}; {took:.1} s", world.name, outcome.runs, outcome.tally);
         if let Some(violation) = outcome.violation {

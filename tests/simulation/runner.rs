@@ -26,11 +26,20 @@ pub(crate) type Run = fn(&Simulation) -> Result<(), String>;
 
 /// How a world is run.
 pub(crate) enum Kind {
-    /// Once for each seed; this many seeds if nobody asks for another number.
-    Seeds(u64, Run),
+    /// Once for each seed. If nobody asks for others: so many, and these, which find what the first ones do not.
+    Seeds(u64, &'static [u64], Run),
     /// Once for each sequence of choices, as long as a run reaches states that are not known. This many runs
     /// at most.
     Search(u64, Run),
+    /// The same, however long it takes, and only if it is asked for by name.
+    LongSearch(Run),
+}
+
+impl World {
+    /// Whether it runs if nobody asks for it by name.
+    pub(crate) fn is_usual(&self) -> bool {
+        !matches!(self.kind, Kind::LongSearch(_))
+    }
 }
 
 /// A broken invariant.
@@ -48,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// The number of states, of a search.
     pub(crate) states: Option<usize>,
+    /// Whether a search went through all choices.
+    pub(crate) is_complete: bool,
     pub(crate) violation: Option<Violation>,
 }
 
@@ -63,8 +74,9 @@ pub(crate) fn catch_panics() {
 /// Runs a world as the arguments ask for.
 pub(crate) fn run(world: &World, arguments: &Arguments, time: Option<Duration>) -> Outcome {
     match world.kind {
-        Kind::Seeds(seeds, run) => of_seeds(world, seeds, run, arguments, time),
+        Kind::Seeds(seeds, more, run) => of_seeds(world, (seeds, more), run, arguments, time),
         Kind::Search(most, run) => search(most, run),
+        Kind::LongSearch(run) => search_for(time, run),
     }
 }
 
@@ -98,25 +110,34 @@ fn of_seed(
     (violation, faults, finished.trace, finished.tally)
 }
 
-fn of_seeds(world: &World, seeds: u64, run: Run, arguments: &Arguments, time: Option<Duration>) -> Outcome {
+fn of_seeds(
+    world: &World,
+    (seeds, more): (u64, &[u64]),
+    run: Run,
+    arguments: &Arguments,
+    time: Option<Duration>,
+) -> Outcome {
     let started = Instant::now();
     let first = arguments.seed.or(arguments.from).unwrap_or(1);
-    let count = match (arguments.seed, time) {
-        (Some(_), _) => 1,
-        (None, Some(_)) => u64::MAX - first,
-        (None, None) => arguments.seeds.unwrap_or(seeds),
+    let (count, more): (u64, &[u64]) = match (arguments.seed, time, arguments.seeds) {
+        (Some(_), ..) => (1, &[]),
+        (None, Some(_), _) => (u64::MAX - first, &[]),
+        (None, None, Some(seeds)) => (seeds, &[]),
+        (None, None, None) => (seeds, more),
+    };
+    let seed_of = |place: u64| match place.checked_sub(count) {
+        None => Some(first + place),
+        Some(place) => more.get(usize::try_from(place).unwrap_or(usize::MAX)).copied(),
     };
     let only = arguments.only.as_ref();
-    let next = AtomicU64::new(first);
+    let next = AtomicU64::new(0);
     // The tally, and the first seed with a violation.
     let shared: Mutex<(Tally, u64, Option<u64>)> = Mutex::default();
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = seed_of(next.fetch_add(1, Ordering::Relaxed));
             let late = time.is_some_and(|time| started.elapsed() >= time);
-            if seed - first >= count || late {
-                return;
-            }
+            let Some(seed) = seed.filter(|_| !late) else { return };
             let (violation, _, trace, tally) = of_seed(seed, only, arguments.trace, run);
             if arguments.trace {
                 println!("{} {seed}:\n{}", world.name, trace.text());
@@ -144,7 +165,7 @@ fn of_seeds(world: &World, seeds: u64, run: Run, arguments: &Arguments, time: Op
     let violation = failed
         .map(|seed| Violation { number: seed, text: report(world, seed, only, run) })
         .or_else(|| check_determinism(first, run));
-    Outcome { runs, tally, states: None, violation }
+    Outcome { runs, tally, states: None, is_complete: true, violation }
 }
 
 /// One seed, run twice: both runs must be the same.
@@ -210,9 +231,26 @@ fn shrink(all: Vec<u64>, fails: impl Fn(&BTreeSet<u64>) -> bool) -> BTreeSet<u64
     kept.into_iter().collect()
 }
 
-/// Goes through all choices, depth first.
+/// Goes through all choices, however many there are; with `time`, at most for so long.
+fn search_for(time: Option<Duration>, run: Run) -> Outcome {
+    let started = Instant::now();
+    search_until(|_| time.is_some_and(|time| started.elapsed() > time), run)
+}
+
+/// Goes through all choices. It is a violation if they take more runs.
 pub(crate) fn search(most: u64, run: Run) -> Outcome {
-    let mut outcome = Outcome { runs: 0, tally: Tally::default(), states: Some(0), violation: None };
+    let mut outcome = search_until(|runs| runs == most, run);
+    if !outcome.is_complete && outcome.violation.is_none() {
+        let text = format!("the search does not end within {most} runs");
+        outcome.violation = Some(Violation { number: most, text });
+    }
+    outcome
+}
+
+/// Goes through all choices, depth first.
+fn search_until(is_over: impl Fn(u64) -> bool, run: Run) -> Outcome {
+    let mut outcome =
+        Outcome { runs: 0, tally: Tally::default(), states: Some(0), is_complete: true, violation: None };
     let (mut chance, mut known) = (Some(Chance::scripted()), HashSet::new());
     while let Some(now) = chance {
         let (violation, _, finished) = once(now, None, false, known, run);
@@ -226,7 +264,7 @@ pub(crate) fn search(most: u64, run: Run) -> Outcome {
                 let (_, _, again) = once(finished.chance.again(), None, true, HashSet::new(), run);
                 format!("{violation}\nThe choices: {choices:?}\n{}", again.trace.text())
             }
-            None if outcome.runs == most => format!("the search does not end within {most} runs"),
+            None if is_over(outcome.runs) => return Outcome { is_complete: false, ..outcome },
             None => {
                 chance = finished.chance.next();
                 continue;

@@ -14,10 +14,12 @@ use crate::tally::Tally;
 use crate::trace::Trace;
 
 /// A task of a simulation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Task(u64);
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+type Condition = Rc<dyn Fn() -> bool>;
 
 /// One run: its tasks, its time, its chance, its trace. Clones are the same run.
 #[derive(Clone)]
@@ -29,6 +31,15 @@ struct Inner {
     /// The work of each task; `None` while it runs.
     tasks: RefCell<BTreeMap<Task, Option<Work>>>,
     runnable: RefCell<Vec<Task>>,
+    /// Those of them that let others run first.
+    paused: RefCell<BTreeSet<Task>>,
+    /// What tasks wait for, other than time.
+    conditions: RefCell<BTreeMap<Task, Condition>>,
+    /// Whether only the order of paused tasks is left to chance.
+    in_order: Cell<bool>,
+    /// How often another task may still go on although the last one could; `None` for any number.
+    switches: Cell<Option<u32>>,
+    last: Cell<Option<Task>>,
     timers: RefCell<BTreeSet<(Duration, u64, Task)>>,
     /// The task that runs now.
     current: Cell<Option<Task>>,
@@ -38,8 +49,6 @@ struct Inner {
     /// The faults that may happen, by number; `None` for all.
     only: Option<BTreeSet<u64>>,
     faults: Cell<u64>,
-    /// How often each task went on from where it waited.
-    progress: RefCell<BTreeMap<Task, u64>>,
     /// The states that a search has seen.
     known: RefCell<HashSet<u64>>,
 }
@@ -52,6 +61,11 @@ impl Simulation {
             now: Cell::default(),
             tasks: RefCell::default(),
             runnable: RefCell::default(),
+            paused: RefCell::default(),
+            conditions: RefCell::default(),
+            in_order: Cell::default(),
+            switches: Cell::default(),
+            last: Cell::default(),
             timers: RefCell::default(),
             current: Cell::default(),
             numbers: Cell::default(),
@@ -59,7 +73,6 @@ impl Simulation {
             tally: RefCell::default(),
             only: only.cloned(),
             faults: Cell::default(),
-            progress: RefCell::default(),
             known: RefCell::default(),
         }))
     }
@@ -142,10 +155,10 @@ impl Simulation {
         let (simulation, mut paused) = (self.clone(), false);
         poll_fn(move |_| {
             if std::mem::replace(&mut paused, true) {
-                simulation.progressed();
                 return Poll::Ready(());
             }
             simulation.wake(simulation.current());
+            simulation.0.paused.borrow_mut().insert(simulation.current());
             Poll::Pending
         })
     }
@@ -160,11 +173,7 @@ impl Simulation {
         let (simulation, mut waits) = (self.clone(), false);
         poll_fn(move |_| {
             if std::mem::replace(&mut waits, true) {
-                if simulation.now() >= end {
-                    simulation.progressed();
-                    return Poll::Ready(());
-                }
-                return Poll::Pending;
+                return if simulation.now() >= end { Poll::Ready(()) } else { Poll::Pending };
             }
             simulation.wake_at(end);
             Poll::Pending
@@ -184,27 +193,73 @@ impl Simulation {
     }
 
     /// Waits until `condition` holds. The code that makes it true wakes the task, or calls
-    /// [`Simulation::wake_all`].
-    pub(crate) async fn wait_for(&self, mut condition: impl FnMut() -> bool) {
-        poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending }).await;
-        self.progressed();
+    /// [`Simulation::wake_waiting`].
+    pub(crate) fn wait_for<C: Fn() -> bool + 'static>(
+        &self,
+        condition: C,
+    ) -> impl Future<Output = ()> + use<C> {
+        let condition: Condition = Rc::new(condition);
+        let mut waits = Waits { simulation: self.clone(), task: None };
+        poll_fn(move |_| {
+            if condition() {
+                return Poll::Ready(());
+            }
+            let simulation = waits.simulation.clone();
+            if waits.task.is_none() {
+                waits.task = Some(simulation.current());
+                simulation.0.conditions.borrow_mut().insert(simulation.current(), condition.clone());
+            }
+            Poll::Pending
+        })
     }
 
-    fn progressed(&self) {
-        *self.0.progress.borrow_mut().entry(self.current()).or_default() += 1;
+    /// Lets those tasks run whose conditions hold now: something has changed that they may wait for.
+    pub(crate) fn wake_waiting(&self) {
+        let conditions = self.0.conditions.borrow();
+        let ready = conditions.iter().filter(|(_, condition)| condition());
+        let ready: Vec<Task> = ready.map(|(task, _)| *task).collect();
+        drop(conditions);
+        ready.into_iter().for_each(|task| self.wake(task));
     }
 
-    /// How often each task went on from where it waited: a part of the state of a search.
-    pub(crate) fn progress(&self) -> Vec<(u64, u64)> {
-        self.0.progress.borrow().iter().map(|(task, count)| (task.0, *count)).collect()
+    /// From now on, only the order of paused tasks is left to chance. Other tasks go on first, one after the
+    /// other: what they do before they pause must not concern others. At most `switches` times, another task
+    /// goes on although the last one could.
+    pub(crate) fn leave_only_pauses_to_chance(&self, switches: Option<u32>) {
+        self.0.in_order.set(true);
+        self.0.switches.set(switches);
     }
 
-    /// Lets all tasks run: something has changed that they may wait for.
-    pub(crate) fn wake_all(&self) {
-        let tasks: Vec<Task> = self.0.tasks.borrow().keys().copied().collect();
-        for task in tasks {
-            self.wake(task);
+    /// What the next choices depend on besides the tasks: how many switches are left, and the last task.
+    pub(crate) fn switches(&self) -> Option<(u32, Task)> {
+        Some((self.0.switches.get()?, self.0.last.get()?))
+    }
+
+    /// The place of the next task among those that can run.
+    fn choose(&self, runnable: &[Task]) -> usize {
+        if !self.0.in_order.get() {
+            return self.0.chance.below(runnable.len());
         }
+        let paused = self.0.paused.borrow();
+        if let Some(first) = runnable.iter().position(|task| !paused.contains(task)) {
+            return first;
+        }
+        let last = self.0.last.get().and_then(|last| runnable.iter().position(|task| *task == last));
+        let choice = match (last, self.0.switches.get()) {
+            (Some(last), Some(0)) => last,
+            _ => self.0.chance.below(runnable.len()),
+        };
+        if last.is_some_and(|last| last != choice) {
+            self.0.switches.set(self.0.switches.get().map(|left| left.saturating_sub(1)));
+        }
+        self.0.last.set(Some(runnable[choice]));
+        choice
+    }
+
+    /// Whether chance decides which task is next.
+    pub(crate) fn is_at_choice(&self) -> bool {
+        let paused = self.0.paused.borrow();
+        self.0.runnable.borrow().iter().all(|task| paused.contains(task))
     }
 
     /// Runs one task until it waits. If none can run, time goes on to when one can. `None` if none ever can.
@@ -216,8 +271,9 @@ impl Simulation {
                 self.go_on()?;
                 continue;
             }
-            let choice = self.0.chance.below(runnable.len());
+            let choice = self.choose(&runnable);
             let task = runnable.swap_remove(choice);
+            self.0.paused.borrow_mut().remove(&task);
             if self.0.tasks.borrow().contains_key(&task) {
                 break task;
             }
@@ -312,6 +368,20 @@ impl Simulation {
         let number = self.0.numbers.get();
         self.0.numbers.set(number + 1);
         number
+    }
+}
+
+/// A task waits, and its condition is known as long as it does.
+struct Waits {
+    simulation: Simulation,
+    task: Option<Task>,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(task) = self.task {
+            self.simulation.0.conditions.borrow_mut().remove(&task);
+        }
     }
 }
 

@@ -12,13 +12,13 @@ pub(crate) const WORLDS: &[&World] = &[&SCHEDULER, &SEARCH, &ORDERS, &KEPT];
 const SCHEDULER: World = World {
     name: "scheduler",
     about: "tasks that sleep, wait for each other, are late and crash",
-    kind: Kind::Seeds(20, scheduler),
+    kind: Kind::Seeds(20, &[], scheduler),
 };
 
 const SEARCH: World = World {
     name: "search",
     about: "an exhaustive search finds the lost update of two tasks that add to a number",
-    kind: Kind::Seeds(1, both_results),
+    kind: Kind::Seeds(1, &[], both_results),
 };
 
 const ORDERS: World = World {
@@ -30,7 +30,7 @@ const ORDERS: World = World {
 const KEPT: World = World {
     name: "kept",
     about: "a task leaks a value that keeps the simulation: the report says so",
-    kind: Kind::Seeds(1, leak_is_reported),
+    kind: Kind::Seeds(1, &[], leak_is_reported),
 };
 
 fn scheduler(simulation: &Simulation) -> Result<(), String> {
@@ -45,11 +45,11 @@ fn scheduler(simulation: &Simulation) -> Result<(), String> {
             awake.set(awake.get() + 1);
             assert!(clone.until(clone.now() + second, clone.sleep(second * 9)).await.is_none(), "late");
             done.set(true);
-            clone.wake_all();
+            clone.wake_waiting();
         });
     }
     let (clone, seen) = (simulation.clone(), done.clone());
-    let waits = simulation.spawn(async move { clone.wait_for(|| seen.get()).await });
+    let waits = simulation.spawn(async move { clone.wait_for(move || seen.get()).await });
     let (clone, killed_here) = (simulation.clone(), killed.clone());
     let victim = simulation.spawn(async move {
         loop {

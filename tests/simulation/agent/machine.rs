@@ -130,9 +130,10 @@ impl Port for Here {
 
     async fn wait(&mut self, limit: Duration) -> Option<Event> {
         self.step().await;
-        let (sim, inbox) = (&self.world.sim, &self.inbox);
-        let balancer = self.balancer();
-        let something = || !inbox.borrow().is_empty() || balancer.hangup.get() || balancer.stop.get();
+        let (sim, inbox) = (&self.world.sim, self.inbox.clone());
+        let (world, at) = (self.world.clone(), self.at);
+        let is_told = move || world.balancers[at].hangup.get() || world.balancers[at].stop.get();
+        let something = move || is_told() || !inbox.borrow().is_empty();
         sim.until(sim.now() + limit, sim.wait_for(something)).await;
         self.arrived()
     }

@@ -30,7 +30,7 @@ pub(crate) const WORLDS: &[&World] = &[&AGENT];
 const AGENT: World = World {
     name: "agent",
     about: "balancers keep their files right while stores, nodes, clocks, HAProxy and agents fail",
-    kind: Kind::Seeds(16, run),
+    kind: Kind::Seeds(16, &[], run),
 };
 
 fn run(sim: &Simulation) -> Result<(), String> {

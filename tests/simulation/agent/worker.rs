@@ -32,7 +32,8 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) async fn work(self) {
         loop {
-            self.world.sim.wait_for(|| !self.queue.borrow().is_empty()).await;
+            let queue = self.queue.clone();
+            self.world.sim.wait_for(move || !queue.borrow().is_empty()).await;
             let Some(job) = self.queue.borrow_mut().pop_front() else { continue };
             let result = self.run(job).await;
             self.inbox.borrow_mut().push_back(Event::Answer(self.store, Box::new(result)));

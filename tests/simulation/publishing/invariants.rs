@@ -80,9 +80,11 @@ impl Truth {
         truth
     }
 
-    /// The changes that are allowed of each node.
-    pub(crate) fn allowed(&self) -> &[Vec<usize>] {
-        &self.allowed
+    /// What is allowed of each node.
+    pub(crate) fn allowed(&self) -> Vec<BTreeSet<Value>> {
+        let values =
+            |changes: &Vec<usize>| changes.iter().map(|change| self.changes[*change].value).collect();
+        self.allowed.iter().map(values).collect()
     }
 
     fn moment(&mut self) -> u64 {

@@ -89,9 +89,6 @@ pub(crate) struct Operation {
 /// The most calls of one operation: beyond that it runs in circles.
 const MOST_CALLS: u32 = 20_000;
 
-/// The same in a search, where it is the deadline.
-const SEARCHED_CALLS: u32 = 40;
-
 /// An open connection.
 pub(crate) struct Session {
     refs: Refs,
@@ -126,7 +123,7 @@ impl Operation {
         match self.world.plan.waits {
             true => self.end().saturating_sub(self.world.simulation.now()),
             // A search has no time: each call takes a part of it.
-            false => self.limit.saturating_sub(self.limit / SEARCHED_CALLS * self.calls.get()),
+            false => self.limit.saturating_sub(self.limit / self.world.plan.calls * self.calls.get()),
         }
     }
 
@@ -141,20 +138,38 @@ impl Operation {
 
     /// A moment at which other processes run, and at which this one may be killed.
     async fn moment(&self, what: &'static str) {
+        self.peril(what).await;
+        self.world.simulation.pause().await;
+    }
+
+    /// The same before a step that no other machine sees. A search goes on at once: the orders of such steps make
+    /// no difference, and a process that is killed before one might as well be killed after it.
+    async fn own_moment(&self, what: &'static str) {
+        match self.world.plan.waits {
+            true => self.moment(what).await,
+            false => self.calls.set(self.calls.get() + 1),
+        }
+    }
+
+    /// A moment at which this process may be killed.
+    async fn peril(&self, what: &'static str) {
         self.calls.set(self.calls.get() + 1);
         assert!(self.calls.get() < MOST_CALLS, "operation {} runs in circles at: {what}", self.number);
         if self.world.kills.get() > 0 && self.world.fault("kill", self.world.plan.kill) {
             self.world.kills.set(self.world.kills.get() - 1);
             self.killed.set(true);
             self.world.simulation.crash(self.world.simulation.current());
-            self.world.simulation.wake_all();
+            self.world.simulation.wake_waiting();
+            std::future::pending::<()>().await;
         }
-        self.world.simulation.pause().await;
     }
 
     /// Takes the time of an exchange with the server.
     async fn exchange(&self, what: &'static str) -> Result<(), StoreErrorKind> {
         self.moment(what).await;
+        if !self.world.plan.waits {
+            return Ok(());
+        }
         let time = self.world.latency();
         if time >= self.left() {
             self.world.simulation.sleep(self.left()).await;
@@ -191,9 +206,9 @@ impl Operation {
         self.world.simulation.event(|| format!("  op {}: {}", self.number, what()));
     }
 
-    /// How far the operation is.
-    pub(crate) fn state(&self) -> (u64, u32, bool, bool) {
-        (self.history.get(), self.calls.get(), self.killed.get(), self.holds.get())
+    /// How far the operation is: what it does depends on the answers that it got. `None` if it does nothing more.
+    pub(crate) fn state(&self) -> Option<u64> {
+        (!self.killed.get()).then(|| self.history.get())
     }
 
     /// Adds an answer to the operation's history.
@@ -240,8 +255,10 @@ impl Port for Process {
     }
 
     async fn sleep(&self, wait: Duration) {
-        self.moment("sleep").await;
-        self.world.sleep(wait.min(self.left())).await;
+        self.own_moment("sleep").await;
+        if self.world.plan.waits {
+            self.world.sleep(wait.min(self.left())).await;
+        }
     }
 
     async fn connect(&self) -> Result<Session, StoreErrorKind> {
@@ -278,9 +295,11 @@ impl Port for Process {
         let commits = push.commits.iter().map(|(_, commit)| *commit).collect();
         let request = Request { commands: push.commands.clone(), commits, atomic: push.atomic };
         let answer = self.world.receive(self.number, self.publish, request);
-        let wait = self.world.simulation.wait_for(|| answer.borrow().is_some());
+        let place = answer.clone();
+        let wait = self.world.simulation.wait_for(move || place.borrow().is_some());
         let result = self.world.simulation.until(self.end(), wait).await;
         let report = answer.borrow_mut().take();
+        self.peril("get the answer").await;
         let report = match (result, report) {
             (Some(()), Some(report)) => report,
             _ => {
@@ -304,7 +323,7 @@ impl Port for Process {
     }
 
     async fn leave(&self, _: Session) {
-        self.moment("leave").await;
+        self.own_moment("leave").await;
     }
 
     fn configured_branch(&self) -> Option<String> {
@@ -320,9 +339,10 @@ impl Port for Process {
     }
 
     async fn open_mirror(&self) -> Result<OpenMirror, StoreErrorKind> {
-        self.moment("open the mirror").await;
+        self.own_moment("open the mirror").await;
         assert!(!self.holds.get(), "operation {} waits for a lock that it holds itself", self.number);
-        let wait = self.world.simulation.wait_for(|| self.machine.lock.get().is_none());
+        let machine = self.machine.clone();
+        let wait = self.world.simulation.wait_for(move || machine.lock.get().is_none());
         if self.world.simulation.until(self.end(), wait).await.is_none() {
             let (holder, seconds) = (None, self.limit.as_secs());
             let path = "lock".into();
@@ -371,13 +391,13 @@ impl Port for Process {
     }
 
     async fn forget_confirmed(&self) -> Result<(), StoreErrorKind> {
-        self.moment("forget").await;
+        self.own_moment("forget").await;
         self.machine.disk.borrow_mut().confirmed = None;
         Ok(())
     }
 
     async fn remember_confirmed(&self, record: &Record) {
-        self.moment("remember").await;
+        self.own_moment("remember").await;
         let now = self.world.simulation.now();
         self.machine.disk.borrow_mut().confirmed = Some((content_of(record), now, self.publish));
     }
@@ -401,7 +421,7 @@ impl Drop for OpenMirror {
         }
         self.holds.set(false);
         self.machine.lock.set(None);
-        self.world.simulation.wake_all();
+        self.world.simulation.wake_waiting();
     }
 }
 

@@ -12,7 +12,8 @@ use std::hash::{Hash, Hasher};
 
 use crate::runner::World;
 
-pub(crate) const WORLDS: &[&World] = &[&world::WORLD, &real::WORLD, &small::TWO];
+pub(crate) const WORLDS: &[&World] =
+    &[&world::WORLD, &real::WORLD, &small::TWO, &small::THREE, &small::THREE_ALIVE, &small::THREE_KILLED];
 
 /// A digest that is the same in every run.
 fn digest(value: &impl Hash) -> u64 {

@@ -19,7 +19,7 @@ use crate::scheduler::Simulation;
 pub(crate) const WORLD: runner::World = runner::World {
     name: "real-git",
     about: "the same random pushes to the server in memory and to `git daemon`",
-    kind: Kind::Seeds(6, run),
+    kind: Kind::Seeds(6, &[], run),
 };
 
 /// The refs that take part. Some cannot exist beside others.

@@ -1,6 +1,7 @@
 //! Nodes that publish, beat, leave and read, on machines that fail, to a server that fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::scheduler::Simulation;
 pub(crate) const WORLD: runner::World = runner::World {
     name: "publishing",
     about: "nodes publish to a git server while processes, machines, networks and the server fail",
-    kind: Kind::Seeds(40, run),
+    kind: Kind::Seeds(20, &[68, 203, 257, 591, 1166, 2246], run),
 };
 
 /// How often what fails. Each run draws its own, so that some runs have few kinds of faults, and many of
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) recheck: Duration,
     /// Whether operations wait. In a search they do not: any time may pass anyway.
     pub(crate) waits: bool,
+    /// The calls of an operation after which its time is over, in a search.
+    pub(crate) calls: u32,
 }
 
 impl Plan {
@@ -65,6 +68,7 @@ impl Plan {
             clocks: 0.0,
             recheck: Duration::ZERO,
             waits: false,
+            calls: MOST_CALLS,
         }
     }
 
@@ -86,9 +90,13 @@ impl Plan {
             clocks: rate(0.3),
             recheck: Duration::from_secs(*chance.pick(&[0, 60, 600])),
             waits: true,
+            calls: MOST_CALLS,
         }
     }
 }
+
+/// The most calls of an operation in a search, unless the small world says less.
+const MOST_CALLS: u32 = 40;
 
 /// Everything of one run.
 pub(crate) struct World {
@@ -107,9 +115,9 @@ pub(crate) struct World {
     numbers: Cell<u64>,
     /// How many more processes may be killed.
     pub(crate) kills: Cell<u32>,
-    /// The operations, and how far the server is with each push: for the search.
-    pub(crate) operations: RefCell<Vec<Weak<Operation>>>,
-    pub(crate) pushes: RefCell<Vec<u32>>,
+    /// The operations of each machine, and how far the server is with each push: for the search.
+    operations: RefCell<BTreeMap<u8, Weak<Operation>>>,
+    pushes: RefCell<BTreeMap<u64, (u64, usize)>>,
 }
 
 impl World {
@@ -175,21 +183,16 @@ impl World {
         LoadEstimate { size, queue, answer }
     }
 
-    /// A digest of everything that the rest of a run depends on.
+    /// A digest of everything that the rest of a run depends on, if each machine has one operation.
     pub(crate) fn state(&self) -> u64 {
-        let server = self.server.borrow();
         let operations = self.operations.borrow();
-        let operations = operations.iter().map(|operation| Some(operation.upgrade()?.state()));
-        let operations: Vec<_> = operations.collect();
-        let progress = self.simulation.progress();
-        super::digest(&(
-            progress,
-            &server.refs,
-            self.truth.borrow().allowed(),
-            operations,
-            &*self.pushes.borrow(),
-            self.kills.get(),
-        ))
+        let operations = operations.values().map(|operation| operation.upgrade()?.state());
+        let operations: Vec<Option<u64>> = operations.collect();
+        let mut pushes: Vec<(u64, usize)> = self.pushes.borrow().values().copied().collect();
+        pushes.sort_unstable();
+        let (server, truth) = (self.server.borrow(), self.truth.borrow());
+        let choices = (self.kills.get(), self.simulation.switches());
+        super::digest(&(&server.refs, truth.allowed(), operations, pushes, choices))
     }
 
     /// Records a violation.
@@ -209,19 +212,21 @@ impl World {
         if let Some(change) = change {
             self.truth.borrow_mut().push_begins(change);
         }
-        self.pushes.borrow_mut().push(0);
-        let push = self.pushes.borrow().len() - 1;
+        let number = self.number();
+        let content = super::digest(&format!("{request:?}"));
         self.simulation.spawn(async move {
-            let advance = || world.pushes.borrow_mut()[push] += 1;
             if world.fault("slow push", world.plan.slow_push) {
                 let time = Duration::from_millis(world.simulation.chance().below(60_000) as u64);
                 world.sleep(time).await;
             }
             let mut handling = world.server.borrow().unpack(request);
-            world.simulation.pause().await;
-            advance();
+            // In a search, only the order of changes of refs matters.
+            if world.plan.waits {
+                world.simulation.pause().await;
+            }
             world.server.borrow_mut().check(&mut handling);
             for step in 0..handling.steps() {
+                world.pushes.borrow_mut().insert(number, (content, step));
                 // Others may push between the refs of a push that is not atomic.
                 world.simulation.pause().await;
                 if world.fault("ref locked", world.plan.locked) {
@@ -231,16 +236,15 @@ impl World {
                     }
                 }
                 world.server.borrow_mut().apply(&mut handling, step);
-                advance();
             }
+            world.pushes.borrow_mut().remove(&number);
             let report = handling.report();
             world.simulation.event(|| format!("  server: push of op {sender}: {:?}", report.refused));
             *result.borrow_mut() = Some(report);
-            world.pushes.borrow_mut()[push] = u32::MAX;
             if let Some(change) = change {
                 world.truth.borrow_mut().push_ends(change);
             }
-            world.simulation.wake_all();
+            world.simulation.wake_waiting();
         });
         answer
     }
@@ -276,7 +280,7 @@ impl World {
             history: Cell::default(),
         }));
         if !self.plan.waits {
-            self.operations.borrow_mut().push(Rc::downgrade(&process.0));
+            self.operations.borrow_mut().insert(machine.number, Rc::downgrade(&process.0));
         }
         let result = Rc::new(RefCell::new(None));
         let (place, worker) = (result.clone(), process.clone());
@@ -289,9 +293,12 @@ impl World {
                 world.violate(format!("operation {} took {took:?}", operation.number));
             }
             *place.borrow_mut() = Some(found);
-            world.simulation.wake_all();
+            world.simulation.wake_waiting();
         });
-        self.simulation.wait_for(|| result.borrow().is_some() || process.killed.get()).await;
+        let (place, operation) = (result.clone(), process.0.clone());
+        drop(process);
+        let is_over = move || place.borrow().is_some() || operation.killed.get();
+        self.simulation.wait_for(is_over).await;
         if let Some(change) = change {
             self.truth.borrow_mut().end(change);
         }
