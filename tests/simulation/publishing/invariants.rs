@@ -40,6 +40,8 @@ pub(crate) struct Truth {
     allowed: Vec<Vec<usize>>,
     /// The changes that are no longer allowed, and since when.
     outdated: Vec<(u64, usize)>,
+    /// Changes that are not over before certain others are.
+    unsettled: Vec<(usize, BTreeSet<usize>)>,
     moments: u64,
     /// The files of others on the branch.
     foreign: Files,
@@ -68,6 +70,7 @@ impl Truth {
             changes: Vec::new(),
             allowed: vec![Vec::new(); nodes],
             outdated: Vec::new(),
+            unsettled: Vec::new(),
             moments: 0,
             foreign: Files::new(),
             version: 0,
@@ -164,10 +167,15 @@ impl Truth {
 
     fn settle(&mut self, change: usize) {
         let now = self.moment();
-        let change = &mut self.changes[change];
-        if change.ended.is_some() && change.under_way == 0 {
-            change.over = Some(now);
-        }
+        let Change { ended: Some(_), under_way: 0, ref mut over, .. } = self.changes[change] else { return };
+        *over = Some(now);
+        self.unsettled.retain_mut(|(other, until)| {
+            until.remove(&change);
+            if until.is_empty() {
+                self.changes[*other].over = Some(now);
+            }
+            !until.is_empty()
+        });
     }
 
     /// Accepts what the server has now, since somebody else has changed it.
@@ -176,32 +184,39 @@ impl Truth {
         self.note_branch(server);
         let before = self.tip;
         (self.version, self.tip) = (server.version, server.refs.get(&server.head).copied());
+        let is_set_back = before.is_some_and(|before| {
+            self.tip.is_none_or(|tip| !server.objects.descends(&server.present, tip, before))
+        });
         let nodes = self.allowed.len();
-        // A branch that was set back has lost updates whose refs a publisher may be about to delete.
-        for values in [on_branch(server, nodes), visible(server, nodes)] {
-            for (node, value) in values.into_iter().enumerate() {
-                self.foreign_change(node, value);
+        let mut changes: BTreeSet<(usize, Value)> =
+            on_branch(server, nodes).into_iter().enumerate().collect();
+        changes.extend(visible(server, nodes).into_iter().enumerate());
+        let mut until = BTreeSet::new();
+        if is_set_back {
+            // Whoever saw this tip when the branch had it before may merge now what waited then: a server compares
+            // nothing but the tip.
+            let first = self.tips[&self.tip];
+            let since = self.outdated.partition_point(|(moment, _)| *moment < first);
+            let again = self.outdated[since..].iter().map(|(_, change)| &self.changes[*change]);
+            changes.extend(again.map(|change| (change.node, change.value)));
+            // Whoever merged updates that the branch has lost may still delete their refs.
+            let goes_on = |change: &usize| {
+                let change = &self.changes[*change];
+                !change.foreign && change.over.is_none()
+            };
+            until = (0..self.changes.len()).filter(goes_on).collect();
+        }
+        for (node, value) in changes {
+            let change = self.begin(node, value);
+            self.changes[change].foreign = true;
+            match until.is_empty() {
+                true => self.end(change),
+                false => {
+                    self.changes[change].ended = Some(self.moment());
+                    self.unsettled.push((change, until.clone()));
+                }
             }
         }
-        // Whoever saw this tip when the branch had it before may merge now what waited then: a server compares
-        // nothing but the tip.
-        if before == self.tip {
-            return;
-        }
-        let first = self.tips[&self.tip];
-        let since = self.outdated.partition_point(|(moment, _)| *moment < first);
-        let again = self.outdated[since..].iter().map(|(_, change)| &self.changes[*change]);
-        let again: BTreeSet<(usize, Value)> = again.map(|change| (change.node, change.value)).collect();
-        for (node, value) in again {
-            self.foreign_change(node, value);
-        }
-    }
-
-    /// Somebody else makes a change.
-    fn foreign_change(&mut self, node: usize, value: Value) {
-        let change = self.begin(node, value);
-        self.changes[change].foreign = true;
-        self.end(change);
     }
 
     /// Checks what the server has, if it has changed.
