@@ -50,11 +50,14 @@ pub(super) struct Haproxy {
     next_id: u32,
     /// Nothing answers at its socket until then.
     pub(super) down_until: Duration,
+    /// Sessions of its servers last until then.
+    pub(super) busy_until: Duration,
 }
 
 impl Haproxy {
     pub(super) fn new() -> Haproxy {
-        Haproxy { pid: 100, servers: BTreeMap::new(), next_id: 1, down_until: Duration::ZERO }
+        let (down_until, busy_until) = (Duration::ZERO, Duration::ZERO);
+        Haproxy { pid: 100, servers: BTreeMap::new(), next_id: 1, down_until, busy_until }
     }
 
     /// A new process loads the file.
@@ -112,7 +115,7 @@ impl Haproxy {
                 weight: server.weight,
                 check_state: server.check,
                 last_change_s: now.saturating_sub(server.since).as_secs(),
-                sessions: 0,
+                sessions: u64::from(now < self.busy_until),
                 check_status: status.to_owned(),
                 check_health: match (judged, up) {
                     (true, true) => 4,
@@ -162,6 +165,9 @@ impl Haproxy {
                         "Already exists a server with the same name in backend.".to_owned()
                     }
                 }
+            }
+            ["del", "server", _] if now < self.busy_until => {
+                "Server still has connections attached to it, cannot remove it.".to_owned()
             }
             ["del", "server", _] => match self.servers.get(&server(2)).map(|server| server.maint) {
                 Some(true) => {

@@ -228,8 +228,14 @@ impl Port for Here {
         if !turn.pardoned.is_empty() {
             self.balancer().pardoned.set(self.world.sim.now());
         }
+        self.world.holds(self.at, table, &turning.seen);
         self.ends(&turning).await;
-        self.balancer().promptness.borrow_mut().rendered(table, &fleet.readings);
+        let mut promptness = self.balancer().promptness.borrow_mut();
+        promptness.rendered(table, &fleet.readings);
+        if !reloads::shared(&config.renders)[table] {
+            promptness.ended(table, &turn, self.world.sim.now());
+        }
+        drop(promptness);
         turn
     }
 
@@ -240,6 +246,9 @@ impl Port for Here {
         let machine = Machine { turning: turning.clone(), table: 0 };
         let ran = reloads::run(&machine, &self.balancer().config.renders, turns, allow);
         self.ends(&turning).await;
+        for (table, turn) in turns {
+            self.balancer().promptness.borrow_mut().ended(*table, turn, self.world.sim.now());
+        }
         ran
     }
 

@@ -3,6 +3,7 @@
 //! The agent's core, the turn with its limits and its template, and the runtime plan are the program's. Stores,
 //! HAProxy, disks and clocks are models.
 
+mod calm;
 mod haproxy;
 mod list;
 mod machine;
@@ -47,7 +48,7 @@ fn run(sim: &Simulation) -> Result<(), String> {
     let rough = Duration::from_secs_f64(hours * 3600.0);
     sim.run(rough, |_| check(&world))?;
     // Everything is well again.
-    weather::calm(&world);
+    calm::calm(&world);
     let agent = world.balancers[0].config.agent.clone();
     let calm = agent.interval * 5 + Duration::from_secs(240);
     sim.run(sim.now() + calm, |_| check(&world))?;
@@ -62,7 +63,7 @@ fn run(sim: &Simulation) -> Result<(), String> {
     is_right(&world)?;
     let look = agent.poll.max(agent.interval.min(Duration::from_secs(60)));
     for _ in 0..3 {
-        let end = weather::away_and_back(&world);
+        let end = calm::away_and_back(&world);
         sim.run(end + look + agent.quiet_max + Duration::from_secs(2), |_| check(&world))?;
         for at in 0..world.balancers.len() {
             if let Some(differs) = world.file_differs(at) {
@@ -73,8 +74,8 @@ fn run(sim: &Simulation) -> Result<(), String> {
     // Reloads may have to wait for their budget.
     sim.run(sim.now() + Duration::from_secs(240) + agent.poll, |_| check(&world))?;
     is_right(&world)?;
-    for change in [weather::Change::Slots, weather::Change::Leaves] {
-        weather::change(&world, change);
+    for change in [calm::Change::Slots, calm::Change::Leaves] {
+        calm::change(&world, change);
         let soon = agent.poll + agent.quiet_max + Duration::from_secs(2);
         sim.run(sim.now() + soon, |_| check(&world))?;
         for at in 0..world.balancers.len() {
@@ -132,13 +133,15 @@ fn make(sim: &Simulation) -> Machines {
     });
     let balancers = balancers.collect();
     let nodes = 2 + chance.below(7);
-    let others = chance.pick(&["app", "db"]);
+    let others = (*chance.pick(&["app", "db"]), chance.happens(0.5));
     Machines {
         sim: sim.clone(),
         lists: config.stores.iter().map(|url| RefCell::new(List::new(url))).collect(),
         nodes: RefCell::new((1..=nodes).map(|number| weather::node(number, others)).collect()),
         balancers,
         is_rough: Cell::new(true),
+        beaten: RefCell::default(),
+        blinked: Cell::default(),
         changes: Cell::new(0),
         emptied: Cell::default(),
         templates: RefCell::default(),

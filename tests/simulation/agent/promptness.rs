@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use presence::beat::turn::{Turn, TurnError};
+use presence::output::Done;
 use presence::store::Reading;
 
 use super::list::{List, Mood};
@@ -22,6 +24,9 @@ pub(super) struct Promptness {
     heard: Option<Duration>,
     /// For each file and store, the versions that were read and are not in the file, and when they were read.
     owed: Vec<Vec<VecDeque<(usize, Duration)>>>,
+    /// Of each file, the turns in a row that failed or reloaded, and when the last one ended; `None` if that did
+    /// not fail.
+    failing: Vec<(u32, Option<Duration>)>,
 }
 
 /// What was read of one store.
@@ -40,6 +45,7 @@ impl Promptness {
             stores: vec![Read::default(); stores],
             heard: None,
             owed: vec![vec![VecDeque::new(); stores]; files],
+            failing: vec![(0, None); files],
         }
     }
 
@@ -47,6 +53,7 @@ impl Promptness {
     pub(super) fn begins(&mut self, now: Duration) {
         (self.started, self.heard) = (now, None);
         self.stores.iter_mut().for_each(|store| store.answers = false);
+        self.failing.fill((0, None));
     }
 
     /// A store has answered with that version, or failed. True if the version is new.
@@ -82,6 +89,21 @@ impl Promptness {
         }
     }
 
+    /// A turn of a file has ended with this result.
+    pub(super) fn ended(&mut self, file: usize, turn: &Turn, now: Duration) {
+        let (turns, _) = self.failing[file];
+        self.failing[file] = match (&turn.result, turn.done()) {
+            (_, Some(Done::Reloaded | Done::ReloadedFor(_))) => (turns + 1, None),
+            (_, Some(_)) => (0, None),
+            (
+                Err(TurnError::Unreachable { .. } | TurnError::NotMade { .. } | TurnError::Refused { .. }),
+                _,
+            ) => (turns + 1, None),
+            (Err(_), _) => (turns + 1, Some(now)),
+            (Ok(_), None) => unreachable!("what succeeded was done"),
+        };
+    }
+
     /// What an agent has not done in time, as a sentence.
     pub(super) fn late(
         &self,
@@ -106,6 +128,15 @@ impl Promptness {
             let wait = agent.poll.max(agent.interval.min(LONGEST_WAIT));
             if now > from + wait + slowness + DELAYS {
                 return Some(format!("{name} has not looked at store {} since {from:?}", store + 1));
+            }
+        }
+        for (file, (turns, failed)) in self.failing.iter().enumerate() {
+            // The waits grow with each failure, up to the interval.
+            let wait =
+                (agent.poll * 2_u32.saturating_pow(*turns).min(1 << 16)).min(agent.interval.max(agent.poll));
+            if failed.is_some_and(|failed| now > failed + wait + DELAYS) {
+                let path = balancer.config.renders[file].target.path.display();
+                return Some(format!("{name} has not tried {path} again since {failed:?}"));
             }
         }
         let heard = self.heard?.max(self.started);

@@ -70,7 +70,7 @@ impl World {
             *settled = new.into_iter().map(|id| (id, None)).collect();
             return;
         }
-        let accepted = file.accepted();
+        let accepted = file.missed("accepted");
         let long =
             balancer.config.renders[0].max_age.unwrap().unsigned_abs() + 3 * balancer.config.agent.interval;
         let listed: BTreeSet<String> = seen.listed.difference(&accepted).cloned().collect();
@@ -80,11 +80,20 @@ impl World {
         for id in old.difference(&new).filter(|id| listed.contains(*id)) {
             self.sim.count("servers dropped for silence", 1);
             let beats_since = self.nodes.borrow().get(id).and_then(|node| node.beats_since);
-            if beats_since.is_some_and(|since| seen.began.saturating_sub(since) > long) {
+            let from = seen.began.saturating_sub(long);
+            // While stores blink, a node may lose heartbeats that the agent cannot know of.
+            if beats_since.is_some_and(|since| since < from) && self.blinked.get() < from {
                 self.broken(format!(
                     "{}: {id} is removed for silence, and never ceased to beat",
                     balancer.name
                 ));
+            }
+            let age = balancer.config.renders[0].max_age.unwrap().unsigned_abs();
+            let held = file.held.borrow().get(id).filter(|(life, _)| *life == balancer.life.get()).copied();
+            // What its stores prove next may include the interval before.
+            let least = age.saturating_sub(balancer.config.agent.interval + Duration::from_secs(60));
+            if held.is_some_and(|(_, held)| seen.began < held + least) {
+                self.broken(format!("{}: {id} is removed for silence, and was held before", balancer.name));
             }
             if self.is_one_of_many(balancer, id, &everyone) {
                 self.broken(format!(
@@ -139,17 +148,27 @@ impl World {
 
     /// Whether most of these nodes have certainly been silent for longer than that one.
     fn is_one_of_many(&self, balancer: &Balancer, id: &str, active: &BTreeSet<String>) -> bool {
-        let nodes = self.nodes.borrow();
-        let quiet = |id: &str| nodes.get(id).and_then(|node| node.quiet_since);
-        let Some(since) = quiet(id) else { return false };
+        let (nodes, beaten) = (self.nodes.borrow(), self.beaten.borrow());
+        let is_quiet = |id: &str| nodes.get(id).is_some_and(|node| node.quiet_since.is_some());
+        let last = |id: &str| is_quiet(id).then(|| beaten.get(id).copied().unwrap_or_default());
+        let Some(since) = last(id) else { return false };
         // Of nodes that fall silent together, one may have beaten an interval before another.
         let before = since.saturating_sub(balancer.config.agent.interval);
         let others: Vec<Duration> =
-            active.iter().filter_map(|other| quiet(other)).filter(|other| *other <= before).collect();
+            active.iter().filter_map(|other| last(other)).filter(|other| *other <= before).collect();
         // Held nodes may have got their full time again, and a record that returns is a sign of life.
         let first = others.iter().min().copied().unwrap_or_default();
         let is_certain = balancer.pardoned.get() < first && self.emptied.get() < first;
         is_certain && (others.len() + 1) * 2 > active.len() && !others.is_empty()
+    }
+
+    /// A turn has ended: the nodes that the file holds get their full time again before it may lose them.
+    pub(super) fn holds(&self, at: usize, table: usize, seen: &Seen) {
+        let balancer = &self.balancers[at];
+        let file = &balancer.files[table];
+        for id in file.missed("held") {
+            file.held.borrow_mut().insert(id, (balancer.life.get(), seen.began));
+        }
     }
 
     /// A turn begins with that roster: a node that is neither on it nor in the file is forgotten.
@@ -229,13 +248,13 @@ impl World {
 }
 
 impl File {
-    /// The nodes that an operator has accepted as gone.
-    fn accepted(&self) -> BTreeSet<String> {
+    /// The nodes that the file holds, or those that an operator has accepted as gone.
+    fn missed(&self, what: &str) -> BTreeSet<String> {
         let memory = self.memory.borrow();
         let note: Option<serde_json::Value> =
             memory.get("missed.json").and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let accepted = note.as_ref().and_then(|note| note.get("accepted")?.as_object());
-        accepted.into_iter().flatten().map(|(id, _)| id.clone()).collect()
+        let ids = note.as_ref().and_then(|note| note.get(what)?.as_object());
+        ids.into_iter().flatten().map(|(id, _)| id.clone()).collect()
     }
 }
 

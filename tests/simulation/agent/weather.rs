@@ -13,10 +13,10 @@ use super::list::Mood;
 use super::target::{Machine, Turning};
 use super::world::{Node, Reloading, Seen, World};
 
-/// A node at the start. From the third on, every second one plays the part `others`.
-pub(super) fn node(number: usize, others: &'static str) -> (String, Node) {
+/// A node at the start. From the third on, each or every second one plays the part `others`.
+pub(super) fn node(number: usize, (others, each): (&'static str, bool)) -> (String, Node) {
     let node = Node {
-        part: if number > 2 && number.is_multiple_of(2) { others } else { "app" },
+        part: if number > 2 && (each || number.is_multiple_of(2)) { others } else { "app" },
         address: format!("10.0.0.{number}"),
         health: Health { alive: true, since: Duration::ZERO },
         connected: true,
@@ -96,7 +96,7 @@ fn happen(world: &Rc<World>) {
     let beats = 4.0 * agent.interval.as_secs_f64();
     let long = Duration::from_secs_f64(*chance.pick(&[10.0, 120.0, 1500.0, beats]) * (0.2 + chance.f64()));
     let now = world.sim.now();
-    match chance.below(23) {
+    match chance.below(27) {
         kind @ 0..=3 => {
             let (mood, name) = [
                 (Mood::Away, "store away"),
@@ -216,6 +216,37 @@ fn happen(world: &Rc<World>) {
             }
         }
         21 => {
+            if agent.interval <= Duration::from_secs(300) && world.fault("outage spreads", 1.0) {
+                spread(world, at, &id);
+            }
+        }
+        22 => {
+            if world.fault("node returns with another option", 1.0) {
+                let soon = Duration::from_secs_f64(30.0 * chance.f64());
+                set(world, std::slice::from_ref(&id), |node| node.wanted = false);
+                world.publish(&id, false);
+                later(world, soon, move |world| {
+                    set(world, std::slice::from_ref(&id), |node| node.wanted = true);
+                    restate(world, &[id], |node| node.slots = node.slots % 50 + 1);
+                });
+            }
+        }
+        23 => {
+            if agent.interval <= Duration::from_secs(300) && world.fault("stores blink", 1.0) {
+                world.sim.event(|| "stores blink".to_owned());
+                world.blinked.set(now + agent.interval * 6);
+                for beat in 0..6 {
+                    go_and_come(world, agent.interval * beat, agent.interval.mul_f64(0.4));
+                }
+            }
+        }
+        24 => {
+            if world.fault("sessions do not end", 1.0) {
+                world.balancers[at].haproxy.borrow_mut().busy_until = now + long;
+                later(world, long, |_| {});
+            }
+        }
+        25 => {
             let state = *chance.pick(&["draining", "drained", "running", "running", "decommissioned"]);
             let some = if chance.happens(0.3) { some } else { vec![id] };
             if world.fault("states changed", 1.0) {
@@ -247,7 +278,7 @@ fn happen(world: &Rc<World>) {
     }
 }
 
-fn set(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
+pub(super) fn set(world: &World, ids: &[String], change: impl Fn(&mut Node)) {
     let now = world.sim.now();
     let mut nodes = world.nodes.borrow_mut();
     for id in ids {
@@ -292,6 +323,29 @@ fn go_and_come(world: &Rc<World>, soon: Duration, long: Duration) {
     }
 }
 
+/// First the other part falls silent, or all nodes but one, and later this one: for longer than a file keeps
+/// silent nodes.
+fn spread(world: &Rc<World>, at: usize, id: &str) {
+    let config = &world.balancers[at].config;
+    let age = config.renders[0].max_age.unwrap().unsigned_abs();
+    let nodes = world.nodes.borrow();
+    let is_other = |node: &Node| nodes[id].part == "app" && node.part != "app";
+    let mut some: Vec<String> =
+        nodes.iter().filter(|(_, node)| is_other(node)).map(|(id, _)| id.clone()).collect();
+    if some.is_empty() {
+        some = nodes.keys().filter(|other| *other != id).cloned().collect();
+    }
+    drop(nodes);
+    let (interval, id) = (config.agent.interval, id.to_owned());
+    world.sim.event(|| format!("{some:?} are cut off, and soon {id}"));
+    set(world, &some, |node| node.connected = false);
+    let then = id.clone();
+    later(world, interval.mul_f64(1.1), move |world| set(world, &[then], |node| node.connected = false));
+    some.push(id);
+    let end = age + interval * 4;
+    later(world, end, move |world| set(world, &some, |node| node.connected = true));
+}
+
 /// An operator accepts the list for the files of a balancer.
 fn accept(world: &Rc<World>, at: usize) {
     let balancer = &world.balancers[at];
@@ -315,84 +369,8 @@ fn accept(world: &Rc<World>, at: usize) {
 }
 
 /// An operator sets the state of a server at HAProxy's socket.
-fn operate(world: &World, at: usize, id: &str, state: &str) {
+pub(super) fn operate(world: &World, at: usize, id: &str, state: &str) {
     let balancer = &world.balancers[at];
     world.sim.event(|| format!("{}: an operator sets {id} to {state}", balancer.name));
     balancer.haproxy.borrow_mut().obey(&format!("set server app/{id} state {state}"), world.sim.now());
-}
-
-/// On a calm list: a change, and stores that are away for some time. Returns when all of them are back.
-pub(super) fn away_and_back(world: &Rc<World>) -> Duration {
-    let (chance, now) = (world.sim.chance(), world.sim.now());
-    let agent = &world.balancers[0].config.agent;
-    let soon = (agent.poll + agent.quiet_max).mul_f64(chance.f64());
-    let long = Duration::from_secs_f64(*chance.pick(&[5.0, 60.0, 600.0]) * chance.f64());
-    let some = if chance.happens(0.5) { 0..world.lists.len() } else { 0..1 };
-    let (clone, sim) = (world.clone(), world.sim.clone());
-    let set = move |world: &World, mood: Mood| {
-        world.change();
-        world.sim.event(|| format!("stores {some:?} are {mood:?}"));
-        some.clone().for_each(|list| world.lists[list].borrow_mut().set_mood(mood, world.sim.now()));
-    };
-    world.sim.spawn(async move {
-        sim.sleep(soon).await;
-        set(&clone, Mood::Away);
-        sim.sleep(long).await;
-        set(&clone, Mood::Up);
-    });
-    change(world, Change::Slots);
-    now + soon + long
-}
-
-/// All faults end.
-pub(super) fn calm(world: &Rc<World>) {
-    world.is_rough.set(false);
-    world.change();
-    world.sim.event(|| "all faults end".to_owned());
-    let now = world.sim.now();
-    let stated = world.wall(0, Duration::ZERO).as_second() + 7300;
-    for list in &world.lists {
-        list.borrow_mut().set_mood(Mood::Up, now);
-    }
-    for (at, balancer) in world.balancers.iter().enumerate() {
-        balancer.reloading.set(Reloading::Works);
-        balancer.check_fails.set(false);
-        balancer.clock.set(0);
-        balancer.haproxy.borrow_mut().down_until = now;
-        world.nodes.borrow().keys().for_each(|id| operate(world, at, id, "ready"));
-    }
-    let ids: Vec<String> = world.nodes.borrow().keys().cloned().collect();
-    set(world, &ids, |node| {
-        if !node.health.alive {
-            node.health = Health { alive: true, since: now };
-        }
-        (node.connected, node.clock, node.state, node.wanted) = (true, 0, "running", true);
-        (node.stated, node.cut_from) = (stated, None);
-    });
-    ids.iter().for_each(|id| world.publish(id, true));
-}
-
-/// A change of a calm list.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Change {
-    /// A server gets another option: a reload.
-    Slots,
-    /// A node leaves in order.
-    Leaves,
-}
-
-/// Changes the list.
-pub(super) fn change(world: &Rc<World>, change: Change) {
-    world.change();
-    world.sim.event(|| format!("a change: {change:?}"));
-    let stated = world.wall(0, Duration::ZERO).as_second() + 7400;
-    let id = "i-1".to_owned();
-    set(world, std::slice::from_ref(&id), |node| {
-        match change {
-            Change::Slots => node.slots += 1,
-            Change::Leaves => node.state = "draining",
-        }
-        node.stated = stated;
-    });
-    world.publish(&id, false);
 }

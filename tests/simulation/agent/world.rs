@@ -76,6 +76,8 @@ pub(super) struct File {
     pub(super) bytes: RefCell<Option<Vec<u8>>>,
     /// What HAProxy has loaded of it.
     pub(super) loaded: RefCell<String>,
+    /// When each node was last held, and in which life of the agent.
+    pub(super) held: RefCell<BTreeMap<String, (u64, Duration)>>,
     /// When each server came into the file, by the balancer's clock; `None` for those that were always there.
     pub(super) settled: RefCell<BTreeMap<String, Option<i64>>>,
 }
@@ -158,6 +160,10 @@ pub(super) struct World {
     pub(super) balancers: Vec<Balancer>,
     /// Faults may happen.
     pub(super) is_rough: Cell<bool>,
+    /// When a store last took a heartbeat of each node.
+    pub(super) beaten: RefCell<BTreeMap<String, Duration>>,
+    /// When stores blinked last.
+    pub(super) blinked: Cell<Duration>,
     /// The number of changes of the world.
     pub(super) changes: Cell<u64>,
     /// When a store last lost its records.
@@ -233,6 +239,7 @@ impl World {
             if beat {
                 let now = whole(self.wall(node.clock, Duration::ZERO));
                 list.beats.insert(id.to_owned(), Heartbeat::Time(now));
+                self.beaten.borrow_mut().insert(id.to_owned(), self.sim.now());
             }
         }
     }
