@@ -97,6 +97,20 @@ pub(super) fn prepare(
     Ok(Some(Prepared { commit, changes: told, files: written }))
 }
 
+/// Makes a commit on top of `parent` that changes nothing.
+pub(super) fn repeat(
+    repo: &Repository,
+    parent: Option<Oid>,
+    author: &str,
+) -> Result<Prepared, StoreErrorKind> {
+    let base = parent.map(|oid| tree::find(repo, tree::commit(repo, oid)?.tree)).transpose()?;
+    let tree = create(repo, base.as_ref(), &mut TreeUpdateBuilder::new())?;
+    let who = Signature::now(author, EMAIL).during("sign the commit")?;
+    let message = "no change: updates that cancel each other out\n";
+    let commit = commits::write(repo, &who, message, tree, parent).during("write the commit")?;
+    Ok(Prepared { commit, changes: BTreeMap::new(), files: BTreeMap::new() })
+}
+
 /// The obstacles to these files: a folder or submodule with a file's name, or a file with a folder's name.
 /// Readers ignore them, and libgit2 does not replace them.
 fn in_the_way(

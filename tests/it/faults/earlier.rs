@@ -177,3 +177,39 @@ fn an_older_update_is_not_merged_over_a_newer_one_that_is_gone() {
     let host = Host::Git(server);
     assert_eq!(seen(&host, 2), ["i-009"]);
 }
+
+/// An update that waits, and a later one that takes it back, change nothing together. A slow merger that has seen only the
+/// first one pushes it after both are deleted, on top of the tip that it saw.
+#[test]
+fn an_update_that_was_taken_back_does_not_return_with_a_slow_merge() {
+    const EARLIER: &str = "refs/presence/inbox/i-009/000634a1b2c3d4e5000000aa";
+    const LATER: &str = "refs/presence/inbox/i-009/000634a1b2c3d4e6000000aa";
+    for host in Host::each() {
+        let list = host.repository("list.git");
+        let one = guest(1, &host, &host.url("list.git")).config("beat-shards = 1\n[timeouts]\nrecheck = 0\n");
+        one.good(&["publish"]);
+        let file = "it/presence/all/i-009.json";
+        envelope::import(list.path(), "refs/heads/master", file, &record(8001));
+        let tip = list.git(["rev-parse", "refs/heads/master"]);
+        list.git(["update-ref", "refs/heads/slow", tip.trim()]);
+        envelope::import(list.path(), "refs/heads/slow", file, &record(8002));
+        let slow = list.git(["rev-parse", "refs/heads/slow"]);
+        list.git(["update-ref", "-d", "refs/heads/slow"]);
+        envelope::import(list.path(), EARLIER, &file.replace('/', "%2F"), &record(8002));
+        envelope::import(list.path(), LATER, &file.replace('/', "%2F"), &record(8001));
+        let waits = || list.git(["for-each-ref", "refs/presence/inbox/"]).contains("i-009");
+        for _ in 0..20 {
+            // A node without a change merges what waits, unless it takes its load for a crowd.
+            if waits() {
+                one.good(&["publish"]);
+            }
+        }
+        assert!(!waits(), "{}", host.url(""));
+        let push = ["update-ref", "refs/heads/master", slow.trim(), tip.trim()];
+        let pushed =
+            std::process::Command::new("git").arg("-C").arg(list.path()).args(push).output().unwrap();
+        assert!(!pushed.status.success(), "{}: the branch has not moved", host.url(""));
+        assert_eq!(seen(&host, 8001), ["i-009"], "{}", host.url(""));
+        list.git(["fsck", "--strict"]);
+    }
+}

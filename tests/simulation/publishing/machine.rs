@@ -697,6 +697,11 @@ impl Mirror for OpenMirror {
         Ok(Some(Prepared { commit, changes, files: written }))
     }
 
+    fn repeat(&self, tip: Option<Oid>) -> Result<Prepared, StoreErrorKind> {
+        let commit = self.write(tip, tip.map(|tip| self.files(tip)).unwrap_or_default());
+        Ok(Prepared { commit, changes: BTreeMap::new(), files: BTreeMap::new() })
+    }
+
     fn write_update(&self, files: &NodeFiles) -> Result<Oid, StoreErrorKind> {
         let content = files.files.values().next().copied().unwrap_or(Content::Empty.oid());
         Ok(self.write(None, Files::from([(path_of(files.id.as_ref()), content)])))

@@ -12,7 +12,7 @@ use super::{Protocol, View, latest};
 use crate::name::Name;
 use crate::store::StoreErrorKind;
 use crate::store::git::commit::Prepared;
-use crate::store::git::inbox::WaitingUpdate;
+use crate::store::git::inbox::{Says, WaitingUpdate};
 use crate::store::git::node_files::NodeFiles;
 
 /// How many merges may lose the race before they are left to the others.
@@ -123,7 +123,10 @@ impl<P: Port> Protocol<'_, P> {
         edits.extend(own.map(|own| (own.id.clone(), own.clone())));
         let ids = edits.keys().cloned().collect();
         let edits: Vec<NodeFiles> = edits.into_values().collect();
-        let prepared = mirror.prepare(view.tip, &edits)?;
+        let prepared = match mirror.prepare(view.tip, &edits)? {
+            None if cancel_out(mirror, &view)? => Some(mirror.repeat(view.tip)?),
+            prepared => prepared,
+        };
         let merged = match &prepared {
             Some(_) => view.waiting.iter().map(WaitingUpdate::name).collect(),
             None => Vec::new(),
@@ -162,6 +165,19 @@ impl<P: Port> Protocol<'_, P> {
         let report = self.port.push(mirror, view.session, &push).await?;
         judge(&report, branch, false)
     }
+}
+
+/// Whether the waiting updates change nothing together, but some of them would alone. Another publisher may be about
+/// to merge just these on top of the same tip. So the branch must move before the refs are deleted.
+fn cancel_out<S>(mirror: &impl Mirror, view: &View<S>) -> Result<bool, StoreErrorKind> {
+    for update in &view.waiting {
+        if let Says::Files(files) = mirror.judge(update)?
+            && mirror.prepare(view.tip, &[files])?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Deletes the refs of updates that the branch has. If an older update of a node stayed without its last one,

@@ -198,6 +198,9 @@ pub trait Mirror {
     /// Makes a commit of these edits on top of `tip`; `None` if the list has them all already.
     fn prepare(&self, tip: Option<Oid>, edits: &[NodeFiles]) -> Result<Option<Prepared>, StoreErrorKind>;
 
+    /// Makes a commit on top of `tip` that changes nothing.
+    fn repeat(&self, tip: Option<Oid>) -> Result<Prepared, StoreErrorKind>;
+
     /// Makes the commit of an update that waits by itself.
     fn write_update(&self, files: &NodeFiles) -> Result<Oid, StoreErrorKind>;
 

@@ -158,6 +158,10 @@ impl publish::Mirror for OpenMirror<'_> {
         commit::prepare(self.repo(), tip, folder, edits, self.author, || self.held().was_seen())
     }
 
+    fn repeat(&self, tip: Option<Oid>) -> Result<Prepared, StoreErrorKind> {
+        commit::repeat(self.repo(), tip, self.author)
+    }
+
     fn write_update(&self, files: &NodeFiles) -> Result<Oid, StoreErrorKind> {
         updates::write(self.repo(), &self.remote.options.folder, files, self.author)
     }
