@@ -89,6 +89,9 @@ impl Liveness {
     pub fn heard(&mut self, store: usize, beats: &Beats, now: Moment, wall: Timestamp) {
         let Some(listener) = self.listeners.get_mut(store) else { return };
         let heard = listener.read(beats, now, wall);
+        for id in &heard {
+            self.silent_before.remove(*id);
+        }
         if self.listeners.len() > 1 {
             self.restart(heard.into_iter());
         }

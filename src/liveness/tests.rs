@@ -261,6 +261,22 @@ fn an_observer_that_starts_has_to_listen_first_and_knows_who_was_silent_before()
 }
 
 #[test]
+fn a_node_whose_clock_was_ahead_when_its_state_changed_is_heard_after_a_restart() {
+    // Its heartbeats state earlier times, so the time of its last sign of life stays as it was.
+    let ahead = Some(at(7200));
+    let before = BTreeMap::from([("i-1".to_owned(), Silent { last_seen: ahead, silent_for: seconds(25) })]);
+    let mut liveness = Liveness::new(1, GAP, before);
+    let listed = || [Listed { id: "i-1", changed: None, last_seen: ahead }].into_iter();
+    let beats = |second| Beats::from([("i-1".to_owned(), Heartbeat::Time(at(second)))]);
+    liveness.listed(listed());
+    liveness.heard(0, &beats(0), seconds(0), at(0));
+    assert!(liveness.silence("i-1") > MAX_AGE, "nothing has changed yet");
+    liveness.heard(0, &beats(10), seconds(10), at(10));
+    liveness.listed(listed());
+    assert_eq!(liveness.silence("i-1"), Duration::ZERO);
+}
+
+#[test]
 fn a_new_record_and_a_new_state_are_signs_of_life() {
     let mut world = World::new(3, 1);
     world.run(60);
