@@ -410,6 +410,20 @@ fn every_test_that_security_names_is_there() {
 }
 
 #[test]
+fn every_mutation_of_the_simulation_applies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let patches = format!("{}/tests/simulation/mutations/*/*.patch", root.display());
+    let patches: Vec<PathBuf> = glob::glob(&patches).unwrap().map(Result::unwrap).collect();
+    assert!(patches.len() > 30, "{patches:?}");
+    for patch in patches {
+        let output =
+            Command::new("git").args(["apply", "--check"]).arg(&patch).current_dir(root).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the mutation no longer applies, so mend it: {said}");
+    }
+}
+
+#[test]
 fn systemd_takes_the_units_as_they_are() {
     let units = tempfile::tempdir().unwrap();
     let names = ["presence-agent.service", "presence-beat.service", "presence-beat.timer"];
