@@ -93,3 +93,19 @@ fn the_agent_keeps_a_page_up_to_date() {
     fs::remove_file(&page).unwrap();
     agent.wait_for("the page again", || is_on(&page, "\"i-app1\""));
 }
+
+#[test]
+fn a_page_is_made_no_more_often_than_an_open_one_looks_for_it() {
+    let agent = "[agent]\ninterval = '1s'\npoll = '100ms'\nquiet-min = '50ms'\n";
+    let (server, balancer) = balancer(&format!("reload = '1h'\n{agent}"));
+    let (page, hosts) = (balancer.path("index.html"), balancer.path("hosts"));
+    let text = fs::read_to_string(balancer.path("presence.toml")).unwrap();
+    balancer.configure(&format!("{text}[[render]]\nname = 'hosts'\noutput = '{}'\n", hosts.display()));
+    let agent = Daemon::start(&balancer);
+    agent.wait_for("the page", || is_on(&page, "\"i-lb1\""));
+    for part in ["app1", "app2"] {
+        Machine::new(part).store(server.url("list.git")).good(&["publish", "-q"]);
+        agent.wait_for("the new node in the other file", || is_on(&hosts, part));
+    }
+    assert!(!is_on(&page, "\"i-app1\""), "two changes, and no second page");
+}
