@@ -60,8 +60,6 @@ impl List<'_> {
 #[derive(Default)]
 struct File {
     text: Option<String>,
-    /// The text, parsed, if HAProxy follows it at run time.
-    parsed: Option<haproxy::Config>,
     counts: Counts,
     before: LastOutput,
 }
@@ -124,13 +122,15 @@ impl File {
         outcome.held = (!outcome.refused.is_empty()).then_some(composed.held.len());
         if self.text.as_ref() != Some(&composed.text) {
             outcome.changed = self.text.is_some();
-            let parsed = runtime.then(|| haproxy::Config::parse(&composed.text));
-            outcome.reload = match (&self.parsed, &parsed) {
-                (Some(old), Some(new)) => haproxy::needs_reload(old, new),
-                _ if outcome.changed => Some("every change needs one".to_owned()),
-                _ => None,
+            outcome.reload = match &self.text {
+                Some(old) if runtime => {
+                    let (old, new) = haproxy::Config::parse_both(old, &composed.text);
+                    haproxy::needs_reload(&old, &new)
+                }
+                Some(_) => Some("every change needs one".to_owned()),
+                None => None,
             };
-            (self.text, self.parsed) = (Some(composed.text), parsed);
+            self.text = Some(composed.text);
         }
         self.counts.clone_from(&composed.counts);
         (self.before.counts, self.before.kept) = (Some(composed.counts), Some(composed.kept));

@@ -133,6 +133,100 @@ impl Config {
         reader.close(section);
         reader.config
     }
+
+    /// Parses two files to find out whether the step from one to the other needs a reload. If only servers of one
+    /// section differ, the result has these servers alone: a change of one node is one line of thousands.
+    pub fn parse_both(old: &str, new: &str) -> (Config, Config) {
+        differing(old, new).unwrap_or_else(|| (Config::parse(old), Config::parse(new)))
+    }
+}
+
+/// The servers that differ, in their section. `None` if anything else differs or may differ.
+fn differing(old: &str, new: &str) -> Option<(Config, Config)> {
+    let lines = |text| str::split_inclusive(text, '\n');
+    let begin = common(lines(old), lines(new));
+    let (old, new_rest) = (&old[begin..], &new[begin..]);
+    let end = common(lines(old).rev(), lines(new_rest).rev());
+    let (before, gone) = (&new[..begin], &old[..old.len() - end]);
+    let (come, after) = new_rest.split_at(new_rest.len() - end);
+    if gone.lines().chain(come.lines()).any(|line| !is_server(line)) {
+        return None;
+    }
+    let names: BTreeSet<&str> = gone.lines().chain(come.lines()).filter_map(server_name).collect();
+    let mut context = Context { reader: Reader::default(), section: Section::Other, backends: Vec::new() };
+    context.follow(before, &names)?;
+    let Section::Backend(name, _) = &context.section else { return None };
+    let name = name.clone();
+    let read = |line: &str| {
+        let words = words(line);
+        Some(((*words.get(1)?).to_owned(), context.reader.server(&words).ok()?))
+    };
+    let servers = |text: &str| text.lines().map(read).collect::<Option<BTreeMap<String, Server>>>();
+    let servers = [servers(gone)?, servers(come)?];
+    context.follow(after, &names)?;
+    context.reader.close(context.section);
+    // Of two sections with one name, the last applies.
+    if context.backends.iter().filter(|backend| **backend == name).count() > 1 {
+        return None;
+    }
+    let backend = context.reader.config.backends.remove(&name)?;
+    let [old, new] = servers.map(|servers| Config {
+        skeleton: Vec::new(),
+        backends: BTreeMap::from([(name.clone(), Backend { servers, ..backend.clone() })]),
+    });
+    Some((old, new))
+}
+
+/// The length of the lines that both have at first.
+fn common<'t>(one: impl Iterator<Item = &'t str>, other: impl Iterator<Item = &'t str>) -> usize {
+    one.zip(other).take_while(|(one, other)| one == other).map(|(line, _)| line.len()).sum()
+}
+
+fn is_server(line: &str) -> bool {
+    line.split_whitespace().next() == Some("server")
+}
+
+fn server_name(line: &str) -> Option<&str> {
+    line.split_whitespace().nth(1)
+}
+
+/// What the lines of a file so far mean for the servers that follow.
+struct Context {
+    reader: Reader,
+    section: Section,
+    /// The name of each section with servers.
+    backends: Vec<String>,
+}
+
+impl Context {
+    /// Reads all lines but those of servers. `None` if a server has one of these names, or if the lines are
+    /// conditional.
+    fn follow(&mut self, text: &str, names: &BTreeSet<&str>) -> Option<()> {
+        for line in text.lines() {
+            if is_server(line) {
+                if server_name(line).is_some_and(|name| names.contains(name)) {
+                    return None;
+                }
+                continue;
+            }
+            let words = words(line);
+            match words.first() {
+                None => {}
+                Some(first) if first.starts_with('.') => return None,
+                Some(first) if SECTIONS.contains(first) => {
+                    self.reader.close(std::mem::replace(&mut self.section, Section::Other));
+                    self.section = self.reader.open(&words);
+                    if let Section::Backend(name, _) = &self.section {
+                        self.backends.push(name.clone());
+                    }
+                }
+                Some(_) => {
+                    self.reader.read(&mut self.section, &words);
+                }
+            }
+        }
+        Some(())
+    }
 }
 
 impl Reader {

@@ -381,3 +381,87 @@ fn a_command_is_one_line() {
         ("set server b/a state drain", "b/a draining")
     );
 }
+
+mod both_files {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::super::{Config, needs_reload};
+
+    const LINES: [&str; 24] = [
+        "defaults",
+        "    balance uri",
+        "    default-server inter 1s",
+        "    default-server inter 2s cookie c",
+        "    default-server unknown",
+        "backend a",
+        "backend a from other",
+        "backend b",
+        "listen a",
+        "frontend a",
+        "peers a",
+        "    balance static-rr",
+        "    server s1 192.0.2.1:80",
+        "    server s1 192.0.2.1:80 check",
+        "    server s1 192.0.2.1:80 cookie x",
+        "\tserver  s2 192.0.2.2:80 weight 0 # drains",
+        "    server s2 192.0.2.2:80 inter 1s",
+        "    server s3 app.example:80",
+        "    server s3 192.0.2.3:80 cookie \"x\"",
+        "    server",
+        "    server-template t 3 192.0.2.4:80",
+        "# a comment",
+        "",
+        ".if defined(X)",
+    ];
+
+    #[derive(Debug, Clone)]
+    enum Edit {
+        Insert(Index, &'static str),
+        Replace(Index, &'static str),
+        Remove(Index),
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<Edit>> {
+        let edit = prop_oneof![
+            (any::<Index>(), select(&LINES[..])).prop_map(|(at, line)| Edit::Insert(at, line)),
+            (any::<Index>(), select(&LINES[12..18])).prop_map(|(at, line)| Edit::Replace(at, line)),
+            any::<Index>().prop_map(Edit::Remove),
+        ];
+        prop::collection::vec(edit, 1..3)
+    }
+
+    fn edited(mut lines: Vec<&'static str>, edits: &[Edit]) -> Vec<&'static str> {
+        for edit in edits {
+            match edit {
+                Edit::Insert(at, line) => lines.insert(at.index(lines.len() + 1), line),
+                Edit::Replace(at, line) if !lines.is_empty() => {
+                    let at = at.index(lines.len());
+                    lines[at] = line;
+                }
+                Edit::Remove(at) if !lines.is_empty() => drop(lines.remove(at.index(lines.len()))),
+                Edit::Replace(..) | Edit::Remove(_) => {}
+            }
+        }
+        lines
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Two files that are compared by the lines that differ need a reload for the same reason as whole ones.
+        #[test]
+        fn only_the_servers_that_differ_are_compared(
+            rest in prop::collection::vec(select(&LINES[..23]), 0..9),
+            edits in edits(),
+            final_newline in any::<bool>(),
+        ) {
+            let lines = [vec!["backend a", LINES[12]], rest].concat();
+            let end = if final_newline { "\n" } else { "" };
+            let (old, new) = (lines.join("\n") + end, edited(lines, &edits).join("\n") + end);
+            let whole = needs_reload(&Config::parse(&old), &Config::parse(&new));
+            let (one, other) = Config::parse_both(&old, &new);
+            prop_assert_eq!(needs_reload(&one, &other), whole, "{}\n---\n{}", old, new);
+        }
+    }
+}
