@@ -105,6 +105,8 @@ pub struct Config {
     pub publishing: Duration,
     /// The time limit of looking at the stores and reading them.
     pub reading: Duration,
+    /// The time limit of looking back: fetching the history, and going along it.
+    pub looking_back: Duration,
     /// How long a store behind a network need not be asked again about an unchanged record.
     pub recheck: Duration,
     /// The stores for heartbeats; if empty, those of the list.
@@ -254,6 +256,7 @@ struct Timeouts {
     silence: u64,
     publish: u64,
     read: u64,
+    history: u64,
     recheck: u64,
     command: u64,
 }
@@ -266,6 +269,7 @@ impl Default for Timeouts {
             silence: network.silence.as_secs(),
             publish: 60,
             read: 30,
+            history: 600,
             recheck: 60,
             command: 60,
         }
@@ -364,6 +368,7 @@ impl Config {
             },
             publishing: Duration::from_secs(file.timeouts.publish.max(1)),
             reading: Duration::from_secs(file.timeouts.read.max(1)),
+            looking_back: Duration::from_secs(file.timeouts.history.max(1)),
             recheck: Duration::from_secs(file.timeouts.recheck),
             beat_stores: file.beat_store.into(),
             beat_shards: file.beat_shards.unwrap_or(BEAT_SHARDS).clamp(1, 4096),

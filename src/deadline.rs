@@ -9,6 +9,8 @@ pub enum Limit {
     Publish,
     /// Looking at all stores, and reading them.
     Read,
+    /// Looking back: fetching the history of all stores, and going along it.
+    History,
 }
 
 /// Its key in the table `[timeouts]` of presence.toml.
@@ -17,6 +19,7 @@ impl From<Limit> for &'static str {
         match limit {
             Limit::Publish => "publish",
             Limit::Read => "read",
+            Limit::History => "history",
         }
     }
 }

@@ -9,23 +9,29 @@ static ALL: AtomicUsize = AtomicUsize::new(0);
 /// A long operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// The objects of a history arrive.
+    /// The server prepares objects, and they arrive.
     Fetch,
+    /// Objects that have arrived are made usable.
+    Unpack,
+    /// The history is read, commit by commit.
+    Walk,
     /// Versions of the list go through a template.
     Replay,
 }
 
-/// Notes how much of the operation is done, and of how much.
+/// All operations. 0 in `OPERATION` is none, and other numbers are these from 1.
+const OPERATIONS: [Operation; 4] = [Operation::Fetch, Operation::Unpack, Operation::Walk, Operation::Replay];
+
+/// Notes how much of the operation is done, and of how much. `all` is 0 if that is not known.
 pub fn note(operation: Operation, done: usize, all: usize) {
-    OPERATION.store(operation as usize, Ordering::Relaxed);
+    let number = OPERATIONS.iter().position(|other| *other == operation).map_or(0, |at| at + 1);
+    OPERATION.store(number, Ordering::Relaxed);
     DONE.store(done, Ordering::Relaxed);
     ALL.store(all, Ordering::Relaxed);
 }
 
 /// What was noted last; `None` if nothing was.
 pub fn noted() -> Option<(Operation, usize, usize)> {
-    let (done, all) = (DONE.load(Ordering::Relaxed), ALL.load(Ordering::Relaxed));
-    let is_replay = OPERATION.load(Ordering::Relaxed) == Operation::Replay as usize;
-    let operation = if is_replay { Operation::Replay } else { Operation::Fetch };
-    (all > 0).then_some((operation, done, all))
+    let operation = *OPERATIONS.get(OPERATION.load(Ordering::Relaxed).checked_sub(1)?)?;
+    Some((operation, DONE.load(Ordering::Relaxed), ALL.load(Ordering::Relaxed)))
 }

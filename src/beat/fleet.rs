@@ -290,9 +290,9 @@ pub fn rehearse(stores: &FleetStores) -> Vec<Result<Rehearsal, StoreError>> {
 
 /// The visitor after its walk along the history of the first store that answers and has one. Otherwise the error
 /// of each store.
-pub fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -> Result<V, Vec<StoreError>> {
+pub fn history<V: Visitor>(stores: &FleetStores, visitor: &V) -> Result<V, Vec<StoreError>> {
     let mut errors = Vec::new();
-    for history in histories(config, stores, visitor) {
+    for history in histories(stores, visitor) {
         match history {
             Ok(visitor) => return Ok(visitor),
             Err(error) => errors.push(error),
@@ -302,13 +302,8 @@ pub fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -
 }
 
 /// A copy of the visitor for each store, after its walk along that store's history.
-pub fn histories<V: Visitor>(
-    config: &Config,
-    stores: &FleetStores,
-    visitor: &V,
-) -> Vec<Result<V, StoreError>> {
-    // It may have to fetch the whole history, which may take as long as a publish.
-    stores.list.history(visitor, to_publish(config))
+pub fn histories<V: Visitor>(stores: &FleetStores, visitor: &V) -> Vec<Result<V, StoreError>> {
+    stores.list.history(visitor)
 }
 
 /// The deadline of a change of the stores that begins now.
@@ -323,6 +318,7 @@ fn options(config: &Config) -> Options {
         state_dir: config.state_dir.clone(),
         publishing: config.publishing,
         reading: config.reading,
+        looking_back: config.looking_back,
         connect: config.network.connect,
         git: git::Options {
             branch: config.branch.clone(),

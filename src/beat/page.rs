@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -128,7 +129,7 @@ impl Past {
         let others = (request.selector.clone(), config.states.clone());
         let visitor = Timeline::new(request.events, end, listed, others);
         let walked = match fleet.is_current() {
-            true => fleet::histories(config, stores, &visitor),
+            true => fleet::histories(stores, &visitor),
             false => Vec::new(),
         };
         let mut walked = walked.into_iter();
@@ -155,7 +156,7 @@ impl Past {
                     None => {
                         store.begins = found.begins.as_ref().map(|begins| begins.time);
                         store.history = if store.begins.is_some() { Known::Begins } else { Known::Whole };
-                        store.note = told(&found, request.events);
+                        store.note = told(&found, request.events, config.looking_back);
                         past.notes.extend(store.note.iter().map(|note| format!("{}: {note}", reading.url)));
                         past.timeline = Some(found);
                         used = Some(reading.url.clone());
@@ -172,7 +173,13 @@ impl Past {
 }
 
 /// What is not known of the past.
-fn told(found: &Timeline, most: usize) -> Option<String> {
+fn told(found: &Timeline, most: usize, limit: Duration) -> Option<String> {
+    if found.is_late {
+        let seconds = limit.as_secs();
+        return Some(format!(
+            "older changes are not on the page: reading the history reached the time limit of {seconds} s (`history`)"
+        ));
+    }
     match (&found.newest, found.is_cut, &found.begins) {
         (None, ..) => Some("no change is known up to that moment".to_owned()),
         (Some(_), true, _) => Some(format!("only the last {most} changes are on the page")),

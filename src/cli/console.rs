@@ -160,7 +160,10 @@ impl Progress {
                 wait = Duration::from_millis(200);
                 if let Some((operation, done, all)) = progress::noted() {
                     let text = match operation {
+                        Operation::Fetch if all == 0 => "waiting for the server".to_owned(),
                         Operation::Fetch => format!("fetching: {done} of {all} objects"),
+                        Operation::Unpack => format!("unpacking: {done} of {all} objects"),
+                        Operation::Walk => format!("reading the history: {done} commits"),
                         Operation::Replay => format!("replaying: {done} of {all} versions"),
                     };
                     eprint(&format!("\r\x1b[K{text}"));

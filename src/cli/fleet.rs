@@ -71,9 +71,9 @@ pub(super) fn read_back(config: &Config, stores: &FleetStores, at: &At) -> Resul
 }
 
 /// The visitor after its walk along the history of the first store that answers and has one.
-pub(super) fn history<V: Visitor>(config: &Config, stores: &FleetStores, visitor: &V) -> Result<V, CliError> {
+pub(super) fn history<V: Visitor>(stores: &FleetStores, visitor: &V) -> Result<V, CliError> {
     let progress = console::Progress::start();
-    let walked = fleet::history(config, stores, visitor);
+    let walked = fleet::history(stores, visitor);
     drop(progress);
     walked.map_err(|mut errors| {
         let last = errors.pop();

@@ -222,6 +222,7 @@ nodeinfo = \"{nodeinfo}\"
 # silence = 30
 # publish = 60
 # read = 30
+# history = 600
 # recheck = 60
 # command = 60
 

@@ -51,8 +51,15 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
     let id = id.map_err(|error| CliError::usage(format!("not an instance-id: {error}")))?;
     let since = args.since.as_deref().map(at::time).transpose()?;
     let filter = Filter { id, part: args.part.clone(), since };
-    let log = fleet::history(config, stores, &Log::new(filter, args.limit))?;
+    let log = fleet::history(stores, &Log::new(filter, args.limit))?;
     console::data(&shown(&log.events, args.format)?)?;
+    if log.is_cut {
+        console::warning(&format!(
+            "older changes are not shown: reading the history reached the time limit of {} s",
+            config.looking_back.as_secs()
+        ));
+        console::remedy("`history` in `[timeouts]` of presence.toml sets the limit");
+    }
     if let (Some(since), Some(begins)) = (since, &log.begins)
         && begins.time > since
     {

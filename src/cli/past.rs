@@ -6,15 +6,14 @@ use serde_json::{Map, Value, json};
 use super::error::CliError;
 use super::fleet::{self, FleetStores};
 use super::{console, log};
-use crate::config::Config;
 use crate::history::{NodeHistory, Presence, Since, Span};
 use crate::name::Name;
 use crate::record::Record;
 use crate::sanitize::excerpt;
 
 /// The history of the node, from the first store that answers and has one.
-pub(super) fn of(config: &Config, stores: &FleetStores, id: &Name) -> Result<NodeHistory, CliError> {
-    fleet::history(config, stores, &NodeHistory::new(id.clone()))
+pub(super) fn of(stores: &FleetStores, id: &Name) -> Result<NodeHistory, CliError> {
+    fleet::history(stores, &NodeHistory::new(id.clone()))
 }
 
 /// The history as text: a table of facts and one of states.

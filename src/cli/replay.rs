@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         None => table.is_some_and(|table| table.target.runtime.is_some()),
     };
 
-    let stretch = fleet::history(config, stores, &Stretch::new(from, to))?;
+    let stretch = fleet::history(stores, &Stretch::new(from, to))?;
     let (Some(first), Some(last)) = (stretch.first.clone(), stretch.last().cloned()) else {
         let to = shown(&args.to);
         return Err(CliError::failed(match stretch.was_empty {

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
         return Err(CliError::failed(format!("`{id}` {was}"))
             .hint("`presence list --format ids` lists the nodes".to_owned()));
     };
-    let history = args.history.then(|| past::of(config, stores, &id)).transpose()?;
+    let history = args.history.then(|| past::of(stores, &id)).transpose()?;
     console::data(&match args.format {
         Format::Text => {
             let history =

@@ -39,6 +39,7 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
         state_dir: PathBuf::from("/dev/null/state"),
         publishing: hour,
         reading: hour,
+        looking_back: hour,
         connect: hour,
         git: git::Options {
             branch,

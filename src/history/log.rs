@@ -37,12 +37,14 @@ pub struct Log {
     pub events: Vec<Event>,
     /// The first step of the known history, if the walk came so far and the time before it is unknown.
     pub begins: Option<Moment>,
+    /// Whether the walk ended at its deadline: earlier events were not looked for.
+    pub is_cut: bool,
 }
 
 impl Log {
     /// An empty log.
     pub fn new(filter: Filter, most: usize) -> Log {
-        Log { filter, most, events: Vec::new(), begins: None }
+        Log { filter, most, events: Vec::new(), begins: None, is_cut: false }
     }
 }
 
@@ -62,5 +64,10 @@ impl Visitor for Log {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
+    }
+
+    fn cut(&mut self) -> bool {
+        self.is_cut = true;
+        true
     }
 }

@@ -63,6 +63,8 @@ pub struct Timeline {
     pub begins: Option<Moment>,
     /// Whether there are earlier changes, which were left out.
     pub is_cut: bool,
+    /// Whether they were left out because the walk ended at its deadline.
+    pub is_late: bool,
 }
 
 impl Timeline {
@@ -80,6 +82,7 @@ impl Timeline {
             newest: None,
             begins: None,
             is_cut: false,
+            is_late: false,
         }
     }
 
@@ -147,6 +150,11 @@ impl Visitor for Timeline {
             self.begins = Some(step.moment);
         }
         ControlFlow::Continue(())
+    }
+
+    fn cut(&mut self) -> bool {
+        (self.is_cut, self.is_late) = (true, true);
+        true
     }
 }
 

@@ -20,7 +20,7 @@ use super::kind::{self, Identity, KindMemory};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
     Applied, At, Beats, Branch, Capabilities, Edit, Folder, Heartbeat, Heartbeats, Layout, Look, Options,
-    Outcome, Snapshot, Step, Store, StoreError, StoreErrorKind,
+    Outcome, Reached, Snapshot, Step, Store, StoreError, StoreErrorKind,
 };
 use crate::access::may_make_files_in;
 use crate::change::Change;
@@ -232,7 +232,11 @@ impl Store for Directory {
         }))
     }
 
-    fn history(&self, _: Deadline, _: &mut dyn FnMut(Step) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn history(
+        &self,
+        _: Deadline,
+        _: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<Reached, StoreError> {
         Err(StoreErrorKind::NoHistory).in_store(&self.url)
     }
 

@@ -16,7 +16,7 @@ use super::git::{GitError, Local, Remote, Urls};
 use super::kind::{self, KindMemory, Signs, StoreKind};
 use super::snapshot::{Cache, CacheWriter};
 use super::{
-    Applied, At, Branch, Capabilities, Edit, Look, Options, Snapshot, Step, Store, StoreError,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Reached, Snapshot, Step, Store, StoreError,
     StoreErrorKind, embedded_url,
 };
 use crate::deadline::Deadline;
@@ -235,7 +235,7 @@ impl Store for Located {
         &self,
         deadline: Deadline,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Reached, StoreError> {
         self.store()?.history(deadline, visit)
     }
 

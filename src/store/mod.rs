@@ -55,6 +55,8 @@ pub struct Options {
     pub publishing: Duration,
     /// The limit for looking at all stores and reading them.
     pub reading: Duration,
+    /// The limit for looking back: fetching the history, and going along it.
+    pub looking_back: Duration,
     /// The limit for a store once another one has answered.
     pub connect: Duration,
     /// For git repositories.
@@ -293,13 +295,13 @@ pub trait Store: Send + Sync {
     /// itself can show.
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
-    /// Visits the steps of the history, newest first, until `visit` breaks. Reads only what changed in each. An
-    /// error if this kind of store keeps no history.
+    /// Visits the steps of the history, newest first, until `visit` breaks or the deadline passes. Reads only what
+    /// changed in each. An error if this kind of store keeps no history.
     fn history(
         &self,
         deadline: Deadline,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Reached, StoreError>;
 
     /// The nodes among `ids`, whose records are missing, that were withdrawn, as far as this machine knows
     /// without the network. Excludes records that were lost in other ways.
@@ -317,6 +319,15 @@ pub trait Store: Send + Sync {
     /// Waits for what the store still writes on this machine for later readings. A program calls it before it
     /// ends.
     fn finish(&self) {}
+}
+
+/// Where a walk along a history ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// At the first known step, or where the visitor stopped it.
+    End,
+    /// At the deadline. Older steps were not visited.
+    Deadline,
 }
 
 /// The moment to look at.

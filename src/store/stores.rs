@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::answer::Answer;
 use super::together::{self, Task};
 use super::{
-    Applied, At, Edit, Look, Moment, Options, Rehearsal, Snapshot, Step, Store, StoreError, StoreErrorKind,
-    Version, git, open,
+    Applied, At, Edit, Look, Moment, Options, Reached, Rehearsal, Snapshot, Step, Store, StoreError,
+    StoreErrorKind, Version, git, open,
 };
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -69,11 +69,10 @@ impl Stores {
         self.look_until(heartbeats, Deadline::new(Limit::Read, self.options.reading))
     }
 
-    /// Looks at all stores as they were at a past moment, with the time limit of a publish: the history may have
-    /// to be fetched. Keeps their order.
+    /// Looks at all stores as they were at a past moment. Keeps their order.
     pub fn look_back(&self, at: &At) -> Vec<PendingRead> {
         git::see_tags();
-        let deadline = Deadline::new(Limit::Publish, self.options.publishing);
+        let deadline = self.looking_back();
         let moment = at.clone();
         let looks =
             self.ask(self.tasks(deadline), move |store, deadline| store.look(&moment, false, deadline));
@@ -175,17 +174,27 @@ impl Stores {
 
     /// Visits the history of each store, newest first, with a copy of `visitor`. Returns these, in the order of
     /// the stores.
-    pub fn history<V: Visitor>(&self, visitor: &V, deadline: Deadline) -> Vec<Result<V, StoreError>> {
+    pub fn history<V: Visitor>(&self, visitor: &V) -> Vec<Result<V, StoreError>> {
         let visitor = visitor.clone();
-        let walked = self.ask(self.tasks(deadline), move |store, deadline| {
+        let walked = self.ask(self.tasks(self.looking_back()), move |store, deadline| {
             let mut walked = Walked { steps: 0, visitor: visitor.clone() };
-            store.history(deadline, &mut |step| {
+            let reached = store.history(deadline, &mut |step| {
                 walked.steps += 1;
                 walked.visitor.visit(step)
             })?;
-            Ok(walked)
+            match reached {
+                Reached::Deadline if !walked.visitor.cut() => {
+                    Err(StoreError { url: store.url().to_owned(), kind: StoreErrorKind::late(deadline) })
+                }
+                Reached::Deadline | Reached::End => Ok(walked),
+            }
         });
         walked.into_iter().map(|walked| Ok(walked?.visitor)).collect()
+    }
+
+    /// The deadline of an operation that looks back and begins now. It may have to fetch the whole history.
+    fn looking_back(&self) -> Deadline {
+        Deadline::new(Limit::History, self.options.looking_back)
     }
 
     /// The nodes among `ids`, whose records are missing, that were withdrawn from at least one store. Ignores
@@ -233,6 +242,11 @@ impl Stores {
 pub trait Visitor: Clone + Send + Sync + 'static {
     /// Takes one step, and decides whether to go on.
     fn visit(&mut self, step: Step) -> ControlFlow<()>;
+
+    /// Ends the walk at its deadline, before older steps. Returns whether the visited ones are of use alone.
+    fn cut(&mut self) -> bool {
+        false
+    }
 }
 
 /// A visitor after its walk.

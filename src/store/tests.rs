@@ -13,6 +13,7 @@ pub(super) fn options(state_dir: &Path) -> Arc<Options> {
         state_dir: state_dir.to_owned(),
         publishing: hour,
         reading: hour,
+        looking_back: hour,
         connect: hour,
         git: git::Options {
             branch: None,
@@ -74,6 +75,46 @@ fn a_repository_is_read_as_it_was_and_a_directory_keeps_no_past() {
     put(&*store, 1);
     assert_eq!(port(&*store, &At::Latest), "1");
     assert_eq!(port(&*store, &At::Time(Timestamp::MAX)), "a plain directory keeps no history");
+}
+
+/// Counts the steps of a walk. Takes those before a deadline for a result, or not.
+#[derive(Clone)]
+struct Count {
+    steps: usize,
+    is_enough: bool,
+}
+
+impl Visitor for Count {
+    fn visit(&mut self, _: Step) -> ControlFlow<()> {
+        self.steps += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn cut(&mut self) -> bool {
+        self.is_enough
+    }
+}
+
+#[test]
+fn a_walk_ends_at_its_deadline_and_the_visitor_judges_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list.git");
+    git2::Repository::init_bare(&path).unwrap();
+    let known = options(&dir.path().join("state"));
+    let store = open(&path.display().to_string(), &known);
+    put(&*store, 1);
+    put(&*store, 2);
+    let walk = |looking_back: Duration, is_enough| {
+        let options = Options { looking_back, ..Options::clone(&known) };
+        let stores = Stores::open(&[path.display().to_string()], options);
+        let walked = stores.history(&Count { steps: 0, is_enough }).remove(0);
+        walked.map(|count| count.steps).map_err(|error| crate::errors::chain(&error.kind))
+    };
+    for is_enough in [true, false] {
+        assert_eq!(walk(known.looking_back, is_enough), Ok(2));
+    }
+    assert_eq!(walk(Duration::ZERO, true), Ok(0));
+    assert_eq!(walk(Duration::ZERO, false), Err("has not answered within 0 s".to_owned()));
 }
 
 #[test]

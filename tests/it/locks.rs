@@ -29,6 +29,7 @@ fn options(state_dir: &Path) -> Options {
         state_dir: state_dir.to_owned(),
         publishing: Duration::from_secs(60),
         reading: Duration::from_secs(30),
+        looking_back: Duration::from_secs(30),
         connect: Duration::from_secs(5),
         git: git::Options {
             branch: None,

@@ -30,6 +30,8 @@ mod list;
 mod locks;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod log;
+#[cfg(all(feature = "https", feature = "ssh"))]
+mod looking_back;
 mod messages;
 mod own;
 #[cfg(all(feature = "https", feature = "ssh"))]

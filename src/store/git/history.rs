@@ -1,9 +1,10 @@
 //! The changes of nodes in the branch's commits, newest first. Reads only what differs between two commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use git2::{Oid, Repository};
+use git2::{Odb, Oid, Repository};
 use jiff::Timestamp;
 
 use super::commit::EMAIL;
@@ -11,34 +12,40 @@ use super::commits::{self, Commit};
 use super::read::next_entry;
 use super::tree;
 use crate::change::Change;
+use crate::deadline::Deadline;
 use crate::limits;
 use crate::name::Name;
+use crate::progress::{self, Operation};
 use crate::record::{MAX_BYTES, Record};
 use crate::store::directory::MAX_DEPTH;
 use crate::store::git::error::During;
-use crate::store::{Before, Folder, Moment, NodeStep, Step, StoreErrorKind};
+use crate::store::{Before, Folder, Moment, NodeStep, Reached, Step, StoreErrorKind};
 
-/// A walk along the branch, which continues after an error where it was.
+/// A walk along the branch, which continues after an error where it was. It keeps no step.
 pub(super) struct Walk {
     next: Option<Oid>,
+    /// The number of commits so far.
+    passed: usize,
 }
 
 impl Walk {
     /// A walk that begins at the branch's tip.
     pub(super) fn from(tip: Option<Oid>) -> Walk {
-        Walk { next: tip }
+        Walk { next: tip, passed: 0 }
     }
 
     /// Visits the commits that change the folder, including those that presence did not make, until `visit`
-    /// breaks.
+    /// breaks or the deadline passes.
     pub(super) fn run(
         &mut self,
         repo: &Repository,
         folder: &Folder,
+        deadline: Deadline,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<(), StoreErrorKind> {
+    ) -> Result<Reached, StoreErrorKind> {
         commits::keep_none();
         let is_shallow = repo.is_shallow();
+        let mut trees = Trees::new(repo)?;
         let found = |oid: Oid| {
             let commit = tree::commit(repo, oid)?;
             let folder = tree::id(repo, &tree::find(repo, commit.tree)?, folder)?;
@@ -46,6 +53,10 @@ impl Walk {
         };
         let mut current = self.next.map(found).transpose()?;
         while let Some((oid, commit, after)) = current {
+            if deadline.is_over() {
+                return Ok(Reached::Deadline);
+            }
+            progress::note(Operation::Walk, self.passed, 0);
             // A merge of clones is one step, as in `git log --first-parent`.
             let parent = match commit.parents.first() {
                 // A shallow repository lacks old commits.
@@ -58,21 +69,69 @@ impl Walk {
                 None => Before::Unknown,
             };
             let old = parent.as_ref().and_then(|(_, _, folder)| *folder);
-            let mut nodes = if old == after { Vec::new() } else { differing(repo, old, after)? };
+            let mut nodes = if old == after { Vec::new() } else { differing(&mut trees, old, after)? };
             if nodes.iter().any(|node| node.after.is_none()) {
                 let withdrawn = withdrawals(repo, oid);
                 nodes.iter_mut().for_each(|node| node.withdrawn = withdrawn.contains(node.id.as_str()));
             }
             self.next = parent.as_ref().map(|(parent, _, _)| *parent);
+            self.passed += 1;
             if !nodes.is_empty() || before != Before::Step {
                 let step = Step { moment: moment(oid, &commit), nodes, before };
                 if visit(step).is_break() {
-                    return Ok(());
+                    return Ok(Reached::End);
                 }
             }
+            trees.advance();
             current = parent;
         }
-        Ok(())
+        Ok(Reached::End)
+    }
+}
+
+/// The most bytes of trees to keep for the next step.
+const KEPT: usize = 16 * 1024 * 1024;
+
+/// Reads trees, and keeps those of one step for the next: its second tree is the first one there.
+struct Trees<'repo> {
+    repo: &'repo Repository,
+    odb: Odb<'repo>,
+    last: HashMap<Oid, Rc<[u8]>>,
+    current: HashMap<Oid, Rc<[u8]>>,
+    /// The bytes of the trees in `current`.
+    bytes: usize,
+}
+
+impl<'repo> Trees<'repo> {
+    fn new(repo: &'repo Repository) -> Result<Trees<'repo>, StoreErrorKind> {
+        let odb = repo.odb().during("open the object database")?;
+        Ok(Trees { repo, odb, last: HashMap::new(), current: HashMap::new(), bytes: 0 })
+    }
+
+    /// The bytes of the tree; none if there is no tree.
+    fn read(&mut self, tree: Option<Oid>) -> Result<Rc<[u8]>, StoreErrorKind> {
+        let Some(tree) = tree else { return Ok(Rc::default()) };
+        if let Some(known) = self.current.get(&tree) {
+            return Ok(known.clone());
+        }
+        let bytes = match self.last.remove(&tree) {
+            Some(known) => known,
+            None => {
+                tree::measure(self.repo, tree)?;
+                Rc::from(self.odb.read(tree).during("read the tree")?.data())
+            }
+        };
+        if self.bytes + bytes.len() <= KEPT {
+            self.bytes += bytes.len();
+            self.current.insert(tree, bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    /// Goes on to the next step.
+    fn advance(&mut self) {
+        self.last = std::mem::take(&mut self.current);
+        self.bytes = 0;
     }
 }
 
@@ -139,10 +198,11 @@ pub(super) fn has(repo: &Repository, oid: Oid) -> bool {
 
 /// The records in two trees of the folder, for the nodes whose files differ.
 fn differing(
-    repo: &Repository,
+    trees: &mut Trees<'_>,
     before: Option<Oid>,
     after: Option<Oid>,
 ) -> Result<Vec<NodeStep>, StoreErrorKind> {
+    let repo = trees.repo;
     let mut nodes: BTreeMap<Name, (Option<Record>, Option<Record>)> = BTreeMap::new();
     let mut differ = |name: &[u8], is_after: bool, oid: Oid| {
         let id = name.strip_suffix(b".json").and_then(|stem| str::from_utf8(stem).ok());
@@ -160,7 +220,7 @@ fn differing(
         *version = record.or(version.take());
         Ok(())
     };
-    compare(repo, before, after, 0, &mut differ)?;
+    compare(trees, before, after, 0, &mut differ)?;
     let nodes = nodes.into_iter().filter(|(_, (before, after))| before != after);
     let step = |(id, (before, after))| NodeStep { id, before, after, withdrawn: false };
     Ok(nodes.map(step).collect())
@@ -172,23 +232,14 @@ type Differ<'a> = dyn FnMut(&[u8], bool, Oid) -> Result<(), StoreErrorKind> + 'a
 /// Finds the files that differ between two trees. A step of the history changes one file of thousands, so this
 /// compares the bytes of the trees and visits nothing that they have in common.
 fn compare(
-    repo: &Repository,
+    all: &mut Trees<'_>,
     before: Option<Oid>,
     after: Option<Oid>,
     depth: usize,
     differ: &mut Differ<'_>,
 ) -> Result<(), StoreErrorKind> {
-    let odb = repo.odb().during("open the object database")?;
-    let read = |tree: Option<Oid>| {
-        tree.map(|tree| {
-            super::tree::measure(repo, tree)?;
-            odb.read(tree).during("read the tree")
-        })
-        .transpose()
-    };
-    let (old, new) = (read(before)?, read(after)?);
-    let (mut old, mut new) =
-        (old.as_ref().map_or(&[][..], |tree| tree.data()), new.as_ref().map_or(&[][..], |tree| tree.data()));
+    let (old, new) = (all.read(before)?, all.read(after)?);
+    let (mut old, mut new) = (&old[..], &new[..]);
     let mut entries = 0;
     loop {
         let (mut old_rest, mut new_rest) = (old, new);
@@ -221,7 +272,7 @@ fn compare(
         let is_seen = |entry: &(&[u8], &[u8], Oid)| !entry.1.starts_with(b".");
         let trees = [gone, come].map(|entry| entry.filter(is_tree).filter(is_seen).map(|entry| entry.2));
         if trees.iter().any(Option::is_some) && depth + 1 < MAX_DEPTH {
-            compare(repo, trees[0], trees[1], depth + 1, differ)?;
+            compare(all, trees[0], trees[1], depth + 1, differ)?;
         }
         for (is_after, entry) in [(false, gone), (true, come)] {
             // Links and submodules are no records.
@@ -242,7 +293,51 @@ fn place<'t>((mode, name, _): &(&'t [u8], &'t [u8], Oid)) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::deadline::Limit;
+    use crate::store::git::past::tests::repository;
+
+    #[test]
+    fn a_walk_goes_on_where_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, commits) = repository(dir.path(), &[100, 200, 300]);
+        let folder = Folder::parse("it").unwrap();
+        let mut walk = Walk::from(commits.last().copied());
+        let mut run = |limit, most| {
+            let mut seen = Vec::new();
+            let deadline = Deadline::new(Limit::History, limit);
+            let reached = walk.run(&repo, &folder, deadline, &mut |step| {
+                seen.push(step.moment.time.as_second());
+                if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            (reached.unwrap(), seen)
+        };
+        let long = Duration::from_secs(600);
+        assert_eq!(run(Duration::ZERO, 9), (Reached::Deadline, vec![]));
+        assert_eq!(run(long, 1), (Reached::End, vec![300]));
+        assert_eq!(run(Duration::ZERO, 9), (Reached::Deadline, vec![]));
+        assert_eq!(run(long, 9), (Reached::End, vec![200, 100]));
+        assert_eq!(run(long, 9), (Reached::End, vec![]));
+    }
+
+    #[test]
+    fn trees_are_kept_for_one_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, commits) = repository(dir.path(), &[100, 200]);
+        let ids = commits.iter().map(|commit| tree::commit(&repo, *commit).unwrap().tree);
+        let ids: Vec<Oid> = ids.collect();
+        let mut trees = Trees::new(&repo).unwrap();
+        let first = trees.read(Some(ids[0])).unwrap();
+        trees.advance();
+        assert!(Rc::ptr_eq(&first, &trees.read(Some(ids[0])).unwrap()), "that of the last step");
+        trees.advance();
+        trees.read(Some(ids[1])).unwrap();
+        trees.advance();
+        assert!(!Rc::ptr_eq(&first, &trees.read(Some(ids[0])).unwrap()), "no older one");
+        assert_eq!(&*trees.read(None).unwrap(), b"");
+    }
 
     #[test]
     fn a_withdrawal_is_told_from_other_changes() {

@@ -45,8 +45,8 @@ use crate::store::git::error::{During, GitError};
 use crate::store::kind::{Difference, KindMemory};
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Capabilities, Edit, Look, Options, Outcome, Snapshot, Step, Store, StoreError,
-    StoreErrorKind,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Outcome, Reached, Snapshot, Step, Store,
+    StoreError, StoreErrorKind,
 };
 use hold::Hold;
 use swap::Swap;
@@ -536,7 +536,7 @@ impl Store for Local {
         &self,
         deadline: Deadline,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Reached, StoreError> {
         // An attempt continues where the last one failed.
         let mut walk = None;
         let read = || {
@@ -550,7 +550,7 @@ impl Store for Local {
                     walk.insert(Walk::from(tip))
                 }
             };
-            walk.run(&repo, &self.options.folder, visit).map(Try::Done)
+            walk.run(&repo, &self.options.folder, deadline, visit).map(Try::Done)
         };
         self.operate(deadline, || Local::persist(deadline, read))
     }

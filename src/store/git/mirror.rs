@@ -5,7 +5,7 @@ mod lock;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +13,7 @@ use git2::{
     AutotagOption, Direction, FetchOptions, Oid, Remote, RemoteCallbacks, Repository, RepositoryInitOptions,
 };
 use presence_git::configuration::configuration;
+use tempfile::TempDir;
 
 use lock::Lock;
 
@@ -66,6 +67,8 @@ const RENEWED_MARK: &str = "renewed";
 pub(super) struct Mirror {
     pub(super) repo: Repository,
     place: PathBuf,
+    /// How much it gets at first.
+    first: Reach,
     // Dropped before the lock, so that the mark is removed under the lock.
     _in_use: InUse,
     _lock: Lock,
@@ -74,6 +77,9 @@ pub(super) struct Mirror {
 /// Marks a mirror as in use. A damaged or malicious pack may crash the process inside libgit2: then the mark
 /// stays.
 struct InUse(PathBuf);
+
+/// The beginning of the name of a mirror that is being made.
+const FRESH: &str = ".mirror-";
 
 /// The name of the mark's file.
 const IN_USE: &str = "in-use";
@@ -98,7 +104,18 @@ impl Drop for InUse {
 impl Mirror {
     /// Opens the mirror below `place`, or creates it. Waits while another process or thread holds it. A
     /// mirror is a cache: one that cannot be opened is made anew.
+    ///
+    /// It has the newest commits only. A fleet makes thousands of commits a week, and a node needs none of them.
     pub(super) fn open(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
+        Mirror::of(place, Reach::Tip, deadline)
+    }
+
+    /// The same, but it has the whole history.
+    pub(super) fn whole(place: &Path, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
+        Mirror::of(place, Reach::History, deadline)
+    }
+
+    fn of(place: &Path, first: Reach, deadline: Deadline) -> Result<Mirror, StoreErrorKind> {
         let lock = Lock::take(place, deadline)?;
         let (in_use, was_in_use) = InUse::mark(place)?;
         let path = place.join("mirror.git");
@@ -106,7 +123,7 @@ impl Mirror {
             Ok(repo) if !was_in_use => repo,
             _ => make(place)?,
         };
-        Ok(Mirror { repo, place: place.to_owned(), _in_use: in_use, _lock: lock })
+        Ok(Mirror { repo, place: place.to_owned(), first, _in_use: in_use, _lock: lock })
     }
 
     /// Removes the mirror. It is a cache, which the next use makes anew. Does not remove it if the disk is
@@ -116,8 +133,8 @@ impl Mirror {
         room.at("write a file in", place)?;
         let _lock = Lock::take(place, deadline)?;
         let path = place.join("mirror.git");
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        match remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).at("remove the broken mirror", &path).map_err(Into::into)
             }
             _ => Ok(()),
@@ -182,26 +199,26 @@ impl Mirror {
     /// Reads the server's refs, and fetches the missing objects of the branch and the selected refs.
     pub(super) fn fetch(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
         if self.is_littered() && read_heads(&self.place).is_some() {
-            match self.renew(upstream, Reach::Tip) {
+            match self.renew(upstream, self.first) {
                 // Perhaps because of a broken ref, which is found below.
                 Err(Trouble::Download(_)) => {}
                 result => result?,
             }
         }
         let (mut asked_again, mut renewed) = (false, false);
-        let mut reach = Reach::of(&self.repo);
+        let mut reach = self.reach();
         let refs_seen = loop {
             match fetch(&self.repo, upstream, reach, &self.broken()) {
                 Ok(refs_seen) => break refs_seen,
-                Err(Trouble::Download(error)) if reach == Reach::Tip && cannot_be_shallow(&error) => {
+                Err(Trouble::Download(error)) if reach != Reach::News && cannot_be_shallow(&error) => {
                     reach = Reach::News;
                 }
                 // To tell the server what is here, libgit2 parses local commits, and rejects one of them. A
                 // new mirror has none.
                 Err(Trouble::Download(error)) if !renewed && is_odd(&error) => {
                     renewed = true;
-                    self.renew(upstream, Reach::Tip)?;
-                    reach = Reach::of(&self.repo);
+                    self.renew(upstream, self.first)?;
+                    reach = self.reach();
                 }
                 // Over HTTP, a ref may be deleted between the advertisement and the request.
                 Err(Trouble::Download(error)) if !asked_again && is_gone(&error) => asked_again = true,
@@ -282,35 +299,35 @@ impl Mirror {
         self.repo.is_shallow()
     }
 
-    /// Fetches all missing commits of the branch, unless libgit2 fails to tell the server what is here.
-    pub(super) fn deepen_if_possible(
-        &mut self,
-        upstream: Upstream<'_>,
-        refs_seen: RemoteRefs,
-    ) -> Result<RemoteRefs, StoreErrorKind> {
-        match self.deepened(upstream) {
-            Err(Trouble::Download(error)) if is_odd(&error) => Ok(refs_seen),
-            result => Ok(result?),
-        }
-    }
-
-    /// Fetches all missing commits of the branch.
+    /// Fetches the branch with all its commits.
+    ///
+    /// For a repository that has some of the objects, the server sends deltas against these. libgit2 takes
+    /// quadratic time to resolve them: minutes for 100,000 commits. So a new repository fetches all, and this one
+    /// adopts its packs.
     pub(super) fn deepen(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, StoreErrorKind> {
-        match self.deepened(upstream) {
-            Err(Trouble::Download(error)) if is_odd(&error) => {
-                self.renew(upstream, Reach::History)?;
-                let refs_seen = fetch(&self.repo, upstream, Reach::News, &self.broken())?;
-                self.note(&refs_seen)?;
-                Ok(refs_seen)
-            }
-            result => Ok(result?),
+        let (fresh, refs_seen) = self.fetch_anew(upstream, Reach::History)?;
+        let (from, to) = (fresh.path(), self.repo.path());
+        let packs = "objects/pack";
+        let found = fs::read_dir(from.join(packs)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut names: Vec<_> =
+            found.at("read", &from.join(packs))?.into_iter().map(|entry| entry.file_name()).collect();
+        // The index makes a pack known, so it comes after the pack.
+        names.sort_by_key(|name| Path::new(name).extension().is_some_and(|extension| extension == "idx"));
+        for name in names {
+            let target = to.join(packs).join(&name);
+            fs::rename(from.join(packs).join(&name), &target).at("replace", &target)?;
         }
-    }
-
-    fn deepened(&mut self, upstream: Upstream<'_>) -> Result<RemoteRefs, Trouble> {
-        let refs_seen = fetch(&self.repo, upstream, Reach::History, &self.broken())?;
-        // libgit2 caches parsed commits, which had no parents before.
-        self.repo = Repository::open_bare(self.repo.path()).during("open the mirror")?;
+        let shallow = to.join("shallow");
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match fs::rename(from.join("shallow"), &shallow) {
+            // The server has the whole history.
+            Err(error) if is_missing(&error) => match fs::remove_file(&shallow) {
+                Err(error) if is_missing(&error) => {}
+                result => result.at("remove", &shallow)?,
+            },
+            result => result.at("replace", &shallow)?,
+        }
+        self.repo = Repository::open_bare(to).during("open the mirror")?;
         self.note(&refs_seen)?;
         Ok(refs_seen)
     }
@@ -318,10 +335,28 @@ impl Mirror {
     /// Fetches everything into a new mirror and replaces this one. The old one stays until then: it is the
     /// last copy of the list if the server fails now.
     fn renew(&mut self, upstream: Upstream<'_>, reach: Reach) -> Result<(), Trouble> {
-        let fresh = tempfile::Builder::new().prefix(".mirror-").tempdir_in(&self.place);
-        let fresh = fresh.at("make a repository in", &self.place).map_err(StoreErrorKind::from)?;
-        fetch(&init(fresh.path())?, upstream, reach, &self.broken())?;
+        let (fresh, _) = self.fetch_anew(upstream, reach)?;
         self.replace_with(&fresh.keep()).map_err(Trouble::Other)
+    }
+
+    /// Fetches everything into a repository beside this one.
+    fn fetch_anew(&self, upstream: Upstream<'_>, reach: Reach) -> Result<(TempDir, RemoteRefs), Trouble> {
+        self.sweep();
+        let fresh = tempfile::Builder::new().prefix(FRESH).tempdir_in(&self.place);
+        let fresh = fresh.at("make a repository in", &self.place).map_err(StoreErrorKind::from)?;
+        let refs_seen = fetch(&init(fresh.path())?, upstream, reach, &self.broken())?;
+        Ok((fresh, refs_seen))
+    }
+
+    /// Removes what a process left that was killed while it made a mirror. This process holds the lock, so no
+    /// other one makes a mirror now.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.place).into_iter().flatten().flatten();
+        for left in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(FRESH.as_bytes()))
+        {
+            // What stays only takes space.
+            let _ = fs::remove_dir_all(left.path());
+        }
     }
 
     fn replace_with(&mut self, fresh: &Path) -> Result<(), StoreErrorKind> {
@@ -330,6 +365,11 @@ impl Mirror {
         fs::rename(fresh, &path).at("replace", &path)?;
         self.repo = Repository::open_bare(&path).during("open the mirror")?;
         Ok(())
+    }
+
+    /// How much the next fetch has to get.
+    fn reach(&self) -> Reach {
+        if self.repo.find_reference(FETCHED).is_ok() { Reach::News } else { self.first }
     }
 
     /// Whether there are very many files. As in `git gc --auto`, one of the 256 directories is the sample.
@@ -344,10 +384,18 @@ impl Mirror {
 fn make(place: &Path) -> Result<Repository, StoreErrorKind> {
     let path = place.join("mirror.git");
     if path.exists() {
-        fs::remove_dir_all(&path).at("remove the broken mirror", &path)?;
+        remove(&path).at("remove the broken mirror", &path)?;
     }
     Folder::private(place)?.remove(HEADS)?;
     init(&path)
+}
+
+/// Removes a directory with all that is in it, or a file.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        result => result,
+    }
 }
 
 fn init(path: &Path) -> Result<Repository, StoreErrorKind> {
@@ -372,8 +420,7 @@ fn read_heads(place: &Path) -> Option<RemoteRefs> {
 /// How much of the branch's history to fetch.
 #[derive(Clone, Copy, PartialEq)]
 enum Reach {
-    /// Only the newest commit, for an empty mirror. A fleet makes thousands of commits a week, and a node
-    /// needs none of them.
+    /// Only the newest commit.
     Tip,
     /// The commits since the last fetch.
     News,
@@ -382,10 +429,6 @@ enum Reach {
 }
 
 impl Reach {
-    fn of(repo: &Repository) -> Reach {
-        if repo.find_reference(FETCHED).is_ok() { Reach::News } else { Reach::Tip }
-    }
-
     /// The number of commits, in libgit2's convention: 0 means all new ones, the largest number all.
     fn depth(self) -> i32 {
         match self {
@@ -479,7 +522,11 @@ impl<'repo> Listing<'repo> {
     fn download(mut self, names: &[&str], reach: Reach) -> Result<(), StoreErrorKind> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|done| {
-            progress::note(Operation::Fetch, done.received_objects(), done.total_objects());
+            let (received, all) = (done.received_objects(), done.total_objects());
+            match received < all {
+                true => progress::note(Operation::Fetch, received, all),
+                false => progress::note(Operation::Unpack, done.indexed_objects(), all),
+            }
             true
         });
         let mut options = FetchOptions::new();

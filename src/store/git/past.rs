@@ -9,6 +9,7 @@ use super::history;
 use super::read::{EMPTY, FolderTree};
 use super::tree;
 use crate::deadline::Deadline;
+use crate::progress::{self, Operation};
 use crate::store::{At, Folder, Moment, StoreErrorKind, Version};
 
 /// The folder at a moment, and the commit that made it so, if it was found by its commit.
@@ -110,10 +111,13 @@ impl Past<'_> {
     /// who made the commits. Before a first commit that presence made, it was empty.
     fn at_time(&self, time: Timestamp, deadline: Deadline) -> Result<Found, StoreErrorKind> {
         commits::keep_none();
+        let is_shallow = self.repo.is_shallow();
         let mut next = self.tip;
         let mut oldest = None;
         let mut is_begun_by_presence = false;
-        while let Some(oid) = next {
+        for passed in 0.. {
+            let Some(oid) = next else { break };
+            progress::note(Operation::Walk, passed, 0);
             let commit = tree::commit(self.repo, oid)?;
             if commit.seconds <= time.as_second() {
                 return self.at_commit(oid, &commit);
@@ -125,7 +129,7 @@ impl Past<'_> {
             is_begun_by_presence = commit.parents.is_empty() && history::is_by_presence(self.repo, oid);
             // A merge of clones is one step, as in `git log --first-parent`.
             next = commit.parents.first().copied();
-            if next.is_some_and(|parent| self.repo.is_shallow() && !history::has(self.repo, parent)) {
+            if next.is_some_and(|parent| is_shallow && !history::has(self.repo, parent)) {
                 return Err(GitError::Shallow { begins: oldest.unwrap_or_default() }.into());
             }
         }
@@ -153,7 +157,7 @@ pub(super) fn is_unknown(error: &StoreErrorKind) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::time::Duration;
 
@@ -164,7 +168,10 @@ mod tests {
     use crate::errors::chain;
 
     /// A repository with a commit at each of these seconds. In each, the folder has another record.
-    fn repository(path: &std::path::Path, seconds: &[i64]) -> (Repository, Vec<Oid>) {
+    pub(in crate::store::git) fn repository(
+        path: &std::path::Path,
+        seconds: &[i64],
+    ) -> (Repository, Vec<Oid>) {
         repository_by("t@localhost", path, seconds)
     }
 

@@ -7,6 +7,7 @@ mod port;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::Repository;
@@ -25,10 +26,10 @@ use crate::deadline::Deadline;
 use crate::errors::chain;
 use crate::name::Name;
 use crate::store::error::InStore;
-use crate::store::git::error::During;
+use crate::store::git::error::GitError;
 use crate::store::snapshot::{Cache, CacheWriter};
 use crate::store::{
-    Applied, At, Branch, Capabilities, Edit, Look, Options, Snapshot, Step, Store, StoreError,
+    Applied, At, Branch, Capabilities, Edit, Look, Options, Reached, Snapshot, Step, Store, StoreError,
     StoreErrorKind, shown_url,
 };
 use mirror::OpenMirror;
@@ -59,33 +60,70 @@ impl Remote {
         Remote { url: shown_url(url), urls, cache, options: options.clone() }
     }
 
+    /// The directory of the copy of the whole history, which the first look back makes. It is beside the mirror,
+    /// which stays small, and free for those who publish: fetching a long history holds a lock for a while.
+    fn past_place(&self) -> PathBuf {
+        self.cache.place().join("past")
+    }
+
+    /// Looks back. If git failed rather than the network, the copy of the history may be broken: then does it
+    /// again with a new one.
+    fn with_past<T>(
+        &self,
+        deadline: Deadline,
+        mut act: impl FnMut() -> Result<T, StoreErrorKind>,
+    ) -> Result<T, StoreErrorKind> {
+        libgit2::until(deadline, || match act() {
+            Err(StoreErrorKind::Git(GitError::Libgit2 { .. })) => {
+                Mirror::discard(&self.past_place(), deadline)?;
+                act()
+            }
+            result => result,
+        })
+    }
+
     fn held(&self) -> Held {
         Held::of(self.cache.place(), &self.options)
     }
 
     /// Looks at the folder as it was.
     fn look_back(&self, at: &At, deadline: Deadline) -> Result<Look, StoreErrorKind> {
-        let ((found, moment), repo) = match self.remembered(at, deadline) {
-            // What a commit has never changes.
-            Some(found) if !matches!(at, At::Time(_)) => found,
-            found => match (libgit2::until(deadline, || self.fetched(at, deadline)), found) {
-                (Err(error), Some(found)) if !is_unknown(&error) => {
-                    tracing::info!(target: "store", url = self.url, error = chain(&error), "the copy has that moment");
-                    found
-                }
-                (fetched, _) => fetched?,
-            },
+        // What a commit has never changes. What the branch had at some time does if somebody replaces its commits.
+        let is_lasting = !matches!(at, At::Time(_));
+        let remembered = if is_lasting { self.remembered(at, deadline) } else { None };
+        let fetched = || self.with_past(deadline, || self.fetched(at, deadline));
+        let ((found, moment), repo) = match remembered.map_or_else(fetched, Ok) {
+            Err(error) if !is_lasting && !is_unknown(&error) => {
+                let Some(found) = self.remembered(at, deadline) else { return Err(error) };
+                tracing::info!(target: "store", url = self.url, error = chain(&error), "the copy has that moment");
+                found
+            }
+            found => found?,
         };
-        let (cache, url) = (self.cache.clone(), self.url.clone());
-        let look = Look::new(Some(found.version()), move |_| {
-            cache.consult(|known| found.read(&repo, known)).in_store(&url)
+        let remote = self.clone();
+        let look = Look::new(Some(found.version()), move |deadline| {
+            let read = || -> Result<Snapshot, StoreErrorKind> {
+                let snapshot = remote.cache.consult(|known| found.read(&repo, known))?;
+                if snapshot.unsure() > 0 {
+                    // The copy is damaged, or the server's repository. The next look finds out. If the copy cannot be
+                    // removed, that look fails.
+                    let _ = Mirror::renew_once(&remote.past_place(), deadline);
+                }
+                Ok(snapshot)
+            };
+            read().in_store(&remote.url)
         });
         Ok(look.at(moment))
     }
 
     /// The folder as it was, if this machine knows it without the network.
     fn remembered(&self, at: &At, deadline: Deadline) -> Option<(Found, Repository)> {
-        let (repo, refs_seen) = Mirror::last(self.cache.place())?;
+        self.remembered_in(&self.past_place(), at, deadline)
+            .or_else(|| self.remembered_in(self.cache.place(), at, deadline))
+    }
+
+    fn remembered_in(&self, place: &Path, at: &At, deadline: Deadline) -> Option<(Found, Repository)> {
+        let (repo, refs_seen) = Mirror::last(place)?;
         let past = Past { repo: &repo, tip: refs_seen.tip, folder: &self.options.folder, tag: &|_| None };
         // A later commit proves that the copy has all commits of that time.
         let is_covered = match at {
@@ -96,12 +134,11 @@ impl Remote {
         Some((found, repo))
     }
 
-    /// The folder as it was, with as much of the history as that needs.
+    /// The folder as it was, after fetching what is new in the history.
     fn fetched(&self, at: &At, deadline: Deadline) -> Result<(Found, Repository), StoreErrorKind> {
-        let mut mirror = OpenMirror::open(self, "", deadline)?;
+        let mut mirror = OpenMirror::of_past(self, deadline)?;
         let found = mirror.find(at, deadline)?;
-        let repo = Repository::open_bare(mirror.repo().path()).during("open the mirror")?;
-        Ok((found, repo))
+        Ok((found, mirror.into_reader()?))
     }
 
     /// An operation that makes no commit.
@@ -180,17 +217,17 @@ impl Store for Remote {
         &self,
         deadline: Deadline,
         visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Reached, StoreError> {
         // A second attempt continues where the first one failed.
         let mut walk = None;
-        let operation = self.operation(deadline);
-        let history = async || {
-            let mut mirror = OpenMirror::open(self, "", deadline)?;
+        let history = || {
+            let mut mirror = OpenMirror::of_past(self, deadline)?;
             let tip = mirror.history()?;
-            let walk = walk.get_or_insert_with(|| Walk::from(tip));
-            walk.run(mirror.repo(), &self.options.folder, visit)
+            // Others need not wait for the end of the walk.
+            let repo = mirror.into_reader()?;
+            walk.get_or_insert_with(|| Walk::from(tip)).run(&repo, &self.options.folder, deadline, visit)
         };
-        self.run(&operation, publish::operate(&operation, history))
+        self.with_past(deadline, history).in_store(&self.url)
     }
 
     fn withdrawn(&self, ids: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {

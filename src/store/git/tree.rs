@@ -20,8 +20,10 @@ const MAX_LOOKED: usize = 1_000;
 
 /// The commit, if it is within the size limit.
 pub(super) fn commit(repo: &Repository, oid: Oid) -> Result<Commit, StoreErrorKind> {
-    measure(repo, oid)?;
-    commits::read(repo, oid).during("read a commit")
+    commits::read(repo, oid).or_else(|error| {
+        measure(repo, oid)?;
+        Err(error).during("read a commit")
+    })
 }
 
 /// The tree, if it is within the size limit.

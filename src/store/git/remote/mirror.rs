@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::Remote;
 use crate::deadline::Deadline;
+use crate::progress::{self, Operation};
 use crate::store::git::commit::{self, Prepared};
+use crate::store::git::error::During;
 use crate::store::git::held::{Held, Standing};
 use crate::store::git::inbox::{self, Says, WaitingUpdate};
 use crate::store::git::mirror::{Mirror, Upstream};
@@ -36,6 +38,17 @@ impl<'a> OpenMirror<'a> {
         Ok(OpenMirror { mirror: Mirror::open(remote.cache.place(), deadline)?, remote, author })
     }
 
+    /// The same for the copy of the whole history.
+    pub(super) fn of_past(remote: &'a Remote, deadline: Deadline) -> Result<OpenMirror<'a>, StoreErrorKind> {
+        progress::note(Operation::Fetch, 0, 0);
+        Ok(OpenMirror { mirror: Mirror::whole(&remote.past_place(), deadline)?, remote, author: "" })
+    }
+
+    /// Gives up the lock, and opens the repository to read what it has now.
+    pub(super) fn into_reader(self) -> Result<Repository, StoreErrorKind> {
+        Repository::open_bare(self.repo().path()).during("open the mirror")
+    }
+
     pub(super) fn repo(&self) -> &Repository {
         &self.mirror.repo
     }
@@ -58,7 +71,7 @@ impl<'a> OpenMirror<'a> {
         let repo = &self.mirror.repo;
         let doubtful = |entry: &WaitingUpdate| updates::is_doubtful(repo, entry, refs_seen.tip);
         match self.mirror.is_shallow() && inbox::entries(&refs_seen.others).iter().any(doubtful) {
-            true => self.mirror.deepen_if_possible(upstream, refs_seen),
+            true => self.mirror.deepen(upstream),
             false => Ok(refs_seen),
         }
     }
@@ -205,9 +218,10 @@ impl publish::Snapshot for Read {
 }
 
 impl OpenMirror<'_> {
-    /// Fetches the whole history, and returns the branch's tip.
+    /// Fetches what is new in the history, and returns the branch's tip.
     pub(super) fn history(&mut self) -> Result<Option<Oid>, StoreErrorKind> {
         let mut refs_seen = self.fetch(&|name| name.starts_with(inbox::PREFIX))?;
+        // The server's own repository may be shallow, and have older commits later.
         if self.mirror.is_shallow() {
             let also = |name: &str| refs_seen.others.contains_key(name);
             let upstream = Upstream { also: &also, ..self.upstream(&|_| false) };
@@ -217,7 +231,7 @@ impl OpenMirror<'_> {
         Ok(refs_seen.tip)
     }
 
-    /// Finds the folder as it was. Fetches what is new, and the whole history if that is not enough.
+    /// Finds the folder as it was, after fetching what is new in the history.
     pub(super) fn find(&mut self, at: &At, deadline: Deadline) -> Result<Found, StoreErrorKind> {
         let wanted = match at {
             At::Named(name) => format!("{TAGS}{name}"),
