@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -74,7 +75,16 @@ pub(super) fn run(args: &Args, config: &Config, stores: &FleetStores) -> Result<
 fn shown(events: &[Event], format: Format) -> Result<String, CliError> {
     match format {
         Format::Text => Ok(events.iter().map(line).collect()),
-        Format::Json => console::json(&events.iter().map(described).collect::<Vec<_>>()),
+        Format::Json => console::json(&Described(events)),
+    }
+}
+
+/// Events as JSON. Each value is made when it is written: there may be a hundred thousand.
+struct Described<'e>(&'e [Event]);
+
+impl Serialize for Described<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(described))
     }
 }
 

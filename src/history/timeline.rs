@@ -87,7 +87,7 @@ impl Timeline {
     }
 
     /// Whether the step is not later than the end.
-    fn has_ended(&mut self, step: &Step) -> bool {
+    fn is_in_time(&mut self, step: &Step) -> bool {
         let End::At(moments) = &self.end else { return true };
         if moments.iter().any(|moment| moment.commit == step.moment.commit) {
             // Those before it were younger only by their clocks.
@@ -129,7 +129,7 @@ impl Timeline {
 
 impl Visitor for Timeline {
     fn visit(&mut self, step: Step) -> ControlFlow<()> {
-        if !self.has_ended(&step) {
+        if !self.is_in_time(&step) {
             return ControlFlow::Continue(());
         }
         self.newest.get_or_insert_with(|| step.moment.clone());

@@ -159,10 +159,9 @@ pub(super) fn withdrawn(repo: &Repository, tip: Option<Oid>, ids: &BTreeSet<Name
     for _ in 0..MAX_LOOKED_AT {
         let Some(commit) = next.filter(|_| !open.is_empty()) else { break };
         if commit.committer().email_bytes() == EMAIL.as_bytes() {
-            for line in commit.message().unwrap_or_default().lines() {
-                let id = line.split([' ', ':']).next().unwrap_or_default();
+            for (id, is_withdrawal) in reported(commit.message().unwrap_or_default()) {
                 if open.remove(id)
-                    && is_withdrawal(line, id)
+                    && is_withdrawal
                     && let Ok(id) = Name::parse(id)
                 {
                     withdrawn.insert(id);
@@ -179,9 +178,16 @@ fn withdrawals(repo: &Repository, oid: Oid) -> BTreeSet<String> {
     let Some(commit) = repo.find_commit(oid).ok().filter(|_| is_by_presence(repo, oid)) else {
         return BTreeSet::new();
     };
-    let lines = commit.message().unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
-    let named = lines.iter().filter_map(|line| Some((line, line.split([' ', ':']).next()?)));
-    named.filter(|(line, id)| is_withdrawal(line, id)).map(|(_, id)| id.to_owned()).collect()
+    let reported = reported(commit.message().unwrap_or_default());
+    reported.filter(|(_, is_withdrawal)| *is_withdrawal).map(|(id, _)| id.to_owned()).collect()
+}
+
+/// The instance-ids at the beginning of the lines of a commit message, and whether the line reports a withdrawal.
+fn reported(message: &str) -> impl Iterator<Item = (&str, bool)> {
+    message.lines().map(|line| {
+        let id = line.split([' ', ':']).next().unwrap_or_default();
+        (id, is_withdrawal(line, id))
+    })
 }
 
 /// Whether that line of a commit message reports that the node left: `ID: left`, or with its part.
