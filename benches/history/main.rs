@@ -54,6 +54,7 @@ fn main() {
         "list --format ids --at 2025-12-31",
         "list --format ids --at 2025-01-02",
         "diff 2025-04-01 2025-07-01",
+        "page -o fleet.html",
         "log",
         "log --part lb1 --since 2025-12-01",
         "log --limit 1000000 --format json",
