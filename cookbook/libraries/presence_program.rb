@@ -225,7 +225,8 @@ module Presence
 
       shown = shown(argv, environment, secrets)
       everything = { 'PATH' => path.join(File::PATH_SEPARATOR) }.merge(home(user), environment)
-      command = Mixlib::ShellOut.new(*argv, timeout: timeout, cwd: cwd, environment: everything, user: user)
+      group = user && Etc.getpwnam(user).gid
+      command = Mixlib::ShellOut.new(*argv, timeout: timeout, cwd: cwd, environment: everything, user: user, group: group)
       command.run_command
       Outcome.new(shown, command.exitstatus, text(command.stdout), Mask.secrets(text(command.stderr), secrets))
     rescue Errno::ENOENT, Errno::EACCES

@@ -95,6 +95,13 @@ RSpec.describe Presence::Run do
     expect(outcome.shown).to eq "PRESENCE_STORE='https://***@git.example.net/list.git,/b' printenv PRESENCE_STORE"
   end
 
+  it 'runs a program as another user, in its group and home' do
+    skip 'only root can' unless Process.euid == 0
+    outcome = described_class.call(['sh', '-c', 'id -un; id -g; echo "$HOME"'], user: 'nobody')
+    nobody = Etc.getpwnam('nobody')
+    expect(outcome.stdout.lines.map(&:chomp)).to eq ['nobody', nobody.gid.to_s, nobody.dir]
+  end
+
   it 'shows command lines that a shell takes as they are' do
     words = ['printf', '%s|', "it's", 'a b', '*', '$HOME', '--x=1', '']
     outcome = described_class.call(words)
