@@ -39,15 +39,15 @@ enum Step<'c> {
 }
 
 impl<'c> FastPath<'c> {
-    /// The body, if it is simple. Values of the context are taken now, since they are the same for all nodes:
-    /// it is the one of `rc`, if that has its own.
+    /// The body, if it is simple. Values of the context are taken now, since they are the same for all nodes.
     pub(super) fn new(
         body: &'c Template,
         shared: &Shared<'_>,
         context: &'c Context,
         rc: &RenderContext<'_, '_>,
     ) -> Option<FastPath<'c>> {
-        (!rc.is_disable_escape() && !shared.is_scoped()).then_some(())?;
+        let engine_is_as_usual = rc.context().is_none() && !rc.is_disable_escape();
+        (engine_is_as_usual && !shared.is_scoped()).then_some(())?;
         Some(FastPath { steps: steps(body, context)? })
     }
 

@@ -120,8 +120,7 @@ fn render_pass<'reg: 'rc, 'rc, 'a>(
     // A body that fails leaves the render context inside its blocks; this is the state to restore.
     let before = rc.clone();
     let last = members.len().min(most).saturating_sub(1);
-    let own = rc.context();
-    let plain = FastPath::new(body, shared, own.as_deref().unwrap_or(ctx), rc);
+    let plain = FastPath::new(body, shared, ctx, rc);
     let plain = plain.map(|plain| plain.render(shared, &members[..members.len().min(most)], last));
     let mut runs = plain.into_iter().flatten().peekable();
     let mut index = 0;

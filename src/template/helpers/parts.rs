@@ -13,7 +13,7 @@ use handlebars::{
     BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
     Renderable, StringOutput, Template,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::attribution::{attribute_part_error, for_none};
@@ -97,7 +97,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
             block.set_local_var("last", (index + 1 == parts.len()).into());
             rc.push_block(block);
             let mut output = StringOutput::new();
-            match render_with(own_vars(part.as_str(), ctx, rc), body, r, ctx, rc, &mut output) {
+            match render_with(own_vars(part, ctx), body, r, ctx, rc, &mut output) {
                 Ok(()) => {
                     rc.pop_block();
                     text.push_str(&output.into_string()?);
@@ -130,12 +130,16 @@ fn render_each<'reg: 'rc, 'rc, 's>(
 }
 
 /// The context in which the variables of a part override those of all, if it has any: `[vars.app2]`.
-fn own_vars(key: &str, ctx: &Context, rc: &RenderContext<'_, '_>) -> Option<Context> {
-    let around = rc.context();
-    let around = around.as_deref().unwrap_or(ctx).data();
-    let own = around.get(VARS)?.get(key)?.as_object()?.clone();
+fn own_vars(part: &Name, ctx: &Context) -> Option<Context> {
+    let around = ctx.data();
+    let vars = around.get(VARS)?;
+    let own = vars.get(part.as_str())?.as_object()?;
+    let mut all = vars.as_object()?.clone();
+    // The ports of all parts are given out together, so `frontend_port` is that of the first part here too.
+    let own = own.iter().filter(|(name, _)| *name != "frontend_port");
+    all.extend(own.map(|(name, value)| (name.clone(), value.clone())));
     let mut data = around.clone();
-    data.get_mut(VARS)?.as_object_mut()?.extend(own);
+    *data.get_mut(VARS)? = Value::Object(all);
     Some(Context::from(data))
 }
 
@@ -149,13 +153,14 @@ fn render_with<'reg: 'rc, 'rc>(
     out: &mut StringOutput,
 ) -> HelperResult {
     let Some(context) = context else { return body.render(r, ctx, rc, out) };
-    // The engine cannot return from another context to its own.
-    let mut inner = rc.clone();
-    inner.set_context(context);
-    body.render(r, ctx, &mut inner, out)?;
-    rc.set_trailing_newline(inner.get_trailine_newline());
-    rc.set_content_produced(inner.get_content_produced());
-    rc.set_indent_before_write(inner.get_indent_before_write());
+    // For as long as its own context lives, which is shorter than the one around it.
+    let mut inner: RenderContext<'reg, '_> = rc.clone();
+    body.render(r, &context, &mut inner, out)?;
+    let (newline, produced, indent) =
+        (inner.get_trailine_newline(), inner.get_content_produced(), inner.get_indent_before_write());
+    rc.set_trailing_newline(newline);
+    rc.set_content_produced(produced);
+    rc.set_indent_before_write(indent);
     Ok(())
 }
 
