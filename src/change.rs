@@ -1,9 +1,12 @@
 //! The difference between two versions of a node's record, in words: for the subject of a commit, or a line
 //! of history.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::record::{Facts, MAX_REASON, REASON, Record, text};
+use serde_json::Value;
+
+use crate::record::{Facts, MAX_REASON, REASON, Record, SERVICES, text};
 use crate::sanitize::{excerpt, said};
 
 /// What happened to a node's record.
@@ -37,6 +40,7 @@ const COMPANIONS: [&str; 3] = ["statelog", "statetss", REASON];
 
 /// Whether the fact only says when and how the state changed.
 pub(crate) fn is_of_the_state(fact: &str) -> bool {
+    let fact = own_name(fact);
     COMPANIONS.contains(&fact) && fact != REASON
 }
 
@@ -57,6 +61,7 @@ impl Change {
 }
 
 fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
+    let (before, after) = (&flat(before), &flat(after));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
     names.dedup();
@@ -64,7 +69,7 @@ fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
         .map(|name| {
-            let shown = |value| if name == REASON { whole(value) } else { shown(value) };
+            let shown = |value| if own_name(name) == REASON { whole(value) } else { shown(value) };
             FactChange {
                 fact: name.clone(),
                 before: before.get(name).map(shown),
@@ -72,6 +77,28 @@ fn facts_between(before: &Facts, after: &Facts) -> Vec<FactChange> {
             }
         })
         .collect()
+}
+
+/// The facts with those of each service beside them, as `SERVICE/FACT`.
+fn flat(facts: &Facts) -> Cow<'_, Facts> {
+    let Some(Value::Object(services)) = facts.get(SERVICES) else { return Cow::Borrowed(facts) };
+    let mut flat = facts.clone();
+    flat.remove(SERVICES);
+    for (service, facts) in services {
+        let service = excerpt(service);
+        match facts {
+            Value::Object(facts) if !facts.is_empty() => {
+                flat.extend(facts.iter().map(|(fact, value)| (format!("{service}/{fact}"), value.clone())));
+            }
+            other => drop(flat.insert(format!("{SERVICES}/{service}"), other.clone())),
+        }
+    }
+    Cow::Owned(flat)
+}
+
+/// The name of a fact without that of its service.
+fn own_name(fact: &str) -> &str {
+    fact.rsplit('/').next().unwrap_or(fact)
 }
 
 /// A reason for people: one line, without terminal control characters. It may be longer than other values.
@@ -92,14 +119,17 @@ impl fmt::Display for Change {
             Change::Moved => f.write_str("file moved, same facts"),
             Change::Rewritten => f.write_str("file rewritten, same facts"),
             Change::Changed(facts) => {
-                let reason = facts.iter().find(|change| change.fact == REASON);
-                let reason = reason.and_then(|change| change.after.as_deref());
+                // The reason beside a state is that of the node, or of the same service.
+                let reason = |state: &str| {
+                    let reason = format!("{}{REASON}", state.strip_suffix("state")?);
+                    facts.iter().find(|change| change.fact == reason)?.after.as_deref()
+                };
                 let told: Vec<String> = facts
                     .iter()
-                    .filter(|change| !COMPANIONS.contains(&change.fact.as_str()))
-                    .map(|change| match (change.fact.as_str(), reason) {
-                        ("state", Some(reason)) => format!("{change} ({reason})"),
-                        _ => change.to_string(),
+                    .filter(|change| !COMPANIONS.contains(&own_name(&change.fact)))
+                    .map(|change| match reason(&change.fact).filter(|_| own_name(&change.fact) == "state") {
+                        Some(reason) => format!("{change} ({reason})"),
+                        None => change.to_string(),
                     })
                     .collect();
                 if told.is_empty() { f.write_str("state confirmed") } else { f.write_str(&told.join(", ")) }

@@ -63,6 +63,9 @@ pub struct HealthMemory {
     pub wedged: bool,
     /// The recent failures, which delay the return.
     pub failures: Failures,
+    /// What is known of the checks of each service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, HealthMemory>,
 }
 
 /// What follows from the verdicts.
@@ -92,16 +95,17 @@ impl HealthMemory {
     }
 
     /// Whether all checks find this node healthy; `None` until each has answered.
-    pub fn healthy(&self, checks: &[Health]) -> Option<bool> {
+    pub fn healthy(&self, checks: &[&Health]) -> Option<bool> {
         let verdicts: Option<Vec<bool>> =
             checks.iter().map(|check| self.pulses.get(&check.name)?.healthy).collect();
         verdicts.filter(|verdicts| !verdicts.is_empty()).map(|verdicts| verdicts.into_iter().all(|good| good))
     }
 
     /// The checks that find this node ill.
-    pub fn ill<'c>(&self, checks: &'c [Health]) -> impl Iterator<Item = &'c Health> {
+    pub fn ill<'c>(&self, checks: &[&'c Health]) -> impl Iterator<Item = &'c Health> {
         checks
             .iter()
+            .copied()
             .filter(|check| self.pulses.get(&check.name).is_some_and(|pulse| pulse.healthy == Some(false)))
     }
 
@@ -119,7 +123,7 @@ impl HealthMemory {
     /// What follows for a node that is in this state now.
     pub fn judge(
         &mut self,
-        checks: &[Health],
+        checks: &[&Health],
         state: Option<&str>,
         states: &States,
         now: Timestamp,
@@ -226,6 +230,7 @@ mod tests {
     fn all_checks_must_agree() {
         let named = |name: &str| Health {
             name: name.into(),
+            service: None,
             check: Check::Answers(([127, 0, 0, 1], 1).into(), probe::Question::Connect),
             rise: 1,
             fall: 1,
@@ -234,6 +239,7 @@ mod tests {
             damp: std::time::Duration::ZERO,
         };
         let checks = [named("a"), named("b")];
+        let checks: Vec<&Health> = checks.iter().collect();
         let mut memory = HealthMemory::default();
         assert_eq!(memory.healthy(&checks), None);
         memory.pulses.insert("a".into(), Pulse { healthy: Some(true), doubts: 0 });
@@ -265,6 +271,7 @@ mod tests {
         fn new(rise: u32, fall: u32, damp: Duration) -> Node {
             let check = Health {
                 name: "web".into(),
+                service: None,
                 check: Check::Answers(([127, 0, 0, 1], 1).into(), probe::Question::Connect),
                 rise,
                 fall,
@@ -285,7 +292,7 @@ mod tests {
 
         fn hear(&mut self, good: bool) {
             self.memory.hear(&self.check[0], good);
-            match self.memory.judge(&self.check, Some(self.state), &self.states, self.now) {
+            match self.memory.judge(&[&self.check[0]], Some(self.state), &self.states, self.now) {
                 Judgement::Stay => {}
                 Judgement::Hold(_) => self.holds += 1,
                 Judgement::Enter(state) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
+use crate::record::SERVICE;
 use crate::roster::Node;
 use crate::sanitize::terminal_safe;
 
@@ -40,10 +41,25 @@ impl Page {
         let _ = writeln!(self.0, " {value}");
     }
 
-    /// Adds the nodes, counted by their facts.
+    /// Adds the nodes, and the services that they offer, counted by their facts.
     pub fn nodes<'a>(&mut self, nodes: impl Iterator<Item = &'a Node>) {
         let mut counts: BTreeMap<[String; 5], usize> = BTreeMap::new();
+        let mut services: BTreeMap<[String; 5], usize> = BTreeMap::new();
         for node in nodes {
+            for service in node.services.iter().map(|offer| node.as_service(offer)) {
+                let fact = |name: &str| {
+                    let text = service.record.text(name).unwrap_or_default();
+                    text.chars().take(MAX_LABEL).collect::<String>()
+                };
+                let key = [
+                    fact("nodepart"),
+                    fact(SERVICE),
+                    fact("deployment"),
+                    fact("state"),
+                    service.availability.to_string(),
+                ];
+                *services.entry(key).or_default() += 1;
+            }
             let fact = |name: &str| {
                 let text = node.record.text(name).unwrap_or_default();
                 text.chars().take(MAX_LABEL).collect::<String>()
@@ -68,6 +84,20 @@ impl Page {
                 ("availability", availability),
             ];
             self.series("presence_nodes", &labels, count);
+        }
+        if services.is_empty() {
+            return;
+        }
+        self.family("presence_services", "gauge", "Services that nodes on the list offer.");
+        for ([part, service, deployment, state, availability], count) in &bounded(services, MAX_KINDS) {
+            let labels = [
+                ("part", part.as_str()),
+                (SERVICE, service),
+                ("deployment", deployment),
+                ("state", state),
+                ("availability", availability),
+            ];
+            self.series("presence_services", &labels, count);
         }
     }
 

@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Notify;
 use crate::errors::PathError;
 use crate::health::WEDGED;
+use crate::name::Name;
 use crate::record::{Facts, MAX_REASON, REASON, Record};
 use crate::roster::{Availability, NodeChange, Roster, States, diff};
 use memory::{LockedFolder, Notified, Queue};
@@ -40,12 +42,12 @@ pub struct Event {
     pub deployment: Option<String>,
     /// Its state now, if it states one.
     pub state: Option<String>,
-    /// Why it is wedged, if it states that.
+    /// Why it, or one of its services, is wedged, if it states that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What changed, in words: "joined", "state done -> wedged".
     pub change: String,
-    /// Whether somebody should act now: the node is wedged, or it disappeared while it was active.
+    /// Whether somebody should act now: the node or one of its services is wedged, or it disappeared while it was active.
     pub critical: bool,
 }
 
@@ -74,9 +76,12 @@ pub fn events(before: &BTreeMap<String, Facts>, after: &Roster, states: &States)
 fn event(node: &NodeChange<'_>, states: &States) -> Option<Event> {
     let about = node.last()?;
     let fact = |name: &str| about.text(name).map(|text| crate::sanitize::excerpt(&text));
-    let is_wedged = |record: &Record| record.state().as_deref() == Some(WEDGED);
+    let ill = |record: &Record| wedged(record);
     let critical = match (node.before, node.after) {
-        (before, Some(now)) => is_wedged(now) && !before.is_some_and(is_wedged),
+        (before, Some(now)) => {
+            let before = before.map(ill).unwrap_or_default();
+            ill(now).iter().any(|ill| !before.contains(ill))
+        }
         (Some(gone), None) => states.of(gone.state().as_deref()) == Availability::Active,
         (None, None) => false,
     };
@@ -86,10 +91,22 @@ fn event(node: &NodeChange<'_>, states: &States) -> Option<Event> {
         stacktype: fact("stacktype"),
         deployment: fact("deployment"),
         state: fact("state"),
-        reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)),
+        reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)).or_else(|| {
+            let services = about.services().good;
+            let reason = services.iter().find_map(|service| service.facts.get(REASON)?.as_str().map(str::to_owned));
+            reason.map(|reason| crate::sanitize::said(&reason, MAX_REASON))
+        }),
         change: node.change.to_string(),
         critical,
     })
+}
+
+/// What is wedged of a node: itself (`None`) and its services.
+fn wedged(record: &Record) -> Vec<Option<Name>> {
+    let itself = (record.state().as_deref() == Some(WEDGED)).then_some(None);
+    let services = record.services().good.into_iter();
+    let services = services.filter(|service| service.facts.get("state").and_then(Value::as_str) == Some(WEDGED));
+    itself.into_iter().chain(services.map(|service| Some(service.name))).collect()
 }
 
 /// The message of these events.

@@ -16,7 +16,7 @@ use crate::health::WEDGED;
 use crate::name::Name;
 use crate::output::digest;
 use crate::output::limits::{Counts, Loss};
-use crate::record::Record;
+use crate::record::{Record, SERVICE};
 use crate::roster::{Availability, Node, Roster, States};
 use crate::template::{AnswerNodes, InUse, Previous};
 use crate::text::Text;
@@ -167,6 +167,9 @@ impl Kept {
                     continue;
                 }
                 let node = at.and_then(|at| roster.nodes.get(at as usize));
+                // `app1 service=api` is about the service, which may be ill while its node is not.
+                let offered = node.and_then(|node| node.offered(asked_service(question)?));
+                let node = offered.as_ref().or(node);
                 let aged = kept.held.is_some_and(|held| now.duration_since(held) > MAX_HELD);
                 let fate = match node {
                     _ if aged && !active.is_empty() => Fate::InOrder,
@@ -271,13 +274,25 @@ fn is_wedged(node: &Node) -> bool {
     node.record.state().as_deref() == Some(WEDGED)
 }
 
+/// The service that a question is about.
+fn asked_service(question: &str) -> Option<&str> {
+    let mut words = question.rsplit('/').next()?.split(' ');
+    words.find_map(|word| word.strip_prefix(SERVICE)?.strip_prefix('='))
+}
+
 /// What became of a node that is on the list, but not in the answer to the question.
 fn fate(question: &str, kept: &KeptNode, node: &Node, states: &States) -> Fate {
     let differs = |fact: &str| kept.record.text(fact) != node.record.text(fact);
     // `app* rack=r1`
     let innermost = question.rsplit('/').next().unwrap_or_default();
     let mut named = innermost.split(' ').filter_map(|word| Some(word.split_once('=')?.0));
-    if ["nodepart", "stacktype", "deployment"].into_iter().any(differs) || named.any(differs) {
+    if ["nodepart", "stacktype", "deployment"].into_iter().any(differs)
+        || named.any(|fact| fact != SERVICE && differs(fact))
+    {
+        return Fate::InOrder;
+    }
+    // The node does not offer it any more.
+    if asked_service(question).is_some() && node.service.is_none() {
         return Fate::InOrder;
     }
     let state = node.record.state();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::published;
 use crate::endpoint::Address;
@@ -13,7 +14,7 @@ use crate::errors::pasted;
 use crate::facts::{self, FactsError, Nodeinfo};
 use crate::health;
 use crate::name::Name;
-use crate::record::{Facts, REASON, Record, RecordError};
+use crate::record::{Facts, REASON, Record, RecordError, SERVICES};
 
 /// This node's record cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,14 @@ pub enum NodeError {
     /// There is no folder to write facts into.
     #[error("there is no nodeinfo folder `{}`", .0.display())]
     NoFolder(PathBuf),
+    /// There is no folder of that service, whose health is checked.
+    #[error("there is no folder `{}` of the service `{service}`", dir.display())]
+    NoService {
+        /// The folder.
+        dir: PathBuf,
+        /// The service.
+        service: Name,
+    },
     /// The facts do not make a record.
     #[error("this node {source}")]
     Record {
@@ -69,6 +78,9 @@ impl NodeError {
             NodeError::NoFolder(dir) => {
                 Some(format!("create it with `presence init --nodeinfo {}`", pasted(dir)))
             }
+            NodeError::NoService { service, .. } => {
+                Some(format!("create it with `presence init --service {service} --port PORT`"))
+            }
             NodeError::Clock(_) => Some("write it like 2015-10-08T17:46:46Z".to_owned()),
         }
     }
@@ -84,6 +96,13 @@ pub fn facts(nodeinfo: &Nodeinfo) -> Result<Facts, NodeError> {
     // A different state was written by hand, so the reason belongs to the old one.
     if found.get("state").and_then(|state| state.as_str()) != Some(health::WEDGED) {
         found.remove(REASON);
+    }
+    if let Some(Value::Object(services)) = found.get_mut(SERVICES) {
+        for facts in services.values_mut().filter_map(Value::as_object_mut) {
+            if facts.get("state").and_then(Value::as_str) != Some(health::WEDGED) {
+                facts.remove(REASON);
+            }
+        }
     }
     Ok(found)
 }
@@ -136,16 +155,37 @@ pub fn enter_state(nodeinfo: &Nodeinfo, state: &Name, reason: Option<&str>) -> R
     if !nodeinfo.dir.is_dir() {
         return Err(NodeError::NoFolder(nodeinfo.dir.clone()));
     }
-    let Some(changes) = facts::enter_state(&facts(nodeinfo)?, state.as_str(), now_utc()?) else {
+    write_state(&nodeinfo.dir, &facts(nodeinfo)?, state, reason)
+}
+
+/// The same for one of its services, in the folder of that.
+pub fn enter_state_of(
+    nodeinfo: &Nodeinfo,
+    service: &Name,
+    state: &Name,
+    reason: Option<&str>,
+) -> Result<bool, NodeError> {
+    let dir = facts::service(&nodeinfo.dir, service.as_str());
+    if !dir.is_dir() {
+        return Err(NodeError::NoService { dir, service: service.clone() });
+    }
+    let all = facts(nodeinfo)?;
+    let own = all.get(SERVICES).and_then(|services| services.get(service.as_str())?.as_object());
+    let own: Facts = own.into_iter().flatten().map(|(fact, value)| (fact.clone(), value.clone())).collect();
+    write_state(&dir, &own, state, reason)
+}
+
+fn write_state(dir: &Path, facts: &Facts, state: &Name, reason: Option<&str>) -> Result<bool, NodeError> {
+    let Some(changes) = facts::enter_state(facts, state.as_str(), now_utc()?) else {
         return Ok(false);
     };
     // Before the state, so that a record never has one without the other.
     match reason {
-        Some(reason) => facts::write(&nodeinfo.dir, REASON, reason)?,
-        None => facts::remove(&nodeinfo.dir, REASON)?,
+        Some(reason) => facts::write(dir, REASON, reason)?,
+        None => facts::remove(dir, REASON)?,
     }
     for (fact, value) in changes {
-        facts::write(&nodeinfo.dir, fact, &value)?;
+        facts::write(dir, fact, &value)?;
     }
     Ok(true)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::console;
 use super::error::CliError;
 use crate::config::{self, RawOptions};
+use crate::endpoint::Port;
 use crate::errors::{AtPath, PathError};
 use crate::facts;
 use crate::name::Name;
@@ -18,7 +19,8 @@ use crate::store::shown_url;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   presence init --part app1 --stacktype lad1 --deployment fed1
-  presence init --config ./presence.toml --nodeinfo ./nodeinfo")]
+  presence init --config ./presence.toml --nodeinfo ./nodeinfo
+  presence init --service api --port 9090")]
 pub(super) struct Args {
     /// Set this node's part
     #[arg(long)]
@@ -29,6 +31,12 @@ pub(super) struct Args {
     /// Set this node's deployment
     #[arg(long)]
     deployment: Option<String>,
+    /// Make the folder of a service that this node offers besides its part
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Set the port of the service or, without --service, of this node
+    #[arg(long)]
+    port: Option<String>,
 }
 
 pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
@@ -44,6 +52,13 @@ pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
             facts.push((fact, name.to_string()));
         }
     }
+    let port = args.port.as_deref().map(Port::parse);
+    let port = port.transpose().map_err(|error| CliError::usage(format!("unusable port: {error}")))?;
+    let service = args.service.as_deref().map(Name::parse);
+    let service = service.transpose().map_err(|error| CliError::usage(format!("unusable service: {error}")))?;
+    if let (None, Some(port)) = (&service, port) {
+        facts.push(("port", port.to_string()));
+    }
     let mut machine = Facts::new();
     facts::complete(&mut machine);
     if !machine.contains_key("instance-id") {
@@ -58,6 +73,16 @@ pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
     for (fact, value) in facts {
         let path = nodeinfo.join(format!("{fact}.txt"));
         report(&path, create(&path, format!("{value}\n").as_bytes(), 0o644)?)?;
+    }
+    if let Some(service) = service {
+        let folder = facts::service(&nodeinfo, service.as_str());
+        fs::create_dir_all(&folder).at("make", &folder)?;
+        let path = folder.join("port.txt");
+        match port {
+            Some(port) => report(&path, create(&path, format!("{port}\n").as_bytes(), 0o644)?)?,
+            // A folder without a fact is no service.
+            None => console::note(&format!("next: write the port of the service into `{}`", path.display())),
+        }
     }
     for fact in ["nodepart", "stacktype"] {
         let path = nodeinfo.join(format!("{fact}.txt"));
@@ -279,6 +304,7 @@ nodeinfo = \"{nodeinfo}\"
 # again. One of command, tcp, http.
 # [[health]]
 # name = \"web\"
+# service = \"api\"            # only this service of the node becomes `wedged`, not the node
 # http = \"http://127.0.0.1:8080/healthz\"
 # rise = 2
 # fall = 3

@@ -8,7 +8,7 @@ use super::{console, fleet, list, node, past};
 use crate::config::Config;
 use crate::name::Name;
 use crate::record::{MAX_REASON, REASON};
-use crate::roster::Node;
+use crate::roster::{Node, Offer};
 use crate::sanitize::{said, terminal_safe_json};
 
 /// Show one node's record and where it was found
@@ -114,17 +114,30 @@ fn text(node: &Node, has_heartbeats: bool) -> Result<String, CliError> {
     let reason =
         node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
     let reason = reason.unwrap_or_default();
+    let services: String = node.services.iter().map(|offer| service(&node.as_service(offer), offer)).collect();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = node.record.to_pretty();
     let record = terminal_safe_json(&record);
     Ok(format!(
-        "node          {}\navailability  {}\n{reason}address       {address}\nport          {port}\nstate since   {changed}\nlast seen     {seen}\n\
+        "node          {}\navailability  {}\n{reason}address       {address}\nport          {port}\n{services}state since   {changed}\nlast seen     {seen}\n\
          found in      {}{stale}\nfile          {}\n\n{record}",
         node.record.id(),
         node.availability,
         node.store,
         node.path,
     ))
+}
+
+/// The line of a service.
+fn service(node: &Node, offer: &Offer) -> String {
+    let port = match &node.port {
+        Ok(Some(port)) => format!("port {port}"),
+        Ok(None) => "no port".to_owned(),
+        Err(reason) => format!("no port: it {reason}"),
+    };
+    let reason = node.record.text(REASON).map(|reason| format!(", wedged by {}", said(&reason, MAX_REASON)));
+    let reason = reason.unwrap_or_default();
+    format!("service       {}: {port}, {}{reason}\n", offer.service.name, node.availability)
 }
 
 /// A span of time in words, in its largest unit.

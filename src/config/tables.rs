@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::name::Name;
 use crate::output::limits::Limits;
 use crate::output::{Command, Target};
 use crate::probe::Question;
@@ -115,6 +116,8 @@ pub enum OnStop {
 pub struct Health {
     /// Its name in messages and state files.
     pub name: String,
+    /// The service of this node that it checks; `None` for the node itself.
+    pub service: Option<Name>,
     /// The check itself.
     pub check: Check,
     /// This many successes in a row make the node healthy.

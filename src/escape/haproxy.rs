@@ -157,6 +157,20 @@ pub(crate) fn unique_but_kept(
     ids
 }
 
+/// Ids that are unique among themselves, moved away from those that are taken.
+pub(crate) fn besides(ids: Vec<u32>, taken: &BTreeSet<u32>) -> Vec<u32> {
+    let mut used: HashSet<u32> = ids.iter().copied().filter(|id| !taken.contains(id)).collect();
+    let free = |mut id: u32| {
+        if taken.contains(&id) {
+            while taken.contains(&id) || !used.insert(id) {
+                id = id % MAX_SERVER_ID + 1;
+            }
+        }
+        id
+    };
+    ids.into_iter().map(free).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::assert_outcome;
@@ -289,6 +303,13 @@ mod tests {
         check(&[7, 7, 7], &[7, 8, 9]);
         check(&[7, 8, 7], &[7, 8, 9]);
         check(&[MAX_SERVER_ID, MAX_SERVER_ID], &[MAX_SERVER_ID, 1]);
+    }
+
+    #[test]
+    fn an_id_that_is_taken_is_left_to_its_holder() {
+        assert_eq!(besides(vec![3, 7, 9], &BTreeSet::new()), [3, 7, 9]);
+        assert_eq!(besides(vec![7, 9, 8], &BTreeSet::from([7, 10])), [11, 9, 8]);
+        assert_eq!(besides(vec![MAX_SERVER_ID], &BTreeSet::from([MAX_SERVER_ID])), [1]);
     }
 
     #[test]

@@ -6,7 +6,9 @@ mod nodeinfo;
 
 pub use machine::complete;
 pub use network::own_addresses;
-pub use nodeinfo::{FactsError, MAX_FACT_BYTES, Nodeinfo, file, has_file, is_empty, read, remove, write};
+pub use nodeinfo::{
+    FactsError, MAX_FACT_BYTES, Nodeinfo, file, has_file, is_empty, read, remove, service, write,
+};
 
 use jiff::civil::DateTime;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! The folder of facts: one file `NAME.txt` per fact, whose trimmed content is the value.
+//! The folder of facts: one file `NAME.txt` per fact, whose trimmed content is the value. The folder `services` in
+//! it has such a folder for each service that the node offers.
 //!
 //! A file without text is not a fact: it is being written, or was emptied. Byte order marks and Windows line
 //! ends do not belong to a fact.
@@ -7,9 +8,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::errors::{AtPath, PathError};
 use crate::folder::{self, Folder, Lasting, NotPlain, READABLE};
-use crate::record::Facts;
+use crate::name::{Name, NameError};
+use crate::record::{Facts, MAX_SERVICES, SERVICES};
 
 /// The folder of this node's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,21 @@ pub enum FactsError {
     /// Longer than [`MAX_FACT_BYTES`].
     #[error("fact `{}` is longer than {MAX_FACT_BYTES} bytes", .0.display())]
     TooLong(PathBuf),
+    /// The folder of services, or of one of them, is something else.
+    #[error("`{}` is not a folder; links are not followed", .0.display())]
+    NotAFolder(PathBuf),
+    /// The name of the folder cannot be the name of a service.
+    #[error("the folder `{}` is no service", path.display())]
+    BadService {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with its name.
+        #[source]
+        source: NameError,
+    },
+    /// More than [`MAX_SERVICES`] services.
+    #[error("`{}` has more than {MAX_SERVICES} services", .0.display())]
+    TooMany(PathBuf),
     /// The content, or the name, is not UTF-8.
     #[error("fact `{}` is not UTF-8 text", .0.display())]
     NotText(PathBuf),
@@ -49,6 +68,13 @@ impl FactsError {
             FactsError::NotAFile(path) => {
                 format!("replace `{}` by a regular file", path.display())
             }
+            FactsError::NotAFolder(path) => {
+                format!("replace `{}` by a folder, or move it away", path.display())
+            }
+            FactsError::BadService { path, .. } => {
+                format!("rename `{}`, or move it away", path.display())
+            }
+            FactsError::TooMany(path) => format!("move some folders out of `{}`", path.display()),
             FactsError::TooLong(path) => {
                 format!(
                     "a fact is a short text: shorten `{}`, or give it another ending than .txt",
@@ -66,8 +92,59 @@ impl FactsError {
     }
 }
 
-/// Reads every `*.txt` of the folder. Skips hidden files.
+/// Reads every `*.txt` of the folder and of its services. Skips hidden files.
 pub fn read(dir: &Path) -> Result<Facts, FactsError> {
+    let mut facts = read_folder(dir)?;
+    let services = read_services(&dir.join(SERVICES))?;
+    if !services.is_empty() {
+        facts.insert(SERVICES.to_owned(), Value::Object(services));
+    }
+    Ok(facts)
+}
+
+/// The folder with the facts of a service.
+pub fn service(dir: &Path, name: &str) -> PathBuf {
+    dir.join(SERVICES).join(name)
+}
+
+/// The facts of each service. A folder without a fact is not a service: it is being made, or was emptied.
+fn read_services(dir: &Path) -> Result<Map<String, Value>, FactsError> {
+    let mut services = Map::new();
+    let found = match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(services),
+        found => found.at("read", dir)?,
+    };
+    if !found.is_dir() {
+        return Err(FactsError::NotAFolder(dir.to_owned()));
+    }
+    for entry in fs::read_dir(dir).at("read", dir)? {
+        let entry = entry.at("read", dir)?;
+        let (path, kind) = (entry.path(), entry.file_type().at("read", &entry.path())?);
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(FactsError::NotText(path));
+        };
+        if name.starts_with('.') || kind.is_file() {
+            continue;
+        }
+        if !kind.is_dir() {
+            return Err(FactsError::NotAFolder(path));
+        }
+        let name = match Name::parse(name) {
+            Ok(name) => name,
+            Err(source) => return Err(FactsError::BadService { path, source }),
+        };
+        let facts = read_folder(&path)?;
+        if !facts.is_empty() {
+            services.insert(name.to_string(), facts.into_iter().collect());
+        }
+        if services.len() > MAX_SERVICES {
+            return Err(FactsError::TooMany(dir.to_owned()));
+        }
+    }
+    Ok(services)
+}
+
+fn read_folder(dir: &Path) -> Result<Facts, FactsError> {
     let mut facts = Facts::new();
     for entry in fs::read_dir(dir).at("read", dir)? {
         let entry = entry.at("read", dir)?;
@@ -99,9 +176,12 @@ pub fn is_empty(dir: &Path, fact: &str) -> bool {
     has_file(dir, fact) && read_fact(&file(dir, fact)).is_ok_and(|text| text.is_empty())
 }
 
-/// The file of a fact.
+/// The file of a fact, or the folder of the services.
 pub fn file(dir: &Path, fact: &str) -> PathBuf {
-    dir.join(format!("{fact}.txt"))
+    match fact {
+        SERVICES => dir.join(SERVICES),
+        fact => dir.join(format!("{fact}.txt")),
+    }
 }
 
 fn read_fact(path: &Path) -> Result<String, FactsError> {
@@ -158,6 +238,47 @@ mod tests {
             r#"{"my fact":"ü","nodepart":"app1","port":"8080","rack":"a\nb"}"#
         );
         assert!(has_file(dir.path(), "address") && !has_file(dir.path(), "zone"));
+    }
+
+    #[test]
+    fn a_folder_of_services_has_the_facts_of_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("port.txt", "8080");
+        put("services/README", "ignored");
+        put("services/web/port.txt", "8081\n");
+        put("services/api/port.txt", "9090\n");
+        put("services/api/check-path.txt", "/alive\n");
+        put("services/api/notes.md", "x");
+        put("services/empty/port.txt", "\n");
+        put("services/.git/config.txt", "x");
+        let facts = read(dir.path()).unwrap();
+        let text = r#"{"port":"8080","services":{"api":{"check-path":"/alive","port":"9090"},"web":{"port":"8081"}}}"#;
+        assert_eq!(serde_json::to_string(&facts).unwrap(), text);
+        assert_eq!(service(dir.path(), "api"), dir.path().join("services/api"));
+
+        let told = |expect: &str| {
+            let error = read(dir.path()).unwrap_err();
+            assert!(error.to_string().contains(expect) && error.hint().is_some(), "{error}");
+        };
+        put("services/a b/port.txt", "1");
+        told("services/a b` is no service");
+        fs::remove_dir_all(dir.path().join("services/a b")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("services/api"), dir.path().join("services/link"))
+            .unwrap();
+        told("services/link` is not a folder");
+        fs::remove_file(dir.path().join("services/link")).unwrap();
+        for number in 0..64 {
+            put(&format!("services/s{number}/port.txt"), "1");
+        }
+        told("more than 64 services");
+        fs::remove_dir_all(dir.path().join("services")).unwrap();
+        fs::write(dir.path().join("services"), "x").unwrap();
+        told("services` is not a folder");
     }
 
     #[test]

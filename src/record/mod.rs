@@ -3,6 +3,7 @@
 mod envelope;
 mod packed;
 mod scan;
+mod services;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use envelope::Envelope;
 pub use packed::Fact;
 use packed::Packed;
 use scan::Spelling;
+pub use services::{MAX_SERVICES, SERVICE, SERVICES, Service, Services};
 
 /// What a node states about itself: fact names and values, ordered by name. Unknown facts are kept.
 pub type Facts = BTreeMap<String, Value>;

@@ -31,7 +31,7 @@ pub(super) struct Packed {
 const FILE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x7f];
 
 /// How many facts are read often. Their offsets are looked up once.
-const USUAL: usize = 10;
+const USUAL: usize = 11;
 
 /// The node does not state the fact.
 const NOWHERE: u16 = u16::MAX;
@@ -49,9 +49,10 @@ fn usual(name: &[u8]) -> Option<usize> {
         b"ipv6" => 4,
         b"nodepart" => 5,
         b"port" => 6,
-        b"stacktype" => 7,
-        b"state" => 8,
-        b"statetss" => 9,
+        b"services" => 7,
+        b"stacktype" => 8,
+        b"state" => 9,
+        b"statetss" => 10,
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ mod twins;
 pub use availability::{Availability, States, UnknownAvailability};
 pub use diff::{NodeChange, diff};
 pub use freshness::{Freshness, Heartbeats};
-pub use node::{Fault, Node, faults, stated_address};
+pub use node::{Fault, Node, Offer, faults, stated_address};
 pub use patterns::{Patterns, PatternsError};
 pub use select::{Identity, Selector, SelectorError};
 pub use twins::twins;
@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use crate::endpoint::Allowed;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{Record, SERVICES};
 use crate::sanitize::excerpt;
 use crate::store::{File, Layout, Snapshot};
 use crate::text::Text;
@@ -186,6 +186,14 @@ fn read(
                 if let Some(reason) = record.envelope_problem() {
                     let (path, reason) = (path.clone(), reason.to_owned());
                     problems.push(Problem { store: store.clone(), path, reason });
+                }
+                if record.has(SERVICES) {
+                    let problems_of = record.services().problems.into_iter();
+                    problems.extend(problems_of.map(|reason| Problem {
+                        store: store.clone(),
+                        path: path.clone(),
+                        reason,
+                    }));
                 }
                 nodes.push(Node::new(record, store.clone(), path, source.stale, states));
             }

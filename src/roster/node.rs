@@ -8,7 +8,7 @@ use crate::endpoint::{Address, Allowed, Port};
 use crate::errors::chain;
 use crate::escape::haproxy;
 use crate::name::Name;
-use crate::record::Record;
+use crate::record::{REASON, Record, SERVICES, Service, text};
 use crate::sanitize::excerpt;
 use crate::text::Text;
 
@@ -25,6 +25,10 @@ pub struct Node {
     pub address: Result<Address, String>,
     /// The port of its service: `None` if it states none, or an error if the stated port is invalid.
     pub port: Result<Option<Port>, String>,
+    /// The further services that it offers, by name.
+    pub services: Box<[Offer]>,
+    /// The service that this is, if it is one of a node: see [`Node::as_service`].
+    pub service: Option<Box<Name>>,
     /// The store of its record.
     pub store: Text,
     /// The file, relative to the store's folder.
@@ -43,6 +47,8 @@ impl Node {
             availability: states.of(record.state().as_deref()),
             address: address(&record),
             port: port(&record),
+            services: offers(&record, states),
+            service: None,
             store,
             path,
             last_seen: None,
@@ -61,6 +67,72 @@ impl Node {
         {
             self.address = Err(format!("may not state its address: {error}"));
         }
+    }
+}
+
+/// A service of a node, judged.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// What the record states.
+    pub service: Service,
+    /// The meaning of the service's own state.
+    pub availability: Availability,
+}
+
+fn offers(record: &Record, states: &States) -> Box<[Offer]> {
+    if !record.has(SERVICES) {
+        return Box::default();
+    }
+    let judged = |service: Service| {
+        let state = service.facts.get("state").and_then(text).filter(|state| !state.is_empty());
+        Offer { availability: states.of(state.as_deref()), service }
+    };
+    record.services().good.into_iter().map(judged).collect()
+}
+
+impl Node {
+    /// One of its services as a node: with the service's facts over its own, at its own address. If the node
+    /// itself is less available than the service, so is the service.
+    pub fn as_service(&self, offer: &Offer) -> Node {
+        let mut record = self.record.of_service(&offer.service);
+        if self.availability > offer.availability {
+            let mut facts = record.facts();
+            for fact in ["state", REASON] {
+                match self.record.value(fact) {
+                    Some(value) => facts.insert(fact.to_owned(), value),
+                    None => facts.remove(fact),
+                };
+            }
+            record = Record::new(facts).unwrap_or(record);
+        }
+        Node {
+            availability: self.availability.max(offer.availability),
+            address: self.address.clone(),
+            port: port(&record),
+            services: Box::default(),
+            service: Some(Box::new(offer.service.name.clone())),
+            store: self.store.clone(),
+            path: self.path.clone(),
+            last_seen: self.last_seen,
+            contested: self.contested,
+            stale: self.stale,
+            record,
+        }
+    }
+
+    /// The service of that name as a node, if it offers it.
+    pub fn offered(&self, service: &str) -> Option<Node> {
+        let offer = self.services.iter().find(|offer| offer.service.name.as_str() == service)?;
+        Some(self.as_service(offer))
+    }
+
+    /// The services that are less available than the node itself, each with its state.
+    pub fn ill_services(&self) -> impl Iterator<Item = (&Name, Option<String>)> {
+        let worse = self.services.iter().filter(|offer| offer.availability > self.availability);
+        worse.map(|offer| {
+            let state = offer.service.facts.get("state").and_then(text);
+            (&offer.service.name, state.map(|state| excerpt(&state)))
+        })
     }
 }
 
@@ -107,6 +179,31 @@ pub fn faults(record: &Record, states: &States, allowed: &Allowed) -> Vec<Fault>
     }
     if let Some(Err(error)) = record.part().filter(|part| !part.is_empty()).map(|part| Name::parse(&part)) {
         add("nodepart", format!("has an unusable `nodepart`: {}", chain(&error)), out);
+    }
+    let services = record.services();
+    for reason in services.problems {
+        add(SERVICES, reason, "readers ignore it");
+    }
+    for service in &services.good {
+        let of_service = record.of_service(service);
+        let own = |fact: &str| service.facts.contains_key(fact);
+        if let Some(reason) = port(&of_service).err().filter(|_| own("port")) {
+            let reason = format!("offers the service `{}`, which {reason}", service.name);
+            add(SERVICES, reason, "files that need its port leave it out");
+        }
+        for (fact, judge) in HAPROXY_FACTS.into_iter().filter(|(fact, _)| own(fact)) {
+            if let Some(Err(reason)) =
+                of_service.text(fact).filter(|text| !text.is_empty()).map(|text| judge(&text))
+            {
+                let reason = format!("has an unusable `{fact}` of its service `{}`: {reason}", service.name);
+                add(SERVICES, reason, "haproxy.cfg leaves it out");
+            }
+        }
+        if let Some(state) = of_service.state().filter(|state| own("state") && !states.knows(state)) {
+            let reason =
+                format!("has the unknown state `{}` of its service `{}`", excerpt(&state), service.name);
+            add(SERVICES, reason, "it is treated as absent; define the state in [states] of presence.toml");
+        }
     }
     if let Some(state) = record.state().filter(|state| !states.knows(state)) {
         let meant =
@@ -195,6 +292,48 @@ mod tests {
             &["state: has the unknown state `runing` (did you mean `running`?)"],
         );
         check(r#""ipv4":"10.0.0.1","state":"bogus""#, &["unknown state `bogus`"]);
+    }
+
+    #[test]
+    fn a_service_is_no_more_available_than_its_node() {
+        let node = |facts: &str| {
+            let text = format!(
+                r#"{{"filetype":"nodepresence","value":{{"instance-id":"i","ipv4":"10.0.0.1","port":"1"{facts}}}}}"#
+            );
+            let record = Record::parse(text.as_bytes()).unwrap();
+            Node::new(record, "s".into(), "i.json".into(), false, &States::default())
+        };
+        let check = |facts: &str, expect: &[&str]| {
+            let node = node(facts);
+            let seen: Vec<String> = node
+                .services
+                .iter()
+                .map(|offer| {
+                    let service = node.as_service(offer);
+                    let state = service.record.state().unwrap_or("-".into()).into_owned();
+                    let place = format!(
+                        "{}:{:?}",
+                        service.address.unwrap(),
+                        service.port.map(|port| port.map(Port::get))
+                    );
+                    format!("{} {place} {state} {}", offer.service.name, service.availability)
+                })
+                .collect();
+            assert_eq!(seen, expect, "{facts}");
+        };
+        check("", &[]);
+        check(r#","services":{"a":{"port":"9"}}"#, &["a 10.0.0.1:Ok(Some(9)) - active"]);
+        check(
+            r#","state":"draining","services":{"a":{"port":"9","state":"done"},"b":{"state":"wedged"}}"#,
+            &["a 10.0.0.1:Ok(Some(9)) draining draining", "b 10.0.0.1:Ok(Some(1)) wedged down"],
+        );
+        check(
+            r#","state":"wedged","services":{"a":{"state":"done","address":"127.0.0.1"}}"#,
+            &["a 10.0.0.1:Ok(Some(1)) wedged down"],
+        );
+        let ill = node(r#","services":{"a":{"state":"wedged"},"b":{"state":"done"}}"#);
+        let told: Vec<_> = ill.ill_services().map(|(name, state)| (name.to_string(), state)).collect();
+        assert_eq!(told, [("a".to_owned(), Some("wedged".to_owned()))]);
     }
 
     #[test]

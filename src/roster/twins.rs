@@ -41,9 +41,9 @@ pub fn twins(nodes: &[Node]) -> BTreeMap<usize, usize> {
 }
 
 fn key(node: &Node) -> Option<u64> {
-    let ([part, stacktype, deployment], address, port) = place(node)?;
+    let ([part, stacktype, deployment, service], address, port) = place(node)?;
     let mut hash = fnv::FnvHasher::default();
-    for text in [part, stacktype, deployment] {
+    for text in [part, stacktype, deployment, service] {
         hash.write(text.as_bytes());
         hash.write_u8(0xff);
     }
@@ -55,7 +55,7 @@ fn key(node: &Node) -> Option<u64> {
     Some(hash.finish())
 }
 
-type Place<'n> = ([std::borrow::Cow<'n, str>; 3], std::net::IpAddr, u16);
+type Place<'n> = ([std::borrow::Cow<'n, str>; 4], std::net::IpAddr, u16);
 
 /// The place of an active node: where it serves which part.
 fn place(node: &Node) -> Option<Place<'_>> {
@@ -65,7 +65,8 @@ fn place(node: &Node) -> Option<Place<'_>> {
     };
     let part = node.record.part().filter(|part| !part.is_empty())?;
     let fact = |name| node.record.text(name).unwrap_or_default();
-    Some(([part, fact("stacktype"), fact("deployment")], address.ip(), port.get()))
+    let service = node.service.as_ref().map(|name| name.as_str()).unwrap_or_default();
+    Some(([part, fact("stacktype"), fact("deployment"), service.into()], address.ip(), port.get()))
 }
 
 #[cfg(test)]

@@ -7,15 +7,16 @@ use handlebars::{Context, Handlebars, RenderErrorReason};
 use serde_json::{Map, Value};
 
 use super::context::{self, Input};
-use super::helpers::{self, Shared};
+use super::helpers::{self, Pool, Shared};
 use super::in_use::{InUse, Previous};
 use super::load::load;
+use super::offered::Offered;
 use super::parsed::{Parsed, TemplateSource};
 use super::survey::Survey;
 use super::{Lookup, TemplateError};
 use crate::output::limits::Counts;
 use crate::record::Facts;
-use crate::roster::{self, Identity, Roster};
+use crate::roster::{self, Identity, Node, Roster};
 
 /// What to render.
 #[derive(Debug)]
@@ -85,7 +86,10 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, TemplateError> {
     let (members, unusable) = context::members(request.who, request.roster);
     let context = context::build(request.who, request.facts, request.vars, &input, survey.lists, &members);
     let scoped = survey.scoped || !request.fast_path;
-    let shared = Shared::new(request.who, members, twins(request.roster), scoped, request.previous);
+    let offered = if survey.services { Offered::by(&members) } else { Offered::default() };
+    let nodes = Pool::new(members, twins(&request.roster.nodes));
+    let services = offered.pools(&twins(&offered.nodes));
+    let shared = Shared::new(request.who, nodes, services, scoped, request.previous);
     for (node, reason) in unusable {
         shared.leave_out(node, &reason);
     }
@@ -126,10 +130,10 @@ pub fn partials(lookup: &Lookup, name: &str) -> Result<BTreeSet<String>, Templat
     Ok(parsed.sources.keys().filter(|name| **name != found.name).cloned().collect())
 }
 
-/// The nodes that are one server with others, each with the first of them, by roster index.
-fn twins(roster: &Roster) -> BTreeMap<u32, u32> {
+/// The nodes that are one server with others, each with the first of them, by index.
+fn twins(nodes: &[Node]) -> BTreeMap<u32, u32> {
     let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-    let twins = roster::twins(&roster.nodes);
+    let twins = roster::twins(nodes);
     twins
         .into_iter()
         .flat_map(|(twin, first)| [(place(twin), place(first)), (place(first), place(first))])

@@ -11,6 +11,7 @@ mod helpers;
 mod in_use;
 mod load;
 mod lookup;
+mod offered;
 mod parsed;
 mod survey;
 mod syntax;

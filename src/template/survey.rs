@@ -1,6 +1,7 @@
 //! Finds out what a template uses, without rendering it.
 
 use super::helpers::HAPROXY_AT_LEAST;
+use crate::record::SERVICE;
 use handlebars::Path;
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Template, TemplateElement};
 
@@ -14,6 +15,8 @@ pub(super) struct Survey {
     pub(super) scoped: bool,
     /// Whether it uses the version of HAProxy.
     pub(super) haproxy: bool,
+    /// Whether it may ask for services. If not, they are not prepared.
+    pub(super) services: bool,
 }
 
 impl Survey {
@@ -44,6 +47,7 @@ impl Survey {
                     self.lists = true;
                     self.scoped = true;
                     self.haproxy = true;
+                    self.services = true;
                 }
             }
         }
@@ -51,6 +55,7 @@ impl Survey {
 
     fn helper(&mut self, helper: &HelperTemplate) {
         self.haproxy |= helper.name.as_name() == Some(HAPROXY_AT_LEAST);
+        self.services |= helper.hash.contains_key(SERVICE) || helper.name.as_name() == Some("services");
         self.parameter(&helper.name);
         helper.params.iter().chain(helper.hash.values()).for_each(|parameter| self.parameter(parameter));
         self.scoped |= helper.block_param.is_some();
@@ -133,6 +138,13 @@ mod tests {
         ] {
             assert!(!survey(text).lists, "{text}");
         }
+    }
+
+    #[test]
+    fn services_are_asked_for_by_a_block_or_an_argument() {
+        assert!(survey("{{#services}}x{{/services}}").services);
+        assert!(survey("{{#parts}}{{#if (count part=part service=\"api\")}}x{{/if}}{{/parts}}").services);
+        assert!(!survey("{{#nodes part=\"app*\"}}{{service}}{{/nodes}}").services);
     }
 
     #[test]

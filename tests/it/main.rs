@@ -46,6 +46,7 @@ mod render;
 mod replay;
 mod rivals;
 mod runtime;
+mod services;
 mod spine;
 mod stores;
 mod strangers;

@@ -70,7 +70,13 @@ impl Column {
             Column::Part => fact("nodepart"),
             Column::Stacktype => fact("stacktype"),
             Column::Deployment => fact("deployment"),
-            Column::State => return (fact("state"), style(node.availability)),
+            Column::State => {
+                let ill = node.ill_services().map(|(name, state)| {
+                    format!("{name} {}", state.unwrap_or_else(|| "-".to_owned()))
+                });
+                let all: Vec<String> = std::iter::once(fact("state")).chain(ill).collect();
+                return (all.join(", "), style(node.availability));
+            }
             Column::Availability => return (node.availability.to_string(), style(node.availability)),
             Column::Address => {
                 node.address.as_ref().map_or_else(|_| "?".to_owned(), std::string::ToString::to_string)

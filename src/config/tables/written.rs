@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::super::OneOrMany;
 use super::super::values::{CheckLine, Line, Mode, Ownership, Time};
 use super::{Agent, Check, Health, Notify, OnStop, PageFile, Render};
+use crate::name::Name;
 use crate::output::limits::Limits;
 use crate::output::{Runtime, Target};
 use crate::probe::Question;
@@ -235,6 +236,7 @@ impl AgentTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::config) struct HealthTable {
     name: Option<String>,
+    service: Option<String>,
     command: Option<Line>,
     tcp: Option<String>,
     http: Option<String>,
@@ -272,8 +274,11 @@ impl HealthTable {
             }
             _ => return Err("exactly one of `command`, `tcp` and `http` is required".into()),
         };
+        let service = self.service.as_deref().map(Name::parse).transpose();
+        let service = service.map_err(|error| format!("`service`: {error}"))?;
         Ok(Health {
             name: self.name.unwrap_or(shown),
+            service,
             check,
             rise: self.rise.unwrap_or(2).max(1),
             fall: self.fall.unwrap_or(3).max(1),

@@ -66,7 +66,7 @@ pub(super) fn attribute_part_error(error: RenderError) -> Result<(String, Option
         },
         _ => (None, false),
     };
-    let of_the_part = path.map(|path| path == "part" || path == "this.part");
+    let of_the_part = path.map(|path| matches!(path.trim_start_matches("this."), "part" | "service"));
     match of_the_part {
         Some(true) if refused => Ok((engine::reason(error.reason()), None)),
         None if !is_the_templates(error.reason()) => Ok((engine::reason(error.reason()), Some(error))),

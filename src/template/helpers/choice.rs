@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::Shared;
 use super::refusal::refusal;
-use crate::record::text;
+use crate::errors::chain;
+use crate::name::Name;
+use crate::record::{SERVICE, text};
 use crate::roster::{Availability, Patterns, Selector};
 use crate::template::context::Member;
 
@@ -27,6 +29,24 @@ pub(super) fn choose<'s, 'a>(
     h: &Helper<'_>,
     ignored: &[&str],
 ) -> Result<Choice<'s, 'a>, RenderError> {
+    choose_as(shared, h, ignored, None)
+}
+
+/// The same among the nodes that offer a service, whatever services the arguments name.
+pub(super) fn choose_service<'s, 'a>(
+    shared: &'s Shared<'a>,
+    h: &Helper<'_>,
+    service: &str,
+) -> Result<Choice<'s, 'a>, RenderError> {
+    choose_as(shared, h, &[SERVICE], Some(service.to_owned()))
+}
+
+fn choose_as<'s, 'a>(
+    shared: &'s Shared<'a>,
+    h: &Helper<'_>,
+    ignored: &[&str],
+    mut service: Option<String>,
+) -> Result<Choice<'s, 'a>, RenderError> {
     let mut selector = Selector::default();
     let mut states = Vec::new();
     let (mut deployment, mut stacktype) = (false, false);
@@ -34,6 +54,10 @@ pub(super) fn choose<'s, 'a>(
     let mut rest = String::new();
     for (key, value) in h.hash() {
         if ignored.contains(key) {
+            continue;
+        }
+        // In a block over parts, `service=service` is no condition.
+        if *key == SERVICE && value.value().is_null() && !value.is_value_missing() {
             continue;
         }
         if value.is_value_missing() {
@@ -52,7 +76,19 @@ pub(super) fn choose<'s, 'a>(
                 continue;
             }
             "part" => {
-                parts = Some(Patterns::parse(&pattern).map_err(|error| other(crate::errors::chain(&error)))?);
+                parts = Some(Patterns::parse(&pattern).map_err(|error| other(chain(&error)))?);
+                continue;
+            }
+            SERVICE => {
+                let name = Name::parse(&pattern).map_err(|error| {
+                    other(format!(
+                        "`service` of {{{{{}}}}} is not the name of one: {}",
+                        h.name(),
+                        chain(&error)
+                    ))
+                })?;
+                rest.push_str(&format!(" {SERVICE}={name}"));
+                service = Some(name.to_string());
                 continue;
             }
             "deployment" => deployment = true,
@@ -65,7 +101,7 @@ pub(super) fn choose<'s, 'a>(
             continue;
         }
         let condition = Selector::default().fact(key, &pattern);
-        let condition = condition.map_err(|error| other(crate::errors::chain(&error)))?.facts;
+        let condition = condition.map_err(|error| other(chain(&error)))?.facts;
         selector.facts.extend(condition);
     }
     let who = shared.who();
@@ -76,9 +112,10 @@ pub(super) fn choose<'s, 'a>(
         (true, true) => true,
     };
     let meant = |member: &&Member<'a>| in_scope(member) && selector.matches(member.node);
-    let all: Vec<&Member<'a>> = match &parts {
-        Some(parts) => shared.of_part(parts).into_iter().filter(meant).collect(),
-        None => shared.members().iter().filter(meant).collect(),
+    let all: Vec<&Member<'a>> = match (shared.pool(service.as_deref()), &parts) {
+        (Some(pool), Some(parts)) => pool.of_part(parts).into_iter().filter(meant).collect(),
+        (Some(pool), None) => pool.members.iter().filter(meant).collect(),
+        (None, _) => Vec::new(),
     };
     let by_state = Selector { states, ..Selector::default() };
     let given = all
@@ -114,6 +151,14 @@ pub(super) fn argument(h: &Helper<'_>, index: usize) -> Result<String, RenderErr
     text(param.value())
         .map(std::borrow::Cow::into_owned)
         .ok_or_else(|| refusal(h, index, "is a list or an object, not text"))
+}
+
+/// The second argument, if it is the name of a service.
+pub(super) fn service(h: &Helper<'_>) -> Result<Option<String>, RenderError> {
+    match h.param(1) {
+        Some(param) if is_given(param.value(), false) || param.is_value_missing() => argument(h, 1).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Whether an argument is given: not missing, not null, not empty.

@@ -7,8 +7,8 @@ use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderEr
 use serde_json::{Map, Value};
 
 use super::Shared;
-use super::block::{Listener, Listeners, Played};
-use super::choice::{argument, other};
+use super::block::{Listener, Listeners, Played, key};
+use super::choice::{argument, other, service};
 use crate::endpoint::Port;
 use crate::errors::chain;
 use crate::name::Name;
@@ -43,6 +43,9 @@ impl HelperDef for FrontendPort<'_> {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let part = argument(h, 0)?;
+        if let Some(service) = service(h)? {
+            return self.of_service(&key(&part, Some(&service)), &row(ctx, None)?);
+        }
         let (block, asked) = {
             let notes = self.0.notes();
             (Arc::clone(&notes.parts), notes.inside.clone())
@@ -58,7 +61,8 @@ impl HelperDef for FrontendPort<'_> {
                 block.listeners.get_or_init(|| listeners)
             }
             (None, _) => {
-                let alone = Name::parse(&part).map(|part| Played { part, active: 0, old: false });
+                let alone = Name::parse(&part);
+                let alone = alone.map(|part| Played { part: part.to_string(), active: 0, old: false });
                 own = allotted(&block.parts.iter().cloned().chain(alone).collect::<Vec<_>>())?;
                 &own
             }
@@ -81,6 +85,21 @@ impl HelperDef for FrontendPort<'_> {
         };
         self.0.warn(format!("part {part} gets no frontend: {why} with --set frontend_port_{part}=PORT"));
         Ok(ScopedJson::Derived(Value::Null))
+    }
+}
+
+impl FrontendPort<'_> {
+    /// The port of a service, if the operator set one. Services have no row of ports: a node offers what it likes.
+    fn of_service(&self, key: &str, row: &Row) -> Result<ScopedJson<'static>, RenderError> {
+        let Some(port) = row.stated.get(key) else { return Ok(ScopedJson::Derived(Value::Null)) };
+        let rank = |name: &str| (name.contains('/'), name.to_owned());
+        let others = row.stated.iter().filter(|(name, other)| *other == port && rank(name) < rank(key));
+        if let Some((holder, _)) = others.min_by_key(|(name, _)| rank(name)) {
+            self.0.warn(format!("service {key} gets no frontend: {holder} uses port {port}"));
+            return Ok(ScopedJson::Derived(Value::Null));
+        }
+        self.0.uses(|in_use| drop(in_use.ports.insert(*port, key.to_owned())));
+        Ok(ScopedJson::Derived((*port).into()))
     }
 }
 
@@ -223,7 +242,7 @@ mod tests {
     fn check(parts: &[(&str, usize)], vars: serde_json::Value, in_use: &[(u16, &str)], expect: &str) {
         let parts: Vec<Played> = parts
             .iter()
-            .map(|(part, active)| Played { part: Name::parse(part).unwrap(), active: *active, old: false })
+            .map(|(part, active)| Played { part: (*part).to_owned(), active: *active, old: false })
             .collect();
         let context = Context::wraps(serde_json::json!({ "vars": vars })).unwrap();
         let in_use = in_use.iter().map(|(port, part)| (*port, (*part).to_owned())).collect();

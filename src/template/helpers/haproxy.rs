@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, ScopedJson};
 
-use super::choice::{argument, is_given, other};
+use super::block::key;
+use super::choice::{argument, is_given, other, service};
 use super::frontend::FrontendPort;
 use super::{Shared, add};
-use crate::escape::haproxy::{server_id, unique_but_kept};
+use crate::escape::haproxy::{besides, server_id, unique_but_kept};
 use crate::haproxy::Version;
 use crate::record::text;
 use crate::sanitize::excerpt;
@@ -42,6 +43,7 @@ impl HelperDef for Id<'_> {
 }
 
 /// `{{haproxy_backend_id part}}`: the backend id of a part, unique among the parts of the `#parts` block.
+/// `{{haproxy_backend_id part service}}`: the same for a service, in a `#services` block after that one.
 struct BackendId<'a>(Shared<'a>);
 
 impl HelperDef for BackendId<'_> {
@@ -52,16 +54,24 @@ impl HelperDef for BackendId<'_> {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        let part = argument(h, 0)?;
+        let service = service(h)?;
+        let part = key(&argument(h, 0)?, service.as_deref());
         let block = Arc::clone(&self.0.notes().parts);
         let previous = self.0.previous();
         let ids = || {
             let name = |place: usize| block.parts[place].part.as_str();
-            unique_but_kept(
-                block.parts.iter().map(|played| server_id(played.part.as_str())).collect(),
+            let ids = unique_but_kept(
+                block.parts.iter().map(|played| server_id(&played.part)).collect(),
                 |place| previous.in_use.backends.get(name(place)).copied(),
                 |place| block.parts[place].old,
-            )
+            );
+            let mut notes = self.0.notes();
+            // Nobody may choose the name of a service so that its backend takes the id of another part.
+            if service.is_some() {
+                return besides(ids, &notes.part_ids);
+            }
+            notes.part_ids.extend(&ids);
+            ids
         };
         let id = match block.place(&part) {
             Some(place) => block.backend_ids.get_or_init(ids)[place],

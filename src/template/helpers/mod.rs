@@ -18,15 +18,16 @@ mod nodes;
 mod parts;
 mod refusal;
 mod require;
+mod services;
 mod shared;
 
 use handlebars::{Handlebars, HelperDef};
 
 pub(super) use haproxy::AT_LEAST as HAPROXY_AT_LEAST;
-pub(super) use shared::Shared;
+pub(super) use shared::{Pool, Shared};
 
 /// All helpers except the escaping ones: the engine's, then ours. `{{name}}` of one of them is not a fact.
-const IN_THE_ENGINE: [&str; 30] = [
+const IN_THE_ENGINE: [&str; 31] = [
     "if",
     "unless",
     "each",
@@ -46,6 +47,7 @@ const IN_THE_ENGINE: [&str; 30] = [
     "len",
     "nodes",
     "parts",
+    "services",
     "first",
     "count",
     "require",
@@ -63,6 +65,7 @@ const IN_THE_ENGINE: [&str; 30] = [
 pub(super) fn register<'a>(engine: &mut Handlebars<'a>, shared: &Shared<'a>) {
     add(engine, "nodes", nodes::Nodes(shared.clone()));
     add(engine, "parts", parts::Parts(shared.clone()));
+    add(engine, "services", services::Services(shared.clone()));
     add(engine, "first", first::First(shared.clone()));
     add(engine, "count", count::Count(shared.clone()));
     add(engine, "require", require::Require(shared.clone()));
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn the_fast_path_knows_every_helper() {
         let (who, previous) = (Identity::default(), Previous::default());
-        let shared = Shared::new(&who, Vec::new(), BTreeMap::new(), false, &previous);
+        let shared = Shared::new(&who, Pool::default(), BTreeMap::new(), false, &previous);
         let mut engine = Handlebars::new();
         register(&mut engine, &shared);
         // The engine shows its registry only here.

@@ -13,11 +13,11 @@ use handlebars::{
     BlockContext, Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError,
     Renderable, StringOutput, Template,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Shared;
 use super::attribution::{attribute_part_error, for_none};
-use super::block::{Block, Played};
+use super::block::{Block, Item, Played};
 use super::choice::choose;
 use super::nodes::write_or_else;
 use crate::errors::chain;
@@ -27,11 +27,11 @@ use crate::template::context::{Member, VARS};
 
 pub(super) struct Parts<'a>(pub(super) Shared<'a>);
 
-/// The parts with their nodes.
-type Members<'s, 'a> = BTreeMap<Name, Vec<&'s Member<'a>>>;
+/// The parts, or services of parts, with their nodes.
+pub(super) type Members<'s, 'a> = BTreeMap<Item, Vec<&'s Member<'a>>>;
 
 /// Nodes whose part cannot be used.
-type LeftOut<'s> = BTreeSet<&'s Name>;
+pub(super) type LeftOut<'s> = BTreeSet<&'s Name>;
 
 impl HelperDef for Parts<'_> {
     fn call<'reg: 'rc, 'rc>(
@@ -48,18 +48,7 @@ impl HelperDef for Parts<'_> {
         if h.hash_get("ignore_case").is_some_and(|ignore| ignore.value() == true) {
             left_out.extend(drop_same_in_lower_case(shared, &mut parts));
         }
-        let (around, parts_around) = {
-            let mut notes = shared.notes();
-            notes.taken.parts.insert(choice.question.clone());
-            (notes.inside.replace(choice.question.clone()), std::mem::take(&mut notes.parts))
-        };
-        let rendered = render_each(shared, parts, h, r, ctx, rc);
-        {
-            let mut notes = shared.notes();
-            notes.inside = around;
-            notes.parts = parts_around;
-        }
-        let (text, failed) = rendered?;
+        let (text, failed) = render_inside(&choice.question, shared, parts, h, r, ctx, rc)?;
         left_out.extend(failed);
         let given = choice.all.iter().copied().filter(|member| !left_out.contains(member.node.record.id()));
         shared.count(&choice.question, given);
@@ -67,7 +56,28 @@ impl HelperDef for Parts<'_> {
     }
 }
 
-/// Renders the body for each part. `None` if no part contributed.
+/// Renders the body for each item, inside a block that asks that question. `None` if no item contributed.
+pub(super) fn render_inside<'reg: 'rc, 'rc, 's>(
+    question: &str,
+    shared: &Shared<'_>,
+    items: Members<'s, '_>,
+    h: &Helper<'rc>,
+    r: &'reg Handlebars<'reg>,
+    ctx: &'rc Context,
+    rc: &mut RenderContext<'reg, 'rc>,
+) -> Result<(Option<String>, LeftOut<'s>), RenderError> {
+    let (around, parts_around) = {
+        let mut notes = shared.notes();
+        notes.taken.parts.insert(question.to_owned());
+        (notes.inside.replace(question.to_owned()), std::mem::take(&mut notes.parts))
+    };
+    let rendered = render_each(shared, items, h, r, ctx, rc);
+    let mut notes = shared.notes();
+    notes.inside = around;
+    notes.parts = parts_around;
+    rendered
+}
+
 fn render_each<'reg: 'rc, 'rc, 's>(
     shared: &Shared<'_>,
     mut parts: Members<'s, '_>,
@@ -85,13 +95,15 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     // If a part was left out, another pass follows: `@last`, and numbers that depend on all parts, must not
     // include that part.
     let text = loop {
-        let played = parts.iter().map(|(part, members)| play(shared, part, members)).collect();
+        let mut played: Vec<Played> =
+            parts.iter().map(|(part, members)| play(shared, part, members)).collect();
+        played.sort_by(|a, b| a.part.cmp(&b.part));
         shared.notes().parts = Arc::new(Block { parts: played, ..Block::default() });
         let mut text = String::new();
         let mut bad = BTreeMap::new();
         for (index, part) in parts.keys().enumerate() {
             let mut block = BlockContext::new();
-            block.set_base_value(json!({ "part": part }));
+            block.set_base_value(json!({ "part": part.part, "service": part.service }));
             block.set_local_var("index", index.into());
             block.set_local_var("first", (index == 0).into());
             block.set_local_var("last", (index + 1 == parts.len()).into());
@@ -105,7 +117,7 @@ fn render_each<'reg: 'rc, 'rc, 's>(
                 Err(error) => {
                     *rc = before.clone();
                     let (reason, doubt) = attribute_part_error(error)?;
-                    let whom = format!("none of {asked} parts can be rendered, for example {part}");
+                    let whom = format!("none of {asked} parts can be rendered, for example {}", part.key());
                     doubtful = doubtful.or(doubt.map(|error| for_none(&error, &whom)));
                     bad.insert(part.clone(), reason);
                 }
@@ -129,14 +141,20 @@ fn render_each<'reg: 'rc, 'rc, 's>(
     Ok(((!parts.is_empty()).then_some(text), failed))
 }
 
-/// The context in which the variables of a part override those of all, if it has any: `[vars.app2]`.
-fn own_vars(part: &Name, ctx: &Context) -> Option<Context> {
+/// The context in which the variables of a part override those of all, and those of a service both, if it has any:
+/// `[vars.app2]` and `[vars."app2/api"]`.
+fn own_vars(item: &Item, ctx: &Context) -> Option<Context> {
     let around = ctx.data();
     let vars = around.get(VARS)?;
-    let own = vars.get(part.as_str())?.as_object()?;
+    let keys = [Some(item.part.as_str().to_owned()), item.service.as_ref().map(|_| item.key())];
+    let own: Vec<&Map<String, Value>> =
+        keys.iter().flatten().filter_map(|key| vars.get(key)?.as_object()).collect();
+    if own.is_empty() {
+        return None;
+    }
     let mut all = vars.as_object()?.clone();
     // The ports of all parts are given out together, so `frontend_port` is that of the first part here too.
-    let own = own.iter().filter(|(name, _)| *name != "frontend_port");
+    let own = own.into_iter().flatten().filter(|(name, _)| *name != "frontend_port");
     all.extend(own.map(|(name, value)| (name.clone(), value.clone())));
     let mut data = around.clone();
     *data.get_mut(VARS)? = Value::Object(all);
@@ -164,9 +182,9 @@ fn render_with<'reg: 'rc, 'rc>(
     Ok(())
 }
 
-fn play(shared: &Shared<'_>, part: &Name, members: &[&Member<'_>]) -> Played {
+fn play(shared: &Shared<'_>, item: &Item, members: &[&Member<'_>]) -> Played {
     let active = members.iter().filter(|member| member.availability == Availability::Active).count();
-    Played { part: part.clone(), active, old: is_old(shared, members) }
+    Played { part: item.key(), active, old: is_old(shared, members) }
 }
 
 /// Whether one of them was in the last good output.
@@ -184,7 +202,7 @@ fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s,
     let mut left_out = BTreeSet::new();
     for (part, members) in named {
         match Name::parse(part) {
-            Ok(part) => drop(parts.insert(part, members)),
+            Ok(part) => drop(parts.insert(Item { part, service: None }, members)),
             Err(error) => {
                 let reason = format!("has an unusable `nodepart`: {}", chain(&error));
                 for member in members {
@@ -200,13 +218,13 @@ fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s,
 /// Of parts whose names are equal in lower case, keeps one: one of the last good output, else the one with
 /// the most nodes. So no node can replace others. Returns the nodes of the other parts.
 fn drop_same_in_lower_case<'s>(shared: &Shared<'_>, parts: &mut Members<'s, '_>) -> LeftOut<'s> {
-    let mut best: BTreeMap<String, (bool, Reverse<usize>, Name)> = BTreeMap::new();
+    let mut best: BTreeMap<String, (bool, Reverse<usize>, Item)> = BTreeMap::new();
     for (part, members) in parts.iter() {
         let claim = (!is_old(shared, members), Reverse(members.len()), part.clone());
-        let rival = best.entry(part.as_str().to_ascii_lowercase()).or_insert_with(|| claim.clone());
+        let rival = best.entry(part.key().to_ascii_lowercase()).or_insert_with(|| claim.clone());
         *rival = claim.min(rival.clone());
     }
-    let kept: BTreeSet<Name> = best.into_values().map(|(_, _, part)| part).collect();
+    let kept: BTreeSet<Item> = best.into_values().map(|(_, _, part)| part).collect();
     let mut left_out = BTreeSet::new();
     parts.retain(|part, members| {
         let keep = kept.contains(part);

@@ -22,9 +22,20 @@ pub(super) const MANY: usize = if cfg!(test) { 2 } else { 2_000 };
 #[derive(Clone)]
 pub(in crate::template) struct Shared<'a>(Arc<Inner<'a>>);
 
+/// Nodes to choose from: all of them, or those that offer a service, as that service.
+#[derive(Default)]
+pub(in crate::template) struct Pool<'a> {
+    /// By instance-id.
+    pub(in crate::template) members: Vec<Member<'a>>,
+    /// The members that are one server with others, each with the first of them, by roster index.
+    pub(in crate::template) twins: BTreeMap<u32, u32>,
+    parts: OnceLock<Parts<'a>>,
+}
+
 struct Inner<'a> {
     who: &'a Identity,
-    members: Vec<Member<'a>>,
+    nodes: Pool<'a>,
+    services: BTreeMap<&'a str, Pool<'a>>,
     /// What is known of the last good output.
     previous: &'a Previous,
     /// Whether names in the template may have another meaning than usual.
@@ -33,11 +44,8 @@ struct Inner<'a> {
     /// The node whose block is being rendered.
     current: Mutex<Option<&'a Node>>,
     unplain: Arc<Mutex<Option<String>>>,
-    parts: OnceLock<Parts<'a>>,
     /// The server ids for HAProxy, one per member.
     ids: OnceLock<Vec<u32>>,
-    /// The members that are one server with others, each with the first of them, by roster index.
-    twins: BTreeMap<u32, u32>,
     /// The claims on host names.
     names: OnceLock<Names>,
 }
@@ -63,37 +71,13 @@ pub(super) struct Notes {
     pub(super) inside: Option<String>,
     /// All parts of that block.
     pub(super) parts: Arc<Block>,
+    /// The ids of the backends of all parts so far.
+    pub(super) part_ids: BTreeSet<u32>,
 }
 
-impl<'a> Shared<'a> {
-    pub(in crate::template) fn new(
-        who: &'a Identity,
-        members: Vec<Member<'a>>,
-        twins: BTreeMap<u32, u32>,
-        scoped: bool,
-        previous: &'a Previous,
-    ) -> Shared<'a> {
-        Shared(Arc::new(Inner {
-            who,
-            twins,
-            members,
-            scoped,
-            previous,
-            notes: Mutex::default(),
-            current: Mutex::default(),
-            unplain: Arc::default(),
-            parts: OnceLock::new(),
-            ids: OnceLock::new(),
-            names: OnceLock::new(),
-        }))
-    }
-
-    pub(super) fn who(&self) -> &'a Identity {
-        self.0.who
-    }
-
-    pub(super) fn members(&self) -> &[Member<'a>] {
-        &self.0.members
+impl<'a> Pool<'a> {
+    pub(in crate::template) fn new(members: Vec<Member<'a>>, twins: BTreeMap<u32, u32>) -> Pool<'a> {
+        Pool { members, twins, parts: OnceLock::new() }
     }
 
     /// The members whose part matches, in order. Matches each part once instead of each member, and looks up
@@ -118,16 +102,11 @@ impl<'a> Shared<'a> {
         if !places.is_sorted() {
             places.to_mut().sort_unstable();
         }
-        places.iter().map(|place| &self.0.members[*place]).collect()
-    }
-
-    /// The part of a member. Unlike its record, this is close in memory.
-    pub(super) fn part_of(&self, member: &Member<'a>) -> Option<&str> {
-        self.parts().of[member.place].as_deref()
+        places.iter().map(|place| &self.members[*place]).collect()
     }
 
     fn parts(&self) -> &Parts<'a> {
-        self.0.parts.get_or_init(|| {
+        self.parts.get_or_init(|| {
             let of =
                 self.in_parts(|members| members.map(|member| member.node.record.part()).collect::<Vec<_>>());
             let mut parts = Parts { by_name: BTreeMap::new(), of: of.concat() };
@@ -144,7 +123,60 @@ impl<'a> Shared<'a> {
 
     /// Runs a function on all members, in as many threads as pay.
     fn in_parts<T: Send>(&self, act: impl Fn(std::slice::Iter<'_, Member<'a>>) -> T + Sync) -> Vec<T> {
-        threads::in_parts(self.0.members.len(), MANY, |part| act(self.0.members[part].iter()))
+        threads::in_parts(self.members.len(), MANY, |part| act(self.members[part].iter()))
+    }
+}
+
+impl<'a> Shared<'a> {
+    pub(in crate::template) fn new(
+        who: &'a Identity,
+        nodes: Pool<'a>,
+        services: BTreeMap<&'a str, Pool<'a>>,
+        scoped: bool,
+        previous: &'a Previous,
+    ) -> Shared<'a> {
+        Shared(Arc::new(Inner {
+            who,
+            nodes,
+            services,
+            scoped,
+            previous,
+            notes: Mutex::default(),
+            current: Mutex::default(),
+            unplain: Arc::default(),
+            ids: OnceLock::new(),
+            names: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn who(&self) -> &'a Identity {
+        self.0.who
+    }
+
+    pub(super) fn members(&self) -> &[Member<'a>] {
+        &self.0.nodes.members
+    }
+
+    /// The names of all services that nodes offer.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'a str> {
+        self.0.services.keys().copied()
+    }
+
+    /// The nodes to choose from: those that offer a service, or all.
+    pub(super) fn pool(&self, service: Option<&str>) -> Option<&Pool<'a>> {
+        match service {
+            Some(service) => self.0.services.get(service),
+            None => Some(&self.0.nodes),
+        }
+    }
+
+    fn pool_of(&self, member: &Member<'a>) -> Option<&Pool<'a>> {
+        self.pool(member.node.service.as_ref().map(|name| name.as_str()))
+    }
+
+    /// The part of a member. Unlike its record, this is close in memory.
+    pub(super) fn part_of(&self, member: &Member<'a>) -> Option<&str> {
+        self.pool_of(member)?.parts().of.get(member.place)?.as_deref()
     }
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -173,8 +205,12 @@ impl<'a> Shared<'a> {
         Some(self.server_id_of(&self.members()[place]))
     }
 
-    /// The server id of a member.
+    /// The server id of a member. A service has the one of its node, which is in no backend twice.
     pub(super) fn server_id_of(&self, member: &Member<'a>) -> u32 {
+        if member.node.service.is_some() {
+            let id = member.node.record.id().as_str();
+            return self.server_id(id).unwrap_or_else(|| server_id(id));
+        }
         let ids = self.0.ids.get_or_init(|| {
             // The members are in the order of their names, and each occurs once.
             let members = self.members();
@@ -190,7 +226,7 @@ impl<'a> Shared<'a> {
     /// The ids that follow from the members' names.
     fn hashes(&self) -> Vec<u32> {
         let id = |member: &Member<'a>| server_id(member.node.record.id().as_str());
-        self.in_parts(|members| members.map(id).collect::<Vec<_>>()).concat()
+        self.0.nodes.in_parts(|members| members.map(id).collect::<Vec<_>>()).concat()
     }
 
     /// What is known of the last good output.
@@ -227,18 +263,20 @@ impl<'a> Shared<'a> {
     }
 
     fn names(&self) -> &Names {
-        self.0.names.get_or_init(|| Names::of(&self.0.members, self.0.previous))
+        self.0.names.get_or_init(|| Names::of(self.members(), self.0.previous))
     }
 
     /// Keeps only the first of members that are one server. `None` if there are no such members.
     pub(super) fn without_twins<'m>(&self, members: &[&'m Member<'a>]) -> Option<Vec<&'m Member<'a>>> {
-        if self.0.twins.is_empty() {
+        let has_none = |member: &&Member<'a>| self.pool_of(member).is_none_or(|pool| pool.twins.is_empty());
+        if members.first().is_none_or(has_none) {
             return None;
         }
+        let twins = self.pool_of(members.first()?).map(|pool| &pool.twins)?;
         let mut seen = BTreeSet::new();
         let is_first = |member: &&&Member<'a>| {
             member.availability != Availability::Active
-                || self.0.twins.get(&member.at).is_none_or(|server| seen.insert(*server))
+                || twins.get(&member.at).is_none_or(|server| seen.insert(*server))
         };
         let single: Vec<_> = members.iter().filter(is_first).copied().collect();
         (single.len() < members.len()).then_some(single)
@@ -247,8 +285,9 @@ impl<'a> Shared<'a> {
     /// Records that a node is not in the output, and why.
     pub(in crate::template) fn leave_out(&self, node: &Node, reason: &str) {
         let part = node.record.part().map(|part| format!(" ({})", excerpt(&part))).unwrap_or_default();
+        let service = node.service.as_ref().map(|name| format!("service {name} of ")).unwrap_or_default();
         self.warn(format!(
-            "{}: {}: left out node {}{part}: {reason}",
+            "{}: {}: left out {service}node {}{part}: {reason}",
             node.store,
             node.path,
             node.record.id()

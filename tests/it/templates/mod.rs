@@ -7,6 +7,7 @@ mod helpers;
 mod injection;
 mod lookup;
 mod roles;
+mod services;
 mod sizes;
 mod states;
 mod variables;

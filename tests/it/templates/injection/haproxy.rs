@@ -147,3 +147,47 @@ fn is_path(text: &str) -> bool {
         |character: char| character.is_ascii_alphanumeric() || "-._~!&()*+,;=:@/?".contains(character);
     text.starts_with('/') && text.len() <= 256 && text.chars().all(plain)
 }
+
+/// Hostile names and facts of services: each costs only itself, and no service states where it is.
+#[test]
+fn haproxy_knows_the_services_that_the_rules_allow() {
+    const FACTS: [&str; 12] = [
+        "port", "weight", "backup", "check-port", "state", "address", "ipv4", "ipv6", "nodepart", "instance-id", "service",
+        "services",
+    ];
+    let mut nodes: Vec<(serde_json::Map<String, serde_json::Value>, Option<Known>)> = Vec::new();
+    let mut add = |name: &str, service: serde_json::Map<String, serde_json::Value>| {
+        let plain = node("app1", nodes.len());
+        let mut facts = plain.clone();
+        for fact in ["port", "weight", "backup", "check-port", "state"] {
+            facts.extend(service.get(fact).map(|value| (fact.to_owned(), value.clone())));
+        }
+        let known = Model::of(&facts).filter(|_| super::is_name(name)).and_then(|model| expected(&model));
+        let known = known.map(|known| Known { backend: format!("app1::{name}"), ..known });
+        let mut facts = plain;
+        facts.insert("services".into(), serde_json::json!({ name: service }));
+        nodes.push((facts, known));
+    };
+    for value in values() {
+        if let Some(name) = value.as_str() {
+            add(name, serde_json::from_str(r#"{"port": "2"}"#).unwrap());
+        }
+        for fact in FACTS {
+            let mut service = serde_json::Map::from_iter([("port".to_owned(), "2".into())]);
+            service.insert(fact.to_owned(), value.clone());
+            add("api", service);
+        }
+    }
+    let running = Running::start(|socket| {
+        let fleet = Fleet::of(nodes.iter().map(|(facts, _)| facts));
+        fleet.render("haproxy", &[("stats_socket", socket), ("secret", "leaked")]).good().to_owned()
+    });
+    let expect: BTreeSet<Known> = nodes.iter().filter_map(|(_, known)| known.clone()).collect();
+    let all = running.servers();
+    assert_eq!(all.iter().filter(|known| known.backend == "app1").count(), nodes.len());
+    let seen: BTreeSet<Known> = all.into_iter().filter(|known| known.backend != "app1").collect();
+    let missing: Vec<_> = expect.difference(&seen).collect();
+    let extra: Vec<_> = seen.difference(&expect).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nextra {extra:#?}");
+    assert!(expect.len() > 500, "nearly everything is refused, so this test tests nothing");
+}
