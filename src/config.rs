@@ -131,6 +131,9 @@ pub struct Config {
     pub healths: Vec<Health>,
     /// The receivers of notifications.
     pub notifies: Vec<Notify>,
+    /// Certificates and the user for stores in etcd.
+    #[cfg(feature = "etcd")]
+    pub etcd: crate::store::etcd::Settings,
 }
 
 /// The configuration cannot be used.
@@ -217,6 +220,7 @@ struct ConfigFile {
     health: Vec<Spanned<tables::HealthTable>>,
     notify: Vec<Spanned<tables::NotifyTable>>,
     credential: Vec<Spanned<tables::CredentialTable>>,
+    etcd: tables::EtcdTable,
 }
 
 #[derive(Debug, Deserialize)]
@@ -335,6 +339,8 @@ impl Config {
         }
         Ok(Config {
             agent: file.agent.resolve(),
+            #[cfg(feature = "etcd")]
+            etcd: file.etcd.resolve(|name| env::var(name).ok().filter(|said| !said.is_empty())),
             healths: place.each("health", file.health, tables::HealthTable::resolve)?,
             notifies: place.each("notify", file.notify, tables::NotifyTable::resolve)?,
             credentials: place.each("credential", file.credential, tables::CredentialTable::resolve)?,

@@ -93,7 +93,8 @@ fn event(node: &NodeChange<'_>, states: &States) -> Option<Event> {
         state: fact("state"),
         reason: about.text(REASON).map(|text| crate::sanitize::said(&text, MAX_REASON)).or_else(|| {
             let services = about.services().good;
-            let reason = services.iter().find_map(|service| service.facts.get(REASON)?.as_str().map(str::to_owned));
+            let reason =
+                services.iter().find_map(|service| service.facts.get(REASON)?.as_str().map(str::to_owned));
             reason.map(|reason| crate::sanitize::said(&reason, MAX_REASON))
         }),
         change: node.change.to_string(),
@@ -105,7 +106,8 @@ fn event(node: &NodeChange<'_>, states: &States) -> Option<Event> {
 fn wedged(record: &Record) -> Vec<Option<Name>> {
     let itself = (record.state().as_deref() == Some(WEDGED)).then_some(None);
     let services = record.services().good.into_iter();
-    let services = services.filter(|service| service.facts.get("state").and_then(Value::as_str) == Some(WEDGED));
+    let services =
+        services.filter(|service| service.facts.get("state").and_then(Value::as_str) == Some(WEDGED));
     itself.into_iter().chain(services.map(|service| Some(service.name))).collect()
 }
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 # The programs that judge our output: the real ones, not imitations.
 packages="
-    chromium default-jre-headless fcgiwrap gcc git haproxy iproute2 jq libfaketime nftables nginx-light ohai openssh-client
+    chromium default-jre-headless etcd-client etcd-server fcgiwrap gcc git haproxy iproute2 jq libfaketime nftables nginx-light ohai openssh-client
     openssh-server openssl pgbouncer python3-pip python3-yaml rubocop ruby ruby-mixlib-shellout ruby-rspec systemd tinyproxy-bin
     valgrind wrk
 "

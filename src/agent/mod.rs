@@ -9,6 +9,7 @@ mod events;
 mod lock;
 mod pages;
 mod systemd;
+mod watching;
 mod workers;
 
 use std::path::PathBuf;

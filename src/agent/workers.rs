@@ -7,11 +7,12 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
 use super::core::{Complaint, Event, Job, JobResult};
+use super::watching::Seen;
 use crate::beat::fleet::{self, Announced, FleetStores};
 use crate::beat::rivals;
 use crate::config::Config;
 use crate::errors::chain;
-use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, read_pending};
+use crate::store::{Applied, Edit, Reading, StoreError, StoreErrorKind, Version, read_pending};
 
 impl Job {
     /// The result of the job if a defect of this program ended it.
@@ -55,23 +56,49 @@ fn start(config: &Config, stores: FleetStores, place: usize, events: &Sender<Eve
     let mut own = config.clone();
     let (jobs, todo) = mpsc::channel::<Task>();
     let events = events.clone();
+    let seen = Seen::start(&stores.list, place, &events);
     std::thread::spawn(move || {
         let publishing = own.publishing;
         // Either channel closes when the agent has ended.
         for (job, end) in todo {
             let failed = job.failed(&stores);
+            let looked_for = known_of(&job);
             // A publish divides the time that it has, so it must know the end.
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             own.publishing = left.map_or(publishing, |left| left.min(publishing));
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&own, &stores, job)));
             // A panic is a defect, and its message has been printed. Only this job of this store is lost.
             let answer = done.unwrap_or(failed);
+            let version = version_of(&answer, looked_for);
             if events.send(Event::Answer(place, Box::new(answer))).is_err() {
                 return;
+            }
+            // After the answer: a later change is reported after it too.
+            if let (Some(seen), Some(version)) = (&seen, version) {
+                seen.is(version);
             }
         }
     });
     jobs
+}
+
+/// The version that a look compares with.
+fn known_of(job: &Job) -> Option<Version> {
+    match job {
+        Job::Look { known } => known.clone(),
+        Job::Announce { .. } | Job::Withdraw(_) | Job::Read => None,
+    }
+}
+
+/// The version of the list that this answer found; `None` if it is not about the list.
+fn version_of(answer: &JobResult, known: Option<Version>) -> Option<Version> {
+    match answer {
+        JobResult::Looked(None) => known,
+        JobResult::Looked(Some(reading)) if reading.error.is_none() => {
+            reading.snapshot.as_ref()?.version.clone()
+        }
+        JobResult::Looked(Some(_)) | JobResult::Announced { .. } => None,
+    }
 }
 
 fn work(config: &Config, stores: &FleetStores, job: Job) -> JobResult {

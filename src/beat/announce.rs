@@ -113,7 +113,8 @@ pub fn judge_health(config: &Config, answers: &[Answer]) -> Result<Judged, Healt
     let mut memory = before.clone();
     let facts = node::facts(&config.nodeinfo)?;
     let now = node::now()?;
-    let services: BTreeSet<&Name> = config.healths.iter().filter_map(|health| health.service.as_ref()).collect();
+    let services: BTreeSet<&Name> =
+        config.healths.iter().filter_map(|health| health.service.as_ref()).collect();
     memory.services.retain(|name, _| services.iter().any(|service| service.as_str() == name));
     let mut judged = Vec::new();
     for service in std::iter::once(None).chain(services.into_iter().map(Some)) {

@@ -1,6 +1,8 @@
 //! The stores of the configuration: how they are opened, read and written.
 
 use std::net::IpAddr;
+#[cfg(feature = "etcd")]
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -18,6 +20,10 @@ use crate::store::{
     self, Applied, At, Edit, Options, PendingRead, Reading, Rehearsal, StoreError, Stores, Version, Visitor,
     git,
 };
+
+/// The shortest lease in etcd: an election of a leader takes a few seconds.
+#[cfg(feature = "etcd")]
+const SHORTEST_LEASE: Duration = Duration::from_secs(10);
 
 /// The stores of the configuration, opened once. A clone has the same stores.
 #[derive(Clone)]
@@ -327,6 +333,14 @@ fn options(config: &Config) -> Options {
             recheck: config.recheck,
             network: config.network,
             credentials: config.credentials.clone(),
+        },
+        #[cfg(feature = "etcd")]
+        etcd: store::etcd::Options {
+            settings: config.etcd.clone(),
+            // A node that misses two beats keeps its lease.
+            lease: config.agent.interval.saturating_mul(3).max(SHORTEST_LEASE),
+            network: config.network,
+            clock: || node::now().ok(),
         },
     }
 }

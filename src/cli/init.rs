@@ -55,7 +55,8 @@ pub(super) fn run(args: &Args, given: &RawOptions) -> Result<(), CliError> {
     let port = args.port.as_deref().map(Port::parse);
     let port = port.transpose().map_err(|error| CliError::usage(format!("unusable port: {error}")))?;
     let service = args.service.as_deref().map(Name::parse);
-    let service = service.transpose().map_err(|error| CliError::usage(format!("unusable service: {error}")))?;
+    let service =
+        service.transpose().map_err(|error| CliError::usage(format!("unusable service: {error}")))?;
     if let (None, Some(port)) = (&service, port) {
         facts.push(("port", port.to_string()));
     }
@@ -250,6 +251,14 @@ nodeinfo = \"{nodeinfo}\"
 # history = 600
 # recheck = 60
 # command = 60
+
+# Certificates and the user for stores in etcd. PRESENCE_ETCD_USER and PRESENCE_ETCD_PASSWORD outrank this table.
+[etcd]
+# ca = \"/etc/presence/etcd-ca.pem\"
+# certificate = \"/etc/presence/etcd.pem\"
+# key = \"/etc/presence/etcd-key.pem\"
+# user = \"presence\"
+# password-file = \"/etc/presence/etcd-password\"
 
 # Settings of `presence agent`. Write times as 500ms, 90s, 5m, 2h or 1d; a bare number means seconds.
 [agent]

@@ -274,6 +274,28 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
     done
 }
 
+/// The stores of the variable. A URL of etcd has commas between its members.
+fn split(said: &str) -> Vec<String> {
+    let mut stores: Vec<String> = Vec::new();
+    for part in said.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let is_open = |url: &String| {
+            let members = url.strip_prefix("etcd://").or_else(|| url.strip_prefix("etcds://"));
+            members.is_some_and(|members| !members.contains('/'))
+        };
+        match stores
+            .last_mut()
+            .filter(|last| is_open(last) && !part.contains("://") && !part.starts_with('/'))
+        {
+            Some(last) => {
+                last.push(',');
+                last.push_str(part);
+            }
+            None => stores.push(part.to_owned()),
+        }
+    }
+    stores
+}
+
 fn set_color(color: Option<Color>) {
     let choice = match color {
         None => return,
@@ -291,8 +313,7 @@ impl Global {
             // Not clap's `env`: in the variable a comma separates stores; on the command line it may be part
             // of a URL.
             let said = std::env::var("PRESENCE_STORE").unwrap_or_default();
-            stores =
-                said.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+            stores = split(&said);
         }
         RawOptions {
             config: self.config.clone(),
@@ -308,6 +329,19 @@ impl Global {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_comma_separates_stores_and_the_members_of_one() {
+        for (said, expect) in [
+            ("", &[][..]),
+            ("/a, /b,", &["/a", "/b"]),
+            ("etcd://a:1,b:2/x,/c", &["etcd://a:1,b:2/x", "/c"]),
+            ("etcd://a, b,etcds://c,d/x,git://e/f", &["etcd://a,b", "etcds://c,d/x", "git://e/f"]),
+            ("etcd://a,/c", &["etcd://a", "/c"]),
+        ] {
+            assert_eq!(super::split(said), expect, "{said}");
+        }
+    }
+
     #[test]
     fn the_command_line_is_well_formed() {
         super::command().debug_assert();

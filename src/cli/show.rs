@@ -114,7 +114,8 @@ fn text(node: &Node, has_heartbeats: bool) -> Result<String, CliError> {
     let reason =
         node.record.text(REASON).map(|reason| format!("wedged by     {}\n", said(&reason, MAX_REASON)));
     let reason = reason.unwrap_or_default();
-    let services: String = node.services.iter().map(|offer| service(&node.as_service(offer), offer)).collect();
+    let services: String =
+        node.services.iter().map(|offer| service(&node.as_service(offer), offer)).collect();
     let stale = if node.stale { " (the last copy: the store does not answer)" } else { "" };
     let record = node.record.to_pretty();
     let record = terminal_safe_json(&record);

@@ -49,6 +49,8 @@ fn read(mut words: impl Iterator<Item = OsString>) -> Option<()> {
             network: presence_git::Timeouts::default(),
             credentials: Vec::new(),
         },
+        #[cfg(feature = "etcd")]
+        etcd: crate::store::etcd::Options::default(),
     };
     let deadline = Deadline::new(Limit::Read, hour);
     let look = store::open(&store, &Arc::new(options)).look(&At::Latest, true, deadline).ok()?;

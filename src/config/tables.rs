@@ -18,7 +18,7 @@ use crate::output::{Command, Target};
 use crate::probe::Question;
 use crate::roster::Selector;
 pub(super) use credential::CredentialTable;
-pub(super) use written::{AgentTable, HealthTable, NotifyTable, PageTable, RenderTable};
+pub(super) use written::{AgentTable, EtcdTable, HealthTable, NotifyTable, PageTable, RenderTable};
 
 /// A file to keep up to date.
 #[derive(Debug, Clone)]

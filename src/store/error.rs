@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::deadline::Deadline;
 use crate::errors::PathError;
+#[cfg(feature = "etcd")]
+use crate::store::etcd::EtcdError;
 use crate::store::git::GitError;
 use crate::store::kind::Difference;
 
@@ -107,6 +109,10 @@ pub enum StoreErrorKind {
     /// An error of a git repository.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// An error of etcd.
+    #[cfg(feature = "etcd")]
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
 }
 
 impl StoreError {
@@ -141,8 +147,8 @@ impl StoreError {
                 crate::errors::pasted(memory)
             )),
             StoreErrorKind::UnknownScheme(_) => Some(
-                "use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four \
-                 need the Cargo features `ssh` and `https`"
+                "use a path, file://, git://, ssh://, user@host:path, http://, https://, etcd:// or etcds://; \
+                 from ssh:// on, they need the Cargo features `ssh`, `https` and `etcd`"
                     .into(),
             ),
             StoreErrorKind::Io(error) => error.hint(),
@@ -171,6 +177,8 @@ impl StoreError {
                     .into(),
             ),
             StoreErrorKind::Git(error) => error.hint(),
+            #[cfg(feature = "etcd")]
+            StoreErrorKind::Etcd(error) => error.hint(),
         }
     }
 }

@@ -7,6 +7,8 @@
 mod answer;
 mod directory;
 mod error;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod git;
 mod heartbeat;
 mod kind;
@@ -31,6 +33,7 @@ use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::record::Record;
 
+use directory::MAX_DEPTH;
 pub use error::{StoreError, StoreErrorKind};
 pub use heartbeat::{Beats, Heartbeat};
 pub use kind::Difference;
@@ -61,6 +64,9 @@ pub struct Options {
     pub connect: Duration,
     /// For git repositories.
     pub git: git::Options,
+    /// For etcd.
+    #[cfg(feature = "etcd")]
+    pub etcd: etcd::Options,
 }
 
 /// A change of the list.
@@ -236,6 +242,28 @@ pub enum Heartbeats {
     Leases,
 }
 
+/// What is to be said about the service behind a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// How good it is.
+    pub soundness: Soundness,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// How good something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Soundness {
+    /// As it should be.
+    Good,
+    /// It works, and may soon fail.
+    Doubtful,
+    /// It does not work.
+    Bad,
+}
+
 /// Holds the folder of records. It is opened once, lives as long as the program uses it, and serves several
 /// threads at once.
 ///
@@ -294,6 +322,11 @@ pub trait Store: Send + Sync {
     /// Rehearses a publish up to the change: returns the branch that would move, and what only the change
     /// itself can show.
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
+
+    /// What is to be said about the service behind the store, for people. Nothing if there is none.
+    fn conditions(&self, _: Deadline) -> Vec<Condition> {
+        Vec::new()
+    }
 
     /// Visits the steps of the history, newest first, until `visit` breaks or the deadline passes. Reads only what
     /// changed in each. An error if this kind of store keeps no history.
@@ -393,6 +426,10 @@ impl Look {
 /// Opens the store of that URL or path. Does not find out whether it can be reached: that is an error of each
 /// operation.
 pub fn open(url: &str, options: &Arc<Options>) -> Arc<dyn Store> {
+    #[cfg(feature = "etcd")]
+    if etcd::is_url(url) {
+        return Arc::new(etcd::Etcd::new(url, options));
+    }
     Arc::new(Located::new(url, options))
 }
 

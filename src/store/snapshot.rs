@@ -210,6 +210,20 @@ impl Snapshot {
     }
 }
 
+/// Identifies the content of these files, if each has a key.
+pub(super) fn version_of<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<Version> {
+    let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+    for (path, key) in files {
+        if *key == NO_KEY {
+            return None;
+        }
+        hash.update(path);
+        hash.update(&[0]);
+        hash.update(key);
+    }
+    Some(Version::new(format!("{:032x}", hash.digest128())))
+}
+
 /// The file that the entry describes.
 fn file<'h>(heaps: &'h [Bytes], entry: &Entry) -> File<'h> {
     let heap = &heaps[usize::from(entry.heap)];

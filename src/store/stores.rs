@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::answer::Answer;
 use super::together::{self, Task};
 use super::{
-    Applied, At, Edit, Look, Moment, Options, Reached, Rehearsal, Snapshot, Step, Store, StoreError,
-    StoreErrorKind, Version, git, open,
+    Applied, At, Condition, Edit, Look, Moment, Options, Reached, Rehearsal, Snapshot, Step, Store,
+    StoreError, StoreErrorKind, Version, git, open,
 };
 use crate::deadline::{Deadline, Limit};
 use crate::name::Name;
@@ -206,6 +206,19 @@ impl Stores {
         told.into_iter().flatten().flatten().collect()
     }
 
+    /// Whether the first store returns from [`Stores::wait`] at a change itself.
+    pub fn waits(&self) -> bool {
+        self.all.first().is_some_and(|store| store.capabilities().is_ok_and(|able| able.waits))
+    }
+
+    /// Waits until the first store has another version, or for that time. See [`Store::wait`].
+    pub fn wait(&self, since: &Version, interval: Duration, within: Duration) -> Result<bool, StoreError> {
+        match self.all.first() {
+            Some(store) => store.wait(since, interval, Deadline::new(Limit::Read, within)),
+            None => Ok(false),
+        }
+    }
+
     /// Rehearses a publish at all stores, up to the change. The results are in the order of the stores.
     pub fn rehearse(&self) -> Vec<Result<Rehearsal, StoreError>> {
         let deadline = Deadline::new(Limit::Publish, self.options.publishing);
@@ -213,6 +226,18 @@ impl Stores {
             let (branch, untried) = store.rehearse(deadline)?;
             Ok(Rehearsal { url: store.url().to_owned(), branch, untried })
         })
+    }
+
+    /// What is to be said about the services behind the stores, with the URL of each store.
+    pub fn conditions(&self) -> Vec<(String, Condition)> {
+        let deadline = Deadline::new(Limit::Read, self.options.reading);
+        let found =
+            self.ask(self.tasks(deadline), |store, deadline| Ok(Conditions(store.conditions(deadline))));
+        let found = self.urls().zip(found).filter_map(|(url, found)| Some((url, found.ok()?)));
+        let of_each = found.flat_map(|(url, Conditions(found))| {
+            found.into_iter().map(move |condition| (url.to_owned(), condition))
+        });
+        of_each.collect()
     }
 
     /// Waits for what the stores still write on this machine. See [`Store::finish`].
@@ -235,6 +260,17 @@ impl Stores {
         act: impl Fn(S, Deadline) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Vec<Result<T, StoreError>> {
         together::ask(tasks, self.options.connect, act)
+    }
+}
+
+/// What is to be said about the service behind one store.
+struct Conditions(Vec<Condition>);
+
+impl Answer for Conditions {
+    const OPERATION: &'static str = "conditions";
+
+    fn brief(&self) -> String {
+        format!("{} conditions", self.0.len())
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) fn options(state_dir: &Path) -> Arc<Options> {
             network: presence_git::Timeouts::default(),
             credentials: Vec::new(),
         },
+        #[cfg(feature = "etcd")]
+        etcd: etcd::Options::default(),
     })
 }
 
@@ -137,6 +139,12 @@ fn a_store_says_what_it_can_do() {
     assert_eq!(able(&path), Some(git));
     assert_eq!(able("git://127.0.0.1:1/list.git"), Some(git));
     assert_eq!(able("s3://bucket"), None);
+    #[cfg(feature = "etcd")]
+    {
+        let etcd = Capabilities { history: false, past: false, heartbeats: Heartbeats::Leases, waits: true };
+        assert_eq!(able("etcd://127.0.0.1:1/list"), Some(etcd));
+        assert_eq!(able("etcd://u:p@127.0.0.1/list"), None);
+    }
 }
 
 #[test]

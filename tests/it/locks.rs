@@ -39,6 +39,8 @@ fn options(state_dir: &Path) -> Options {
             network: Timeouts::default(),
             credentials: Vec::new(),
         },
+        #[cfg(feature = "etcd")]
+        etcd: presence::store::etcd::Options::default(),
     }
 }
 

@@ -9,6 +9,8 @@ mod documents;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod envelope;
 mod escaping;
+#[cfg(all(feature = "etcd", feature = "https", feature = "ssh"))]
+mod etcd;
 #[cfg(all(feature = "https", feature = "ssh"))]
 mod faults;
 mod fixture;

@@ -287,7 +287,7 @@ fn of_stores() {
     exit code 1
     --- stderr
     error: store `s3://bucket/list`: this build of presence has no transport for `s3`
-    hint: use a path, file://, git://, ssh://, user@host:path, http:// or https://; the last four need the Cargo features `ssh` and `https`
+    hint: use a path, file://, git://, ssh://, user@host:path, http://, https://, etcd:// or etcds://; from ssh:// on, they need the Cargo features `ssh`, `https` and `etcd`
     ");
     fs::write(app.path("file"), "x").unwrap();
     insta::assert_snapshot!(told(&app, &["publish", "--store", "file"]), @"

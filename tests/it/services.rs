@@ -37,7 +37,8 @@ fn a_service_is_made_published_and_balanced() {
     machine.run(&["init", "--service", "x", "--port", "0"]).code(2).says("unusable port");
 
     machine.good(&["publish"]);
-    let balancer = |args: &[&str]| machine.run(&[&["render", "haproxy", "--part", "lb1"], args].concat()).code(0).stdout;
+    let balancer =
+        |args: &[&str]| machine.run(&[&["render", "haproxy", "--part", "lb1"], args].concat()).code(0).stdout;
     let text = balancer(&[]);
     judges::haproxy::accepts(&text);
     assert!(text.contains("\nbackend app1::api\n") && text.contains(":9090 id "), "{text}");
@@ -45,15 +46,27 @@ fn a_service_is_made_published_and_balanced() {
     let open = ["--set", "frontend_port_app1/api=8443"];
     let text = balancer(&open);
     judges::haproxy::accepts(&text);
-    assert!(text.contains("frontend app1::api:in\n    bind *:8443\n    default_backend app1::api\n"), "{text}");
+    assert!(
+        text.contains("frontend app1::api:in\n    bind *:8443\n    default_backend app1::api\n"),
+        "{text}"
+    );
     // No part gets the port of a service.
     let text = balancer(&["--set", "frontend_port_app1/api=80"]);
-    assert!(text.contains("frontend app1::api:in\n    bind *:80\n") && !text.contains("frontend app1:in"), "{text}");
-    machine.configure("[vars.\"app1/api\"]\nfrontend_port = 8444\nbalance = 'first'\n[vars.app1]\nbalance = 'source'\n");
+    assert!(
+        text.contains("frontend app1::api:in\n    bind *:80\n") && !text.contains("frontend app1:in"),
+        "{text}"
+    );
+    machine.configure(
+        "[vars.\"app1/api\"]\nfrontend_port = 8444\nbalance = 'first'\n[vars.app1]\nbalance = 'source'\n",
+    );
     let text = balancer(&[]);
     judges::haproxy::accepts(&text);
-    let backend = |name: &str| text.split("\n\n").find(|section| section.starts_with(name)).unwrap().to_owned();
-    assert!(backend("backend app1\n").contains("balance source") && backend("backend app1::api\n").contains("balance first"));
+    let backend =
+        |name: &str| text.split("\n\n").find(|section| section.starts_with(name)).unwrap().to_owned();
+    assert!(
+        backend("backend app1\n").contains("balance source")
+            && backend("backend app1::api\n").contains("balance first")
+    );
     assert!(text.contains("bind *:8444\n"), "{text}");
 
     // What the node itself can correct.
@@ -76,7 +89,9 @@ fn the_health_of_a_service_is_its_own() {
     machine.good(&["init", "--service", "web", "--port", "9091"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    machine.configure(&format!("[[health]]\nservice = 'api'\ntcp = '{port}'\nfall = 1\nrise = 1\ndamp = '0s'\n"));
+    machine.configure(&format!(
+        "[[health]]\nservice = 'api'\ntcp = '{port}'\nfall = 1\nrise = 1\ndamp = '0s'\n"
+    ));
     let states = || {
         let record = record(&machine);
         let state = |facts: &serde_json::Value| facts["state"].as_str().unwrap_or("-").to_owned();
@@ -96,7 +111,8 @@ fn the_health_of_a_service_is_its_own() {
     assert!(show.contains("service       api: port 9090, down, wedged by tcp"), "{show}");
     assert!(show.contains("service       web: port 9091, active\n"), "{show}");
     let text = machine.good(&["render", "haproxy", "--part", "lb1"]);
-    let server = |port: &str| text.lines().find(|line| line.contains(&format!(":{port} id "))).unwrap().to_owned();
+    let server =
+        |port: &str| text.lines().find(|line| line.contains(&format!(":{port} id "))).unwrap().to_owned();
     assert!(server("9090").ends_with(" disabled"), "{text}");
     assert!(!server("8080").contains("disabled") && !server("9091").contains("disabled"), "{text}");
 

@@ -100,7 +100,9 @@ fn url(text: &str) -> String {
         (Some((login, host)), _) => format!("{}@{host}{path}", shown_login(login, &name)),
         // The password contains a slash, `?`, `#` or `;`, or the URL is truncated.
         (None, Some((user, after)))
-            if !authority.starts_with('[') && (!is_port(after) || tail.contains('@')) =>
+            if !authority.starts_with('[')
+                && (!is_port(after) || tail.contains('@'))
+                && !is_cluster(&name, authority, path) =>
         {
             match path.rsplit_once('@') {
                 Some((_, host)) => format!("{user}:{HIDDEN}@{host}"),
@@ -153,6 +155,12 @@ fn split_tail(text: &str) -> (&str, &str) {
 
 fn hidden_tail(tail: &str) -> String {
     tail.chars().next().map_or_else(String::new, |mark| format!("{mark}{HIDDEN}"))
+}
+
+/// Whether a URL with this scheme names several hosts, each with or without a port.
+fn is_cluster(scheme: &str, authority: &str, path: &str) -> bool {
+    let is_member = |member: &str| member.rsplit_once(':').is_none_or(|(_, port)| is_port(port));
+    ["etcd", "etcds"].contains(&scheme) && authority.split(',').all(is_member) && !path.contains('@')
 }
 
 fn is_port(text: &str) -> bool {
@@ -215,6 +223,11 @@ mod tests {
             ("https://ghp_0123456789abcdef01234567:y@h/x", "https://***:***@h/x"),
             ("ssh://u%3Ap@h/x", "ssh://***@h/x"),
             ("file://u:p@h/x", "file://u:***@h/x"),
+            ("etcd://a:2379,b:2379,[::1]:2379/x", "etcd://a:2379,b:2379,[::1]:2379/x"),
+            ("etcds://a,b:1/x", "etcds://a,b:1/x"),
+            ("etcd://u:p@a:1,b:1/x", "etcd://u:***@a:1,b:1/x"),
+            ("etcd://u:1,p/w@a:1/x", "etcd://u:***@a:1/x"),
+            ("etcd://u:p", "etcd://u:***"),
         ] {
             assert_eq!(without_secrets(text), shown);
         }

@@ -60,6 +60,8 @@ pub enum Event {
     Health(Answer),
     /// What is wrong with the pages of the fleet.
     Pages(Vec<Complaint>),
+    /// The list in the store with that index may have changed: look at it now.
+    Changed(usize),
     /// The result of a job, with the index of its store.
     Answer(usize, Box<JobResult>),
 }

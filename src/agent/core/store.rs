@@ -75,6 +75,13 @@ impl StoreState {
         self.waiting > 0
     }
 
+    /// It says that its list may have changed.
+    pub(super) fn has_changed(&mut self, now: Moment) {
+        if self.role == Role::List {
+            self.next_look = self.next_look.min(now);
+        }
+    }
+
     /// Records the result of a look that ended now, and when the next one is due. True if the store is back
     /// after a failure.
     pub(super) fn looked(&mut self, failed: bool, now: Moment, pace: Pace, chance: f64) -> bool {
@@ -115,6 +122,21 @@ mod tests {
         }
         assert!(store.looked(false, at(40), PACE, 1.0));
         assert_eq!(store.failures, 0);
+    }
+
+    #[test]
+    fn a_store_that_says_so_is_looked_at_now_and_then_at_its_pace() {
+        let mut store = StoreState::new(Role::List);
+        store.is_asked(at(10));
+        store.looked(false, at(10), PACE, 1.0);
+        store.has_changed(at(11));
+        assert_eq!(store.next_look, at(11));
+        store.is_asked(at(11));
+        store.looked(false, at(11), PACE, 1.0);
+        assert_eq!(store.next_look, at(13));
+        let mut beats = StoreState::new(Role::Beats);
+        beats.has_changed(at(11));
+        assert_eq!(beats.next_look, Moment::MAX);
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl<P: Port> Agent<'_, P> {
             Event::Now => self.next_beat = Moment::ZERO,
             Event::Health(answer) => self.hear(&[answer]).await,
             Event::Pages(complaints) => self.reporter.report("pages", complaints),
+            Event::Changed(place) => self.stores[place].has_changed(self.port.now()),
             Event::Answer(place, answer) => self.take_answer(place, *answer),
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::{fleet, node};
 use crate::config::Config;
 use crate::errors::chain;
 use crate::roster::Node;
-use crate::store::{Branch, Rehearsal, StoreError};
+use crate::store::{Branch, Condition, Rehearsal, Soundness, StoreError};
 
 /// A clock that is only a little wrong is at most this far ahead.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
@@ -42,6 +42,7 @@ pub(super) fn look(config: &Config, stores: &FleetStores, findings: &mut Finding
     }
     failed |= rehearsed.iter().any(|of| of.as_ref().map_or(true, |of| missing(of).is_some()));
     publishing(rehearsed, findings);
+    services(stores, findings);
     list(&fleet, failed, findings);
     fleet
 }
@@ -105,6 +106,18 @@ fn ahead(fleet: &Fleet, now: Timestamp, findings: &mut Findings) {
          record"
             .to_owned(),
     );
+}
+
+/// The services behind the stores.
+fn services(stores: &FleetStores, findings: &mut Findings) {
+    for (url, Condition { soundness, text, hint }) in stores.list.and(&stores.beats).conditions() {
+        let text = format!("store `{url}`: {text}");
+        match soundness {
+            Soundness::Good => findings.good("store", text),
+            Soundness::Doubtful => findings.doubtful("store", text, hint),
+            Soundness::Bad => findings.bad("store", text, hint),
+        }
+    }
 }
 
 /// The configured branch, if it is missing from a repository that has others.

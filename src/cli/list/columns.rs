@@ -71,9 +71,9 @@ impl Column {
             Column::Stacktype => fact("stacktype"),
             Column::Deployment => fact("deployment"),
             Column::State => {
-                let ill = node.ill_services().map(|(name, state)| {
-                    format!("{name} {}", state.unwrap_or_else(|| "-".to_owned()))
-                });
+                let ill = node
+                    .ill_services()
+                    .map(|(name, state)| format!("{name} {}", state.unwrap_or_else(|| "-".to_owned())));
                 let all: Vec<String> = std::iter::once(fact("state")).chain(ill).collect();
                 return (all.join(", "), style(node.availability));
             }

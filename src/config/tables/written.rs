@@ -16,6 +16,8 @@ use crate::output::limits::Limits;
 use crate::output::{Runtime, Target};
 use crate::probe::Question;
 use crate::roster::Selector;
+#[cfg(feature = "etcd")]
+use crate::store::etcd;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -228,6 +230,33 @@ impl AgentTable {
             reloads_per_minute: self.reloads_per_minute.unwrap_or(6).max(1),
             on_stop: self.on_stop,
             metrics: self.metrics,
+        }
+    }
+}
+
+/// A build without etcd reads the table and uses nothing of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[cfg_attr(not(feature = "etcd"), expect(dead_code, reason = "see above"))]
+pub(in crate::config) struct EtcdTable {
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+#[cfg(feature = "etcd")]
+impl EtcdTable {
+    /// The settings. Variables outrank the table.
+    pub(in crate::config) fn resolve(self, said: impl Fn(&str) -> Option<String>) -> etcd::Settings {
+        etcd::Settings {
+            ca: self.ca,
+            certificate: self.certificate,
+            key: self.key,
+            user: said("PRESENCE_ETCD_USER").or(self.user),
+            password_file: self.password_file,
+            password: said("PRESENCE_ETCD_PASSWORD").map(etcd::Secret),
         }
     }
 }

@@ -9,14 +9,13 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::listing::{Listing, Sort, open_dir};
 use crate::errors::{AtPath, PathError, chain};
 use crate::record::MAX_BYTES;
 use crate::stat_key::Times;
 use crate::store::kind::Identity;
-use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total};
+use crate::store::snapshot::{self, Batch, Item, Key, NO_KEY, Snapshot, Total, version_of};
 use crate::store::{StoreErrorKind, Version};
 use crate::threads;
 
@@ -69,7 +68,7 @@ impl Scan {
     /// See [`Look::version`](crate::store::Look::version).
     pub(super) fn version(&self) -> Option<Version> {
         let keys = self.keys.as_ref().filter(|_| self.listing.problems.is_empty())?;
-        version((0..keys.len()).map(|file| (self.listing.path(file), &keys[file])))
+        version_of((0..keys.len()).map(|file| (self.listing.path(file), &keys[file])))
     }
 
     /// Reads the files that are not in `known` with their present content.
@@ -134,7 +133,7 @@ impl Scan {
         snapshot.digest = if same { known.digest.clone() } else { snapshot.digest_of_files() };
         if self.listing.problems.is_empty() {
             snapshot.version =
-                version(snapshot.entries.iter().map(|entry| (snapshot.path(entry), &entry.key)));
+                version_of(snapshot.entries.iter().map(|entry| (snapshot.path(entry), &entry.key)));
         }
         Ok(snapshot)
     }
@@ -216,20 +215,6 @@ impl Scan {
         let times = self.times.filter(|_| self.listing.sort(file) != Sort::Special);
         times.and_then(|times| times.key(found)).unwrap_or(NO_KEY)
     }
-}
-
-/// Identifies the content of these files, if each has a key.
-fn version<'a>(files: impl Iterator<Item = (&'a [u8], &'a Key)>) -> Option<Version> {
-    let mut hash = Xxh3Default::new();
-    for (path, key) in files {
-        if *key == NO_KEY {
-            return None;
-        }
-        hash.update(path);
-        hash.update(&[0]);
-        hash.update(key);
-    }
-    Some(Version::new(format!("{:032x}", hash.digest128())))
 }
 
 /// The last opened directory: the files are sorted, so those of a directory come together.

@@ -102,9 +102,13 @@ impl Cache {
     /// The last snapshot, for use without the store.
     pub(in crate::store) fn last(&self) -> Option<Snapshot> {
         let (snapshot, _) = self.load()?;
+        Some(Snapshot { beats: self.last_beats(), ..snapshot })
+    }
+
+    /// The heartbeats of the last reading that asked for them.
+    pub(in crate::store) fn last_beats(&self) -> Beats {
         let beats = fs::read(self.place.join("beats")).ok();
-        let beats = beats.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Some(Snapshot { beats, ..snapshot })
+        beats.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     /// Adds the heartbeats to the snapshot, if they were asked for, and caches them.

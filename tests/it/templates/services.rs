@@ -39,7 +39,10 @@ fn a_template_goes_through_the_services_and_their_nodes() {
         "i-00001:9 active api; i-00002:1 down api; i-00003:7 active api; \n",
     );
     check("{{#nodes service=\"api\" weight=\"5\"}}{{instance-id}}{{/nodes}}", "i-00001\n");
-    check("{{count service=\"api\"}} {{count service=\"api\" availability=\"active\"}} {{count service=\"x\"}}", "4 3 0\n");
+    check(
+        "{{count service=\"api\"}} {{count service=\"api\" availability=\"active\"}} {{count service=\"x\"}}",
+        "4 3 0\n",
+    );
     check("{{first \"port\" part=\"app2\" service=\"api\"}} {{first \"port\" part=\"app2\"}}", "7 1\n");
     check("{{require service=\"api\" min=3}}{{majority \"port\" service=\"api\" default=\"-\"}}", "1\n");
     // In a block over parts there is no service.
@@ -55,9 +58,12 @@ fn without_services_the_file_is_the_same_and_with_them_it_is_accepted() {
     let plain: Vec<Map<String, Value>> = (0..20).map(|number| node("app1", number)).collect();
     let services = |number: usize| {
         let name = |service: usize| format!("s{service}");
-        (0..number % 5).map(|service| (name(service), json!({"port": format!("{}", 100 + service)}))).collect()
+        (0..number % 5)
+            .map(|service| (name(service), json!({"port": format!("{}", 100 + service)})))
+            .collect()
     };
-    let offering: Vec<_> = (0..20).map(|number| offering("app1", number, Value::Object(services(number)))).collect();
+    let offering: Vec<_> =
+        (0..20).map(|number| offering("app1", number, Value::Object(services(number)))).collect();
     let text = Fleet::of(&plain).render("haproxy", &[]).good().to_owned();
     let with = Fleet::of(&offering).render("haproxy", &[]).good().to_owned();
     haproxy::accepts(&with);
@@ -69,7 +75,8 @@ fn without_services_the_file_is_the_same_and_with_them_it_is_accepted() {
 fn two_hundred_services_are_accepted() {
     let fleet: Vec<_> = (0..20)
         .map(|number| {
-            let services = (0..10).map(|service| (format!("s{number}-{service}"), json!({"port": "9"}))).collect();
+            let services =
+                (0..10).map(|service| (format!("s{number}-{service}"), json!({"port": "9"}))).collect();
             offering("app1", number, Value::Object(services))
         })
         .collect();

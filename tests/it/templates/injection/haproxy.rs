@@ -152,7 +152,17 @@ fn is_path(text: &str) -> bool {
 #[test]
 fn haproxy_knows_the_services_that_the_rules_allow() {
     const FACTS: [&str; 12] = [
-        "port", "weight", "backup", "check-port", "state", "address", "ipv4", "ipv6", "nodepart", "instance-id", "service",
+        "port",
+        "weight",
+        "backup",
+        "check-port",
+        "state",
+        "address",
+        "ipv4",
+        "ipv6",
+        "nodepart",
+        "instance-id",
+        "service",
         "services",
     ];
     let mut nodes: Vec<(serde_json::Map<String, serde_json::Value>, Option<Known>)> = Vec::new();
