@@ -286,7 +286,21 @@ pub fn publish(
 
 /// Makes one change in all stores.
 pub fn apply(config: &Config, stores: &FleetStores, edit: &Edit<'_>) -> Vec<Result<Applied, StoreError>> {
-    stores.list.apply(edit, &author(config), None, to_publish(config))
+    apply_to(config, &stores.list, edit)
+}
+
+/// Makes one change in these stores.
+pub(super) fn apply_to(
+    config: &Config,
+    stores: &Stores,
+    edit: &Edit<'_>,
+) -> Vec<Result<Applied, StoreError>> {
+    stores.apply(edit, &author(config), None, to_publish(config))
+}
+
+/// Opens the store at that URL or path, whatever the configuration names.
+pub(super) fn open_only(config: &Config, url: &str) -> Stores {
+    Stores::open(&[url.to_owned()], options(config))
 }
 
 /// Rehearses a publish up to the change: in the stores of the list, and in those for heartbeats only.
@@ -346,7 +360,7 @@ fn options(config: &Config) -> Options {
 }
 
 /// The author of commits: this node, or the user where there is no node (a laptop).
-fn author(config: &Config) -> String {
+pub(super) fn author(config: &Config) -> String {
     let id = node::facts(&config.nodeinfo)
         .ok()
         .and_then(|facts| Some(facts.get("instance-id")?.as_str()?.to_owned()));

@@ -10,6 +10,7 @@ pub mod holding;
 pub mod inputs;
 pub mod kept;
 pub mod machine;
+pub mod mirror;
 pub mod node;
 pub mod own;
 pub mod page;

@@ -19,6 +19,7 @@ mod list;
 mod log;
 mod logging;
 mod man;
+mod mirror;
 mod node;
 mod page;
 mod past;
@@ -167,6 +168,7 @@ enum Command {
     Accept(accept::Args),
     State(state::Args),
     Withdraw(withdraw::Args),
+    Mirror(mirror::Args),
     List(list::Args),
     Show(show::Args),
     Log(log::Args),
@@ -257,6 +259,7 @@ fn run_configured(cli: &Cli, config: &Config) -> Result<(), CliError> {
         Command::Accept(args) => accept::run(args, config, &stores),
         Command::State(args) => state::run(args, config, &stores),
         Command::Withdraw(args) => withdraw::run(args, config, &stores),
+        Command::Mirror(args) => mirror::run(args, config),
         Command::List(args) => list::run(args, config, &stores),
         Command::Show(args) => show::run(args, config, &stores),
         Command::Log(args) => log::run(args, config, &stores),

@@ -325,6 +325,7 @@ const PURE: &[&str] = &[
     "liveness",
     "beat::absence",
     "beat::kept",
+    "beat::mirror::plan",
     "store::etcd::listing",
     "output::limits",
     "haproxy::plan",

@@ -3,6 +3,7 @@
 mod faults;
 mod follow;
 mod login;
+mod moving;
 
 use std::fs;
 
@@ -108,6 +109,28 @@ fn publishers_at_the_same_time_are_all_on_the_list() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(nodes[0].good(&["list", "--format", "ids"]).lines().count(), 20);
+}
+
+#[test]
+fn a_record_on_the_list_with_a_later_number_stays() {
+    let cluster = Etcd::one();
+    let app = machine(&cluster, "app1");
+    app.good(&["state", "done"]);
+    let record = app.good(&["emit"]);
+    let from = app.path("from");
+    fs::create_dir(&from).unwrap();
+    // Each copy is newer by its time.
+    let copy = |number: u64, port: &str| {
+        let text = record.replace("\"value\"", &format!("\"serial\": {number},\n    \"value\""));
+        let text = text.replace("20260102-030405", &format!("20260102-{port}00")).replace("8080", port);
+        fs::write(from.join("i-app1.json"), text).unwrap();
+        app.run(&["mirror", from.to_str().unwrap(), &cluster.url()]).code(0);
+        cluster.etcdctl(&["get", "--print-value-only", "/presence/it/presence/all/i-app1.json"])
+    };
+    let first = copy(7, "1007");
+    assert!(first.contains("\"serial\": 7") && first.contains("\"port\": \"1007\""), "{first}");
+    assert_eq!(copy(6, "1108"), first);
+    assert!(copy(8, "1209").contains("\"port\": \"1209\""));
 }
 
 #[test]
