@@ -142,12 +142,12 @@ fn a_history_that_was_replaced_after_the_first_look_is_the_new_one() {
         give(&list, &other);
         let ports = |outcome: Outcome| outcome.code(0).stdout.matches("9003").count();
         assert_eq!(ports(log(&reader)), 1);
-        let at = |moment: &str| {
-            let columns = ["list", "--at", moment, "--format", "json"];
-            reader.run(&columns).code(0).stdout
+        let at = |moment: &str, port: &str| {
+            let port = format!("port={port}");
+            reader.run(&["list", "--at", moment, "--where", &port, "--format", "ids"]).code(0).stdout
         };
-        assert!(at("2026-01-01 00:01").contains("\"9001\""), "by its time: what the branch has now");
-        assert!(at(&old[1]).contains("\"81\""), "by its commit: what that commit has");
+        assert_eq!(at("2026-01-01 00:01", "9001"), "i-3\n", "by its time: what the branch has now");
+        assert_eq!(at(&old[1], "81"), "i-1\n", "by its commit: what that commit has");
         // All in one commit.
         list.git(["update-ref", "refs/heads/main", &old[5]]);
         let tree = list.git(["rev-parse", "main^{tree}"]);
