@@ -7,6 +7,9 @@ use crate::sanitize::excerpt;
 /// The most patterns in one text.
 const MAX: usize = 256;
 
+/// The most braces in one pattern.
+const MAX_BRACES: usize = 16;
+
 /// Glob patterns, of which one must match.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
@@ -20,8 +23,8 @@ pub enum PatternsError {
     /// A brace without its counterpart.
     #[error("a `{{` in `{0}` is not closed")]
     Open(String),
-    /// More than [`MAX`] patterns.
-    #[error("`{0}` stands for more than {MAX} patterns")]
+    /// More than [`MAX`] patterns, or too many braces.
+    #[error("`{0}` stands for more than {MAX} patterns, or has more than {MAX_BRACES} braces")]
     TooMany(String),
     /// One of the patterns is malformed.
     #[error("`{pattern}` is not a glob pattern")]
@@ -43,7 +46,7 @@ impl Patterns {
             pieces.into_iter().map(|piece| if alone { piece } else { piece.trim() }).collect();
         let mut found = Vec::new();
         for piece in &pieces {
-            expand(piece, &mut found)?;
+            expand(piece, MAX_BRACES, &mut found)?;
         }
         let compile = |pattern: String| {
             Pattern::new(&pattern)
@@ -84,7 +87,7 @@ fn is_literal(pattern: &Pattern) -> bool {
 }
 
 /// Adds the patterns that a text without outer commas stands for.
-fn expand(text: &str, found: &mut Vec<String>) -> Result<(), PatternsError> {
+fn expand(text: &str, braces: usize, found: &mut Vec<String>) -> Result<(), PatternsError> {
     let Some((begin, _)) = outside(text).find(|(_, character)| *character == '{') else {
         if found.len() == MAX {
             return Err(PatternsError::TooMany(excerpt(text)));
@@ -92,6 +95,7 @@ fn expand(text: &str, found: &mut Vec<String>) -> Result<(), PatternsError> {
         found.push(text.to_owned());
         return Ok(());
     };
+    let Some(braces) = braces.checked_sub(1) else { return Err(PatternsError::TooMany(excerpt(text))) };
     let mut depth = 0;
     let end = outside(&text[begin..]).find(|(_, character)| {
         depth += i32::from(*character == '{') - i32::from(*character == '}');
@@ -99,7 +103,7 @@ fn expand(text: &str, found: &mut Vec<String>) -> Result<(), PatternsError> {
     });
     let end = begin + end.ok_or_else(|| PatternsError::Open(excerpt(text)))?.0;
     for choice in pieces(&text[begin + 1..end]) {
-        expand(&format!("{}{choice}{}", &text[..begin], &text[end + 1..]), found)?;
+        expand(&format!("{}{choice}{}", &text[..begin], &text[end + 1..]), braces, found)?;
     }
     Ok(())
 }

@@ -399,7 +399,7 @@ fn of_templates_and_targets() {
     insta::assert_snapshot!(told(&app, &["render", "database.yml"]), @"
     exit code 1
     --- stderr
-    error: built-in:common/database.yml.hbs:11:9: `vars.db_host` is required: no active node of the part `db*` with an address and a port is in scope
+    error: built-in:common/database.yml.hbs:12:9: `vars.db_host` is required: no active node of the part `db*` with an address and a port is in scope
     ");
 }
 

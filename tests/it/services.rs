@@ -26,7 +26,7 @@ fn a_service_is_made_published_and_balanced() {
     let machine = machine();
     let before = machine.good(&["emit"]);
     assert!(!before.contains("services"), "{before}");
-    machine.good(&["init", "--service", "api", "--port", "9090"]);
+    machine.run(&["init", "--service", "api", "--port", "9090"]).code(0);
     assert_eq!(fs::read_to_string(machine.path("nodeinfo/services/api/port.txt")).unwrap(), "9090\n");
     assert_eq!(record(&machine)["value"]["services"], serde_json::json!({"api": {"port": "9090"}}));
     // Without it, every other byte is the same.
@@ -70,7 +70,7 @@ fn a_service_is_made_published_and_balanced() {
     assert!(text.contains("bind *:8444\n"), "{text}");
 
     // What the node itself can correct.
-    machine.good(&["init", "--service", "web", "--port", "70"]);
+    machine.run(&["init", "--service", "web", "--port", "70"]).code(0);
     fs::write(machine.path("nodeinfo/services/web/weight.txt"), "many").unwrap();
     fs::write(machine.path("nodeinfo/services/web/address.txt"), "127.0.0.1").unwrap();
     machine
@@ -85,8 +85,8 @@ fn a_service_is_made_published_and_balanced() {
 #[test]
 fn the_health_of_a_service_is_its_own() {
     let machine = machine();
-    machine.good(&["init", "--service", "api", "--port", "9090"]);
-    machine.good(&["init", "--service", "web", "--port", "9091"]);
+    machine.run(&["init", "--service", "api", "--port", "9090"]).code(0);
+    machine.run(&["init", "--service", "web", "--port", "9091"]).code(0);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     machine.configure(&format!(
