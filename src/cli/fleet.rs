@@ -61,7 +61,7 @@ pub(super) fn read_back(config: &Config, stores: &FleetStores, at: &At) -> Resul
     }
     if matches!(at, At::Time(_)) {
         let is_empty = |reading: &&Reading| {
-            reading.moment.is_none() && reading.snapshot.as_ref().is_some_and(|files| files.len() == 0)
+            reading.moment.is_none() && reading.snapshot.as_ref().is_some_and(|files| files.is_empty())
         };
         for reading in fleet.readings.iter().filter(is_empty) {
             console::note(&format!("{}: the list was empty then: its first commit came later", reading.url));
