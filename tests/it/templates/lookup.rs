@@ -230,9 +230,9 @@ fn what_is_no_template_says_so() {
     }
 }
 
-/// The sections of a haproxy.cfg, by their first lines.
+/// The section of a haproxy.cfg with that line.
 fn section<'t>(text: &'t str, first: &str) -> &'t str {
-    text.split("\n\n").find(|section| section.lines().next() == Some(first)).expect(first)
+    text.split("\n\n").find(|section| section.lines().any(|line| line == first)).expect(first)
 }
 
 #[test]
