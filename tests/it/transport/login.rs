@@ -44,6 +44,8 @@ fn with_a_credential_of_the_configuration() {
         let url = if key == "token-file" { url } else { server.url("list.git") };
         let node = publish_and_list(node, &url, &list);
         std::fs::write(node.path("secret"), text.replace("sesame", "hunter3")).unwrap();
+        // An unchanged record would not be sent.
+        node.fact("port", 9091);
         let refused = publish(&node, &url, server.address()).code(1);
         let refused = refused.says("it does not accept the login of its [[credential]]");
         assert!(!refused.stderr.contains("hunter"), "{refused}");

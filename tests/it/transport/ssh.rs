@@ -75,6 +75,8 @@ fn a_credential_of_the_configuration() {
     let node = publish_and_list(node, &url, &list);
     // Host keys of the user do not count beside those of the credential.
     fs::rename(&hosts, node.path("home/.ssh/known_hosts")).unwrap();
+    // An unchanged record would not be sent.
+    node.fact("port", 9091);
     publish(&node, &url, server.address()).code(1).says("the host key of `HOST:PORT` is not in known_hosts");
 }
 
