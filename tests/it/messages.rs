@@ -85,7 +85,7 @@ fn of_the_command_line_and_the_configuration() {
       |
     2 | stores = 3
       | ^^^^^^
-    unknown field `stores`, expected one of `nodeinfo`, `store`, `folder`, `layout`, `beat-store`, `beat-shards`, `state-dir`, `branch`, `addresses`, `template-dir`, `verbose`, `quiet`, `color`, `vars`, `states`, `limits`, `store-limits`, `timeouts`, `render`, `page`, `agent`, `health`, `notify`, `credential`
+    unknown field `stores`, expected one of `nodeinfo`, `store`, `folder`, `layout`, `beat-store`, `beat-shards`, `state-dir`, `branch`, `addresses`, `template-dir`, `verbose`, `quiet`, `color`, `vars`, `states`, `limits`, `store-limits`, `timeouts`, `render`, `page`, `agent`, `health`, `notify`, `credential`, `etcd`
     hint: `presence init` writes a file that shows every key
     ");
 }

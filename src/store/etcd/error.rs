@@ -161,7 +161,7 @@ impl EtcdError {
             EtcdError::Address(_) => "name the members of the cluster and the prefix of the list",
             EtcdError::File { .. } | EtcdError::Settings(_) => "correct `[etcd]` in presence.toml",
             EtcdError::Unreachable(_) => {
-                "start etcd or correct the members in --store; with TLS the scheme is `etcds`; `etcdctl endpoint \
+                "start etcd or correct the members in --store; for TLS, write `etcds://`; `etcdctl endpoint \
                  health --cluster` shows each member"
             }
             EtcdError::NoQuorum(_) => {

@@ -102,7 +102,10 @@ fn two_machines_under_one_name_are_noticed() {
 fn publishers_at_the_same_time_are_all_on_the_list() {
     let cluster = Etcd::one();
     let nodes: Vec<Machine> = (0..20)
-        .map(|number| machine(&cluster, "app1").with("instance-id", format!("i-{number:02}")))
+        .map(|number| {
+            let node = machine(&cluster, "app1").with("instance-id", format!("i-{number:02}"));
+            node.with("ipv4", format!("10.0.1.{number}"))
+        })
         .collect();
     let running: Vec<_> = nodes.iter().map(|node| node.command(&["publish"]).spawn().unwrap()).collect();
     for mut child in running {
@@ -146,16 +149,18 @@ fn both_a_repository_and_etcd_have_a_node_and_the_newest_record_is_read() {
     assert!(published.matches("i-app1: joined").count() == 2, "{published}");
     let state = || lb.good(&["list", "--format", "json"]);
     // Only one store gets a later record: each in turn.
-    for (store, state_word) in [(cluster.url(), "draining"), (repository.display().to_string(), "init")] {
-        let minute = if state_word == "init" { "2026-01-02T03:09:05Z" } else { "2026-01-02T03:06:05Z" };
+    for (store, state_word) in [(cluster.url(), "draining"), (repository.display().to_string(), "running")] {
+        let minute = if state_word == "running" { "2026-01-02T03:09:05Z" } else { "2026-01-02T03:06:05Z" };
         let mut command = app.command(&["state", state_word]);
         command.env("PRESENCE_STORE", store).env("PRESENCE_NOW", minute);
-        assert!(command.output().unwrap().status.success());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
         let list = state();
         assert!(list.contains(&format!("\"state\": \"{state_word}\"")), "{list}");
     }
     // The repository has the history.
-    assert!(lb.run(&["log"]).stdout.contains("state init"));
+    let log = lb.run(&["log"]);
+    assert!(log.stdout.contains("running"), "{log}");
 }
 
 #[test]

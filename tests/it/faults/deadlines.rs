@@ -11,7 +11,8 @@ use crate::fixture::{BlackHole, Drip, GitDaemon, Host, silent_server};
 /// Far more than the limits below, and far less than the default limits.
 const GENEROUS: Duration = Duration::from_secs(25);
 
-const LIMITS: &str = "[timeouts]\nconnect = 2\nsilence = 100\npublish = 3\nread = 3\nrecheck = 0\n";
+const LIMITS: &str =
+    "[timeouts]\nconnect = 2\nsilence = 100\npublish = 3\nread = 3\nhistory = 3\nrecheck = 0\n";
 
 #[track_caller]
 fn in_time(node: &Machine, args: &[&str]) -> Outcome {
