@@ -33,7 +33,6 @@ use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::record::Record;
 
-use directory::MAX_DEPTH;
 pub use error::{StoreError, StoreErrorKind};
 pub use heartbeat::{Beats, Heartbeat};
 pub use kind::Difference;

@@ -237,7 +237,6 @@ impl AgentTable {
 /// A build without etcd reads the table and uses nothing of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[cfg_attr(not(feature = "etcd"), expect(dead_code, reason = "see above"))]
 pub(in crate::config) struct EtcdTable {
     ca: Option<PathBuf>,
     certificate: Option<PathBuf>,

@@ -67,7 +67,7 @@ impl Keys {
 pub(super) fn is_record(name: &[u8]) -> bool {
     let parts = || name.split(|byte| *byte == b'/');
     name.ends_with(b".json")
-        && parts().count() <= crate::store::MAX_DEPTH
+        && parts().count() <= crate::store::directory::MAX_DEPTH
         && parts().all(|part| !part.is_empty() && !part.starts_with(b"."))
 }
 
