@@ -179,7 +179,7 @@ fn set(vars: &mut Map<String, Value>, sets: &[String]) -> Result<(), CliError> {
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let who = args.who.identity(&node::facts(config)?);
     if let Some(name) = &args.show {
-        return console::data(&args.who.lookup(config, &who)?.find_any(name)?.read()?);
+        return console::data(&args.who.lookup(config, &who)?.find_partial(name)?.read()?);
     }
     if let Some(name) = &args.copy {
         return copy(name, args, config, &who);
@@ -193,7 +193,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 
 /// Writes a template into the first directory that is searched, for all parts.
 fn copy(name: &str, args: &Args, config: &Config, who: &Identity) -> Result<(), CliError> {
-    let found = args.who.lookup(config, who)?.find_any(name)?;
+    let found = args.who.lookup(config, who)?.find_partial(name)?;
     let mut dirs = args.who.template_dirs.iter().chain(&config.template_dirs);
     let dir = dirs.next().ok_or_else(|| CliError::usage("no template directory is configured"))?;
     let path = dir.join(format!("common/{}.hbs", found.name));
@@ -202,7 +202,7 @@ fn copy(name: &str, args: &Args, config: &Config, who: &Identity) -> Result<(), 
             .hint("edit that file, or move it away first".to_owned()));
     }
     console::report(&format!("{}: written\n", path.display()))?;
-    let now = args.who.lookup(config, who)?.find_any(&found.name)?;
+    let now = args.who.lookup(config, who)?.find_partial(&found.name)?;
     if now.path != path.display().to_string() {
         console::note(&format!("this node uses `{}`, which is more specific", now.path));
     }

@@ -132,8 +132,8 @@ impl Lookup {
         })
     }
 
-    /// The partial of a name. Unlike a template, it may be in a folder: `haproxy/global`.
-    pub(super) fn find_partial(&self, name: &str) -> Result<TemplateFile, TemplateError> {
+    /// The template or partial of a name. Unlike a template, a partial may be in a folder: `haproxy/global`.
+    pub fn find_partial(&self, name: &str) -> Result<TemplateFile, TemplateError> {
         match name.split_once('/') {
             None => self.find(name),
             Some((folder, rest)) => {
@@ -146,11 +146,6 @@ impl Lookup {
                     .ok_or_else(|| TemplateError::NotFound { name: name.to_owned(), known: known() })
             }
         }
-    }
-
-    /// The template or partial of a name.
-    pub fn find_any(&self, name: &str) -> Result<TemplateFile, TemplateError> {
-        self.find_partial(name)
     }
 
     /// All templates and partials by name, each with the files that it outranks.

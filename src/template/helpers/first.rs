@@ -143,20 +143,24 @@ impl Role {
     ) -> Result<(), RenderError> {
         let stated = |member: &Member<'a>| {
             let role = member.node.record.text(ROLE).filter(|role| !role.is_empty())?;
-            if Role::of(&role).is_none() {
+            Some((Role::of(&role), role))
+        };
+        let has = |member: &Member<'a>| stated(member).is_some_and(|(role, _)| role == Some(self));
+        let mut is_stated = false;
+        for member in &choice.all {
+            let Some((known, role)) = stated(member) else { continue };
+            is_stated = true;
+            if known.is_none() {
                 let (store, path) = (&member.node.store, &member.node.path);
                 let role = excerpt(&role);
                 shared.warn(format!(
                     "{store}: {path}: its `role` is `{role}`, and neither `primary` nor `replica`"
                 ));
             }
-            Some(Role::of(&role))
-        };
-        let roles: Vec<Option<Option<Role>>> = choice.all.iter().map(|member| stated(member)).collect();
-        if roles.iter().all(Option::is_none) && self == Role::Primary {
+        }
+        if !is_stated && self == Role::Primary {
             return Ok(());
         }
-        let has = |member: &Member<'a>| stated(member) == Some(Some(self));
         let there = active.len();
         active.retain(|member| has(member));
         if self == Role::Primary && there > 0 && active.is_empty() {

@@ -19,7 +19,7 @@ use super::Shared;
 use super::attribution::{attribute_part_error, for_none};
 use super::block::{Block, Item, Played};
 use super::choice::choose;
-use super::nodes::write_or_else;
+use super::nodes::{LeftOut, write_or_else};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::roster::Availability;
@@ -29,9 +29,6 @@ pub(super) struct Parts<'a>(pub(super) Shared<'a>);
 
 /// The parts, or services of parts, with their nodes.
 pub(super) type Members<'s, 'a> = BTreeMap<Item, Vec<&'s Member<'a>>>;
-
-/// Nodes whose part cannot be used.
-pub(super) type LeftOut<'s> = BTreeSet<&'s Name>;
 
 impl HelperDef for Parts<'_> {
     fn call<'reg: 'rc, 'rc>(
@@ -44,7 +41,7 @@ impl HelperDef for Parts<'_> {
     ) -> HelperResult {
         let shared = &self.0;
         let choice = choose(shared, h, &["ignore_case"])?;
-        let (mut parts, mut left_out) = played(shared, &choice.given);
+        let (mut parts, mut left_out) = played(shared, &choice.given, None);
         if h.hash_get("ignore_case").is_some_and(|ignore| ignore.value() == true) {
             left_out.extend(drop_same_in_lower_case(shared, &mut parts));
         }
@@ -192,8 +189,12 @@ fn is_old(shared: &Shared<'_>, members: &[&Member<'_>]) -> bool {
     members.iter().any(|member| shared.previous().had(member.at))
 }
 
-/// The parts, and the nodes whose part has no usable name.
-fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s, 'a>, LeftOut<'s>) {
+/// The parts of these nodes, or that service of each part, and the nodes whose part has no usable name.
+pub(super) fn played<'s, 'a>(
+    shared: &Shared<'a>,
+    given: &[&'s Member<'a>],
+    service: Option<&Name>,
+) -> (Members<'s, 'a>, LeftOut<'s>) {
     let mut named: BTreeMap<&str, Vec<&'s Member<'a>>> = BTreeMap::new();
     for member in given {
         named.entry(shared.part_of(member).unwrap_or_default()).or_default().push(member);
@@ -202,7 +203,7 @@ fn played<'s, 'a>(shared: &Shared<'a>, given: &[&'s Member<'a>]) -> (Members<'s,
     let mut left_out = BTreeSet::new();
     for (part, members) in named {
         match Name::parse(part) {
-            Ok(part) => drop(parts.insert(Item { part, service: None }, members)),
+            Ok(part) => drop(parts.insert(Item { part, service: service.cloned() }, members)),
             Err(error) => {
                 let reason = format!("has an unusable `nodepart`: {}", chain(&error));
                 for member in members {

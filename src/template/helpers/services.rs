@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use handlebars::{Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError};
 
 use super::Shared;
-use super::block::Item;
 use super::choice::{choose, choose_service, other};
 use super::nodes::write_or_else;
-use super::parts::{Members, render_inside};
+use super::parts::{Members, played, render_inside};
 use crate::errors::chain;
 use crate::name::Name;
 use crate::record::{SERVICE, text};
@@ -37,20 +36,8 @@ impl HelperDef for Services<'_> {
         {
             // Only usable names got here.
             let Ok(service) = Name::parse(name) else { continue };
-            for member in choose_service(shared, h, name)?.given {
-                match Name::parse(shared.part_of(member).unwrap_or_default()) {
-                    Ok(part) => {
-                        let item = Item { part, service: Some(service.clone()) };
-                        items.entry(item).or_default().push(member);
-                    }
-                    Err(error) => {
-                        shared.leave_out(
-                            member.node,
-                            &format!("has an unusable `nodepart`: {}", chain(&error)),
-                        );
-                    }
-                }
-            }
+            let offered = choose_service(shared, h, name)?.given;
+            items.extend(played(shared, &offered, Some(&service)).0);
         }
         let (text, _) = render_inside(&around.question, shared, items, h, r, ctx, rc)?;
         shared.count(&around.question, around.all.iter().copied());
