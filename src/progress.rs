@@ -19,7 +19,7 @@ pub enum Operation {
     Replay,
 }
 
-/// All operations. 0 in `OPERATION` is none, and other numbers are these from 1.
+/// All operations. `OPERATION` holds the number of one of these, from 1, or 0 without an operation.
 const OPERATIONS: [Operation; 4] = [Operation::Fetch, Operation::Unpack, Operation::Walk, Operation::Replay];
 
 /// Notes how much of the operation is done, and of how much. `all` is 0 if that is not known.

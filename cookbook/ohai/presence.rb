@@ -6,7 +6,7 @@ require 'json' unless defined?(JSON)
 # node['presence_node']: in `record` this node's record, in `parts` how many nodes in scope each part has, by
 # availability. In `roster`, if the configuration asks for it, these nodes by part.
 #
-# Nothing here fails a run: what cannot be found out is left empty. Settings are in the configuration of Chef or Ohai,
+# Nothing here fails a run: unknown values stay empty. Settings are in the configuration of Chef or Ohai,
 # `ohai.plugin[:presence] = { program: '/opt/bin/presence', timeout: 20 }`; the program itself reads its presence.toml
 # and its environment, too.
 Ohai.plugin(:Presence) do
@@ -30,7 +30,7 @@ Ohai.plugin(:Presence) do
     ]
   end
 
-  # The program's answer, as JSON; nil, and a line in the log, if there is none.
+  # The program's answer, as JSON. Without an answer, nil and a line in the log.
   def ask(deadline, *words)
     left = [deadline - now, 0.1].max
     outcome = shell_out(command_line(left, *words), timeout: left + 5)

@@ -241,7 +241,7 @@ pub enum Heartbeats {
     Leases,
 }
 
-/// What is to be said about the service behind a store.
+/// A condition of the service behind a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// How good it is.
@@ -322,7 +322,7 @@ pub trait Store: Send + Sync {
     /// itself can show.
     fn rehearse(&self, deadline: Deadline) -> Result<(Option<Branch>, Option<&'static str>), StoreError>;
 
-    /// What is to be said about the service behind the store, for people. Nothing if there is none.
+    /// The conditions of the service behind the store, for people. Empty for a store without a service.
     fn conditions(&self, _: Deadline) -> Vec<Condition> {
         Vec::new()
     }

@@ -228,7 +228,7 @@ impl Stores {
         })
     }
 
-    /// What is to be said about the services behind the stores, with the URL of each store.
+    /// The conditions of the services behind the stores, with the URL of each store.
     pub fn conditions(&self) -> Vec<(String, Condition)> {
         let deadline = Deadline::new(Limit::Read, self.options.reading);
         let found =
@@ -263,7 +263,7 @@ impl Stores {
     }
 }
 
-/// What is to be said about the service behind one store.
+/// The conditions of the service behind one store.
 struct Conditions(Vec<Condition>);
 
 impl Answer for Conditions {

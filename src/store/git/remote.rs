@@ -88,7 +88,7 @@ impl Remote {
 
     /// Looks at the folder as it was.
     fn look_back(&self, at: &At, deadline: Deadline) -> Result<Look, StoreErrorKind> {
-        // What a commit has never changes. What the branch had at some time does if somebody replaces its commits.
+        // A commit never changes. The list at a time does, if somebody replaces the commits of the branch.
         let is_lasting = !matches!(at, At::Time(_));
         let remembered = if is_lasting { self.remembered(at, deadline) } else { None };
         let fetched = || self.with_past(deadline, || self.fetched(at, deadline));

@@ -52,7 +52,7 @@ fn a_fleet_moves_from_a_repository_to_etcd_node_by_node() {
     nodes[0].fact("rack", "r1");
     nodes[0].good(&["publish"]);
     says("a change", "i-1", "r1");
-    // The second node moves. What is left of it in the repository is out of date.
+    // The second node moves. Its record in the repository is out of date.
     let later = |word: &str| {
         let mut command = nodes[1].command(&["state", word]);
         command.env("PRESENCE_STORE", &new).env("PRESENCE_NOW", "2026-01-02T03:09:05Z");
